@@ -1,0 +1,56 @@
+"""What tests share: where real networks and real Caffe are. A test that misses something skips and says how to get it."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIRE_CAFFE = "DEEPMERGE_REQUIRE_CAFFE"
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """models/: the definitions that deepmerge ships, and one small trained network."""
+    return ROOT / "models"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """A folder of test material that is not part of the project: DEEPMERGE_SHARED, or ../shared beside the checkout."""
+    folder = Path(os.environ.get("DEEPMERGE_SHARED") or ROOT.parent / "shared").resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no test material in {folder}; DEEPMERGE_SHARED may name another folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zoo(shared: Path) -> Path:
+    """shared/zoo: trained networks, as NAME.prototxt and NAME.caffemodel."""
+    folder = shared / "zoo"
+    if not folder.is_dir():
+        pytest.skip(f"no trained networks in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def caffe_python() -> Path:
+    """The interpreter that has real Caffe."""
+    from deepmerge.engines.discover import find_python
+
+    python = find_python()
+    if python is None:
+        reason = "no real Caffe here; `make caffe` gets one, or DEEPMERGE_CAFFE_PYTHON names an interpreter that has it"
+        if os.environ.get(REQUIRE_CAFFE) == "1":
+            pytest.fail(f"{reason} ({REQUIRE_CAFFE} is 1)")
+        pytest.skip(reason)
+    return python
+
+
+@pytest.fixture(scope="session")
+def real_caffe(caffe_python: Path):
+    """Real Caffe as an engine."""
+    from deepmerge.engines.caffe import CaffeEngine
+
+    return CaffeEngine(caffe_python)
