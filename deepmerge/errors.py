@@ -1,0 +1,46 @@
+"""Everything that deepmerge raises on purpose.
+
+The library raises, the command line translates: each message is one line that names the file, the
+place, what was found and the way out.
+"""
+
+from __future__ import annotations
+
+
+class DeepmergeError(Exception):
+    """Base of all; the command line prints it as one line and exits with code 1."""
+
+
+class ReadError(DeepmergeError):
+    """A file that cannot be read as what it is said to be."""
+
+    def __init__(self, message: str, file=None, line: int | None = None, column: int | None = None):
+        place = "" if file is None else str(file)
+        if line is not None:
+            place += f":{line}" + (f":{column}" if column is not None else "")
+        super().__init__(f"{place}: {message}" if place else message)
+        self.file, self.line, self.column = file, line, column
+
+
+class GraphError(DeepmergeError):
+    """A network whose layers do not fit together, or an edit that would break one."""
+
+
+class ShapeError(GraphError):
+    """A layer whose bottoms, parameters and weights do not agree in shape."""
+
+
+class PassError(DeepmergeError):
+    """A pass asked for something that it cannot do."""
+
+
+class PlanError(DeepmergeError):
+    """A recipe or a choice of steps that does not fit the network."""
+
+
+class EmitError(DeepmergeError):
+    """Output that cannot be written."""
+
+
+class EngineError(DeepmergeError):
+    """An engine that is not there, or that failed to run a network."""

@@ -1,0 +1,239 @@
+"""Graph, Layer and Blob: a network as layers joined by blobs in SSA form.
+
+A blob has one producer. A layer that Caffe runs in place (top == bottom) has a top blob of its own
+with the same name; emit goes back to one blob where that is still allowed. Weights are arrays that
+nobody writes into: a pass gives a layer new ones, so that a copy of a graph costs no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from deepmerge.errors import GraphError
+from deepmerge.graph.params import Params
+from deepmerge.graph.tree import Message
+
+
+@dataclass(eq=False)
+class Blob:
+    """A value between layers. `consumers` names a layer once for each bottom that reads the blob."""
+
+    name: str
+    producer: Layer | None = None
+    consumers: list[Layer] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"Blob({self.name!r})"
+
+
+@dataclass(eq=False)
+class Layer:
+    """One layer of the network.
+
+    params: typed parameters, or None for a type that deepmerge does not know.
+    weights: the learned blobs, float32, in Caffe's order and axes.
+    param_specs: the layer's `param { … }` messages, as read.
+    tree: the layer's other fields as read, its `*_param` messages included.
+    read_params: `params` as they were read from `tree`; emit rewrites only what differs.
+    step: the name of the approximate step that made or changed the layer ("" if none did).
+    """
+
+    name: str
+    type: str
+    params: Params | None = None
+    bottoms: list[Blob] = field(default_factory=list)
+    tops: list[Blob] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
+    param_specs: list[Message] = field(default_factory=list)
+    tree: Message = field(default_factory=Message)
+    read_params: Params | None = None
+    step: str = ""
+
+    @property
+    def bottom(self) -> Blob:
+        return self.bottoms[0]
+
+    @property
+    def top(self) -> Blob:
+        return self.tops[0]
+
+    @property
+    def shared_names(self) -> list[str]:
+        """The names under which the layer's weights are shared (ParamSpec.name), if any."""
+        return [str(spec.value("name")) for spec in self.param_specs if spec.value("name")]
+
+    def __repr__(self) -> str:
+        return f"Layer({self.name!r}, {self.type})"
+
+
+class Graph:
+    """Layers in an order in which they can run.
+
+    tree: the network's own other fields (force_backward, state …), as read.
+    train_layers: layer messages that only training needs (data, loss, accuracy, dropout); they come
+    back in train_val.prototxt.
+    """
+
+    def __init__(self, name: str = "", layers: Iterable[Layer] = ()):
+        self.name = name
+        self.layers: list[Layer] = []
+        self.tree = Message()
+        self.train_layers: list[Message] = []
+        self.warnings: list[str] = []
+        for layer in layers:
+            self.insert(layer)
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    @property
+    def blobs(self) -> list[Blob]:
+        return [top for layer in self.layers for top in layer.tops]
+
+    @property
+    def inputs(self) -> list[Blob]:
+        return [top for layer in self.layers if layer.type == "Input" for top in layer.tops]
+
+    @property
+    def outputs(self) -> list[Blob]:
+        """The blobs that nobody reads, as Caffe counts a network's outputs."""
+        return [blob for blob in self.blobs if not blob.consumers]
+
+    def layer(self, name: str) -> Layer:
+        """The layer called `name`; GraphError if there is none."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise GraphError(f"network {self.name!r} has no layer {name!r}")
+
+    def sharers(self, layer: Layer) -> list[Layer]:
+        """The other layers that share weights with `layer` through ParamSpec names."""
+        names = set(layer.shared_names)
+        return [o for o in self.layers if o is not layer and names & set(o.shared_names)] if names else []
+
+    def fresh_name(self, base: str) -> str:
+        """`base`, or `base_2`, `base_3`…, such that no layer and no blob has the name yet."""
+        taken = {layer.name for layer in self.layers} | {blob.name for blob in self.blobs}
+        name, number = base, 1
+        while name in taken:
+            number += 1
+            name = f"{base}_{number}"
+        return name
+
+    # -- changing --------------------------------------------------------------------------------
+
+    def insert(self, layer: Layer, before: Layer | None = None) -> Layer:
+        """Add a layer (at the end, or before another) and link its blobs.
+
+        GraphError if a top has another producer, or a bottom is not produced in this graph.
+        """
+        for top in layer.tops:
+            if top.producer not in (None, layer):
+                raise GraphError(f"layer {layer.name!r}: top {top.name!r} is made by layer {top.producer.name!r} already")
+        for bottom in layer.bottoms:
+            if bottom.producer is None:
+                raise GraphError(f"layer {layer.name!r} ({layer.type}): bottom {bottom.name!r} is made by no layer before it")
+        self.layers.insert(len(self.layers) if before is None else self.layers.index(before), layer)
+        for top in layer.tops:
+            top.producer = layer
+        for bottom in layer.bottoms:
+            bottom.consumers.append(layer)
+        return layer
+
+    def remove(self, layer: Layer) -> None:
+        """Take out a layer whose tops nobody reads any more; GraphError where one is still read."""
+        for top in layer.tops:
+            if top.consumers:
+                raise GraphError(f"layer {layer.name!r}: top {top.name!r} is still read by layer {top.consumers[0].name!r}")
+        for bottom in layer.bottoms:
+            bottom.consumers.remove(layer)
+        for top in layer.tops:
+            top.producer = None
+        self.layers.remove(layer)
+
+    def rewire(self, old: Blob, new: Blob) -> None:
+        """Let every reader of `old` read `new`."""
+        for reader in list(dict.fromkeys(old.consumers)):
+            reader.bottoms = [new if b is old else b for b in reader.bottoms]
+        new.consumers.extend(old.consumers)
+        old.consumers = []
+
+    def bypass(self, layer: Layer) -> None:
+        """Take out a layer with one bottom and one top that passes its bottom on unchanged.
+
+        The name of the top survives where the layer's bottom has no other reader (so that a network
+        output keeps its name); otherwise the readers of the top read the bottom.
+        GraphError where neither can be.
+        """
+        if len(layer.bottoms) != 1 or len(layer.tops) != 1:
+            raise GraphError(f"layer {layer.name!r} ({layer.type}) has not one bottom and one top")
+        bottom, top = layer.bottom, layer.top
+        producer = bottom.producer
+        if len(bottom.consumers) == 1 and producer is not None and producer.type != "Input":
+            self.absorb(layer, producer)
+        elif top.consumers:
+            self.rewire(top, bottom)
+            self.remove(layer)
+        else:
+            raise GraphError(f"layer {layer.name!r}: its top {top.name!r} is an output of the network, and its bottom is read by others")
+
+    def absorb(self, layer: Layer, into: Layer) -> None:
+        """Take out `layer`, the only reader of one of `into`'s tops: `into` makes its top instead."""
+        bottom, top = layer.bottom, layer.top
+        if bottom.producer is not into or len(bottom.consumers) != 1 or len(layer.tops) != 1:
+            raise GraphError(f"layer {layer.name!r} cannot go into {into.name!r}: it is not the only reader of its top")
+        self.layers.remove(layer)
+        for other in layer.bottoms[1:]:
+            other.consumers.remove(layer)
+        into.tops[into.tops.index(bottom)] = top
+        top.producer = into
+        bottom.consumers = []
+
+    def replace(self, old: Sequence[Layer], new: Sequence[Layer]) -> None:
+        """Put layers in the place of others (at the last one's place), which need not be neighbours.
+
+        The new layers may produce the very blobs that the old ones produced. GraphError, and no
+        change, where a reader outside would lose its blob.
+        """
+        made = {id(top) for layer in new for top in layer.tops}
+        gone = {id(layer) for layer in old}
+        for layer in old:
+            for top in layer.tops:
+                lost = [c for c in top.consumers if id(c) not in gone]
+                if lost and id(top) not in made:
+                    raise GraphError(f"layer {layer.name!r} cannot be replaced: its top {top.name!r} is read by {lost[0].name!r}")
+        place = max(self.layers.index(layer) for layer in old) + 1
+        after = self.layers[place] if place < len(self.layers) else None
+        for layer in old:
+            for bottom in layer.bottoms:
+                bottom.consumers.remove(layer)
+            for top in layer.tops:
+                top.producer = None
+            self.layers.remove(layer)
+        for layer in new:
+            self.insert(layer, before=after)
+
+    def copy(self) -> Graph:
+        """A graph of its own with the same arrays."""
+        twin = Graph(self.name)
+        twin.tree, twin.train_layers = self.tree.copy(), [m.copy() for m in self.train_layers]
+        twin.warnings = list(self.warnings)
+        blobs: dict[Blob, Blob] = {blob: Blob(blob.name) for blob in self.blobs}
+        for layer in self.layers:
+            twin.insert(
+                Layer(
+                    layer.name,
+                    layer.type,
+                    layer.params,
+                    [blobs[b] for b in layer.bottoms],
+                    [blobs[t] for t in layer.tops],
+                    list(layer.weights),
+                    [spec.copy() for spec in layer.param_specs],
+                    layer.tree.copy(),
+                    layer.read_params,
+                    layer.step,
+                )
+            )
+        return twin

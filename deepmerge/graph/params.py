@@ -1,0 +1,393 @@
+"""Typed layer parameters: one frozen dataclass for each layer type that deepmerge understands.
+
+The field names are the format's (caffe.proto) and so are the defaults, except that the many
+spellings of a window (kernel_size, kernel_h, …) are read into one: `kernel_h`, `kernel_w`,
+`stride_h`, …. `FIELD` is the sub-message of the layer that holds them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Base of all; `FIELD` is empty where a type has no parameters of its own."""
+
+    FIELD: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window(Params):
+    """A sliding window over height and width (base of Convolution, Pooling, Im2col)."""
+
+    kernel_h: int = 0
+    kernel_w: int = 0
+    stride_h: int = 1
+    stride_w: int = 1
+    pad_h: int = 0
+    pad_w: int = 0
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return self.kernel_h, self.kernel_w
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        return self.stride_h, self.stride_w
+
+    @property
+    def pad(self) -> tuple[int, int]:
+        return self.pad_h, self.pad_w
+
+
+@dataclass(frozen=True, kw_only=True)
+class Im2col(Window):
+    """Caffe: im2col_layer.cpp. `kernel_nd` and its like hold windows of other than two axes."""
+
+    FIELD: ClassVar[str] = "convolution_param"
+    dilation_h: int = 1
+    dilation_w: int = 1
+    axis: int = 1
+    kernel_nd: tuple[int, ...] = ()
+    stride_nd: tuple[int, ...] = ()
+    pad_nd: tuple[int, ...] = ()
+    dilation_nd: tuple[int, ...] = ()
+
+    @property
+    def dilation(self) -> tuple[int, int]:
+        return self.dilation_h, self.dilation_w
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution(Im2col):
+    """Caffe: base_conv_layer.cpp. Weights (num_output, channels/group, kernel_h, kernel_w)."""
+
+    num_output: int
+    group: int = 1
+    bias_term: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deconvolution(Convolution):
+    """Caffe: deconv_layer.cpp. Weights (channels, num_output/group, kernel_h, kernel_w)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooling(Window):
+    """Caffe: pooling_layer.cpp. `ceil` is Caffe's rounding; forks' floor spellings clear it."""
+
+    FIELD: ClassVar[str] = "pooling_param"
+    pool: str = "MAX"
+    global_pooling: bool = False
+    ceil: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerProduct(Params):
+    """Caffe: inner_product_layer.cpp. Weights (num_output, inputs), or transposed."""
+
+    FIELD: ClassVar[str] = "inner_product_param"
+    num_output: int
+    bias_term: bool = True
+    axis: int = 1
+    transpose: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRN(Params):
+    """Caffe: lrn_layer.cpp. alpha is divided by the window's size."""
+
+    FIELD: ClassVar[str] = "lrn_param"
+    local_size: int = 5
+    alpha: float = 1.0
+    beta: float = 0.75
+    k: float = 1.0
+    norm_region: str = "ACROSS_CHANNELS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm(Params):
+    """Caffe: batch_norm_layer.cpp. Blobs: mean (C), variance (C), scale factor (1)."""
+
+    FIELD: ClassVar[str] = "batch_norm_param"
+    use_global_stats: bool | None = None
+    moving_average_fraction: float = 0.999
+    eps: float = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale(Params):
+    """Caffe: scale_layer.cpp."""
+
+    FIELD: ClassVar[str] = "scale_param"
+    axis: int = 1
+    num_axes: int = 1
+    bias_term: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bias(Params):
+    """Caffe: bias_layer.cpp."""
+
+    FIELD: ClassVar[str] = "bias_param"
+    axis: int = 1
+    num_axes: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReLU(Params):
+    FIELD: ClassVar[str] = "relu_param"
+    negative_slope: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PReLU(Params):
+    FIELD: ClassVar[str] = "prelu_param"
+    channel_shared: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ELU(Params):
+    FIELD: ClassVar[str] = "elu_param"
+    alpha: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swish(Params):
+    FIELD: ClassVar[str] = "swish_param"
+    beta: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip(Params):
+    FIELD: ClassVar[str] = "clip_param"
+    min: float
+    max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropout(Params):
+    FIELD: ClassVar[str] = "dropout_param"
+    dropout_ratio: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power(Params):
+    """(shift + scale · x) ^ power."""
+
+    FIELD: ClassVar[str] = "power_param"
+    power: float = 1.0
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exp(Params):
+    """base ^ (shift + scale · x); base −1 stands for e."""
+
+    FIELD: ClassVar[str] = "exp_param"
+    base: float = -1.0
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log(Params):
+    """log_base(shift + scale · x); base −1 stands for e."""
+
+    FIELD: ClassVar[str] = "log_param"
+    base: float = -1.0
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold(Params):
+    FIELD: ClassVar[str] = "threshold_param"
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concat(Params):
+    """`concat_dim` is the old spelling of `axis` and wins where it is given."""
+
+    FIELD: ClassVar[str] = "concat_param"
+    axis: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice(Params):
+    """`slice_dim` is the old spelling of `axis` and wins where it is given."""
+
+    FIELD: ClassVar[str] = "slice_param"
+    axis: int = 1
+    slice_point: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eltwise(Params):
+    FIELD: ClassVar[str] = "eltwise_param"
+    operation: str = "SUM"
+    coeff: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Softmax(Params):
+    FIELD: ClassVar[str] = "softmax_param"
+    axis: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input(Params):
+    """One shape for all tops, or one for each."""
+
+    FIELD: ClassVar[str] = "input_param"
+    shape: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DummyData(Params):
+    """`shape` holds one shape for each top, or one for all; legacy dims are read into it."""
+
+    FIELD: ClassVar[str] = "dummy_data_param"
+    shape: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter(Params):
+    FIELD: ClassVar[str] = "parameter_param"
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flatten(Params):
+    FIELD: ClassVar[str] = "flatten_param"
+    axis: int = 1
+    end_axis: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reshape(Params):
+    """`shape` as in the file: 0 copies the bottom's size, −1 takes what is left."""
+
+    FIELD: ClassVar[str] = "reshape_param"
+    shape: tuple[int, ...] = ()
+    axis: int = 0
+    num_axes: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduction(Params):
+    FIELD: ClassVar[str] = "reduction_param"
+    operation: str = "SUM"
+    axis: int = 0
+    coeff: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArgMax(Params):
+    FIELD: ClassVar[str] = "argmax_param"
+    out_max_val: bool = False
+    top_k: int = 1
+    axis: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop(Params):
+    FIELD: ClassVar[str] = "crop_param"
+    axis: int = 2
+    offset: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed(Params):
+    """Weights (input_dim, num_output)."""
+
+    FIELD: ClassVar[str] = "embed_param"
+    num_output: int
+    input_dim: int
+    bias_term: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MVN(Params):
+    FIELD: ClassVar[str] = "mvn_param"
+    normalize_variance: bool = True
+    across_channels: bool = False
+    eps: float = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class SPP(Params):
+    FIELD: ClassVar[str] = "spp_param"
+    pyramid_height: int
+    pool: str = "MAX"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile(Params):
+    FIELD: ClassVar[str] = "tile_param"
+    axis: int = 1
+    tiles: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permute(Params):
+    """SSD's layer, in several forks."""
+
+    FIELD: ClassVar[str] = "permute_param"
+    order: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recurrent(Params):
+    """LSTM and RNN; `expose_hidden` adds bottoms and tops."""
+
+    FIELD: ClassVar[str] = "recurrent_param"
+    num_output: int
+    expose_hidden: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy(Params):
+    FIELD: ClassVar[str] = "accuracy_param"
+    top_k: int = 1
+    axis: int = 1
+    ignore_label: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(Params):
+    """A layer type without parameters that matter here."""
+
+
+TYPES: dict[str, type[Params]] = {
+    cls.__name__: cls
+    for cls in (
+        Accuracy, ArgMax, BatchNorm, Bias, Clip, Concat, Convolution, Crop, Deconvolution, Dropout,
+        DummyData, ELU, Eltwise, Embed, Exp, Flatten, Im2col, InnerProduct, Input, LRN, Log, MVN,
+        Parameter, Permute, Pooling, PReLU, Power, ReLU, Reduction, Reshape, SPP, Scale, Slice,
+        Softmax, Swish, Threshold, Tile,
+    )
+}  # fmt: skip
+TYPES |= {"LSTM": Recurrent, "RNN": Recurrent, "SoftmaxWithLoss": Softmax}
+TYPES |= dict.fromkeys(
+    ("AbsVal", "BNLL", "BatchReindex", "Sigmoid", "Silence", "Split", "TanH", "LSTMUnit"), Plain
+)
+
+
+def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil: bool = True) -> int:
+    """Pooling's output size. Caffe: pooling_layer.cpp, Reshape (the padded last window is clipped)."""
+    span = size + 2 * pad - kernel
+    out = (math.ceil(span / stride) if ceil else span // stride) + 1
+    if pad and (out - 1) * stride >= size + pad:
+        out -= 1
+    return out
+
+
+def convolved_size(size: int, kernel: int, stride: int, pad: int, dilation: int = 1) -> int:
+    """Convolution's output size. Caffe: conv_layer.cpp, compute_output_shape."""
+    return (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
