@@ -128,14 +128,14 @@ def side(name: str) -> int:
 @pytest.fixture(scope="module")
 def deployed(caffe_python):
     jobs = [("deploy", str(MODELS / name)) for name in DEPLOY_PARAMS]
-    return dict(zip(DEPLOY_PARAMS, judge(caffe_python, *jobs)))
+    return dict(zip(DEPLOY_PARAMS, judge(caffe_python, *jobs), strict=True))
 
 
 @pytest.fixture(scope="module")
 def described(caffe_python):
     paths = [path for pair in PAIRS.values() for path in pair]
     jobs = [("describe", str(MODELS / path)) for path in paths]
-    return dict(zip(paths, judge(caffe_python, *jobs)))
+    return dict(zip(paths, judge(caffe_python, *jobs), strict=True))
 
 
 @pytest.mark.parametrize("name", DEPLOY_PARAMS)
@@ -173,7 +173,7 @@ def test_train_val_has_data_loss_and_both_accuracies(described, name):
 
 @pytest.mark.parametrize("name", ["resnet50", "resnet152"])
 def test_batch_norm_is_frozen_in_deploy_only(described, name):
-    for path, frozen in zip(PAIRS[name], (True, False)):
+    for path, frozen in zip(PAIRS[name], (True, False), strict=True):
         modes = [row[3] for row in described[path] if row[1] == "BatchNorm"]
         assert modes and set(modes) == {frozen}
 
@@ -183,7 +183,7 @@ def test_caffe_builds_the_train_net_and_its_loss_is_finite(caffe_python, tmp_pat
         ("train", str(MODELS / name / "train_val.prototxt"), side(name), str(tmp_path / f"{name}.prototxt"))
         for name in TRAINED
     ]
-    answers = dict(zip(TRAINED, judge(caffe_python, *jobs)))
+    answers = dict(zip(TRAINED, judge(caffe_python, *jobs), strict=True))
     for name, answer in answers.items():
         assert answer["params"] == TRAIN_PARAMS.get(name, DEPLOY_PARAMS[PAIRS[name][0]])
         assert set(answer["outputs"]) == LOSSES[name]
