@@ -1,0 +1,95 @@
+# make            an environment in .venv with deepmerge in it
+# make help       everything else
+
+VENV       := .venv
+CAFFE_VENV := .venv-caffe
+BIN        := $(VENV)/bin
+PIP        := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+PACKAGING  := setup.cfg setup.py pyproject.toml constraints.txt proto/caffe.proto
+
+# Interpreters to try, in order. `pyenv root` and the like are asked only when an environment is to be made.
+PYENV_VERSIONS = $(addsuffix /versions,$(shell pyenv root 2>/dev/null))
+uv-pythons     = $(foreach version,$(1),$(shell uv python find $(version) 2>/dev/null))
+
+NEW         := 3.10 3.11 3.12 3.13 3.14
+NEW_PYTHONS  = $(or $(PYTHON),python3 $(NEW:%=python%) $(wildcard $(NEW:%=$(PYENV_VERSIONS)/%.*/bin/python)) $(call uv-pythons,$(NEW)))
+
+OLD         := 3.9 3.8 3.7
+OLD_PYTHONS  = $(or $(CAFFE_PYTHON),$(OLD:%=python%) python3 $(wildcard $(OLD:%=$(PYENV_VERSIONS)/%.*/bin/python)) \
+               $(call uv-pythons,$(OLD)) $(wildcard $(addsuffix /envs/*/bin/python,$(shell conda info --base 2>/dev/null))))
+
+# $(call first-python,CANDIDATES,VERSIONS): shell code that prints the first candidate that is of these versions, really runs
+# (pyenv's shims may not) and can make environments (Debian's python3 needs python3-venv for that).
+first-python = for python in $(1); do \
+    $$python -c 'import sys, ensurepip, venv; sys.exit("%d.%d" % sys.version_info[:2] not in "$(2)".split())' 2>/dev/null \
+    && { echo $$python; break; }; done
+
+.PHONY: venv demo test test-all test-protobuf caffe lint clean help
+.DELETE_ON_ERROR:
+
+venv: $(VENV)/.installed  ## an environment in .venv with deepmerge in it (PYTHON=... chooses the interpreter)
+
+$(BIN)/python:
+	@python=$$($(call first-python,$(NEW_PYTHONS),$(NEW))); \
+	if [ -z "$$python" ]; then \
+	    echo "no Python 3.10 or newer with venv was found; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	$$python -m venv $(VENV)
+
+$(VENV)/.installed: $(PACKAGING) | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+# The same with the tests' needs; also what `venv` asks for, so that neither undoes the other.
+$(VENV)/.installed-test: $(PACKAGING) | $(BIN)/python
+	$(PIP) -e '.[test,h5]'
+	@touch $@ $(VENV)/.installed
+
+NET := models/inception_mini/inception_mini
+demo: venv  ## convert the small trained network in models/, exactly and with merging, and check it
+	$(BIN)/deepmerge convert $(NET).prototxt $(NET).caffemodel --exact -o demo/exact --force
+	$(BIN)/deepmerge verify $(NET).prototxt $(NET).caffemodel demo/exact/deploy.prototxt demo/exact/weights.caffemodel
+	$(BIN)/deepmerge convert $(NET).prototxt $(NET).caffemodel -o demo/merged --force
+
+test: $(VENV)/.installed-test caffe lint test-protobuf  ## lint and tests, with real Caffe where it can be had
+	$(BIN)/python -m pytest -q
+
+test-all: $(VENV)/.installed-test caffe  ## the slow tests too
+	$(BIN)/python -m pytest -q -m ""
+
+lint: $(VENV)/.installed-test  ## ruff, and who may import whom
+	$(BIN)/ruff check -q .
+	$(BIN)/lint-imports --no-cache >.lint-imports.log || { cat .lint-imports.log; exit 1; }
+
+# One protobuf of each major, each in a folder of its own that goes before the environment's.
+PROTOBUFS      := 4.21.12 4.25.9 5.29.6 6.33.6 7.36.1
+PROTOBUF_TESTS := tests/test_schema.py $(wildcard tests/read tests/emit)
+
+test-protobuf: $(PROTOBUFS:%=$(VENV)/protobuf/%)  ## the schema, the readers and the writers under protobuf 4, 5, 6 and 7
+	@for version in $(PROTOBUFS); do \
+	    echo "protobuf $$version"; \
+	    PYTHONPATH=$(VENV)/protobuf/$$version $(BIN)/python -c "import google.protobuf as p; assert p.__version__ == '$$version', p" && \
+	    PYTHONPATH=$(VENV)/protobuf/$$version $(BIN)/python -m pytest -q -p no:cacheprovider $(PROTOBUF_TESTS) || exit 1; \
+	done
+
+$(VENV)/protobuf/%: | $(VENV)/.installed-test
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --target $@ protobuf==$*
+
+caffe:  ## real Caffe in .venv-caffe, to judge by (needs CPython 3.7-3.9, x86-64 Linux; CAFFE_PYTHON=... chooses it)
+	@[ -n "$$DEEPMERGE_CAFFE_PYTHON" ] || [ -e $(CAFFE_VENV)/.installed ] || $(MAKE) --no-print-directory -s $(CAFFE_VENV)/.installed || { \
+	    echo "no real Caffe: it takes CPython 3.7, 3.8 or 3.9 on x86-64 Linux; get one (\`uv python install 3.9\`, \`pyenv install 3.9\`)" \
+	         "and run \`make caffe\`, or set DEEPMERGE_CAFFE_PYTHON" >&2; \
+	    [ "$$DEEPMERGE_REQUIRE_CAFFE" != 1 ]; }
+
+$(CAFFE_VENV)/.installed:
+	@python=$$($(call first-python,$(OLD_PYTHONS),$(OLD))); [ -n "$$python" ] || exit 1; \
+	rm -rf $(CAFFE_VENV); $$python -m venv $(CAFFE_VENV); \
+	case $$($$python -c 'import sys; print(sys.version_info[1])') in 7) numpy=1.21.6;; *) numpy=1.23.5;; esac; \
+	$(CAFFE_VENV)/bin/python -m pip --disable-pip-version-check install -q kendryte-caffe numpy==$$numpy protobuf==3.20.3 && \
+	$(CAFFE_VENV)/bin/python -c 'import caffe' && touch $@
+
+clean:  ## remove all that make has made
+	rm -rf $(VENV) $(CAFFE_VENV) demo build dist *.egg-info deepmerge/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 16
