@@ -1,0 +1,32 @@
+"""Engines run networks. Each one is imported only when it is asked for, by name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from deepmerge.errors import EngineError
+
+if TYPE_CHECKING:
+    from deepmerge.engines.base import Engine
+
+# name → (module, class). The first one is the default.
+ENGINES = {
+    "ort": ("deepmerge.engines.ort", "OrtEngine"),
+    "caffe": ("deepmerge.engines.caffe", "CaffeEngine"),
+}
+
+
+def engine(name: str = "ort", **options: Any) -> Engine:
+    """The engine called ``name``; ``options`` go to its constructor.
+
+    Raises EngineError for a name that is not an engine, and for one whose software is missing.
+    """
+    if name == "torch":
+        raise EngineError("engine 'torch' is not available yet; use 'ort' or 'caffe'")
+    if name not in ENGINES:
+        from deepmerge.engines.base import candidates
+
+        raise EngineError(f"there is no engine {name!r}{candidates(name, ENGINES)}")
+    module, kind = ENGINES[name]
+    return getattr(importlib.import_module(module), kind)(**options)

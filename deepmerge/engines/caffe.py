@@ -1,0 +1,264 @@
+"""Real Caffe as an engine: the judge of what deepmerge writes. It runs in a process of its own.
+
+    engine = CaffeEngine()
+    with engine.load_files("deploy.prototxt", "weights.caffemodel") as session:
+        prob = session.forward({"data": images})["prob"]
+
+Caffe ends its process on any failed check; here that is an EngineError with Caffe's own words, and
+the next session starts a new process. Only the CPU is used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepmerge.engines.base import checked_blobs, checked_feeds
+from deepmerge.engines.caffe_process import CaffeProcess
+from deepmerge.engines.discover import VARIABLE, describe, find_python
+from deepmerge.engines.timing import time_interleaved
+from deepmerge.errors import EngineError
+
+if TYPE_CHECKING:
+    from deepmerge.engines.base import Feeds
+    from deepmerge.graph import Graph
+
+    Weights = str | os.PathLike | Sequence[str | os.PathLike] | None
+
+__all__ = ["CaffeEngine", "CaffeSession", "CaffeWorker", "Solved", "describe", "find_python", "time_interleaved"]
+
+
+class CaffeEngine:
+    """Real Caffe under another interpreter.
+
+    ``python``: that interpreter; None looks for one (see discover.find_python).
+    ``timeout``: seconds that a single request (a load, a forward, a solve) may take.
+    Raises EngineError where there is no interpreter that can ``import caffe``.
+    """
+
+    name = "caffe"
+
+    def __init__(self, python: str | os.PathLike | None = None, timeout: float = 600.0) -> None:
+        found = find_python() if python is None else Path(python)
+        if found is None:
+            raise EngineError(
+                "no interpreter with real Caffe was found: run `make caffe` (CPython 3.7 to 3.9 on "
+                f"x86-64 Linux), or set {VARIABLE} to a python that can `import caffe`"
+            )
+        self.python = found
+        self.timeout = timeout
+
+    def start(self, threads: int = 1) -> CaffeWorker:
+        """A worker process, to hold several networks at once or to run solvers."""
+        return CaffeWorker(self.python, threads, self.timeout)
+
+    def load(self, graph: Graph, threads: int = 1) -> CaffeSession:
+        """Write ``graph`` as Caffe's files into a temporary folder and load them."""
+        from deepmerge.emit import write_pair
+
+        with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+            prototxt, caffemodel = Path(folder, "deploy.prototxt"), Path(folder, "weights.caffemodel")
+            write_pair(graph, prototxt, caffemodel)
+            return self.load_files(prototxt, caffemodel, threads=threads)
+
+    def load_files(
+        self,
+        prototxt: str | os.PathLike,
+        caffemodel: Weights = None,
+        phase: str = "TEST",
+        threads: int = 1,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+    ) -> CaffeSession:
+        """Load a network as its files stand, in a process of its own. See CaffeWorker.load."""
+        worker = self.start(threads)
+        try:
+            session = worker.load(prototxt, caffemodel, phase, shapes)
+        except BaseException:
+            worker.close()
+            raise
+        session._owns_worker = True
+        return session
+
+    def solve(
+        self, solver: str | os.PathLike, weights: Weights = None, steps: int = 3, threads: int = 1, **options: Any
+    ) -> Solved:
+        """Run a solver for some steps, in a process of its own. See CaffeWorker.solve."""
+        with self.start(threads) as worker:
+            return worker.solve(solver, weights, steps, **options)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """``losses``: the training loss of each step. ``tests``: each test net's outputs, name → values."""
+
+    losses: list[float]
+    tests: list[dict[str, list[float]]]
+    iteration: int
+
+
+class CaffeWorker:
+    """One process that runs real Caffe. A failed check ends it, with all the networks in it."""
+
+    def __init__(self, python: Path, threads: int = 1, timeout: float = 600.0) -> None:
+        self.process = CaffeProcess(python, threads, timeout)
+        self._ids = itertools.count()
+
+    def load(
+        self,
+        prototxt: str | os.PathLike,
+        caffemodel: Weights = None,
+        phase: str = "TEST",
+        shapes: Mapping[str, Sequence[int]] | None = None,
+    ) -> CaffeSession:
+        """Load a network.
+
+        ``caffemodel``: one file, or several that are copied in one after the other, or None, which
+        leaves what the fillers made (seeded: always the same). ``phase``: TEST or TRAIN. ``shapes``:
+        input → shape, where it is not to be the declared one.
+        Raises EngineError with Caffe's reason where it refuses the files.
+        """
+        if phase not in ("TEST", "TRAIN"):
+            raise EngineError(f"phase {phase!r} is not one of TEST, TRAIN")
+        prototxt, weights = _readable(prototxt), [_readable(path) for path in _listed(caffemodel)]
+        about = " with ".join(["loading " + prototxt, *weights])
+        number = next(self._ids)
+        new_shapes = {name: [int(size) for size in shape] for name, shape in (shapes or {}).items()}
+        reply, _ = self.process.request(
+            "load", about, id=number, prototxt=prototxt, weights=weights, phase=phase, shapes=new_shapes
+        )
+        return CaffeSession(self, number, prototxt, reply)
+
+    def solve(
+        self,
+        solver: str | os.PathLike,
+        weights: Weights = None,
+        steps: int = 3,
+        save: str | os.PathLike | None = None,
+        cwd: str | os.PathLike | None = None,
+        test: bool = False,
+    ) -> Solved:
+        """Take ``steps`` steps of a solver on the CPU.
+
+        ``weights``: caffemodels copied in first, as by ``caffe train -weights A,B``. ``save``: where
+        to write the trained weights. ``cwd``: the folder that the relative paths in the solver and
+        its nets start from, by default the solver's own. ``test``: run each test net once at the end.
+        """
+        path = _readable(solver)
+        reply, _ = self.process.request(
+            "solve",
+            f"solving {path}",
+            solver=path,
+            weights=[_readable(item) for item in _listed(weights)],
+            steps=steps,
+            save=None if save is None else os.path.abspath(save),
+            cwd=os.path.abspath(cwd or os.path.dirname(path)),
+            test=test,
+        )
+        return Solved(reply["losses"], reply["tests"], reply["iteration"])
+
+    def close(self) -> None:
+        self.process.close()
+
+    def __enter__(self) -> CaffeWorker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class CaffeSession:
+    """A network in a worker. ``inputs``: blob → declared shape; ``outputs``, ``blobs``: names.
+
+    After a forward, an in-place layer's blob holds what the last layer on it wrote.
+    """
+
+    def __init__(self, worker: CaffeWorker, number: int, prototxt: str, reply: dict[str, Any]) -> None:
+        self.worker = worker
+        self.prototxt = prototxt
+        self.inputs: dict[str, tuple[int, ...]] = {name: tuple(shape) for name, shape in reply["inputs"]}
+        self.outputs: tuple[str, ...] = tuple(reply["outputs"])
+        self.blobs: tuple[str, ...] = tuple(reply["blobs"])
+        self._number = number
+        self._owns_worker = False
+
+    def forward(self, feeds: Feeds, blobs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Run once; see base.Session. A network with data layers of its own takes no feeds."""
+        arrays = list(checked_feeds(self.inputs, feeds).items())
+        wanted = checked_blobs(self.blobs, self.outputs if blobs is None else blobs)
+        _, results = self._request("forward", "running", arrays, blobs=wanted)
+        return dict(results)
+
+    def time_once(self) -> float:
+        """Seconds that one forward takes inside the worker, on the last feeds (zeros if none)."""
+        return self.time(repeat=1, warmup=0)[0]
+
+    def time(self, repeat: int = 15, warmup: int = 2) -> list[float]:
+        """Seconds of each of ``repeat`` forwards, after ``warmup`` that are not counted."""
+        reply, _ = self._request("timing", "timing", repeat=repeat, warmup=warmup)
+        return reply["seconds"]
+
+    def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
+        """(layer, type, seconds of each forward) in the order of running, Caffe's Splits included."""
+        reply, _ = self._request("layer_timing", "timing", repeat=repeat, warmup=warmup)
+        return [(name, kind, seconds) for name, kind, seconds in reply["layers"]]
+
+    def info(self) -> dict[str, Any]:
+        """What Caffe made of the files.
+
+        layers: list of {name, type, bottoms, tops, params: shapes}; blobs: name → shape; inputs,
+        outputs; memory_bytes: what Caffe logs as "Memory required for data".
+        """
+        reply, _ = self._request("net_info", "describing")
+        reply["blobs"] = {name: tuple(shape) for name, shape in reply["blobs"]}
+        del reply["arrays"]
+        return reply
+
+    def params(self) -> dict[str, list[np.ndarray]]:
+        """Layer → its parameter blobs, float32, for the layers that have any."""
+        _, results = self._request("params", "reading the weights of")
+        layers: dict[str, list[np.ndarray]] = {}
+        for name, array in results:
+            layers.setdefault(name, []).append(array)
+        return layers
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Let Caffe write the weights as a caffemodel."""
+        self._request("save", f"writing {path} from", path=os.path.abspath(path))
+
+    def close(self) -> None:
+        if self._owns_worker:
+            self.worker.close()
+        elif self.worker.process.alive:
+            self._request("unload", "closing")
+
+    def _request(self, command: str, doing: str, arrays: Sequence[tuple[str, np.ndarray]] = (), **fields: Any):
+        about = f"{doing} {self.prototxt}"
+        return self.worker.process.request(command, about, arrays, id=self._number, **fields)
+
+    def __enter__(self) -> CaffeSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _listed(paths: Weights) -> list[str | os.PathLike]:
+    if paths is None:
+        return []
+    return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+
+
+def _readable(path: str | os.PathLike) -> str:
+    """The absolute path of a file that can be read: Caffe's own message does not always name it."""
+    try:
+        with open(path, "rb"):
+            return os.path.abspath(path)
+    except OSError as error:
+        raise EngineError(f"{os.fspath(path)}: {error.strerror}") from None

@@ -1,0 +1,308 @@
+"""Real Caffe behind a pipe: the program that deepmerge starts under the interpreter that has it.
+
+It runs under another Python than deepmerge does, so it is written in Python 3.6: the standard
+library, numpy and caffe, and nothing of deepmerge. Requests come on stdin, replies go to what was
+stdout:
+
+    frame = uint32 length of the header | header, JSON | float32 buffers, one after the other
+
+All little-endian. header["arrays"] lists the buffers as [name, shape]. A request has a "command", a
+reply either holds the result or an "error". Caffe aborts the process on a failed check;
+the reply is then missing, and the reason is on stderr.
+
+    caffe_worker.py             serve requests until "quit" or the end of stdin
+    caffe_worker.py --find      exit 0 if a package called caffe can be found; nothing is imported
+    caffe_worker.py --describe  import caffe, print what it is as one line of JSON
+"""
+
+import os
+import sys
+
+# Python puts this file's folder first on the path, where caffe.py would pass for Caffe.
+_HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:] = [p for p in sys.path if os.path.abspath(p or ".") != _HERE]
+
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import platform  # noqa: E402
+import signal  # noqa: E402
+import struct  # noqa: E402
+import time  # noqa: E402
+
+caffe = None
+np = None
+NETS = {}  # id → Loaded
+COMMANDS = {}  # name → function(header, arrays) → (reply, arrays)
+
+
+def import_caffe():
+    """Import Caffe on the CPU. Its own prints and those of what it imports go to stderr."""
+    global caffe, np
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    import caffe as real_caffe
+    import numpy
+
+    # A folder that happens to be called caffe imports as an empty namespace package.
+    if not hasattr(real_caffe, "Net") or not hasattr(real_caffe, "layer_type_list"):
+        raise ImportError(f"the package caffe in {list(real_caffe.__path__)} is not Caffe")
+    real_caffe.set_mode_cpu()
+    caffe, np = real_caffe, numpy
+
+
+class Loaded:
+    """A network and the inputs that it was last given, so that timed runs start alike."""
+
+    def __init__(self, net):
+        self.net = net
+        self.feeds = {}
+
+    def feed(self):
+        # An in-place layer may have overwritten the input blob, so it is filled every time.
+        for name, array in self.feeds.items():
+            self.net.blobs[name].data[...] = array
+
+
+def command(function):
+    COMMANDS[function.__name__] = function
+    return function
+
+
+def as_paths(value):
+    return [value] if isinstance(value, str) else list(value or [])
+
+
+@command
+def describe(header, arrays):
+    types = list(caffe.layer_type_list())
+    reply = {
+        "caffe": getattr(caffe, "__version__", "unknown"),
+        "path": os.path.dirname(os.path.abspath(caffe.__file__)),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "numpy": np.__version__,
+        "layer_types": len(types),
+        "types": types,
+    }
+    return reply, []
+
+
+@command
+def load(header, arrays):
+    """prototxt, weights (paths), phase, shapes (input → shape), id → inputs, outputs, blobs."""
+    # Fillers draw from Caffe's generator: without a seed, a net without weights differs each time.
+    caffe.set_random_seed(header.get("seed", 1))
+    phase = {"TEST": caffe.TEST, "TRAIN": caffe.TRAIN}[header.get("phase", "TEST")]
+    net = caffe.Net(header["prototxt"], phase)
+    for path in as_paths(header.get("weights")):
+        net.copy_from(path)
+    shapes = header.get("shapes") or {}
+    for name, shape in shapes.items():
+        net.blobs[name].reshape(*shape)
+    if shapes:
+        net.reshape()
+    NETS[header["id"]] = Loaded(net)
+    inputs = [[name, list(net.blobs[name].shape)] for name in net.inputs]
+    return {"inputs": inputs, "outputs": list(net.outputs), "blobs": list(net.blobs)}, []
+
+
+@command
+def unload(header, arrays):
+    NETS.pop(header["id"], None)
+    return {}, []
+
+
+@command
+def forward(header, arrays):
+    """Arrays: the inputs. blobs: the names wanted → their arrays, in that order."""
+    loaded = NETS[header["id"]]
+    net = loaded.net
+    reshaped = False
+    for name, array in arrays:
+        if tuple(net.blobs[name].shape) != array.shape:
+            net.blobs[name].reshape(*array.shape)
+            reshaped = True
+    if reshaped:
+        net.reshape()
+    loaded.feeds = dict(arrays)
+    loaded.feed()
+    net.forward()
+    # sent before the next forward overwrites them, so that no copy is needed here
+    return {}, [(name, net.blobs[name].data) for name in header["blobs"]]
+
+
+@command
+def timing(header, arrays):
+    """repeat, warmup → seconds: wall clock of each forward."""
+    loaded = NETS[header["id"]]
+    last = len(loaded.net.layers) - 1
+    seconds = []
+    for turn in range(header["warmup"] + header["repeat"]):
+        loaded.feed()
+        start = time.perf_counter()
+        loaded.net._forward(0, last)
+        stop = time.perf_counter()
+        if turn >= header["warmup"]:
+            seconds.append(stop - start)
+    return {"seconds": seconds}, []
+
+
+@command
+def layer_timing(header, arrays):
+    """repeat, warmup → layers: [name, type, [seconds of each forward]]."""
+    loaded = NETS[header["id"]]
+    net = loaded.net
+    seconds = [[] for _ in net.layers]
+    for turn in range(header["warmup"] + header["repeat"]):
+        loaded.feed()
+        for i in range(len(seconds)):
+            start = time.perf_counter()
+            net._forward(i, i)
+            stop = time.perf_counter()
+            if turn >= header["warmup"]:
+                seconds[i].append(stop - start)
+    names = list(net._layer_names)
+    return {"layers": [[names[i], net.layers[i].type, seconds[i]] for i in range(len(names))]}, []
+
+
+@command
+def net_info(header, arrays):
+    """Layers with types, blobs and parameter shapes; the memory that Caffe logs as required."""
+    net = NETS[header["id"]].net
+    names = list(net.blobs)
+    layers = []
+    memory = 0
+    for i, name in enumerate(net._layer_names):
+        layer = net.layers[i]
+        tops = [names[j] for j in net._top_ids(i)]
+        # net.cpp counts every top of every layer, Split's and in-place ones again
+        memory += 4 * sum(net.blobs[top].count for top in tops)
+        layers.append(
+            {
+                "name": name,
+                "type": layer.type,
+                "bottoms": [names[j] for j in net._bottom_ids(i)],
+                "tops": tops,
+                "params": [list(blob.shape) for blob in layer.blobs],
+            }
+        )
+    blobs = [[name, list(blob.shape)] for name, blob in net.blobs.items()]
+    reply = {"layers": layers, "blobs": blobs, "memory_bytes": memory}
+    reply.update(inputs=list(net.inputs), outputs=list(net.outputs))
+    return reply, []
+
+
+@command
+def params(header, arrays):
+    net = NETS[header["id"]].net
+    return {}, [(name, blob.data) for name, blobs in net.params.items() for blob in blobs]
+
+
+@command
+def save(header, arrays):
+    NETS[header["id"]].net.save(header["path"])
+    return {}, []
+
+
+def net_loss(net):
+    """The weighted sum that Caffe minimises, from the blobs as the last forward left them."""
+    weights = net.blob_loss_weights
+    return sum(
+        float(weight) * float(np.sum(net.blobs[name].data, dtype=np.float64))
+        for name, weight in weights.items()
+        if weight
+    )
+
+
+@command
+def solve(header, arrays):
+    """solver, weights (paths), steps, cwd, save (a path), test → losses, one for each step."""
+    # Caffe opens a solver's net, and a net's data, from the current folder.
+    before = os.getcwd()
+    os.chdir(header["cwd"])
+    try:
+        caffe.set_random_seed(header.get("seed", 1))
+        solver = caffe.get_solver(header["solver"])
+        for path in as_paths(header.get("weights")):
+            solver.net.copy_from(path)
+        losses = []
+        for _ in range(header["steps"]):
+            solver.step(1)
+            losses.append(net_loss(solver.net))
+        tests = []
+        for test_net in solver.test_nets if header.get("test") else []:
+            test_net.share_with(solver.net)
+            test_net.forward()
+            tests.append({n: test_net.blobs[n].data.ravel().tolist() for n in test_net.outputs})
+        if header.get("save"):
+            solver.net.save(header["save"])
+        return {"losses": losses, "iteration": solver.iter, "tests": tests}, []
+    finally:
+        os.chdir(before)
+
+
+def read_exactly(stream, size):
+    data = stream.read(size)
+    if len(data) != size:
+        raise EOFError
+    return data
+
+
+def read_frame(stream):
+    (size,) = struct.unpack("<I", read_exactly(stream, 4))
+    header = json.loads(read_exactly(stream, size).decode("utf-8"))
+    arrays = []
+    for name, shape in header.get("arrays", ()):
+        count = 1
+        for dim in shape:
+            count *= dim
+        data = np.frombuffer(read_exactly(stream, 4 * count), dtype="<f4")
+        arrays.append((name, data.reshape(shape)))
+    return header, arrays
+
+
+def write_frame(stream, header, arrays):
+    arrays = [(name, np.ascontiguousarray(a, dtype="<f4").reshape(a.shape)) for name, a in arrays]
+    header = dict(header, arrays=[[name, list(a.shape)] for name, a in arrays])
+    data = json.dumps(header).encode("utf-8")
+    stream.write(struct.pack("<I", len(data)))
+    stream.write(data)
+    for _, array in arrays:
+        stream.write(array.tobytes())
+    stream.flush()
+
+
+def serve(requests, replies):
+    while True:
+        try:
+            header, arrays = read_frame(requests)
+        except EOFError:
+            return
+        if header["command"] == "quit":
+            return
+        try:
+            reply, results = COMMANDS[header["command"]](header, arrays)
+        except Exception as error:
+            reply, results = {"error": f"{type(error).__name__}: {error}"}, []
+        write_frame(replies, reply, results)
+
+
+def main(arguments):
+    if arguments == ["--find"]:
+        return 0 if importlib.util.find_spec("caffe") else 3
+    # What Caffe or a Python layer prints must not get among the frames.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    import_caffe()
+    if arguments == ["--describe"]:
+        replies.write(json.dumps(describe({}, [])[0]).encode("utf-8") + b"\n")
+        replies.flush()
+        return 0
+    # Ctrl-C reaches the whole group; the client decides what becomes of this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    write_frame(replies, {"ready": True}, [])
+    serve(sys.stdin.buffer, replies)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
