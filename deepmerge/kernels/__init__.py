@@ -1,0 +1,1 @@
+"""Pure maths on weights: numpy arrays in, numpy arrays out; no graph, no files."""

@@ -1,0 +1,124 @@
+"""Truncated singular value decomposition of a weight matrix, and of a 1x1 convolution's weights.
+
+An InnerProduct y = W x becomes y = last (first x): rank*(inputs + num_output) multiplications for
+num_output*inputs. A 1x1 convolution is the same matrix at every pixel, one for each group.
+
+Source: Eckart, Young: The approximation of one matrix by another of lower rank, Psychometrika 1 (1936).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .vbmf import checked, evbmf_rank, singular_values
+
+
+def truncated_svd(weight: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (first (rank, inputs), last (num_output, rank)), float32, with last @ first near weight.
+
+    weight: (num_output, inputs), as InnerProduct stores it; rank: 1 … min(weight.shape). No matrix of
+    that rank is nearer in the Frobenius norm; at full rank the product is the weight up to rounding.
+
+    Balanced: each singular value is shared out by its square root, so that row r of first and column r of
+    last have the same norm. Of all ways to scale the pair it is the one with the least weight decay, and
+    their gradients have the same size: fine-tuning treats both alike. The largest entry of each column of
+    last is positive, so that the same weight gives the same bytes.
+
+    Raises ValueError for a rank out of range, PassError for a NaN or an infinity among the weights.
+    """
+    weight = checked(weight, 2)
+    if not 1 <= rank <= min(weight.shape):
+        raise ValueError(f"rank {rank} is out of 1..{min(weight.shape)} for weights of shape {weight.shape}")
+    if weight.shape[0] <= weight.shape[1]:
+        last = leading_vectors(weight, rank)
+        first = last.T @ weight
+        root = np.sqrt(np.linalg.norm(first, axis=1))
+    else:
+        first = leading_vectors(weight.T, rank).T
+        last = weight @ first.T
+        root = np.sqrt(np.linalg.norm(last, axis=0))
+    # first or last is orthonormal here, and the other one's norms are the singular values.
+    shrink = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0.0)
+    if weight.shape[0] <= weight.shape[1]:
+        first, last = first * shrink[:, None], last * root
+    else:
+        first, last = first * root[:, None], last * shrink
+    signs = column_signs(last)
+    first, last = first * signs[:, None], last * signs
+    return np.ascontiguousarray(first, np.float32), np.ascontiguousarray(last, np.float32)
+
+
+def conv1x1_svd(weight: np.ndarray, rank: int, group: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """`truncated_svd` of a 1x1 convolution, each group by itself: two 1x1 convolutions, both with `group`.
+
+    weight: (num_output, channels_per_group, 1, 1); rank: of each group. Returns, float32,
+    (first (rank*group, channels_per_group, 1, 1), last (num_output, rank, 1, 1)).
+    Raises ValueError for another kernel, a num_output that group does not divide, a rank out of range.
+    """
+    if np.ndim(weight) != 4 or np.shape(weight)[2:] != (1, 1):
+        raise ValueError(f"wanted the weights of a 1x1 convolution, got shape {np.shape(weight)}")
+    pairs = [truncated_svd(block, rank) for block in group_matrices(weight, group)]
+    first = np.concatenate([pair[0] for pair in pairs])
+    last = np.concatenate([pair[1] for pair in pairs])
+    return first[:, :, None, None], last[:, :, None, None]
+
+
+def rank_vbmf(weight: np.ndarray, group: int = 1) -> int:
+    """Return the rank that variational Bayes finds (the greatest of the groups'); 0 may come, see vbmf.
+
+    weight: (num_output, inputs) or (num_output, channels_per_group, 1, 1), here and below.
+    """
+    return max(evbmf_rank(block) for block in group_matrices(weight, group))
+
+
+def rank_energy(weight: np.ndarray, energy: float, group: int = 1) -> int:
+    """Return the least rank that keeps that share, in (0, 1], of the squared singular values in every group."""
+    return max(energy_rank(singular_values(block), energy) for block in group_matrices(weight, group))
+
+
+def rank_ratio(weight: np.ndarray, ratio: float, group: int = 1) -> int:
+    """Return that share, in (0, 1], of a group's full rank, min(num_output/group, inputs), rounded up."""
+    return ratio_rank(min(group_matrices(weight, group)[0].shape), ratio)
+
+
+def energy_rank(values: np.ndarray, energy: float) -> int:
+    """Return how many of the falling singular values hold that share of their squares' sum, at least 1."""
+    if not 0.0 < energy <= 1.0:
+        raise ValueError(f"energy {energy} is out of (0, 1]")
+    kept = np.cumsum(np.asarray(values, dtype=np.float64) ** 2)
+    return int(np.searchsorted(kept, energy * kept[-1])) + 1
+
+
+def ratio_rank(full: int, ratio: float) -> int:
+    """Return ratio*full, rounded up, at least 1."""
+    if not 0.0 < ratio <= 1.0:
+        raise ValueError(f"ratio {ratio} is out of (0, 1]")
+    # 0.07 * 100 is 7.000000000000001 in binary; that is 7, not 8.
+    return max(1, math.ceil(ratio * full - 1e-9))
+
+
+def group_matrices(weight: np.ndarray, group: int = 1) -> list[np.ndarray]:
+    """Return each group's weights as a matrix (num_output/group, everything else)."""
+    weight = np.asarray(weight)
+    if group < 1 or weight.shape[0] % group:
+        raise ValueError(f"group {group} does not divide num_output {weight.shape[0]}")
+    return list(weight.reshape(group, weight.shape[0] // group, -1))
+
+
+def leading_vectors(matrix: np.ndarray, rank: int) -> np.ndarray:
+    """Return (rows, rank) orthonormal columns, float64: the leading left singular vectors.
+
+    From the Gram matrix of the rows: cheap where rows are fewer than columns. Singular values that are
+    nearer than 1e-8 of the greatest may come in any order, which costs a projection on them nothing.
+    """
+    matrix = checked(matrix, 2)
+    _, vectors = np.linalg.eigh(matrix @ matrix.T)
+    return np.ascontiguousarray(vectors[:, ::-1][:, :rank])
+
+
+def column_signs(vectors: np.ndarray) -> np.ndarray:
+    """Return the sign (+1 or -1) of each column's largest entry: multiplying by it fixes the column's sign."""
+    largest = vectors[np.argmax(np.abs(vectors), axis=0), np.arange(vectors.shape[1])]
+    return np.where(largest < 0.0, -1.0, 1.0)

@@ -1,0 +1,185 @@
+"""Tucker-2: a convolution as 1x1, kernel_h x kernel_w, 1x1, by decomposing its weights' channel axes.
+
+    W[n, c, y, x] = sum over a, b of last[n, a] core[a, b, y, x] first[b, c]
+
+Both outer factors have orthonormal columns (rows): the core carries all of the scale. With groups every
+group is decomposed by itself, with the same ranks, so that all three convolutions keep `group`.
+
+Source: Kim, Park, Yoo, Choi, Yang, Shin: Compression of Deep Convolutional Neural Networks for Fast and
+Low Power Mobile Applications, ICLR 2016 (arXiv 1511.06530); HOOI: De Lathauwer, De Moor, Vandewalle: On
+the best rank-1 and rank-(R1, ..., RN) approximation of higher-order tensors, SIAM J. Matrix Anal. 21 (2000).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .svd import column_signs, energy_rank, leading_vectors, ratio_rank
+from .vbmf import checked, evbmf_rank_of_values, singular_values
+
+# HOOI starts from the truncated HOSVD. Its first iterations bring nearly all that it can bring.
+MAX_ITERATIONS = 4
+TOLERANCE = 1e-4
+
+Factors = tuple["np.ndarray | None", np.ndarray, "np.ndarray | None"]
+
+
+def tucker2(weight: np.ndarray, rank_out: int, rank_in: int, group: int = 1) -> Factors:
+    """Return (first, core, last), float32: three convolutions, all with `group`, near the one of `weight`.
+
+    weight: (num_output, channels_per_group, kernel_h, kernel_w); the ranks are each group's, from
+    1 … num_output/group and 1 … channels_per_group, and are cut to `feasible_ranks`. Shapes:
+
+        first  (rank_in*group, channels_per_group, 1, 1)
+        core   (rank_out*group, rank_in, kernel_h, kernel_w), takes the original's stride, pad and dilation
+        last   (num_output, rank_out, 1, 1), takes the original's bias
+
+    A rank equal to its full channel count needs no 1x1 on that side: first (or last) is None, and the core
+    has channels_per_group (or num_output) there: Tucker-1, which is a plain truncated SVD; with both full
+    the core is the weight. The same weight gives the same bytes.
+
+    Raises ValueError for ranks out of range and for a group that does not divide num_output, PassError for a
+    NaN or an infinity among the weights.
+    """
+    blocks = _blocks(weight, group)
+    rank_out, rank_in = feasible_ranks(np.shape(weight), rank_out, rank_in, group)
+    firsts, cores, lasts = zip(*(_decompose(block, rank_out, rank_in) for block in blocks), strict=True)
+    first = None if firsts[0] is None else np.concatenate([f.T for f in firsts])[:, :, None, None]
+    last = None if lasts[0] is None else np.concatenate(lasts)[:, :, None, None]
+    core = np.concatenate(cores)
+    return _float32(first), _float32(core), _float32(last)
+
+
+def reconstruct(
+    first: np.ndarray | None, core: np.ndarray, last: np.ndarray | None, group: int = 1
+) -> np.ndarray:
+    """Return the weights (num_output, channels_per_group, kernel_h, kernel_w), float32, of the chain."""
+    weight = np.asarray(core, dtype=np.float64)
+    weight = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
+    if first is not None:
+        rows = np.asarray(first, dtype=np.float64).reshape(group, weight.shape[2], -1)
+        weight = np.einsum("gabyx,gbc->gacyx", weight, rows, optimize=True)
+    if last is not None:
+        columns = np.asarray(last, dtype=np.float64).reshape(group, -1, weight.shape[1])
+        weight = np.einsum("gna,gacyx->gncyx", columns, weight, optimize=True)
+    return weight.reshape(-1, *weight.shape[2:]).astype(np.float32)
+
+
+def relative_error(weight: np.ndarray, approx: np.ndarray) -> float:
+    """Return |weight - approx| / |weight| in the Frobenius norm; for a zero weight 0.0, or inf."""
+    weight = np.asarray(weight, dtype=np.float64)
+    error = float(np.linalg.norm(weight - np.asarray(approx, dtype=np.float64)))
+    norm = float(np.linalg.norm(weight))
+    if norm == 0.0:
+        return 0.0 if error == 0.0 else float("inf")
+    return error / norm
+
+
+def feasible_ranks(
+    shape: tuple[int, int, int, int], rank_out: int, rank_in: int, group: int = 1
+) -> tuple[int, int]:
+    """Return (rank_out, rank_in) without what no core can use.
+
+    A core of rank_in channels and kernel_h*kernel_w taps has no more than rank_in*kernel_h*kernel_w outputs
+    worth having, and the other way round. A full rank is left as it is: it costs no 1x1 (see `tucker2`).
+    Raises ValueError where a rank is out of range.
+    """
+    outputs, channels, taps = shape[0] // group, shape[1], shape[2] * shape[3]
+    if not 1 <= rank_out <= outputs:
+        raise ValueError(f"rank_out {rank_out} is out of 1..{outputs} for weights {tuple(shape)}, group {group}")
+    if not 1 <= rank_in <= channels:
+        raise ValueError(f"rank_in {rank_in} is out of 1..{channels} for weights {tuple(shape)}, group {group}")
+    if rank_out < outputs:
+        rank_out = min(rank_out, rank_in * taps)
+    if rank_in < channels:
+        rank_in = min(rank_in, rank_out * taps)
+    return rank_out, rank_in
+
+
+def ranks_vbmf(weight: np.ndarray, group: int = 1) -> tuple[int, int]:
+    """Return (rank_out, rank_in) by empirical variational Bayes on both unfoldings, the groups' greatest.
+
+    Either may be 0 where an unfolding looks like noise (one of few channels does): the floor is the
+    caller's business. Here and below the ranks are not yet cut to `feasible_ranks`.
+    """
+    return _greatest(weight, group, lambda matrix: evbmf_rank_of_values(singular_values(matrix), matrix.shape))
+
+
+def ranks_energy(weight: np.ndarray, group: int, energy: float) -> tuple[int, int]:
+    """Return the least ranks with which each unfolding, in every group, keeps that share, in (0, 1], of its
+    squared singular values. The relative error of the two together is at most sqrt(2 (1 - energy))."""
+    return _greatest(weight, group, lambda matrix: energy_rank(singular_values(matrix), energy))
+
+
+def ranks_ratio(weight: np.ndarray, group: int, ratio: float) -> tuple[int, int]:
+    """Return that share, in (0, 1], of num_output/group and of channels_per_group, rounded up, at least 1."""
+    _blocks(weight, group)
+    num_output, channels = np.shape(weight)[:2]
+    return ratio_rank(num_output // group, ratio), ratio_rank(channels, ratio)
+
+
+def unfold_out(block: np.ndarray) -> np.ndarray:
+    """Return (num_output, channels, kernel_h, kernel_w) as a matrix (num_output, the rest)."""
+    return block.reshape(block.shape[0], -1)
+
+
+def unfold_in(block: np.ndarray) -> np.ndarray:
+    """Return (num_output, channels, kernel_h, kernel_w) as a matrix (channels, the rest)."""
+    return block.transpose(1, 0, 2, 3).reshape(block.shape[1], -1)
+
+
+def _greatest(weight: np.ndarray, group: int, rank_of) -> tuple[int, int]:
+    blocks = _blocks(weight, group)
+    return max(rank_of(unfold_out(b)) for b in blocks), max(rank_of(unfold_in(b)) for b in blocks)
+
+
+def _decompose(block: np.ndarray, rank_out: int, rank_in: int) -> Factors:
+    """One group: (U_in (channels, rank_in) or None, core, U_out (outputs, rank_out) or None), float64."""
+    outputs, channels = block.shape[:2]
+    u_out = None if rank_out == outputs else leading_vectors(unfold_out(block), rank_out)
+    u_in = None if rank_in == channels else leading_vectors(unfold_in(block), rank_in)
+    # With one factor the leading vectors are the optimum already; a zero tensor has nothing to iterate on.
+    if u_out is not None and u_in is not None and np.any(block):
+        u_out, u_in = _hooi(block, u_out, u_in)
+    core = block
+    if u_out is not None:
+        u_out = u_out * column_signs(u_out)
+        core = np.einsum("na,ncyx->acyx", u_out, core, optimize=True)
+    if u_in is not None:
+        u_in = u_in * column_signs(u_in)
+        core = np.einsum("cb,acyx->abyx", u_in, core, optimize=True)
+    return u_in, core, u_out
+
+
+def _hooi(block: np.ndarray, u_out: np.ndarray, u_in: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """TensorLy's partial_tucker over the channel axes, from the truncated HOSVD on."""
+    import tensorly
+    from tensorly.decomposition import partial_tucker
+
+    start = np.einsum("na,ncyx,cb->abyx", u_out, block, u_in, optimize=True)
+    with tensorly.backend_context("numpy"):
+        # By keyword: TensorLy 0.8 swapped modes and rank. The seed is for its older, iterative SVD.
+        result = partial_tucker(
+            block,
+            rank=[u_out.shape[1], u_in.shape[1]],
+            modes=[0, 1],
+            init=(start, [u_out, u_in]),
+            n_iter_max=MAX_ITERATIONS,
+            tol=TOLERANCE,
+            random_state=0,
+        )
+    # (core, factors) until TensorLy 0.7, ((core, factors), errors) since.
+    _, factors = result if isinstance(result[0], np.ndarray) else result[0]
+    return factors[0], factors[1]
+
+
+def _blocks(weight: np.ndarray, group: int) -> np.ndarray:
+    """The weights as (group, num_output/group, channels_per_group, kernel_h, kernel_w), float64."""
+    weight = checked(weight, 4)
+    if group < 1 or weight.shape[0] % group:
+        raise ValueError(f"group {group} does not divide num_output {weight.shape[0]}")
+    return weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
+
+
+def _float32(array: np.ndarray | None) -> np.ndarray | None:
+    return None if array is None else np.ascontiguousarray(array, dtype=np.float32)
