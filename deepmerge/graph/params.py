@@ -7,7 +7,6 @@ spellings of a window (kernel_size, kernel_h, …) are read into one: `kernel_h`
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -379,11 +378,15 @@ TYPES |= dict.fromkeys(
 )
 
 
-def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil: bool = True) -> int:
-    """Pooling's output size. Caffe: pooling_layer.cpp, Reshape (the padded last window is clipped)."""
+def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil: bool = True, padded: bool | None = None) -> int:
+    """Pooling's output size along one axis. Caffe: pooling_layer.cpp, Reshape.
+
+    A last window that starts behind the image is dropped, on both axes as soon as either is padded:
+    `padded` says whether one is (None: `pad` decides, which is right for square windows).
+    """
     span = size + 2 * pad - kernel
-    out = (math.ceil(span / stride) if ceil else span // stride) + 1
-    if pad and (out - 1) * stride >= size + pad:
+    out = (-(-span // stride) if ceil else span // stride) + 1
+    if (pad if padded is None else padded) and (out - 1) * stride >= size + pad:
         out -= 1
     return out
 

@@ -1,0 +1,219 @@
+"""RULES: for each layer type, how many bottoms and tops it takes, and the shapes of its tops.
+
+Caffe: each layer's Reshape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from deepmerge.graph import shape_axes as axes
+from deepmerge.graph import shape_windows as windows
+from deepmerge.graph.shape_errors import Shape, axis_of, misfit, needs_axes, reads
+
+if TYPE_CHECKING:
+    from deepmerge.graph.graph import Layer
+
+MANY = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a layer type takes and gives.
+
+    tops: (layer, bottom shapes) → one shape for each top, None where only a run can tell.
+    bottom_count, top_count: (least, most), most being MANY where there is no bound.
+    """
+
+    tops: Callable[[Layer, list[Shape]], list[Shape | None]]
+    bottom_count: tuple[int, int | None] = (1, 1)
+    top_count: tuple[int, int | None] = (1, 1)
+
+
+def check_counts(layer: Layer, rule: Rule) -> None:
+    """Caffe: layer.hpp, CheckBlobCounts."""
+    counts = (("bottom", layer.bottoms, rule.bottom_count), ("top", layer.tops, rule.top_count))
+    for field, blobs, (least, most) in counts:
+        if len(blobs) < least or (most is not None and len(blobs) > most):
+            expected = f"{least} or more" if most is None else f"{least}" if least == most else f"{least} to {most}"
+            raise misfit(layer, field, expected, len(blobs))
+
+
+def same(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Every top has the shape of the first bottom."""
+    return [bottoms[0]] * len(layer.tops)
+
+
+def given(layer: Layer, _bottoms: list[Shape]) -> list[Shape | None]:
+    """Input and DummyData: one shape for all tops, or one for each. Whoever feeds an Input without one shapes it."""
+    shapes = layer.params.shape
+    if not shapes and layer.type == "Input":
+        return [None] * len(layer.tops)
+    if len(shapes) not in (1, len(layer.tops)):
+        raise misfit(layer, "shape", f"one, or one for each of the {len(layer.tops)} tops", len(shapes))
+    return list(shapes) if len(shapes) > 1 else list(shapes) * len(layer.tops)
+
+
+def parameter(layer: Layer, _bottoms: list[Shape]) -> list[Shape]:
+    return [layer.params.shape]
+
+
+def lrn(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    needs_axes(layer, bottoms[0])
+    if layer.params.local_size % 2 != 1:
+        raise misfit(layer, "local_size", "an odd number", layer.params.local_size)
+    return [bottoms[0]]
+
+
+def channels_second(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """BatchNorm and PReLU: axis 1 has the channels."""
+    if len(bottoms[0]) < 2:
+        raise misfit(layer, reads(layer), "2 axes or more, channels second", bottoms[0])
+    return [bottoms[0]]
+
+
+def scale(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Scale and Bias; a second bottom stands in the place of the weights. Caffe: scale_layer.cpp, bias_layer.cpp."""
+    shape = bottoms[0]
+    factor = bottoms[1] if len(bottoms) > 1 else scaled_axes(layer, shape)
+    axis = axis_of(layer, layer.params.axis, shape) if factor else 0
+    if len(bottoms) > 1 and shape[axis : axis + len(factor)] != factor:
+        raise misfit(layer, reads(layer, 1), f"the shape of {reads(layer)} {shape} from axis {axis} on", factor)
+    return [shape]
+
+
+def scaled_axes(layer: Layer, shape: Shape) -> Shape:
+    """The part of the bottom's shape that Scale's and Bias's weights cover."""
+    axis, count = axis_of(layer, layer.params.axis, shape), layer.params.num_axes
+    if count < -1 or axis + count > len(shape):
+        raise misfit(
+            layer, "num_axes", f"-1, or 0 to {len(shape) - axis} from axis {axis} of {reads(layer)} {shape}", count
+        )
+    return shape[axis:] if count == -1 else shape[axis : axis + count]
+
+
+def inner_product(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    if layer.params.num_output < 1:
+        raise misfit(layer, "num_output", "1 or more", layer.params.num_output)
+    return [(*bottoms[0][: axis_of(layer, layer.params.axis, bottoms[0])], layer.params.num_output)]
+
+
+def embed(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    for name in ("num_output", "input_dim"):
+        if getattr(layer.params, name) < 1:
+            raise misfit(layer, name, "1 or more", getattr(layer.params, name))
+    return [(*bottoms[0], layer.params.num_output)]
+
+
+def softmax(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    axis_of(layer, layer.params.axis, bottoms[0])
+    return [bottoms[0]]
+
+
+def mvn(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: mvn_layer.cpp: the top always has four axes."""
+    if len(bottoms[0]) > 4:
+        raise misfit(layer, reads(layer), "at most 4 axes", bottoms[0])
+    return [bottoms[0] + (1,) * (4 - len(bottoms[0]))]
+
+
+def _labels(layer: Layer, bottoms: list[Shape]) -> int:
+    """The axis of the classes, if there is a label for each prediction."""
+    scores, labels = bottoms
+    axis = axis_of(layer, layer.params.axis, scores)
+    wanted = prod(scores) // scores[axis]
+    if prod(labels) != wanted:
+        raise misfit(
+            layer, reads(layer, 1), f"{wanted} labels, one for each prediction in {reads(layer)} {scores}", labels
+        )
+    return axis
+
+
+def accuracy(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: accuracy_layer.cpp. A second top has the accuracy of each class."""
+    axis = _labels(layer, bottoms)
+    return [(), bottoms[0][axis : axis + 1]][: len(layer.tops)]
+
+
+def softmax_loss(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: softmax_loss_layer.cpp. A second top has the probabilities."""
+    _labels(layer, bottoms)
+    return [(), bottoms[0]][: len(layer.tops)]
+
+
+def recurrent(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """LSTM and RNN: (time, streams, …) → (time, streams, num_output), and the states (1, streams, num_output)."""
+    shape, cont, params = bottoms[0], bottoms[1], layer.params
+    if len(shape) < 3:
+        raise misfit(layer, reads(layer), "3 axes or more: time, streams, values", shape)
+    if cont != shape[:2]:
+        raise misfit(layer, reads(layer, 1), f"{shape[:2]}, the time and streams of {reads(layer)}", cont)
+    state = (1, shape[1], params.num_output)
+    states = (2 if layer.type == "LSTM" else 1) * params.expose_hidden
+    if not 2 + states <= len(bottoms) <= 3 + states or len(layer.tops) != 1 + states:
+        raise misfit(
+            layer,
+            "bottom and top",
+            f"{2 + states} or {3 + states}, and {1 + states}",
+            f"{len(bottoms)} and {len(layer.tops)}",
+        )
+    for index in range(len(bottoms) - states, len(bottoms)):
+        if bottoms[index] != state:
+            raise misfit(layer, reads(layer, index), f"{state}, a state", bottoms[index])
+    if len(bottoms) == 3 + states and bottoms[2][:1] != shape[1:2]:
+        raise misfit(layer, reads(layer, 2), f"{shape[1]} streams first", bottoms[2])
+    return [(*shape[:2], params.num_output)] + [state] * states
+
+
+def lstm_unit(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """One step of an LSTM: cells (1, streams, D), gates (1, streams, 4 D), cont (1, streams)."""
+    cells, gates, cont = bottoms
+    if len(cells) != 3 or cells[0] != 1 or gates != (*cells[:2], 4 * cells[2]) or cont != cells[:2]:
+        raise misfit(layer, "bottoms", "(1, N, D), (1, N, 4 D) and (1, N)", f"{cells}, {gates} and {cont}")
+    return [cells, cells]
+
+
+_ELEMENTWISE = (
+    "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Swish", "TanH", "Threshold",
+)  # fmt: skip
+
+RULES: dict[str, Rule] = {kind: Rule(same) for kind in _ELEMENTWISE} | {
+    "Accuracy": Rule(accuracy, (2, 2), (1, 2)),
+    "ArgMax": Rule(axes.argmax),
+    "BatchNorm": Rule(channels_second),
+    "BatchReindex": Rule(axes.batch_reindex, (2, 2)),
+    "Bias": Rule(scale, (1, 2)),
+    "Concat": Rule(axes.concat, (1, MANY)),
+    "Convolution": Rule(windows.convolution, (1, MANY), (1, MANY)),
+    "Crop": Rule(axes.crop, (2, 2)),
+    "Deconvolution": Rule(windows.deconvolution, (1, MANY), (1, MANY)),
+    "DummyData": Rule(given, (0, 0), (1, MANY)),
+    "Eltwise": Rule(axes.eltwise, (2, MANY)),
+    "Embed": Rule(embed),
+    "Flatten": Rule(axes.flatten),
+    "Im2col": Rule(windows.im2col),
+    "InnerProduct": Rule(inner_product),
+    "Input": Rule(given, (0, 0), (1, MANY)),
+    "LRN": Rule(lrn),
+    "LSTM": Rule(recurrent, (2, 5), (1, 3)),
+    "LSTMUnit": Rule(lstm_unit, (3, 3), (2, 2)),
+    "MVN": Rule(mvn),
+    "PReLU": Rule(channels_second),
+    "Parameter": Rule(parameter, (0, 0)),
+    "Permute": Rule(axes.permute),
+    "Pooling": Rule(windows.pooling, (1, 1), (1, 2)),
+    "RNN": Rule(recurrent, (2, 4), (1, 2)),
+    "Reduction": Rule(axes.reduction),
+    "Reshape": Rule(axes.reshape),
+    "SPP": Rule(windows.spp),
+    "Scale": Rule(scale, (1, 2)),
+    "Silence": Rule(same, (1, MANY), (0, 0)),
+    "Slice": Rule(axes.slice_, (1, 1), (1, MANY)),
+    "Softmax": Rule(softmax),
+    "SoftmaxWithLoss": Rule(softmax_loss, (2, 2), (0, 2)),
+    "Split": Rule(same, (1, 1), (1, MANY)),
+    "Tile": Rule(axes.tile),
+}

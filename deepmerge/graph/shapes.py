@@ -1,0 +1,73 @@
+"""Shape inference: Caffe's Reshape, layer by layer, and whether the weights fit."""
+
+from __future__ import annotations
+
+from deepmerge.errors import ShapeError
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.shape_errors import Shape, misfit, needs_blob
+from deepmerge.graph.shape_rules import RULES, check_counts
+from deepmerge.graph.weights import expected_weights, fits
+
+__all__ = ["Shape", "check_weights", "expected_weights", "fits", "infer_shapes", "top_shapes"]
+
+
+def infer_shapes(graph: Graph, strict: bool = True, batch: int | None = None) -> dict[Blob, Shape | None]:
+    """The shape of every blob, None where it cannot be known: behind a layer whose type deepmerge does not know.
+
+    batch: in place of the first axis of every Input top that has two axes or more.
+    strict: ShapeError, one line, for the first layer that does not fit; otherwise its tops are None, too.
+    """
+    shapes: dict[Blob, Shape | None] = {}
+    for layer in graph.layers:
+        try:
+            tops = top_shapes(layer, [shapes.get(bottom) for bottom in layer.bottoms])
+        except ShapeError:
+            if strict:
+                raise
+            tops = [None] * len(layer.tops)
+        if batch is not None and layer.type == "Input":
+            tops = [(batch, *top[1:]) if top is not None and len(top) > 1 else top for top in tops]
+        shapes.update(zip(layer.tops, tops, strict=True))
+    return shapes
+
+
+def top_shapes(layer: Layer, bottoms: list[Shape | None]) -> list[Shape | None]:
+    """The shapes of one layer's tops; ShapeError where its bottoms and parameters do not fit."""
+    rule = RULES.get(layer.type)
+    if rule is None or layer.params is None:
+        return [None] * len(layer.tops)
+    check_counts(layer, rule)
+    if None in bottoms:
+        return [None] * len(layer.tops)
+    tops = rule.tops(layer, bottoms)
+    for blob, shape in zip(layer.tops, tops, strict=True):
+        if shape is not None:
+            needs_blob(layer, blob.name, shape)
+    return tops
+
+
+def check_weights(graph: Graph, shapes: dict[Blob, Shape | None]) -> None:
+    """ShapeError where a layer has weights, and not those that Caffe expects. Layers without weights pass."""
+    for layer in graph.layers:
+        if layer.weights:
+            _check_layer(layer, expected_weights(layer, [shapes.get(bottom) for bottom in layer.bottoms]))
+
+
+def _check_layer(layer: Layer, expected: list[Shape] | None) -> None:
+    if expected is None:
+        return
+    if len(layer.weights) != len(expected):
+        fork = ", as NVCaffe stores them" if layer.type == "BatchNorm" and len(layer.weights) == 5 else ""
+        raise misfit(
+            layer, "weights", f"{_blobs(expected)}", f"{_blobs([w.shape for w in layer.weights])}{fork}; {_QUESTION}"
+        )
+    for index, (found, shape) in enumerate(zip(layer.weights, expected, strict=True)):
+        if found.shape != shape:
+            raise misfit(layer, f"weight blob {index}", shape, f"{found.shape}; {_QUESTION}")
+
+
+_QUESTION = "does the caffemodel belong to this prototxt?"
+
+
+def _blobs(shapes: list[Shape]) -> str:
+    return f"{len(shapes)} blob{'s' * (len(shapes) != 1)}" + (f" {', '.join(map(str, shapes))}" if shapes else "")
