@@ -1,0 +1,55 @@
+"""Graph → caffemodel. Weights go to the file as they lie in memory, one array after the other.
+
+Protobuf's messages are concatenations of their fields, so a layer is its encoded header followed by
+its blobs; no weight passes through protobuf or a Python list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from deepmerge import schema
+from deepmerge.emit.layers import blob_names, layer_message
+from deepmerge.emit.wire import BYTES, block, encode, key, varint
+from deepmerge.graph.graph import Graph, Layer
+from deepmerge.graph.tree import Quoted, Message
+
+
+def write_caffemodel(graph: Graph, path: str | Path, layers: Iterable[Layer] | None = None) -> int:
+    """Write the weights of `graph` (or of some of its layers) and return the file's size in bytes.
+
+    OSError as the file system raises it.
+    """
+    chosen = graph.layers if layers is None else list(layers)
+    names = blob_names(graph)
+    with open(path, "wb", buffering=1 << 20) as file:
+        net = Message()
+        if graph.name:
+            net.add("name", Quoted(graph.name))
+        file.write(encode(net, "NetParameter"))
+        for layer in chosen:
+            header = encode(layer_message(layer, names), "LayerParameter")
+            _write_layer(file, header, layer.weights)
+        return file.tell()
+
+
+def _write_layer(file, header: bytes, weights: list[np.ndarray]) -> None:
+    blobs = list(_blobs(weights))
+    size = len(header) + sum(len(head) + data.nbytes for head, data in blobs)
+    file.write(key(schema.fields("NetParameter")["layer"].number, BYTES) + varint(size) + header)
+    for head, data in blobs:
+        file.write(head)
+        file.write(memoryview(data).cast("B") if data.size else b"")
+
+
+def _blobs(weights: list[np.ndarray]) -> Iterator[tuple[bytes, np.ndarray]]:
+    """For each array the bytes that go before its values, and its values."""
+    blob, shape = schema.fields("BlobProto"), schema.fields("BlobShape")
+    for array in weights:
+        data = np.ascontiguousarray(array, dtype="<f4")
+        dims = block(blob["shape"].number, block(shape["dim"].number, b"".join(map(varint, array.shape))))
+        head = dims + key(blob["data"].number, BYTES) + varint(data.nbytes)
+        yield block(schema.fields("LayerParameter")["blobs"].number, b"")[:-1] + varint(len(head) + data.nbytes) + head, data

@@ -1,0 +1,67 @@
+"""Graph → layer messages: names, bottoms, tops, parameters; in-place tops where they were."""
+
+from __future__ import annotations
+
+from deepmerge.emit.params import layer_fields
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.tree import Field, Message, Quoted
+
+# Types that Caffe can run with top == bottom
+IN_PLACE = frozenset(
+    "AbsVal BNLL BatchNorm Bias Clip Dropout ELU Eltwise Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split()
+)
+
+
+def blob_names(graph: Graph) -> dict[Blob, str]:
+    """A name for each blob; versions of one blob share it where the layer between them runs in place.
+
+    The last version keeps the name, so that outputs are called what they were called.
+    """
+    names: dict[Blob, str] = {}
+    used: set[str] = set()
+    for blob in reversed(graph.blobs):
+        name = blob.name
+        if name in used and not _in_place(blob, names):
+            number = 1
+            while f"{blob.name}_{number}" in used:
+                number += 1
+            name = f"{blob.name}_{number}"
+        names[blob] = name
+        used.add(name)
+    return names
+
+
+def _in_place(blob: Blob, names: dict[Blob, str]) -> bool:
+    """Whether the only reader of `blob` may write its result over it, under the same name."""
+    if len(blob.consumers) != 1:
+        return False
+    reader = blob.consumers[0]
+    at = reader.bottoms.index(blob)
+    able = reader.type in IN_PLACE or reader.params is None
+    return able and at < len(reader.tops) and names.get(reader.tops[at]) == blob.name
+
+
+def layer_message(layer: Layer, names: dict[Blob, str]) -> Message:
+    """The `layer { … }` message, without weights and learning rates."""
+    made = Message()
+    made.add("name", Quoted(layer.name))
+    made.add("type", Quoted(layer.type))
+    for blob in layer.bottoms:
+        made.add("bottom", Quoted(names[blob]))
+    for blob in layer.tops:
+        made.add("top", Quoted(names[blob]))
+    made.fields += [Field("param", spec) for spec in layer.param_specs]
+    made.fields += layer_fields(layer).fields
+    return made
+
+
+def network_tree(graph: Graph) -> Message:
+    """The whole network as a deploy prototxt's tree."""
+    names = blob_names(graph)
+    made = Message()
+    if graph.name:
+        made.add("name", Quoted(graph.name))
+    made.fields += graph.tree.fields
+    for layer in graph.layers:
+        made.add("layer", layer_message(layer, names))
+    return made
