@@ -1,0 +1,171 @@
+"""What a network costs: parameters, multiply-adds, bytes stored, bytes of activations; for one image, in float32."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+
+from deepmerge.errors import ShapeError
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.memory import FLOAT, activation_bytes, size_of
+from deepmerge.graph.shape_errors import Shape
+from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.weights import expected_weights
+
+__all__ = [
+    "LayerCost",
+    "activation_bytes",
+    "is_tensor",
+    "layer_costs",
+    "layer_macs",
+    "macs",
+    "non_tensor_share",
+    "param_count",
+    "shapes_of_one",
+    "storage_bytes",
+    "summary",
+    "weight_shapes",
+]
+
+Shapes = dict[Blob, "Shape | None"]
+
+# DeepRebirth's word for the layers that multiply by learned tensors; the others only move and reshape numbers
+_TENSOR = frozenset({"Convolution", "Deconvolution", "InnerProduct", "Embed", "LSTM", "RNN"})
+_COUNTED = frozenset({"Convolution", "Deconvolution", "InnerProduct"})
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One row of `layer_costs`. bytes: of the layer's tops, for one image, float32."""
+
+    name: str
+    type: str
+    tensor: bool
+    tops: tuple[Shape | None, ...]
+    params: int
+    macs: int
+    bytes: int
+
+
+def is_tensor(layer: Layer) -> bool:
+    """Whether the layer is a tensor layer; LRN, pooling, BatchNorm, Scale, activations, joins and the like are not."""
+    return layer.type in _TENSOR
+
+
+def non_tensor_share(graph: Graph) -> float:
+    """The share of non-tensor layers among all layers but Inputs, 0 to 1."""
+    layers = _without_inputs(graph)
+    return sum(not is_tensor(layer) for layer in layers) / len(layers) if layers else 0.0
+
+
+def shapes_of_one(graph: Graph) -> Shapes:
+    """The shapes of all blobs when one image is fed.
+
+    Where the batch size stands in the middle of the network (a Reshape with a written batch), one image does not pass;
+    then the declared batch is inferred, and axes of that size in front are cut to 1. ShapeError as infer_shapes.
+    """
+    try:
+        return infer_shapes(graph, batch=1)
+    except ShapeError:
+        shapes = infer_shapes(graph)
+    batches = {shape[0] for shape in (shapes[blob] for blob in graph.inputs) if shape is not None and len(shape) > 1}
+    return {b: (1, *s[1:]) if s is not None and len(s) > 1 and s[0] in batches else s for b, s in shapes.items()}
+
+
+def weight_shapes(layer: Layer, shapes: Shapes) -> list[Shape]:
+    """The shapes of the layer's learned blobs: its own, or where it has none yet those that Caffe would make."""
+    if layer.weights:
+        return [weight.shape for weight in layer.weights]
+    return expected_weights(layer, [shapes.get(bottom) for bottom in layer.bottoms]) or []
+
+
+def param_count(graph: Graph, shapes: Shapes | None = None) -> int:
+    """How many numbers training learns, as networks publish it: without BatchNorm's statistics, shared blobs once."""
+    shapes = infer_shapes(graph) if shapes is None else shapes
+    seen: set[str] = set()
+    return sum(_params(layer, shapes, seen) for layer in graph.layers)
+
+
+def _params(layer: Layer, shapes: Shapes, seen: set[str]) -> int:
+    """The layer's own share of the parameters; `seen` collects the names of blobs that are shared."""
+    if layer.type == "BatchNorm":
+        return 0
+    total = 0
+    for index, shape in enumerate(weight_shapes(layer, shapes)):
+        spec = layer.param_specs[index] if index < len(layer.param_specs) else None
+        name = str(spec.value("name") or "") if spec is not None else ""
+        if name not in seen:
+            total += prod(shape)
+        if name:
+            seen.add(name)
+    return total
+
+
+def storage_bytes(graph: Graph, shapes: Shapes | None = None) -> int:
+    """Bytes of all weights in a caffemodel, float32: BatchNorm's too, shared ones with every sharer (as Caffe writes)."""
+    shapes = infer_shapes(graph) if shapes is None else shapes
+    return FLOAT * sum(prod(shape) for layer in graph.layers for shape in weight_shapes(layer, shapes))
+
+
+def macs(graph: Graph, shapes: Shapes) -> int:
+    """Multiply-adds of all Convolution, Deconvolution and InnerProduct layers, for one image of the batch."""
+    return sum(layer_macs(layer, shapes) for layer in graph.layers)
+
+
+def layer_macs(layer: Layer, shapes: Shapes) -> int:
+    """Multiply-adds of one layer for one image, without the biases' additions; 0 for types that are not counted.
+
+    Every weight is used once for each position: of the top (Convolution), of the bottom (Deconvolution), or for each
+    vector (InnerProduct). Windows are counted in full where they overhang into the pad, as Caffe computes them.
+    """
+    if layer.type not in _COUNTED or layer.params is None:
+        return 0
+    weights = weight_shapes(layer, shapes)
+    bottoms = [shapes.get(bottom) for bottom in layer.bottoms]
+    tops = [shapes.get(top) for top in layer.tops]
+    if not weights or None in bottoms or None in tops:
+        return 0
+    shape = bottoms[0] if layer.type == "Deconvolution" else tops[0]
+    axis = layer.params.axis % len(bottoms[0])
+    positions = prod(shape[1:axis]) * prod(shape[axis + 1 :])
+    return prod(weights[0]) * positions * len(tops)
+
+
+def layer_costs(graph: Graph, shapes: Shapes | None = None) -> list[LayerCost]:
+    """One row for each layer, Inputs too. Parameters that are shared stand with the first sharer."""
+    shapes = shapes_of_one(graph) if shapes is None else shapes
+    seen: set[str] = set()
+    return [
+        LayerCost(
+            layer.name,
+            layer.type,
+            is_tensor(layer),
+            tuple(shapes.get(top) for top in layer.tops),
+            _params(layer, shapes, seen),
+            layer_macs(layer, shapes),
+            sum(size_of(shapes.get(top)) for top in layer.tops),
+        )
+        for layer in graph.layers
+    ]
+
+
+def summary(graph: Graph, shapes: Shapes | None = None) -> dict:
+    """The figures of report.json's `before` and `after`. Inputs are not counted as layers.
+
+    shapes: `shapes_of_one(graph)`, if it is there already.
+    """
+    shapes = shapes_of_one(graph) if shapes is None else shapes
+    layers = _without_inputs(graph)
+    return {
+        "layers": len(layers),
+        "layer_types": dict(sorted(Counter(layer.type for layer in layers).items())),
+        "params": param_count(graph, shapes),
+        "macs": macs(graph, shapes),
+        "storage_bytes": storage_bytes(graph, shapes),
+        "activation_bytes": activation_bytes(graph, shapes),
+    }
+
+
+def _without_inputs(graph: Graph) -> list[Layer]:
+    return [layer for layer in graph.layers if layer.type != "Input"]

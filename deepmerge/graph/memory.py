@@ -1,0 +1,107 @@
+"""Bytes of activations: as Caffe counts them, each blob once, and the least that a planner with liveness needs."""
+
+from __future__ import annotations
+
+from math import prod
+
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.shape_errors import Shape
+
+FLOAT = 4  # bytes
+
+Shapes = dict[Blob, "Shape | None"]
+
+# value by value, so that the top may be written over the bottom
+_ELEMENTWISE = frozenset(
+    "AbsVal BNLL BatchNorm Bias Clip Dropout ELU Eltwise Exp Log PReLU Power ReLU Scale Sigmoid Swish TanH"
+    " Threshold".split()
+)
+_VIEWS = frozenset({"Flatten", "Reshape", "Split"})  # the same numbers in the same order: no buffer of their own
+
+
+def activation_bytes(graph: Graph, shapes: Shapes) -> dict[str, int]:
+    """Bytes of all blobs, float32, in the batch that `shapes` have; blobs of unknown shape count nothing.
+
+    caffe: what Caffe logs as "Memory required for data": every top of every layer, in-place ones again, and one top for
+    each reader of a blob that has several, since Caffe puts a Split behind it (net.cpp, insert_splits.cpp).
+    unique: every distinct blob once; in-place tops and the tops of Splits are their bottoms.
+    planned: the peak of live bytes in the order of the layers, working in place wherever that overwrites nothing that
+    is read later; buffers inside layers (im2col) are not counted.
+    """
+    return {
+        "caffe": sum(_with_splits(layer, shapes) for layer in graph.layers),
+        "unique": sum(_own(layer, shapes) for layer in graph.layers),
+        "planned": planned_bytes(graph, shapes),
+    }
+
+
+def size_of(shape: Shape | None) -> int:
+    """Bytes of a blob."""
+    return 0 if shape is None else FLOAT * prod(shape)
+
+
+def in_place(layer: Layer, index: int) -> bool:
+    """Whether the file runs the layer in place: its top has the name of the bottom at the same index."""
+    return index < len(layer.bottoms) and layer.bottoms[index].name == layer.tops[index].name
+
+
+def _with_splits(layer: Layer, shapes: Shapes) -> int:
+    weights = layer.tree.values("loss_weight")
+    total = 0
+    for index, top in enumerate(layer.tops):
+        readers = len(top.consumers) + (index < len(weights) and float(weights[index]) != 0)
+        total += size_of(shapes.get(top)) * (1 + readers * (readers > 1))
+    return total
+
+
+def _own(layer: Layer, shapes: Shapes) -> int:
+    if layer.type == "Split":
+        return 0
+    return sum(size_of(shapes.get(top)) for index, top in enumerate(layer.tops) if not in_place(layer, index))
+
+
+def planned_bytes(graph: Graph, shapes: Shapes) -> int:
+    """The peak over all layers of the bytes held while the layer runs. Outputs of the network are held to the end."""
+    last = _last_uses(graph)
+    buffers: dict[Blob, Blob] = {}  # blob → the first blob of its buffer
+    live: dict[Blob, tuple[int, int]] = {}  # first blob → bytes, last use
+    peak = 0
+    for step, layer in enumerate(graph.layers):
+        taken: set[Blob] = set()
+        for index, top in enumerate(layer.tops):
+            size = size_of(shapes.get(top))
+            home = _home(layer, index, size, buffers, live, step, taken)
+            buffers[top] = top if home is None else home
+            held, until = (size, -1) if home is None else live[home]
+            live[buffers[top]] = max(size, held), max(until, last[top])
+            taken.add(buffers[top])
+        peak = max(peak, sum(size for size, _ in live.values()))
+        live = {blob: held for blob, held in live.items() if held[1] > step}
+    return peak
+
+
+def _home(layer: Layer, index: int, size: int, buffers: dict, live: dict, step: int, taken: set[Blob]) -> Blob | None:
+    """The buffer in which the layer may put its top: its bottom's, if nobody reads that any more."""
+    if layer.type in _VIEWS and layer.bottoms:
+        return buffers.get(layer.bottom)
+    if in_place(layer, index):
+        return buffers.get(layer.bottoms[index])
+    if layer.type not in _ELEMENTWISE:
+        return None
+    for bottom in layer.bottoms:
+        home = buffers.get(bottom)
+        if home is not None and home not in taken and live[home] == (size, step):
+            return home
+    return None
+
+
+def _last_uses(graph: Graph) -> dict[Blob, int]:
+    """The step after which a blob, or a view of it, is not read any more; the number of layers for outputs."""
+    steps = {layer: step for step, layer in enumerate(graph.layers)}
+    last: dict[Blob, int] = {}
+    for layer in reversed(graph.layers):
+        for top in layer.tops:
+            uses = [len(graph.layers)] if not top.consumers else [steps[reader] for reader in top.consumers]
+            uses += [last[view] for reader in top.consumers if reader.type in _VIEWS for view in reader.tops]
+            last[top] = max(uses)
+    return last
