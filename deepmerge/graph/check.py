@@ -13,7 +13,6 @@ from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import TYPES
 from deepmerge.graph.shapes import check_weights, infer_shapes
 
-
 _FORKS = frozenset({"clip_param"})
 
 

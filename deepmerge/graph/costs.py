@@ -103,7 +103,7 @@ def _params(layer: Layer, shapes: Shapes, seen: set[str]) -> int:
 
 
 def storage_bytes(graph: Graph, shapes: Shapes | None = None) -> int:
-    """Bytes of all weights in a caffemodel, float32: BatchNorm's too, shared ones with every sharer (as Caffe writes)."""
+    """Bytes of all weights in a caffemodel: BatchNorm's too, shared ones with every sharer (as in the file)."""
     shapes = infer_shapes(graph) if shapes is None else shapes
     return FLOAT * sum(prod(shape) for layer in graph.layers for shape in weight_shapes(layer, shapes))
 
