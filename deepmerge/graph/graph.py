@@ -160,6 +160,11 @@ class Graph:
         new.consumers.extend(old.consumers)
         old.consumers = []
 
+    def drop_bottom(self, layer: Layer, blob: Blob) -> None:
+        """Let `layer` no longer read `blob` (once)."""
+        layer.bottoms.remove(blob)
+        blob.consumers.remove(layer)
+
     def bypass(self, layer: Layer) -> None:
         """Take out a layer with one bottom and one top that passes its bottom on unchanged.
 
@@ -187,9 +192,22 @@ class Graph:
         self.layers.remove(layer)
         for other in layer.bottoms[1:]:
             other.consumers.remove(layer)
-        into.tops[into.tops.index(bottom)] = top
+        at = into.tops.index(bottom)
+        into.tops[at] = top
         top.producer = into
         bottom.consumers = []
+        self._stay_in_place(into, at, bottom.name)
+
+    def _stay_in_place(self, layer: Layer, at: int, was: str) -> None:
+        """A layer that ran in place before its top got another name still does: its bottom takes the name too."""
+        name = layer.tops[at].name
+        while name != was and at < len(layer.bottoms) and layer.bottoms[at].name == was:
+            bottom = layer.bottoms[at]
+            if bottom.producer.type == "Input" or len(bottom.consumers) != 1:
+                return
+            bottom.name = name
+            layer = bottom.producer
+            at = layer.tops.index(bottom)
 
     def replace(self, old: Sequence[Layer], new: Sequence[Layer]) -> None:
         """Put layers in the place of others (at the last one's place), which need not be neighbours.

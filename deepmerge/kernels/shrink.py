@@ -1,0 +1,65 @@
+"""A reducer made narrower: which of its filters to keep, and how the next layer makes up for the rest.
+
+No data is at hand, so the inputs are taken as white noise: for pre-activations u = w·x that are then
+Gaussian, the moments of relu(u) are known in closed form (the arc-cosine kernel of degree 1).
+Source: Cho and Saul, Kernel Methods for Deep Learning (NIPS 2009), equation 6.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def activation_gram(reducer: np.ndarray, rectified: bool = True) -> np.ndarray:
+    """E[h hᵀ] of h = relu(W x) (or h = W x), x white; W (r, C, 1, 1) → (r, r), float64."""
+    rows = reducer.reshape(len(reducer), -1).astype(np.float64)
+    gram = rows @ rows.T
+    if not rectified:
+        return gram
+    norms = np.sqrt(np.maximum(np.diag(gram), 1e-30))
+    outer = norms[:, None] * norms[None, :]
+    cosine = np.clip(gram / outer, -1.0, 1.0)
+    angle = np.arccos(cosine)
+    return outer * (np.sqrt(1 - cosine**2) + (np.pi - angle) * cosine) / (2 * np.pi)
+
+
+def shrink(
+    reducer: np.ndarray, reducer_bias: np.ndarray, conv: np.ndarray, width: int, rectified: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The reducer with `width` of its filters, and the convolution that reads them.
+
+    Filters are chosen one by one, each the one that explains most of the convolution's output that is
+    still unexplained (a pivoted Cholesky factorisation of the activations' Gram matrix, weighted by
+    what the convolution makes of them); the convolution is then its own least-squares fit on them.
+
+    reducer (r, C, 1, 1), reducer_bias (r,), conv (n, r, kernel_h, kernel_w) → the same with r = width.
+    """
+    gram = activation_gram(reducer, rectified)
+    taps = conv.astype(np.float64).transpose(1, 0, 2, 3).reshape(conv.shape[1], -1)
+    keep = np.sort(_choose(gram, taps @ taps.T, width))
+    inner = gram[np.ix_(keep, keep)]
+    ridge = 1e-6 * np.trace(inner) / max(len(keep), 1) * np.eye(len(keep))
+    mix = np.linalg.solve(inner + ridge, gram[keep])  # (width, r): each old activation from the kept ones
+    fitted = np.einsum("nrhw,kr->nkhw", conv.astype(np.float64), mix)
+    return reducer[keep], reducer_bias[keep], np.ascontiguousarray(fitted, np.float32)
+
+
+def _choose(gram: np.ndarray, use: np.ndarray, width: int) -> np.ndarray:
+    """Greedy column choice: `gram` are the activations' moments, `use` (r, r) the weight of their errors.
+
+    Choosing j explains left_j leftᵀ_j / left_jj of what is left: leftᵀ_j · use · left_j / left_jj of the output.
+    """
+    left, used = gram.copy(), use @ gram
+    floor = 1e-12 * max(gram.diagonal().max(), 1e-30)
+    chosen: list[int] = []
+    for _ in range(width):
+        spread = np.where(left.diagonal() > floor, left.diagonal(), np.inf)
+        gain = np.einsum("ij,ij->j", left, used) / spread
+        gain[chosen] = -np.inf
+        best = int(np.argmax(gain))
+        chosen.append(best)
+        if np.isfinite(spread[best]):
+            column, scale = left[:, best].copy(), spread[best]
+            left -= np.outer(column, column) / scale
+            used -= np.outer(use @ column, column) / scale
+    return np.array(chosen)

@@ -1,0 +1,49 @@
+"""All passes, in the order in which they are shown and, within a step, run."""
+
+from __future__ import annotations
+
+import difflib
+
+from deepmerge.errors import PassError
+from deepmerge.passes.base import Options, Pass
+from deepmerge.passes.compose_convolutions import ComposeConvolutions
+from deepmerge.passes.decompose_tucker import DecomposeTucker
+from deepmerge.passes.embed_branches import EmbedBranches
+from deepmerge.passes.fold_batchnorm import FoldBatchnorm
+from deepmerge.passes.fold_scale import FoldScale
+from deepmerge.passes.merge_branches import MergeBranches
+from deepmerge.passes.merge_lrn import MergeLrn
+from deepmerge.passes.merge_pooling import MergePooling
+from deepmerge.passes.remove_dropout import RemoveDropout
+from deepmerge.passes.remove_identity import RemoveIdentity
+from deepmerge.passes.swap_relu_pool import SwapReluPool
+
+PASSES: dict[str, type[Pass]] = {
+    cls.name: cls
+    for cls in (
+        RemoveIdentity,
+        RemoveDropout,
+        FoldBatchnorm,
+        FoldScale,
+        ComposeConvolutions,
+        SwapReluPool,
+        EmbedBranches,
+        MergeLrn,
+        MergePooling,
+        MergeBranches,
+        DecomposeTucker,
+    )
+}
+
+# Exact passes that tidy up the whole network, before and after the folds
+CLEANUP = ("remove_identity", "remove_dropout", "compose_convolutions", "swap_relu_pool")
+FOLDS = ("fold_batchnorm", "fold_scale")
+
+
+def make(names, options: Options) -> list[Pass]:
+    """The passes of these names; PassError with candidates for a name that is none."""
+    for name in names:
+        if name not in PASSES:
+            near = difflib.get_close_matches(name, PASSES, 3, 0.4)
+            raise PassError(f"there is no pass {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(PASSES)}"))
+    return [PASSES[name](options) for name in names]

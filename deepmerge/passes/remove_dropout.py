@@ -1,0 +1,39 @@
+"""Dropout is taken out; train_val.prototxt gets it back.
+
+Given:   x → Dropout → y
+Result:  x → readers of y
+
+Exact: yes; at TEST time Dropout hands on its bottom (it scales while training).
+Source: Caffe, dropout_layer.cpp, Forward_cpu.
+"""
+
+from __future__ import annotations
+
+from deepmerge.graph.tree import Field, Message, Quoted
+from deepmerge.passes.base import Match, Pass
+from deepmerge.passes.chains import alone
+
+
+class RemoveDropout(Pass):
+    name = "remove_dropout"
+    exact = True
+    summary = "take out Dropout, which does nothing at TEST time (train_val.prototxt keeps it)"
+    types = frozenset(("Dropout",))
+
+    def match(self, graph, layer, shapes):
+        producer = layer.bottom.producer
+        if layer.top.consumers or (alone(layer.bottom) and producer.type != "Input"):
+            return Match(layer, (layer,), ())
+        return self.refuse(layer, f"its top {layer.top.name!r} is an output of the network, and its bottom has other readers")
+
+    def rewrite(self, graph, match):
+        layer = match.layer
+        absorbed = alone(layer.bottom) and layer.bottom.producer.type != "Input"
+        blob = layer.top if absorbed else layer.bottom
+        graph.bypass(layer)
+        message = Message()
+        for key, value in (("name", layer.name), ("type", "Dropout"), ("bottom", blob.name), ("top", blob.name)):
+            message.add(key, Quoted(value))
+        message.fields += [Field(f.name, f.value) for f in layer.tree]
+        graph.train_layers.append(message)
+        return []

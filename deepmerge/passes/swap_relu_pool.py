@@ -1,0 +1,47 @@
+"""ReLU moves behind the MAX pooling that follows it, where there is less to do.
+
+Given:   x → ReLU → MAX pooling → y
+Result:  x → MAX pooling → ReLU → y
+
+Exact: yes, bit by bit: ReLU is monotone (slope ≥ 0), so it commutes with the maximum, and Caffe's MAX
+pooling leaves padding out of the window.
+Source: Caffe, relu_layer.cpp, pooling_layer.cpp.
+"""
+
+from __future__ import annotations
+
+from deepmerge.graph.graph import Blob, Layer
+from deepmerge.passes.base import Match, Pass
+from deepmerge.passes.chains import alone
+
+
+class SwapReluPool(Pass):
+    name = "swap_relu_pool"
+    exact = True
+    summary = "ReLU behind the MAX pooling that follows it, where there are fewer values"
+    types = frozenset(("Pooling",))
+
+    def match(self, graph, layer, shapes):
+        relu = layer.bottom.producer
+        if relu is None or relu.type != "ReLU" or layer.params.pool != "MAX":
+            return None
+        before, after = shapes.get(layer.bottom), shapes.get(layer.top)
+        if before is None or after[2] * after[3] >= before[2] * before[3]:
+            return None
+        if not alone(relu.top):
+            return self.refuse(layer, f"{relu.top.name!r} has other readers")
+        if relu.params.negative_slope < 0:
+            return self.refuse(layer, f"ReLU {relu.name!r} has a negative slope below 0 and is not monotone")
+        if len(layer.tops) != 1:
+            return self.refuse(layer, "its mask is used")
+        return Match(layer, (relu, layer), (layer,))
+
+    def rewrite(self, graph, match):
+        pool, relu = match.layer, match.layer.bottom.producer
+        was_in_place = relu.bottom.name == relu.top.name
+        top = pool.top
+        middle = Blob(top.name if was_in_place else relu.top.name)
+        new_pool = Layer(pool.name, pool.type, pool.params, [relu.bottom], [middle], [], pool.param_specs, pool.tree, pool.read_params, pool.step)
+        new_relu = Layer(relu.name, relu.type, relu.params, [middle], [top], [], relu.param_specs, relu.tree, relu.read_params, relu.step)
+        graph.replace([relu, pool], [new_pool, new_relu])
+        return []

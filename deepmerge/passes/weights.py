@@ -1,0 +1,47 @@
+"""Giving a convolution or inner product new weights, its parameters following."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from deepmerge.graph.graph import Layer
+from deepmerge.graph.tree import Message, Token
+
+
+def weight_of(layer: Layer) -> np.ndarray:
+    """The weights, InnerProduct's as (num_output, inputs) whatever `transpose` says."""
+    return layer.weights[0].T if layer.type == "InnerProduct" and layer.params.transpose else layer.weights[0]
+
+
+def bias_of(layer: Layer) -> np.ndarray | None:
+    """The bias, or None where the layer has none."""
+    return layer.weights[1] if len(layer.weights) > 1 else None
+
+
+def bias_or_zero(layer: Layer) -> np.ndarray:
+    bias = bias_of(layer)
+    return np.zeros(layer.params.num_output, np.float32) if bias is None else bias
+
+
+def set_weights(layer: Layer, weight: np.ndarray, bias: np.ndarray | None) -> None:
+    """New weights (as `weight_of` gives them) and bias; a bias where there was none is declared."""
+    if layer.type == "InnerProduct" and layer.params.transpose:
+        weight = weight.T
+    layer.weights = [np.ascontiguousarray(weight, np.float32)]
+    if bias is not None:
+        layer.weights.append(np.ascontiguousarray(bias, np.float32))
+        declare_bias(layer)
+
+
+def declare_bias(layer: Layer) -> None:
+    """bias_term: true, and a second ParamSpec where the weights have one."""
+    if not layer.params.bias_term:
+        layer.params = replace(layer.params, bias_term=True)
+    if len(layer.param_specs) == 1:
+        rate = float(layer.param_specs[0].value("lr_mult") or 1)
+        spec = Message()
+        spec.add("lr_mult", Token(f"{2 * rate:g}"))
+        spec.add("decay_mult", Token("0"))
+        layer.param_specs.append(spec)
