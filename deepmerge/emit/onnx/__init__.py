@@ -1,0 +1,12 @@
+"""Graph → ONNX that computes what Caffe computes: its rounding, its divisors, its order of ties.
+
+Loads onnx; import it where it is used, not at the top of a module.
+"""
+
+from __future__ import annotations
+
+from deepmerge.emit.onnx.model import to_onnx
+from deepmerge.emit.onnx.names import blob_tensors, tensor_names
+from deepmerge.emit.onnx.store import LIMIT, write_model, write_onnx
+
+__all__ = ["LIMIT", "blob_tensors", "tensor_names", "to_onnx", "write_model", "write_onnx"]

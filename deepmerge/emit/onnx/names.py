@@ -1,0 +1,42 @@
+"""What the blobs are called as ONNX tensors."""
+
+from __future__ import annotations
+
+from deepmerge.graph.graph import Blob, Graph
+
+
+def tensor_names(graph: Graph) -> dict[Blob, str]:
+    """A tensor name for each blob, no two alike.
+
+    Of several versions of a blob (layers in place on it) the last one keeps the plain name, as
+    pycaffe's net.blobs shows it after a forward. A network input keeps its name in any case, since
+    that is what is fed. The other versions are `name@1`, `name@2`, …
+    """
+    versions: dict[str, list[Blob]] = {}
+    for blob in graph.blobs:
+        versions.setdefault(blob.name, []).append(blob)
+    names: dict[Blob, str] = {}
+    for name, blobs in versions.items():
+        fed = [b for b in blobs if b.producer is not None and b.producer.type == "Input"]
+        names[(fed or blobs[::-1])[0]] = name
+    taken = set(names.values())
+    for name, blobs in versions.items():
+        for number, blob in enumerate(blobs, 1):
+            if blob not in names:
+                names[blob] = unused(f"{name}@{number}", taken)
+    return {blob: names[blob] for blob in graph.blobs}
+
+
+def blob_tensors(graph: Graph) -> dict[str, str]:
+    """Blob name → the tensor of its last version: what Caffe would show under that name."""
+    return {blob.name: tensor for blob, tensor in tensor_names(graph).items()}
+
+
+def unused(base: str, taken: set[str]) -> str:
+    """`base`, or `base_2`, `base_3`, … where that is taken; added to `taken`."""
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base}_{number}"
+    taken.add(name)
+    return name

@@ -1,0 +1,189 @@
+"""ONNX Runtime as an engine: the default. The network goes there as the ONNX model that emit writes.
+
+    with OrtEngine().load(graph) as session:
+        prob = session.forward({"data": images})["prob"]
+
+Float32 on the CPU. The same feeds on the same number of threads give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepmerge.engines.base import checked_blobs, checked_feeds
+from deepmerge.errors import DeepmergeError, EngineError
+
+if TYPE_CHECKING:
+    from deepmerge.engines.base import Feeds
+    from deepmerge.graph import Blob, Graph
+
+
+class OrtEngine:
+    """ONNX Runtime. EngineError where onnx or onnxruntime is not installed."""
+
+    name = "ort"
+
+    def __init__(self) -> None:
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+        except ImportError as error:
+            raise EngineError(f"engine 'ort' needs {error.name}: pip install onnx onnxruntime") from None
+
+    def load(self, graph: Graph, threads: int = 1) -> OrtSession:
+        """Make the network ready; EngineError for a layer that ONNX has no equal of, or that has no weights."""
+        return OrtSession(graph, threads)
+
+
+class OrtSession:
+    """A network in ONNX Runtime. ``inputs``: blob → declared shape; ``outputs``, ``blobs``: names.
+
+    A batch that the model does not take (it has a Reshape to a fixed size, or inputs whose batches
+    differ) gets a model of its own; so do blobs that are no outputs. The last such models are kept.
+    """
+
+    def __init__(self, graph: Graph, threads: int = 1) -> None:
+        from deepmerge.emit.onnx.batch import known_shapes
+
+        shapes = known_shapes(graph)
+        self._graph: Graph | None = graph.copy()  # what the caller does to his must not reach us
+        self._threads = threads
+        self.inputs: dict[str, tuple[int, ...]] = {blob.name: shapes[blob] for blob in graph.inputs}
+        self.outputs: tuple[str, ...] = tuple(blob.name for blob in graph.outputs)
+        self.blobs: tuple[str, ...] = tuple(dict.fromkeys(blob.name for blob in graph.blobs))
+        self._main = _Model(self._graph, (), threads)
+        self._others: dict[tuple, _Model] = {}
+        self._last: tuple[_Model, dict[str, np.ndarray]] | None = None
+
+    def forward(self, feeds: Feeds, blobs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Run once; see base.Session. A blob that layers in place have written is as the last of them left it."""
+        graph = self._open()
+        arrays = checked_feeds(self.inputs, feeds)
+        names = list(dict.fromkeys(self.outputs if blobs is None else checked_blobs(self.blobs, blobs)))
+        last = {blob.name: blob for blob in graph.blobs}
+        fed = set(graph.inputs)
+        computed = [last[name] for name in names if last[name] not in fed]
+        self._last = self._model(arrays, ()), arrays
+        extra = tuple(blob for blob in computed if blob not in set(graph.outputs))
+        model = self._model(arrays, extra) if extra else self._last[0]
+        results = model.run(arrays, computed)
+        return {name: results[last[name]] if last[name] in results else arrays[name].copy() for name in names}
+
+    def time_once(self) -> float:
+        """Seconds that one forward of the outputs takes, on the last feeds (zeros if none)."""
+        self._open()
+        if self._last is None:
+            self._last = self._main, {name: np.zeros(shape, np.float32) for name, shape in self.inputs.items()}
+        model, arrays = self._last
+        start = time.perf_counter()
+        model.run(arrays, None)
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        self._graph = self._main = self._last = None
+        self._others = {}
+
+    def _open(self) -> Graph:
+        if self._graph is None:
+            raise EngineError("the session is closed")
+        return self._graph
+
+    def _model(self, arrays: Mapping[str, np.ndarray], extra: tuple[Blob, ...]) -> _Model:
+        """The model that takes these arrays and has these blobs among its outputs."""
+        from deepmerge.emit.onnx.batch import with_firsts
+
+        firsts = {name: array.shape[0] for name, array in arrays.items() if array.ndim}
+        fixed = () if self._main.takes(firsts) else tuple(firsts.items())
+        if not fixed and not extra:
+            return self._main
+        key = fixed, frozenset(extra)
+        if key not in self._others:
+            # Of blobs that are no outputs, one model at a time: each holds all the weights.
+            self._others = {k: m for k, m in self._others.items() if not k[1]} if extra else {}
+            graph = with_firsts(self._graph, firsts) if fixed else self._graph
+            alike = dict(zip(self._graph.blobs, graph.blobs, strict=True))
+            self._others[key] = _Model(graph, tuple(alike[blob] for blob in extra), self._threads, not fixed, self._graph)
+        return self._others[key]
+
+    def __enter__(self) -> OrtSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Model:
+    """One ONNX model in ONNX Runtime.
+
+    ``extra``: blobs that are to be outputs, too. ``like``: the graph whose blobs `run` is asked
+    for, where that is another copy of ``graph``.
+    """
+
+    def __init__(
+        self, graph: Graph, extra: Sequence[Blob], threads: int, free_batch: bool = True, like: Graph | None = None
+    ) -> None:
+        from deepmerge.emit.onnx import tensor_names, to_onnx
+
+        model = to_onnx(graph, extra, free_batch)
+        self._tensors = tensor_names(like or graph)
+        self._firsts = {v.name: _first(v) for v in model.graph.input}
+        self._session = _session(model, threads)
+        self._fed = {i.name for i in self._session.get_inputs()}
+
+    def takes(self, firsts: Mapping[str, int]) -> bool:
+        """Whether the model runs on inputs with these first sizes."""
+        free = {size for name, size in firsts.items() if self._firsts[name] == "N"}
+        return len(free) < 2 and all(self._firsts[n] in (size, "N") for n, size in firsts.items())
+
+    def run(self, arrays: Mapping[str, np.ndarray], blobs: Sequence[Blob] | None) -> dict[Blob, np.ndarray]:
+        wanted = None if blobs is None else [self._tensors[blob] for blob in blobs]
+        if wanted == []:
+            return {}
+        try:
+            values = self._session.run(wanted, {n: a for n, a in arrays.items() if n in self._fed})
+        except Exception as error:  # onnxruntime's exceptions have no base of their own
+            raise EngineError(f"ONNX Runtime cannot run the network: {_one_line(error)}") from None
+        return dict(zip(blobs or (), values, strict=False))
+
+
+def _session(model: Any, threads: int) -> Any:
+    """An InferenceSession with one running order, all of ONNX Runtime's optimisations, and no chatter."""
+    import onnxruntime
+
+    from deepmerge.emit.onnx import LIMIT, write_model
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    # Threads that go on spinning after a forward would take their core from the session timed next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    providers = ["CPUExecutionProvider"]
+    try:
+        if model.ByteSize() < LIMIT:
+            return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+        with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+            path = Path(folder, "model.onnx")
+            write_model(model, path)
+            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except DeepmergeError:
+        raise
+    except Exception as error:  # as above
+        raise EngineError(f"ONNX Runtime cannot load the network: {_one_line(error)}") from None
+
+
+def _first(value: Any) -> int | str | None:
+    """The first size of a model's input: a number, or the name of a free one."""
+    dims = value.type.tensor_type.shape.dim
+    return (dims[0].dim_param or dims[0].dim_value) if dims else None
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip()
