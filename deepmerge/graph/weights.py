@@ -93,8 +93,8 @@ def _recurrent(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     """
     params, size = layer.params, layer.params.num_output
     gates, states = (4 * size, 2) if layer.type == "LSTM" else (size, 1)
-    static = len(bottoms) == 3 + states * params.expose_hidden
-    shapes = [(gates, prod(bottoms[0][2:])), (gates,)] + [(gates, prod(bottoms[2][1:]))] * static + [(gates, size)]
+    static = bottoms[2:3] if len(bottoms) == 3 + states * params.expose_hidden else []
+    shapes = [(gates, prod(bottoms[0][2:])), (gates,), *((gates, prod(shape[1:])) for shape in static), (gates, size)]
     return shapes if layer.type == "LSTM" else [*shapes, (size, size), (size,)]
 
 

@@ -1,0 +1,68 @@
+"""Shapes of blobs and weights are those of real Caffe, over odd sizes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from graph_nets import NETS, data, layer
+
+from deepmerge.graph import Layer
+from deepmerge.graph import params as typed
+from deepmerge.graph.shape_rules import RULES
+from deepmerge.graph.shapes import expected_weights, infer_shapes
+from deepmerge.read import read_network
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_shape_is_real_caffes(name, read, describe):
+    text = NETS[name]()
+    graph, caffe = read(text), describe(text)
+    shapes = infer_shapes(graph)
+    assert {blob.name: shapes[blob] for blob in graph.blobs} == {b.name: caffe["blobs"][b.name] for b in graph.blobs}
+    weights = {la.name: expected_weights(la, [shapes[b] for b in la.bottoms]) for la in graph.layers}
+    assert weights == {la["name"]: [tuple(p) for p in la["params"]] for la in caffe["layers"] if la["name"] in weights}
+
+
+def test_every_known_type_has_a_rule_and_a_test():
+    assert set(RULES) == set(typed.TYPES)
+    texts = "".join(net() for net in NETS.values())
+    untested = {kind for kind in RULES if f'type: "{kind}"' not in texts}
+    assert untested == {"Clip"}  # newer than the Caffe that pip has
+
+
+def test_batch_takes_the_place_of_the_first_axis(read):
+    graph = read(data(10, 3, 5, 6) + data(4, name="z") + layer("ReLU") + layer("Flatten", "", "f"))
+    shapes = {blob.name: found for blob, found in infer_shapes(graph, batch=1).items()}
+    assert shapes == {"x": (1, 3, 5, 6), "z": (4,), "y": (1, 3, 5, 6), "f": (1, 90)}
+
+
+def test_behind_an_unknown_layer_shapes_are_unknown(read):
+    graph = read(
+        data(1, 4, 5, 6)
+        + layer("Interp")
+        + layer("ReLU", "", "z", "y")
+        + layer("Eltwise", "", "e", "x z")
+        + layer("ReLU", "", "r")
+    )
+    shapes = {blob.name: found for blob, found in infer_shapes(graph).items()}
+    assert shapes == {"x": (1, 4, 5, 6), "y": None, "z": None, "e": None, "r": (1, 4, 5, 6)}
+    conv = Layer("c", "Convolution", typed.Convolution(num_output=3, kernel_h=1, kernel_w=1))
+    assert expected_weights(conv, [None]) is None
+    assert expected_weights(graph.layer("y"), [(1, 4, 5, 6)]) is None
+
+
+def test_an_input_without_a_shape_is_unknown(read):
+    graph = read('layer { name: "x" type: "Input" top: "x" }\n' + layer("ReLU"))
+    assert set(infer_shapes(graph).values()) == {None}
+
+
+@pytest.mark.parametrize("name", ["resnet50", "googlenet"])
+def test_a_large_network_takes_milliseconds(name, models):
+    graph = read_network(models / name / "deploy.prototxt")
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        infer_shapes(graph)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.02
