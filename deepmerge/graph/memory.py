@@ -46,6 +46,8 @@ def in_place(layer: Layer, index: int) -> bool:
 
 
 def _with_splits(layer: Layer, shapes: Shapes) -> int:
+    if layer.type == "SoftmaxWithLoss" and not layer.tops:
+        return FLOAT  # Caffe gives a loss without a top one of its own
     weights = layer.tree.values("loss_weight")
     total = 0
     for index, top in enumerate(layer.tops):
