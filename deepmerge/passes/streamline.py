@@ -30,7 +30,8 @@ def strided(conv: Convolution, pool: Pooling, size: tuple[int, int], out: tuple[
         extent = dilation * (kernel - 1) + 1
         merged_pad = pad_for(n, m, extent, both)
         if merged_pad is None:
-            return f"no pad below {extent} gives {m} outputs of {n} values at stride {both.stride}"
+            hint = "" if cover else "; a kernel that covers the pooling may (--kernel cover)"
+            return f"a kernel of {extent} at stride {both.stride} makes no {m} outputs of {n} values, whatever the pad{hint}"
         new |= {f"kernel_{axis}": kernel, f"stride_{axis}": both.stride, f"pad_{axis}": merged_pad}
     return replace(conv, **new)
 

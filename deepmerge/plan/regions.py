@@ -1,0 +1,40 @@
+"""The network cut into stretches where all there is passes through one blob.
+
+GoogLeNet falls into its single layers and its inception modules, ResNet into its residual blocks, without a
+look at any name.
+"""
+
+from __future__ import annotations
+
+from deepmerge.graph.graph import Blob, Graph, Layer
+
+
+def regions(graph: Graph) -> dict[Layer, int]:
+    """The region of each layer, numbered from 0 in the network's order.
+
+    A region ends where one blob alone is still to be read. A stretch without branches is cut again so
+    that each convolution (or inner product) begins a region, and the layers behind it belong to it.
+    """
+    number: dict[Layer, int] = {}
+    live: dict[Blob, int] = {}
+    open_region: list[Layer] = []
+    count = 0
+    for layer in graph.layers:
+        if layer.type == "Input":
+            number[layer] = 0
+            live |= {t: len(t.consumers) for t in layer.tops}
+            continue
+        open_region.append(layer)
+        for bottom in layer.bottoms:
+            live[bottom] -= 1
+        live |= {t: len(t.consumers) for t in layer.tops}
+        live = {blob: left for blob, left in live.items() if left}
+        if len(live) <= 1 and all(left == len(blob.consumers) for blob, left in live.items()):
+            begins = len(open_region) > 1 or layer.type in _BEGINS
+            count += begins and bool(number)
+            number |= dict.fromkeys(open_region, count)
+            open_region = []
+    return number | dict.fromkeys(open_region, count + 1)
+
+
+_BEGINS = frozenset(("Convolution", "Deconvolution", "InnerProduct"))
