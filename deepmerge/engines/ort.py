@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepmerge.engines.base import checked_blobs, checked_feeds
-from deepmerge.errors import DeepmergeError, EngineError
+from deepmerge.errors import EngineError, ShapeError
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Feeds
@@ -59,58 +59,58 @@ class OrtSession:
         self.outputs: tuple[str, ...] = tuple(blob.name for blob in graph.outputs)
         self.blobs: tuple[str, ...] = tuple(dict.fromkeys(blob.name for blob in graph.blobs))
         self._main = _Model(self._graph, (), threads)
-        self._others: dict[tuple, _Model] = {}
-        self._last: tuple[_Model, dict[str, np.ndarray]] | None = None
+        self._others: dict[bool, tuple[tuple, _Model]] = {}
+        self._last = {name: np.zeros(shape, np.float32) for name, shape in self.inputs.items()}
 
     def forward(self, feeds: Feeds, blobs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Run once; see base.Session. A blob that layers in place have written is as the last of them left it."""
         graph = self._open()
         arrays = checked_feeds(self.inputs, feeds)
-        names = list(dict.fromkeys(self.outputs if blobs is None else checked_blobs(self.blobs, blobs)))
+        names = checked_blobs(self.blobs, self.outputs if blobs is None else blobs)
         last = {blob.name: blob for blob in graph.blobs}
         fed = set(graph.inputs)
         computed = [last[name] for name in names if last[name] not in fed]
-        self._last = self._model(arrays, ()), arrays
-        extra = tuple(blob for blob in computed if blob not in set(graph.outputs))
-        model = self._model(arrays, extra) if extra else self._last[0]
-        results = model.run(arrays, computed)
+        results = self._model(arrays, [blob for blob in computed if blob.consumers]).run(arrays, computed)
+        self._last = arrays
         return {name: results[last[name]] if last[name] in results else arrays[name].copy() for name in names}
 
     def time_once(self) -> float:
         """Seconds that one forward of the outputs takes, on the last feeds (zeros if none)."""
         self._open()
-        if self._last is None:
-            self._last = self._main, {name: np.zeros(shape, np.float32) for name, shape in self.inputs.items()}
-        model, arrays = self._last
+        model = self._model(self._last, ())
         start = time.perf_counter()
-        model.run(arrays, None)
+        model.run(self._last, None)
         return time.perf_counter() - start
 
     def close(self) -> None:
-        self._graph = self._main = self._last = None
-        self._others = {}
+        self._graph = self._main = None
+        self._others, self._last = {}, {}
 
     def _open(self) -> Graph:
         if self._graph is None:
             raise EngineError("the session is closed")
         return self._graph
 
-    def _model(self, arrays: Mapping[str, np.ndarray], extra: tuple[Blob, ...]) -> _Model:
-        """The model that takes these arrays and has these blobs among its outputs."""
+    def _model(self, arrays: Mapping[str, np.ndarray], extra: Sequence[Blob]) -> _Model:
+        """The model that takes these arrays and has these blobs, too, among its outputs."""
         from deepmerge.emit.onnx.batch import with_firsts
 
         firsts = {name: array.shape[0] for name, array in arrays.items() if array.ndim}
-        fixed = () if self._main.takes(firsts) else tuple(firsts.items())
+        fixed = {} if self._main.takes(firsts) else firsts
         if not fixed and not extra:
             return self._main
-        key = fixed, frozenset(extra)
-        if key not in self._others:
-            # Of blobs that are no outputs, one model at a time: each holds all the weights.
-            self._others = {k: m for k, m in self._others.items() if not k[1]} if extra else {}
-            graph = with_firsts(self._graph, firsts) if fixed else self._graph
+        key = fixed, set(extra)
+        kept = self._others.get(bool(extra))
+        if kept is None or kept[0] != key:
+            self._others.pop(bool(extra), None)  # each holds all the weights
+            graph = with_firsts(self._graph, fixed) if fixed else self._graph
             alike = dict(zip(self._graph.blobs, graph.blobs, strict=True))
-            self._others[key] = _Model(graph, tuple(alike[blob] for blob in extra), self._threads, not fixed, self._graph)
-        return self._others[key]
+            try:
+                model = _Model(graph, [alike[blob] for blob in extra], self._threads, not fixed, self._graph)
+            except ShapeError as error:
+                raise EngineError(f"the network cannot run on what was fed: {error}") from None
+            self._others[bool(extra)] = kept = key, model
+        return kept[1]
 
     def __enter__(self) -> OrtSession:
         return self
@@ -173,8 +173,6 @@ def _session(model: Any, threads: int) -> Any:
             path = Path(folder, "model.onnx")
             write_model(model, path)
             return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except DeepmergeError:
-        raise
     except Exception as error:  # as above
         raise EngineError(f"ONNX Runtime cannot load the network: {_one_line(error)}") from None
 

@@ -25,7 +25,9 @@ def known_shapes(graph: Graph) -> dict[Blob, tuple[int, ...]]:
     for blob, shape in shapes.items():
         if shape is None:
             layer = blob.producer
-            raise EngineError(f"layer {layer.name!r} ({layer.type}): the shape of its top {blob.name!r} is not known; give its `shape`")
+            raise EngineError(
+                f"layer {layer.name!r} ({layer.type}): the shape of its top {blob.name!r} is not known; give its `shape`"
+            )
     return shapes
 
 

@@ -50,7 +50,9 @@ def _built(graph: Graph, dims: dict[Blob, Dims]) -> Builder:
     return builder
 
 
-def _model(graph: Graph, builder: Builder, blobs: Sequence[Blob], shapes: dict[Blob, tuple[int, ...]]) -> onnx.ModelProto:
+def _model(
+    graph: Graph, builder: Builder, blobs: Sequence[Blob], shapes: dict[Blob, tuple[int, ...]]
+) -> onnx.ModelProto:
     inputs = graph.inputs
     batch = {shapes[blob][0] for blob in free_inputs(graph, shapes)}
     outputs = [blob for blob in dict.fromkeys([*graph.outputs, *blobs]) if blob not in inputs]
@@ -64,7 +66,11 @@ def _model(graph: Graph, builder: Builder, blobs: Sequence[Blob], shapes: dict[B
         return onnx.helper.make_tensor_value_info(builder.of(blob), onnx.TensorProto.FLOAT, dims)
 
     made = onnx.helper.make_graph(
-        builder.nodes, graph.name or "network", [declared(b) for b in inputs], [declared(b) for b in outputs], builder.initializers
+        builder.nodes,
+        graph.name or "network",
+        [declared(b) for b in inputs],
+        [declared(b) for b in outputs],
+        builder.initializers,
     )
     opset = onnx.helper.make_opsetid("", OPSET)
     return onnx.helper.make_model(made, opset_imports=[opset], ir_version=IR_VERSION, producer_name="deepmerge")

@@ -1,0 +1,159 @@
+"""ONNX Runtime as an engine: its session keeps the promises of engines/base.py. Numbers are judged in tests/emit/test_onnx*."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deepmerge.engines import engine
+from deepmerge.engines.ort import OrtEngine
+from deepmerge.engines.timing import time_interleaved
+from deepmerge.errors import EngineError
+from deepmerge.read.network import read_network
+
+IN_PLACE = """
+layer { name: "data" type: "Input" top: "data" top: "gate" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 5 } shape { dim: 1 dim: 3 } } }
+layer { name: "shift" type: "Power" bottom: "data" top: "data" power_param { shift: 1 } }
+layer { name: "double" type: "Power" bottom: "data" top: "sum" power_param { scale: 2 } }
+layer { name: "relu" type: "ReLU" bottom: "sum" top: "sum" }
+layer { name: "gated" type: "Scale" bottom: "sum" bottom: "gate" top: "gated" scale_param { axis: 0 } }
+"""
+
+
+def read(tmp_path, text: str):
+    path = tmp_path / "net.prototxt"
+    path.write_text(text)
+    return read_network(path)
+
+
+@pytest.fixture(scope="module")
+def mini(models):
+    folder = models / "inception_mini"
+    graph = read_network(folder / "inception_mini.prototxt", folder / "inception_mini.caffemodel")
+    with engine("ort").load(graph) as session:
+        yield session
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(3).uniform(-120, 130, (3, 3, 32, 32)).astype(np.float32)
+
+
+def test_it_is_the_default():
+    assert isinstance(engine(), OrtEngine) and engine().name == "ort"
+
+
+def test_forward_of_a_trained_network(mini, images):
+    assert mini.inputs == {"data": (1, 3, 32, 32)} and mini.outputs == ("prob",)
+    out = mini.forward({"data": images}, ["conv1/3x3", "prob", "data"])
+    assert list(out) == ["conv1/3x3", "prob", "data"]
+    assert out["conv1/3x3"].shape == (3, 32, 32, 32) and out["conv1/3x3"].min() == 0  # its ReLU is in place
+    np.testing.assert_array_equal(out["data"], images)
+    np.testing.assert_allclose(out["prob"].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(out["prob"], mini.forward({"data": images})["prob"], atol=1e-6)
+
+
+def test_every_run_has_the_same_bytes(mini, images):
+    first, second = (mini.forward({"data": images})["prob"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first is not second
+
+
+def test_results_are_copies(mini, images):
+    first = mini.forward({"data": images[:1]}, ["data", "prob"])
+    kept = {name: array.copy() for name, array in first.items()}
+    first["data"][:] = 0
+    mini.forward({"data": images[1:2]})
+    np.testing.assert_array_equal(first["prob"], kept["prob"])
+    assert images[0].any()
+
+
+@pytest.mark.parametrize(
+    ("feeds", "blobs", "message"),
+    [
+        ({"dat": (1, 3, 32, 32)}, None, "no input 'dat'; did you mean 'data'"),
+        ({}, None, "'data' .* is not fed"),
+        ({"data": (1, 3, 32, 31)}, None, r"\(1, 3, 32, 31\) was fed"),
+        ({"data": (1, 3, 32, 32)}, ["porb"], "no blob 'porb'; did you mean 'prob'"),
+    ],
+)
+def test_wrong_feeds_and_blobs_are_named(mini, feeds, blobs, message):
+    with pytest.raises(EngineError, match=message):
+        mini.forward({name: np.zeros(shape) for name, shape in feeds.items()}, blobs)
+
+
+def test_blobs_written_in_place_are_as_the_last_layer_left_them(tmp_path):
+    fed = {
+        "data": np.linspace(-3, 3, 120, dtype=np.float32).reshape(2, 3, 4, 5),
+        "gate": np.float32([[1, 2, 0], [-1, 0.5, 1]]),
+    }
+    with OrtEngine().load(read(tmp_path, IN_PLACE)) as session:
+        out = session.forward(fed, ["data", "sum", "gate", "gated"])
+    np.testing.assert_array_equal(out["data"], fed["data"] + 1)
+    np.testing.assert_array_equal(out["sum"], np.maximum(2 * out["data"], 0))
+    np.testing.assert_array_equal(out["gate"], fed["gate"])
+    np.testing.assert_array_equal(out["gated"], out["sum"] * fed["gate"][:, :, None, None])
+
+
+def test_a_fixed_batch_gets_another_model(tmp_path):
+    """Caffe reshapes to whatever is fed, if the layers agree; so does the session."""
+    text = """
+    layer { name: "a" type: "Input" top: "a" input_param { shape { dim: 2 dim: 6 } } }
+    layer { name: "r" type: "Reshape" bottom: "a" top: "r" reshape_param { shape { dim: 3 dim: -1 } } }
+    layer { name: "out" type: "Power" bottom: "r" top: "out" power_param { scale: 2 } }
+    """
+    with OrtEngine().load(read(tmp_path, text)) as session:
+        for batch in (2, 5, 2, 7):
+            fed = np.arange(6 * batch, dtype=np.float32).reshape(batch, 6)
+            out = session.forward({"a": fed}, ["out", "r"])
+            np.testing.assert_array_equal(out["r"], fed.reshape(3, -1))
+            np.testing.assert_array_equal(out["out"], 2 * fed.reshape(3, -1))
+
+
+def test_a_batch_that_does_not_fit_is_refused(tmp_path):
+    text = """
+    layer { name: "a" type: "Input" top: "a" input_param { shape { dim: 2 dim: 3 } } }
+    layer { name: "r" type: "Reshape" bottom: "a" top: "r" reshape_param { shape { dim: 2 dim: -1 } } }
+    """
+    with (
+        OrtEngine().load(read(tmp_path, text)) as session,
+        pytest.raises(EngineError, match=r"layer 'r' \(Reshape\)") as caught,
+    ):
+        session.forward({"a": np.zeros((3, 3))})
+    assert "\n" not in str(caught.value)
+
+
+def test_an_input_that_nobody_reads_is_an_output(tmp_path):
+    text = IN_PLACE + 'layer { name: "spare" type: "Input" top: "spare" input_param { shape { dim: 1 dim: 2 } } }'
+    fed = {"data": np.ones((1, 3, 4, 5)), "gate": np.ones((1, 3)), "spare": np.float32([[4, 5]])}
+    with OrtEngine().load(read(tmp_path, text)) as session:
+        assert session.outputs == ("gated", "spare")
+        np.testing.assert_array_equal(session.forward(fed)["spare"], [[4, 5]])
+
+
+def test_changes_to_the_graph_do_not_reach_the_session(models, images):
+    folder = models / "inception_mini"
+    graph = read_network(folder / "inception_mini.prototxt", folder / "inception_mini.caffemodel")
+    with OrtEngine().load(graph) as session:
+        before = session.forward({"data": images})["prob"]
+        for layer in graph.layers:
+            layer.weights = []
+        session.forward({"data": images}, ["pool1/3x3_s2"] if "pool1/3x3_s2" in session.blobs else None)
+        np.testing.assert_array_equal(before, session.forward({"data": images})["prob"])
+
+
+def test_timing(mini, images, tmp_path):
+    mini.forward({"data": images})
+    with OrtEngine().load(read(tmp_path, IN_PLACE), threads=2) as other:  # not run before: zeros
+        times = time_interleaved({"mini": mini, "other": other}, repeat=3, warmup=1)
+    assert all(0 < seconds < 5 for values in times.values() for seconds in values)
+    assert min(times["mini"]) > min(times["other"])
+
+
+def test_a_closed_session_says_so(tmp_path):
+    session = OrtEngine().load(read(tmp_path, IN_PLACE))
+    session.close()
+    session.close()
+    for call in (session.time_once, lambda: session.forward({})):
+        with pytest.raises(EngineError, match="closed"):
+            call()
