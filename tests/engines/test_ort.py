@@ -1,4 +1,4 @@
-"""ONNX Runtime as an engine: its session keeps the promises of engines/base.py. Numbers are judged in tests/emit/test_onnx*."""
+"""ONNX Runtime as an engine keeps the promises of engines/base.py. Its numbers are judged in tests/emit/test_onnx*."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from deepmerge.errors import EngineError
 from deepmerge.read.network import read_network
 
 IN_PLACE = """
-layer { name: "data" type: "Input" top: "data" top: "gate" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 5 } shape { dim: 1 dim: 3 } } }
+layer { name: "data" type: "Input" top: "data" top: "gate"
+        input_param { shape { dim: 1 dim: 3 dim: 4 dim: 5 } shape { dim: 1 dim: 3 } } }
 layer { name: "shift" type: "Power" bottom: "data" top: "data" power_param { shift: 1 } }
 layer { name: "double" type: "Power" bottom: "data" top: "sum" power_param { scale: 2 } }
 layer { name: "relu" type: "ReLU" bottom: "sum" top: "sum" }

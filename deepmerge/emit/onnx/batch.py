@@ -26,7 +26,7 @@ def known_shapes(graph: Graph) -> dict[Blob, tuple[int, ...]]:
         if shape is None:
             layer = blob.producer
             raise EngineError(
-                f"layer {layer.name!r} ({layer.type}): the shape of its top {blob.name!r} is not known; give its `shape`"
+                f"layer {layer.name!r} ({layer.type}): the shape of top {blob.name!r} is not known; give its `shape`"
             )
     return shapes
 

@@ -70,7 +70,7 @@ class Builder:
     # -- what it writes ----------------------------------------------------------------------------
 
     def op(self, kind: str, *inputs: str | np.ndarray | np.generic, outputs: int = 1, **attributes):
-        """Write a node; arrays among the inputs become initializers. Returns its output's name, or a list of several."""
+        """Write a node; arrays among the inputs become initializers. Returns the output's name, or several."""
         names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
         made = [self._fresh(kind.lower()) for _ in range(outputs)]
         given = {key: value for key, value in attributes.items() if value is not None}

@@ -36,7 +36,7 @@ class Windows(NamedTuple):
 
     @property
     def counted(self) -> np.ndarray:
-        """How many places of each window AVE counts (Caffe's own arithmetic: 0 or less for a window that starts behind all)."""
+        """How many places of each window AVE counts (as Caffe reckons: 0 or less where it starts behind all)."""
         starts = np.arange(self.out) * self.stride - self.pad
         return np.minimum(starts + self.kernel, self.size + self.pad) - starts
 
@@ -91,7 +91,7 @@ def maximum(b: Builder, x: str, high: Windows, wide: Windows) -> str:
 
 
 def _maximum_and_mask(b: Builder, x: str, high: Windows, wide: Windows) -> list[str]:
-    """The mask has, as a float, h · width + w of each maximum within its channel; −1 where a window is outside the image."""
+    """The mask is h · width + w of each maximum in its channel, as a float; −1 for a window outside the image."""
     x, window = _padded(b, x, high, wide, _LOWEST)
     y, index = b.op("MaxPool", x, outputs=2, **window)
     before = [high.pad, wide.pad] if not any(window["pads"]) else [0, 0]
@@ -122,7 +122,7 @@ def _whole(windows: Windows) -> bool:
 
 
 def _bins(size: list[int], count: int) -> list[Windows]:
-    """Caffe: spp_layer.cpp, GetPoolingParam: `count` windows each way; and Pooling's rule makes of them what it makes."""
+    """Caffe: spp_layer.cpp, GetPoolingParam: windows for `count` each way; Pooling's rule says how many they become."""
     kernels = [-(-s // count) for s in size]
     pads = [(kernel * count - s + 1) // 2 for s, kernel in zip(size, kernels, strict=True)]
     outs = [pooled_size(s, k, k, p, True, any(pads)) for s, k, p in zip(size, kernels, pads, strict=True)]

@@ -36,7 +36,7 @@ def argmax(b: Builder, layer: Layer) -> str:
 
 
 def _largest(b: Builder, x: str, axis: int, layer: Layer) -> tuple[str, str]:
-    """The top_k values along an axis and where they are, as float32. TopK prefers the first of equals, so x is reversed."""
+    """The top_k values along an axis, and their places as float32. TopK prefers the first of equals: x is reversed."""
     shape = b.shape(layer.bottom)
     if axis == 0:
         shape = b.sizes(layer.bottom)

@@ -27,7 +27,10 @@ def write_model(model: onnx.ModelProto, path: str | Path, limit: int = LIMIT) ->
 
 
 def _move_weights(model: onnx.ModelProto, path: Path) -> None:
-    """Weights of a page and more into a file of their own, each at the start of a page (onnx.proto: TensorProto.external_data)."""
+    """Weights of a page and more into a file of their own, each at the start of a page.
+
+    Source: onnx.proto, TensorProto.external_data.
+    """
     with path.open("wb") as file:
         for tensor in model.graph.initializer:
             if len(tensor.raw_data) < _ALIGNMENT:

@@ -48,14 +48,14 @@ WRITERS: dict[str, Callable] = {
     "Tile": axes.tile,
 } | {kind: elementwise.plain(node) for kind, node in elementwise.PLAIN.items()}
 
-_NEVER = {"LSTM": "recurrent", "RNN": "recurrent", "LSTMUnit": "recurrent"}
+_RECURRENT = ("LSTM", "RNN", "LSTMUnit")
 
 
 def refusal(layer: Layer) -> str:
     """Why a layer cannot be written; one line."""
-    where = f"layer {layer.name!r} ({layer.type})"
-    if layer.type in _NEVER:
-        return f"{where}: {_NEVER[layer.type]} layers cannot be written as ONNX; use --engine caffe, or leave the layer out"
-    if layer.params is None:
-        return f"{where}: the type is not known, so it cannot be written as ONNX; use --engine caffe with a Caffe that has it"
-    return f"{where}: this type cannot be written as ONNX; use --engine caffe, or leave the layer out"
+    reason = "this type cannot be written as ONNX; leave the layer out, or use --engine caffe"
+    if layer.type in _RECURRENT:
+        reason = "recurrent layers cannot be written as ONNX; use --engine caffe"
+    elif layer.params is None:
+        reason = "the type is not known, so it cannot be written as ONNX; use --engine caffe, with a Caffe that has it"
+    return f"layer {layer.name!r} ({layer.type}): {reason}"
