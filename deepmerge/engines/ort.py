@@ -157,7 +157,7 @@ def _session(model: Any, threads: int) -> Any:
     """An InferenceSession with one running order, all of ONNX Runtime's optimisations, and no chatter."""
     import onnxruntime
 
-    from deepmerge.emit.onnx import LIMIT, write_model
+    from deepmerge.emit.onnx import too_large, write_model
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -167,7 +167,7 @@ def _session(model: Any, threads: int) -> Any:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     providers = ["CPUExecutionProvider"]
     try:
-        if model.ByteSize() < LIMIT:
+        if not too_large(model):
             return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
         with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
             path = Path(folder, "model.onnx")

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from deepmerge.emit.onnx.model import to_onnx
 from deepmerge.emit.onnx.names import blob_tensors, tensor_names
-from deepmerge.emit.onnx.store import LIMIT, write_model, write_onnx
+from deepmerge.emit.onnx.store import too_large, write_model, write_onnx
 
-__all__ = ["LIMIT", "blob_tensors", "tensor_names", "to_onnx", "write_model", "write_onnx"]
+__all__ = ["blob_tensors", "tensor_names", "to_onnx", "too_large", "write_model", "write_onnx"]

@@ -10,6 +10,7 @@ from deepmerge.emit.onnx.model import to_onnx
 from deepmerge.graph.graph import Graph
 
 LIMIT = 2**31 - 1  # bytes that protobuf puts into one message
+_NODES = 2**24  # bytes, plenty for everything but the weights
 _ALIGNMENT = 4096  # a page, so that runtimes can map the weights
 
 
@@ -21,9 +22,14 @@ def write_onnx(graph: Graph, path: str | Path, limit: int = LIMIT) -> None:
 def write_model(model: onnx.ModelProto, path: str | Path, limit: int = LIMIT) -> None:
     """Write a model; over `limit` bytes, its weights go to `path` + ".data", and leave the model in memory, too."""
     path = Path(path)
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > limit - 2**20 or model.ByteSize() > limit:
+    if too_large(model, limit):
         _move_weights(model, path.with_name(path.name + ".data"))
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def too_large(model: onnx.ModelProto, limit: int = LIMIT) -> bool:
+    """Whether the weights leave no room for the nodes in one message. Asked for its size, protobuf would raise."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > limit - _NODES
 
 
 def _move_weights(model: onnx.ModelProto, path: Path) -> None:
