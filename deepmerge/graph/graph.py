@@ -39,6 +39,7 @@ class Layer:
     tree: the layer's other fields as read, its `*_param` messages included.
     read_params: `params` as they were read from `tree`; emit rewrites only what differs.
     step: the name of the approximate step that made or changed the layer ("" if none did).
+    made_by: the name of the pass that last made or changed the layer ("" if it is as read).
     """
 
     name: str
@@ -51,6 +52,7 @@ class Layer:
     tree: Message = field(default_factory=Message)
     read_params: Params | None = None
     step: str = ""
+    made_by: str = ""
 
     @property
     def bottom(self) -> Blob:
@@ -252,6 +254,7 @@ class Graph:
                     layer.tree.copy(),
                     layer.read_params,
                     layer.step,
+                    layer.made_by,
                 )
             )
         return twin

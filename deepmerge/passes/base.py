@@ -110,7 +110,7 @@ class Pass:
         target, merged = match.layer.name, tuple(m.name for m in match.merged)
         made = self.rewrite(graph, match)
         for layer in made:
-            layer.step = step or layer.step
+            layer.step, layer.made_by = step or layer.step, self.name
             for array in layer.weights:
                 if not np.isfinite(array).all():
                     raise PassError(f"{self.name}: layer {layer.name!r} would get weights that are no numbers; keep it with --keep {layer.name}")

@@ -77,7 +77,7 @@ class DecomposeTucker(Pass):
             return "its window is not two-dimensional"
         if layer.type == "Convolution" and shape[1] == layer.params.group:
             return "it is depthwise"
-        if layer.step == DecomposeTucker.name:
+        if layer.made_by == DecomposeTucker.name:
             return "it comes from a decomposition"
         return ""
 

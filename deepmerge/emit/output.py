@@ -1,0 +1,85 @@
+"""What a conversion leaves in OUT: the final network, a folder for each approximate step, recipe, report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepmerge.emit import write_caffemodel, write_pair
+from deepmerge.emit.data_layers import hdf5_list
+from deepmerge.emit.finetune import finetune_make
+from deepmerge.emit.prototxt import format_tree
+from deepmerge.emit.report import report_text
+from deepmerge.emit.solver import FINAL_ITERATIONS, STEP_ITERATIONS, solver_text
+from deepmerge.emit.train_val import TrainData, train_val_tree
+from deepmerge.errors import EmitError
+from deepmerge.graph.graph import Graph
+
+FORMATS = ("caffe", "onnx")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """formats: of the final network. solver: overrides by field. steps: whether the step folders are wanted."""
+
+    formats: tuple[str, ...] = ("caffe",)
+    data: TrainData = field(default_factory=TrainData)
+    solver: dict[str, str] = field(default_factory=dict)
+    steps: bool = True
+
+
+def folder_name(index: int, step: str) -> str:
+    """The folder of a step under steps/: 01-conv1. What a file name should not hold becomes `_`."""
+    return f"{index:02d}-{re.sub(r'[^A-Za-z0-9.-]+', '_', step)}"
+
+
+class Output:
+    """Writes into a staged folder. Notes about what was left out of a train_val gather in `notes`."""
+
+    def __init__(self, root: Path, settings: Settings):
+        self.root, self.settings = root, settings
+        self.folders: list[str] = []
+        self.notes: list[str] = []
+
+    def step(self, graph: Graph, folder: str, about: str, made: Collection[str]) -> None:
+        """The network behind one approximate step. made: the step marks (Layer.step) whose layers are new since the last folder."""
+        if not self.settings.steps:
+            return
+        here = self.root / "steps" / folder
+        here.mkdir(parents=True)
+        write_pair(graph, here / "deploy.prototxt", here / "weights.caffemodel")
+        new = [layer for layer in graph.layers if layer.step in made]
+        write_caffemodel(graph, here / "new_layers.caffemodel", new)
+        self._training(graph, here, about, set(made), STEP_ITERATIONS)
+        self.folders.append(folder)
+
+    def final(self, graph: Graph, about: str, made: Collection[str]) -> None:
+        """The final network. made: the marks of all approximate steps."""
+        if "caffe" in self.settings.formats:
+            write_pair(graph, self.root / "deploy.prototxt", self.root / "weights.caffemodel")
+            self._training(graph, self.root, about, set(made), FINAL_ITERATIONS)
+            (self.root / "finetune.mk").write_text(finetune_make(self.folders))
+        if "onnx" in self.settings.formats:
+            from deepmerge.emit.onnx import write_onnx
+
+            write_onnx(graph, self.root / "model.onnx")
+
+    def documents(self, recipe: str, report: dict[str, Any]) -> None:
+        (self.root / "recipe.toml").write_text(recipe, encoding="utf-8")
+        (self.root / "report.json").write_text(report_text(report), encoding="utf-8")
+
+    def _training(self, graph: Graph, here: Path, about: str, made: set[str], iterations: int) -> None:
+        if not graph.inputs:
+            raise EmitError(f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it")
+        data = self.settings.data
+        tree, notes = train_val_tree(graph, lambda layer: layer.step in made, data)
+        (here / "train_val.prototxt").write_text(format_tree(tree), encoding="utf-8")
+        new = [layer.name for layer in graph.layers if layer.step in made and layer.weights]
+        (here / "solver.prototxt").write_text(solver_text(about, new, iterations, data.batch_size, self.settings.solver), encoding="utf-8")
+        for listed in (hdf5_list("TRAIN", data.train), hdf5_list("TEST", data.test)):
+            if listed:
+                (here / listed[0]).write_text(listed[1])
+        self.notes += [note for note in notes if note not in self.notes]
