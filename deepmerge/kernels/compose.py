@@ -17,7 +17,10 @@ def compose_convolutions(
     Exact where the second has no padding, or the first no bias. The bias is None if neither has one.
     """
     a, b = first.astype(np.float64), second.astype(np.float64)
-    weight = np.tensordot(b[:, :, 0, 0], a, axes=(1, 0)) if b.shape[2:] == (1, 1) else np.einsum("nmhw,mc->nchw", b, a[:, :, 0, 0])
+    if b.shape[2:] == (1, 1):
+        weight = np.tensordot(b[:, :, 0, 0], a, axes=(1, 0))
+    else:
+        weight = np.einsum("nmhw,mc->nchw", b, a[:, :, 0, 0])
     if first_bias is None and second_bias is None:
         return np.ascontiguousarray(weight, np.float32), None
     bias = np.zeros(len(b)) if second_bias is None else second_bias.astype(np.float64)

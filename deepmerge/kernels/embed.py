@@ -8,12 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 
-def embed_centre(weight: np.ndarray, kernel_h: int, kernel_w: int) -> np.ndarray:
-    """A kernel with odd margins set into the middle of a (kernel_h, kernel_w) one; zeros around it."""
-    top, left = (kernel_h - weight.shape[2]) // 2, (kernel_w - weight.shape[3]) // 2
-    return embed_at(weight, kernel_h, kernel_w, top, left)
-
-
 def embed_at(weight: np.ndarray, kernel_h: int, kernel_w: int, top: int, left: int) -> np.ndarray:
     """A kernel set into a (kernel_h, kernel_w) one with its corner at (top, left); zeros around it."""
     wide = np.zeros((*weight.shape[:2], kernel_h, kernel_w), weight.dtype)

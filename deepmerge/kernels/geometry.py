@@ -34,5 +34,6 @@ def pad_for(size: int, out: int, extent: int, span: Span) -> int | None:
 
     Of several, the one that puts the window's middle nearest to the span's; None where there is none.
     """
-    fits = [pad for pad in range(extent) if size + 2 * pad >= extent and (size + 2 * pad - extent) // span.stride + 1 == out]
+    rooms = {pad: size + 2 * pad - extent for pad in range(extent)}
+    fits = [pad for pad, room in rooms.items() if room >= 0 and room // span.stride + 1 == out]
     return min(fits, key=lambda pad: (abs(-pad + (extent - 1) / 2 - span.centre), pad), default=None)

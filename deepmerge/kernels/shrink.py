@@ -32,8 +32,11 @@ def shrink(
     still unexplained (a pivoted Cholesky factorisation of the activations' Gram matrix, weighted by
     what the convolution makes of them); the convolution is then its own least-squares fit on them.
 
-    reducer (r, C, 1, 1), reducer_bias (r,), conv (n, r, kernel_h, kernel_w) → the same with r = width.
+    reducer (r, C, 1, 1), reducer_bias (r,), conv (n, r, kernel_h, kernel_w), float32 → the same with r = width,
+    which is at least 1; unchanged where width is r or more.
     """
+    if width >= len(reducer):
+        return reducer, reducer_bias, conv
     gram = activation_gram(reducer, rectified)
     taps = conv.astype(np.float64).transpose(1, 0, 2, 3).reshape(conv.shape[1], -1)
     keep = np.sort(_choose(gram, taps @ taps.T, width))

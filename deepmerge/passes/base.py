@@ -113,7 +113,8 @@ class Pass:
             layer.step, layer.made_by = step or layer.step, self.name
             for array in layer.weights:
                 if not np.isfinite(array).all():
-                    raise PassError(f"{self.name}: layer {layer.name!r} would get weights that are no numbers; keep it with --keep {layer.name}")
+                    reason = f"layer {layer.name!r} would get weights that are no numbers"
+                    raise PassError(f"{self.name}: {reason}; keep it with --keep {layer.name}")
         return Change(self.name, target, match.exact, merged, tuple(m.name for m in made or match.into))
 
 

@@ -12,11 +12,11 @@ LINEAR = frozenset(("Convolution", "Deconvolution", "InnerProduct"))
 
 def only_reader(blob: Blob) -> Layer | None:
     """The one layer that reads the blob, once; None where there are more, or none (an output)."""
-    return blob.consumers[0] if len(blob.consumers) == 1 else None
+    return blob.consumers[0] if alone(blob) else None
 
 
 def alone(blob: Blob) -> bool:
-    """Whether the blob has exactly one reader."""
+    """Whether the blob has exactly one reader, which reads it once."""
     return len(blob.consumers) == 1
 
 
@@ -36,33 +36,31 @@ def back_over_activations(blob: Blob) -> tuple[Layer | None, list[Layer], str]:
         blob = layer.bottom
 
 
-def forward_over_activations(blob: Blob) -> tuple[list[Layer], Blob]:
-    """The activations behind a blob, as long as each is the only reader, and the blob behind them."""
-    passed: list[Layer] = []
-    reader = only_reader(blob)
-    while reader is not None and reader.type in ACTIVATIONS:
-        passed.append(reader)
-        blob = reader.top
-        reader = only_reader(blob)
-    return passed, blob
-
-
 def in_order(graph: Graph, layers) -> tuple[Layer, ...]:
     """The layers in the network's order, each once."""
     chosen = set(layers)
     return tuple(layer for layer in graph.layers if layer in chosen)
 
 
-def shared(graph: Graph, layer: Layer) -> str:
-    """Why the layer's weights may not change: "" or the name of a sharer."""
-    others = graph.sharers(layer)
-    return f"its weights are shared with {others[0].name!r}" if others else ""
+def fixed(graph: Graph, layer: Layer) -> str:
+    """Why the layer's weights may not change: "" if they may.
+
+    They may not where another layer has the same (ParamSpec names), where the layer itself uses them on
+    several bottoms, and where its channels do not lie on axis 1.
+    """
+    if others := graph.sharers(layer):
+        return f"its weights are shared with {others[0].name!r}"
+    if len(layer.bottoms) != 1 or len(layer.tops) != 1:
+        return f"its weights work on {len(layer.bottoms)} bottoms at once"
+    if layer.type in LINEAR and layer.params.axis != 1:
+        return f"it works on axis {layer.params.axis}, not 1"
+    return ""
 
 
 def is_plain_1x1(layer: Layer) -> bool:
     """A 1x1 convolution with stride 1, no pad, group 1."""
     p = layer.params
-    return layer.type == "Convolution" and p.kernel == (1, 1) and p.stride == (1, 1) and p.pad == (0, 0) and p.group == 1
+    return layer.type == "Convolution" and (p.kernel, p.stride, p.pad, p.group) == ((1, 1), (1, 1), (0, 0), 1)
 
 
 def same_size(conv: typed.Convolution) -> bool:
@@ -71,3 +69,17 @@ def same_size(conv: typed.Convolution) -> bool:
         kernel % 2 == 1 and pad * 2 == dilation * (kernel - 1)
         for kernel, pad, dilation in zip(conv.kernel, conv.pad, conv.dilation, strict=True)
     )
+
+
+def empty_window(pool: Layer, shapes: dict) -> bool:
+    """Whether a window of the pooling lies behind the image, as where the stride is above the kernel.
+
+    Caffe then gives a constant (−FLT_MAX, 0 or NaN), with which nothing commutes. True where the shapes
+    are not known.
+    """
+    bottom, top = shapes.get(pool.bottom), shapes.get(pool.top)
+    if bottom is None or top is None:
+        return True
+    p = pool.params
+    windows = zip(bottom[2:], top[2:], p.stride, p.pad, strict=True)
+    return any((out - 1) * stride - pad >= size for size, out, stride, pad in windows)

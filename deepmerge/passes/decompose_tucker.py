@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from deepmerge.errors import PassError
 from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import Convolution, InnerProduct
 from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import shared
+from deepmerge.passes.chains import fixed
 from deepmerge.passes.weights import bias_of, weight_of
 
 
@@ -69,10 +71,8 @@ class DecomposeTucker(Pass):
 
     @staticmethod
     def _obstacle(graph: Graph, layer: Layer, shape) -> str:
-        if reason := shared(graph, layer):
+        if reason := fixed(graph, layer):
             return reason
-        if layer.params.axis != 1:
-            return f"it has axis {layer.params.axis}"
         if layer.type == "Convolution" and len(shape) != 4:
             return "its window is not two-dimensional"
         if layer.type == "Convolution" and shape[1] == layer.params.group:
@@ -86,92 +86,97 @@ class DecomposeTucker(Pass):
 
         kind, value = parse_rank(self.options.rank)
         weight = weight_of(layer)
-        if layer.type == "InnerProduct" or weight.shape[2:] == (1, 1):
-            group = 1 if layer.type == "InnerProduct" else layer.params.group
-            matrix = weight.reshape(len(weight), -1)
-            rank = {"vbmf": lambda: svd.rank_vbmf(matrix, group), "energy": lambda: svd.rank_energy(matrix, value, group),
-                    "ratio": lambda: svd.rank_ratio(matrix, value, group)}[kind]()  # fmt: skip
+        group = 1 if layer.type == "InnerProduct" else layer.params.group
+        if layer.type == "InnerProduct" or layer.params.kernel == (1, 1):
+            if kind == "vbmf":
+                rank = svd.rank_vbmf(weight, group)
+            else:
+                rank = {"energy": svd.rank_energy, "ratio": svd.rank_ratio}[kind](weight, value, group)
             return _Ranks(max(1, rank))
-        group = layer.params.group
-        out, inside = {"vbmf": lambda: tucker.ranks_vbmf(weight, group), "energy": lambda: tucker.ranks_energy(weight, group, value),
-                       "ratio": lambda: tucker.ranks_ratio(weight, group, value)}[kind]()  # fmt: skip
+        if kind == "vbmf":
+            out, inside = tucker.ranks_vbmf(weight, group)
+        else:
+            out, inside = {"energy": tucker.ranks_energy, "ratio": tucker.ranks_ratio}[kind](weight, group, value)
         out, inside = tucker.feasible_ranks(weight.shape, max(1, out), max(1, inside), group)
         return _Ranks(inside, out)
 
     def rewrite(self, graph, match):
         layer, ranks = match.layer, match.plan
-        if layer.type == "InnerProduct":
-            return self._inner_product(graph, layer, ranks)
-        parts = self._factors(layer, ranks)
+        parts = _inner_products(layer, ranks) if layer.type == "InnerProduct" else _convolutions(layer, ranks)
         return _chain(graph, layer, parts)
 
-    def _factors(self, layer: Layer, ranks: _Ranks) -> list[tuple[str, Convolution, list]]:
-        """(suffix, parameters, weights) of the convolutions that take the layer's place."""
-        from deepmerge.kernels.svd import conv1x1_svd
-        from deepmerge.kernels.tucker import tucker2
 
-        p, bias = layer.params, bias_of(layer)
-        if p.kernel == (1, 1):
-            first, last = conv1x1_svd(layer.weights[0], ranks.inside, p.group)
-            factors = [("reduce", first, False), ("expand", last, False)]
-            windowed = "reduce"  # a stride or pad goes with the first
-        else:
-            first, core, last = tucker2(layer.weights[0], ranks.out, ranks.inside, p.group)
-            factors = [("reduce", first, False), ("core", core, True), ("expand", last, False)]
-            windowed = "core"
-        factors = [f for f in factors if f[1] is not None]
-        if windowed not in [f[0] for f in factors]:
-            windowed = factors[0][0]
-        made = []
-        for suffix, weight, _ in factors:
-            ending = suffix == factors[-1][0]
-            if suffix == windowed:
-                q = replace(p, num_output=len(weight), bias_term=False)
-            else:
-                q = Convolution(num_output=len(weight), kernel_h=1, kernel_w=1, group=p.group, bias_term=False)
-            made.append((suffix, replace(q, bias_term=ending and bias is not None), [weight] + ([bias] if ending and bias is not None else [])))
-        return made
+@dataclass(frozen=True)
+class _Part:
+    """One of the layers that take a layer's place. main: it keeps the layer's own fields (fillers, a fork's)."""
 
-    def _inner_product(self, graph: Graph, layer: Layer, ranks: _Ranks) -> list[Layer]:
-        from deepmerge.kernels.svd import truncated_svd
-
-        p, bias = layer.params, bias_of(layer)
-        first, last = truncated_svd(weight_of(layer), ranks.inside)
-        new = [
-            ("reduce", InnerProduct(num_output=len(first), bias_term=False, axis=p.axis), [first]),
-            ("expand", InnerProduct(num_output=p.num_output, bias_term=bias is not None, axis=p.axis), [last] + ([bias] if bias is not None else [])),
-        ]
-        return _chain(graph, layer, new)
+    suffix: str
+    params: Convolution | InnerProduct
+    weight: np.ndarray
+    main: bool
 
 
-def _chain(graph: Graph, layer: Layer, parts: list) -> list[Layer]:
-    """Put the parts, one behind the other, in the layer's place."""
+def _convolutions(layer: Layer, ranks: _Ranks) -> list[_Part]:
+    """1x1, kxk, 1x1, or of a 1x1 two; one of them, the main one, has the layer's window."""
+    from deepmerge.kernels.svd import conv1x1_svd
+    from deepmerge.kernels.tucker import tucker2
+
+    p, weight = layer.params, layer.weights[0]
+    if p.kernel == (1, 1):
+        main = "reduce"
+        factors = zip(("reduce", "expand"), conv1x1_svd(weight, ranks.inside, p.group), strict=True)
+    else:
+        main = "core"
+        factors = zip(("reduce", "core", "expand"), tucker2(weight, ranks.out, ranks.inside, p.group), strict=True)
+    point = Convolution(num_output=1, kernel_h=1, kernel_w=1, group=p.group)
+    return [
+        _Part(suffix, replace(p if suffix == main else point, num_output=len(factor)), factor, suffix == main)
+        for suffix, factor in factors
+        if factor is not None
+    ]
+
+
+def _inner_products(layer: Layer, ranks: _Ranks) -> list[_Part]:
+    from deepmerge.kernels.svd import truncated_svd
+
+    first, last = truncated_svd(weight_of(layer), ranks.inside)
+    p = replace(layer.params, transpose=False)
+    return [
+        _Part("reduce", replace(p, num_output=len(first)), first, True),
+        _Part("expand", replace(p, num_output=len(last)), last, True),
+    ]
+
+
+def _chain(graph: Graph, layer: Layer, parts: list[_Part]) -> list[Layer]:
+    """Put the parts, one behind the other, in the layer's place; the last one has its bias."""
     made: list[Layer] = []
-    blob = layer.bottom
-    for i, (suffix, params, weights) in enumerate(parts):
-        name = graph.fresh_name(f"{layer.name}_{suffix}")
-        top = layer.top if i == len(parts) - 1 else Blob(name)
-        new = Layer(name, layer.type, params, [blob], [top], weights)
-        # the part with the window keeps the layer's own fields (fillers, a fork's); so do an inner product's
-        if layer.type == "InnerProduct" or suffix == "core" or len(parts) == 1:
-            new.tree, new.read_params = layer.tree, layer.read_params
+    blob, bias = layer.bottom, bias_of(layer)
+    for part in parts:
+        name = graph.fresh_name(f"{layer.name}_{part.suffix}")
+        ends = part is parts[-1]
+        weights = [part.weight, bias] if ends and bias is not None else [part.weight]
+        params = replace(part.params, bias_term=len(weights) == 2)
+        new = Layer(name, layer.type, params, [blob], [layer.top if ends else Blob(name)], weights)
+        if part.main:
+            new.tree, new.read_params = layer.tree.copy(), layer.read_params
         made.append(new)
-        blob = top
+        blob = new.top
     graph.replace([layer], made)
     return made
 
 
 def _macs(layer: Layer, ranks: _Ranks, shapes) -> int:
-    """Multiply-adds of what would take the layer's place."""
+    """Multiply-adds of what would take the layer's place, for one image."""
     into, out = shapes[layer.bottom], shapes[layer.top]
     p = layer.params
     if layer.type == "InnerProduct":
-        rows = layer_macs(layer, shapes) // (weight_of(layer).shape[0] * weight_of(layer).shape[1])
-        return rows * ranks.inside * sum(weight_of(layer).shape)
-    before, after = into[0] * into[2] * into[3], out[0] * out[2] * out[3]
+        outputs, inputs = weight_of(layer).shape
+        return layer_macs(layer, shapes) // (outputs * inputs) * ranks.inside * (outputs + inputs)
+    before, after = into[2] * into[3], out[2] * out[3]
     inside, outside = into[1] // p.group, p.num_output // p.group
-    if not ranks.out:  # a 1x1 convolution: stride goes with the first factor
-        return p.group * ranks.inside * (inside * after + outside * after)
+    if not ranks.out:  # a 1x1 convolution: its stride goes with the first factor
+        return p.group * ranks.inside * (inside + outside) * after
     core = ranks.inside * ranks.out * p.kernel_h * p.kernel_w * after
-    ends = (ranks.inside < inside) * inside * ranks.inside * before + (ranks.out < outside) * ranks.out * outside * after
-    return p.group * (core + ends)
+    first = inside * ranks.inside * before if ranks.inside < inside else 0
+    last = ranks.out * outside * after if ranks.out < outside else 0
+    return p.group * (first + core + last)

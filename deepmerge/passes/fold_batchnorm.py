@@ -4,7 +4,7 @@ Given:   x → Convolution(W, b) → BatchNorm(mean, variance, factor) → y
 Result:  x → Convolution(k·W, k·b + t) → y
          k = 1/sqrt(s·variance + eps), t = −s·mean·k, s = 1/factor (0 where the factor is 0)
 
-Behind MAX pooling only where every k ≥ 0 (they are), behind AVE pooling only where it does not pad.
+The way back leads through MAX pooling (every k is above 0) and through AVE pooling that does not pad.
 Forwards, W' = W·diag(k), b' = b + ΣW·t, only where the convolution does not pad, or t = 0.
 
 Exact: yes, in float64 and stored as float32.
@@ -21,12 +21,14 @@ class FoldBatchnorm(FoldAffine):
     name = "fold_batchnorm"
     summary = "BatchNorm into the convolution (or inner product) before or behind it"
     types = frozenset(("BatchNorm",))
+    positive = True
 
-    def affine(self, layer, channels):
+    def affine(self, layer, shape):
         if layer.params.use_global_stats is False:
             return "use_global_stats is false: it normalises by the batch at hand, not by stored statistics"
         if not layer.weights:
             return None
         if len(layer.weights) != 3:
-            return f"it has {len(layer.weights)} blobs, and BVLC's BatchNorm has 3 (NVCaffe's has 5)"
+            fork = " (as NVCaffe's, which holds its scale and bias too)" if len(layer.weights) == 5 else ""
+            return f"it has {len(layer.weights)} blobs{fork}, and BVLC's BatchNorm has 3"
         return fold.batchnorm_affine(*layer.weights, layer.params.eps)

@@ -3,7 +3,8 @@
 Given:   x → Convolution(W, b) → Scale(gamma, beta) → y
 Result:  x → Convolution(gamma·W, gamma·b + beta) → y
 
-Per channel (axis 1, num_axes 1) or by one scalar; a second bottom is data, never folded.
+By channel (axis 1, num_axes 1) or by one scalar; a second bottom is data, never folded. The way back
+leads through MAX pooling where no gamma is negative, and through AVE pooling that does not pad.
 
 Exact: yes, in float64 and stored as float32.
 Source: Caffe, scale_layer.cpp, bias_layer.cpp.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepmerge.passes.affine import FoldAffine
+from deepmerge.passes.affine import FoldAffine, by_channel
 
 
 class FoldScale(FoldAffine):
@@ -21,15 +22,15 @@ class FoldScale(FoldAffine):
     summary = "Scale and Bias into the convolution (or inner product) before or behind them"
     types = frozenset(("Scale", "Bias"))
 
-    def affine(self, layer, channels):
+    def affine(self, layer, shape):
         p = layer.params
-        if not (p.num_axes == 0 or (p.axis == 1 and p.num_axes == 1)):
+        if p.num_axes != 0 and not by_channel(layer, shape):
             return f"it works on axis {p.axis} with num_axes {p.num_axes}, not channel by channel"
         if not layer.weights:
             return None
-        if channels is None:
+        if shape is None or len(shape) < 2:
             return "the number of channels is not known here"
-        values = [np.broadcast_to(w.astype(np.float64).reshape(-1), (channels,)) for w in layer.weights]
+        values = [np.broadcast_to(w.astype(np.float64).reshape(-1), shape[1:2]) for w in layer.weights]
         if layer.type == "Bias":
-            return np.ones(channels), values[0]
-        return values[0], values[1] if len(values) > 1 else np.zeros(channels)
+            return np.ones(shape[1]), values[0]
+        return values[0], values[1] if len(values) > 1 else np.zeros(shape[1])

@@ -19,14 +19,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.params import Convolution
-from deepmerge.kernels.branches import join, widen
+from deepmerge.kernels.branches import Pair, join, widen
 from deepmerge.kernels.shrink import shrink
 from deepmerge.kernels.xavier import xavier
 from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import alone, in_order
+from deepmerge.passes.chains import in_order, only_reader
 from deepmerge.passes.modules import Branch, assign, branches_of
 from deepmerge.passes.streamline import poolable, start, strided
 from deepmerge.passes.weights import bias_or_zero
@@ -45,6 +47,11 @@ class _Host:
     @property
     def guests(self) -> tuple[Branch, ...]:
         return self.before + self.behind
+
+    @property
+    def full_width(self) -> int:
+        """The reducer's num_output in the exact embedding."""
+        return self.branch.reducer.params.num_output + sum(g.conv.params.num_output for g in self.guests)
 
 
 @dataclass(frozen=True)
@@ -71,42 +78,38 @@ class MergeBranches(Pass):
             return None
         entry = next(b.entry for b in branches if b.hosts)
         if strays := [b for b in branches if b.kind != "other" and b.entry is not entry]:
-            return self.refuse(layer, f"its branches do not start at one blob: {strays[0].conv.name!r} starts at {strays[0].entry.name!r}")
+            stray = f"{strays[0].conv.name!r} starts at {strays[0].entry.name!r}"
+            return self.refuse(layer, f"its branches do not start at one blob: {stray}, others at {entry.name!r}")
         assigned, refused = assign(branches, self.guest_kinds)
-        pool, why_not = self._pool_behind(layer, branches, assigned, shapes)
         if not assigned:
-            return self.refuse(layer, refused[0][1] if refused else "no branch of it may be merged")
+            return self.refuse(layer, refused[0] if refused else "no branch of it may be merged")
+        pool = self._pool_behind(layer, branches, assigned, shapes)
         plan = self._plan(branches, assigned, pool, shapes)
-        if isinstance(plan, str):
-            return self.refuse(layer, plan)
+        if plan is None:  # the pooling does not fit, and stays
+            plan = self._plan(branches, assigned, None, shapes)
         return self._weigh(graph, layer, plan, shapes)
 
-    def _pool_behind(self, concat: Layer, branches, assigned, shapes) -> tuple[Layer | None, str]:
-        """The strided pooling that is the Concat's only reader, if every remaining branch is a host; else why not."""
-        pool = concat.top.consumers[0] if alone(concat.top) else None
+    def _pool_behind(self, concat: Layer, branches, assigned, shapes) -> Layer | None:
+        """The strided pooling that is the Concat's only reader, if hosts are all that will remain of the module."""
+        pool = only_reader(concat.top)
         if pool is None or pool.type != "Pooling" or "pooling" not in self.options.absorb:
-            return None, ""
-        if {pool.name, pool.type} & self.options.keep:
-            return None, "it is to be kept"
-        if reason := poolable(pool, shapes):
-            return None, reason
-        merged = {i for h, (before, behind) in assigned.items() for i in (h, *before, *behind)}
-        left = [b for i, b in enumerate(branches) if i not in merged and not b.hosts]
-        return (None, left[0].reason) if left else (pool, "")
+            return None
+        if {pool.name, pool.type} & self.options.keep or poolable(pool, shapes):
+            return None
+        merged = {i for before, behind in assigned.values() for i in (*before, *behind)}
+        return pool if all(b.hosts for i, b in enumerate(branches) if i not in merged) else None
 
-    def _plan(self, branches: list[Branch], assigned, pool: Layer | None, shapes) -> _Plan | str:
+    def _plan(self, branches: list[Branch], assigned, pool: Layer | None, shapes) -> _Plan | None:
+        """What becomes of each host; None where the pooling's stride fits one of them not."""
         hosts = []
         for i, branch in enumerate(branches):
-            before, behind = assigned.get(i, ((), ()))
-            if i not in assigned and not (pool is not None and branch.hosts):
-                continue
-            host = self._host(branch, tuple(branches[j] for j in before), tuple(branches[j] for j in behind), pool, shapes)
-            if isinstance(host, str):
-                return host
-            hosts.append(host)
-        return _Plan(tuple(hosts), pool)
+            if i in assigned or (pool is not None and branch.hosts):
+                before, behind = assigned.get(i, ((), ()))
+                guests = [branches[j] for j in before], [branches[j] for j in behind]
+                hosts.append(self._host(branch, *guests, pool, shapes))
+        return None if None in hosts else _Plan(tuple(hosts), pool)
 
-    def _host(self, branch: Branch, before, behind, pool: Layer | None, shapes) -> _Host | str:
+    def _host(self, branch: Branch, before: list[Branch], behind: list[Branch], pool, shapes) -> _Host | None:
         extra = sum(g.conv.params.num_output for g in before + behind)
         width = self._width(branch.reducer.params.num_output, extra) if branch.reducer else 0
         conv = replace(branch.conv.params, num_output=branch.conv.params.num_output + extra, bias_term=True)
@@ -114,8 +117,8 @@ class MergeBranches(Pass):
             size, out = shapes[branch.conv.bottom][2:], shapes[pool.top][2:]
             conv = strided(conv, pool.params, size, out, self.options.kernel == "cover")
             if isinstance(conv, str):
-                return conv
-        return _Host(branch, before, behind, width, conv)
+                return None
+        return _Host(branch, tuple(before), tuple(behind), width, conv)
 
     def _width(self, own: int, extra: int) -> int:
         """The reducer's filters: `width` times its own number, at most what the exact embedding takes."""
@@ -129,10 +132,12 @@ class MergeBranches(Pass):
         before = sum(layer_macs(layer, shapes) for layer in touched)
         after = sum(_host_macs(h, shapes, plan.pool) for h in plan.hosts)
         if after > before and not self.options.costly:
-            return replace(self.refuse(concat, f"the merged module would need {after:,} MACs, not {before:,}; ask for it by name (--steps) to have it all the same"), costly=True)
+            reason = f"the merged module would need {after:,} MACs, not {before:,}"
+            refusal = self.refuse(concat, f"{reason}; ask for it by name (--steps) to have it all the same")
+            return replace(refusal, costly=True)
         merged = in_order(graph, touched | ({plan.pool} if plan.pool else set()))
         into = tuple(layer for h in plan.hosts for layer in (h.branch.reducer, h.branch.conv) if layer)
-        shrunk = any(h.branch.reducer and h.width < h.branch.reducer.params.num_output + sum(g.conv.params.num_output for g in h.guests) for h in plan.hosts)
+        shrunk = any(h.branch.reducer and h.width < h.full_width for h in plan.hosts)
         pooled = any(g.kind == "pooled" for h in plan.hosts for g in h.guests)
         exact = not (shrunk or pooled or plan.pool or self.options.init == "xavier")
         return Match(concat, merged, into, plan, exact)
@@ -170,30 +175,35 @@ class MergeBranches(Pass):
 
     def _set_weights(self, host: _Host, pool: Layer | None) -> None:
         reducer, conv = host.branch.reducer, host.branch.conv
-        own = (conv.weights[0], bias_or_zero(conv))
-        guests = [(g.conv.weights[0], bias_or_zero(g.conv)) for g in host.guests]
-        ahead = sum(g.conv.params.num_output for g in host.before)
-        if reducer is None:
-            weight, bias = join(own, guests, ahead) if guests else own
-        else:
-            small = (reducer.weights[0], bias_or_zero(reducer))
-            if guests:
-                small, (weight, bias) = widen(small, own, guests, ahead)
-            else:
-                weight, bias = own
+        small, (weight, bias) = _embedding(host)
+        if small is not None:
             if host.width < len(small[0]):
                 *small, weight = shrink(*small, weight, host.width, rectified=bool(host.branch.reducer_activations))
-            reducer.weights = [xavier(small[0].shape) if self.options.init == "xavier" else small[0], small[1]]
+            reducer.weights = [self._start(small[0]), small[1]]
         if pool is not None:
             weight = start(weight, conv.params, host.conv, pool.params, "trained")
-        conv.weights = [xavier(weight.shape) if self.options.init == "xavier" else weight, bias]
+        conv.weights = [self._start(weight), bias]
+
+    def _start(self, weight: np.ndarray) -> np.ndarray:
+        return xavier(weight.shape) if self.options.init == "xavier" else weight
+
+
+def _embedding(host: _Host) -> tuple[Pair | None, Pair]:
+    """Weights and bias of the reducer (None without one) and of the convolution that carry all guests exactly."""
+    reducer, conv = host.branch.reducer, host.branch.conv
+    small = (reducer.weights[0], bias_or_zero(reducer)) if reducer else None
+    own = (conv.weights[0], bias_or_zero(conv))
+    guests = [(g.conv.weights[0], bias_or_zero(g.conv)) for g in host.guests]
+    ahead = sum(g.conv.params.num_output for g in host.before)
+    if not guests:
+        return small, own
+    return widen(small, own, guests, ahead) if small else (None, join(own, guests, ahead))
 
 
 def _host_macs(host: _Host, shapes, pool: Layer | None) -> int:
-    """Multiply-adds of the merged branch, batch as in `shapes`."""
+    """Multiply-adds of the merged branch, for one image."""
     _, channels, height, width = shapes[host.branch.entry]
-    batch = shapes[host.branch.entry][0]
-    inner = host.width or channels
-    out = shapes[pool.top] if pool is not None else shapes[host.branch.conv.top]
+    out = shapes[pool.top if pool is not None else host.branch.conv.top]
     conv = host.conv
-    return batch * (channels * host.width * height * width + inner * conv.num_output * conv.kernel_h * conv.kernel_w * out[2] * out[3])
+    inner = (host.width or channels) * conv.num_output * conv.kernel_h * conv.kernel_w
+    return channels * host.width * height * width + inner * out[2] * out[3]

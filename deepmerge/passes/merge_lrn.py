@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from deepmerge.kernels.xavier import xavier
 from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import back_over_activations, shared
+from deepmerge.passes.chains import back_over_activations, fixed
+
+# The activations f with f(c·x) = c·f(x) for every c above 0
+_HOMOGENEOUS = frozenset(("ReLU", "PReLU"))
 
 
 class MergeLrn(Pass):
@@ -25,19 +28,25 @@ class MergeLrn(Pass):
         conv, between, reason = back_over_activations(layer.bottom)
         if reason:
             return self.refuse(layer, reason)
-        if conv is None or conv.type != "Convolution":
+        if conv.type != "Convolution":
             return self.refuse(layer, f"{conv.name!r} ({conv.type}), not a convolution, stands before it")
-        if reason := shared(graph, conv):
+        if reason := fixed(graph, conv):
             return self.refuse(layer, f"{conv.name!r}: {reason}")
-        return Match(layer, (conv, layer), (conv,), exact=False)
+        p = layer.params
+        if p.norm_region == "ACROSS_CHANNELS" and p.k <= 0:
+            return self.refuse(layer, f"its k is {p.k:g}: without the sum of squares it would divide by nothing")
+        factor = 1.0 if p.norm_region == "WITHIN_CHANNEL" else p.k**-p.beta
+        in_the_way = [a for a in between if a.type not in _HOMOGENEOUS]
+        if factor != 1.0 and in_the_way:
+            activation = f"{in_the_way[0].name!r} ({in_the_way[0].type})"
+            return self.refuse(layer, f"its constant factor {factor:g} does not pass through {activation}")
+        return Match(layer, (conv, layer), (conv,), factor, exact=False)
 
     def rewrite(self, graph, match):
         conv, layer = match.merged
-        p = layer.params
-        factor = 1.0 if p.norm_region == "WITHIN_CHANNEL" else p.k**-p.beta
-        if conv.weights and factor != 1.0:
-            conv.weights = [(w * factor).astype(w.dtype) for w in conv.weights]
         if conv.weights and self.options.init == "xavier":
             conv.weights = [xavier(conv.weights[0].shape), *conv.weights[1:]]
+        elif match.plan != 1.0:
+            conv.weights = [(array * match.plan).astype(array.dtype) for array in conv.weights]
         graph.bypass(layer)
         return [conv]

@@ -9,9 +9,8 @@ Source: Li et al., DeepRebirth (AAAI 2018), streamline merging.
 
 from __future__ import annotations
 
-
 from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import back_over_activations, shared
+from deepmerge.passes.chains import back_over_activations, fixed
 from deepmerge.passes.streamline import poolable, start, strided
 
 
@@ -22,10 +21,12 @@ class MergePooling(Pass):
     types = frozenset(("Pooling",))
 
     def match(self, graph, layer, shapes):
-        conv, between, reason = back_over_activations(layer.bottom)
-        if conv is None or (conv.type != "Convolution" and not reason):
-            return None if conv is None or conv.type == "Concat" else self.refuse(layer, f"{conv.name!r} ({conv.type}) stands before it")
-        if reason := poolable(layer, shapes) or reason or shared(graph, conv):
+        conv, _, reason = back_over_activations(layer.bottom)
+        if not reason and conv.type == "Concat":
+            return None  # merge_branches looks at it
+        if not reason and conv.type != "Convolution":
+            reason = f"{conv.name!r} ({conv.type}), not a convolution, stands before it"
+        if reason := poolable(layer, shapes) or reason or fixed(graph, conv):
             return self.refuse(layer, reason)
         cover = self.options.kernel == "cover"
         new = strided(conv.params, layer.params, shapes[conv.bottom][2:], shapes[layer.top][2:], cover)

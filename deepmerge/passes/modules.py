@@ -13,7 +13,7 @@ from typing import Literal
 
 from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.passes.chains import ACTIVATIONS, alone, is_plain_1x1, same_size, shared
+from deepmerge.passes.chains import ACTIVATIONS, alone, fixed, is_plain_1x1, same_size
 
 Kind = Literal["point", "pooled", "reduced", "plain", "other"]
 Signature = tuple[tuple[str, typed.Params], ...]  # the activations behind a convolution
@@ -54,37 +54,35 @@ def branches_of(graph: Graph, concat: Layer, keep: frozenset[str] = frozenset())
 
 
 def _branch(graph: Graph, blob: Blob, keep: frozenset[str]) -> Branch:
-    layers: list[Layer] = []
+    chain: list[Layer] = []
     while alone(blob) and blob.producer.type in ACTIVATIONS | {"Convolution", "Pooling"}:
-        layers.insert(0, blob.producer)
+        chain.insert(0, blob.producer)
         blob = blob.producer.bottom
-    chain = tuple(layers)
-    convs = [layer for layer in chain if layer.type == "Convolution"]
-    kept = next((layer for layer in chain if layer.name in keep or layer.type in keep), None)
-    if kept is not None:
-        return Branch("other", chain, blob, reason=f"{kept.name!r} is to be kept")
-    for layer in chain:
-        if reason := shared(graph, layer):
-            return Branch("other", chain, blob, reason=f"{layer.name!r}: {reason}")
-    kind = _kind(chain, convs)
+    layers = tuple(chain)
+    for layer in layers:
+        if {layer.name, layer.type} & keep:
+            return Branch("other", layers, blob, reason=f"{layer.name!r} is to be kept")
+        if reason := fixed(graph, layer):
+            return Branch("other", layers, blob, reason=f"{layer.name!r}: {reason}")
+    convs = [layer for layer in layers if layer.type == "Convolution"]
+    kind = _kind(layers, convs)
     if kind == "other":
-        names = " → ".join(layer.name for layer in chain if layer.type not in ACTIVATIONS) or blob.name
-        return Branch("other", chain, blob, reason=f"the branch {names} has no form that merges")
-    return Branch(kind, chain, blob, convs[-1], convs[0] if kind == "reduced" else None)
+        names = " → ".join(layer.name for layer in layers if layer.type not in ACTIVATIONS) or blob.name
+        return Branch("other", layers, blob, reason=f"the branch {names} has no form that merges")
+    return Branch(kind, layers, blob, convs[-1], convs[0] if kind == "reduced" else None)
 
 
-def _kind(chain: tuple[Layer, ...], convs: list[Layer]) -> Kind:
-    shape = [layer.type for layer in chain if layer.type not in ACTIVATIONS]
-    if any(layer.weights or layer.type == "PReLU" for layer in chain if layer.type in ACTIVATIONS) or not chain:
+def _kind(layers: tuple[Layer, ...], convs: list[Layer]) -> Kind:
+    """What the branch is by its layers, from the entry on; activations stand behind convolutions only."""
+    shape = [layer.type for layer in layers if layer.type not in ACTIVATIONS]
+    if not layers or layers[0].type in ACTIVATIONS or any(layer.type == "PReLU" for layer in layers):
         return "other"
     if shape == ["Convolution"]:
-        if is_plain_1x1(convs[0]):
-            return "point"
-        return "plain" if _is_host(convs[0]) else "other"
+        return "point" if is_plain_1x1(convs[0]) else "plain" if _is_host(convs[0]) else "other"
     if shape == ["Convolution", "Convolution"] and is_plain_1x1(convs[0]) and _is_host(convs[1]):
         return "reduced"
-    if shape == ["Pooling", "Convolution"] and is_plain_1x1(convs[0]) and chain[0].type == "Pooling" and len(chain[0].tops) == 1:
-        return "pooled" if chain[0].params.stride == (1, 1) and not chain[0].params.global_pooling else "other"
+    if shape == ["Pooling", "Convolution"] and layers[1] is convs[0] and is_plain_1x1(convs[0]):
+        return "pooled" if layers[0].params.stride == (1, 1) and not layers[0].params.global_pooling else "other"
     return "other"
 
 
@@ -116,34 +114,38 @@ def obstacle(host: Branch, guest: Branch) -> str:
     return f"the activation {through[0][0]} behind {host.reducer.name!r} is not idempotent"
 
 
-def assign(branches: list[Branch], guests: set[str]) -> tuple[dict[int, tuple[list[int], list[int]]], list[tuple[Branch, str]]]:
-    """Which guests go into which host: {host's place: (guests before it, guests behind it)}, and the refused.
+def assign(branches: list[Branch], guests: set[str]) -> tuple[dict[int, tuple[list[int], list[int]]], list[str]]:
+    """Which guests go into which host: {host's place: (guests before it, guests behind it)}, and the refusals.
 
-    A guest joins the nearest host with nothing but other guests of that host between, so that the
-    Concat's channels keep their order.
+    guests: the kinds that may be merged. A guest joins the nearest host that can take it, if nothing but
+    guests of the same host stand between, so that the Concat's channels keep their order.
     """
-    hosts = {i: ([], []) for i, b in enumerate(branches) if b.hosts}
-    refused = []
+    places = [i for i, branch in enumerate(branches) if branch.hosts]
+    target: dict[int, int] = {}
+    refused: list[str] = []
     for i, guest in enumerate(branches):
         if guest.kind not in guests:
             continue
-        near = sorted((abs(i - h), h) for h in hosts)
-        reason = "the module has no kxk branch" if not near else ""
-        for _, h in near:
-            reason = obstacle(branches[h], guest) or _between(branches, guests, i, h)
-            if not reason:
-                hosts[h][0 if i < h else 1].append(i)
+        reasons = []
+        for host in sorted(places, key=lambda h: (abs(i - h), h)):
+            reasons.append(obstacle(branches[host], guest) or _between(branches, guests, i, host))
+            if not reasons[-1]:
+                target[i] = host
                 break
-        if reason:
-            refused.append((guest, reason))
-    for h, (before, behind) in hosts.items():  # a refused guest between would break the order
-        bad = {i for i, b in enumerate(branches) for g, _ in refused if g is b}
-        hosts[h] = ([i for i in before if not bad & set(range(i, h))], [i for i in behind if not bad & set(range(h, i))])
-    return {h: pair for h, pair in hosts.items() if pair[0] or pair[1]}, refused
+        else:
+            refused.append(reasons[0] if reasons else "the module has no kxk branch")
+    hosts: dict[int, tuple[list[int], list[int]]] = {}
+    for i, host in target.items():
+        if all(target.get(j) == host for j in range(min(i, host) + 1, max(i, host))):
+            hosts.setdefault(host, ([], []))[i > host].append(i)
+        else:
+            refused.append(_IN_BETWEEN.format(branches[i].conv.name))
+    return hosts, refused
 
 
-def _between(branches: list[Branch], guests: set[str], i: int, h: int) -> str:
-    for j in range(min(i, h) + 1, max(i, h)):
-        if branches[j].kind not in guests:
-            return "another branch stands between it and the kxk branch in the Concat's order"
-    return ""
+_IN_BETWEEN = "another branch stands between {!r} and the kxk branch in the Concat's order"
+
+
+def _between(branches: list[Branch], guests: set[str], i: int, host: int) -> str:
+    kinds = {branches[j].kind for j in range(min(i, host) + 1, max(i, host))}
+    return "" if kinds <= guests else _IN_BETWEEN.format(branches[i].conv.name)

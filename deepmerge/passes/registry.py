@@ -45,5 +45,6 @@ def make(names, options: Options) -> list[Pass]:
     for name in names:
         if name not in PASSES:
             near = difflib.get_close_matches(name, PASSES, 3, 0.4)
-            raise PassError(f"there is no pass {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(PASSES)}"))
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(PASSES)}"
+            raise PassError(f"there is no pass {name!r}; {hint}")
     return [PASSES[name](options) for name in names]

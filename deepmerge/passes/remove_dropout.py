@@ -21,15 +21,14 @@ class RemoveDropout(Pass):
     types = frozenset(("Dropout",))
 
     def match(self, graph, layer, shapes):
-        producer = layer.bottom.producer
-        if layer.top.consumers or (alone(layer.bottom) and producer.type != "Input"):
+        if layer.top.consumers or _absorbed(layer):
             return Match(layer, (layer,), ())
-        return self.refuse(layer, f"its top {layer.top.name!r} is an output of the network, and its bottom has other readers")
+        reason = f"its top {layer.top.name!r} is an output of the network, and its bottom is an input or read by others"
+        return self.refuse(layer, reason)
 
     def rewrite(self, graph, match):
         layer = match.layer
-        absorbed = alone(layer.bottom) and layer.bottom.producer.type != "Input"
-        blob = layer.top if absorbed else layer.bottom
+        blob = layer.top if _absorbed(layer) else layer.bottom
         graph.bypass(layer)
         message = Message()
         for key, value in (("name", layer.name), ("type", "Dropout"), ("bottom", blob.name), ("top", blob.name)):
@@ -37,3 +36,8 @@ class RemoveDropout(Pass):
         message.fields += [Field(f.name, f.value) for f in layer.tree]
         graph.train_layers.append(message)
         return []
+
+
+def _absorbed(layer) -> bool:
+    """Whether the layer before makes the top in the layer's place (see Graph.bypass)."""
+    return alone(layer.bottom) and layer.bottom.producer.type != "Input"

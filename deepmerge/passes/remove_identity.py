@@ -4,13 +4,12 @@ Given:   x → Power(power 1, scale 1, shift 0) | Split | Pooling 1x1 | Concat o
 Result:  x → readers of y
 
 Exact: yes, the layer computes y = x.
-Source: Caffe, power_layer.cpp, split_layer.cpp, pooling_layer.cpp, concat_layer.cpp.
+Source: Caffe, power_layer.cpp, split_layer.cpp, pooling_layer.cpp, concat_layer.cpp, slice_layer.cpp.
 """
 
 from __future__ import annotations
 
-from deepmerge.graph import params as typed
-from deepmerge.passes.base import Match, Pass
+from deepmerge.passes.base import Match, Pass, Shapes
 from deepmerge.passes.chains import alone
 
 
@@ -18,32 +17,16 @@ class RemoveIdentity(Pass):
     name = "remove_identity"
     exact = True
     summary = "take out layers that hand on what they get (Split, Power 1·x+0, 1x1 pooling, Concat of one)"
-    types = frozenset(("Split", "Power", "Pooling", "Concat", "Eltwise", "ReLU", "Flatten", "Slice"))
+    types = frozenset(("Split", "Power", "Pooling", "Concat", "ReLU", "Flatten", "Slice"))
 
     def match(self, graph, layer, shapes):
-        if len(layer.bottoms) != 1 or not layer.tops or (layer.type != "Split" and len(layer.tops) != 1):
+        if len(layer.bottoms) != 1 or not _is_identity(layer, shapes):
             return None
-        if not self._is_identity(layer, shapes):
-            return None
-        if all(t.consumers for t in layer.tops) or (len(layer.tops) == 1 and alone(layer.bottom) and layer.bottom.producer.type != "Input"):
+        if all(top.consumers for top in layer.tops):
             return Match(layer, (layer,), ())
+        if len(layer.tops) == 1 and alone(layer.bottom) and layer.bottom.producer.type != "Input":
+            return Match(layer, (layer,), ())  # the layer before it makes the output
         return self.refuse(layer, "its top is an output of the network")
-
-    @staticmethod
-    def _is_identity(layer, shapes) -> bool:
-        p = layer.params
-        if layer.type in ("Split", "Concat", "Slice"):
-            return True
-        if layer.type == "Power":
-            return (p.power, p.scale, p.shift) == (1.0, 1.0, 0.0)
-        if layer.type == "Pooling":
-            window = (p.kernel, p.stride, p.pad) == ((1, 1), (1, 1), (0, 0))
-            return window and not p.global_pooling and p.pool in ("MAX", "AVE")
-        if layer.type == "Eltwise":
-            return p.operation != "SUM" or p.coeff in ((), (1.0,))
-        if layer.type == "ReLU":  # relu(relu(x)) = relu(x)
-            return layer.bottom.producer.type == "ReLU" and layer.bottom.producer.params == p == typed.ReLU()
-        return layer.type == "Flatten" and shapes.get(layer.bottom) is not None and shapes[layer.bottom] == shapes[layer.top]
 
     def rewrite(self, graph, match):
         layer = match.layer
@@ -54,3 +37,23 @@ class RemoveIdentity(Pass):
                 graph.rewire(top, layer.bottom)
             graph.remove(layer)
         return []
+
+
+def _is_identity(layer, shapes: Shapes) -> bool:
+    p = layer.params
+    if layer.type == "Split":
+        return True
+    if len(layer.tops) != 1:
+        return False
+    if layer.type in ("Concat", "Slice"):
+        return True
+    if layer.type == "Power":
+        return (p.power, p.scale, p.shift) == (1.0, 1.0, 0.0)
+    if layer.type == "Pooling":
+        window = (p.kernel, p.stride, p.pad) == ((1, 1), (1, 1), (0, 0))
+        return window and not p.global_pooling and p.pool in ("MAX", "AVE")
+    if layer.type == "ReLU":  # relu(relu(x)) = relu(x)
+        before = layer.bottom.producer
+        return p.negative_slope == 0 and before.type == "ReLU" and before.params.negative_slope == 0
+    shape = shapes.get(layer.bottom)  # Flatten
+    return shape is not None and shape == shapes[layer.top]

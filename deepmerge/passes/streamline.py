@@ -9,13 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from deepmerge.graph.params import Convolution, Pooling
+from deepmerge.graph.params import Convolution, Pooling, Window
 from deepmerge.kernels.embed import embed_at, spread_average
 from deepmerge.kernels.geometry import pad_for, window
 from deepmerge.kernels.xavier import xavier
 
 
-def strided(conv: Convolution, pool: Pooling, size: tuple[int, int], out: tuple[int, int], cover: bool) -> Convolution | str:
+def strided(
+    conv: Convolution, pool: Pooling, size: tuple[int, int], out: tuple[int, int], cover: bool
+) -> Convolution | str:
     """The convolution's parameters with the pooling in it, or the reason why there are none.
 
     size: height and width of the convolution's bottom; out: of the pooling's top, which stay as they are.
@@ -23,17 +25,22 @@ def strided(conv: Convolution, pool: Pooling, size: tuple[int, int], out: tuple[
     """
     new = {}
     for axis, n, m in zip("hw", size, out, strict=True):
-        kernel, stride, pad, dilation = (getattr(conv, f"{name}_{axis}") for name in ("kernel", "stride", "pad", "dilation"))
-        both = window(kernel, stride, pad, dilation).then(*(getattr(pool, f"{name}_{axis}") for name in ("kernel", "stride", "pad")))
+        kernel, dilation = getattr(conv, f"kernel_{axis}"), getattr(conv, f"dilation_{axis}")
+        both = window(*_window(conv, axis), dilation).then(*_window(pool, axis))
         if cover and (both.size - 1) % dilation == 0:
             kernel = (both.size - 1) // dilation + 1
         extent = dilation * (kernel - 1) + 1
-        merged_pad = pad_for(n, m, extent, both)
-        if merged_pad is None:
+        pad = pad_for(n, m, extent, both)
+        if pad is None:
             hint = "" if cover else "; a kernel that covers the pooling may (--kernel cover)"
-            return f"a kernel of {extent} at stride {both.stride} makes no {m} outputs of {n} values, whatever the pad{hint}"
-        new |= {f"kernel_{axis}": kernel, f"stride_{axis}": both.stride, f"pad_{axis}": merged_pad}
+            return f"no pad lets a kernel of {extent} at stride {both.stride} make {m} outputs of {n} values{hint}"
+        new |= {f"kernel_{axis}": kernel, f"stride_{axis}": both.stride, f"pad_{axis}": pad}
     return replace(conv, **new)
+
+
+def _window(params: Window, axis: str) -> tuple[int, int, int]:
+    """(kernel, stride, pad) along "h" or "w"."""
+    return tuple(getattr(params, f"{name}_{axis}") for name in ("kernel", "stride", "pad"))
 
 
 def start(weight: np.ndarray, old: Convolution, new: Convolution, pool: Pooling, init: str) -> np.ndarray:

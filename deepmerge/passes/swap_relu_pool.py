@@ -10,9 +10,11 @@ Source: Caffe, relu_layer.cpp, pooling_layer.cpp.
 
 from __future__ import annotations
 
-from deepmerge.graph.graph import Blob, Layer
+from dataclasses import replace
+
+from deepmerge.graph.graph import Blob
 from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import alone
+from deepmerge.passes.chains import alone, empty_window
 
 
 class SwapReluPool(Pass):
@@ -23,10 +25,10 @@ class SwapReluPool(Pass):
 
     def match(self, graph, layer, shapes):
         relu = layer.bottom.producer
-        if relu is None or relu.type != "ReLU" or layer.params.pool != "MAX":
+        if relu.type != "ReLU" or layer.params.pool != "MAX":
             return None
         before, after = shapes.get(layer.bottom), shapes.get(layer.top)
-        if before is None or after[2] * after[3] >= before[2] * before[3]:
+        if before is None or after is None or after[2] * after[3] >= before[2] * before[3]:
             return None
         if not alone(relu.top):
             return self.refuse(layer, f"{relu.top.name!r} has other readers")
@@ -34,14 +36,15 @@ class SwapReluPool(Pass):
             return self.refuse(layer, f"ReLU {relu.name!r} has a negative slope below 0 and is not monotone")
         if len(layer.tops) != 1:
             return self.refuse(layer, "its mask is used")
+        if empty_window(layer, shapes):
+            return self.refuse(layer, "a window of it lies outside of the image")
         return Match(layer, (relu, layer), (layer,))
 
     def rewrite(self, graph, match):
-        pool, relu = match.layer, match.layer.bottom.producer
-        was_in_place = relu.bottom.name == relu.top.name
-        top = pool.top
-        middle = Blob(top.name if was_in_place else relu.top.name)
-        new_pool = Layer(pool.name, pool.type, pool.params, [relu.bottom], [middle], [], pool.param_specs, pool.tree, pool.read_params, pool.step)
-        new_relu = Layer(relu.name, relu.type, relu.params, [middle], [top], [], relu.param_specs, relu.tree, relu.read_params, relu.step)
+        relu, pool = match.merged
+        in_place = relu.bottom.name == relu.top.name
+        middle = Blob(pool.top.name if in_place else relu.top.name)
+        new_pool = replace(pool, bottoms=[relu.bottom], tops=[middle])
+        new_relu = replace(relu, bottoms=[middle], tops=[pool.top])
         graph.replace([relu, pool], [new_pool, new_relu])
         return []

@@ -1,0 +1,100 @@
+"""Small networks for tests: their text, their weights (random, seeded), their inputs, and how far outputs lie apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from deepmerge.graph.graph import Graph
+from deepmerge.graph.shapes import expected_weights, infer_shapes
+from deepmerge.read import read_network
+
+
+def inputs(*shapes: tuple[int, ...]) -> str:
+    """One Input layer with a top for each shape: data, data1, data2 …"""
+    tops = " ".join(f'top: "{name}"' for name in _names(len(shapes)))
+    dims = " ".join("shape { " + " ".join(f"dim: {n}" for n in shape) + " }" for shape in shapes)
+    return f'name: "net"\nlayer {{ name: "input" type: "Input" {tops} input_param {{ {dims} }} }}\n'
+
+
+def layer(name: str, kind: str, bottoms: str, params: str = "", tops: str | None = None, param: str = "") -> str:
+    """A layer's text. params: what stands in its own `*_param` message; param: ParamSpecs; its top is called like it."""
+    field = f"{_FIELD.get(kind, kind.lower())}_param {{ {params} }}" if params else ""
+    blobs = [f'bottom: "{b}"' for b in bottoms.split()] + [f'top: "{t}"' for t in (tops or name).split()]
+    return f'layer {{ name: "{name}" type: "{kind}" {" ".join(blobs)} {param} {field} }}\n'
+
+
+_FIELD = {
+    "Convolution": "convolution",
+    "Deconvolution": "convolution",
+    "InnerProduct": "inner_product",
+    "BatchNorm": "batch_norm",
+}
+
+
+def conv(name: str, bottom: str, num_output: int, params: str = "kernel_size: 1", top: str | None = None) -> str:
+    return layer(name, "Convolution", bottom, f"num_output: {num_output} {params}", top)
+
+
+def relu(bottom: str, name: str | None = None, params: str = "") -> str:
+    """A ReLU in place."""
+    return layer(name or f"{bottom}/relu", "ReLU", bottom, params, bottom)
+
+
+def network(folder: Path, text: str, seed: int | None = 5) -> Graph:
+    """The network of a prototxt, with random weights (none where the seed is None)."""
+    path = Path(folder, "net.prototxt")
+    path.write_text(text)
+    graph = read_network(path)
+    if seed is not None:
+        fill(graph, seed)
+    return graph
+
+
+def fill(graph: Graph, seed: int) -> None:
+    """Weights as a trained network's: kernels scaled by fan-in, BatchNorm's statistics summed up, positive variances."""
+    shapes, rng = infer_shapes(graph), np.random.default_rng(seed)
+    shared: dict[str, np.ndarray] = {}
+    for one in graph.layers:
+        arrays = []
+        for index, shape in enumerate(expected_weights(one, [shapes[b] for b in one.bottoms]) or ()):
+            array = _blob(one.type, index, shape, rng)
+            name = one.shared_names[index] if index < len(one.shared_names) else ""
+            arrays.append(shared.setdefault(name, array) if name else array)
+        one.weights = arrays
+
+
+def _blob(kind: str, index: int, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    if kind == "BatchNorm":  # Caffe stores sums, and the factor to divide by
+        made = (rng.normal(0, 1, shape) * 999.98, rng.uniform(0.05, 3, shape) * 999.98, np.full(shape, 999.98))[index]
+    elif kind == "Scale":
+        made = rng.normal(0.3, 1, shape)  # some are negative
+    elif kind == "PReLU":
+        made = rng.uniform(0.05, 0.5, shape)
+    else:
+        fan_in = np.prod(shape[1:]) if index == 0 else 1
+        made = rng.normal(0, 1, shape) / np.sqrt(fan_in)
+    return np.asarray(made, np.float32).reshape(shape)
+
+
+def feeds(graph: Graph, seed: int = 9) -> dict[str, np.ndarray]:
+    """Values for every input, positive and negative."""
+    rng, shapes = np.random.default_rng(seed), infer_shapes(graph)
+    return {blob.name: rng.uniform(-2, 3, shapes[blob]).astype(np.float32) for blob in graph.inputs}
+
+
+def apart(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
+    """The greatest |difference| of two sets of outputs, as a share of each output's range in `a`."""
+    assert a.keys() == b.keys()
+    worst = 0.0
+    for name, wanted in a.items():
+        assert b[name].shape == wanted.shape and np.isfinite(wanted).all() and np.isfinite(b[name]).all()
+        spread = float(wanted.max() - wanted.min())
+        assert spread > 0, f"output {name!r} is constant, which would show nothing"
+        worst = max(worst, float(np.abs(wanted.astype(np.float64) - b[name]).max()) / spread)
+    return worst
+
+
+def _names(count: int) -> list[str]:
+    return ["data", *(f"data{i}" for i in range(1, count))]
