@@ -19,7 +19,7 @@ def inputs(*shapes: tuple[int, ...]) -> str:
 
 
 def layer(name: str, kind: str, bottoms: str, params: str = "", tops: str | None = None, param: str = "") -> str:
-    """A layer's text. params: what stands in its own `*_param` message; param: ParamSpecs; its top is called like it."""
+    """A layer's text. params: what stands in its `*_param` message; param: ParamSpecs. Its top is called like it."""
     field = f"{_FIELD.get(kind, kind.lower())}_param {{ {params} }}" if params else ""
     blobs = [f'bottom: "{b}"' for b in bottoms.split()] + [f'top: "{t}"' for t in (tops or name).split()]
     return f'layer {{ name: "{name}" type: "{kind}" {" ".join(blobs)} {param} {field} }}\n'
@@ -53,7 +53,7 @@ def network(folder: Path, text: str, seed: int | None = 5) -> Graph:
 
 
 def fill(graph: Graph, seed: int) -> None:
-    """Weights as a trained network's: kernels scaled by fan-in, BatchNorm's statistics summed up, positive variances."""
+    """Weights like a trained network's: kernels scaled by fan-in, BatchNorm's statistics as sums."""
     shapes, rng = infer_shapes(graph), np.random.default_rng(seed)
     shared: dict[str, np.ndarray] = {}
     for one in graph.layers:

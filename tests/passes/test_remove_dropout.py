@@ -1,0 +1,65 @@
+"""Dropout taken out, in real Caffe, and put aside for training."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import conv, inputs, layer, relu
+
+from deepmerge.passes.remove_dropout import RemoveDropout
+
+CONV = inputs((2, 6, 5, 7)) + conv("conv", "data", 4, "kernel_h: 3 kernel_w: 2")
+
+
+def dropout(bottom: str, top: str) -> str:
+    return layer("drop", "Dropout", bottom, "dropout_ratio: 0.7", top)
+
+
+def put_aside(found) -> list[tuple[str, ...]]:
+    """(name, type, bottom, top, ratio) of the training-only layers."""
+    return [
+        (
+            *(str(m.value(key)) for key in ("name", "type", "bottom", "top")),
+            str(m.message("dropout_param").value("dropout_ratio")),
+        )
+        for m in found.graph.train_layers
+    ]
+
+
+@pytest.mark.parametrize("top", ["conv", "drop"])
+@pytest.mark.parametrize("last", ["", "ip"])
+def test_in_place_or_not_output_or_not(apply_and_check, top, last):
+    text = CONV + relu("conv") + dropout("conv", top)
+    text += layer("ip", "InnerProduct", top, "num_output: 3") if last else ""
+    found = apply_and_check(
+        text, RemoveDropout, left={"Convolution": 1, "ReLU": 1} | ({"InnerProduct": 1} if last else {})
+    )
+    assert found.error == 0
+    assert put_aside(found) == [("drop", "Dropout", top, top, "0.7")]
+    assert [b.name for b in found.graph.outputs] == [last or top]
+
+
+def test_another_reader_of_the_bottom(apply_and_check):
+    text = CONV + dropout("conv", "drop") + layer("a", "TanH", "drop") + layer("b", "Sigmoid", "conv")
+    found = apply_and_check(text, RemoveDropout, left={"Convolution": 1, "TanH": 1, "Sigmoid": 1})
+    assert put_aside(found) == [("drop", "Dropout", "conv", "conv", "0.7")]
+
+
+def test_of_the_input(apply_and_check):
+    found = apply_and_check(
+        inputs((2, 3, 5, 4)) + dropout("data", "drop") + conv("conv", "drop", 2), RemoveDropout, left={"Convolution": 1}
+    )
+    assert put_aside(found) == [("drop", "Dropout", "data", "data", "0.7")]
+
+
+def test_an_output_whose_bottom_has_other_readers(refusals):
+    text = CONV + dropout("conv", "drop") + layer("b", "Sigmoid", "conv")
+    assert "'drop' is an output of the network" in refusals(text, RemoveDropout)["drop"]
+
+
+def test_an_output_that_would_be_the_input(refusals):
+    assert "its bottom is an input" in refusals(inputs((2, 3)) + dropout("data", "drop"), RemoveDropout)["drop"]
+
+
+@pytest.mark.parametrize("kept", ["drop", "Dropout"])
+def test_keep(refusals, kept):
+    assert "is to be kept" in refusals(CONV + dropout("conv", "conv"), RemoveDropout, keep=frozenset([kept]))["drop"]
