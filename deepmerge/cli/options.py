@@ -86,7 +86,7 @@ def planning(command: Callable) -> Callable:
             click.option("--kernel", type=click.Choice(["keep", "cover"]), default="keep", show_default=True, help="The merged convolution's kernel."),
             click.option("--init", type=click.Choice(["trained", "xavier"]), default="trained", show_default=True, help="Where merged layers' weights start."),
             click.option("--tucker", is_flag=True, help="Decompose what is left (Tucker-2, SVD)."),
-            click.option("--rank", type=Rank(), default="energy:0.9", show_default=True, help="How --tucker chooses ranks."),
+            click.option("--rank", type=Rank(), default="energy:0.85", show_default=True, help="How --tucker chooses ranks."),
         )
     ):
         command = option(command)

@@ -22,7 +22,7 @@ class Options:
     width: float | str = 0.5  # reducers in merged branches, or "full"
     kernel: str = "keep"  # or "cover"
     init: str = "trained"  # or "xavier"
-    rank: str = "energy:0.9"  # or vbmf, ratio:0.5
+    rank: str = "energy:0.85"  # or vbmf, ratio:0.5
     absorb: tuple[str, ...] = ("lrn", "pooling", "branches")
     keep: frozenset[str] = frozenset()  # layers, by name or type, that are left alone
     costly: bool = False  # merge even where the MACs rise

@@ -7,7 +7,8 @@ Given:   x → InnerProduct (N ← C) → y
 Result:  x → InnerProduct (R ← C) → InnerProduct (N ← R) → y
 
 A 1x1 convolution becomes two. With groups each group is decomposed by itself. Ranks: VBMF, a share of the
-energy (squared singular values), or a share of the channels. Left alone where the MACs would not fall.
+energy (squared singular values), or a share of the channels. Left alone where it does not save a fifth
+of the MACs: two layers more cost about that much in time (measured in Caffe on GoogLeNet's layers).
 
 Exact: no.
 Source: Kim et al., Compression of Deep CNNs for Fast and Low Power Mobile Applications (ICLR 2016).
@@ -26,6 +27,8 @@ from deepmerge.graph.params import Convolution, InnerProduct
 from deepmerge.passes.base import Match, Pass
 from deepmerge.passes.chains import fixed
 from deepmerge.passes.weights import bias_of, weight_of
+
+SAVING = 0.2
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,9 @@ class DecomposeTucker(Pass):
             return self.refuse(layer, "its ranks come from its weights, and there are none; give the caffemodel")
         ranks = self._ranks(layer)
         before, after = layer_macs(layer, shapes), _macs(layer, ranks, shapes)
-        if after >= before:
+        if after > (1 - SAVING) * before:
             what = f"ranks {ranks.inside}, {ranks.out}" if ranks.out else f"rank {ranks.inside}"
-            return self.refuse(layer, f"at {what} it would need {after:,} MACs, not {before:,}")
+            return self.refuse(layer, f"at {what} it would need {after:,} MACs in place of {before:,}; it must save {SAVING:.0%}")
         return Match(layer, (layer,), (layer,), ranks, exact=False)
 
     @staticmethod
