@@ -32,9 +32,15 @@ def test_what_is_taken_out(apply_and_check, kind, params, behind):
 
 
 def test_a_split_of_several(apply_and_check):
-    text = CONV + layer("split", "Split", "conv", tops="a b c") + relu("a") + layer("s", "Sigmoid", "b")
-    text += layer("sum", "Eltwise", "a s c")
+    text = CONV + layer("split", "Split", "conv", tops="a b c") + layer("r", "ReLU", "a") + layer("s", "Sigmoid", "b")
+    text += layer("sum", "Eltwise", "r s c")
     found = apply_and_check(text, RemoveIdentity, left={"Convolution": 1, "ReLU": 1, "Sigmoid": 1, "Eltwise": 1})
+    assert found.error == 0
+
+
+def test_what_is_written_over_behind_it_stays_whole_for_others(apply_and_check):
+    text = CONV + layer("same", "Power", "conv") + relu("same") + layer("s", "Sigmoid", "conv")
+    found = apply_and_check(text, RemoveIdentity, left={"Convolution": 1, "ReLU": 1, "Sigmoid": 1})
     assert found.error == 0  # the ReLU no longer runs in place
 
 
