@@ -11,16 +11,24 @@ from deepmerge.graph.weights import expected_weights, fits
 __all__ = ["Shape", "check_weights", "expected_weights", "fits", "infer_shapes", "top_shapes"]
 
 
-def infer_shapes(graph: Graph, strict: bool = True, batch: int | None = None) -> dict[Blob, Shape | None]:
+Memo = dict[Layer, tuple]
+
+
+def infer_shapes(
+    graph: Graph, strict: bool = True, batch: int | None = None, memo: Memo | None = None
+) -> dict[Blob, Shape | None]:
     """The shape of every blob, None where it cannot be known: behind a layer whose type deepmerge does not know.
 
     batch: in place of the first axis of every Input top that has two axes or more.
     strict: ShapeError, one line, for the first layer that does not fit; otherwise its tops are None, too.
+    memo: a dict of the caller's, empty at first; with it, a graph that has changed a little is inferred again at little
+    cost, since a layer's rule is asked only where its parameters or its bottoms' shapes have changed.
     """
     shapes: dict[Blob, Shape | None] = {}
     for layer in graph.layers:
+        bottoms = [shapes.get(bottom) for bottom in layer.bottoms]
         try:
-            tops = top_shapes(layer, [shapes.get(bottom) for bottom in layer.bottoms])
+            tops = top_shapes(layer, bottoms) if memo is None else _remembered(layer, bottoms, memo)
         except ShapeError:
             if strict:
                 raise
@@ -29,6 +37,14 @@ def infer_shapes(graph: Graph, strict: bool = True, batch: int | None = None) ->
             tops = [(batch, *top[1:]) if top is not None and len(top) > 1 else top for top in tops]
         shapes.update(zip(layer.tops, tops, strict=True))
     return shapes
+
+
+def _remembered(layer: Layer, bottoms: list[Shape | None], memo: Memo) -> list[Shape | None]:
+    """`top_shapes`, from the memo where the layer is as it was."""
+    known = memo.get(layer)
+    if known is None or known[0] is not layer.params or known[1] != bottoms or known[2] != len(layer.tops):
+        known = memo[layer] = (layer.params, bottoms, len(layer.tops), top_shapes(layer, bottoms))
+    return known[3]
 
 
 def top_shapes(layer: Layer, bottoms: list[Shape | None]) -> list[Shape | None]:

@@ -124,18 +124,19 @@ def run(passes: list[Pass], graph: Graph, only: Collection[str] | None = None) -
     only: names of the layers to look at (all, where None). Refusals are those of the last round.
     """
     applied = Applied()
+    memo: dict = {}
     while True:
         applied.refusals = []
         before = len(applied.changes)
         for one in passes:
-            _sweep(one, graph, only, applied)
+            _sweep(one, graph, only, applied, memo)
         if len(applied.changes) == before:
             return applied
 
 
-def _sweep(one: Pass, graph: Graph, only: Collection[str] | None, applied: Applied) -> None:
+def _sweep(one: Pass, graph: Graph, only: Collection[str] | None, applied: Applied, memo: dict) -> None:
     candidates = [layer for layer in graph.layers if layer.type in one.types and (only is None or layer.name in only)]
-    shapes = infer_shapes(graph) if candidates else {}
+    shapes = infer_shapes(graph, memo=memo) if candidates else {}
     for layer in candidates:
         if layer not in graph.layers:
             continue
@@ -144,4 +145,4 @@ def _sweep(one: Pass, graph: Graph, only: Collection[str] | None, applied: Appli
             applied.refusals.append(found)
         elif found is not None:
             applied.changes.append(one.apply(graph, found))
-            shapes = infer_shapes(graph)
+            shapes = infer_shapes(graph, memo=memo)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from deepmerge.errors import PlanError
-from deepmerge.graph.graph import Graph
+from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.passes.base import Applied, Change, Options, Refusal, run
+from deepmerge.passes.base import Applied, Change, Match, Options, Pass, Refusal, Shapes, run
 from deepmerge.passes.registry import make
 from deepmerge.plan.recipe import Recipe, Step, options_for
+from deepmerge.plan.words import hint
 
 
 @dataclass
 class StepResult:
-    """What a step did: its layers before, the layers that took them up."""
+    """What a step did."""
 
     step: Step
     changes: list[Change] = field(default_factory=list)
@@ -25,7 +27,7 @@ class StepResult:
 
     @property
     def merged(self) -> list[str]:
-        """Layers of the network as it was before the step, each once, in order."""
+        """The layers that were merged or changed, as the network had them before the step; each once, in order."""
         made: set[str] = set()
         names: list[str] = []
         for change in self.changes:
@@ -35,10 +37,28 @@ class StepResult:
 
     @property
     def into(self) -> list[str]:
-        """Layers that are new or changed behind the step, each once, in order."""
-        names = [name for change in self.changes for name in change.into]
-        gone = {name for i, change in enumerate(self.changes) for name in change.merged if not any(name in c.into for c in self.changes[i:])}
-        return [name for name in dict.fromkeys(names) if name not in gone]
+        """The layers that are new or changed behind the step; each once, in order."""
+        alive: dict[str, None] = {}
+        for change in self.changes:
+            for name in change.merged:
+                alive.pop(name, None)
+            alive |= dict.fromkeys(change.into)
+        return list(alive)
+
+
+def run_recipe(graph: Graph, recipe: Recipe, cleanup: list[Change] | None = None) -> Iterator[tuple[int, StepResult]]:
+    """Carry the recipe out and give each step's number (from 1) and result as soon as it is done.
+
+    Cleanup, exact steps and cleanup again, then the approximate steps. cleanup: gathers what cleanup changed.
+    """
+    cleanup = [] if cleanup is None else cleanup
+    cleanup += run_cleanup(graph, recipe).changes
+    for exact in (True, False):
+        for index, step in enumerate(recipe.steps, 1):
+            if step.exact == exact:
+                yield index, run_step(graph, step, recipe.keep)
+        if exact:
+            cleanup += run_cleanup(graph, recipe).changes
 
 
 def run_cleanup(graph: Graph, recipe: Recipe) -> Applied:
@@ -46,52 +66,63 @@ def run_cleanup(graph: Graph, recipe: Recipe) -> Applied:
     return run(make(recipe.cleanup, Options(keep=frozenset(recipe.keep))), graph)
 
 
-def run_step(graph: Graph, step: Step, keep: tuple[str, ...] = (), mark: str = "") -> StepResult:
+def run_step(graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "") -> StepResult:
     """One step: each of its layers is offered to each of its passes, in order, until none takes any.
 
-    PlanError if a layer that the step names cannot be merged (any more), with the pass's reason.
+    mark: what layers that the step makes or changes carry as `Layer.step` (its name, where none is given; an
+    exact step leaves no mark). PlanError if a layer that the step names is not there or is taken by no pass,
+    with the pass's reason; the graph may then have changed.
     """
-    result = StepResult(step)
+    for name in step.layers:
+        _there(graph, step, name)
     passes = make(step.passes, options_for(step, keep))
-    refusals: dict[str, Refusal] = {}
+    mark = "" if step.exact else mark or step.name
+    result, refusals = StepResult(step), {}
+    memo: dict = {}
+    shapes = infer_shapes(graph, memo=memo)
     progress = True
     while progress:
         progress = False
         for name in step.layers:
-            for one in passes:
-                change = _try(graph, one, name, "" if step.exact else mark or step.name, refusals)
-                if change is not None:
-                    result.changes.append(change)
-                    progress = True
-                    break
-    left = [refusals[name] for name in step.layers if name in refusals]
-    if not result.changes or left:
-        reason = f"{left[0].pass_name} refuses {left[0].layer!r}: {left[0].reason}" if left else f"none of {', '.join(step.passes)} applies to its layers"
-        raise PlanError(f"step {step.name!r} cannot be done: {reason}")
+            found = _offer(graph, name, passes, shapes)
+            if isinstance(found, Refusal):
+                refusals[name] = found
+            elif found is not None:
+                one, match = found
+                result.changes.append(one.apply(graph, match, mark))
+                shapes = infer_shapes(graph, memo=memo)
+                progress = True
+    _all_done(result, refusals)
     return result
 
 
-def _try(graph: Graph, one, name: str, mark: str, refusals: dict[str, Refusal]) -> Change | None:
-    layer = next((layer for layer in graph.layers if layer.name == name and layer.type in one.types), None)
-    if layer is None:
-        return None
-    found = one.look(graph, layer, infer_shapes(graph))
-    if found is None:
-        return None
-    if isinstance(found, Refusal):
-        refusals[name] = found
-        return None
-    refusals.pop(name, None)
-    return one.apply(graph, found, mark)
+def _there(graph: Graph, step: Step, name: str) -> None:
+    names = [layer.name for layer in graph.layers]
+    if name not in names:
+        raise PlanError(f"{step.title}: the network {graph.name!r} has no layer {name!r} (any more); {hint(name, names)}")
 
 
-def joined(steps: list[Step], name: str) -> Step:
-    """Several steps as one."""
-    first = steps[0]
-    return replace(
-        first,
-        name=name,
-        passes=tuple(dict.fromkeys(p for s in steps for p in s.passes)),
-        layers=tuple(dict.fromkeys(layer for s in steps for layer in s.layers)),
-        options={k: v for s in steps for k, v in s.options.items()},
-    )
+def _offer(graph: Graph, name: str, passes: list[Pass], shapes: Shapes) -> tuple[Pass, Match] | Refusal | None:
+    """The first pass that takes the layer; else the first refusal; None where it is gone or no pass's business."""
+    layer: Layer | None = next((layer for layer in graph.layers if layer.name == name), None)
+    refusal = None
+    for one in passes if layer is not None else ():
+        found = one.look(graph, layer, shapes)
+        if isinstance(found, Match):
+            return one, found
+        refusal = refusal or found
+    return refusal
+
+
+def _all_done(result: StepResult, refusals: dict[str, Refusal]) -> None:
+    """PlanError for a layer of the step that nothing was done with, or a step that is not what it says."""
+    step = result.step
+    done = {name for change in result.changes for name in (change.layer, *change.merged)}
+    for name in step.layers:
+        if name not in done:
+            refusal = refusals.get(name)
+            reason = f"{refusal.pass_name} refuses {name!r}: {refusal.reason}" if refusal else f"{name!r} is nothing for {' or '.join(step.passes)}"
+            raise PlanError(f"{step.title} cannot be done: {reason}")
+    if step.exact and not result.exact:
+        change = next(change for change in result.changes if not change.exact)
+        raise PlanError(f"{step.title} says exact = true, and {change.pass_name} at {change.layer!r} is not exact; write exact = false")

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph
+from deepmerge.passes import choices
 from deepmerge.passes.base import Options
 from deepmerge.passes.registry import CLEANUP, PASSES
+from deepmerge.plan.words import hint
 
 VERSION = 1
-# The options that a step may set for itself, with the checks of the command line
-STEP_OPTIONS = ("width", "kernel", "init", "rank", "absorb")
 
 
 @dataclass(frozen=True)
 class Step:
-    """Some passes on some layers, under a name. `options` are those of STEP_OPTIONS that matter here."""
+    """Some passes on some layers, under a name.
+
+    exact: the output does not change; such steps are carried out before all others.
+    options: those fields of the passes' Options that matter here (STEP_OPTIONS).
+    file: the recipe that the step was read from, for errors ("" for a step of a plan).
+    """
 
     name: str
     passes: tuple[str, ...]
     layers: tuple[str, ...]
     exact: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    file: str = field(default="", compare=False)
+
+    @property
+    def title(self) -> str:
+        """What errors call the step."""
+        return f"{self.file}: step {self.name!r}" if self.file else f"step {self.name!r}"
 
 
 @dataclass(frozen=True)
@@ -57,17 +67,17 @@ class Recipe:
 
 def options_for(step: Step, keep: Iterable[str]) -> Options:
     """The passes' options in a step; merges that cost more are done, since the step asks for them."""
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in step.options.items()}
-    return Options(**options, keep=frozenset(keep), costly=True)
+    return Options(**step.options, keep=frozenset(keep), costly=True)
 
 
 def _value(value) -> str:
+    """A value as TOML; a list on a line of its own for each item where it is long."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):  # JSON's escapes are TOML's too, but JSON has none for DEL
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
     items = [_value(v) for v in value]
     line = f"[{', '.join(items)}]"
     return line if len(line) < 100 else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
@@ -75,84 +85,80 @@ def _value(value) -> str:
 
 def read_recipe(path: str | Path) -> Recipe:
     """A recipe file; PlanError (one line: file, place, what to do) where it is none."""
+    data = _load(path)
+    _known(data, ("version", "network", "cleanup", "keep", "step"), f"{path}")
+    version = data.get("version")
+    if version != VERSION or isinstance(version, bool):
+        raise PlanError(f"{path}: version {version!r} is not known; this deepmerge writes version {VERSION}")
+    steps = data.get("step", [])
+    if not isinstance(steps, list) or not all(isinstance(s, dict) for s in steps):
+        raise PlanError(f"{path}: steps are written as [[step]]")
+    cleanup = _passes(data.get("cleanup", list(CLEANUP)), f"{path}: cleanup")
+    if rough := [name for name in cleanup if not PASSES[name].exact]:
+        raise PlanError(f"{path}: cleanup: {rough[0]!r} is not exact; give it a [[step]] of its own")
+    return Recipe(
+        _text(data.get("network", ""), f"{path}: network"),
+        cleanup,
+        _texts(data.get("keep", []), f"{path}: keep"),
+        tuple(_step(s, path, i) for i, s in enumerate(steps, 1)),
+    )
+
+
+def _load(path: str | Path) -> dict[str, Any]:
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
         import tomli as tomllib
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PlanError(f"{path}: is not TOML: {error}") from None
-    _known(data, ("version", "network", "cleanup", "keep", "step"), f"{path}")
-    if data.get("version") != VERSION:
-        raise PlanError(f"{path}: version {data.get('version')!r} is not known; this deepmerge writes version {VERSION}")
-    steps = data.get("step", [])
-    if not isinstance(steps, list) or not all(isinstance(s, dict) for s in steps):
-        raise PlanError(f"{path}: steps are written as [[step]]")
-    return Recipe(
-        _text(data.get("network", ""), f"{path}: network"),
-        _texts(data.get("cleanup", list(CLEANUP)), f"{path}: cleanup"),
-        _texts(data.get("keep", []), f"{path}: keep"),
-        tuple(_step(s, f"{path}: step {i}") for i, s in enumerate(steps, 1)),
-    )
 
 
-def _step(data: dict, where: str) -> Step:
+def _step(data: dict, path: str | Path, number: int) -> Step:
+    where = f"{path}: step {number}"
     _known(data, ("name", "passes", "layers", "exact", *STEP_OPTIONS), where)
     for key in ("name", "passes", "layers"):
-        if key not in data:
-            raise PlanError(f"{where}: {key!r} is missing")
-    passes = _texts(data["passes"], f"{where}, passes")
-    for name in passes:
-        _one_of(name, PASSES, f"{where}, passes")
-    options = {key: data[key] for key in STEP_OPTIONS if key in data}
-    check_options(options, where)
-    return Step(_text(data["name"], f"{where}, name"), passes, _texts(data["layers"], f"{where}, layers"), bool(data.get("exact", False)), options)
-
-
-def check_options(options: dict[str, Any], where: str) -> None:
-    """PlanError for an option whose value is none that the passes know."""
-    from deepmerge.passes.decompose_tucker import parse_rank
-
-    width = options.get("width", "full")
-    if width != "full" and not (isinstance(width, int | float) and 0 < width <= 1):
-        raise PlanError(f"{where}: width {width!r} is neither a number above 0 and up to 1 nor 'full'")
-    for key, allowed in (("kernel", ("keep", "cover")), ("init", ("trained", "xavier"))):
-        _one_of(options.get(key, allowed[0]), allowed, f"{where}, {key}")
-    for item in options.get("absorb", ()):
-        _one_of(item, ("lrn", "pooling", "branches"), f"{where}, absorb")
-    if "rank" in options:
-        parse_rank(options["rank"])
+        if not data.get(key):
+            raise PlanError(f"{where}: {key!r} is {'empty' if key in data else 'missing'}")
+    exact = data.get("exact", False)
+    if not isinstance(exact, bool):
+        raise PlanError(f"{where}, exact: wants true or false, found {exact!r}")
+    options = {}
+    for key in STEP_OPTIONS & data.keys():
+        try:
+            options[key] = STEP_OPTIONS[key](data[key])
+        except ValueError as error:
+            raise PlanError(f"{where}, {key}: {error}") from None
+    name = _text(data["name"], f"{where}, name")
+    return Step(name, _passes(data["passes"], f"{where}, passes"), _texts(data["layers"], f"{where}, layers"), exact, options, str(path))
 
 
 def check_fits(recipe: Recipe, graph: Graph, where: str) -> None:
-    """PlanError if the recipe names layers that the network does not have, with the nearest ones."""
-    names = [layer.name for layer in graph.layers]
-    types = sorted({layer.type for layer in graph.layers})
-    made: set[str] = set()
-    for name in recipe.keep:
-        _one_of(name, names + types, f"{where}: keep")
-    for step in recipe.steps:
-        for name in step.layers:
-            if name.split("_merged")[0] not in names and name not in names and name not in made:
-                near = difflib.get_close_matches(name, names, 3)
-                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise PlanError(f"{where}: step {step.name!r}: the network {graph.name!r} has no layer {name!r}{hint}")
+    """PlanError if the recipe is for another network, or keeps what this one does not have.
+
+    Whether each layer of a step is there shows when the step is carried out, since steps before it may make it.
+    """
+    names = {layer.name for layer in graph.layers}
+    check_keep(recipe.keep, graph, f"{where}: keep")
+    if recipe.steps and not any(name in names for step in recipe.steps for name in step.layers):
+        raise PlanError(f"{where}: was made for the network {recipe.network!r}; {graph.name!r} has none of the layers that it names")
+
+
+def check_keep(keep: Iterable[str], graph: Graph, where: str) -> None:
+    """PlanError for a name that is neither a layer's nor a layer type's."""
+    known = {layer.name for layer in graph.layers} | {layer.type for layer in graph.layers}
+    for name in keep:
+        if name not in known:
+            raise PlanError(f"{where}: the network {graph.name!r} has no layer or type {name!r}; {hint(name, sorted(known))}")
 
 
 def _known(data: dict, allowed: Iterable[str], where: str) -> None:
     for key in data:
-        _one_of(key, allowed, where, "key")
-
-
-def _one_of(value, allowed: Iterable[str], where: str, what: str = "value") -> None:
-    allowed = list(allowed)
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, 3, 0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(allowed[:12])}"
-        raise PlanError(f"{where}: unknown {what} {value!r}; {hint}")
+        if key not in allowed:
+            raise PlanError(f"{where}: unknown key {key!r}; {hint(key, allowed)}")
 
 
 def _text(value, where: str) -> str:
@@ -165,3 +171,36 @@ def _texts(value, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
         raise PlanError(f"{where}: wants a list of strings, found {value!r}")
     return tuple(value)
+
+
+def _passes(value, where: str) -> tuple[str, ...]:
+    names = _texts(value, where)
+    for name in names:
+        if name not in PASSES:
+            raise PlanError(f"{where}: there is no pass {name!r}; {hint(name, PASSES)}")
+    return names
+
+
+def _one_of(allowed: tuple[str, ...]) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+        return value
+
+    return check
+
+
+def _absorb(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"wants a list of {', '.join(choices.ABSORB)}, found {value!r}")
+    return tuple(map(_one_of(choices.ABSORB), value))
+
+
+# The options that a step may set for itself: each takes TOML's value, or raises ValueError with what is wrong with it
+STEP_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "width": choices.width,
+    "kernel": _one_of(choices.KERNELS),
+    "init": _one_of(choices.INITS),
+    "rank": choices.rank,
+    "absorb": _absorb,
+}

@@ -8,33 +8,32 @@ from __future__ import annotations
 
 from deepmerge.graph.graph import Blob, Graph, Layer
 
+_BEGINS = frozenset(("Convolution", "Deconvolution", "InnerProduct"))
+
 
 def regions(graph: Graph) -> dict[Layer, int]:
-    """The region of each layer, numbered from 0 in the network's order.
+    """The region of each layer, numbered from 0 in the network's order; Inputs are in region 0.
 
     A region ends where one blob alone is still to be read. A stretch without branches is cut again so
     that each convolution (or inner product) begins a region, and the layers behind it belong to it.
     """
     number: dict[Layer, int] = {}
-    live: dict[Blob, int] = {}
-    open_region: list[Layer] = []
+    live: dict[Blob, int] = {}  # how many readers of a blob are still to come
+    stretch: list[Layer] = []
     count = 0
     for layer in graph.layers:
         if layer.type == "Input":
             number[layer] = 0
-            live |= {t: len(t.consumers) for t in layer.tops}
+            live |= {top: len(top.consumers) for top in layer.tops}
             continue
-        open_region.append(layer)
+        stretch.append(layer)
         for bottom in layer.bottoms:
             live[bottom] -= 1
-        live |= {t: len(t.consumers) for t in layer.tops}
+        live |= {top: len(top.consumers) for top in layer.tops}
         live = {blob: left for blob, left in live.items() if left}
         if len(live) <= 1 and all(left == len(blob.consumers) for blob, left in live.items()):
-            begins = len(open_region) > 1 or layer.type in _BEGINS
+            begins = len(stretch) > 1 or layer.type in _BEGINS
             count += begins and bool(number)
-            number |= dict.fromkeys(open_region, count)
-            open_region = []
-    return number | dict.fromkeys(open_region, count + 1)
-
-
-_BEGINS = frozenset(("Convolution", "Deconvolution", "InnerProduct"))
+            number |= dict.fromkeys(stretch, count)
+            stretch = []
+    return number | dict.fromkeys(stretch, count + 1)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from deepmerge.errors import PlanError
-from deepmerge.plan.execute import joined
 from deepmerge.plan.recipe import Step
+from deepmerge.plan.words import hint
 
 
 @dataclass(frozen=True)
@@ -19,35 +18,64 @@ class Candidate:
     costly: str = ""
 
 
-def select(candidates: Sequence[Candidate], wanted: str) -> list[Step]:
+def select(candidates: Sequence[Candidate], wanted: str, folds: Collection[str] = ()) -> list[Step]:
     """The steps that the words of --steps ask for, in the network's order; a range becomes one step.
 
-    PlanError with candidates for a word that is no step.
+    `all` takes what the other words leave. folds: the names of the exact steps, which run whether they are
+    asked for or not. PlanError with candidates for a word that is no step, and for two that overlap.
     """
-    chosen: dict[int, Step] = {}
-    for word in filter(None, (w.strip() for w in wanted.split(","))):
+    words = list(dict.fromkeys(filter(None, (word.strip() for word in wanted.split(",")))))
+    chosen: dict[int, Step] = {}  # by the place of the first candidate
+    taken: dict[int, str] = {}  # the word that asks for a candidate
+    for word in words:
         if word == "all":
-            found = {i: c.step for i, c in enumerate(candidates) if not c.costly}
-        else:
-            found = {i: c.step for i, c in enumerate(candidates) if c.step.name == word} or _range(candidates, word)
-        taken = {layer for step in chosen.values() for layer in step.layers}
-        chosen |= {i: step for i, step in found.items() if not taken & set(step.layers)}
-    if not chosen and wanted != "all":
-        raise PlanError(f"--steps {wanted!r} names no step")
-    return [chosen[i] for i in sorted(chosen)]
-
-
-def _range(candidates: Sequence[Candidate], word: str) -> dict[int, Step]:
-    names = [c.step.name for c in candidates]
-    for cut in [i for i, char in enumerate(word) if char == "-"]:
-        first, last = word[:cut], word[cut + 1 :]
-        if first not in names or not last:
             continue
-        begin = names.index(first)
-        end = next((i for i in range(begin, len(names)) if names[i] == last or names[i].endswith(last)), None)
-        if end is not None:
-            part = [c.step for c in candidates[begin : end + 1] if not c.costly]
-            return {begin: joined(part, word) if len(part) > 1 else part[0]}
-    near = difflib.get_close_matches(word, names, 3, 0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names) or 'none'}"
-    raise PlanError(f"--steps: there is no step {word!r}; {hint}")
+        places = _places(candidates, word, folds)
+        for place in places:
+            if place in taken:
+                raise PlanError(f"--steps: {taken[place]!r} and {word!r} both hold {candidates[place].step.name!r}; name it once")
+            taken[place] = word
+        if places:
+            chosen[places[0]] = joined([candidates[place].step for place in places], word)
+    if "all" in words:
+        chosen |= {place: c.step for place, c in enumerate(candidates) if not c.costly and place not in taken}
+    return [chosen[place] for place in sorted(chosen)]
+
+
+def joined(steps: Sequence[Step], name: str) -> Step:
+    """Several steps as one, of another name."""
+    if len(steps) == 1:
+        return steps[0]
+    return replace(
+        steps[0],
+        name=name,
+        passes=tuple(dict.fromkeys(p for step in steps for p in step.passes)),
+        layers=tuple(dict.fromkeys(layer for step in steps for layer in step.layers)),
+        exact=all(step.exact for step in steps),
+        options={key: value for step in steps for key, value in step.options.items()},
+    )
+
+
+def _places(candidates: Sequence[Candidate], word: str, folds: Collection[str]) -> list[int]:
+    """The places of the candidates that one word asks for; none for an exact step's name."""
+    names = [c.step.name for c in candidates]
+    if word in names:
+        return [names.index(word)]
+    if word in folds:
+        return []
+    for cut in (place for place, char in enumerate(word) if char == "-"):
+        first, last = word[:cut], word[cut + 1 :]
+        if first in names and last:
+            begin = names.index(first)
+            ends = [place for place, name in enumerate(names) if name == last or _abbreviates(last, name, first)]
+            if any(end >= begin for end in ends):
+                end = next(end for end in ends if end >= begin)
+                return [p for p in range(begin, end + 1) if not candidates[p].costly or p in (begin, end)]
+            if ends:
+                raise PlanError(f"--steps: {word!r} runs backwards: {names[ends[0]]!r} comes before {first!r} in the network")
+    raise PlanError(f"--steps: there is no step {word!r}; {hint(word, (*names, *folds))}")
+
+
+def _abbreviates(last: str, name: str, first: str) -> bool:
+    """Whether a range's end stands for a name: 4d for inception_4d behind inception_4b."""
+    return name.endswith(last) and first.startswith(name[: -len(last)])

@@ -1,0 +1,139 @@
+"""Finding the approximate steps that a network's structure allows, with a look at what each would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from deepmerge.graph.costs import layer_macs
+from deepmerge.graph.graph import Graph, Layer
+from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.tree import Message
+from deepmerge.passes.base import Match, Options, Pass, Refusal
+from deepmerge.passes.chains import ACTIVATIONS, only_reader
+from deepmerge.passes.registry import make
+from deepmerge.plan.execute import StepResult, run_step
+from deepmerge.plan.names import step_names
+from deepmerge.plan.recipe import Step
+from deepmerge.plan.select import Candidate
+
+# Which of the options each pass looks at: these go into the recipe
+_RELEVANT = {
+    "merge_lrn": ("init",),
+    "merge_pooling": ("kernel", "init"),
+    "merge_branches": ("width", "kernel", "init", "absorb"),
+    "embed_branches": (),
+    "decompose_tucker": ("rank",),
+}
+
+
+def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tuple[list[Candidate], list[Refusal]]:
+    """The steps that the passes of these names could take, in the network's order, and what they refuse.
+
+    A step is a convolution with the LRN and pooling behind it, or a module's Concat with its branches. One that
+    would raise the MACs is costly, and stands among the refusals too. The graph is not changed.
+    """
+    search = _Search(_sketch(graph), make(names, replace(options, costly=True)), options)
+    for name in [layer.name for layer in search.graph.layers if layer.type in ("Convolution", "Concat")]:
+        search.look_at(name)
+    refusals = search.refusals()
+    found = []
+    for one, title in zip(search.found, step_names([one.convolutions for one in search.found]), strict=True):
+        found.append(Candidate(replace(one.step, name=title), one.costly))
+        if one.costly:
+            reason = f"{one.costly}; --steps {title} takes it all the same"
+            refusals.append(Refusal(one.step.passes[0], one.step.layers[-1], reason, costly=True))
+    return found, refusals
+
+
+def step_options(passes: Sequence[str], options: Options) -> dict:
+    """The options that matter to these passes, for the recipe."""
+    return {key: getattr(options, key) for key in dict.fromkeys(key for name in passes for key in _RELEVANT[name])}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A step without its name yet, and the names of the convolutions that it merges."""
+
+    step: Step
+    convolutions: list[str]
+    costly: str
+
+
+@dataclass
+class _Search:
+    """graph: the network behind all steps found so far, but for the costly ones."""
+
+    graph: Graph
+    passes: list[Pass]
+    options: Options
+    found: list[_Found] = field(default_factory=list)
+
+    def look_at(self, name: str) -> None:
+        """Find the step that a convolution or Concat of this name begins, if it is still there and begins one."""
+        layer = next((layer for layer in self.graph.layers if layer.name == name), None)
+        targets = [] if layer is None else self._module(layer) if layer.type == "Concat" else self._chain(layer)
+        if not targets:
+            return
+        used = tuple(p.name for p in self.passes if any(t.type in p.types for t in targets))
+        step = Step(name, used, tuple(t.name for t in targets), options=step_options(used, self.options))
+        trial = self.graph.copy()
+        result = run_step(trial, step, tuple(self.options.keep))
+        convolutions = [merged for merged in result.merged if self.graph.layer(merged).type == "Convolution"]
+        costly = _more_work(self.graph, trial, result)
+        self.found.append(_Found(replace(step, exact=result.exact), convolutions, costly))
+        if not costly:
+            self.graph = trial
+
+    def _module(self, concat: Layer) -> list[Layer]:
+        shapes = infer_shapes(self.graph)
+        return [concat] if any(isinstance(p.look(self.graph, concat, shapes), Match) for p in self.passes) else []
+
+    def _chain(self, conv: Layer) -> list[Layer]:
+        """The LRN and pooling layers behind a convolution that go into it, one after the other."""
+        if _behind(conv) is None:
+            return []
+        trial = self.graph.copy()
+        conv = trial.layer(conv.name)
+        names: list[str] = []
+        while (reader := _behind(conv)) is not None:
+            shapes = infer_shapes(trial)
+            looks = ((p, p.look(trial, reader, shapes)) for p in self.passes)
+            taken = next(((p, match) for p, match in looks if isinstance(match, Match)), None)
+            if taken is None:
+                break
+            names.append(reader.name)
+            taken[0].apply(trial, taken[1])
+        return [self.graph.layer(name) for name in names]
+
+    def refusals(self) -> list[Refusal]:
+        """Why the layers that are still there were not merged."""
+        shapes = infer_shapes(self.graph)
+        answers = [p.look(self.graph, layer, shapes) for layer in self.graph.layers for p in self.passes]
+        return [answer for answer in answers if isinstance(answer, Refusal)]
+
+
+def _behind(conv: Layer) -> Layer | None:
+    """The LRN or pooling behind a convolution and its activations."""
+    reader = only_reader(conv.top)
+    while reader is not None and reader.type in ACTIVATIONS:
+        reader = only_reader(reader.top)
+    return reader if reader is not None and reader.type in ("LRN", "Pooling") else None
+
+
+def _more_work(before: Graph, after: Graph, result: StepResult) -> str:
+    """How many more MACs a step's layers need for one image behind it: "" if no more than before."""
+    old, new = infer_shapes(before), infer_shapes(after)
+    had = sum(layer_macs(before.layer(name), old) for name in result.merged)
+    needs = sum(layer_macs(after.layer(name), new) for name in result.into)
+    return f"its layers would need {needs:,} MACs, not {had:,}" if needs > had else ""
+
+
+def _sketch(graph: Graph) -> Graph:
+    """A copy for trying things out: no pass has weights to compute in it, and it is cheap to copy again."""
+    copy = graph.copy()
+    for layer in copy.layers:
+        layer.tree = Message()
+        if layer.type in ("Convolution", "InnerProduct"):
+            layer.weights = []
+    return copy
