@@ -212,28 +212,37 @@ class Graph:
             at = layer.tops.index(bottom)
 
     def replace(self, old: Sequence[Layer], new: Sequence[Layer]) -> None:
-        """Put layers in the place of others (at the last one's place), which need not be neighbours.
+        """Put layers in the place of others, which need not be neighbours.
 
-        The new layers may produce the very blobs that the old ones produced. GraphError, and no
-        change, where a reader outside would lose its blob.
+        They stand as early as their bottoms allow, but not before the first of the old ones. The new layers may
+        produce the very blobs that the old ones produced. GraphError, and no change, where a reader outside
+        would lose its blob or stand before it.
         """
-        made = {id(top) for layer in new for top in layer.tops}
-        gone = {id(layer) for layer in old}
-        for layer in old:
-            for top in layer.tops:
-                lost = [c for c in top.consumers if id(c) not in gone]
-                if lost and id(top) not in made:
-                    raise GraphError(f"layer {layer.name!r} cannot be replaced: its top {top.name!r} is read by {lost[0].name!r}")
-        place = max(self.layers.index(layer) for layer in old) + 1
-        after = self.layers[place] if place < len(self.layers) else None
+        place = self._place(old, new)
         for layer in old:
             for bottom in layer.bottoms:
                 bottom.consumers.remove(layer)
             for top in layer.tops:
                 top.producer = None
-            self.layers.remove(layer)
+        rest = [layer for layer in self.layers if layer not in old]
+        after = next((layer for layer in self.layers[place:] if layer not in old), None)
+        self.layers = rest
         for layer in new:
             self.insert(layer, before=after)
+
+    def _place(self, old: Sequence[Layer], new: Sequence[Layer]) -> int:
+        """Where `new` may stand in for `old`, as an index into the layers as they are."""
+        made = {top for layer in new for top in layer.tops}
+        where = {layer: i for i, layer in enumerate(self.layers)}
+        fed = [where[b.producer] + 1 for layer in new for b in layer.bottoms if b not in made]
+        place = max([min(where[layer] for layer in old), *fed])
+        for layer in old:
+            for top in layer.tops:
+                for reader in top.consumers:
+                    if reader not in old and (top not in made or where[reader] < place):
+                        what = "is read by" if top not in made else "would come after"
+                        raise GraphError(f"layer {layer.name!r} cannot be replaced: its top {top.name!r} {what} {reader.name!r}")
+        return place
 
     def copy(self) -> Graph:
         """A graph of its own with the same arrays."""

@@ -11,6 +11,7 @@ from deepmerge.passes.decompose_tucker import DecomposeTucker
 from deepmerge.passes.embed_branches import EmbedBranches
 from deepmerge.passes.fold_batchnorm import FoldBatchnorm
 from deepmerge.passes.fold_scale import FoldScale
+from deepmerge.passes.join_siblings import JoinSiblings
 from deepmerge.passes.merge_branches import MergeBranches
 from deepmerge.passes.merge_lrn import MergeLrn
 from deepmerge.passes.merge_pooling import MergePooling
@@ -27,6 +28,7 @@ PASSES: dict[str, type[Pass]] = {
         FoldScale,
         ComposeConvolutions,
         SwapReluPool,
+        JoinSiblings,
         EmbedBranches,
         MergeLrn,
         MergePooling,
