@@ -6,16 +6,16 @@ its blobs; no weight passes through protobuf or a Python list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from deepmerge import schema
 from deepmerge.emit.layers import blob_names, layer_message
-from deepmerge.emit.wire import BYTES, block, encode, key, varint
+from deepmerge.emit.wire import block, encode, prefix, varint
 from deepmerge.graph.graph import Graph, Layer
-from deepmerge.graph.tree import Quoted, Message
+from deepmerge.graph.tree import Message, Quoted
 
 
 def write_caffemodel(graph: Graph, path: str | Path, layers: Iterable[Layer] | None = None) -> int:
@@ -37,19 +37,18 @@ def write_caffemodel(graph: Graph, path: str | Path, layers: Iterable[Layer] | N
 
 
 def _write_layer(file, header: bytes, weights: list[np.ndarray]) -> None:
-    blobs = list(_blobs(weights))
+    blobs = list(map(_blob, weights))
     size = len(header) + sum(len(head) + data.nbytes for head, data in blobs)
-    file.write(key(schema.fields("NetParameter")["layer"].number, BYTES) + varint(size) + header)
+    file.write(prefix(schema.fields("NetParameter")["layer"].number, size) + header)
     for head, data in blobs:
         file.write(head)
         file.write(memoryview(data).cast("B") if data.size else b"")
 
 
-def _blobs(weights: list[np.ndarray]) -> Iterator[tuple[bytes, np.ndarray]]:
-    """For each array the bytes that go before its values, and its values."""
-    blob, shape = schema.fields("BlobProto"), schema.fields("BlobShape")
-    for array in weights:
-        data = np.ascontiguousarray(array, dtype="<f4")
-        dims = block(blob["shape"].number, block(shape["dim"].number, b"".join(map(varint, array.shape))))
-        head = dims + key(blob["data"].number, BYTES) + varint(data.nbytes)
-        yield block(schema.fields("LayerParameter")["blobs"].number, b"")[:-1] + varint(len(head) + data.nbytes) + head, data
+def _blob(array: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """What goes before an array's values (the beginning of a BlobProto, with its shape), and the values."""
+    layer, blob, shape = (schema.fields(name) for name in ("LayerParameter", "BlobProto", "BlobShape"))
+    values = np.ascontiguousarray(array, dtype="<f4")
+    sizes = block(shape["dim"].number, b"".join(map(varint, array.shape)))
+    head = block(blob["shape"].number, sizes) + prefix(blob["data"].number, values.nbytes)
+    return prefix(layer["blobs"].number, len(head) + values.nbytes) + head, values

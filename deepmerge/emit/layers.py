@@ -6,29 +6,36 @@ from deepmerge.emit.params import layer_fields
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.tree import Field, Message, Quoted
 
-# Types that Caffe can run with top == bottom
+# Types that Caffe runs with top == bottom. Not AbsVal, which refuses, nor Eltwise, which overwrites what it still needs
 IN_PLACE = frozenset(
-    "AbsVal BNLL BatchNorm Bias Clip Dropout ELU Eltwise Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split()
+    "BNLL BatchNorm Bias Clip Dropout ELU Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split()
 )
 
 
 def blob_names(graph: Graph) -> dict[Blob, str]:
     """A name for each blob; versions of one blob share it where the layer between them runs in place.
 
-    The last version keeps the name, so that outputs are called what they were called.
+    The last version keeps the name, so that outputs are called what they were called; others that cannot
+    share it are called `name_1`, `name_2`….
     """
     names: dict[Blob, str] = {}
     used: set[str] = set()
+    taken = {blob.name for blob in graph.blobs}
     for blob in reversed(graph.blobs):
         name = blob.name
         if name in used and not _in_place(blob, names):
-            number = 1
-            while f"{blob.name}_{number}" in used:
-                number += 1
-            name = f"{blob.name}_{number}"
+            name = _free(name, taken)
+            taken.add(name)
         names[blob] = name
         used.add(name)
     return names
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number = 1
+    while f"{name}_{number}" in taken:
+        number += 1
+    return f"{name}_{number}"
 
 
 def _in_place(blob: Blob, names: dict[Blob, str]) -> bool:
@@ -42,7 +49,7 @@ def _in_place(blob: Blob, names: dict[Blob, str]) -> bool:
 
 
 def layer_message(layer: Layer, names: dict[Blob, str]) -> Message:
-    """The `layer { … }` message, without weights and learning rates."""
+    """The `layer { … }` message with its ParamSpecs, without weights."""
     made = Message()
     made.add("name", Quoted(layer.name))
     made.add("type", Quoted(layer.type))

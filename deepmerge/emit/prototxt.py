@@ -6,9 +6,10 @@ import re
 
 import numpy as np
 
+from deepmerge.graph.tokens import number
 from deepmerge.graph.tree import Message, Quoted, Token
 
-_LONG_DECIMAL = re.compile(r"[-+]?\d*\.\d{7,}(?:[eE][-+]?\d+)?f?$")
+_LONG_DECIMAL = re.compile(r"-?\d*\.\d{7,}(?:[eE][-+]?\d+)?[fF]?")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -26,17 +27,17 @@ def _format(tree: Message, pad: str, lines: list[str]) -> None:
             _format(field.value, pad + "  ", lines)
             lines.append(pad + "}")
         else:
-            lines.append(f"{pad}{field.name}: {_scalar(field.value)}")
+            lines.append(f"{pad}{field.name}: {_written(field.value)}")
 
 
-def _scalar(value: Quoted | Token) -> str:
+def _written(value: Quoted | Token) -> str:
     if isinstance(value, Quoted):
         return quote(value)
-    return shortest(float(value.rstrip("f"))) if _LONG_DECIMAL.match(value) else str(value)
+    return shortest(number(value)) if _LONG_DECIMAL.fullmatch(value) else str(value)
 
 
 def quote(text: str) -> str:
-    """A string in double quotes; what is no printable UTF-8 is escaped byte by byte."""
+    """A string in double quotes; what is not printable UTF-8 is escaped byte by byte."""
     out = []
     for char in text:
         if char in _ESCAPES:
@@ -44,29 +45,39 @@ def quote(text: str) -> str:
         elif char.isprintable():
             out.append(char)
         else:
-            out += [f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape")]
+            out += [f"\\{byte:03o}" for byte in _utf8(char)]
     return f'"{"".join(out)}"'
 
 
+def _utf8(char: str) -> bytes:
+    """A byte that was read as a surrogate becomes that byte again; any other surrogate has three bytes, as in Caffe."""
+    try:
+        return char.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return char.encode("utf-8", "surrogatepass")
+
+
 def shortest(value: float) -> str:
-    """The shortest text that reads back as the same float32 (PITFALLS: 0.00999999977648)."""
-    if value == int(value) and abs(value) < 1e7:
-        return str(int(value)) if value or not np.signbit(value) else "-0.0"
-    return np.format_float_scientific(np.float32(value), unique=True, trim="-", exp_digits=1) if _tiny_or_huge(value) else str(np.float32(value))
-
-
-def _tiny_or_huge(value: float) -> bool:
-    return not 1e-4 <= abs(value) < 1e7 and np.isfinite(value)
+    """The shortest text that reads back as the same float32: 0.01 for what protobuf prints as 0.00999999977648."""
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    if not np.isfinite(single):
+        return str(single)
+    if single == int(single) and abs(single) < 1e7:
+        return "-0.0" if single == 0 and np.signbit(single) else str(int(single))
+    if 1e-4 <= abs(single) < 1e7:
+        return np.format_float_positional(single, unique=True, trim="-")
+    return np.format_float_scientific(single, unique=True, trim="-", exp_digits=1)
 
 
 def scalar(value) -> Token | Quoted:
-    """A Python value as the tree holds it; str becomes an enum token, so quote strings yourself."""
+    """A Python value as the tree holds it; a plain str becomes an enum's token, so wrap strings in Quoted."""
     if isinstance(value, Quoted | Token):
         return value
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         return Token("true" if value else "false")
     if isinstance(value, float | np.floating):
-        return Token(shortest(float(value))) if np.isfinite(value) else Token(str(float(value)))
+        return Token(shortest(value))
     return Token(str(value))
 
 

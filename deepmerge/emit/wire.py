@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
+
 from deepmerge import schema
-from deepmerge.graph.tree import Message, Quoted
+from deepmerge.errors import EmitError
+from deepmerge.graph.tokens import integer, number
+from deepmerge.graph.tree import Message, Quoted, Token
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_TRUE, _FALSE = ("true", "True", "t"), ("false", "False", "f")
 
 
 def varint(value: int) -> bytes:
@@ -26,56 +31,69 @@ def varint(value: int) -> bytes:
 
 
 def key(number: int, kind: int) -> bytes:
+    """What stands before a field's value: its number and wire type."""
     return varint(number << 3 | kind)
+
+
+def prefix(number: int, size: int) -> bytes:
+    """What stands before a length-delimited field's `size` bytes."""
+    return key(number, BYTES) + varint(size)
 
 
 def block(number: int, payload: bytes) -> bytes:
     """A length-delimited field."""
-    return key(number, BYTES) + varint(len(payload)) + payload
+    return prefix(number, len(payload)) + payload
 
 
 def encode(tree: Message, type_name: str) -> bytes:
-    """The message `tree`, of the schema's type, in wire format, fields in the tree's order."""
+    """The message `tree`, of the schema's type, in wire format, fields in the tree's order.
+
+    EmitError for a value that is not of its field's kind.
+    """
     known = schema.fields(type_name)
-    out = []
-    for field in tree:
-        what = known.get(field.name)
-        if what is None:
-            continue
-        if isinstance(field.value, Message):
-            if what.kind == "message":
-                out.append(block(what.number, encode(field.value, what.type_name)))
-            continue
-        payload = _scalar(field.value, what)
-        if payload is not None:
-            kind, data = payload
-            out.append(block(what.number, data) if what.packed and kind != BYTES else key(what.number, kind) + (varint(len(data)) if kind == BYTES else b"") + data)
-    return b"".join(out)
+    return b"".join(_field(field.value, known[field.name], type_name) for field in tree if field.name in known)
 
 
-def _scalar(value, what: schema.Field) -> tuple[int, bytes] | None:
+def _field(value: Message | Quoted | Token, what: schema.Field, type_name: str) -> bytes:
+    if isinstance(value, Message) and what.kind == "message":
+        return block(what.number, encode(value, what.type_name))
+    try:
+        return _scalar(value, what)
+    except ValueError:
+        shown = "a message" if isinstance(value, Message) else repr(str(value)[:60])
+        raise EmitError(f"{type_name}.{what.name} is of kind {what.kind}, and cannot be written from {shown}") from None
+
+
+def _scalar(value: Message | Quoted | Token, what: schema.Field) -> bytes:
+    if isinstance(value, Quoted) and what.kind in ("string", "bytes"):
+        return block(what.number, text_bytes(value))
+    if not isinstance(value, Token):
+        raise ValueError
     text = str(value)
-    if isinstance(value, Quoted):
-        return (BYTES, text.encode("utf-8", "surrogateescape")) if what.kind in ("string", "bytes") else None
-    if what.kind in ("int", "uint"):
-        octal = len(text) > 1 and text[0] == "0" and text.isdigit()
-        return VARINT, varint(int(text, 8 if octal else 0))
-    if what.kind == "bool":
-        return VARINT, varint(text.lower() in ("true", "t", "1"))
-    if what.kind == "float":
-        return FIXED32, struct.pack("<f", _number(text))
-    if what.kind == "double":
-        return FIXED64, struct.pack("<d", _number(text))
-    if what.kind == "enum":
-        number = schema.enum_values(what.type_name).get(text)
-        if number is None and text.lstrip("-").isdigit():
-            number = int(text)
-        return None if number is None else (VARINT, varint(number))
-    return None
+    if what.kind in ("float", "double"):
+        kind, data = (FIXED32, _float32(text)) if what.kind == "float" else (FIXED64, struct.pack("<d", number(text)))
+    elif what.kind in ("int", "uint"):
+        kind, data = VARINT, varint(integer(text))
+    elif what.kind == "bool":
+        kind, data = VARINT, varint(text in _TRUE or (text not in _FALSE and integer(text)))
+    elif what.kind == "enum":
+        index = schema.enum_values(what.type_name).get(text)
+        if index is None and not text.lstrip("-").isdigit():
+            return b""  # a fork's
+        kind, data = VARINT, varint(integer(text) if index is None else index)
+    else:
+        raise ValueError
+    return block(what.number, data) if what.packed else key(what.number, kind) + data
 
 
-def _number(text: str) -> float:
-    text = text.lower()
-    if text.lstrip("+-").startswith("0x"):
-        return float(int(text, 16))
-    return float(text[:-1] if text.endswith("f") and not text.endswith("inf") else text)
+def text_bytes(text: str) -> bytes:
+    """UTF-8, bytes that were read as surrogates as they were in the file."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _float32(text: str) -> bytes:
+    with np.errstate(over="ignore"):  # as protobuf: what is too large is infinite
+        return np.array(number(text), "<f4").tobytes()

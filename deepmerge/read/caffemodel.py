@@ -1,6 +1,6 @@
 """Caffemodel bytes → the layers' weights, as views on the mapped file.
 
-Only the layers' names, types and blobs are read here: the prototxt is the truth about the rest.
+Only the layers' names, types, phases and blobs are read here: the prototxt is the truth about the rest.
 Field numbers: proto/caffe.proto, NetParameter, LayerParameter, BlobProto.
 """
 
@@ -14,10 +14,11 @@ import numpy as np
 
 from deepmerge.errors import ReadError
 from deepmerge.read import wire
-from deepmerge.read.files import map_file
+from deepmerge.read.files import looks_like_text, map_file
 
 _NET_LAYERS_V1, _NET_LAYER = 2, 100
-_LAYER_NAME, _LAYER_TYPE, _LAYER_BLOBS = 1, 2, 7
+_LAYER_NAME, _LAYER_TYPE, _LAYER_BLOBS, _LAYER_PHASE = 1, 2, 7, 10
+_PHASES = {0: "TRAIN", 1: "TEST"}
 _LEGACY_DIMS = (1, 2, 3, 4)  # num, channels, height, width
 _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLE_DATA = 5, 7, 8
 _NVCAFFE_RAW = (10, 12)  # NVCaffe's raw_data_type and raw_data (half precision)
@@ -26,34 +27,50 @@ MAX_AXES = 32  # Caffe: blob.hpp, kMaxBlobAxes
 
 @dataclass
 class StoredLayer:
-    """One layer of a caffemodel: its name, its type and its blobs (float32, in the stored shapes)."""
+    """One layer of a caffemodel: its name, its type and its blobs (float32, in the stored shapes).
 
-    name: str
-    type: str
+    phase: TRAIN or TEST, the phase of the network that was saved; "" where the file does not say.
+    """
+
+    name: str = ""
+    type: str = ""
     blobs: list[np.ndarray] = field(default_factory=list)
+    phase: str = ""
 
 
 def read_caffemodel(path: str | Path) -> list[StoredLayer]:
     """The layers stored in a caffemodel, in file order; ReadError where the file is not one."""
     data = map_file(path)
     layers: list[StoredLayer] = []
-    legacy = 0
     try:
         for number, kind, start, stop in wire.fields(data, 0, len(data)):
             if number == _NET_LAYER and kind == wire.BYTES:
                 layers.append(_layer(data, start, stop, path))
-            legacy += number == _NET_LAYERS_V1 and kind == wire.BYTES
+            elif kind == wire.BYTES and number == _NET_LAYERS_V1:
+                raise _legacy(layers, path)
+            elif kind == wire.VARINT and number == 1:  # a NetParameter has its name there, other messages a number
+                raise ReadError("is no caffemodel, but another of Caffe's files (a solverstate or a mean image?)", path)
     except ReadError as error:
         if error.file is not None:
             raise
-        after = f" behind layer {layers[-1].name!r}" if layers else ""
-        wrong = "is cut short or damaged" if layers else "is not a caffemodel, or a damaged one"
-        raise ReadError(f"{wrong} ({len(data)} bytes){after}: {error}; get the file again", path) from None
-    if legacy:
-        raise ReadError("is in the legacy V1 format (`layers`); convert it with Caffe's upgrade_net_proto_binary first", path)
+        raise _damaged(data, layers, error, path) from None
     if not layers:
         raise ReadError("holds no layers; is it a caffemodel (not a solverstate, a mean image, a prototxt)?", path)
     return layers
+
+
+def _legacy(layers: list[StoredLayer], path) -> ReadError:
+    what = "mixes `layer` and the legacy `layers`" if layers else "is in the legacy V1 format (`layers`)"
+    return ReadError(f"{what}; convert it with Caffe's upgrade_net_proto_binary first", path)
+
+
+def _damaged(data: memoryview, layers: list[StoredLayer], error: ReadError, path) -> ReadError:
+    if looks_like_text(data):
+        return ReadError("is text, not a caffemodel; the prototxt comes first, the caffemodel second", path)
+    what = "is not a caffemodel, or a damaged one"
+    if layers:
+        what = f"is cut short or damaged behind layer {layers[-1].name!r}"
+    return ReadError(f"{what} ({len(data)} bytes): {error}; get the file again", path)
 
 
 def _text(data: memoryview, start: int, stop: int) -> str:
@@ -61,22 +78,24 @@ def _text(data: memoryview, start: int, stop: int) -> str:
 
 
 def _layer(data: memoryview, start: int, stop: int, path) -> StoredLayer:
-    layer = StoredLayer("", "")
-    blobs = []
+    layer = StoredLayer()
+    places = []
     for number, kind, a, b in wire.fields(data, start, stop):
-        if kind != wire.BYTES:
+        if number == _LAYER_PHASE and kind == wire.VARINT:
+            layer.phase = _PHASES.get(a, "")
+        elif kind != wire.BYTES:
             continue
-        if number == _LAYER_NAME:
+        elif number == _LAYER_NAME:
             layer.name = _text(data, a, b)
         elif number == _LAYER_TYPE:
             layer.type = _text(data, a, b)
         elif number == _LAYER_BLOBS:
-            blobs.append((a, b))
-    for index, (a, b) in enumerate(blobs):
+            places.append((a, b))
+    for index, (a, b) in enumerate(places):
         try:
             layer.blobs.append(_blob(data, a, b))
         except ReadError as error:
-            raise ReadError(f"layer {layer.name!r}, blob {index}: {error}; get the file again", path) from None
+            raise ReadError(f"layer {layer.name!r}, blob {index} {error}; get the file again", path) from None
     return layer
 
 
@@ -84,51 +103,56 @@ def _blob(data: memoryview, start: int, stop: int) -> np.ndarray:
     """A BlobProto. Legacy num … width override `shape`, double_data wins over data (Caffe: blob.cpp, FromProto)."""
     shape: list[int] = []
     legacy: dict[int, int] = {}
-    chunks: dict[int, list[np.ndarray]] = {_BLOB_DATA: [], _BLOB_DOUBLE_DATA: []}
+    values: dict[int, memoryview | bytearray] = {_BLOB_DATA: memoryview(b""), _BLOB_DOUBLE_DATA: memoryview(b"")}
     raw = False
     for number, kind, a, b in wire.fields(data, start, stop):
         if number in _LEGACY_DIMS and kind == wire.VARINT:
-            legacy[number] = _signed(a)
+            legacy[number] = wire.signed(a)
         elif number == _BLOB_SHAPE and kind == wire.BYTES:
-            shape = _shape(data, a, b)
-        elif number in chunks:
-            dtype = "<f4" if number == _BLOB_DATA else "<f8"
-            if (b - a) % np.dtype(dtype).itemsize:
-                raise ReadError(f"{b - a} bytes of data are no whole number of values")
-            chunks[number].append(np.frombuffer(data[a:b], dtype))
+            shape += _shape(data, a, b)
+        elif number in values and kind != wire.VARINT:
+            values[number] = _joined(values[number], data[a:b])
         raw |= number in _NVCAFFE_RAW
     if legacy:
         shape = [legacy.get(n, 0) for n in _LEGACY_DIMS]
-    parts = chunks[_BLOB_DOUBLE_DATA] or chunks[_BLOB_DATA]
-    if raw and not parts:
+    dtype, found = ("<f8", values[_BLOB_DOUBLE_DATA]) if len(values[_BLOB_DOUBLE_DATA]) else ("<f4", values[_BLOB_DATA])
+    if raw and not len(found):
         raise ReadError("is stored as NVCaffe's raw (half-precision) data, which is not read here; save it as float32")
-    return _shaped(parts, shape)
+    return _shaped(found, dtype, shape)
 
 
-def _shaped(parts: list[np.ndarray], shape: list[int]) -> np.ndarray:
-    values = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0, np.float32)
-    if len(shape) > MAX_AXES or any(d < 0 for d in shape):
-        raise ReadError(f"has the impossible shape {shape[:MAX_AXES]}")
-    if math.prod(shape) != values.size:
-        raise ReadError(f"claims the shape {tuple(shape)}, {math.prod(shape)} values, but stores {values.size}")
-    return values.astype(np.float32, copy=False).reshape(shape)
+def _joined(before: memoryview | bytearray, more: memoryview) -> memoryview | bytearray:
+    """One chunk stays a view on the file; several, or values written one by one, are put together."""
+    if not len(before):
+        return more
+    if isinstance(before, memoryview):
+        before = bytearray(before)
+    before += more
+    return before
 
 
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
+def _shaped(found: memoryview | bytearray, dtype: str, shape: list[int]) -> np.ndarray:
+    count, rest = divmod(len(found), np.dtype(dtype).itemsize)
+    if rest:
+        raise ReadError(f"stores {len(found)} bytes, which is no whole number of values")
+    if len(shape) > MAX_AXES or any(size < 0 for size in shape):
+        raise ReadError(f"claims the impossible shape {tuple(shape[:MAX_AXES])}")
+    if math.prod(shape) != count:
+        raise ReadError(f"claims {math.prod(shape)} values, its shape being {tuple(shape)}, but stores {count}")
+    with np.errstate(over="ignore"):  # Caffe casts doubles to float32 without a word
+        return np.frombuffer(found, dtype).astype(np.float32, copy=False).reshape(shape)
 
 
 def _shape(data: memoryview, start: int, stop: int) -> list[int]:
+    """A BlobShape; its sizes may be packed or not."""
     dims: list[int] = []
     for number, kind, a, b in wire.fields(data, start, stop):
-        if number != 1:
-            continue
-        if kind == wire.VARINT:
-            dims.append(_signed(a))
-        else:
-            while a < b:
+        if number == 1 and kind == wire.VARINT:
+            dims.append(wire.signed(a))
+        elif number == 1 and kind == wire.BYTES:
+            while a < b and len(dims) <= MAX_AXES:
                 value, a = wire.varint(data, a, b)
-                dims.append(_signed(value))
+                dims.append(wire.signed(value))
         if len(dims) > MAX_AXES:
             raise ReadError(f"has more than {MAX_AXES} axes")
     return dims

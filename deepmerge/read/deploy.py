@@ -6,100 +6,107 @@ from collections.abc import Callable
 
 from deepmerge.errors import ReadError
 from deepmerge.graph.tree import Field, Message, Quoted, Token
+from deepmerge.read.heads import PREDICTS, blobs, heads_of, is_data, kind_of, leading_to, left_out, main_losses
 from deepmerge.read.scalars import Reader
+from deepmerge.read.validate import name_of
 
-_SOURCES = {"Input", "Parameter", "DummyData"}  # layers without bottoms that a deploy net may hold
-_PREDICTS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
-
-
-def is_data(layer: Message) -> bool:
-    """A layer that reads a data set: no bottom, and not one of the types that need no files."""
-    return "bottom" not in layer and str(layer.value("type")) not in _SOURCES
+ChannelsOf = Callable[[str, tuple[int, int]], "int | None"]
 
 
-def derive(layers: list[Message], channels_of: Callable[[str], int | None], file) -> tuple[list[Message], list[str]]:
+def derive(layers: list[Message], channels_of: ChannelsOf, file) -> tuple[list[Message], list[str]]:
     """The deploy layers of a TEST-phase list, and what to tell the user.
 
-    `channels_of(blob)` gives the number of channels that the weights of the blob's reader expect.
+    What is kept is what leads to a prediction: to the bottom of a main loss, or to an output that needs no label.
+    `channels_of(blob, (height, width))` gives the number of channels that the weights expect in a data blob, or None.
+    ReadError where nothing says how large the images are.
     """
-    made: list[Message] = []
+    losses = main_losses(layers, file)
+    kept, wanted = leading_to(layers, heads_of(layers, losses))
+    if not kept:
+        raise ReadError("has data layers, but neither a loss nor an output behind them; give the deploy.prototxt", file)
+    taken = {str(m.value("name")) for m in kept} | wanted
+    keep, predict = {id(m) for m in kept}, {id(m) for m in losses if not _has_prediction(m, kept)}
     notes: list[str] = []
-    labels: set[str] = set()
-    losses: list[tuple[str, float]] = []
+    made: list[Message] = []
     for layer in layers:
-        bottoms, tops = ([str(v) for v in layer.values(n)] for n in ("bottom", "top"))
-        kind = str(layer.value("type"))
-        if is_data(layer):
-            made.append(_input(layer, tops[0], channels_of, file))
-            labels.update(tops[1:])
-        elif labels & set(bottoms) or kind == "Accuracy" or kind.endswith("Loss"):
-            if bottoms and kind in _PREDICTS and bottoms[0] not in labels:
-                made.append(_prediction(layer, _PREDICTS[kind], bottoms[0], {str(m.value("name")) for m in made}))
-                losses.append((str(made[-1].value("top")), _loss_weight(layer, file)))
-            labels.update(tops)
-        else:
+        if is_data(layer) and wanted & set(blobs(layer, "top")):
+            made.append(_input(layer, wanted, channels_of, file, notes))
+        elif id(layer) in keep:
             made.append(layer)
-    if losses:
-        made = _main_heads(made, losses, notes)
+        elif id(layer) in predict:
+            made.append(_prediction(layer, taken))
+            taken.add(str(made[-1].value("name")))
+    lost = left_out(layers, kept)
+    if lost:
+        notes.append(f"left out of the deploy network, as they lead to no main output: {', '.join(lost)}")
     return made, notes
 
 
-def _loss_weight(layer: Message, file) -> float:
-    weights = Reader(layer, "LayerParameter", file, f"layer {layer.value('name')!r}").all("loss_weight")
-    return weights[0] if weights else 1.0
+def _has_prediction(loss: Message, kept: list[Message]) -> bool:
+    """Whether the loss judges what the network puts out as it is, or what a kept layer makes a prediction of."""
+    kind, blob = PREDICTS.get(kind_of(loss)), blobs(loss, "bottom")[0]
+    return kind is None or any(kind_of(m) == kind and blobs(m, "bottom") == [blob] for m in kept)
 
 
-def _prediction(layer: Message, kind: str, bottom: str, taken: set[str]) -> Message:
-    name = "prob" if "prob" not in taken else f"{layer.value('name')}/prob"
-    made = Message([], layer.line, layer.column)
-    for key, value in (("name", name), ("type", kind), ("bottom", bottom), ("top", name)):
+def _prediction(loss: Message, taken: set[str]) -> Message:
+    """The layer whose output the loss judges, called `prob` where that name is free."""
+    name = "prob" if "prob" not in taken else f"{loss.value('name')}/prob"
+    made = Message([], loss.line, loss.column)
+    ends = (("bottom", blobs(loss, "bottom")[0]), ("top", name))
+    for key, value in (("name", name), ("type", PREDICTS[kind_of(loss)]), *ends):
         made.add(key, Quoted(value))
-    made.fields += [f for f in layer if f.name == "softmax_param"]
+    made.fields += [f for f in loss if f.name == "softmax_param"]
     return made
 
 
-def _main_heads(layers: list[Message], losses: list[tuple[str, float]], notes: list[str]) -> list[Message]:
-    """Only what leads to the heads of the largest loss weight: auxiliary heads do not go to users."""
-    largest = max(weight for _, weight in losses)
-    wanted = {top for top, weight in losses if weight == largest}
-    kept: list[Message] = []
-    for layer in reversed(layers):
-        if wanted & {str(t) for t in layer.values("top")}:
-            kept.append(layer)
-            wanted |= {str(b) for b in layer.values("bottom")}
-    gone = [str(m.value("name")) for m in layers if not any(m is k for k in kept)]
-    if gone:
-        notes.append(f"left out of the deploy network, as they lead to no main output: {', '.join(gone)}")
-    return kept[::-1]
-
-
-def _input(layer: Message, top: str, channels_of, file) -> Message:
-    where = f"layer {layer.value('name')!r} ({layer.value('type')})"
-    size = _height_width(layer, file, where)
-    transform = Reader(layer.message("transform_param"), "TransformationParameter", file, where)
-    channels = channels_of(top)
+def _input(layer: Message, wanted: set[str], channels_of: ChannelsOf, file, notes: list[str]) -> Message:
+    """The Input layer in the place of a data layer: one image of the size that the network is tested with."""
+    image, *others = blobs(layer, "top")
+    extra = next((top for top in others if top in wanted), None)
+    if extra:
+        text = f"does not say which shape {extra!r} has, and the network reads it; give the deploy.prototxt"
+        raise ReadError(f"{name_of(layer)} {text}", file, layer.line, layer.column)
+    size = _height_width(layer, file)
+    channels = channels_of(image, size) or _declared_channels(layer, file)
     if channels is None:
-        channels = 1 if transform.one("force_gray") else len(transform.all("mean_value")) or 3
+        channels = 3
+        notes.append(f"{name_of(layer)} does not say how many channels its images have; 3 are assumed")
     made = Message([], layer.line, layer.column)
-    made.add("name", Quoted(str(layer.value("name"))))
-    made.add("type", Quoted("Input"))
-    made.add("top", Quoted(top))
-    shape = Message([Field("dim", Token(d)) for d in (1, channels, *size)])
+    for key, value in (("name", str(layer.value("name"))), ("type", "Input"), ("top", image)):
+        made.add(key, Quoted(value))
+    shape = Message([Field("dim", Token(size)) for size in (1, channels, *size)])
     made.add("input_param", Message([Field("shape", shape)]))
     return made
 
 
-def _height_width(layer: Message, file, where: str) -> tuple[int, int]:
-    transform = Reader(layer.message("transform_param"), "TransformationParameter", file, where)
-    crop = transform.one("crop_size")
+def _reader(layer: Message, name: str, type_name: str, file) -> Reader:
+    return Reader(layer.message(name), type_name, file, f"{name_of(layer)}, {name}")
+
+
+def _declared_channels(layer: Message, file) -> int | None:
+    """The number of channels that a data layer's own fields tell."""
+    transform = _reader(layer, "transform_param", "TransformationParameter", file)
+    memory = _reader(layer, "memory_data_param", "MemoryDataParameter", file)
+    image = _reader(layer, "image_data_param", "ImageDataParameter", file)
+    if memory.one("channels"):
+        return memory.one("channels")
+    if transform.one("force_gray") or (kind_of(layer) == "ImageData" and not image.one("is_color")):
+        return 1
+    if transform.one("force_color") or kind_of(layer) == "ImageData":
+        return 3
+    means = transform.all("mean_value")
+    return len(means) if len(means) > 1 else None  # a single one may stand for all channels
+
+
+def _height_width(layer: Message, file) -> tuple[int, int]:
+    """The size of the images that a data layer gives; ReadError where it does not say."""
+    crop = _reader(layer, "transform_param", "TransformationParameter", file).one("crop_size")
     if crop:
         return crop, crop
-    image = Reader(layer.message("image_data_param"), "ImageDataParameter", file, where)
-    memory = Reader(layer.message("memory_data_param"), "MemoryDataParameter", file, where)
+    image = _reader(layer, "image_data_param", "ImageDataParameter", file)
+    memory = _reader(layer, "memory_data_param", "MemoryDataParameter", file)
     for reader, names in ((image, ("new_height", "new_width")), (memory, ("height", "width"))):
         if all(reader.one(name) for name in names):
             return tuple(reader.one(name) for name in names)
-    raise ReadError(
-        f"{where} does not say how large its images are (no crop_size, no new_height/new_width); give the deploy.prototxt",
-        file, layer.line, layer.column,
-    )  # fmt: skip
+    text = "does not say how large its images are (no crop_size, no new_height and new_width); give the deploy.prototxt"
+    raise ReadError(f"{name_of(layer)} {text}", file, layer.line, layer.column)

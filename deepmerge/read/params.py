@@ -11,24 +11,32 @@ import dataclasses
 from deepmerge import schema
 from deepmerge.graph import params as typed
 from deepmerge.graph.tree import Message
-from deepmerge.read.scalars import Reader
+from deepmerge.read.scalars import Reader, near
 
 
 def read_params(type_name: str, layer: Message, file, where: str) -> typed.Params | None:
-    """The typed parameters of a layer, or None where deepmerge does not know the type."""
+    """The typed parameters of a layer, or None where deepmerge (or the schema) does not know them.
+
+    where: how errors call the layer. ReadError where a parameter is missing, or stands in two spellings.
+    """
     cls = typed.TYPES.get(type_name)
     if cls is None:
         return None
     if not cls.FIELD:
         return cls()
-    known = schema.fields("LayerParameter").get(cls.FIELD)
-    if known is None:  # a fork's message that our schema lacks: defaults, where there are enough
+    fields = schema.fields("LayerParameter")
+    if cls.FIELD not in fields:  # a type of some fork, such as Clip
         return None
-    reader = Reader(layer.message(cls.FIELD) or Message([], layer.line, layer.column), known.type_name, file, f"{where}, {cls.FIELD}")
-    return cls(**_EXCEPTIONS.get(cls, _fields)(cls, reader, layer))
+    where, block = f"{where}, {cls.FIELD}", layer.message(cls.FIELD)
+    if block is None:
+        block = Message([], layer.line, layer.column)
+        typo = near(cls.FIELD, (f.name for f in layer if f.name not in fields))
+        where += f" (misspelt as {typo!r}?)" if typo else ""
+    reader = Reader(block, fields[cls.FIELD].type_name, file, where)
+    return cls(**_EXCEPTIONS.get(cls, _fields)(cls, reader))
 
 
-def _fields(cls: type[typed.Params], reader: Reader, _layer: Message) -> dict:
+def _fields(cls: type[typed.Params], reader: Reader) -> dict:
     """Each field of the dataclass from the message's field of the same name."""
     values = {}
     for field in dataclasses.fields(cls):
@@ -43,9 +51,9 @@ def _fields(cls: type[typed.Params], reader: Reader, _layer: Message) -> dict:
     return values
 
 
-def _axis(cls, reader: Reader, layer: Message) -> dict:
-    """Concat and Slice: the old concat_dim / slice_dim win (Caffe: concat_layer.cpp, slice_layer.cpp)."""
-    values = _fields(cls, reader, layer)
+def _axis(cls, reader: Reader) -> dict:
+    """concat_dim and slice_dim are older spellings of axis. Caffe: concat_layer.cpp, slice_layer.cpp."""
+    values = _fields(cls, reader)
     old = "concat_dim" if cls is typed.Concat else "slice_dim"
     if reader.has(old):
         if reader.has("axis"):
@@ -54,88 +62,100 @@ def _axis(cls, reader: Reader, layer: Message) -> dict:
     return values
 
 
-def _pair(reader: Reader, both: str, stem: str, default: int | None) -> tuple[int, int]:
-    """(height, width) of one property, from `both` or `stem_h` and `stem_w`; a conflict is an error."""
-    single, split = reader.all(both), [reader.has(f"{stem}_h"), reader.has(f"{stem}_w")]
-    if any(split):
-        if single:
-            raise reader.error(f"gives both {both!r} and '{stem}_h'/'{stem}_w'; keep one spelling")
-        if not all(split):
-            missing = f"{stem}_w" if split[0] else f"{stem}_h"
-            if default is None:
-                raise reader.error(f"{missing!r} is missing beside the other one of '{stem}_h' and '{stem}_w'")
-        return tuple(reader.one(f"{stem}_{a}") if reader.has(f"{stem}_{a}") else default for a in "hw")
-    if not single:
-        if default is None:
-            reader.required(both)
-        return default, default
+def _pair(reader: Reader, stem: str, default: int | None, lone: bool = False) -> tuple[int, int]:
+    """(height, width) of one property, from `stem` or from `stem_h` and `stem_w`; a conflict is an error.
+
+    lone: one of the two may stand without the other, as Caffe has it for a Convolution's pad.
+    """
+    both = "kernel_size" if stem == "kernel" else stem
+    each = f"{stem}_h", f"{stem}_w"
+    split = [name for name in each if reader.has(name)]
+    if split:
+        if reader.has(both):
+            raise reader.error(f"gives both {both!r} and {split[0]!r}; keep one spelling")
+        if len(split) == 1 and not lone:
+            raise reader.error(f"gives {split[0]!r} alone; give {each[0]!r} and {each[1]!r}, or {both!r}")
+        return tuple(reader.one(name) if name in split else default for name in each)
+    single = reader.all(both)
+    if not single and default is None:
+        reader.required(both)
+    single = single or [default]
     return single[0], single[-1]
 
 
-def _window(reader: Reader) -> dict:
+def _window(reader: Reader, lone_pad: bool) -> dict:
     values = {}
-    for stem, both, default in (("kernel", "kernel_size", None), ("stride", "stride", 1), ("pad", "pad", 0)):
-        values[f"{stem}_h"], values[f"{stem}_w"] = _pair(reader, both, stem, default)
-    for name in ("kernel_h", "kernel_w", "stride_h", "stride_w"):
-        if values[name] < 1:
-            raise reader.error(f"{name.rsplit('_', 1)[0]} must be 1 or more, found {values[name]}")
+    for stem, default in (("kernel", None), ("stride", 1), ("pad", 0)):
+        pair = _pair(reader, stem, default, lone_pad and stem == "pad")
+        if min(pair) < 1 and stem != "pad":
+            raise reader.error(f"{stem} must be 1 or more, found {min(pair)}")
+        values[f"{stem}_h"], values[f"{stem}_w"] = pair
     return values
 
 
-def _convolution(cls, reader: Reader, _layer: Message) -> dict:
-    values = _window(reader)
+def _convolution(cls, reader: Reader) -> dict:
+    values = _window(reader, lone_pad=True)
     dilation = reader.all("dilation") or [1]
-    values |= {"dilation_h": dilation[0], "dilation_w": dilation[-1], "axis": reader.one("axis")}
     if min(dilation) < 1:
         raise reader.error(f"dilation must be 1 or more, found {min(dilation)}")
+    values |= {"dilation_h": dilation[0], "dilation_w": dilation[-1], "axis": reader.one("axis")}
     names = {"kernel_nd": "kernel_size", "stride_nd": "stride", "pad_nd": "pad", "dilation_nd": "dilation"}
     if any(len(reader.all(name)) > 2 for name in names.values()):
         values |= {key: tuple(reader.all(name)) for key, name in names.items()}
     if cls is not typed.Im2col:
-        values |= {"num_output": reader.required("num_output"), "group": reader.one("group"), "bias_term": reader.one("bias_term")}
+        values |= {"num_output": reader.required("num_output")}
+        values |= {name: reader.one(name) for name in ("group", "bias_term")}
         for name in ("num_output", "group"):
             if values[name] < 1:
                 raise reader.error(f"{name!r} must be 1 or more, found {values[name]}")
     return values
 
 
-def _pooling(_cls, reader: Reader, _layer: Message) -> dict:
-    """`round_mode: FLOOR` and `ceil_mode: false` are forks' ways to say that sizes round down."""
+def _pooling(_cls, reader: Reader) -> dict:
+    """`round_mode: FLOOR` and forks' `ceil_mode: false` say that sizes round down."""
     whole = reader.one("global_pooling")
-    if whole and any(reader.has(n) for n in ("kernel_size", "kernel_h", "kernel_w")):
-        raise reader.error("gives a kernel and global_pooling; keep one of them")
-    values = {"stride_h": 1, "stride_w": 1} if whole else _window(reader)
     if whole:
-        for stem in ("stride", "pad"):
-            values[f"{stem}_h"], values[f"{stem}_w"] = _pair(reader, stem, stem, 1 if stem == "stride" else 0)
-    ceil_mode = reader.message.value("ceil_mode")
-    floor = (ceil_mode is not None and str(ceil_mode).lower() in ("false", "0")) or reader.one("round_mode") == "FLOOR"
+        kernel = next((n for n in ("kernel_size", "kernel_h", "kernel_w") if reader.has(n)), None)
+        if kernel:
+            raise reader.error(f"gives {kernel!r} and global_pooling; keep one of them")
+        pairs = {"stride": _pair(reader, "stride", 1), "pad": _pair(reader, "pad", 0)}
+        values = {f"{stem}_{axis}": size for stem, pair in pairs.items() for axis, size in zip("hw", pair, strict=True)}
+    else:
+        values = _window(reader, lone_pad=False)
+    floor = reader.one("round_mode") == "FLOOR" or str(reader.message.value("ceil_mode")).lower() in ("false", "f", "0")
     return values | {"pool": reader.one("pool"), "global_pooling": whole, "ceil": not floor}
 
 
-def _shapes(_cls, reader: Reader, _layer: Message) -> dict:
-    return {"shape": tuple(shape_of(message, reader, "shape") for message in reader.all("shape"))}
+def _shapes(_cls, reader: Reader) -> dict:
+    return {"shape": tuple(_dims(message, reader) for message in reader.all("shape"))}
 
 
-def _dummy_data(cls, reader: Reader, layer: Message) -> dict:
+def _dummy_data(cls, reader: Reader) -> dict:
+    """`shape`, or num, channels, height and width, each once or once per top. Caffe: dummy_data_layer.cpp."""
     if reader.has("shape"):
-        return _shapes(cls, reader, layer)
+        return _shapes(cls, reader)
     dims = [reader.all(name) for name in ("num", "channels", "height", "width")]
-    return {"shape": tuple(zip(*dims, strict=False))}
+    count = max(map(len, dims))
+    if any(len(sizes) not in (1, count) for sizes in dims) and count:
+        raise reader.error("gives num, channels, height and width unequally often; give each once per top, or a shape")
+    return {"shape": tuple(zip(*(sizes * count if len(sizes) == 1 else sizes for sizes in dims), strict=True))}
 
 
-def _single_shape(_cls, reader: Reader, _layer: Message) -> dict:
+def _single_shape(_cls, reader: Reader) -> dict:
     message = reader.one("shape")
-    return {"shape": shape_of(message, reader, "shape") if message is not None else ()}
+    return {"shape": _dims(message, reader) if message is not None else ()}
 
 
-def _recurrent(_cls, reader: Reader, _layer: Message) -> dict:
-    return {"num_output": reader.required("num_output"), "expose_hidden": bool(reader.one("expose_hidden"))}
+def _reshape(cls, reader: Reader) -> dict:
+    return _fields(cls, reader) | _single_shape(cls, reader)
 
 
-def shape_of(message: Message, reader: Reader, name: str) -> tuple[int, ...]:
-    """The dims of a BlobShape message."""
-    return tuple(Reader(message, "BlobShape", reader.file, f"{reader.where}, {name}").all("dim"))
+def _recurrent(_cls, reader: Reader) -> dict:
+    return {"num_output": reader.required("num_output"), "expose_hidden": reader.one("expose_hidden")}
+
+
+def _dims(message: Message, reader: Reader) -> tuple[int, ...]:
+    return tuple(Reader(message, "BlobShape", reader.file, f"{reader.where}, shape").all("dim"))
 
 
 _EXCEPTIONS = {
@@ -147,7 +167,7 @@ _EXCEPTIONS = {
     typed.Pooling: _pooling,
     typed.Input: _shapes,
     typed.DummyData: _dummy_data,
-    typed.Reshape: lambda cls, r, layer: _fields(cls, r, layer) | _single_shape(cls, r, layer),
+    typed.Reshape: _reshape,
     typed.Parameter: _single_shape,
     typed.Recurrent: _recurrent,
 }

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from deepmerge.graph.tree import Field, Message
+from deepmerge.graph.tree import Message
 from deepmerge.read.scalars import Reader
+from deepmerge.read.validate import name_of
 
 
-def in_phase(layer: Message, state: Message, file, where: str, phase: str = "TEST") -> bool:
-    """Whether the layer is part of the network in `phase`; ReadError for include and exclude in one layer."""
+def in_phase(layer: Message, state: Message | None, file, phase: str = "TEST") -> bool:
+    """Whether the layer is part of the network in `phase`; ReadError for include and exclude in one layer.
+
+    state: the network's own `state { … }`. Its stages count; its phase and level do not, as the caller of Caffe's
+    Net gives both (level 0 unless told otherwise).
+    """
     includes = [f for f in layer if f.name == "include"]
     excludes = [f for f in layer if f.name == "exclude"]
     if includes and excludes:
-        raise Reader(layer, "LayerParameter", file, where).error("has both include and exclude; keep one of them", excludes[0])
-    net = Reader(state, "NetState", file, where)
-    if includes:
-        return any(_meets(f, net, phase, file, where) for f in includes)
-    return not any(_meets(f, net, phase, file, where) for f in excludes)
+        error = Reader(layer, "LayerParameter", file, name_of(layer)).error
+        raise error("has both include and exclude; keep one of them", excludes[0])
+    stages = set(Reader(state, "NetState", file, "state").all("stage"))
+    rules = [Reader(f.value, "NetStateRule", file, f"{name_of(layer)}, {f.name}") for f in includes or excludes]
+    met = any(_meets(rule, phase, stages) for rule in rules)
+    return met if includes else not met
 
 
-def _meets(field: Field, net: Reader, phase: str, file, where: str) -> bool:
-    rule = Reader(field.value if isinstance(field.value, Message) else None, "NetStateRule", file, f"{where}, {field.name}")
-    level, stages = net.one("level") or 0, set(net.all("stage"))
+def _meets(rule: Reader, phase: str, stages: set[str], level: int = 0) -> bool:
     return not (
         (rule.has("phase") and rule.one("phase") != phase)
         or (rule.has("min_level") and level < rule.one("min_level"))

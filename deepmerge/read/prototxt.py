@@ -11,59 +11,65 @@ from pathlib import Path
 
 from deepmerge.errors import ReadError
 from deepmerge.graph.tree import Field, Message, Quoted, Token
-from deepmerge.read.files import read_bytes
+from deepmerge.read.files import read_text
 
 MAX_DEPTH = 64  # Caffe's own messages nest five deep
 _CLOSER = {"{": "}", "<": ">"}
 _LEXEME = re.compile(
-    r"""(?P<space>(?:[ \t\r\n\f\v\ufeff]|\#[^\n]*)+)
+    r"""(?P<space>(?:[ \t\r\n\f\v]|\#[^\n]*)+)
       | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-      | (?P<word>[-+]?[A-Za-z0-9_.][A-Za-z0-9_.+\-]*)
+      | (?P<word>-?[A-Za-z0-9_.][A-Za-z0-9_.+\-]*)
       | (?P<mark>[{}<>\[\]:,;\-])""",
     re.VERBOSE,
 )
-_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
-_LETTERS = {"n": b"\n", "t": b"\t", "r": b"\r", "a": b"\a", "b": b"\b", "f": b"\f", "v": b"\v"}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ESCAPE = re.compile(
+    r"""\\(?:([0-7]{1,3}) | [xX]([0-9a-fA-F]{1,2}) | u([0-9a-fA-F]{4}) | U([0-9a-fA-F]{8}) | ([abfnrtv\\'"?]) | )""",
+    re.VERBOSE,
+)
+_LETTERS = dict(zip("abfnrtv", b"\a\b\f\n\r\t\v", strict=True))
+_HINTS = {
+    "$": "a template's placeholder that was never filled in?",
+    "%": "a template's placeholder that was never filled in?",
+    "@": "a template's placeholder that was never filled in?",
+    "/": "comments begin with '#', and paths stand between quotes",
+    "“": 'quotes must be straight, as in "conv1"',
+    "”": 'quotes must be straight, as in "conv1"',
+}
 
 
 def read_prototxt(path: str | Path) -> Message:
     """The tree of a prototxt file; ReadError (file:line:column, the line) where it is not one."""
-    data = read_bytes(path)
-    if b"\0" in data:
-        raise ReadError("is a binary file, not a prototxt; is it the caffemodel, given in the wrong place?", path)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    tree = parse(text, path)
+    tree = parse(read_text(path), path)
     if not tree.fields:
         raise ReadError("holds no network (only blanks and comments); give a prototxt with layers", path)
     return tree
 
 
 def parse(text: str, file: str | Path = "<text>") -> Message:
-    """The tree of prototxt text; `file` is named in errors (ReadError)."""
+    """The tree of prototxt text; `file` is named in errors (ReadError). Lines and columns count from 1."""
     return _Parser(text, file).parse()
 
 
 class _Parser:
-    """A recursive-descent parser with one lexeme of look-ahead."""
+    """A recursive-descent parser with one lexeme of look-ahead; `kind` is empty at the end of the text."""
 
     def __init__(self, text: str, file: str | Path):
         self.text, self.file = text, file
         self.kind, self.lexeme, self.start, self.end = "", "", 0, 0
         self.line, self.line_start = 1, 0
+        self.opened: list[tuple[str, str, int]] = []  # name, opening brace and line of the messages around
         self.advance()
 
     def advance(self) -> None:
         while True:
             self.start = self.end
-            if self.start >= len(self.text):
-                self.kind = self.lexeme = ""
-                return
             match = _LEXEME.match(self.text, self.start)
             if match is None:
-                raise self.error(self._stray())
+                if self.start < len(self.text):
+                    raise self.error(self.stray())
+                self.kind = self.lexeme = ""
+                return
             self.kind, self.lexeme, self.end = match.lastgroup, match.group(), match.end()
             if self.kind != "space":
                 return
@@ -72,106 +78,142 @@ class _Parser:
                 self.line += newlines
                 self.line_start = self.start + self.lexeme.rindex("\n") + 1
 
-    def _stray(self) -> str:
+    @property
+    def column(self) -> int:
+        return self.start - self.line_start + 1
+
+    def at(self, marks: str) -> bool:
+        """Whether one of these marks comes next."""
+        return self.kind == "mark" and self.lexeme in marks
+
+    def stray(self) -> str:
         char = self.text[self.start]
         if char in "\"'":
             return f"a string that begins with {char} does not end on its line; close it"
-        hint = "; a template's placeholder that was never filled in?" if char in "$%@" else "; take it out or quote the string"
-        return f"unexpected character {char!r}{hint}"
+        return f"unexpected character {char!r}; {_HINTS.get(char, 'take it out, or quote the string')}"
+
+    def found(self) -> str:
+        return repr(_short(self.lexeme)) if self.kind else "the end of the file"
 
     def error(self, message: str, line: int | None = None, column: int | None = None) -> ReadError:
-        line, column = line or self.line, column or self.start - self.line_start + 1
-        shown = self.text.split("\n")[line - 1].strip()[:120]
+        line, column = line or self.line, column or self.column
+        shown = _short(self.text.split("\n")[line - 1].strip(), 120)
+        shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
         return ReadError(f"{message}, in: {shown}" if shown else message, self.file, line, column)
 
     def parse(self) -> Message:
         tree = Message(line=1, column=1)
         while self.kind:
-            self.field(tree, 0)
+            self.field(tree)
         return tree
 
-    def field(self, into: Message, depth: int) -> None:
-        if self.kind != "word" or not (self.lexeme[0].isalpha() or self.lexeme[0] == "_"):
-            raise self.error(f"expected a field's name, found {self.lexeme!r}")
-        name, line, column = self.lexeme, self.line, self.start - self.line_start + 1
+    def field(self, into: Message) -> None:
+        name, line, column = self.name(), self.line, self.column
         self.advance()
-        colon = self.lexeme == ":" and self.kind == "mark"
+        colon = self.at(":")
         if colon:
             self.advance()
-        if self.kind == "mark" and self.lexeme == "[":
-            values = self.list(name, depth)
-        elif self.kind == "mark" and self.lexeme in _CLOSER:
-            values = [self.message(name, depth, line, column)]
+        if self.at("["):
+            values = self.list(name, colon)
+        elif self.at("{<"):
+            values = [self.message(name, line, column)]
         elif colon:
             values = [self.scalar(name)]
         else:
-            raise self.error(f"expected ':' or '{{' after {name!r}, found {self.lexeme or 'the end of the file'!r}")
-        into.fields.extend(Field(name, value, line, column) for value in values)
-        if self.kind == "mark" and self.lexeme in ",;":
+            raise self.error(f"expected ':' or '{{' after {name!r}, found {self.found()}")
+        into.fields.extend([Field(name, value, line, column) for value in values])
+        if self.at(",;"):
             self.advance()
 
-    def message(self, name: str, depth: int, line: int, column: int) -> Message:
-        if depth >= MAX_DEPTH:
+    def name(self) -> str:
+        if self.kind == "word" and _NAME.fullmatch(self.lexeme):
+            return self.lexeme
+        if not self.at("}>"):
+            raise self.error(f"expected a field's name, found {self.found()}")
+        if not self.opened:
+            raise self.error(f"{self.lexeme!r} closes nothing; is there one too many?")
+        name, brace, line = self.opened[-1]
+        raise self.error(f"{self.lexeme!r} cannot close {name!r}, which line {line} opens with {brace!r}")
+
+    def message(self, name: str, line: int, column: int) -> Message:
+        if len(self.opened) >= MAX_DEPTH:
             raise self.error(f"messages nest deeper than {MAX_DEPTH}")
         closer = _CLOSER[self.lexeme]
+        self.opened.append((name, self.lexeme, line))
         self.advance()
         made = Message(line=line, column=column)
-        while not (self.kind == "mark" and self.lexeme == closer):
+        while not self.at(closer):
             if not self.kind:
-                raise self.error(f"{name!r} is never closed: {closer!r} is missing before the end of the file", line, column)
-            self.field(made, depth + 1)
+                raise self.error(f"{name!r} opens here and is never closed; put {closer!r} behind it", line, column)
+            self.field(made)
+        self.opened.pop()
         self.advance()
         return made
 
-    def list(self, name: str, depth: int) -> list:
+    def list(self, name: str, colon: bool) -> list:
         self.advance()
         values = []
-        while not (self.kind == "mark" and self.lexeme == "]"):
-            if self.kind == "mark" and self.lexeme in _CLOSER:
-                values.append(self.message(name, depth, self.line, self.start - self.line_start + 1))
-            else:
+        while values or not self.at("]"):
+            if self.at("{<"):
+                values.append(self.message(name, self.line, self.column))
+            elif colon:
                 values.append(self.scalar(name))
-            if self.kind == "mark" and self.lexeme == ",":
-                self.advance()
-            elif not (self.kind == "mark" and self.lexeme == "]"):
-                raise self.error(f"expected ',' or ']' in the list {name!r}, found {self.lexeme or 'the end of the file'!r}")
+            else:
+                raise self.error(f"expected ':' after {name!r}, before a list of values")
+            if self.at("]"):
+                break
+            if not self.at(","):
+                raise self.error(f"expected ',' or ']' in the list {name!r}, found {self.found()}")
+            self.advance()
         self.advance()
         return values
 
     def scalar(self, name: str) -> Quoted | Token:
         if self.kind == "string":
-            pieces = []
-            while self.kind == "string":
-                pieces.append(_unescape(self.lexeme[1:-1]))
-                self.advance()
-            return Quoted("".join(pieces))
+            return self.string()
         sign = ""
-        if self.kind == "mark" and self.lexeme == "-":
+        if self.at("-"):
             sign = "-"
             self.advance()
         if self.kind != "word":
-            found = repr(self.lexeme) if self.lexeme else "the end of the file"
-            raise self.error(f"expected a value for {name!r}, found {found}")
+            raise self.error(f"expected a value for {name!r}, found {self.found()}")
         token = Token(sign + self.lexeme)
         self.advance()
         return token
 
+    def string(self) -> Quoted:
+        """One string or several in a row, which count as one."""
+        first, pieces = self.lexeme[1:-1], b""
+        if "\\" in first:
+            pieces = self.unescaped(first)
+        self.advance()
+        if not pieces and self.kind != "string":
+            return Quoted(first)
+        pieces = pieces or first.encode("utf-8", "surrogateescape")
+        while self.kind == "string":
+            pieces += self.unescaped(self.lexeme[1:-1])
+            self.advance()
+        return Quoted(pieces.decode("utf-8", "surrogateescape"))
 
-def _unescape(body: str) -> str:
-    """The text of a quoted string; escapes are bytes, as in C, and together make UTF-8."""
-    if "\\" not in body:
-        return body
-    out, last = b"", 0
-    for match in _ESCAPE.finditer(body):
-        out += body[last : match.start()].encode()
-        octal, hexa, short, long, letter = match.groups()
-        if octal:
-            out += bytes([int(octal, 8) & 255])
-        elif hexa:
-            out += bytes([int(hexa, 16)])
-        elif short or long:
-            out += chr(min(int(short or long, 16), 0x10FFFF)).encode("utf-8", "replace")
-        else:
-            out += _LETTERS.get(letter, letter.encode())
-        last = match.end()
-    return (out + body[last:].encode()).decode("utf-8", "surrogateescape")
+    def unescaped(self, body: str) -> bytes:
+        """The bytes of a quoted string; escapes are bytes, as in C, and together make UTF-8."""
+        out, last = b"", 0
+        for match in _ESCAPE.finditer(body):
+            out += body[last : match.start()].encode("utf-8", "surrogateescape") + self.escape(match)
+            last = match.end()
+        return out + body[last:].encode("utf-8", "surrogateescape")
+
+    def escape(self, match: re.Match) -> bytes:
+        octal, hexadecimal, short, long, letter = match.groups()
+        if octal or hexadecimal:
+            return bytes([int(octal, 8) & 255 if octal else int(hexadecimal, 16)])
+        if short or long:
+            return chr(min(int(short or long, 16), 0x10FFFF)).encode("utf-8", "surrogatepass")
+        if letter is None:
+            shown = match.string[match.start() : match.start() + 2]
+            raise self.error(f"the escape {shown} is unknown; a backslash in a string is written \\\\")
+        return bytes([_LETTERS.get(letter, ord(letter))])
+
+
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[:most] + "…"

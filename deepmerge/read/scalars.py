@@ -3,102 +3,130 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 
 from deepmerge import schema
 from deepmerge.errors import ReadError
-from deepmerge.graph.tree import Field, Message, Quoted
+from deepmerge.graph.tokens import integer, number
+from deepmerge.graph.tree import Field, Message, Quoted, Token
 
-_BOOLS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False, "True": True, "False": False}
+_BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 
 
 class Reader:
     """Reads one message of a known type; knows the file and the layer for its errors."""
 
     def __init__(self, message: Message | None, type_name: str, file, where: str):
-        self.message = message or Message()
+        self.message = message if message is not None else Message()
         self.known = schema.fields(type_name)
-        self.type_name, self.file, self.where = type_name, file, where
+        self.file, self.where = file, where
 
     def error(self, text: str, at: Field | Message | None = None) -> ReadError:
+        """The error to raise about a field of the message, or about all of it."""
         at = at or self.message
-        return ReadError(f"{self.where}: {text}", self.file, at.line or None, at.column or None)
+        return ReadError(f"{self.where}: {text}" if self.where else text, self.file, at.line or None, at.column or None)
 
     def has(self, name: str) -> bool:
         return name in self.message
 
     def all(self, name: str) -> list:
         """Every value of a field, converted; [] where it does not stand."""
-        return [self._convert(f) for f in self.message if f.name == name]
+        return [self.convert(f) for f in self.message if f.name == name]
 
     def one(self, name: str):
         """The last value of a field, else the schema's default (None where it has none)."""
         found = [f for f in self.message if f.name == name]
-        return self._convert(found[-1]) if found else self.known[name].default
+        return self.convert(found[-1]) if found else self.known[name].default
 
     def required(self, name: str):
+        """As `one`; ReadError where the field does not stand."""
         if not self.has(name):
-            strangers = [f.name for f in self.message if f.name not in self.known]
-            near = difflib.get_close_matches(name, strangers, 1, 0.6)
-            raise self.error(f"{name!r} is missing" + (f"; is {near[0]!r} a misspelling of it?" if near else ""))
+            typo = near(name, (f.name for f in self.message if f.name not in self.known), 0.6)
+            raise self.error(f"{name!r} is missing" + (f"; is {typo!r} a misspelling of it?" if typo else ""))
         return self.one(name)
 
-    def _convert(self, field: Field):
-        known, value = self.known[field.name], field.value
+    def convert(self, field: Field):
+        """The field's value as int, float, bool, str (strings and enums) or Message; ReadError where it is none."""
+        known = self.known[field.name]
         try:
-            return _CONVERT[known.kind](value, known)
-        except (ValueError, OverflowError, TypeError):
-            shown = "a message" if isinstance(value, Message) else repr(str(value))
-            raise self.error(f"{field.name!r} wants {_WANTED[known.kind]}, found {shown}", field) from None
+            return _CONVERT[known.kind](field.value, known)
+        except (ValueError, TypeError):
+            text = f"{field.name!r} wants {_wanted(field, known)}, found {_shown(field.value)}"
+            raise self.error(text, field) from None
+
+
+def near(name: str, known: Iterable[str], cutoff: float = 0.8) -> str | None:
+    """The one of `known` that `name` is likely to be a misspelling of, whatever the case of its letters."""
+    lower = {k.lower(): k for k in known}
+    found = difflib.get_close_matches(name.lower(), lower, 1, cutoff)
+    return lower[found[0]] if found else None
 
 
 _WANTED = {
-    "int": "a whole number", "uint": "a whole number from 0 on", "float": "a number", "double": "a number", "bool": "true or false",
-    "enum": "one of the schema's names", "string": "a quoted string", "bytes": "a quoted string", "message": "a message in braces",
+    "int": "a whole number", "uint": "a whole number from 0 on", "float": "a number", "double": "a number",
+    "bool": "true or false", "message": "a message in braces",
 }  # fmt: skip
 
 
-def _int(value, _known) -> int:
-    if isinstance(value, (Message, Quoted)):
+def _wanted(field: Field, known: schema.Field) -> str:
+    if known.kind == "enum":
+        return f"one of {', '.join(schema.enum_values(known.type_name))}, without quotes"
+    if known.kind in ("string", "bytes"):
+        bare = isinstance(field.value, Token) and len(field.value) <= 60
+        return "a quoted string" + (f' ({field.name}: "{field.value}")' if bare else "")
+    return _WANTED[known.kind]
+
+
+def _shown(value: Message | Quoted | Token) -> str:
+    if isinstance(value, Message):
+        return "a message"
+    text = str(value) if len(value) <= 60 else value[:60] + "…"
+    if not text.isprintable():
+        return ascii(text)
+    return f'the string "{text}"' if isinstance(value, Quoted) else repr(text)
+
+
+def _bare(value) -> str:
+    if not isinstance(value, Token):
         raise TypeError
-    text = str(value).lower()
-    digits = text.lstrip("+-")
-    octal = len(digits) > 1 and digits[0] == "0" and digits.isdigit()
-    number = int(text, 8 if octal else 0)
-    if not -(2**63) <= number < 2**64:
-        raise OverflowError
-    return number
+    return str(value)
 
 
-def _uint(value, known) -> int:
-    number = _int(value, known)
-    if not 0 <= number < 2**32:
+def _int(value, _known) -> int:
+    result = integer(_bare(value))
+    if not -(2**63) <= result < 2**63:
         raise ValueError
-    return number
+    return result
+
+
+def _uint(value, _known) -> int:
+    result = integer(_bare(value))
+    if not 0 <= result < 2**32:
+        raise ValueError
+    return result
 
 
 def _float(value, _known) -> float:
-    if isinstance(value, (Message, Quoted)):
-        raise TypeError
-    text = str(value).lower()
-    if text.lstrip("+-").startswith("0x"):
-        return float(int(text, 16))
-    return float(text[:-1] if text.endswith("f") and not text.endswith("inf") else text)
+    return number(_bare(value))
 
 
 def _bool(value, _known) -> bool:
-    if isinstance(value, (Message, Quoted)) or str(value) not in _BOOLS:
+    text = _bare(value)
+    if text in _BOOLS:
+        return _BOOLS[text]
+    result = integer(text)
+    if result not in (0, 1):
         raise ValueError
-    return _BOOLS[str(value)]
+    return result == 1
 
 
 def _enum(value, known) -> str:
-    """The name of the value; a name that the schema does not know is kept (forks add their own)."""
-    if isinstance(value, Message):
-        raise TypeError
-    if str(value).lstrip("-").isdigit():
-        names = {number: name for name, number in schema.enum_values(known.type_name).items()}
-        return names.get(int(value), str(value))
-    return str(value)
+    """The name of the value; one that the schema does not know is kept (forks add their own)."""
+    text = _bare(value)
+    if not text.lstrip("-").isdigit():
+        return text
+    names = {index: name for name, index in schema.enum_values(known.type_name).items()}
+    return names.get(integer(text), text)
 
 
 def _string(value, _known) -> str:

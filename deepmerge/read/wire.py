@@ -13,17 +13,23 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
-    """The number at `at` and the place behind it; ReadError past `end` or 10 bytes."""
+    """The number (64 bits, unsigned) at `at`, and the place behind it; ReadError past `end` or 10 bytes."""
     value = shift = 0
+    start = at
     while True:
         if at >= end or shift > 63:
-            raise ReadError(f"a number is cut off or too long at byte {at}")
+            raise ReadError(f"the number at byte {start} is cut off, or too long")
         byte = data[at]
         at += 1
         value |= (byte & 127) << shift
         if byte < 128:
             return value & 0xFFFFFFFFFFFFFFFF, at
         shift += 7
+
+
+def signed(value: int) -> int:
+    """A varint as protobuf's int32 and int64 mean it."""
+    return value - (1 << 64) if value >> 63 else value
 
 
 def fields(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
@@ -36,7 +42,7 @@ def fields(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int,
         key, at = varint(data, at, end)
         number, kind = key >> 3, key & 7
         if number == 0:
-            raise ReadError(f"byte {begin} begins no field")
+            raise ReadError(f"no field begins at byte {begin}")
         if kind == VARINT:
             value, at = varint(data, at, end)
             yield number, kind, value, at

@@ -123,7 +123,7 @@ def test_outputs_stay(read):
 def test_macs_count_each_weight_once_for_each_position(read):
     graph = read(
         data(7, 6, 9, 12)
-        + convolution("num_output: 4 group: 2 kernel_h: 3 kernel_w: 2 stride_h: 2 pad_w: 1", "conv")
+        + convolution("num_output: 4 group: 2 kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_w: 1", "conv")
         + convolution("num_output: 4 group: 2 kernel_h: 3 kernel_w: 2 stride: 2", "up", kind="Deconvolution")
         + layer("InnerProduct", "inner_product_param { num_output: 5 }", "fc")
         + layer("InnerProduct", "inner_product_param { num_output: 5 axis: 2 transpose: true }", "fc2")

@@ -1,0 +1,30 @@
+"""Bare values of a tree → numbers, as protobuf's own text parser takes them.
+
+Python's int() and float() take more (1_0, 0b1, +5) and round octal numbers differently.
+"""
+
+from __future__ import annotations
+
+import re
+
+_INTEGER = re.compile(r"-?(?:0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"-?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:e[-+]?[0-9]+)?f?|inf|infinity|nan)", re.IGNORECASE
+)
+
+
+def integer(text: str) -> int:
+    """A whole number: decimal, octal (010) or hexadecimal (0x8). ValueError for anything else."""
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"{text[:60]!r} is no whole number")
+    digits = text.lstrip("-").lower()
+    base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
+    return int(text, base)
+
+
+def number(text: str) -> float:
+    """A decimal number, with or without a trailing f; inf, infinity and nan. ValueError for anything else."""
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{text[:60]!r} is no number")
+    text = text.lower()
+    return float(text.removesuffix("f") if not text.endswith("inf") else text)

@@ -1,0 +1,62 @@
+"""What the schema knows of a tree must fit the schema, as Caffe's own parser checks it.
+
+What the schema does not know belongs to a fork: it is left alone, unless it looks like a misspelling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepmerge.graph.tree import Field, Message
+from deepmerge.read.scalars import Reader, near
+
+# Where a misspelling would lose a layer or an edge, it is an error
+_VITAL = {
+    "NetParameter": ("name", "layer", "input", "input_shape", "input_dim", "state"),
+    "LayerParameter": ("name", "type", "bottom", "top"),
+}
+
+
+def validate(net: Message, file: str | Path) -> list[str]:
+    """Misspelt fields, one line each; they stay in the tree as they are.
+
+    ReadError (file:line:column) for a value of the wrong kind, for a field that stands twice and may not, and for a
+    misspelling of what a network cannot do without.
+    """
+    return list(_message(net, "NetParameter", file, ""))
+
+
+def name_of(layer: Message) -> str:
+    """How messages call a layer, whatever is wrong with it."""
+    name, kind = (str(layer.value(n) or "") for n in ("name", "type"))
+    return f"layer {name!r} ({kind if kind.isprintable() else ascii(kind)})"
+
+
+def _message(message: Message, type_name: str, file, where: str) -> Iterator[str]:
+    reader = Reader(message, type_name, file, where)
+    seen: dict[str, Field] = {}
+    for field in message:
+        known = reader.known.get(field.name)
+        if known is None:
+            yield from _unknown(field, reader, type_name)
+            continue
+        value = reader.convert(field)
+        if not known.repeated and field.name in seen:
+            first = seen[field.name].line
+            raise reader.error(f"{field.name!r} stands twice (first in line {first}); keep one of them", field)
+        seen[field.name] = field
+        if known.kind == "message":
+            own = name_of(value) if field.name in ("layer", "layers") else field.name
+            yield from _message(value, known.type_name, file, f"{where}, {own}" if where else own)
+
+
+def _unknown(field: Field, reader: Reader, type_name: str) -> Iterator[str]:
+    vital = near(field.name, _VITAL.get(type_name, ()), 0.75)
+    if vital:
+        raise reader.error(f"unknown field {field.name!r}; did you mean {vital!r}?", field)
+    # forks have many a `…_param` of their own, all alike in their last letters
+    typo = near(field.name, reader.known, 0.9 if field.name.endswith("_param") else 0.8)
+    if typo:
+        where = f"{reader.where}, line {field.line}" if reader.where else f"line {field.line}"
+        yield f"{where}: unknown field {field.name!r} is kept as it is; did you mean {typo!r}?"
