@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deepmerge.emit.data_layers import from_anywhere
 from deepmerge.emit.folder import check_free, staged
 from deepmerge.emit.output import Output, Settings, folder_name
 from deepmerge.emit.report import VERSION, source_entry
@@ -49,6 +50,7 @@ def convert(job: Job, progress: Callable[[str, int, int], None] = lambda what, d
     graph = read_network(job.prototxt, job.caffemodel)
     if job.train_val is not None:
         graph.train_layers = read_train_layers(job.train_val, graph)
+    graph.train_layers = from_anywhere(graph.train_layers, (Path(), Path(job.train_val or job.prototxt).parent))
     recipe, refusals = choose(graph, job)
     report: dict[str, Any] = {
         "version": VERSION,

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+import shlex
+
 _HEAD = """\
-# Fine-tunes the steps in order, each from the weights that the step before it ended with.
+# Fine-tunes {what}.
 #   make -f finetune.mk CAFFE=/path/to/caffe ARGS="-gpu 0"
-# The result is finetuned.caffemodel, to be used with deploy.prototxt. A step that is done is not done again.
+# The result is {done}, to be used with deploy.prototxt. What is done is not done again.
+# Caffe runs in the folder of each solver: relative paths in train_val.prototxt start from there.
 CAFFE ?= caffe
 ARGS ?=
 
 .PHONY: all
 .DELETE_ON_ERROR:
-all: finetuned.caffemodel
+all: {done}
 """
 
 _TRAIN = """
-{target}: {needs}
-\tcd {folder} && $(CAFFE) train -solver solver.prototxt -weights {weights} $(ARGS)
-\tcp "$$(ls -t {folder}/snapshot_iter_*.caffemodel | head -n 1)" $@
+{folder}{done}: {needs}
+\tcd ./{folder} && $(CAFFE) train -solver solver.prototxt -weights {weights} $(ARGS)
+\tcd ./{folder} && cp "$$(ls -t {snapshots} | head -n 1)" {done}
 """
 
 
-def finetune_make(folders: list[str]) -> str:
-    """The Makefile's text. folders: names of the step folders under steps/, in order; without any, OUT itself is trained."""
+def finetune_make(folders: list[str], prefix: str = "snapshot", ending: str = ".caffemodel") -> str:
+    """The Makefile's text.
+
+    folders: names of the step folders under steps/, in order; without any, OUT itself is trained. prefix,
+    ending: what the solvers' snapshots begin and end with (snapshot_prefix, snapshot_format).
+    """
+    done = f"finetuned{ending}"
+    quoted = shlex.quote(prefix).replace("$", "$$")
+    snapshots = f"{quoted}_iter_*{ending}"
+    what = "the steps in order, each from the weights that the step before it ended with" if folders else "the network"
+    text = _HEAD.format(what=what, done=done)
     if not folders:
-        return _HEAD + _TRAIN.format(target="finetuned.caffemodel", needs="weights.caffemodel", folder=".", weights="weights.caffemodel")
-    text, before = _HEAD, ""
-    for folder in folders:
-        here = f"steps/{folder}"
+        return text + _TRAIN.format(folder="", done=done, needs="weights.caffemodel", weights="weights.caffemodel", snapshots=snapshots)
+    before = ""
+    for name in folders:
+        folder = f"steps/{name}/"
+        needs, weights = f"{folder}weights.caffemodel", "weights.caffemodel"
         if before:
-            needs, weights = f"steps/{before}/finetuned.caffemodel", f"../{before}/finetuned.caffemodel,new_layers.caffemodel"
-        else:
-            needs = weights = "weights.caffemodel"
-            needs = f"{here}/{weights}"
-        text += _TRAIN.format(target=f"{here}/finetuned.caffemodel", needs=needs, folder=here, weights=weights)
-        before = folder
-    return text + f"\nfinetuned.caffemodel: steps/{before}/finetuned.caffemodel\n\tcp $< $@\n"
+            needs, weights = f"steps/{before}/{done} {folder}new_layers.caffemodel", f"../{before}/{done},new_layers.caffemodel"
+        text += _TRAIN.format(folder=folder, done=done, needs=needs, weights=weights, snapshots=snapshots)
+        before = name
+    return text + f"\n{done}: steps/{before}/{done}\n\tcp $< $@\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -10,6 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepmerge.errors import EmitError
+
+_HINTS = {
+    errno.ENOSPC: "free some space, or write elsewhere",
+    errno.EDQUOT: "your quota is used up; free some space, or write elsewhere",
+    errno.EACCES: "give a folder in which you may write",
+    errno.EPERM: "give a folder in which you may write",
+    errno.EROFS: "the disk is read-only; write elsewhere",
+}
 
 
 @contextlib.contextmanager
@@ -21,53 +30,69 @@ def staged(out: str | Path, force: bool = False) -> Iterator[Path]:
     """
     out = Path(out)
     check_free(out, force)
+    stage, made = None, [p for p in out.parents if not os.path.lexists(p)]  # the nearest first
+    done = False
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        raise _refused(out, error) from None
-    try:
+        stage = Path(tempfile.mkdtemp(prefix=f".{out.name[:99]}.", suffix=".partial", dir=out.parent))
         yield stage
         os.chmod(stage, 0o777 & ~_umask())
         _move(stage, out)
+        done = True
     except OSError as error:
         raise _refused(out, error) from None
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+        for folder in [] if done else made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def check_free(out: str | Path, force: bool = False) -> None:
     """EmitError if `out` may not be written: it exists (and `force` is not given), or is no folder of ours to replace."""
     out = Path(out)
-    if not out.name or out.resolve() == Path.cwd():
-        raise EmitError(f"{out}: is the current directory; give a new folder's name")
+    try:
+        reason = _taken(out, force)
+    except OSError as error:
+        raise _refused(out, error) from None
+    if reason:
+        raise EmitError(f"{out}: {reason}")
+
+
+def _taken(out: Path, force: bool) -> str:
+    if not out.name or Path.cwd().is_relative_to(out.resolve()):
+        return "is the current folder, or holds it; give a new folder's name"
     if not os.path.lexists(out):
-        return
+        return ""
     if not force:
-        raise EmitError(f"{out}: exists already; give another -o, or --force to replace it")
+        return "exists already; give another -o, or --force to replace it"
     if not out.is_dir() or out.is_symlink():
-        raise EmitError(f"{out}: is not a folder, and --force replaces folders only")
+        return "is not a folder, and --force replaces folders only"
     if any(out.iterdir()) and not (out / "report.json").exists():
-        raise EmitError(f"{out}: holds files that deepmerge did not write (no report.json); --force does not replace it")
+        return "holds files that deepmerge did not write (no report.json); --force does not replace it"
+    return ""
 
 
 def _move(stage: Path, out: Path) -> None:
+    """Put `stage` in the place of `out`; what was there is deleted last, and comes back if the move fails."""
     if not out.exists():
         os.rename(stage, out)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
-    os.rename(out, aside / "out")
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name[:99]}.", suffix=".old", dir=out.parent))
     try:
+        os.rename(out, aside / "out")
         os.rename(stage, out)
-    except OSError:
-        os.rename(aside / "out", out)
+    except BaseException:
+        if not out.exists():
+            os.rename(aside / "out", out)
+        os.rmdir(aside)
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _refused(out: Path, error: OSError) -> EmitError:
-    hint = {28: "free some space, or write elsewhere", 13: "write where you may", 30: "write elsewhere"}.get(error.errno or 0, "")
+    hint = _HINTS.get(error.errno or 0, "")
     return EmitError(f"{out}: cannot be written: {error.strerror or error}" + (f"; {hint}" if hint else "") + "; nothing was left behind")
 
 

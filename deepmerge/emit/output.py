@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,16 @@ from deepmerge.emit.data_layers import hdf5_list
 from deepmerge.emit.finetune import finetune_make
 from deepmerge.emit.prototxt import format_tree
 from deepmerge.emit.report import report_text
-from deepmerge.emit.solver import FINAL_ITERATIONS, STEP_ITERATIONS, solver_text
-from deepmerge.emit.train_val import TrainData, train_val_tree
+from deepmerge.emit.solver import FINAL_ITERATIONS, STEP_ITERATIONS, snapshots, solver_text
+from deepmerge.emit.train_val import TrainData, train_val
 from deepmerge.errors import EmitError
 from deepmerge.graph.graph import Graph
 
 FORMATS = ("caffe", "onnx")
+_GUESSED = """\
+# Its data layers are deepmerge's guess: see to source, mean_value and crop_size (or give convert the network's own
+# --train-val, or --train-source and --test-source).
+"""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Output:
         write_pair(graph, here / "deploy.prototxt", here / "weights.caffemodel")
         new = [layer for layer in graph.layers if layer.step in made]
         write_caffemodel(graph, here / "new_layers.caffemodel", new)
-        self._training(graph, here, about, set(made), STEP_ITERATIONS)
+        self._training(graph, here, about, set(made), STEP_ITERATIONS, "../../")
         self.folders.append(folder)
 
     def final(self, graph: Graph, about: str, made: Collection[str]) -> None:
@@ -61,7 +65,7 @@ class Output:
         if "caffe" in self.settings.formats:
             write_pair(graph, self.root / "deploy.prototxt", self.root / "weights.caffemodel")
             self._training(graph, self.root, about, set(made), FINAL_ITERATIONS)
-            (self.root / "finetune.mk").write_text(finetune_make(self.folders))
+            (self.root / "finetune.mk").write_text(finetune_make(self.folders, *snapshots(self.settings.solver)), encoding="utf-8")
         if "onnx" in self.settings.formats:
             from deepmerge.emit.onnx import write_onnx
 
@@ -71,15 +75,17 @@ class Output:
         (self.root / "recipe.toml").write_text(recipe, encoding="utf-8")
         (self.root / "report.json").write_text(report_text(report), encoding="utf-8")
 
-    def _training(self, graph: Graph, here: Path, about: str, made: set[str], iterations: int) -> None:
+    def _training(self, graph: Graph, here: Path, about: str, made: set[str], iterations: int, home: str = "") -> None:
+        """train_val and solver. home: from `here` to OUT."""
         if not graph.inputs:
             raise EmitError(f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it")
-        data = self.settings.data
-        tree, notes = train_val_tree(graph, lambda layer: layer.step in made, data)
-        (here / "train_val.prototxt").write_text(format_tree(tree), encoding="utf-8")
+        data = replace(self.settings.data, home=home)
+        net = train_val(graph, lambda layer: layer.step in made, data)
+        (here / "train_val.prototxt").write_text((_GUESSED if net.guessed else "") + format_tree(net.tree), encoding="utf-8")
         new = [layer.name for layer in graph.layers if layer.step in made and layer.weights]
-        (here / "solver.prototxt").write_text(solver_text(about, new, iterations, data.batch_size, self.settings.solver), encoding="utf-8")
+        solver = solver_text(about, new, iterations, net.batch_size, self.settings.solver, "TEST" in net.phases)
+        (here / "solver.prototxt").write_text(solver, encoding="utf-8")
         for listed in (hdf5_list("TRAIN", data.train), hdf5_list("TEST", data.test)):
             if listed:
-                (here / listed[0]).write_text(listed[1])
-        self.notes += [note for note in notes if note not in self.notes]
+                (here / listed[0]).write_text(listed[1], encoding="utf-8")
+        self.notes += [note for note in net.notes if note not in self.notes]

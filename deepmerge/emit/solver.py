@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 from deepmerge import schema
 from deepmerge.emit.prototxt import format_tree, message
@@ -10,19 +11,22 @@ from deepmerge.errors import EmitError
 from deepmerge.graph.tree import Message, Quoted, Token
 
 STEP_ITERATIONS, FINAL_ITERATIONS = 10_000, 40_000
+_FLOAT = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+_NUMBERS = {"int": r"-?\d+", "uint": r"\d+", "float": _FLOAT, "double": _FLOAT}
 
 
-def solver_text(about: str, new_layers: list[str], iterations: int, batch_size: int, overrides: dict[str, str]) -> str:
+def solver_text(about: str, new_layers: list[str], iterations: int, batch_size: int, overrides: dict[str, str], tests: bool = True) -> str:
     """The solver of a train_val.prototxt in the same folder.
 
+    batch_size: the TRAIN data layer's, 0 where it is not known. tests: whether there are TEST data.
     overrides: fields of Caffe's SolverParameter by name (--solver KEY=VALUE), as text; EmitError for
     one that Caffe does not have.
     """
     tree = message(
         net=Quoted("train_val.prototxt"),
-        test_iter=200,
-        test_interval=1000,
-        test_initialization=False,
+        test_iter=200 if tests else None,
+        test_interval=1000 if tests else None,
+        test_initialization=False if tests else None,
         base_lr=0.001,
         lr_policy=Quoted("poly"),
         power=0.5,
@@ -35,7 +39,7 @@ def solver_text(about: str, new_layers: list[str], iterations: int, batch_size: 
         solver_mode=Token("CPU"),
     )
     for key, value in overrides.items():
-        tree.set(key, _override(key, value))
+        tree.set(key, *_override(key, value))
     return "".join(f"# {line}\n" for line in _comments(about, new_layers, tree, batch_size)) + format_tree(tree)
 
 
@@ -47,11 +51,17 @@ def _comments(about: str, new_layers: list[str], tree: Message, batch_size: int)
         lines.append(f"New layers learn at 10 x base_lr (their biases at 20 x), the others at 1 x (2 x): {shown}.")
     if str(tree.value("lr_policy")) == "poly":
         lines.append(f"Step size at iteration i: {rate} * (1 - i / {iterations}) ^ {power}, so it falls from {rate} to 0.")
-    lines += [
-        f"{iterations} iterations of {batch_size} images; test_iter * the TEST batch size should cover your test images.",
-        "On a GPU: caffe train -solver solver.prototxt -gpu 0 (the flag goes before solver_mode).",
-    ]
+    images = f" of {batch_size} images" if batch_size else ""
+    covers = "; test_iter * the TEST batch size should cover your test images" if "test_iter" in tree else ""
+    lines.append(f"{iterations} iterations{images}{covers}.")
+    lines.append("On a GPU: caffe train -solver solver.prototxt -gpu 0 (the flag goes before solver_mode).")
     return lines
+
+
+def snapshots(overrides: dict[str, str]) -> tuple[str, str]:
+    """(prefix, ending) of the weights that such a solver leaves: PREFIX_iter_N ENDING."""
+    prefix = str(_override("snapshot_prefix", overrides.get("snapshot_prefix", "snapshot"))[0])
+    return prefix, ".caffemodel.h5" if overrides.get("snapshot_format") == "HDF5" else ".caffemodel"
 
 
 def parse_override(text: str) -> tuple[str, str]:
@@ -68,18 +78,21 @@ def parse_override(text: str) -> tuple[str, str]:
     return key, value.strip()
 
 
-def _override(key: str, value: str):
+def _override(key: str, value: str) -> list[Quoted | Token]:
+    """The field's value; several between commas where Caffe's field is repeated (stepvalue=1000,2000)."""
     field = schema.fields("SolverParameter")[key]
-    value = value.strip()
+    values = [v.strip() for v in value.split(",")] if field.repeated else [value.strip()]
+    return [_value(key, field, v) for v in values]
+
+
+def _value(key: str, field: schema.Field, value: str) -> Quoted | Token:
+    where = f"--solver {key}={value}"
     if field.kind in ("string", "bytes"):
         return Quoted(value.strip("\"'"))
     if field.kind == "enum" and value not in schema.enum_values(field.type_name):
-        raise EmitError(f"--solver {key}={value}: give one of {', '.join(schema.enum_values(field.type_name))}")
+        raise EmitError(f"{where}: give one of {', '.join(schema.enum_values(field.type_name))}")
     if field.kind == "bool" and value not in ("true", "false"):
-        raise EmitError(f"--solver {key}={value}: give true or false")
-    if field.kind in ("int", "uint", "float", "double"):
-        try:
-            float(value) if field.kind in ("float", "double") else int(value)
-        except ValueError:
-            raise EmitError(f"--solver {key}={value}: wants a number") from None
+        raise EmitError(f"{where}: give true or false")
+    if field.kind in _NUMBERS and not re.fullmatch(_NUMBERS[field.kind], value):
+        raise EmitError(f"{where}: wants a number" + (" without a fraction" if field.kind in ("int", "uint") else ""))
     return Token(value)
