@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 
 import click
 
@@ -10,6 +14,7 @@ from deepmerge import __version__
 from deepmerge.cli.convert import convert
 from deepmerge.cli.doctor import doctor
 from deepmerge.cli.inspect import inspect
+from deepmerge.cli.options import DEBUG
 from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
 from deepmerge.cli.verify import verify
@@ -23,32 +28,53 @@ class _Group(click.Group):
         return list(self.commands)  # in the order of a first use, not of the alphabet
 
     def invoke(self, ctx: click.Context):
-        debug = "--debug" in sys.argv
+        for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not end the run
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         try:
-            return super().invoke(ctx)
+            with _kill_unwinds():
+                return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
+            raise  # click's own; a reader that has gone is no error of ours
         except DeepmergeError as error:
-            _fail(str(error), debug)
-        except (click.exceptions.Exit, click.Abort, click.ClickException):
-            raise
+            _fail(ctx, str(error))
         except KeyboardInterrupt:
-            _fail("interrupted; nothing was left behind", debug, 130)
-        except BrokenPipeError:
-            sys.stderr.close()
-            raise SystemExit(1) from None
+            _fail(ctx, "interrupted; nothing was left behind", 130)
         except MemoryError:
-            _fail("out of memory; the network is too large for this machine", debug)
+            _fail(ctx, "out of memory; the network is too large for this machine")
+        except OSError as error:
+            where = error.filename or "the output"
+            _fail(ctx, f"{where}: {error.strerror or error}")
         except Exception as error:
-            _fail(f"a bug in deepmerge ({type(error).__name__}: {error}); run again with --debug and report it", debug)
+            _fail(ctx, f"a bug in deepmerge ({type(error).__name__}: {error}); run again with --debug and report it")
 
 
-def _fail(message: str, debug: bool, code: int = 1) -> None:
-    if debug:
+def _fail(ctx: click.Context, message: str, code: int = 1) -> None:
+    if ctx.meta.get(DEBUG):
         import traceback
 
         traceback.print_exc()
-    line = " ".join(message.split("\n"))
-    click.echo(f"deepmerge: {line}", err=True)
+    click.echo(f"deepmerge: {' '.join(message.splitlines())}", err=True)
     raise SystemExit(code)
+
+
+@contextlib.contextmanager
+def _kill_unwinds() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the run as Ctrl-C does, so that what is half-written is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), _leave) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _leave(number: int, _frame) -> None:
+    raise SystemExit(128 + number)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deepmerge.passes import choices
+
 FILE = click.Path(path_type=Path)
+DEBUG = "deepmerge.debug"  # in Context.meta: whether --debug was given
+PLANNING = ("exact", "steps", "absorb", "keep", "width", "kernel", "init", "tucker", "rank")
 
 
 class Listed(click.ParamType):
-    """Words between commas; with `choices`, only those, and the nearest one named in the error."""
+    """Words between commas, each once; with `choices`, only those. `empty`: whether no word at all will do."""
 
     name = "LIST"
 
-    def __init__(self, choices: tuple[str, ...] = ()):
-        self.choices = choices
+    def __init__(self, choices: tuple[str, ...] = (), empty: bool = True):
+        self.choices, self.empty = choices, empty
 
     def convert(self, value: Any, param, ctx) -> tuple[str, ...]:
         if isinstance(value, tuple):
@@ -25,82 +30,121 @@ class Listed(click.ParamType):
         words = tuple(dict.fromkeys(w.strip() for w in str(value).split(",") if w.strip()))
         for word in words:
             if self.choices and word not in self.choices:
-                self.fail(f"{word!r} is none of {', '.join(self.choices)}", param, ctx)
+                near = difflib.get_close_matches(word, self.choices, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                self.fail(f"{word!r} is none of {', '.join(self.choices)}{hint}", param, ctx)
+        if not words and not self.empty:
+            self.fail("wants one word or more" + (f": {', '.join(self.choices)}" if self.choices else ""), param, ctx)
         return words
 
 
-class Width(click.ParamType):
-    """A factor above 0 and up to 1, or the word full."""
+class Checked(click.ParamType):
+    """What a function makes of the option's text; its ValueError is a usage error."""
 
-    name = "FACTOR|full"
+    def __init__(self, name: str, check: Callable[[str], Any]):
+        self.name, self.check = name, check
 
-    def convert(self, value: Any, param, ctx) -> float | str:
-        if value == "full" or isinstance(value, float):
-            return value
+    def convert(self, value: Any, param, ctx) -> Any:
         try:
-            number = float(value)
-        except ValueError:
-            number = 0.0
-        if not 0 < number <= 1:
-            self.fail(f"{value!r} is neither a number above 0 and up to 1 nor 'full'", param, ctx)
-        return number
-
-
-class Rank(click.ParamType):
-    """vbmf, energy:SHARE or ratio:SHARE."""
-
-    name = "vbmf|energy:X|ratio:X"
-
-    def convert(self, value: Any, param, ctx) -> str:
-        kind, _, share = str(value).partition(":")
-        try:
-            good = (kind == "vbmf" and not share) or (kind in ("energy", "ratio") and 0 < float(share) <= 1)
-        except ValueError:
-            good = False
-        if not good:
-            self.fail(f"{value!r} is none of vbmf, energy:SHARE and ratio:SHARE (a share above 0 and up to 1)", param, ctx)
-        return str(value)
+            return self.check(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def common(command: Callable) -> Callable:
     """--json, -q, -v, --debug, which every command has."""
     for option in (
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--debug", is_flag=True, callback=_remember_debug, help="Show the traceback of an error."),
         click.option("-v", "--verbose", is_flag=True, help="Say more."),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors (and --json's result)."),
         click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout."),
     ):
         command = option(command)
     return command
 
 
+def _remember_debug(ctx: click.Context, _param, value: bool) -> bool:
+    ctx.meta[DEBUG] = value
+    return value
+
+
+_PLANNING_OPTIONS = (
+    click.option("--exact", is_flag=True, help="Lossless passes only."),
+    click.option(
+        "--steps",
+        type=Listed(empty=False),
+        default="all",
+        show_default=True,
+        help="all, or approximate steps by name, and ranges that make one step: conv1,inception_4b-4d.",
+    ),
+    click.option(
+        "--absorb",
+        type=Listed(choices.ABSORB),
+        default=",".join(choices.ABSORB),
+        show_default=True,
+        help="What approximate steps may absorb.",
+    ),
+    click.option("--keep", type=Listed(), default="", help="Layers, by name or type, to leave alone."),
+    click.option(
+        "--width",
+        type=Checked("width", choices.width),
+        metavar="FACTOR|full",
+        default="0.5",
+        show_default=True,
+        help="Reducers' width in merged branches; 'full' embeds exactly.",
+    ),
+    click.option(
+        "--kernel",
+        type=click.Choice(choices.KERNELS),
+        default=choices.KERNELS[0],
+        show_default=True,
+        help="The merged convolution's kernel: as it is, or all that it and the pooling see.",
+    ),
+    click.option(
+        "--init",
+        type=click.Choice(choices.INITS),
+        default=choices.INITS[0],
+        show_default=True,
+        help="Where merged layers' weights start.",
+    ),
+    click.option("--tucker", is_flag=True, help="Decompose what is left (Tucker-2, SVD)."),
+    click.option(
+        "--rank",
+        type=Checked("rank", choices.rank),
+        metavar="vbmf|energy:X|ratio:X",
+        default="energy:0.85",
+        show_default=True,
+        help="How --tucker chooses ranks.",
+    ),
+)
+
+
 def planning(command: Callable) -> Callable:
     """What to do to the network: of convert and plan."""
-    for option in reversed(
-        (
-            click.option("--exact", is_flag=True, help="Lossless passes only."),
-            click.option("--steps", default="all", show_default=True, metavar="LIST", help="Approximate steps by name or range: conv1,inception_4b-4d."),
-            click.option("--absorb", type=Listed(("lrn", "pooling", "branches")), default="lrn,pooling,branches", show_default=True, help="What approximate steps may absorb."),
-            click.option("--keep", type=Listed(), default="", help="Layers (by name or type) to leave alone."),
-            click.option("--width", type=Width(), default="0.5", show_default=True, help="Reducers' width in merged branches; 'full' embeds exactly."),
-            click.option("--kernel", type=click.Choice(["keep", "cover"]), default="keep", show_default=True, help="The merged convolution's kernel."),
-            click.option("--init", type=click.Choice(["trained", "xavier"]), default="trained", show_default=True, help="Where merged layers' weights start."),
-            click.option("--tucker", is_flag=True, help="Decompose what is left (Tucker-2, SVD)."),
-            click.option("--rank", type=Rank(), default="energy:0.85", show_default=True, help="How --tucker chooses ranks."),
-        )
-    ):
+    for option in reversed(_PLANNING_OPTIONS):
         command = option(command)
     return command
 
 
-def wishes(exact, steps, absorb, keep, width, kernel, init, tucker, rank):
-    """The planning options as the library wants them."""
-    from deepmerge.passes.base import Options
-    from deepmerge.plan.discover import Wishes
+def given(*names: str) -> list[str]:
+    """Those of the current command's parameters that stand on the command line."""
+    source = click.get_current_context().get_parameter_source
+    return [name for name in names if source(name) is click.core.ParameterSource.COMMANDLINE]
 
-    if exact and tucker:
+
+def wishes(chosen: dict[str, Any]):
+    """The planning options, taken out of `chosen`, as the library wants them; UsageError where two exclude each other."""
+    one = {name: chosen.pop(name) for name in PLANNING}
+    if one["exact"] and one["tucker"]:
         raise click.UsageError("--exact and --tucker exclude each other: Tucker decomposition is approximate")
-    return Wishes(exact, steps, tucker, Options(width, kernel, init, rank, absorb, frozenset(keep)))
+    if one["exact"] and given("steps") and one["width"] != "full":
+        raise click.UsageError(
+            "--exact takes no approximate steps: leave --steps out, or add --width full to embed branches exactly"
+        )
+    if given("rank") and not one["tucker"]:
+        raise click.UsageError("--rank says how --tucker chooses its ranks: give --tucker too")
+    from deepmerge.passes.base import Options
+    from deepmerge.plan import Wishes
 
-
-PLANNING = ("exact", "steps", "absorb", "keep", "width", "kernel", "init", "tucker", "rank")
+    options = {name: one[name] for name in ("absorb", "width", "kernel", "init", "rank")}
+    return Wishes(one["exact"], ",".join(one["steps"]), one["tucker"], Options(**options, keep=frozenset(one["keep"])))

@@ -3,24 +3,54 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
+_GAP = "  "
+
 
 def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), right: str = "") -> str:
-    """Columns lined up with two spaces between. right: one letter a column, r for those lined up on the right."""
+    """Columns lined up with two spaces between. right: one letter a column, r for those lined up on the right.
+
+    On a terminal the last column is wrapped to its width; elsewhere each row is one line.
+    """
     cells = [[str(c) for c in row] for row in ([head] if head else []) + list(rows)]
     if not cells:
         return ""
+    right = right.ljust(len(cells[0]), "l")
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    right = right.ljust(len(widths), "l")
-    lines = ["  ".join(c.rjust(w) if r == "r" else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip() for row in cells]
-    if head:
-        lines.insert(1, "  ".join("-" * w for w in widths))
+    if right[-1] == "l":
+        widths[-1] = min(widths[-1], _room(sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)))
+    lines: list[str] = []
+    for row in cells:
+        for part in _wrapped(row, widths[-1]):
+            padded = (c.rjust(w) if r == "r" else c.ljust(w) for c, w, r in zip(part, widths, right, strict=True))
+            lines.append(_GAP.join(padded).rstrip())
+        if head and len(lines) == 1:
+            lines.append(_GAP.join("-" * w for w in widths))
     return "\n".join(lines)
+
+
+def _room(taken: int) -> int:
+    """How wide the last column may be."""
+    if not sys.stdout.isatty():
+        return sys.maxsize
+    return max(shutil.get_terminal_size().columns - taken, 30)
+
+
+def _wrapped(row: list[str], width: int) -> list[list[str]]:
+    """The row as one row or more, none with a last cell wider than `width`."""
+    parts = (
+        textwrap.wrap(row[-1], width, break_long_words=False, break_on_hyphens=False)
+        if len(row[-1]) > width
+        else [row[-1]]
+    )
+    return [[*row[:-1], parts[0]]] + [[""] * (len(row) - 1) + [part] for part in parts[1:]]
 
 
 def show(text: str, quiet: bool = False) -> None:
@@ -29,7 +59,9 @@ def show(text: str, quiet: bool = False) -> None:
 
 
 def show_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """The value as JSON, in ASCII where stdout takes nothing else."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not unicode))
 
 
 def warn(lines: Sequence[str], quiet: bool = False) -> None:
@@ -67,30 +99,12 @@ def ratio(before: float, after: float) -> str:
     return f"{after / before:.1%}" if before else "–"
 
 
-def cost_table(before: dict, after: dict) -> str:
-    """Before, after and what is left, for the summaries of report.json."""
-    rows = [("layers", before["layers"], after["layers"], ratio(before["layers"], after["layers"]))]
-    for key, label, form in (("params", "parameters", millions), ("macs", "MACs, one image", millions), ("storage_bytes", "storage", megabytes)):
-        rows.append((label, form(before[key]), form(after[key]), ratio(before[key], after[key])))
-    for key, label in (("caffe", "activations, as Caffe counts"), ("unique", "activations, distinct"), ("planned", "activations, planned")):
-        b, a = before["activation_bytes"][key], after["activation_bytes"][key]
-        rows.append((label, megabytes(b), megabytes(a), ratio(b, a)))
-    return table(rows, ("", "before", "after", "left"), "lrrr")
+def count(number: int, noun: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def step_table(steps: Sequence[dict], first: dict) -> str:
-    """A row for each step: what was merged, and the MACs left behind it."""
-    rows = [
-        (s["index"], s["name"], "yes" if s["exact"] else "no", _short(s["merged"]), millions(s["after"]["macs"]), ratio(first["macs"], s["after"]["macs"]))
-        for s in steps
-    ]
-    return table(rows, ("step", "name", "exact", "merged", "MACs behind", "left"), "rlllrr")
-
-
-def _short(names: Sequence[str], limit: int = 60) -> str:
+def shortened(names: Sequence[str], limit: int = 60) -> str:
+    """The names between commas, or the first two and how many there are."""
     text = ", ".join(names)
-    return text if len(text) <= limit else f"{', '.join(names[:2])} … ({len(names)} layers)"
-
-
-def refusal_table(refusals: Sequence[dict]) -> str:
-    return table([(r["pass"], r["layer"], r["reason"]) for r in refusals], ("pass", "layer", "left alone, because"))
+    return text if len(text) <= limit or len(names) <= 2 else f"{', '.join(names[:2])} … ({len(names)} layers)"

@@ -2,66 +2,111 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
-from deepmerge.cli.options import FILE, PLANNING, common, planning, wishes
-from deepmerge.cli.output import cost_table, refusal_table, show, show_json, step_table, warn
+from deepmerge.cli.options import FILE, common, planning, wishes
+from deepmerge.cli.output import show, show_json, warn
+from deepmerge.cli.tables import cost_table, costly_table, refusal_table, step_table
 
 
 @click.command(short_help="show the steps that convert would take, and the refusals with their reasons")
 @click.argument("prototxt", type=FILE)
 @click.argument("caffemodel", type=FILE, required=False)
 @planning
-@click.option("--write", type=FILE, help="Write the plan as a recipe (TOML), to be edited and given to convert --recipe.")
+@click.option(
+    "--write", type=FILE, help="Write the plan as a recipe (TOML), to be edited and given to convert --recipe."
+)
 @click.option("--force", is_flag=True, help="Let --write replace an existing file.")
 @common
 def plan(prototxt, caffemodel, write, force, as_json, quiet, verbose, debug, **chosen):
     """Show the steps that convert would take, and what is left alone and why. Without a caffemodel the plan comes from
-    the structure alone.
+    the structure alone. With -v each step lists all that it merges.
 
     \b
     Examples:
       deepmerge plan net.prototxt
       deepmerge plan net.prototxt net.caffemodel --tucker --write recipe.toml
     """
-    from deepmerge.graph.costs import summary
-    from deepmerge.plan import make_plan, run_cleanup, run_step
+    wanted = wishes(chosen)
+    from deepmerge.plan import make_plan
     from deepmerge.read import read_network
 
     graph = read_network(prototxt, caffemodel)
-    made = make_plan(graph, wishes(**{k: chosen[k] for k in PLANNING}))
-    before = summary(graph)
-    run_cleanup(graph, made.recipe)
-    steps = []
-    for index, step in enumerate(made.recipe.steps, 1):
-        result = run_step(graph, step, made.recipe.keep)
-        steps.append({"index": index, "name": step.name, "passes": list(step.passes), "exact": result.exact,
-                      "merged": result.merged, "into": result.into, "after": summary(graph)})  # fmt: skip
-    run_cleanup(graph, made.recipe)
-    refusals = [{"pass": r.pass_name, "layer": r.layer, "reason": r.reason} for r in dict.fromkeys(made.refusals)]
+    made = make_plan(graph, wanted)
     if write is not None:
         _write(write, made.recipe.to_toml(), force)
+    result = _carried_out(graph, made)
     warn(graph.warnings, quiet)
     if as_json:
-        cleanup = [{"pass": c.pass_name, "layers": list(c.merged)} for c in made.cleanup]
-        costly = [c.step.name for c in made.candidates if c.costly]
-        show_json({"network": graph.name, "before": before, "after": summary(graph), "steps": steps, "cleanup": cleanup,
-                   "refusals": refusals, "costly": costly})  # fmt: skip
-        return
-    parts = [step_table(steps, before) if steps else "no step: the network has nothing that merges"]
-    parts += [cost_table(before, summary(graph))]
-    parts += [refusal_table(refusals)] if refusals else []
-    show("\n\n".join(parts), quiet)
+        show_json(result)
+    else:
+        show(_told(result, verbose), quiet)
+
+
+def _carried_out(graph, made) -> dict:
+    """What the plan makes of the graph, in the words of report.json. `costly`: steps that only their names bring in."""
+    from deepmerge.graph.costs import summary
+    from deepmerge.plan import run_recipe
+
+    before, cleanup, steps = summary(graph), [], []
+    for index, result in run_recipe(graph, made.recipe, cleanup):
+        steps.append(
+            {
+                "index": index,
+                "name": result.step.name,
+                "passes": list(dict.fromkeys(change.pass_name for change in result.changes)),
+                "exact": result.exact,
+                "merged": result.merged,
+                "into": result.into,
+                "after": summary(graph),
+            }
+        )
+    taken = {layer for step in made.recipe.steps for layer in step.layers}
+    costly = [c for c in made.candidates if c.costly and not taken & set(c.step.layers)]
+    return {
+        "network": graph.name,
+        "before": before,
+        "after": summary(graph),
+        "steps": steps,
+        "cleanup": [{"pass": change.pass_name, "layers": list(change.merged)} for change in cleanup],
+        "refusals": [
+            {"pass": r.pass_name, "layer": r.layer, "reason": r.reason}
+            for r in dict.fromkeys(made.refusals)
+            if not r.costly
+        ],
+        "costly": [{"name": c.step.name, "layers": list(c.step.layers), "reason": c.costly} for c in costly],
+    }
+
+
+def _told(result: dict, verbose: bool) -> str:
+    steps = result["steps"]
+    parts = [
+        step_table(steps, result["before"], verbose)
+        if steps
+        else "no step: there is nothing to merge in this network, or it was left out"
+    ]
+    parts.append(cost_table(result["before"], result["after"]))
+    if result["costly"]:
+        parts.append(costly_table(result["costly"]))
+    if result["refusals"]:
+        parts.append(refusal_table(result["refusals"]))
+    return "\n\n".join(parts)
 
 
 def _write(path: Path, text: str, force: bool) -> None:
+    """A file, whole or not at all."""
     from deepmerge.errors import EmitError
 
     if path.exists() and not force:
         raise EmitError(f"{path}: exists already; give another name, or --force to replace it")
+    partial = path.with_name(f".{path.name}.partial")
     try:
-        path.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
     except OSError as error:
         raise EmitError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)

@@ -4,4 +4,15 @@ from deepmerge.plan.discover import Plan, Wishes, make_plan
 from deepmerge.plan.execute import StepResult, run_cleanup, run_recipe, run_step
 from deepmerge.plan.recipe import Recipe, Step, read_recipe
 
-__all__ = ["Plan", "Recipe", "Step", "StepResult", "Wishes", "make_plan", "read_recipe", "run_cleanup", "run_recipe", "run_step"]
+__all__ = [
+    "Plan",
+    "Recipe",
+    "Step",
+    "StepResult",
+    "Wishes",
+    "make_plan",
+    "read_recipe",
+    "run_cleanup",
+    "run_recipe",
+    "run_step",
+]

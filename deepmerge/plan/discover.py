@@ -38,7 +38,7 @@ class Plan:
 
 
 def make_plan(graph: Graph, wishes: Wishes) -> Plan:
-    """The plan for a network: exact folds, then the approximate steps. The graph is not changed.
+    """The plan for a network: exact steps, then the approximate ones. The graph is not changed.
 
     PlanError for a layer or step that the network does not have.
     """
@@ -46,14 +46,18 @@ def make_plan(graph: Graph, wishes: Wishes) -> Plan:
     recipe = Recipe(graph.name, CLEANUP, tuple(sorted(wishes.options.keep)))
     work = graph.copy()
     run_cleanup(work, recipe)
-    folds, refusals = _folds(work, wishes.options)
+    exact, refusals = _folds(work, wishes.options)
+    if wishes.exact:
+        joins, refused = _joins(work, wishes.options, exact)
+        exact += joins
+        refusals += refused
     # why two convolutions are not composed is of no interest: hardly any two are
     refusals += [r for r in run_cleanup(work, recipe).refusals if r.pass_name != "compose_convolutions"]
     candidates, refused = find_candidates(work, _approximate(wishes), wishes.options)
-    chosen = select(candidates, wishes.steps, [fold.name for fold in folds])
+    chosen = select(candidates, wishes.steps, [step.name for step in exact])
     taken = {layer for step in chosen for layer in step.layers}
     refusals += [r for r in refused if not (r.costly and r.layer in taken)]
-    steps = folds + sorted(chosen, key=lambda step: not step.exact)
+    steps = exact + sorted(chosen, key=lambda step: not step.exact)
     if wishes.tucker:
         tucker, refused = _tucker(work, Recipe(graph.name, CLEANUP, recipe.keep, tuple(chosen)), wishes, steps)
         steps += tucker
@@ -70,8 +74,21 @@ def _folds(work: Graph, options: Options) -> tuple[list[Step], list[Refusal]]:
         groups.setdefault(region[change.layer], []).append(change)
     ordered = [groups[number] for number in sorted(groups)]
     names = step_names([[name for change in group for name in change.into] for group in ordered])
-    steps = [Step(name, FOLDS, tuple(c.layer for c in group), exact=True) for name, group in zip(names, ordered, strict=True)]
+    steps = [
+        Step(name, FOLDS, tuple(c.layer for c in group), exact=True) for name, group in zip(names, ordered, strict=True)
+    ]
     return steps, applied.refusals
+
+
+def _joins(work: Graph, options: Options, before: list[Step]) -> tuple[list[Step], list[Refusal]]:
+    """Join the siblings that pay, as one step; none where branches are to be embedded, which want modules as they are."""
+    if options.width == "full":
+        return [], []
+    applied = run(make(("join_siblings",), options), work)
+    if not applied.changes:
+        return [], applied.refusals
+    (title,) = step_names([["siblings"]], {step.name for step in before})
+    return [Step(title, ("join_siblings",), tuple(c.layer for c in applied.changes), exact=True)], applied.refusals
 
 
 def _approximate(wishes: Wishes) -> list[str]:

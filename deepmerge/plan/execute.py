@@ -99,7 +99,9 @@ def run_step(graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "")
 def _there(graph: Graph, step: Step, name: str) -> None:
     names = [layer.name for layer in graph.layers]
     if name not in names:
-        raise PlanError(f"{step.title}: the network {graph.name!r} has no layer {name!r} (any more); {hint(name, names)}")
+        raise PlanError(
+            f"{step.title}: the network {graph.name!r} has no layer {name!r} (any more); {hint(name, names)}"
+        )
 
 
 def _offer(graph: Graph, name: str, passes: list[Pass], shapes: Shapes) -> tuple[Pass, Match] | Refusal | None:
@@ -121,8 +123,13 @@ def _all_done(result: StepResult, refusals: dict[str, Refusal]) -> None:
     for name in step.layers:
         if name not in done:
             refusal = refusals.get(name)
-            reason = f"{refusal.pass_name} refuses {name!r}: {refusal.reason}" if refusal else f"{name!r} is nothing for {' or '.join(step.passes)}"
-            raise PlanError(f"{step.title} cannot be done: {reason}")
+            why = f"{refusal.pass_name} refuses {name!r}: {refusal.reason}" if refusal else _nothing(name, step)
+            raise PlanError(f"{step.title} cannot be done: {why}")
     if step.exact and not result.exact:
         change = next(change for change in result.changes if not change.exact)
-        raise PlanError(f"{step.title} says exact = true, and {change.pass_name} at {change.layer!r} is not exact; write exact = false")
+        rough = f"{change.pass_name} at {change.layer!r} is not exact"
+        raise PlanError(f"{step.title} says exact = true, but {rough}; write exact = false")
+
+
+def _nothing(name: str, step: Step) -> str:
+    return f"{name!r} is nothing for {' or '.join(step.passes)}; take it out of the step's layers"

@@ -133,7 +133,14 @@ def _step(data: dict, path: str | Path, number: int) -> Step:
         except ValueError as error:
             raise PlanError(f"{where}, {key}: {error}") from None
     name = _text(data["name"], f"{where}, name")
-    return Step(name, _passes(data["passes"], f"{where}, passes"), _texts(data["layers"], f"{where}, layers"), exact, options, str(path))
+    return Step(
+        name,
+        _passes(data["passes"], f"{where}, passes"),
+        _texts(data["layers"], f"{where}, layers"),
+        exact,
+        options,
+        str(path),
+    )
 
 
 def check_fits(recipe: Recipe, graph: Graph, where: str) -> None:
@@ -144,7 +151,9 @@ def check_fits(recipe: Recipe, graph: Graph, where: str) -> None:
     names = {layer.name for layer in graph.layers}
     check_keep(recipe.keep, graph, f"{where}: keep")
     if recipe.steps and not any(name in names for step in recipe.steps for name in step.layers):
-        raise PlanError(f"{where}: was made for the network {recipe.network!r}; {graph.name!r} has none of the layers that it names")
+        raise PlanError(
+            f"{where}: was made for the network {recipe.network!r}; {graph.name!r} has none of the layers that it names"
+        )
 
 
 def check_keep(keep: Iterable[str], graph: Graph, where: str) -> None:
@@ -152,7 +161,9 @@ def check_keep(keep: Iterable[str], graph: Graph, where: str) -> None:
     known = {layer.name for layer in graph.layers} | {layer.type for layer in graph.layers}
     for name in keep:
         if name not in known:
-            raise PlanError(f"{where}: the network {graph.name!r} has no layer or type {name!r}; {hint(name, sorted(known))}")
+            raise PlanError(
+                f"{where}: the network {graph.name!r} has no layer or type {name!r}; {hint(name, sorted(known))}"
+            )
 
 
 def _known(data: dict, allowed: Iterable[str], where: str) -> None:
