@@ -1,0 +1,139 @@
+"""Where images come from: a folder, a list file, an npz file, an LMDB.
+
+images = open_images("folder:photos")
+for picture in pictures(images, limit=32, skipped=[]):
+    picture.pixels      # RGB, uint8, (H, W, 3)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deepmerge.data.decode import decode
+from deepmerge.errors import ReadError
+
+SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+FORMS = "folder:PATH, list:FILE, npz:FILE or lmdb:PATH"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image. pixels: RGB, uint8, (H, W, 3). label: the class's index, None where the source has none."""
+
+    name: str
+    pixels: np.ndarray
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """A source of `count` images. `read(index)` gives a Picture, or raises ReadError for that image alone.
+
+    classes: the classes' names by label, () where the source has none.
+    """
+
+    spec: str
+    count: int
+    read: Callable[[int], Picture]
+    classes: tuple[str, ...] = ()
+
+
+def open_images(spec: str) -> Images:
+    """The source that `spec` names: folder:PATH (sub-folders are classes), list:FILE (a path and a label a line),
+    npz:FILE (see npz.py), lmdb:PATH (Caffe's Datums). ReadError where there is none, or no image in it.
+    """
+    kind, colon, path = spec.partition(":")
+    if kind == "hdf5" and colon:
+        raise ReadError(f"{spec}: images from HDF5 files are not read yet; give {FORMS}")
+    if kind not in _OPENERS or not path:
+        hint = ""
+        if os.path.exists(spec):
+            hint = f"; is folder:{spec} meant?" if os.path.isdir(spec) else f"; is {_kind_of(spec)}:{spec} meant?"
+        raise ReadError(f"{spec!r} is no source of images{hint or f': give {FORMS}'}")
+    images = _OPENERS[kind](spec, Path(path))
+    if not images.count:
+        raise ReadError("there are no images in it", path)
+    return images
+
+
+def pictures(
+    images: Images, limit: int | None = None, strict: bool = False, skipped: list[str] | None = None
+) -> Iterator[Picture]:
+    """The images one by one; those that cannot be read are left out, and why is appended to `skipped`.
+
+    limit: at most so many, spread evenly over the source (which may be sorted by class).
+    strict: ReadError for the first that cannot be read.
+    """
+    count = images.count if limit is None else min(limit, images.count)
+    for place in range(count):
+        try:
+            picture = images.read(place * images.count // count)
+        except ReadError as error:
+            if strict:
+                raise ReadError(f"--strict: {error}") from None
+            if skipped is not None:
+                skipped.append(str(error))
+            continue
+        yield picture
+
+
+def _kind_of(path: str) -> str:
+    return "npz" if path.endswith(".npz") else "list"
+
+
+def _folder(spec: str, path: Path) -> Images:
+    """Every image file below `path`, in the order of the names. A label is the sub-folder's place among all of them."""
+    if not path.is_dir():
+        raise ReadError("is not a folder" if path.exists() else "no such folder", path)
+    files = sorted(
+        Path(root, name) for root, _, names in os.walk(path) for name in names if Path(name).suffix.lower() in SUFFIXES
+    )
+    classes = tuple(sorted({file.relative_to(path).parts[0] for file in files if file.parent != path}))
+    labels = [classes.index(file.relative_to(path).parts[0]) if file.parent != path else None for file in files]
+    return Images(
+        spec, len(files), lambda i: Picture(str(files[i]), decode(files[i], str(files[i])), labels[i]), classes
+    )
+
+
+def _list(spec: str, path: Path) -> Images:
+    """Caffe's list files: a path and a label a line. Relative paths start at the list's folder, else at the current."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(
+            f"cannot be read as a list of images: {getattr(error, 'strerror', None) or 'it is not text'}", path
+        ) from None
+    entries = [_entry(line) for line in lines if line]
+
+    def read(index: int) -> Picture:
+        name, label = entries[index]
+        file = path.parent / name
+        return Picture(name, decode(file if file.exists() else Path(name), name), label)
+
+    return Images(spec, len(entries), read)
+
+
+def _entry(line: str) -> tuple[str, int | None]:
+    """A path, which may hold blanks, and the label behind the last blank, if that is a number."""
+    name, _, label = line.rpartition(" ")
+    return (name.strip(), int(label)) if name.strip() and label.isascii() and label.isdigit() else (line, None)
+
+
+def _npz(spec: str, path: Path) -> Images:
+    from deepmerge.data.npz import open_npz
+
+    return open_npz(spec, path)
+
+
+def _lmdb(spec: str, path: Path) -> Images:
+    from deepmerge.data.lmdb import open_lmdb
+
+    return open_lmdb(spec, path)
+
+
+_OPENERS = {"folder": _folder, "list": _list, "npz": _npz, "lmdb": _lmdb}

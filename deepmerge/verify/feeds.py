@@ -1,0 +1,147 @@
+"""What both networks are fed: random images, or real ones, in chunks that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from deepmerge.data import Preprocessing, open_images, pictures
+from deepmerge.errors import GraphError, ReadError, ShapeError
+from deepmerge.graph import Graph
+from deepmerge.graph.memory import activation_bytes
+from deepmerge.graph.shapes import Shape, infer_shapes
+
+CHUNK = 8  # images
+CHUNK_BYTES = 256 << 20  # of activations
+
+Feeds = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one run takes. images: how many of the first entries count; the others fill up a batch of fixed size."""
+
+    feeds: Feeds
+    images: int
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How many images a run takes, and whether it must be exactly so many (else: at most)."""
+
+    size: int
+    fixed: bool
+
+
+def choose_batching(graphs: Iterable[Graph], all_blobs: bool) -> Batching:
+    """Eight images, fewer where their activations are large; the declared batch where a network holds at no other.
+
+    all_blobs: every blob will be looked at, and thus kept. GraphError where the networks want different batches.
+    """
+    graphs = list(graphs)
+    fixed = {_first(graph) for graph in graphs if not runs_at_any_batch(graph)}
+    if len(fixed) > 1:
+        raise GraphError(
+            f"the networks cannot be compared: they hold at a batch of {' and of '.join(map(str, sorted(fixed)))} only"
+        )
+    if fixed:
+        return Batching(fixed.pop(), True)
+    if not all_blobs:
+        return Batching(CHUNK, False)
+    each = max(activation_bytes(graph, infer_shapes(graph, strict=False, batch=1))["unique"] for graph in graphs)
+    return Batching(int(np.clip(CHUNK_BYTES // max(each, 1), 1, CHUNK)), False)
+
+
+def _first(graph: Graph) -> int:
+    shapes = infer_shapes(graph, strict=False)
+    return max(1, next((shapes[blob][0] for blob in graph.inputs if shapes[blob]), 1))
+
+
+def runs_at_any_batch(graph: Graph) -> bool:
+    """Whether one image more at the inputs is one image more at every output: no Reshape to a fixed size, say."""
+    shapes = infer_shapes(graph, strict=False)
+    inputs = [shapes[blob] for blob in graph.inputs]
+    if any(len(shape) < 2 for shape in inputs) or len({shape[0] for shape in inputs}) != 1:
+        return False
+    try:
+        larger = infer_shapes(graph, batch=inputs[0][0] + 1)
+    except ShapeError:
+        return False
+    outputs = [(shapes[blob], larger[blob]) for blob in graph.outputs]
+    return all(a is None or b is None or (b[:1] != a[:1] and b[1:] == a[1:]) for a, b in outputs)
+
+
+def random_chunks(
+    inputs: dict[str, Shape], count: int, seed: int, batching: Batching, preprocessing: Preprocessing
+) -> Iterator[Chunk]:
+    """`count` images, each value uniform in 0..255 before the mean is subtracted and the scale applied; inputs that
+    have no four axes get values uniform in 0..1. The same seed gives the same images in chunks of any size.
+    """
+    draws = {name: np.random.default_rng([seed, index]) for index, name in enumerate(inputs)}
+    together = len({shape[0] for shape in inputs.values() if shape}) == 1
+    for start in range(0, count, batching.size):
+        wanted = min(batching.size, count - start)
+        size = batching.size if batching.fixed else wanted
+        feeds = {}
+        for name, shape in inputs.items():
+            made = draws[name].random((size, *shape[1:]) if together and shape else shape, dtype=np.float32)
+            feeds[name] = _image(made * np.float32(255), preprocessing) if len(shape) == 4 else made
+        yield Chunk(feeds, wanted)
+
+
+def _image(values: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """The mean may be of another number of channels than this input has, where a network has several."""
+    if len(preprocessing.mean) not in (0, 1, values.shape[1]):
+        preprocessing = Preprocessing(scale=preprocessing.scale)
+    return preprocessing.normalised(values)
+
+
+def image_chunks(
+    inputs: dict[str, Shape], spec: str, limit: int | None, batching: Batching, preprocessing: Preprocessing,
+    strict: bool, skipped: list[str],
+) -> tuple[int, Iterator[Chunk]]:  # fmt: skip
+    """How many images there are at most, and the chunks. See data.open_images and data.pictures."""
+    name, shape = image_input(inputs)
+    images = open_images(spec)
+    arrays = _arrays(pictures(images, limit, strict, skipped), preprocessing, shape[1], strict, skipped)
+    count = images.count if limit is None else min(limit, images.count)
+    return count, _chunked(name, arrays, batching)
+
+
+def image_input(inputs: dict[str, Shape]) -> tuple[str, Shape]:
+    """The only input, if images can go there; else ReadError."""
+    if len(inputs) != 1:
+        raise ReadError(
+            f"--images feeds one input, and the network has {len(inputs)} ({', '.join(inputs)}); use --random"
+        )
+    ((name, shape),) = inputs.items()
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        raise ReadError(
+            f"--images wants an input of 3 channels (or 1), height and width; {name!r} is {shape}; use --random"
+        )
+    return name, shape
+
+
+def _arrays(
+    found, preprocessing: Preprocessing, channels: int, strict: bool, skipped: list[str]
+) -> Iterator[np.ndarray]:
+    for picture in found:
+        try:
+            array = preprocessing.array(picture.pixels, channels)
+        except ReadError as error:
+            if strict:
+                raise ReadError(f"--strict: {picture.name}: {error}") from None
+            skipped.append(f"{picture.name}: {error}")
+            continue
+        yield array
+
+
+def _chunked(name: str, arrays: Iterator[np.ndarray], batching: Batching) -> Iterator[Chunk]:
+    while chunk := list(islice(arrays, batching.size)):
+        wanted = len(chunk)
+        if batching.fixed:
+            chunk += [chunk[-1]] * (batching.size - wanted)
+        yield Chunk({name: np.stack(chunk)}, wanted)

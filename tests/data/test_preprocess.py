@@ -1,0 +1,131 @@
+"""Resize, crop, channel order, mean and scale, as real Caffe does them, and which of them a network asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepmerge.data import Preprocessing, choose_preprocessing
+from deepmerge.errors import ReadError
+from deepmerge.read import read_network
+
+PIXELS = np.random.default_rng(2).integers(0, 256, (7, 10, 3), dtype=np.uint8)
+SHAPE = (1, 3, 8, 6)
+
+DATA = 'layer { name: "images" type: "Data" top: "data" top: "label" include { phase: %s } transform_param { %s } }'
+HEAD = """
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+DEPLOY = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 6 } } }'
+
+
+def train_val(transform):
+    return DATA % ("TRAIN", "mean_value: 1 crop_size: 8") + DATA % ("TEST", f"{transform} crop_size: 8") + HEAD
+
+
+def network(tmp_path, text):
+    (tmp_path / "net.prototxt").write_text(text)
+    return read_network(tmp_path / "net.prototxt")
+
+
+def test_the_mean_is_subtracted_before_the_scale():
+    array = Preprocessing(mean=(10, 20, 30), scale=0.5).array(PIXELS)
+    assert array.shape == (3, 7, 10) and array.dtype == np.float32 and array.flags.c_contiguous
+    for channel, (source, mean) in enumerate(zip((2, 1, 0), (10, 20, 30), strict=True)):  # blue, green, red
+        np.testing.assert_allclose(array[channel], (PIXELS[:, :, source].astype(float) - mean) * 0.5)
+
+
+def test_rgb_and_one_mean_for_all():
+    array = Preprocessing(mean=(5,), channel_order="rgb").array(PIXELS)
+    np.testing.assert_allclose(array, np.moveaxis(PIXELS.astype(float), 2, 0) - 5)
+
+
+def test_grey():
+    array = Preprocessing().array(PIXELS, channels=1)
+    assert array.shape == (1, 7, 10)
+    np.testing.assert_allclose(array[0], PIXELS @ np.array([0.299, 0.587, 0.114]), atol=1e-3)
+
+
+@pytest.mark.parametrize(("crop", "top", "left"), [(7, 0, 1), (4, 1, 3), (5, 1, 2)])
+def test_the_crop_is_caffes_centre(crop, top, left):
+    """data_transformer.cpp: h_off = (height - crop_size) / 2, in whole numbers."""
+    array = Preprocessing(crop=crop, channel_order="rgb").array(PIXELS)
+    np.testing.assert_array_equal(array, np.moveaxis(PIXELS[top : top + crop, left : left + crop], 2, 0))
+
+
+def test_the_crop_comes_behind_the_resize():
+    array = Preprocessing(resize=(20, 14), crop=9).array(PIXELS)
+    whole = Preprocessing(resize=(20, 14)).array(PIXELS)
+    assert whole.shape == (3, 14, 20)
+    np.testing.assert_array_equal(array, whole[:, 2:11, 5:14])
+
+
+def test_a_picture_smaller_than_the_crop():
+    with pytest.raises(ReadError, match="10×7, smaller than --crop 8"):
+        Preprocessing(crop=8).array(PIXELS)
+
+
+def test_usual_values_for_a_deploy_net(tmp_path):
+    graph = network(tmp_path, DEPLOY)
+    assert choose_preprocessing(graph, SHAPE) == (Preprocessing((104, 117, 123), 1.0, (6, 8)), [])
+    assert choose_preprocessing(graph, SHAPE, channel_order="rgb")[0].mean == (123, 117, 104)
+    assert choose_preprocessing(graph, (1, 1, 8, 6))[0].mean == ()
+    assert choose_preprocessing(graph, SHAPE, mean=(0,), scale=2, resize=(6, 8))[0] == Preprocessing((0,), 2, (6, 8))
+
+
+def test_values_of_the_train_val(tmp_path):
+    graph = network(tmp_path, train_val("mean_value: 7 mean_value: 8 mean_value: 9.5 scale: 0.25"))
+    chosen, notes = choose_preprocessing(graph, (1, 3, 8, 8))
+    assert (chosen.mean, chosen.scale, notes) == ((7, 8, 9.5), 0.25, [])
+    chosen, _ = choose_preprocessing(graph, (1, 3, 8, 8), mean=(1, 2, 3), scale=3)
+    assert (chosen.mean, chosen.scale) == ((1, 2, 3), 3)
+
+
+def test_a_mean_file_is_told_of(tmp_path):
+    graph = network(tmp_path, train_val('mean_file: "mean.binaryproto"'))
+    chosen, notes = choose_preprocessing(graph, (1, 3, 8, 8))
+    assert chosen.mean == (104, 117, 123)
+    assert notes == ["layer 'images': mean_file 'mean.binaryproto' is not read; --mean says what to subtract"]
+    assert choose_preprocessing(graph, (1, 3, 8, 8), mean=(0,))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"mean": (1, 2)}, "--mean has 2 numbers; give one for each of the 3 channels"),
+        ({"resize": (8, 6)}, r"--resize 8,6 makes images of 8×6; the network takes 6×8 \(width×height\)"),
+        ({"crop": 6}, "--crop 6 makes images of 6×6; the network takes 6×8"),
+    ],
+)
+def test_wishes_that_do_not_fit(tmp_path, wishes, message):
+    with pytest.raises(ReadError, match=message):
+        choose_preprocessing(network(tmp_path, DEPLOY), SHAPE, **wishes)
+
+
+def test_a_crop_of_more_than_there_is(tmp_path):
+    with pytest.raises(ReadError, match="--crop 8 is larger than --resize 9,7"):
+        choose_preprocessing(network(tmp_path, DEPLOY), (1, 3, 8, 8), resize=(9, 7), crop=8)
+    assert choose_preprocessing(network(tmp_path, DEPLOY), (1, 3, 8, 8), crop=8)[0].resize is None
+
+
+CAFFE_NET = """
+layer {{ name: "data" type: "ImageData" top: "data" top: "label"
+  transform_param {{ crop_size: 5 mean_value: 10.5 mean_value: 20 mean_value: 30 scale: 0.25 }}
+  image_data_param {{ source: "{list}" batch_size: 1 {size} }} }}
+"""
+
+
+@pytest.mark.parametrize(("resize", "atol"), [(None, 1e-6), ((14, 9), 0.25 * 1.01), ((6, 5), 0.25 * 1.01)])
+def test_it_is_what_caffes_image_data_layer_does(tmp_path, real_caffe, resize, atol):
+    """Caffe resizes by OpenCV, which rounds to whole grey levels: one level, times the scale, is the tolerance."""
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.png'} 3\n")
+    size = "" if resize is None else f"new_width: {resize[0]} new_height: {resize[1]}"
+    (tmp_path / "net.prototxt").write_text(CAFFE_NET.format(list=tmp_path / "list.txt", size=size))
+    with real_caffe.load_files(tmp_path / "net.prototxt") as session:
+        wanted = session.forward({}, ["data"])["data"][0]
+    made = Preprocessing((10.5, 20, 30), 0.25, resize, 5).array(PIXELS)
+    np.testing.assert_allclose(made, wanted, atol=atol)
+    assert np.abs(made - wanted).mean() < 0.25 * 0.3
