@@ -50,7 +50,7 @@ def fixed(graph: Graph, layer: Layer) -> str:
     """
     if others := graph.sharers(layer):
         return f"its weights are shared with {others[0].name!r}"
-    if len(layer.bottoms) != 1 or len(layer.tops) != 1:
+    if len(layer.bottoms) != 1:
         return f"its weights work on {len(layer.bottoms)} bottoms at once"
     if layer.type in LINEAR and layer.params.axis != 1:
         return f"it works on axis {layer.params.axis}, not 1"

@@ -75,14 +75,18 @@ def _branch(graph: Graph, blob: Blob, keep: frozenset[str]) -> Branch:
 def _kind(layers: tuple[Layer, ...], convs: list[Layer]) -> Kind:
     """What the branch is by its layers, from the entry on; activations stand behind convolutions only."""
     shape = [layer.type for layer in layers if layer.type not in ACTIVATIONS]
-    if not layers or layers[0].type in ACTIVATIONS or any(layer.type == "PReLU" for layer in layers):
+    if not layers or layers[0].type in ACTIVATIONS:
+        return "other"
+    if any(layer.type == "PReLU" or layer.params is None for layer in layers):  # one's own slopes, or unknown ones
         return "other"
     if shape == ["Convolution"]:
         return "point" if is_plain_1x1(convs[0]) else "plain" if _is_host(convs[0]) else "other"
     if shape == ["Convolution", "Convolution"] and is_plain_1x1(convs[0]) and _is_host(convs[1]):
         return "reduced"
     if shape == ["Pooling", "Convolution"] and layers[1] is convs[0] and is_plain_1x1(convs[0]):
-        return "pooled" if layers[0].params.stride == (1, 1) and not layers[0].params.global_pooling else "other"
+        pool = layers[0]
+        plain = pool.params.stride == (1, 1) and not pool.params.global_pooling and len(pool.tops) == 1
+        return "pooled" if plain else "other"
     return "other"
 
 
