@@ -75,17 +75,21 @@ $(VENV)/protobuf/%: | $(VENV)/.installed-test
 	@$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --target $@ protobuf==$*
 
 caffe:  ## real Caffe in .venv-caffe, to judge by (needs CPython 3.7-3.9, x86-64 Linux; CAFFE_PYTHON=... chooses it)
-	@[ -n "$$DEEPMERGE_CAFFE_PYTHON" ] || [ -e $(CAFFE_VENV)/.installed ] || $(MAKE) --no-print-directory -s $(CAFFE_VENV)/.installed || { \
+	@if [ -n "$$DEEPMERGE_CAFFE_PYTHON" ] || [ -e $(CAFFE_VENV)/.installed ]; then exit 0; fi; \
+	python=$$($(call first-python,$(OLD_PYTHONS),$(OLD))); \
+	if [ -z "$$python" ]; then \
 	    echo "no real Caffe: it takes CPython 3.7, 3.8 or 3.9 on x86-64 Linux; get one (\`uv python install 3.9\`, \`pyenv install 3.9\`)" \
 	         "and run \`make caffe\`, or set DEEPMERGE_CAFFE_PYTHON" >&2; \
-	    [ "$$DEEPMERGE_REQUIRE_CAFFE" != 1 ]; }
+	elif ! { $(call make-caffe,$$python); }; then \
+	    echo "no real Caffe: $$python could not install it, see above; set DEEPMERGE_CAFFE_PYTHON to a python that can \`import caffe\`" >&2; \
+	fi; \
+	[ -e $(CAFFE_VENV)/.installed ] || [ "$$DEEPMERGE_REQUIRE_CAFFE" != 1 ]
 
-$(CAFFE_VENV)/.installed:
-	@python=$$($(call first-python,$(OLD_PYTHONS),$(OLD))); [ -n "$$python" ] || exit 1; \
-	rm -rf $(CAFFE_VENV); $$python -m venv $(CAFFE_VENV); \
-	case $$($$python -c 'import sys; print(sys.version_info[1])') in 7) numpy=1.21.6;; *) numpy=1.23.5;; esac; \
-	$(CAFFE_VENV)/bin/python -m pip --disable-pip-version-check install -q kendryte-caffe numpy==$$numpy protobuf==3.20.3 && \
-	$(CAFFE_VENV)/bin/python -c 'import caffe' && touch $@
+# numpy and protobuf are the last that this Caffe's compiled parts work with.
+make-caffe = rm -rf $(CAFFE_VENV) && $(1) -m venv $(CAFFE_VENV) && \
+    case $$($(1) -c 'import sys; print(sys.version_info[1])') in 7) numpy=1.21.6;; *) numpy=1.23.5;; esac && \
+    $(CAFFE_VENV)/bin/python -m pip --disable-pip-version-check install -q kendryte-caffe numpy==$$numpy protobuf==3.20.3 && \
+    $(CAFFE_VENV)/bin/python -c 'import caffe' && touch $(CAFFE_VENV)/.installed
 
 clean:  ## remove all that make has made
 	rm -rf $(VENV) $(CAFFE_VENV) demo build dist *.egg-info deepmerge/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis

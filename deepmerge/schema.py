@@ -1,10 +1,11 @@
 """Caffe's file format: which messages, fields and enums there are.
 
-The package carries proto/caffe.proto as a compiled descriptor, and this module reads it into a descriptor pool of its own. So
-there is neither protoc nor generated code at run time, any protobuf from 4.21 on will do, and a pycaffe imported in the
-same process, which registers the same names in protobuf's default pool, does not clash.
+The package carries proto/caffe.proto as a compiled descriptor, and this module reads it into a descriptor pool of its
+own. So there is neither protoc nor generated code at run time, any protobuf from 4.21 on will do, and a pycaffe imported
+in the same process, which registers the same names in protobuf's default pool, does not clash.
 
-`fields` and `enum_values` are all that readers and emitters need; `descriptor` and `message_class` give protobuf's own objects.
+`fields` and `enum_values` are all that readers and emitters need; `descriptor` and `message_class` give protobuf's own
+objects.
 """
 from __future__ import annotations
 
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from google.protobuf.descriptor import Descriptor
-    from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet
+    from google.protobuf.descriptor_pb2 import (
+        DescriptorProto,
+        EnumDescriptorProto,
+        FieldDescriptorProto,
+        FileDescriptorSet,
+    )
+    from google.protobuf.descriptor_pool import DescriptorPool
 
 PACKAGE = "caffe"
 DESCRIPTOR_FILE = Path(__file__).with_name("caffe.desc")
@@ -30,9 +37,17 @@ Default = bool | int | float | str
 
 # protobuf's type names that Caffe's schema uses; the width of integers does not matter to text or to Python
 _KINDS: dict[str, Kind] = {
-    "TYPE_MESSAGE": "message", "TYPE_ENUM": "enum", "TYPE_STRING": "string", "TYPE_BYTES": "bytes", "TYPE_BOOL": "bool",
-    "TYPE_INT32": "int", "TYPE_INT64": "int", "TYPE_UINT32": "uint", "TYPE_UINT64": "uint",
-    "TYPE_FLOAT": "float", "TYPE_DOUBLE": "double",
+    "TYPE_MESSAGE": "message",
+    "TYPE_ENUM": "enum",
+    "TYPE_STRING": "string",
+    "TYPE_BYTES": "bytes",
+    "TYPE_BOOL": "bool",
+    "TYPE_INT32": "int",
+    "TYPE_INT64": "int",
+    "TYPE_UINT32": "uint",
+    "TYPE_UINT64": "uint",
+    "TYPE_FLOAT": "float",
+    "TYPE_DOUBLE": "double",
 }
 
 
@@ -41,8 +56,8 @@ class Field:
     """One field of a message.
 
     `default` is what the schema declares, an enum's as its name and a float's as written (Caffe rounds it to float32);
-    None where it declares none, which for Caffe often means more than 0 or "". `type_name` names the message or enum, such as
-    "ConvolutionParameter" or "PoolingParameter.PoolMethod"; None for other kinds.
+    None where it declares none, which for Caffe often means more than 0 or "". `type_name` names the message or enum,
+    such as "ConvolutionParameter" or "PoolingParameter.PoolMethod"; None for other kinds.
     """
 
     name: str
@@ -83,7 +98,7 @@ def descriptor(name: str) -> Descriptor:
 
 @cache
 def message_class(name: str) -> type:
-    """protobuf's class for a message, such as "NetParameter": parses and serializes, but for big caffemodels see read/."""
+    """protobuf's class for a message, such as "NetParameter". It parses and serializes; caffemodels are for read/."""
     from google.protobuf import message_factory
 
     if hasattr(message_factory, "GetMessageClass"):
@@ -106,7 +121,7 @@ def _file_set() -> FileDescriptorSet:
 
 
 @cache
-def _pool():
+def _pool() -> DescriptorPool:
     from google.protobuf.descriptor_pool import DescriptorPool
 
     pool = DescriptorPool()

@@ -1,4 +1,4 @@
-"""What tests share: where real networks and real Caffe are. A test that misses something skips and says how to get it."""
+"""What tests share: real networks and real Caffe. A test that misses something skips and says how to get it."""
 from __future__ import annotations
 
 import os
@@ -18,7 +18,7 @@ def models() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """A folder of test material that is not part of the project: DEEPMERGE_SHARED, or ../shared beside the checkout."""
+    """Test material that is not part of the project: the folder DEEPMERGE_SHARED, or ../shared beside the checkout."""
     folder = Path(os.environ.get("DEEPMERGE_SHARED") or ROOT.parent / "shared").resolve()
     if not folder.is_dir():
         pytest.skip(f"no test material in {folder}; DEEPMERGE_SHARED may name another folder")

@@ -34,7 +34,8 @@ def add_message(flat: dict[str, object], message: descriptor_pb2.DescriptorProto
         if default is not None and field.type in FLOATS:
             default = float(default)
         flat[f"{name}.{field.name}"] = (
-            field.number, field.label, field.type, field.type_name, default, field.options.packed, field.HasField("oneof_index"),
+            field.number, field.label, field.type, field.type_name, default, field.options.packed,
+            field.HasField("oneof_index"),
         )
     add_enums(flat, f"{name}.", message.enum_type)
     for nested in message.nested_type:
@@ -59,8 +60,8 @@ def real(caffe_python: Path) -> descriptor_pb2.FileDescriptorProto:
         "print(base64.b64encode(caffe_pb2.DESCRIPTOR.serialized_pb).decode())"
     )
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    out = subprocess.run([caffe_python, "-c", program], env=environment, check=True, capture_output=True, text=True).stdout
-    return descriptor_pb2.FileDescriptorProto.FromString(base64.b64decode(out.split()[-1]))
+    done = subprocess.run([caffe_python, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    return descriptor_pb2.FileDescriptorProto.FromString(base64.b64decode(done.stdout.split()[-1]))
 
 
 def test_equals_real_caffe_field_by_field(ours, real):
@@ -135,7 +136,8 @@ def test_message_class_reads_and_writes():
     NetParameter = schema.message_class("NetParameter")
     assert NetParameter is schema.message_class("NetParameter")
     assert NetParameter.DESCRIPTOR is schema.descriptor("NetParameter")
-    net = text_format.Parse('name: "n" layer { name: "p" type: "Pooling" pooling_param { pool: AVE kernel_h: 3 } }', NetParameter())
+    text = 'name: "n" layer { name: "p" type: "Pooling" pooling_param { pool: AVE kernel_h: 3 } }'
+    net = text_format.Parse(text, NetParameter())
     again = NetParameter.FromString(net.SerializeToString())
     assert again == net
     assert again.layer[0].pooling_param.pool == schema.enum_values("PoolingParameter.PoolMethod")["AVE"]
