@@ -37,7 +37,7 @@ def _written(value: Quoted | Token) -> str:
 
 
 def quote(text: str) -> str:
-    """A string in double quotes; what is not printable UTF-8 is escaped byte by byte."""
+    """A string in double quotes; what is not printable is escaped byte by byte, and so are bytes read as surrogates."""
     out = []
     for char in text:
         if char in _ESCAPES:
@@ -45,16 +45,8 @@ def quote(text: str) -> str:
         elif char.isprintable():
             out.append(char)
         else:
-            out += [f"\\{byte:03o}" for byte in _utf8(char)]
+            out += [f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape")]
     return f'"{"".join(out)}"'
-
-
-def _utf8(char: str) -> bytes:
-    """A byte that was read as a surrogate becomes that byte again; any other surrogate has three bytes, as in Caffe."""
-    try:
-        return char.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return char.encode("utf-8", "surrogatepass")
 
 
 def shortest(value: float) -> str:

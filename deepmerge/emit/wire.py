@@ -66,7 +66,7 @@ def _field(value: Message | Quoted | Token, what: schema.Field, type_name: str) 
 
 def _scalar(value: Message | Quoted | Token, what: schema.Field) -> bytes:
     if isinstance(value, Quoted) and what.kind in ("string", "bytes"):
-        return block(what.number, text_bytes(value))
+        return block(what.number, value.encode("utf-8", "surrogateescape"))
     if not isinstance(value, Token):
         raise ValueError
     text = str(value)
@@ -84,14 +84,6 @@ def _scalar(value: Message | Quoted | Token, what: schema.Field) -> bytes:
     else:
         raise ValueError
     return block(what.number, data) if what.packed else key(what.number, kind) + data
-
-
-def text_bytes(text: str) -> bytes:
-    """UTF-8, bytes that were read as surrogates as they were in the file."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
 
 
 def _float32(text: str) -> bytes:

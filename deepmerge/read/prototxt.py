@@ -120,7 +120,7 @@ class _Parser:
         elif colon:
             values = [self.scalar(name)]
         else:
-            raise self.error(f"expected ':' or '{{' after {name!r}, found {self.found()}")
+            raise self.error(f"expected ':' or '{{' after {_short(name)!r}, found {self.found()}")
         into.fields.extend([Field(name, value, line, column) for value in values])
         if self.at(",;"):
             self.advance()
@@ -133,7 +133,7 @@ class _Parser:
         if not self.opened:
             raise self.error(f"{self.lexeme!r} closes nothing; is there one too many?")
         name, brace, line = self.opened[-1]
-        raise self.error(f"{self.lexeme!r} cannot close {name!r}, which line {line} opens with {brace!r}")
+        raise self.error(f"{self.lexeme!r} cannot close {_short(name)!r}, which line {line} opens with {brace!r}")
 
     def message(self, name: str, line: int, column: int) -> Message:
         if len(self.opened) >= MAX_DEPTH:
@@ -144,7 +144,7 @@ class _Parser:
         made = Message(line=line, column=column)
         while not self.at(closer):
             if not self.kind:
-                raise self.error(f"{name!r} opens here and is never closed; put {closer!r} behind it", line, column)
+                raise self.error(f"{_short(name)!r} opens here and is never closed; put {closer!r} behind it", line, column)
             self.field(made)
         self.opened.pop()
         self.advance()
@@ -159,11 +159,11 @@ class _Parser:
             elif colon:
                 values.append(self.scalar(name))
             else:
-                raise self.error(f"expected ':' after {name!r}, before a list of values")
+                raise self.error(f"expected ':' after {_short(name)!r}, before a list of values")
             if self.at("]"):
                 break
             if not self.at(","):
-                raise self.error(f"expected ',' or ']' in the list {name!r}, found {self.found()}")
+                raise self.error(f"expected ',' or ']' in the list {_short(name)!r}, found {self.found()}")
             self.advance()
         self.advance()
         return values
@@ -176,7 +176,7 @@ class _Parser:
             sign = "-"
             self.advance()
         if self.kind != "word":
-            raise self.error(f"expected a value for {name!r}, found {self.found()}")
+            raise self.error(f"expected a value for {_short(name)!r}, found {self.found()}")
         token = Token(sign + self.lexeme)
         self.advance()
         return token

@@ -55,8 +55,8 @@ def _unknown(field: Field, reader: Reader, type_name: str) -> Iterator[str]:
     vital = near(field.name, _VITAL.get(type_name, ()), 0.75)
     if vital:
         raise reader.error(f"unknown field {field.name!r}; did you mean {vital!r}?", field)
-    # forks have many a `…_param` of their own, all alike in their last letters
+    # forks have many a `…_param` of their own, all alike in their last letters, and variants such as relu6_param
     typo = near(field.name, reader.known, 0.9 if field.name.endswith("_param") else 0.8)
-    if typo:
+    if typo and not any(char.isdigit() for char in field.name):
         where = f"{reader.where}, line {field.line}" if reader.where else f"line {field.line}"
         yield f"{where}: unknown field {field.name!r} is kept as it is; did you mean {typo!r}?"

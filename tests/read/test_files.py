@@ -1,0 +1,105 @@
+"""Files that are not what they should be say what they are."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zipfile
+
+import pytest
+
+from deepmerge.errors import ReadError
+from deepmerge.read.files import looks_like_text, map_file, read_text
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 53533754\n"
+ZIP = io.BytesIO()
+with zipfile.ZipFile(ZIP, "w") as archive:
+    archive.writestr("net.prototxt", 'name: "net"')
+HTML = "is an HTML page (a failed download?); download the file again"
+HDF5 = "is an HDF5 file, which is not read here; save the network as binaryproto (.caffemodel)"
+OTHERS = {
+    "lfs": (LFS, "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"),
+    "gzip": (gzip.compress(b"name"), "is a gzip file; unpack it first"),
+    "zip": (ZIP.getvalue(), "is a zip file; unpack it first"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(32), HDF5),
+    "html": (b"\n <!DOCTYPE html>\n<html><body>404", HTML),
+    "lower": (b"<!doctype html>", HTML),
+    "bare": (b"<HTML lang=en>", HTML),
+    "empty": (b"", "is empty"),
+}
+
+
+@pytest.mark.parametrize("read", [read_text, map_file])
+@pytest.mark.parametrize(("data", "message"), OTHERS.values(), ids=OTHERS)
+def test_other_kinds(tmp_path, read, data, message):
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    with pytest.raises(ReadError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize("read", [read_text, map_file])
+def test_nothing_to_read(tmp_path, read):
+    with pytest.raises(ReadError) as caught:
+        read(tmp_path / "missing")
+    assert str(caught.value) == f"{tmp_path / 'missing'}: no such file"
+    with pytest.raises(ReadError) as caught:
+        read(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: is a directory; give the file in it"
+    with pytest.raises(ReadError, match="cannot be read: "):
+        read("a\0b")
+    with pytest.raises(ReadError, match="cannot be read: "):
+        read(tmp_path / ("n" * 300))
+
+
+@pytest.mark.parametrize("read", [read_text, map_file])
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(tmp_path, read):
+    path = tmp_path / "secret"
+    path.write_text("x")
+    path.chmod(0)
+    with pytest.raises(ReadError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path}: may not be read (permission denied)"
+
+
+@pytest.mark.parametrize("data", [b"\n\x03net\xa2\x06\x00", b"a" * 100_000 + b"\0"])
+def test_binary_is_no_text(tmp_path, data):
+    path = tmp_path / "net.prototxt"
+    path.write_bytes(data)
+    with pytest.raises(ReadError) as caught:
+        read_text(path)
+    assert str(caught.value) == f"{path}: is a binary file, not a prototxt; is it the caffemodel, given in the wrong place?"
+
+
+def test_utf16(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text('name: "a"', encoding="utf-16")
+    with pytest.raises(ReadError, match="is UTF-16 text; save it as UTF-8"):
+        read_text(path)
+
+
+def test_text_and_memory_are_the_file(tmp_path):
+    path = tmp_path / "file"
+    data = b"\xef\xbb\xbf" + 'name: "é"'.encode() + b"\xe9" + b"#" * 200_000
+    path.write_bytes(data)
+    assert read_text(path) == 'name: "é"\udce9' + "#" * 200_000
+    assert bytes(map_file(path)) == data and map_file(path).readonly
+
+
+def test_a_pipe_is_read_as_text():
+    ours, theirs = os.pipe()
+    os.write(theirs, b'name: "a"')
+    os.close(theirs)
+    assert read_text(f"/dev/fd/{ours}") == 'name: "a"'
+    os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [(b'name: "a"\r\n\t# \xc3\xa9', True), ("é".encode() * 3000, True), (b"", True), (b"a\xe9b", False), (b"\n\x05abcde", False)],
+)
+def test_looks_like_text(data, text):
+    assert looks_like_text(memoryview(data)) is text
