@@ -124,10 +124,7 @@ def ends(graph: Graph) -> tuple[dict, dict]:
 
 
 def structure(graph: Graph) -> list:
-    return [
-        (x.name, x.type, x.params, [b.name for b in x.bottoms], [t.name for t in x.tops], len(x.param_specs))
-        for x in graph.layers
-    ]
+    return [(x.name, x.type, x.params, [b.name for b in x.bottoms], [t.name for t in x.tops], len(x.param_specs)) for x in graph.layers]
 
 
 def snapshot(graph: Graph) -> list:
