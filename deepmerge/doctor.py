@@ -18,6 +18,7 @@ from typing import Any
 import deepmerge
 from deepmerge.errors import DeepmergeError, EngineError
 
+FOLDER = Path(__file__).parent  # of the package; `deepmerge.__file__` is None where its __init__.py is gone
 DISTRIBUTION = "deepmerge-caffe"
 NAMESAKE = "deepmerge"  # somebody else's distribution on PyPI, with the same import name
 NAMESAKE_FILES = ("merger.py", "strategy", "extended_set.py")  # what it puts into a folder of our package's name
@@ -74,26 +75,26 @@ def examine() -> list[Check]:
 
 def deepmerge_itself() -> Check:
     """Which deepmerge runs, and from where."""
-    folder = str(Path(deepmerge.__file__ or "").parent)
     version = getattr(deepmerge, "__version__", None)
-    details = {"version": version, "path": folder}
+    details = {"version": version, "path": str(FOLDER)}
     installed = _version(DISTRIBUTION)
+    again = f"pip install --force-reinstall {DISTRIBUTION} (in a checkout: pip install -e .)"
+    if version is None:
+        return Check("deepmerge", "missing", f"{FOLDER / '__init__.py'} is gone, or another package's", again, details)
     if installed is None:
-        return Check("deepmerge", "ok", f"{version} in {folder}, not installed by pip", details=details)
-    if version is not None and installed != version:
-        remedy = f"pip install --force-reinstall {DISTRIBUTION} (in a checkout: pip install -e .)"
+        return Check("deepmerge", "ok", f"{version} in {FOLDER}, not installed by pip", details=details)
+    if installed != version:
         return Check(
-            "deepmerge", "warning", f"{version} in {folder}, but pip has installed {installed}", remedy, details
+            "deepmerge", "warning", f"{version} in {FOLDER}, but pip has installed {installed}", again, details
         )
-    return Check("deepmerge", "ok", f"{version} in {folder}", details=details)
+    return Check("deepmerge", "ok", f"{version} in {FOLDER}", details=details)
 
 
 def namesake() -> Check:
     """PyPI's `deepmerge` merges dictionaries, and installs itself into a folder of the same name as ours."""
     name = f"PyPI's {NAMESAKE!r}"
     installed = _version(NAMESAKE)
-    folder = Path(deepmerge.__file__ or "").parent
-    foreign = [file for file in NAMESAKE_FILES if (folder / file).exists()]
+    foreign = [file for file in NAMESAKE_FILES if (FOLDER / file).exists()]
     details = {"installed": installed, "files": foreign}
     if installed is None and not foreign and not hasattr(deepmerge, "always_merger"):
         return Check(name, "ok", "not installed (it is another package of the same import name)", details=details)
@@ -103,7 +104,7 @@ def namesake() -> Check:
             name, "missing", "it has overwritten this package: `import deepmerge` gives that one", remedy, details
         )
     if installed is None:
-        return Check(name, "warning", f"it has left {', '.join(foreign)} in {folder}", remedy, details)
+        return Check(name, "warning", f"it has left {', '.join(foreign)} in {FOLDER}", remedy, details)
     return Check(
         name,
         "warning",

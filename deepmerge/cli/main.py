@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import click
 
-from deepmerge import __version__
+import deepmerge
 from deepmerge.cli.convert import convert
 from deepmerge.cli.doctor import doctor
 from deepmerge.cli.inspect import inspect
@@ -19,6 +19,9 @@ from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
 from deepmerge.cli.verify import verify
 from deepmerge.errors import DeepmergeError
+
+# PyPI's `deepmerge`, installed over ours, has none: `deepmerge doctor` must still start, and say so.
+VERSION = getattr(deepmerge, "__version__", "unknown")
 
 
 class _Group(click.Group):
@@ -78,7 +81,7 @@ def _leave(number: int, _frame) -> None:
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="deepmerge")
+@click.version_option(VERSION, prog_name="deepmerge")
 def main() -> None:
     """Make a trained Caffe network fast: merge its LRN, pooling, BatchNorm, Scale, Dropout and small branches into
     its convolutions.
