@@ -107,7 +107,8 @@ def _first(report: dict) -> str:
     first = report["first_difference"]
     if first is None:
         return "no blob is above the tolerance"
-    return f"the first blob above the tolerance is {first['name']}, made by {', '.join(first['layers'])}"
+    line = f"the first blob above the tolerance is {first['name']}, made by {', '.join(first['layers'])}"
+    return line + ("; the outputs agree: exact passes move and merge layers, too" if report["ok"] else "")
 
 
 def _figures(kind: str, entries: list[dict], first: dict | None) -> str:
