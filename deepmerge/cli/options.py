@@ -133,7 +133,7 @@ def given(*names: str) -> list[str]:
 
 
 def wishes(chosen: dict[str, Any]):
-    """The planning options, taken out of `chosen`, as the library wants them; UsageError where two exclude each other."""
+    """The planning options, taken out of `chosen`, as the library wants them; UsageError where two are at odds."""
     one = {name: chosen.pop(name) for name in PLANNING}
     if one["exact"] and one["tucker"]:
         raise click.UsageError("--exact and --tucker exclude each other: Tucker decomposition is approximate")

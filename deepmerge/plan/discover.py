@@ -81,7 +81,7 @@ def _folds(work: Graph, options: Options) -> tuple[list[Step], list[Refusal]]:
 
 
 def _joins(work: Graph, options: Options, before: list[Step]) -> tuple[list[Step], list[Refusal]]:
-    """Join the siblings that pay, as one step; none where branches are to be embedded, which want modules as they are."""
+    """Join the siblings that pay, as one step; none where branches are to be embedded: that wants whole modules."""
     if options.width == "full":
         return [], []
     applied = run(make(("join_siblings",), options), work)
