@@ -117,9 +117,15 @@ def _step(graph: Graph, recipe: Recipe, step: Step, index: int, mark: str) -> di
     before = summary(graph)
     result = run_step(graph, step, recipe.keep, mark)
     return {
-        "index": index, "name": step.name, "passes": list(dict.fromkeys(c.pass_name for c in result.changes)), "exact": result.exact,
-        "merged": result.merged, "into": result.into, "before": before, "after": summary(graph),
-    }  # fmt: skip
+        "index": index,
+        "name": step.name,
+        "passes": list(dict.fromkeys(c.pass_name for c in result.changes)),
+        "exact": result.exact,
+        "merged": result.merged,
+        "into": result.into,
+        "before": before,
+        "after": summary(graph),
+    }
 
 
 def _finished(report: dict[str, Any], cleanup: Applied, steps: list[dict], graph: Graph, refusals, notes: list[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from deepmerge.emit.output import Settings
 from deepmerge.emit.train_val import TrainData
 from deepmerge.engines.ort import OrtEngine
 from deepmerge.read import read_network
+from deepmerge.read.caffemodel import read_caffemodel
 
 
 def pictures(count: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -67,17 +69,22 @@ def same_weights(found: dict[str, list[np.ndarray]], wanted: dict[str, list[np.n
 
 def check_training(worker, folder: Path, steps: int = 3) -> dict[str, list[float]]:
     """The train_val net takes the same weights, the solver takes its steps, and the TEST net runs; its outputs."""
-    train_val, weights = folder / "train_val.prototxt", folder / "weights.caffemodel"
-    deploy = read_network(folder / "deploy.prototxt", weights)
-    with worker.load(train_val, weights, phase="TRAIN") as session:
-        wanted = {layer.name: layer.weights for layer in deploy.layers if layer.weights}
-        same_weights({k: v for k, v in session.params().items() if k in wanted}, wanted)
-    solved = worker.solve(folder / "solver.prototxt", [weights], steps=steps, test=True)
+    solver, weights = folder / "solver.prototxt", folder / "weights.caffemodel"
+    with tempfile.TemporaryDirectory() as scratch:
+        worker.solve(solver, [weights], steps=0, save=Path(scratch, "as_read.caffemodel"))
+        taken = stored(Path(scratch, "as_read.caffemodel"))
+        wanted = stored(weights)
+        same_weights({name: arrays for name, arrays in taken.items() if name in wanted}, wanted)
+    solved = worker.solve(solver, [weights], steps=steps, test=True)
     assert solved.iteration == steps == len(solved.losses)
     assert all(map(math.isfinite, solved.losses)), solved.losses
     (outputs,) = solved.tests
     assert outputs and all(math.isfinite(value) for values in outputs.values() for value in values), outputs
     return outputs
+
+
+def stored(caffemodel: Path) -> dict[str, list[np.ndarray]]:
+    return {layer.name: [np.array(blob) for blob in layer.blobs] for layer in read_caffemodel(caffemodel) if layer.blobs}
 
 
 def check_new_layers(worker, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""A copy of a network in which every layer and blob has another name; made with protobuf, not with deepmerge's readers."""
+"""A copy of a network in which each layer and blob has another name; made with protobuf, not with our readers."""
 
 from __future__ import annotations
 

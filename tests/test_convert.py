@@ -136,7 +136,20 @@ def test_reruns_are_identical(name, source, tmp_path):
     prototxt, caffemodel = source(name)
     convert(Job(prototxt, caffemodel, tmp_path / "one", Wishes(tucker=True), settings=ALL))
     for seed, out in (("1", "other"), ("2", "third")):
-        command = [sys.executable, "-m", "deepmerge", "convert", prototxt, caffemodel, "-o", tmp_path / out, "--tucker", "--emit", "caffe,onnx", "-q"]
+        command = [
+            sys.executable,
+            "-m",
+            "deepmerge",
+            "convert",
+            prototxt,
+            caffemodel,
+            "-o",
+            tmp_path / out,
+            "--tucker",
+            "--emit",
+            "caffe,onnx",
+            "-q",
+        ]
         root = str(Path(__file__).parents[1])
         subprocess.run(command, check=True, env=dict(os.environ, PYTHONHASHSEED=seed, PYTHONPATH=root))
         names = same_files(tmp_path / "one", tmp_path / out)
@@ -159,7 +172,10 @@ def test_the_recipe_that_was_written_gives_the_same_again(mode, mini, tmp_path):
 def test_names_carry_no_magic(name, slashes, source, tmp_path):
     rename = Renamer(7, slashes)
     prototxt, caffemodel = source(name)
-    other = rename.prototxt(prototxt, tmp_path / "net.prototxt"), rename.caffemodel(caffemodel, tmp_path / "net.caffemodel")
+    other = (
+        rename.prototxt(prototxt, tmp_path / "net.prototxt"),
+        rename.caffemodel(caffemodel, tmp_path / "net.caffemodel"),
+    )
     one = convert(Job(prototxt, caffemodel, tmp_path / "one", Wishes(tucker=True)))
     two = convert(Job(*other, tmp_path / "two", Wishes(tucker=True)))
     assert len(one["steps"]) > 4
@@ -249,4 +265,11 @@ def test_no_steps_and_formats(mini, tmp_path):
 def test_progress_counts_the_steps(mini, tmp_path):
     seen = []
     convert(Job(*mini, tmp_path / "out"), lambda *now: seen.append(now))
-    assert seen == [("conv1", 0, 5), ("conv2", 1, 5), ("inception_3a", 2, 5), ("inception_3b", 3, 5), ("inception_4a", 4, 5), ("writing", 5, 5)]
+    assert seen == [
+        ("conv1", 0, 5),
+        ("conv2", 1, 5),
+        ("inception_3a", 2, 5),
+        ("inception_3b", 3, 5),
+        ("inception_4a", 4, 5),
+        ("writing", 5, 5),
+    ]

@@ -64,13 +64,19 @@ def _list(source: Source, shape, phase: str, batch_size: int) -> tuple[str, Mess
     size = {"new_height": shape[2], "new_width": shape[3]} if len(shape) == 4 else {}
     color = None if len(shape) != 4 or shape[1] != 1 else False
     root = root_folder(source.path)
-    param = message(source=Quoted(source.path), batch_size=batch_size, shuffle=True if phase == "TRAIN" else None, **size,
-                    is_color=color, root_folder=Quoted(root) if root else None)  # fmt: skip
+    param = message(
+        source=Quoted(source.path),
+        batch_size=batch_size,
+        shuffle=True if phase == "TRAIN" else None,
+        **size,
+        is_color=color,
+        root_folder=Quoted(root) if root else None,
+    )
     return "ImageData", message(transform_param=_transform(shape, phase, crop=False), image_data_param=param)
 
 
 def root_folder(listed: str) -> str:
-    """What goes before a list's relative paths: the list's folder, or the current one, where its first image lies; else ""."""
+    """What goes before a list's relative paths: its folder or the current one, where its first image lies; else ""."""
     try:
         with open(listed, encoding="utf-8", errors="surrogateescape") as file:
             first = file.readline().rsplit(None, 1)

@@ -42,7 +42,10 @@ def finetune_make(folders: list[str], prefix: str = "snapshot", ending: str = ".
         folder = f"steps/{name}/"
         needs, weights = f"{folder}weights.caffemodel", "weights.caffemodel"
         if before:
-            needs, weights = f"steps/{before}/{done} {folder}new_layers.caffemodel", f"../{before}/{done},new_layers.caffemodel"
+            needs, weights = (
+                f"steps/{before}/{done} {folder}new_layers.caffemodel",
+                f"../{before}/{done},new_layers.caffemodel",
+            )
         text += _TRAIN.format(folder=folder, done=done, needs=needs, weights=weights, snapshots=snapshots)
         before = name
     return text + f"\n{done}: steps/{before}/{done}\n\tcp $< $@\n"

@@ -50,7 +50,7 @@ def staged(out: str | Path, force: bool = False) -> Iterator[Path]:
 
 
 def check_free(out: str | Path, force: bool = False) -> None:
-    """EmitError if `out` may not be written: it exists (and `force` is not given), or is no folder of ours to replace."""
+    """EmitError if `out` may not be written: it exists and `force` is not given, or is no folder of ours."""
     out = Path(out)
     try:
         reason = _taken(out, force)

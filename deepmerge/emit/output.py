@@ -49,7 +49,10 @@ class Output:
         self.notes: list[str] = []
 
     def step(self, graph: Graph, folder: str, about: str, made: Collection[str]) -> None:
-        """The network behind one approximate step. made: the step marks (Layer.step) whose layers are new since the last folder."""
+        """The network behind one approximate step.
+
+        made: the step marks (Layer.step) whose layers are new since the last folder.
+        """
         if not self.settings.steps:
             return
         here = self.root / "steps" / folder
@@ -80,12 +83,14 @@ class Output:
         if not graph.inputs:
             raise EmitError(f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it")
         data = replace(self.settings.data, home=home)
-        net = train_val(graph, lambda layer: layer.step in made, data)
-        (here / "train_val.prototxt").write_text((_GUESSED if net.guessed else "") + format_tree(net.tree), encoding="utf-8")
+        tree, front = train_val(graph, lambda layer: layer.step in made, data)
+        head = _GUESSED if front.guessed else ""
+        (here / "train_val.prototxt").write_text(head + format_tree(tree), encoding="utf-8")
         new = [layer.name for layer in graph.layers if layer.step in made and layer.weights]
-        solver = solver_text(about, new, iterations, net.batch_size, self.settings.solver, "TEST" in net.phases)
+        tests = "TEST" in front.phases
+        solver = solver_text(about, new, iterations, front.batch_size, self.settings.solver, tests)
         (here / "solver.prototxt").write_text(solver, encoding="utf-8")
         for listed in (hdf5_list("TRAIN", data.train), hdf5_list("TEST", data.test)):
             if listed:
                 (here / listed[0]).write_text(listed[1], encoding="utf-8")
-        self.notes += [note for note in net.notes if note not in self.notes]
+        self.notes += [note for note in front.notes if note not in self.notes]

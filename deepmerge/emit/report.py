@@ -13,7 +13,10 @@ VERSION = 1
 def source_entry(path: str | Path) -> dict[str, str]:
     """A source file by its path and SHA-256."""
     with open(path, "rb") as file:
-        return {"path": str(path), "sha256": hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)}
+        return {
+            "path": str(path),
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file),
+        }
 
 
 def _digest(file) -> str:  # Python 3.10

@@ -51,7 +51,15 @@ def run(tmp_path):
 def made(tmp_path, models, wishes=None, settings=None) -> Path:
     mini = models / "inception_mini"
     out = tmp_path / "out"
-    convert(Job(mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel", out, wishes or Wishes(), settings=settings or Settings()))
+    convert(
+        Job(
+            mini / "inception_mini.prototxt",
+            mini / "inception_mini.caffemodel",
+            out,
+            wishes or Wishes(),
+            settings=settings or Settings(),
+        )
+    )
     return out
 
 
@@ -60,7 +68,9 @@ def test_the_steps_in_order_each_from_the_last_ones_weights(run, models, real_ca
     names = [f.name for f in folders(out)[:-1]]
     assert names[0] == "01-conv1" and names[-1] == "06-tucker"
     wanted = ["01-conv1 weights.caffemodel -gpu 0"]
-    wanted += [f"{name} ../{before}/finetuned.caffemodel,new_layers.caffemodel -gpu 0" for before, name in zip(names, names[1:], strict=False)]
+    wanted += [
+        f"{name} ../{before}/finetuned.caffemodel,new_layers.caffemodel -gpu 0" for before, name in zip(names, names[1:], strict=False)
+    ]
     assert run(out, "ARGS=-gpu 0") == wanted
     assert run(out) == []  # what is done is not done again
 
@@ -84,7 +94,10 @@ def test_a_caffe_that_fails_ends_it(models, tmp_path):
 
 def test_without_steps_the_network_itself_is_trained(run, models, tmp_path):
     out = made(tmp_path, models, Wishes(exact=True))
-    assert run(out) == ["out weights.caffemodel  "] and (out / "finetuned.caffemodel").read_bytes() == (out / "weights.caffemodel").read_bytes()
+    assert (
+        run(out) == ["out weights.caffemodel  "]
+        and (out / "finetuned.caffemodel").read_bytes() == (out / "weights.caffemodel").read_bytes()
+    )
 
 
 def test_snapshots_under_another_name(run, models, tmp_path):
@@ -102,4 +115,6 @@ def test_make_takes_it(wishes, models, tmp_path):
 
 def test_the_text_is_the_same_for_the_same_steps():
     assert finetune_make(["01-a", "02-b"]) == finetune_make(["01-a", "02-b"])
-    assert "steps/02-b/finetuned.caffemodel: steps/01-a/finetuned.caffemodel steps/02-b/new_layers.caffemodel\n" in finetune_make(["01-a", "02-b"])
+    assert "steps/02-b/finetuned.caffemodel: steps/01-a/finetuned.caffemodel steps/02-b/new_layers.caffemodel\n" in finetune_make(
+        ["01-a", "02-b"]
+    )

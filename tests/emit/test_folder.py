@@ -101,7 +101,10 @@ def test_an_empty_folder_may_be_taken_with_force(tmp_path):
     assert (tmp_path / "out/report.json").exists()
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), DeepmergeError("no"), ValueError("bug"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), DeepmergeError("no"), ValueError("bug"), KeyboardInterrupt()],
+)
 @pytest.mark.parametrize("there", [True, False])
 def test_any_error_leaves_everything_as_it_was(error, there, tmp_path):
     out = ours(tmp_path / "a/out") if there else tmp_path / "a/out"
@@ -165,7 +168,9 @@ def test_a_full_disk(there, small_disk, models, tmp_path):
     job = Job(mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel", small_disk / "out", force=True)
     if there:
         ours(small_disk / "out")
-    with pytest.raises(EmitError, match=r"disk/out: cannot be written: No space left on device; free some space, or write elsewhere") as caught:
+    with pytest.raises(
+        EmitError, match=r"disk/out: cannot be written: No space left on device; free some space, or write elsewhere"
+    ) as caught:
         convert(job)
     assert "\n" not in str(caught.value)
     assert [str(p.relative_to(small_disk)) for p in small_disk.rglob("*")] == (["out", "out/report.json"] if there else [])

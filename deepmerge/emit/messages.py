@@ -1,0 +1,51 @@
+"""Layer messages, looked at and renamed: what the layers of a train_val network say about themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from deepmerge.graph.tree import Message, Quoted
+
+
+def kind_of(layer: Message) -> str:
+    return str(layer.value("type"))
+
+
+def tops_of(layers: Iterable[Message]) -> list[str]:
+    """The names of the blobs that the layers make, in their order."""
+    return [str(top) for m in layers for top in m.values("top")]
+
+
+def read_by(layers: Iterable[Message]) -> set[str]:
+    """The names of the blobs that the layers read."""
+    return {str(bottom) for m in layers for bottom in m.values("bottom")}
+
+
+def is_source(layer: Message) -> bool:
+    return "bottom" not in layer and "top" in layer
+
+
+def runs_in(layer: Message, phase: str) -> bool:
+    """Whether the layer's include and exclude rules leave it in the phase (levels and stages aside)."""
+    includes, excludes = layer.values("include"), layer.values("exclude")
+    if includes:
+        return any(rule.value("phase") in (None, phase) for rule in includes)
+    return not any(rule.value("phase") == phase for rule in excludes)
+
+
+def renamed(layer: Message, old: str, new: str) -> Message:
+    """A copy of the layer in which the blob `old` is called `new`."""
+    copy = layer.copy()
+    for key in ("bottom", "top"):
+        if key in copy:
+            copy.set(key, *(Quoted(new if v == old else v) for v in copy.values(key)))
+    return copy
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """`name`, or with a number behind it, such that it is not among `taken`."""
+    taken, free, number = set(taken), name, 1
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
