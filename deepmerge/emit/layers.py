@@ -11,6 +11,9 @@ IN_PLACE = frozenset(
     "BNLL BatchNorm Bias Clip Dropout ELU Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split()
 )
 
+# Types whose tops are their bottom's memory (Concat of one bottom, Slice into one top)
+SHARING = frozenset("Concat Flatten Reshape Slice Split".split())
+
 
 def blob_names(graph: Graph) -> dict[Blob, str]:
     """A name for each blob; versions of one blob share it where the layer between them runs in place.
@@ -40,12 +43,25 @@ def _free(name: str, taken: set[str]) -> str:
 
 def _in_place(blob: Blob, names: dict[Blob, str]) -> bool:
     """Whether the only reader of `blob` may write its result over it, under the same name."""
-    if len(blob.consumers) != 1:
+    if len(blob.consumers) != 1 or _shares_memory(blob):
         return False
     reader = blob.consumers[0]
     at = reader.bottoms.index(blob)
     able = reader.type in IN_PLACE or reader.params is None
     return able and at < len(reader.tops) and names.get(reader.tops[at]) == blob.name
+
+
+def _shares_memory(blob: Blob) -> bool:
+    """Whether writing over `blob` would write over a blob that others read: some layers hand on their bottom's memory.
+
+    Caffe: ShareData in split_layer.cpp, flatten_layer.cpp, reshape_layer.cpp, concat_layer.cpp, slice_layer.cpp.
+    """
+    layer = blob.producer
+    while layer.type in SHARING and len(layer.bottoms) == 1 and (layer.type != "Slice" or len(layer.tops) == 1):
+        if len(layer.bottom.consumers) > 1 or len(layer.tops) > 1:
+            return True
+        layer = layer.bottom.producer
+    return False
 
 
 def layer_message(layer: Layer, names: dict[Blob, str]) -> Message:

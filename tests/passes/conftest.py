@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import apart, feeds, network
+from helpers import apart, feeds, network, structure
 
 from deepmerge.emit import write_pair
 from deepmerge.graph.check import require
@@ -121,10 +121,6 @@ def ends(graph: Graph) -> tuple[dict, dict]:
     """Names and shapes of inputs and outputs (the outputs' order may change)."""
     shapes = infer_shapes(graph)
     return {b.name: shapes[b] for b in graph.inputs}, {b.name: shapes[b] for b in graph.outputs}
-
-
-def structure(graph: Graph) -> list:
-    return [(x.name, x.type, x.params, [b.name for b in x.bottoms], [t.name for t in x.tops], len(x.param_specs)) for x in graph.layers]
 
 
 def snapshot(graph: Graph) -> list:

@@ -49,6 +49,16 @@ def test_of_the_input(apply_and_check):
     assert put_aside(found) == [("drop", "Dropout", "data", "data", "0.7")]
 
 
+@pytest.mark.parametrize("shares", ["Flatten", "Reshape", "Split", "Concat", "Slice"])
+def test_a_blob_whose_memory_is_another_ones(apply_and_check, shares):
+    """In Caffe these layers hand on their bottom's memory: without the copy that Dropout makes, the ReLU, which runs
+    in place, would write over what Sigmoid has yet to read."""
+    params = "shape { dim: 0 dim: -1 }" if shares == "Reshape" else ""
+    text = CONV + layer("same", shares, "conv", params) + dropout("same", "drop") + relu("drop")
+    found = apply_and_check(text + layer("s", "Sigmoid", "conv"), RemoveDropout)
+    assert found.error == 0
+
+
 def test_an_output_whose_bottom_has_other_readers(refusals):
     text = CONV + dropout("conv", "drop") + layer("b", "Sigmoid", "conv")
     assert "'drop' is an output of the network" in refusals(text, RemoveDropout)["drop"]
