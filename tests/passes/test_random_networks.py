@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from helpers import apart, feeds, inputs, layer, network, structure
+from module_nets import ENTRY, concat, plain, point, pooled, reduced
 
 from deepmerge.graph.check import require
 from deepmerge.passes.base import Options, run
+from deepmerge.passes.embed_branches import EmbedBranches
+from deepmerge.passes.merge_branches import MergeBranches
 from deepmerge.passes.registry import PASSES, make
 
 EXACT = [name for name, one in PASSES.items() if one.exact]
@@ -108,3 +111,50 @@ def test_they_find_something_to_do(tmp_path):
         graph = network(tmp_path, grown(seed), seed)
         done |= {change.pass_name for change in run(make(EXACT, Options(costly=True)), graph).changes}
     assert done >= {"fold_batchnorm", "fold_scale", "remove_identity", "remove_dropout", "compose_convolutions", "swap_relu_pool"}
+
+
+def module(seed: int) -> str:
+    """Three to six branches of any kind, in any order, with mostly the same activation."""
+    rng = np.random.default_rng(seed)
+    text, names = ENTRY, []
+    for number in range(int(rng.integers(3, 7))):
+        name, size = f"b{number}", int(rng.integers(1, 7))
+        act = "TanH" if rng.random() < 0.15 else "ReLU"
+        kernel = ["3x3", "3x5", "5x5"][int(rng.integers(3))]
+        text += [
+            point(name, size, act),
+            plain(name, size, kernel, act),
+            reduced(name, int(rng.integers(1, 5)), size, kernel, act),
+            pooled(name, size, act),
+        ][int(rng.choice(4, p=[0.4, 0.2, 0.25, 0.15]))]
+        names.append(name)
+    return text + concat(*(names[i] for i in rng.permutation(len(names))))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_modules_at_full_width_stay(tmp_path, caffe, seed):
+    graph = network(tmp_path, module(seed), seed)
+    made = graph.copy()
+    applied = run([EmbedBranches(Options(costly=True))], made)
+    require(made)
+    values = feeds(graph)
+    assert apart(caffe(graph, values), caffe(made, values)) <= 1e-5
+    assert all(change.exact for change in applied.changes)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_modules_made_narrower_run(tmp_path, caffe, seed):
+    """Names and shapes of the outputs stay, without weights the structure is the same, and Caffe takes it."""
+    graph = network(tmp_path, module(seed), seed)
+    made, blind = graph.copy(), network(tmp_path, module(seed), seed=None)
+    for one in (made, blind):
+        run([MergeBranches(Options(width=0.5, costly=True))], one)
+        require(one)
+    values = feeds(graph)
+    assert apart(caffe(graph, values), caffe(made, values)) < 1e3
+    assert structure(made) == structure(blind)
+
+
+def test_modules_find_something_to_do(tmp_path):
+    changes = [run([EmbedBranches(Options(costly=True))], network(tmp_path, module(s), s)).changes for s in range(40)]
+    assert sum(map(bool, changes)) >= 20
