@@ -80,7 +80,7 @@ def _leave(number: int, _frame) -> None:
     raise SystemExit(128 + number)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group("deepmerge", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(VERSION, prog_name="deepmerge")
 def main() -> None:
     """Make a trained Caffe network fast: merge its LRN, pooling, BatchNorm, Scale, Dropout and small branches into

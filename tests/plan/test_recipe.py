@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-import tomllib
 from helpers import conv, inputs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +9,11 @@ from deepmerge.errors import PlanError
 from deepmerge.passes.base import Options
 from deepmerge.passes.registry import CLEANUP, PASSES
 from deepmerge.plan.recipe import STEP_OPTIONS, Recipe, Step, check_fits, check_keep, options_for, read_recipe
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 NAME = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)

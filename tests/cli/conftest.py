@@ -1,0 +1,55 @@
+"""Commands run in this process, and a small trained network to run them on."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from deepmerge.cli import main
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: its exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """stderr's only line, of a command that failed: nothing else may have been printed."""
+        assert self.out == "" and self.err.count("\n") == 1 and self.err.endswith("\n"), self
+        return self.err.rstrip("\n")
+
+
+@pytest.fixture
+def run():
+    """A command's words → Done."""
+    apart = "mix_stderr" in inspect.signature(CliRunner.__init__).parameters  # click before 8.2
+    runner = CliRunner(mix_stderr=False) if apart else CliRunner()
+
+    def run(*words) -> Done:
+        done = runner.invoke(main, [str(word) for word in words])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return Done(done.exit_code, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def mini(models) -> tuple[Path, Path]:
+    """The trained network in models/: prototxt and caffemodel."""
+    folder = models / "inception_mini"
+    return folder / "inception_mini.prototxt", folder / "inception_mini.caffemodel"
+
+
+@pytest.fixture
+def pair(mini, tmp_path) -> tuple[Path, Path]:
+    """A copy of it, to be spoiled."""
+    return tuple(Path(shutil.copy(file, tmp_path)) for file in mini)

@@ -1,0 +1,117 @@
+"""The command's own part: options, exit codes, what is printed. What it writes: tests/test_convert.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+REPORT = ["version", "network", "source", "before", "after", "steps", "cleanup", "refusals", "warnings"]
+
+
+def test_what_is_told(run, mini, tmp_path):
+    out = tmp_path / "out"
+    done = run("convert", *mini, "-o", out, "--steps", "conv2,inception_3a", "--no-steps")
+    assert done.code == 0 and done.err == ""
+    steps, cleanup, costs, *rest = done.out.rstrip("\n").split("\n\n")
+    assert [line.split()[1:3] for line in steps.splitlines()[2:]] == [["conv2", "no"], ["inception_3a", "no"]]
+    assert cleanup.startswith("also, exactly: remove_dropout (1)")
+    assert "MACs, one image" in costs
+    assert rest[-2].startswith("2 approximate steps: the network has lost accuracy until it is fine-tuned")
+    assert rest[-1] == f"written to {out}"
+
+
+def test_refusals_are_counted_and_shown_with_v(run, models, mini, tmp_path):
+    words = ["convert", *mini, "--dry-run", "--keep", "LRN"]
+    assert "merges left alone (-v says why" in run(*words).out
+    told = run(*words, "-v").out
+    assert "'pool1/norm1' (LRN) is to be kept" in told and "(-v says why" not in told
+
+
+def test_json_is_the_report(run, mini, tmp_path):
+    done = run("convert", *mini, "-o", tmp_path / "out", "--json", "--no-steps")
+    assert done.code == 0 and done.err == ""
+    report = json.loads(done.out)
+    assert set(REPORT) == set(report)
+    assert report == json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
+
+
+def test_a_dry_run_writes_nothing(run, mini, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("convert", *mini, "--dry-run")
+    assert done.code == 0 and done.out.endswith("\nnothing was written (--dry-run)\n")
+    assert run("convert", *mini, "--dry-run", "-o", tmp_path / "out").code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ("", "Missing option '-o' / '--out'"),
+        ("-o out --recipe r.toml --width 0.5", "--recipe and --width exclude each other: edit the recipe instead"),
+        ("-o out --recipe r.toml --steps all", "--recipe and --steps exclude each other"),
+        ("-o out --emit caffe,onxx", "'onxx' is none of caffe, onnx; did you mean 'onnx'?"),
+        ("-o out --emit=", "wants one word or more: caffe, onnx"),
+        ("-o out --batch-size 0", "0 is not in the range"),
+        ("-o out --solver base_lr", "--solver 'base_lr': give KEY=VALUE"),
+        ("-o out --solver base_rl=1", "Caffe's solver has no field 'base_rl'; did you mean base_lr?"),
+        ("-o out --solver base_lr=fast", "wants a number"),
+        ("-o out --train-source images", "give lmdb:PATH, list:FILE or hdf5:FILE"),
+        ("-o out --test-source zip:images", "give lmdb:PATH, list:FILE or hdf5:FILE"),
+    ],
+)
+def test_usage(run, mini, tmp_path, monkeypatch, words, expected):
+    monkeypatch.chdir(tmp_path)
+    done = run("convert", *mini, *words.split())
+    assert done.code == 2 and done.out == ""
+    assert expected in done.err.splitlines()[-1], done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_out_stays(run, mini, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("mine")
+    for words in ([], ["--force"]):
+        done = run("convert", *mini, "-o", out, *words)
+        assert done.code == 1 and done.line.startswith(f"deepmerge: {out}: ")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
+
+
+def test_a_recipe_that_will_not_do(run, mini, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    step = '[[step]]\nname = "s"\npasses = ["merge_lrn"]\nlayers = ["conv2/norm2", "{}"]\n'
+    for text, expected in [
+        ("version = 2", "version 2 is not known"),
+        ("version = 1\n" + step.format("norm3"), "step 's': the network 'InceptionMini' has no layer 'norm3' (any more)"),
+        ("version = 1\n" + step.format("pool1/3x3_s2"), "step 's' cannot be done: 'pool1/3x3_s2' is nothing for merge_lrn"),
+        ('version = 1\nnetwork = "AlexNet"\n' + step.format("x").replace("conv2/norm2", "norm2"), "was made for the network 'AlexNet'"),
+        ('version = 1\nkeep = ["LNR"]', "keep: the network 'InceptionMini' has no layer or type 'LNR'; did you mean 'LRN'"),
+    ]:
+        recipe.write_text(text)
+        done = run("convert", *mini, "--recipe", recipe, "-o", tmp_path / "out")
+        assert done.code == 1 and done.line.startswith(f"deepmerge: {recipe}: {expected}"), done.line
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
+
+
+def test_unknown_layers_pass_with_a_warning_unless_strict(run, pair, tmp_path):
+    pair[0].write_text(pair[0].read_text().replace('type: "LRN"', 'type: "Strange"', 1))
+    done = run("convert", *pair, "-o", tmp_path / "strict", "--strict", "--no-steps")
+    assert done.code == 1
+    assert done.line.startswith("deepmerge: --strict: ") and "'pool1/norm1' has the unknown type 'Strange'" in done.line
+    assert not (tmp_path / "strict").exists() and not list(tmp_path.glob(".*"))
+    done = run("convert", *pair, "-o", tmp_path / "out", "--no-steps")
+    assert done.code == 0 and done.err.startswith("warning: layer 'pool1/norm1' has the unknown type 'Strange'")
+    assert 'type: "Strange"' in (tmp_path / "out/deploy.prototxt").read_text()
+    assert run("convert", *pair, "-o", tmp_path / "quiet", "--no-steps", "-q").err == ""
+
+
+def test_names_beyond_ascii(run, pair, tmp_path):
+    pair[0].write_text(pair[0].read_text().replace('"relu', '"réluß').replace("inception_3a/output", "größe/層"), encoding="utf-8")
+    out = tmp_path / "aus-ü"
+    done = run("convert", *pair, "-o", out, "--steps", "inception_3a", "--check")
+    assert done.code == 0, done.err
+    assert "größe/層" in (out / "recipe.toml").read_text(encoding="utf-8")
+    again = run("convert", *pair, "-o", tmp_path / "again", "--recipe", out / "recipe.toml", "--json")
+    assert again.code == 0 and (tmp_path / "again/weights.caffemodel").read_bytes() == (out / "weights.caffemodel").read_bytes()
+    assert run("inspect", out / "deploy.prototxt", out / "weights.caffemodel").code == 0

@@ -1,0 +1,321 @@
+"""What holds for every command: help, exit codes, where what is printed, and what becomes of errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.listing import commands, missing_from, options
+from deepmerge import __version__
+from deepmerge.cli import main
+
+NAMES = ["convert", "plan", "inspect", "verify", "passes", "doctor"]
+COMMON = {"--json", "--quiet", "--verbose", "--debug"}
+PLANNING = set("--exact --steps --absorb --keep --width --kernel --init --tucker --rank".split())
+CONVERT = set(
+    "--out --recipe --emit --train-val --train-source --test-source --solver --no-steps --dry-run --check --strict --force".split()
+)
+
+
+def start(*words, **more) -> subprocess.Popen:
+    """`python -m deepmerge` in a process of its own."""
+    command = [sys.executable, "-m", "deepmerge", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+
+# -- help ------------------------------------------------------------------------------------------
+
+
+def test_the_commands_in_order():
+    assert list(commands()) == NAMES
+
+
+def test_help_lists_every_command(run):
+    done = run("--help")
+    assert done.code == 0 and done.err == ""
+    shown = [line.split()[0] for line in done.out.partition("Commands:\n")[2].splitlines() if line[2:3].strip()]
+    assert shown == NAMES
+    assert run("-h").out == done.out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help_with_an_example_and_all_its_options(run, name):
+    done = run(name, "--help")
+    assert done.code == 0
+    assert f"  deepmerge {name}" in done.out.split("Example")[1]
+    assert commands()[name].short_help
+    assert COMMON <= {spelt[-1] for spelt in options(name)}
+    for spelt in options(name):
+        assert all(word in done.out for word in spelt)
+
+
+def test_options_of_the_contract():
+    assert PLANNING | CONVERT <= {spelt[-1] for spelt in options("convert")}
+    assert PLANNING | {"--write"} <= {spelt[-1] for spelt in options("plan")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_says_what_it_does(name):
+    assert all(param.help for param in commands()[name].params if isinstance(param, click.Option))
+
+
+def test_what_a_text_leaves_out_is_found():
+    everything = " ".join([*(f"deepmerge {n}" for n in NAMES), *(o[-1] for n in NAMES for o in options(n))])
+    assert missing_from(everything) == []
+    assert missing_from(everything.replace("--tucker", "").replace("deepmerge plan", "")) == ["deepmerge plan", "--tucker"]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], *([name, "--help"] for name in NAMES)], ids=" ".join)
+def test_help_loads_nothing_that_takes_time(words):
+    program = f"from deepmerge.cli import main; main({words!r}, standalone_mode=False)"
+    report = "import sys; print('loaded:', *{'numpy', 'onnx', 'onnxruntime', 'google.protobuf', 'scipy', 'PIL'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", f"{program}\n{report}"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_version(run):
+    assert run("--version").out == f"deepmerge, version {__version__}\n"
+
+
+def test_python_m_deepmerge():
+    done = start("passes", "--json")
+    out, err = done.communicate()
+    assert done.returncode == 0 and err == ""
+    assert json.loads(out)
+    done = start("nonsense")
+    assert "Usage: deepmerge" in done.communicate()[1] and done.returncode == 2
+
+
+# -- usage -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["plan"],
+        ["convert", "a.prototxt"],
+        ["convert", "a.prototxt", "a.caffemodel"],  # no -o
+        ["inspect", "a", "b", "c"],
+        ["plan", "a", "--nonsense"],
+        ["passes", "more"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_are_2_and_show_the_way(run, words):
+    done = run(*words)
+    assert done.code == 2 and done.out == ""
+    assert done.err.startswith("Usage: deepmerge") and "Error: " in done.err
+
+
+# -- files that will not do ------------------------------------------------------------------------
+
+
+def cut(pair: tuple[Path, Path]) -> Path:
+    pair[1].write_bytes(pair[1].read_bytes()[: pair[1].stat().st_size // 2])
+    return pair[1]
+
+
+def of_another_network(pair):
+    text = pair[0].read_text().replace("num_output: 48", "num_output: 47", 1)
+    pair[0].write_text(text)
+    return pair[1]
+
+
+def with_a_typo(pair):
+    pair[0].write_text(pair[0].read_text().replace("kernel_size: 3", "kernel_size 3", 1))
+    return pair[0]
+
+
+def without_a_brace(pair):
+    pair[0].write_text(pair[0].read_text().rstrip().removesuffix("}"))
+    return pair[0]
+
+
+def swapped(pair):
+    a, b = (file.read_bytes() for file in pair)
+    pair[0].write_bytes(b)
+    pair[1].write_bytes(a)
+    return pair[0]
+
+
+def emptied(which):
+    def spoil(pair):
+        pair[which].write_bytes(b"")
+        return pair[which]
+
+    return spoil
+
+
+def removed(which):
+    def spoil(pair):
+        pair[which].unlink()
+        return pair[which]
+
+    return spoil
+
+
+def a_folder(which):
+    def spoil(pair):
+        pair[which].unlink()
+        pair[which].mkdir()
+        return pair[which]
+
+    return spoil
+
+
+def a_pointer(pair):
+    pair[1].write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    return pair[1]
+
+
+SPOILED = {
+    "weights cut short": cut,
+    "another network's weights": of_another_network,
+    "a typo": with_a_typo,
+    "a brace missing": without_a_brace,
+    "files swapped": swapped,
+    "empty prototxt": emptied(0),
+    "empty caffemodel": emptied(1),
+    "no prototxt": removed(0),
+    "no caffemodel": removed(1),
+    "a folder for a prototxt": a_folder(0),
+    "a folder for a caffemodel": a_folder(1),
+    "a Git LFS pointer": a_pointer,
+}
+
+
+@pytest.mark.parametrize("command", [["convert", "-o", "out"], ["plan", "--write", "r.toml"], ["inspect"]], ids=lambda c: c[0])
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_wrong_file_is_one_line_that_names_it(run, pair, tmp_path, monkeypatch, how, command):
+    monkeypatch.chdir(tmp_path)
+    named = SPOILED[how](pair)
+    before = sorted(tmp_path.rglob("*"))
+    done = run(command[0], *pair, *command[1:])
+    assert done.code == 1
+    assert done.line.startswith("deepmerge: ") and str(named) in done.line
+    assert len(done.line) < 500 and "bug" not in done.line and "Traceback" not in done.line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_that_may_not_be_read(run, pair):
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    pair[0].chmod(0)
+    assert "may not be read" in run("inspect", *pair).line
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["--debug"]], ids=["", "debug"])
+def test_the_traceback_only_with_debug(run, tmp_path, words):
+    done = run("inspect", tmp_path / "none", *words)
+    assert done.code == 1 and done.out == ""
+    assert ("Traceback" in done.err) == bool(words)
+    assert done.err.splitlines()[-1] == f"deepmerge: {tmp_path / 'none'}: no such file"
+
+
+def raising(error):
+    def summary(*_):
+        raise error
+
+    return summary
+
+
+@pytest.mark.parametrize(
+    "error, code, expected",
+    [
+        (ZeroDivisionError("division by zero"), 1, "a bug in deepmerge (ZeroDivisionError: division by zero); run again with --debug"),
+        (ZeroDivisionError("two\nlines"), 1, "a bug in deepmerge (ZeroDivisionError: two lines)"),
+        (MemoryError(), 1, "out of memory"),
+        (KeyboardInterrupt(), 130, "interrupted; nothing was left behind"),
+        (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: No space left on device"),
+        (OSError(28, "No space left on device"), 1, "the output: No space left on device"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_was_not_foreseen_is_one_line_too(run, mini, monkeypatch, error, code, expected):
+    monkeypatch.setattr("deepmerge.graph.costs.summary", raising(error))
+    done = run("inspect", mini[0])
+    assert done.code == code
+    assert done.line.startswith(f"deepmerge: {expected}")
+
+
+# -- streams ---------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_has_enough_is_no_error(models):
+    done = start("inspect", models / "resnet152/deploy.prototxt", "--json")
+    assert done.stdout.readline() == "{\n"
+    done.stdout.close()
+    assert done.stderr.read() == ""
+    done.wait()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "deepmerge", "passes"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "deepmerge: the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "koi8-r"])
+def test_a_terminal_that_has_few_letters(tmp_path, mini, encoding):
+    net = tmp_path / "net.prototxt"
+    net.write_text(mini[0].read_text().replace("conv1/3x3", "größe"), encoding="utf-8")
+    few = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = start("inspect", net, env=few)
+    out, err = done.communicate()
+    assert done.returncode == 0 and err == ""
+    if encoding == "koi8-r":
+        assert "gr\\xf6\\xdfe" in out and "1\\xd73" in out
+    done = start("inspect", net, "--json", env=few)
+    assert "größe" in [layer["name"] for layer in json.loads(done.communicate()[0])["layer_costs"]]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_kill_unwinds(tmp_path, name):
+    """The command hangs on a FIFO that nobody writes; what it does in `finally` is done, and no traceback shown."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no FIFOs here")
+    fifo = tmp_path / "net.prototxt"
+    os.mkfifo(fifo)
+    done = start("inspect", fifo)
+    with open(fifo, "wb"):  # waits until the command reads it
+        done.send_signal(getattr(signal, name))
+        assert done.wait(timeout=20) == 128 + getattr(signal, name)
+    assert done.communicate() == ("", "")
+
+
+def test_signals_are_as_before_behind_a_run(run):
+    before = signal.getsignal(signal.SIGTERM)
+    run("passes")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("words", [["passes"], ["plan"], ["inspect"], ["convert", "--dry-run"]], ids=lambda w: w[0])
+def test_quiet_says_nothing(run, mini, words):
+    files = [] if words == ["passes"] else mini
+    done = run(*words, *files, "-q")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert run(*words, *files).out
+    assert json.loads(run(*words, *files, "-q", "--json").out)
+
+
+def test_commands_run_in_threads(mini):
+    """Signals are the main thread's; elsewhere the group leaves them alone."""
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(main(["plan", str(mini[0]), "-q"], standalone_mode=False)))
+    thread.start()
+    thread.join()
+    assert codes == [None]
