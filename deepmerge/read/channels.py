@@ -10,9 +10,7 @@ from deepmerge.read.params import read_params
 from deepmerge.read.validate import name_of
 
 # Types without weights whose top has as many channels as their bottom
-_PASSES = frozenset(
-    "AbsVal BNLL Clip Dropout ELU Exp LRN Log MVN Pooling Power ReLU Sigmoid Split Swish TanH Threshold".split()
-)
+_PASSES = frozenset("AbsVal BNLL Clip Dropout ELU Exp LRN Log MVN Pooling Power ReLU Sigmoid Split Swish TanH Threshold".split())
 _PER_CHANNEL = frozenset(("BatchNorm", "Bias", "PReLU", "Scale"))
 
 

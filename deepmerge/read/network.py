@@ -16,7 +16,7 @@ from deepmerge.read.deploy import derive
 from deepmerge.read.heads import is_data
 from deepmerge.read.phase import in_phase
 from deepmerge.read.prototxt import read_prototxt
-from deepmerge.read.upgrade import upgrade
+from deepmerge.read.upgrade import refuse_legacy, upgrade
 from deepmerge.read.validate import validate
 
 
@@ -64,6 +64,7 @@ def read_train_layers(train_val: str | Path, graph: Graph) -> list[Message]:
 def _read_tree(file: str | Path) -> tuple[Message, list[str]]:
     """The tree in today's form, each layer with a name and a type, and its misspelt fields."""
     tree = read_prototxt(file)
+    refuse_legacy(tree, file)
     typos = validate(tree, file)
     tree = upgrade(tree, file)
     for layer in tree.values("layer"):
@@ -77,9 +78,7 @@ def _read_tree(file: str | Path) -> tuple[Message, list[str]]:
     return tree, typos
 
 
-def _test_layers(
-    tree: Message, every: list[Message], stored: list[StoredLayer] | None, file
-) -> tuple[list[Message], list[str]]:
+def _test_layers(tree: Message, every: list[Message], stored: list[StoredLayer] | None, file) -> tuple[list[Message], list[str]]:
     """The layers of the TEST phase, those of a train_val made into a deploy network's, and what to tell the user."""
     state = tree.message("state")
     layers = [m for m in every if in_phase(m, state, file)]

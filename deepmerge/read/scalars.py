@@ -70,7 +70,8 @@ _WANTED = {
 
 def _wanted(field: Field, known: schema.Field) -> str:
     if known.kind == "enum":
-        return f"one of {', '.join(schema.enum_values(known.type_name))}, without quotes"
+        names = list(schema.enum_values(known.type_name))
+        return f"one of {', '.join(names[:5])}{', …' if len(names) > 5 else ''}, without quotes"
     if known.kind in ("string", "bytes"):
         bare = isinstance(field.value, Token) and len(field.value) <= 60
         return "a quoted string" + (f' ({field.name}: "{field.value}")' if bare else "")

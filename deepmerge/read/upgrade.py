@@ -8,11 +8,8 @@ from deepmerge.errors import ReadError
 from deepmerge.graph.tree import Field, Message, Quoted
 
 
-def upgrade(net: Message, file: str | Path) -> Message:
-    """A tree in today's (V2) form. Caffe: upgrade_proto.cpp, UpgradeNetAsNeeded.
-
-    ReadError for a file that mixes `layer` and `layers`, that has `layers` alone (V0 and V1), or neither.
-    """
+def refuse_legacy(net: Message, file: str | Path) -> None:
+    """ReadError for a file that mixes `layer` and `layers`, or that has `layers` alone (V0 and V1)."""
     old = next((f for f in net if f.name == "layers"), None)
     new = next((f for f in net if f.name == "layer"), None)
     if old and new:
@@ -22,7 +19,14 @@ def upgrade(net: Message, file: str | Path) -> Message:
     if old:
         text = "is in a legacy format (`layers`); convert it with Caffe's upgrade_net_proto_text first"
         raise ReadError(text, file, old.line, old.column)
-    if new is None:
+
+
+def upgrade(net: Message, file: str | Path) -> Message:
+    """A tree in today's (V2) form. Caffe: upgrade_proto.cpp, UpgradeNetAsNeeded.
+
+    ReadError for a file without `layer`, and for `input` without shapes.
+    """
+    if "layer" not in net:
         names = ", ".join(list(dict.fromkeys(f.name for f in net))[:5])
         raise ReadError(f"holds no `layer`, only {names}; is it a network's prototxt (not a solver's)?", file)
     return _upgrade_inputs(net, file)

@@ -9,9 +9,7 @@ import pytest
 from deepmerge.graph.tokens import integer, number
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("0", 0), ("7", 7), ("-7", -7), ("010", 8), ("0x1F", 31), ("-0X1f", -31), ("00", 0)]
-)
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("7", 7), ("-7", -7), ("010", 8), ("0x1F", 31), ("-0X1f", -31), ("00", 0)])
 def test_integer(text, value):
     assert integer(text) == value
 

@@ -145,7 +145,9 @@ def test_nvcaffe_half_precision_is_refused_by_name(tmp_path):
 
 
 def test_bytes_that_are_no_values(tmp_path):
-    assert refused(tmp_path, raw_blob(block(5, b"123456"))) == f"layer 'l', blob 0 stores 6 bytes, which is no whole number of values{AGAIN}"
+    assert (
+        refused(tmp_path, raw_blob(block(5, b"123456"))) == f"layer 'l', blob 0 stores 6 bytes, which is no whole number of values{AGAIN}"
+    )
 
 
 def test_claims_cost_nothing(tmp_path):
@@ -211,7 +213,9 @@ def test_truncated_anywhere(tmp_path):
         whole += 1
         assert [layer.name for layer in layers] == names[: len(layers)]
     assert whole == 2  # behind conv, and behind relu
-    assert refused(tmp_path, data[:-1]).startswith(f"is cut short or damaged behind layer 'relu' ({len(data) - 1} bytes): field 100 at byte ")
+    assert refused(tmp_path, data[:-1]).startswith(
+        f"is cut short or damaged behind layer 'relu' ({len(data) - 1} bytes): field 100 at byte "
+    )
 
 
 def test_flipped_bytes(tmp_path):

@@ -28,7 +28,10 @@ def kept(state: str) -> list[int]:
 
 @pytest.mark.parametrize("state", ["", STATE])
 def test_rules_as_real_caffe_has_them(tmp_path, real_caffe, state):
-    layers = [f'layer {{ name: "{i}" type: "DummyData" top: "{i}" dummy_data_param {{ shape {{ dim: 1 }} }} {rule} }}' for i, rule in enumerate(RULES)]
+    layers = [
+        f'layer {{ name: "{i}" type: "DummyData" top: "{i}" dummy_data_param {{ shape {{ dim: 1 }} }} {rule} }}'
+        for i, rule in enumerate(RULES)
+    ]
     path = tmp_path / "net.prototxt"
     path.write_text("\n".join([state, *layers]))
     with real_caffe.load_files(path) as session:

@@ -84,9 +84,7 @@ def test_repeated_fields():
     assert reader("dim: [2, 3] dim: 4", "BlobShape").all("dim") == [2, 3, 4]
 
 
-@pytest.mark.parametrize(
-    ("text", "hint"), [("num_outputs: 3", "; is 'num_outputs' a misspelling of it?"), ("kernel_size: 3", "")]
-)
+@pytest.mark.parametrize(("text", "hint"), [("num_outputs: 3", "; is 'num_outputs' a misspelling of it?"), ("kernel_size: 3", "")])
 def test_required(text, hint):
     with pytest.raises(ReadError) as caught:
         reader(text, "ConvolutionParameter").required("num_output")

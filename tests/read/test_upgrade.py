@@ -8,7 +8,7 @@ from trees import plain
 from deepmerge.errors import ReadError
 from deepmerge.read import read_network
 from deepmerge.read.prototxt import parse
-from deepmerge.read.upgrade import upgrade
+from deepmerge.read.upgrade import refuse_legacy, upgrade
 
 SUM = 'layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "sum" }'
 INPUTS = {
@@ -57,5 +57,6 @@ def test_todays_form_is_left_alone():
 )  # fmt: skip
 def test_refusals(text, message):
     with pytest.raises(ReadError) as caught:
+        refuse_legacy(parse(text), "net.prototxt")
         upgrade(parse(text), "net.prototxt")
     assert str(caught.value) == message
