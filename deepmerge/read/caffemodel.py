@@ -9,20 +9,34 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from deepmerge.errors import ReadError
 from deepmerge.read import wire
 from deepmerge.read.files import looks_like_text, map_file
+from deepmerge.read.legacy import v0, v1
 
 _NET_LAYERS_V1, _NET_LAYER = 2, 100
-_LAYER_NAME, _LAYER_TYPE, _LAYER_BLOBS, _LAYER_PHASE = 1, 2, 7, 10
 _PHASES = {0: "TRAIN", 1: "TEST"}
 _LEGACY_DIMS = (1, 2, 3, 4)  # num, channels, height, width
 _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLE_DATA = 5, 7, 8
 _NVCAFFE_RAW = (10, 12)  # NVCaffe's raw_data_type and raw_data (half precision)
 MAX_AXES = 32  # Caffe: blob.hpp, kMaxBlobAxes
+
+
+class _Numbers(NamedTuple):
+    """The field numbers of a layer message; 0 for what it does not have."""
+
+    name: int
+    type: int
+    blobs: int
+    phase: int = 0
+
+
+_V2, _V1, _V0 = _Numbers(1, 2, 7, phase=10), _Numbers(4, 5, 6), _Numbers(1, 2, 50)
+_V1_LAYER = 1  # the V0 layer in a V1 one
 
 
 @dataclass
@@ -42,12 +56,16 @@ def read_caffemodel(path: str | Path) -> list[StoredLayer]:
     """The layers stored in a caffemodel, in file order; ReadError where the file is not one."""
     data = map_file(path)
     layers: list[StoredLayer] = []
+    form = 0
     try:
         for number, kind, start, stop in wire.fields(data, 0, len(data)):
-            if number == _NET_LAYER and kind == wire.BYTES:
-                layers.append(_layer(data, start, stop, path))
-            elif kind == wire.BYTES and number == _NET_LAYERS_V1:
-                raise _legacy(layers, path)
+            if kind == wire.BYTES and number in (_NET_LAYER, _NET_LAYERS_V1):
+                form = form or number
+                if number != form:
+                    text = "mixes `layer` and the legacy `layers`, and Caffe would lose some of them; save it anew in one form"
+                    raise ReadError(text, path)
+                read = _layer if number == _NET_LAYER else _legacy_layer
+                layers.append(read(data, start, stop, path))
             elif kind == wire.VARINT and number == 1:  # a NetParameter has its name there, other messages a number
                 raise ReadError("is no caffemodel, but another of Caffe's files (a solverstate or a mean image?)", path)
     except ReadError as error:
@@ -57,11 +75,6 @@ def read_caffemodel(path: str | Path) -> list[StoredLayer]:
     if not layers:
         raise ReadError("holds no layers; is it a caffemodel (not a solverstate, a mean image, a prototxt)?", path)
     return layers
-
-
-def _legacy(layers: list[StoredLayer], path) -> ReadError:
-    what = "mixes `layer` and the legacy `layers`" if layers else "is in the legacy V1 format (`layers`)"
-    return ReadError(f"{what}; convert it with Caffe's upgrade_net_proto_binary first", path)
 
 
 def _damaged(data: memoryview, layers: list[StoredLayer], error: ReadError, path) -> ReadError:
@@ -77,19 +90,32 @@ def _text(data: memoryview, start: int, stop: int) -> str:
     return bytes(data[start:stop]).decode("utf-8", "surrogateescape")
 
 
-def _layer(data: memoryview, start: int, stop: int, path) -> StoredLayer:
+def _legacy_layer(data: memoryview, start: int, stop: int, path) -> StoredLayer:
+    """A V1 layer, or the V0 layer in it; its type is today's."""
+    inner = [(a, b) for number, kind, a, b in wire.fields(data, start, stop) if number == _V1_LAYER and kind == wire.BYTES]
+    if not inner:
+        return _layer(data, start, stop, path, _V1)
+    layer = _layer(data, *inner[-1], path, _V0)
+    if layer.type in v0.TYPES:
+        layer.type = v1.type_name(v0.TYPES[layer.type])
+    return layer
+
+
+def _layer(data: memoryview, start: int, stop: int, path, numbers: _Numbers = _V2) -> StoredLayer:
     layer = StoredLayer()
     places = []
     for number, kind, a, b in wire.fields(data, start, stop):
-        if number == _LAYER_PHASE and kind == wire.VARINT:
+        if number == numbers.phase and kind == wire.VARINT:
             layer.phase = _PHASES.get(a, "")
+        elif number == numbers.type and kind == wire.VARINT:  # V1's enum
+            layer.type = v1.type_name(str(a))
         elif kind != wire.BYTES:
             continue
-        elif number == _LAYER_NAME:
+        elif number == numbers.name:
             layer.name = _text(data, a, b)
-        elif number == _LAYER_TYPE:
+        elif number == numbers.type:
             layer.type = _text(data, a, b)
-        elif number == _LAYER_BLOBS:
+        elif number == numbers.blobs:
             places.append((a, b))
     for index, (a, b) in enumerate(places):
         try:

@@ -16,7 +16,7 @@ from deepmerge.read.deploy import derive
 from deepmerge.read.heads import is_data
 from deepmerge.read.phase import in_phase
 from deepmerge.read.prototxt import read_prototxt
-from deepmerge.read.upgrade import refuse_legacy, upgrade
+from deepmerge.read.upgrade import refuse_mixed, upgrade
 from deepmerge.read.validate import validate
 
 
@@ -64,9 +64,9 @@ def read_train_layers(train_val: str | Path, graph: Graph) -> list[Message]:
 def _read_tree(file: str | Path) -> tuple[Message, list[str]]:
     """The tree in today's form, each layer with a name and a type, and its misspelt fields."""
     tree = read_prototxt(file)
-    refuse_legacy(tree, file)
+    refuse_mixed(tree, file)
     typos = validate(tree, file)
-    tree = upgrade(tree, file)
+    tree = upgrade(tree, file, typos)
     for layer in tree.values("layer"):
         name, kind = (str(layer.value(n) or "") for n in ("name", "type"))
         if not kind:

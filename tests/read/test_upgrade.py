@@ -8,7 +8,7 @@ from trees import plain
 from deepmerge.errors import ReadError
 from deepmerge.read import read_network
 from deepmerge.read.prototxt import parse
-from deepmerge.read.upgrade import refuse_legacy, upgrade
+from deepmerge.read.upgrade import refuse_mixed, upgrade
 
 SUM = 'layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "sum" }'
 INPUTS = {
@@ -47,16 +47,15 @@ def test_todays_form_is_left_alone():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('layers { }', "net.prototxt:1:1: is in a legacy format (`layers`); convert it with Caffe's upgrade_net_proto_text first"),
         ('layer { }\nlayers { }', "net.prototxt:2:1: mixes `layer` (line 1) and `layers` (line 2), and Caffe would lose some of them; write all as `layer`"),
         ('net: "a" base_lr: 1 net: "b"', "net.prototxt: holds no `layer`, only net, base_lr; is it a network's prototxt (not a solver's)?"),
         ('layer { }\ninput: "a" input_dim: 1', "net.prototxt:2:1: 1 `input` want 4 `input_dim`, or one `input_shape` each, found 1 `input_dim`"),
-        ('input: "a" layer { }', "net.prototxt:1:1: 1 `input` want 4 `input_dim`, or one `input_shape` each, found 0 `input_dim`"),
+        ('input: "a" layer { bottom: "a" }', "net.prototxt:1:1: 1 `input` want 4 `input_dim`, or one `input_shape` each, found 0 `input_dim`"),
         ('input: "a" input: "b" input_shape { } layer { }', "net.prototxt:1:1: 2 `input` but 1 `input_shape`; give one each"),
     ],
 )  # fmt: skip
 def test_refusals(text, message):
     with pytest.raises(ReadError) as caught:
-        refuse_legacy(parse(text), "net.prototxt")
+        refuse_mixed(parse(text), "net.prototxt")
         upgrade(parse(text), "net.prototxt")
     assert str(caught.value) == message
