@@ -120,9 +120,9 @@ def _told(report: dict, job, verbose: bool) -> str:
         told = f"{count(len(report['refusals']), 'merge')} left alone (-v says why; so does `deepmerge plan`)"
         parts.append(refusal_table(report["refusals"]) if verbose else told)
     if rough := [step for step in report["steps"] if not step["exact"]]:
-        how = ": `make -f finetune.mk` in the folder" if "caffe" in job.settings.formats else ""
+        how = " (`make -f finetune.mk` in the folder)" if "caffe" in job.settings.formats else ""
         parts.append(
-            f"{count(len(rough), 'approximate step')}: the network has lost accuracy until it is fine-tuned{how}"
+            f"{count(len(rough), 'approximate step')}, which cost accuracy until the network is fine-tuned{how}"
         )
     parts.append("nothing was written (--dry-run)" if job.dry_run else f"written to {job.out}")
     return "\n\n".join(parts)

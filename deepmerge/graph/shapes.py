@@ -8,10 +8,10 @@ from deepmerge.graph.shape_errors import Shape, misfit, needs_blob
 from deepmerge.graph.shape_rules import RULES, check_counts
 from deepmerge.graph.weights import expected_weights, fits
 
-__all__ = ["Shape", "check_weights", "expected_weights", "fits", "infer_shapes", "top_shapes"]
+__all__ = ["Memo", "Shape", "check_weights", "expected_weights", "fits", "infer_shapes", "top_shapes"]
 
 
-Memo = dict[Layer, tuple]
+Memo = dict[Layer, tuple]  # a layer's parameters, bottoms' shapes and number of tops, and the tops' shapes
 
 
 def infer_shapes(

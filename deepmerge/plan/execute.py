@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph, Layer
-from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.shapes import Memo, infer_shapes
 from deepmerge.passes.base import Applied, Change, Match, Options, Pass, Refusal, Shapes, run
 from deepmerge.passes.registry import make
 from deepmerge.plan.recipe import Recipe, Step, options_for
@@ -53,10 +53,11 @@ def run_recipe(graph: Graph, recipe: Recipe, cleanup: list[Change] | None = None
     """
     cleanup = [] if cleanup is None else cleanup
     cleanup += run_cleanup(graph, recipe).changes
+    memo: Memo = {}
     for exact in (True, False):
         for index, step in enumerate(recipe.steps, 1):
             if step.exact == exact:
-                yield index, run_step(graph, step, recipe.keep)
+                yield index, run_step(graph, step, recipe.keep, memo=memo)
         if exact:
             cleanup += run_cleanup(graph, recipe).changes
 
@@ -66,19 +67,22 @@ def run_cleanup(graph: Graph, recipe: Recipe) -> Applied:
     return run(make(recipe.cleanup, Options(keep=frozenset(recipe.keep))), graph)
 
 
-def run_step(graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "") -> StepResult:
+def run_step(
+    graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "", memo: Memo | None = None
+) -> StepResult:
     """One step: each of its layers is offered to each of its passes, in order, until none takes any.
 
     mark: what layers that the step makes or changes carry as `Layer.step` (its name, where none is given; an
-    exact step leaves no mark). PlanError if a layer that the step names is not there or is taken by no pass,
-    with the pass's reason; the graph may then have changed.
+    exact step leaves no mark). memo: that of infer_shapes, which the caller may keep from step to step.
+    PlanError if a layer that the step names is not there or is taken by no pass, with the pass's reason; the
+    graph may then have changed.
     """
     for name in step.layers:
         _there(graph, step, name)
     passes = make(step.passes, options_for(step, keep))
     mark = "" if step.exact else mark or step.name
     result, refusals = StepResult(step), {}
-    memo: dict = {}
+    memo = {} if memo is None else memo
     shapes = infer_shapes(graph, memo=memo)
     progress = True
     while progress:

@@ -17,7 +17,7 @@ def test_what_is_told(run, mini, tmp_path):
     assert [line.split()[1:3] for line in steps.splitlines()[2:]] == [["conv2", "no"], ["inception_3a", "no"]]
     assert cleanup.startswith("also, exactly: remove_dropout (1)")
     assert "MACs, one image" in costs
-    assert rest[-2].startswith("2 approximate steps: the network has lost accuracy until it is fine-tuned")
+    assert rest[-2].startswith("2 approximate steps, which cost accuracy until the network is fine-tuned (`make")
     assert rest[-1] == f"written to {out}"
 
 
