@@ -14,7 +14,8 @@ _BEGINS = frozenset(("Convolution", "Deconvolution", "InnerProduct"))
 def regions(graph: Graph) -> dict[Layer, int]:
     """The region of each layer, numbered from 0 in the network's order; Inputs are in region 0.
 
-    A region ends where one blob alone is still to be read. A stretch without branches is cut again so
+    A region ends where one blob alone is still to be read; an input that nobody has read yet is none (detectors
+    read the image's size at their end). A stretch without branches is cut again so
     that each convolution (or inner product) begins a region, and the layers behind it belong to it.
     """
     number: dict[Layer, int] = {}
@@ -24,11 +25,10 @@ def regions(graph: Graph) -> dict[Layer, int]:
     for layer in graph.layers:
         if layer.type == "Input":
             number[layer] = 0
-            live |= {top: len(top.consumers) for top in layer.tops}
             continue
         stretch.append(layer)
         for bottom in layer.bottoms:
-            live[bottom] -= 1
+            live[bottom] = live.get(bottom, len(bottom.consumers)) - 1
         live |= {top: len(top.consumers) for top in layer.tops}
         live = {blob: left for blob, left in live.items() if left}
         if len(live) <= 1 and all(left == len(blob.consumers) for blob, left in live.items()):

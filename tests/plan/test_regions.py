@@ -32,6 +32,11 @@ def test_branches_are_one_region_up_to_where_they_meet(read):
     assert named(read(text, None)) == [["input"], ["a"], ["b1", "b2", "b2bn", "sum", "sum/relu"], ["c"]]
 
 
+def test_an_input_that_is_read_at_the_end_joins_nothing_before(read):
+    text = inputs((1, 3, 8, 8), (1, 4, 8, 8)) + conv("a", "data", 4) + conv("b", "a", 4) + layer("sum", "Eltwise", "b data1")
+    assert named(read(text, None)) == [["input"], ["a"], ["b", "sum"]]
+
+
 def test_two_outputs_leave_their_region_open(read):
     text = inputs((1, 3, 8, 8)) + conv("a", "data", 4) + conv("b", "a", 4) + conv("c", "a", 4)
     assert named(read(text, None)) == [["input"], ["a"], ["b", "c"]]
