@@ -51,14 +51,10 @@ SPEC = Checked("SPEC", _source)
     show_default=True,
     help="Formats of the final network: caffe, onnx.",
 )
-@click.option(
-    "--train-val", type=FILE, help="The original train_val.prototxt; its data, loss and accuracy layers are kept."
-)
+@click.option("--train-val", type=FILE, help="The original train_val.prototxt; its data, loss and accuracy layers are kept.")
 @click.option("--train-source", type=SPEC, help="Training images: lmdb:PATH, list:FILE or hdf5:FILE.")
 @click.option("--test-source", type=SPEC, help="Test images, likewise.")
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Of data layers that deepmerge writes."
-)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Of data layers that deepmerge writes.")
 @click.option(
     "--solver",
     type=Checked("KEY=VALUE", _override),
@@ -118,11 +114,9 @@ def _told(report: dict, job, verbose: bool) -> str:
     parts.append(cost_table(report["before"], report["after"]))
     if report["refusals"]:
         told = f"{count(len(report['refusals']), 'merge')} left alone (-v says why; so does `deepmerge plan`)"
-        parts.append(refusal_table(report["refusals"]) if verbose else told)
+        parts.append(refusal_table(report["refusals"], full=True) if verbose else told)
     if rough := [step for step in report["steps"] if not step["exact"]]:
         how = " (`make -f finetune.mk` in the folder)" if "caffe" in job.settings.formats else ""
-        parts.append(
-            f"{count(len(rough), 'approximate step')}, which cost accuracy until the network is fine-tuned{how}"
-        )
+        parts.append(f"{count(len(rough), 'approximate step')}, which cost accuracy until the network is fine-tuned{how}")
     parts.append("nothing was written (--dry-run)" if job.dry_run else f"written to {job.out}")
     return "\n\n".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from deepmerge.cli.output import megabytes, millions, ratio, shortened, table
@@ -41,13 +42,30 @@ def cost_table(before: dict, after: dict) -> str:
     return table(rows, ("", "before", "after", "left"), "lrrr")
 
 
-def refusal_table(refusals: Sequence[dict]) -> str:
-    """The refusals of a report; layers that a pass leaves alone for the same reason share a row."""
-    groups: dict[tuple[str, str], list[str]] = {}
+_MANY = 4  # from so many on, reasons that differ in names and numbers alone are told as one
+_PARTICULARS = re.compile(r"'[^']*'|\b\d[\d,]*(\.\d+)?\b")
+
+
+def refusal_table(refusals: Sequence[dict], full: bool = False) -> str:
+    """The refusals of a report; layers that a pass leaves alone for one reason share a row.
+
+    full: every reason to the letter; otherwise what many layers have in common, with … for what they have not.
+    """
+    alike: dict[tuple[str, str], list[str]] = {}
     for one in refusals:
-        groups.setdefault((one["pass"], one["reason"]), []).append(one["layer"])
-    rows = [(shortened(layers, 40), name, reason) for (name, reason), layers in groups.items()]
-    return table(rows, ("layer", "pass", "left alone, because"))
+        alike.setdefault(_kind(one), []).append(one["reason"])
+    rows: dict[tuple[str, str], list[str]] = {}
+    for one in refusals:
+        reasons = alike[_kind(one)]
+        as_one = not full and len(reasons) >= _MANY and len(set(reasons)) > 1
+        rows.setdefault(_kind(one) if as_one else (one["pass"], one["reason"]), []).append(one["layer"])
+    told = [(shortened(layers, 40), name, reason) for (name, reason), layers in rows.items()]
+    return table(told, ("layer", "pass", "left alone, because"))
+
+
+def _kind(refusal: dict) -> tuple[str, str]:
+    """A refusal's pass, and its reason without names and numbers."""
+    return refusal["pass"], _PARTICULARS.sub("…", refusal["reason"])
 
 
 def costly_table(costly: Sequence[dict]) -> str:
