@@ -7,9 +7,7 @@ from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.tree import Field, Message, Quoted
 
 # Types that Caffe runs with top == bottom. Not AbsVal, which refuses, nor Eltwise, which overwrites what it still needs
-IN_PLACE = frozenset(
-    "BNLL BatchNorm Bias Clip Dropout ELU Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split()
-)
+IN_PLACE = frozenset("BNLL BatchNorm Bias Clip Dropout ELU Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split())
 
 # Types whose tops are their bottom's memory (Concat of one bottom, Slice into one top)
 SHARING = frozenset("Concat Flatten Reshape Slice Split".split())
@@ -26,8 +24,8 @@ def blob_names(graph: Graph) -> dict[Blob, str]:
     taken = {blob.name for blob in graph.blobs}
     for blob in reversed(graph.blobs):
         name = blob.name
-        if name in used and not _in_place(blob, names):
-            name = _free(name, taken)
+        if name in used:
+            name = _shared_name(blob, names) or _free(name, taken)
             taken.add(name)
         names[blob] = name
         used.add(name)
@@ -41,14 +39,16 @@ def _free(name: str, taken: set[str]) -> str:
     return f"{name}_{number}"
 
 
-def _in_place(blob: Blob, names: dict[Blob, str]) -> bool:
-    """Whether the only reader of `blob` may write its result over it, under the same name."""
+def _shared_name(blob: Blob, names: dict[Blob, str]) -> str | None:
+    """What the next version of the blob is called, if the layer between the two is the blob's only reader and runs in place."""
     if len(blob.consumers) != 1 or _shares_memory(blob):
-        return False
+        return None
     reader = blob.consumers[0]
     at = reader.bottoms.index(blob)
     able = reader.type in IN_PLACE or reader.params is None
-    return able and at < len(reader.tops) and names.get(reader.tops[at]) == blob.name
+    if not able or at >= len(reader.tops) or reader.tops[at].name != blob.name:
+        return None
+    return names[reader.tops[at]]
 
 
 def _shares_memory(blob: Blob) -> bool:

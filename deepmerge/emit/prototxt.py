@@ -10,6 +10,7 @@ from deepmerge.graph.tokens import number
 from deepmerge.graph.tree import Message, Quoted, Token
 
 _LONG_DECIMAL = re.compile(r"-?\d*\.\d{7,}(?:[eE][-+]?\d+)?[fF]?")
+_SMALLEST_PLAIN = float(np.float32(1e-4))  # below it, exponents are shorter
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -57,7 +58,7 @@ def shortest(value: float) -> str:
         return str(single)
     if single == int(single) and abs(single) < 1e7:
         return "-0.0" if single == 0 and np.signbit(single) else str(int(single))
-    if 1e-4 <= abs(single) < 1e7:
+    if _SMALLEST_PLAIN <= abs(float(single)) < 1e7:
         return np.format_float_positional(single, unique=True, trim="-")
     return np.format_float_scientific(single, unique=True, trim="-", exp_digits=1)
 
