@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deepmerge.digest import Digest
 from deepmerge.emit.data_layers import from_anywhere
 from deepmerge.emit.folder import check_free, staged
 from deepmerge.emit.output import Output, Settings, folder_name
@@ -39,12 +40,20 @@ class Job:
     dry_run: bool = False
 
 
-def convert(job: Job, progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> dict[str, Any]:
+Progress = Callable[[str, int, int], None]
+
+
+def convert(job: Job, progress: Progress = lambda what, done, total: None, digest: Digest | None = None) -> dict[str, Any]:
     """Carry the job out and return the report (as report.json, see CLI.md's OUT/).
 
-    progress: called with what begins, how many steps are done, how many there are. A DeepmergeError
-    leaves nothing behind and an existing OUT as it was.
+    progress: called with what begins, how many steps are done, how many there are. digest: of the caffemodel, if the
+    hashing has begun already. A DeepmergeError leaves nothing behind and an existing OUT as it was.
     """
+    with digest or Digest(job.caffemodel) as digest:
+        return _convert(job, progress, digest)
+
+
+def _convert(job: Job, progress: Progress, digest: Digest) -> dict[str, Any]:
     if not job.dry_run:
         check_free(job.out, job.force)
     graph = read_network(job.prototxt, job.caffemodel)
@@ -55,15 +64,18 @@ def convert(job: Job, progress: Callable[[str, int, int], None] = lambda what, d
     report: dict[str, Any] = {
         "version": VERSION,
         "network": graph.name,
-        "source": {"prototxt": source_entry(job.prototxt), "caffemodel": source_entry(job.caffemodel)},
+        "source": {"prototxt": source_entry(job.prototxt), "caffemodel": {}},  # see below
         "before": summary(graph),
     }
     if job.dry_run:
-        return _finished(report, *_run(graph, recipe, job, None, progress), graph, refusals, [])
+        _finished(report, *_run(graph, recipe, job, None, progress), graph, refusals, [])
+        report["source"]["caffemodel"] = source_entry(job.caffemodel, digest.result())
+        return report
     with staged(job.out, job.force) as folder:
         output = Output(folder, job.settings)
         cleanup, steps = _run(graph, recipe, job, output, progress)
         _finished(report, cleanup, steps, graph, refusals, output.notes)
+        report["source"]["caffemodel"] = source_entry(job.caffemodel, digest.result())
         if job.strict and report["warnings"]:
             raise PassError(f"--strict: {report['warnings'][0]}")
         output.documents(recipe.to_toml(), report)
@@ -91,6 +103,8 @@ def _run(graph: Graph, recipe: Recipe, job: Job, output: Output | None, progress
         entries.append(_step(graph, recipe, step, index, ""))
     applied.changes += run_cleanup(graph, recipe).changes
     _check(graph, job, "the exact passes")
+    if output is not None:
+        output.folded_batchnorm = any("fold_batchnorm" in entry["passes"] for entry in entries)
     for done, (index, step) in enumerate(rough, len(exact)):
         progress(step.name, done, total)
         folder = folder_name(index, step.name)

@@ -84,6 +84,9 @@ def convert(prototxt, caffemodel, out, recipe, formats, train_val, train_source,
         raise click.UsageError("Missing option '-o' / '--out'.")
     if recipe is not None and (mixed := given(*PLANNING)):
         raise click.UsageError(f"--recipe and --{mixed[0]} exclude each other: edit the recipe instead")
+    from deepmerge.digest import Digest
+
+    digest = Digest(caffemodel)  # begins before the imports do
     wanted = wishes(chosen)
     from deepmerge.convert import Job
     from deepmerge.convert import convert as run
@@ -94,7 +97,7 @@ def convert(prototxt, caffemodel, out, recipe, formats, train_val, train_source,
     job = Job(prototxt, caffemodel, out, wanted, recipe, train_val, settings, check, strict, force, dry_run)
     progress = Progress(quiet or as_json)
     try:
-        report = run(job, progress)
+        report = run(job, progress, digest)
     finally:
         progress.clear()
     warn(report["warnings"], quiet)

@@ -13,6 +13,7 @@ import numpy as np
 
 from deepmerge import schema
 from deepmerge.emit.layers import blob_names, layer_message
+from deepmerge.emit.paging import populate
 from deepmerge.emit.wire import block, encode, prefix, varint
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.tree import Message, Quoted
@@ -42,7 +43,9 @@ def _write_layer(file, header: bytes, weights: list[np.ndarray]) -> None:
     file.write(prefix(schema.fields("NetParameter")["layer"].number, size) + header)
     for head, data in blobs:
         file.write(head)
-        file.write(memoryview(data).cast("B") if data.size else b"")
+        if data.size:
+            populate(data)
+            file.write(memoryview(data).cast("B"))
 
 
 def _blob(array: np.ndarray) -> tuple[bytes, np.ndarray]:
