@@ -2,7 +2,8 @@
 
 from deepmerge.plan.discover import Plan, Wishes, make_plan
 from deepmerge.plan.execute import StepResult, run_cleanup, run_recipe, run_step
-from deepmerge.plan.recipe import Recipe, Step, read_recipe
+from deepmerge.plan.recipe import Recipe, Step
+from deepmerge.plan.recipe_reader import read_recipe
 
 __all__ = [
     "Plan",

@@ -67,9 +67,7 @@ def run_cleanup(graph: Graph, recipe: Recipe) -> Applied:
     return run(make(recipe.cleanup, Options(keep=frozenset(recipe.keep))), graph)
 
 
-def run_step(
-    graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "", memo: Memo | None = None
-) -> StepResult:
+def run_step(graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "", memo: Memo | None = None) -> StepResult:
     """One step: each of its layers is offered to each of its passes, in order, until none takes any.
 
     mark: what layers that the step makes or changes carry as `Layer.step` (its name, where none is given; an
@@ -103,9 +101,7 @@ def run_step(
 def _there(graph: Graph, step: Step, name: str) -> None:
     names = [layer.name for layer in graph.layers]
     if name not in names:
-        raise PlanError(
-            f"{step.title}: the network {graph.name!r} has no layer {name!r} (any more); {hint(name, names)}"
-        )
+        raise PlanError(f"{step.title}: the network {graph.name!r} has no layer {name!r} (any more); {hint(name, names)}")
 
 
 def _offer(graph: Graph, name: str, passes: list[Pass], shapes: Shapes) -> tuple[Pass, Match] | Refusal | None:

@@ -1,21 +1,20 @@
-"""A recipe: the plan as a TOML file that can be read, edited and replayed."""
+"""A recipe: a plan as a TOML file, to be edited and replayed. recipe_reader.py reads it back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph
-from deepmerge.passes import choices
 from deepmerge.passes.base import Options
-from deepmerge.passes.registry import CLEANUP, PASSES
+from deepmerge.passes.registry import CLEANUP
 from deepmerge.plan.words import hint
 
 VERSION = 1
+STEP_OPTIONS = ("width", "kernel", "init", "rank", "absorb")  # those of the passes' Options that a step has its own of
 
 
 @dataclass(frozen=True)
@@ -83,66 +82,6 @@ def _value(value) -> str:
     return line if len(line) < 100 else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
 
 
-def read_recipe(path: str | Path) -> Recipe:
-    """A recipe file; PlanError (one line: file, place, what to do) where it is none."""
-    data = _load(path)
-    _known(data, ("version", "network", "cleanup", "keep", "step"), f"{path}")
-    version = data.get("version")
-    if version != VERSION or isinstance(version, bool):
-        raise PlanError(f"{path}: version {version!r} is not known; this deepmerge writes version {VERSION}")
-    steps = data.get("step", [])
-    if not isinstance(steps, list) or not all(isinstance(s, dict) for s in steps):
-        raise PlanError(f"{path}: steps are written as [[step]]")
-    cleanup = _passes(data.get("cleanup", list(CLEANUP)), f"{path}: cleanup")
-    if rough := [name for name in cleanup if not PASSES[name].exact]:
-        raise PlanError(f"{path}: cleanup: {rough[0]!r} is not exact; give it a [[step]] of its own")
-    return Recipe(
-        _text(data.get("network", ""), f"{path}: network"),
-        cleanup,
-        _texts(data.get("keep", []), f"{path}: keep"),
-        tuple(_step(s, path, i) for i, s in enumerate(steps, 1)),
-    )
-
-
-def _load(path: str | Path) -> dict[str, Any]:
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PlanError(f"{path}: is not TOML: {error}") from None
-
-
-def _step(data: dict, path: str | Path, number: int) -> Step:
-    where = f"{path}: step {number}"
-    _known(data, ("name", "passes", "layers", "exact", *STEP_OPTIONS), where)
-    for key in ("name", "passes", "layers"):
-        if not data.get(key):
-            raise PlanError(f"{where}: {key!r} is {'empty' if key in data else 'missing'}")
-    exact = data.get("exact", False)
-    if not isinstance(exact, bool):
-        raise PlanError(f"{where}, exact: wants true or false, found {exact!r}")
-    options = {}
-    for key in STEP_OPTIONS & data.keys():
-        try:
-            options[key] = STEP_OPTIONS[key](data[key])
-        except ValueError as error:
-            raise PlanError(f"{where}, {key}: {error}") from None
-    name = _text(data["name"], f"{where}, name")
-    return Step(
-        name,
-        _passes(data["passes"], f"{where}, passes"),
-        _texts(data["layers"], f"{where}, layers"),
-        exact,
-        options,
-        str(path),
-    )
-
-
 def check_fits(recipe: Recipe, graph: Graph, where: str) -> None:
     """PlanError if the recipe is for another network, or keeps what this one does not have.
 
@@ -151,9 +90,7 @@ def check_fits(recipe: Recipe, graph: Graph, where: str) -> None:
     names = {layer.name for layer in graph.layers}
     check_keep(recipe.keep, graph, f"{where}: keep")
     if recipe.steps and not any(name in names for step in recipe.steps for name in step.layers):
-        raise PlanError(
-            f"{where}: was made for the network {recipe.network!r}; {graph.name!r} has none of the layers that it names"
-        )
+        raise PlanError(f"{where}: was made for the network {recipe.network!r}; {graph.name!r} has none of the layers that it names")
 
 
 def check_keep(keep: Iterable[str], graph: Graph, where: str) -> None:
@@ -161,57 +98,4 @@ def check_keep(keep: Iterable[str], graph: Graph, where: str) -> None:
     known = {layer.name for layer in graph.layers} | {layer.type for layer in graph.layers}
     for name in keep:
         if name not in known:
-            raise PlanError(
-                f"{where}: the network {graph.name!r} has no layer or type {name!r}; {hint(name, sorted(known))}"
-            )
-
-
-def _known(data: dict, allowed: Iterable[str], where: str) -> None:
-    for key in data:
-        if key not in allowed:
-            raise PlanError(f"{where}: unknown key {key!r}; {hint(key, allowed)}")
-
-
-def _text(value, where: str) -> str:
-    if not isinstance(value, str):
-        raise PlanError(f"{where}: wants a string, found {value!r}")
-    return value
-
-
-def _texts(value, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise PlanError(f"{where}: wants a list of strings, found {value!r}")
-    return tuple(value)
-
-
-def _passes(value, where: str) -> tuple[str, ...]:
-    names = _texts(value, where)
-    for name in names:
-        if name not in PASSES:
-            raise PlanError(f"{where}: there is no pass {name!r}; {hint(name, PASSES)}")
-    return names
-
-
-def _one_of(allowed: tuple[str, ...]) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if value not in allowed:
-            raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
-        return value
-
-    return check
-
-
-def _absorb(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f"wants a list of {', '.join(choices.ABSORB)}, found {value!r}")
-    return tuple(map(_one_of(choices.ABSORB), value))
-
-
-# The options that a step may set for itself: each takes TOML's value, or raises ValueError with what is wrong with it
-STEP_OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "width": choices.width,
-    "kernel": _one_of(choices.KERNELS),
-    "init": _one_of(choices.INITS),
-    "rank": choices.rank,
-    "absorb": _absorb,
-}
+            raise PlanError(f"{where}: the network {graph.name!r} has no layer or type {name!r}; {hint(name, sorted(known))}")

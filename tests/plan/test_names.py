@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepmerge.plan.names import head, step_names
@@ -49,6 +49,7 @@ def test_names_are_single_words_of_steps():
 LAYERS = st.text(alphabet="ab1/_-, é", max_size=5)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(LAYERS, min_size=1, max_size=12, unique=True), st.data())
 def test_any_names_are_unique_and_can_be_asked_for(layers, data):
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(layers) - 1)))))
