@@ -85,7 +85,8 @@ def test_whatever_is_emitted_runs_in_real_caffe(name, mode, source, lmdbs, worke
     wishes = MODES[mode] or Wishes(steps=SOME[name])
     report = convert(Job(*source(name), out, wishes, settings=lmdb_settings(lmdbs, size), check=True))
     rough = [s for s in report["steps"] if not s["exact"]]
-    assert len(folders(out)) == len(rough) + 1 and bool(rough) == (mode != "exact")
+    assert len(folders(out)) == len(rough) + 1
+    assert bool(rough) == (mode != "exact" and (name, mode) != ("squeezenet", "cover"))  # there every merge raises the MACs
     for folder in folders(out):
         check_deploy(worker, folder, feeds(size))
         check_training(worker, folder)

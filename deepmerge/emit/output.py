@@ -13,7 +13,7 @@ from deepmerge.emit.data_layers import hdf5_list
 from deepmerge.emit.finetune import finetune_make
 from deepmerge.emit.prototxt import format_tree
 from deepmerge.emit.report import report_text
-from deepmerge.emit.solver import FINAL_ITERATIONS, STEP_ITERATIONS, snapshots, solver_text
+from deepmerge.emit.solver import FINAL_ITERATIONS, STEP_ITERATIONS, Training, snapshots, solver_text
 from deepmerge.emit.train_val import TrainData, train_val
 from deepmerge.errors import EmitError
 from deepmerge.graph.graph import Graph
@@ -41,12 +41,17 @@ def folder_name(index: int, step: str) -> str:
 
 
 class Output:
-    """Writes into a staged folder. Notes about what was left out of a train_val gather in `notes`."""
+    """Writes into a staged folder.
+
+    notes: what was left out of a train_val, a line each. folded_batchnorm: whether training has to do without
+    a BatchNorm that the network had.
+    """
 
     def __init__(self, root: Path, settings: Settings):
         self.root, self.settings = root, settings
         self.folders: list[str] = []
         self.notes: list[str] = []
+        self.folded_batchnorm = False
 
     def step(self, graph: Graph, folder: str, about: str, made: Collection[str]) -> None:
         """The network behind one approximate step.
@@ -87,8 +92,8 @@ class Output:
         head = _GUESSED if front.guessed else ""
         (here / "train_val.prototxt").write_text(head + format_tree(tree), encoding="utf-8")
         new = [layer.name for layer in graph.layers if layer.step in made and layer.weights]
-        tests = "TEST" in front.phases
-        solver = solver_text(about, new, iterations, front.batch_size, self.settings.solver, tests)
+        training = Training(iterations, front.batch_size, "TEST" in front.phases, self.folded_batchnorm)
+        solver = solver_text(about, new, training, self.settings.solver)
         (here / "solver.prototxt").write_text(solver, encoding="utf-8")
         for listed in (hdf5_list("TRAIN", data.train), hdf5_list("TEST", data.test)):
             if listed:

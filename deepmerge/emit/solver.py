@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass
 
 from deepmerge import schema
 from deepmerge.emit.prototxt import format_tree, message
@@ -15,13 +16,27 @@ _FLOAT = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _NUMBERS = {"int": r"-?\d+", "uint": r"\d+", "float": _FLOAT, "double": _FLOAT}
 
 
-def solver_text(about: str, new_layers: list[str], iterations: int, batch_size: int, overrides: dict[str, str], tests: bool = True) -> str:
-    """The solver of a train_val.prototxt in the same folder.
+@dataclass(frozen=True)
+class Training:
+    """What a solver has to go by.
 
     batch_size: the TRAIN data layer's, 0 where it is not known. tests: whether there are TEST data.
+    folded_batchnorm: whether the network has lost the BatchNorm that kept its gradients in bounds.
+    """
+
+    iterations: int
+    batch_size: int = 0
+    tests: bool = True
+    folded_batchnorm: bool = False
+
+
+def solver_text(about: str, new_layers: list[str], training: Training, overrides: dict[str, str]) -> str:
+    """The solver of a train_val.prototxt in the same folder.
+
     overrides: fields of Caffe's SolverParameter by name (--solver KEY=VALUE), as text; EmitError for
     one that Caffe does not have.
     """
+    tests = training.tests
     tree = message(
         net=Quoted("train_val.prototxt"),
         test_iter=200 if tests else None,
@@ -30,20 +45,21 @@ def solver_text(about: str, new_layers: list[str], iterations: int, batch_size: 
         base_lr=0.001,
         lr_policy=Quoted("poly"),
         power=0.5,
-        max_iter=iterations,
+        max_iter=training.iterations,
         momentum=0.9,
         weight_decay=0.0002,
+        clip_gradients=1.0 if training.folded_batchnorm else None,
         display=100,
-        snapshot=min(iterations, 5000),
+        snapshot=min(training.iterations, 5000),
         snapshot_prefix=Quoted("snapshot"),
         solver_mode=Token("CPU"),
     )
     for key, value in overrides.items():
         tree.set(key, *_override(key, value))
-    return "".join(f"# {line}\n" for line in _comments(about, new_layers, tree, batch_size)) + format_tree(tree)
+    return "".join(f"# {line}\n" for line in _comments(about, new_layers, training, tree)) + format_tree(tree)
 
 
-def _comments(about: str, new_layers: list[str], tree: Message, batch_size: int) -> list[str]:
+def _comments(about: str, new_layers: list[str], training: Training, tree: Message) -> list[str]:
     rate, iterations, power = (tree.value(key) for key in ("base_lr", "max_iter", "power"))
     shown = ", ".join(new_layers[:6]) + (f" and {len(new_layers) - 6} more" if len(new_layers) > 6 else "")
     lines = [about]
@@ -51,7 +67,11 @@ def _comments(about: str, new_layers: list[str], tree: Message, batch_size: int)
         lines.append(f"New layers learn at 10 x base_lr (their biases at 20 x), the others at 1 x (2 x): {shown}.")
     if str(tree.value("lr_policy")) == "poly":
         lines.append(f"Step size at iteration i: {rate} * (1 - i / {iterations}) ^ {power}, so it falls from {rate} to 0.")
-    images = f" of {batch_size} images" if batch_size else ""
+    if training.folded_batchnorm and float(tree.value("clip_gradients")) > 0:
+        lines.append(
+            f"Gradients are clipped at a norm of {tree.value('clip_gradients')}: without the BatchNorm that was folded they would run away."
+        )
+    images = f" of {training.batch_size} images" if training.batch_size else ""
     covers = "; test_iter * the TEST batch size should cover your test images" if "test_iter" in tree else ""
     lines.append(f"{iterations} iterations{images}{covers}.")
     lines.append("On a GPU: caffe train -solver solver.prototxt -gpu 0 (the flag goes before solver_mode).")

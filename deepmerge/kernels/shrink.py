@@ -43,7 +43,7 @@ def shrink(
     inner = gram[np.ix_(keep, keep)]
     ridge = 1e-6 * np.trace(inner) / max(len(keep), 1) * np.eye(len(keep))
     mix = np.linalg.solve(inner + ridge, gram[keep])  # (width, r): each old activation from the kept ones
-    fitted = np.einsum("nrhw,kr->nkhw", conv.astype(np.float64), mix)
+    fitted = (mix @ taps).reshape(len(keep), len(conv), *conv.shape[2:]).transpose(1, 0, 2, 3)
     return reducer[keep], reducer_bias[keep], np.ascontiguousarray(fitted, np.float32)
 
 

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import text_format
 
 from deepmerge import schema
-from deepmerge.emit.solver import FINAL_ITERATIONS, STEP_ITERATIONS, parse_override, snapshots, solver_text
+from deepmerge.emit.solver import FINAL_ITERATIONS, STEP_ITERATIONS, Training, parse_override, snapshots, solver_text
 from deepmerge.errors import EmitError
 
 
@@ -15,7 +15,7 @@ def parsed(text: str):
 
 
 def made(iterations: int = 100, tests: bool = True, **overrides: str):
-    return parsed(solver_text("About.", ["conv1"], iterations, 32, overrides, tests))
+    return parsed(solver_text("About.", ["conv1"], Training(iterations, 32, tests), overrides))
 
 
 def test_as_the_paper_fine_tunes():
@@ -30,8 +30,18 @@ def test_without_test_data_nothing_is_tested():
     assert not solver.test_iter and not solver.HasField("test_interval")
 
 
+def test_without_batchnorm_gradients_are_clipped():
+    """The zoo's ResNet-50, its BatchNorm folded, diverges at once else, even at a hundredth of the step size."""
+    folded = Training(100, folded_batchnorm=True)
+    text = solver_text("About.", [], folded, {})
+    assert parsed(text).clip_gradients == 1 and "# Gradients are clipped at a norm of 1:" in text
+    assert not made().HasField("clip_gradients")
+    off = solver_text("About.", [], folded, {"clip_gradients": "-1"})
+    assert parsed(off).clip_gradients == -1 and "clipped" not in off
+
+
 def test_comments_say_what_the_numbers_mean():
-    text = solver_text("Step 1 of 2, conv1.", [f"c{i}" for i in range(9)], FINAL_ITERATIONS, 32, {})
+    text = solver_text("Step 1 of 2, conv1.", [f"c{i}" for i in range(9)], Training(FINAL_ITERATIONS, 32), {})
     comments = [line for line in text.splitlines() if line.startswith("#")]
     assert comments[0] == "# Step 1 of 2, conv1." and comments[1].endswith("c0, c1, c2, c3, c4, c5 and 3 more.")
     assert "0.001 * (1 - i / 40000) ^ 0.5" in comments[2] and comments[3].startswith("# 40000 iterations of 32 images;")
@@ -39,7 +49,7 @@ def test_comments_say_what_the_numbers_mean():
 
 
 def test_comments_follow_the_overrides():
-    text = solver_text("About.", [], 100, 0, {"lr_policy": "step", "max_iter": "7"}, tests=False)
+    text = solver_text("About.", [], Training(100, tests=False), {"lr_policy": "step", "max_iter": "7"})
     assert "poly" not in text and "# 7 iterations.\n" in text and "New layers" not in text
 
 
@@ -94,7 +104,7 @@ def test_overrides_in_real_caffe(real_caffe, tmp_path):
     overrides = dict(
         map(parse_override, ["type=Adam", "lr_policy=multistep", "stepvalue=1,2", "gamma=0.1", "base_lr=0.1", "momentum2=0.99"])
     )
-    (tmp_path / "solver.prototxt").write_text(solver_text("About.", [], 100, 8, overrides, tests=False))
+    (tmp_path / "solver.prototxt").write_text(solver_text("About.", [], Training(100, 8, tests=False), overrides))
     (tmp_path / "train_val.prototxt").write_text(
         'layer { name: "d" type: "DummyData" top: "x" top: "y" dummy_data_param { shape { dim: 8 dim: 3 } shape { dim: 8 } '
         'data_filler { type: "gaussian" } data_filler { type: "constant" value: 1 } } }\n'
