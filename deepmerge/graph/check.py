@@ -11,9 +11,11 @@ import numpy as np
 from deepmerge.errors import GraphError, ShapeError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import TYPES
+from deepmerge.graph.params_forks import FORK_TYPES
 from deepmerge.graph.shapes import check_weights, infer_shapes
 
-_FORKS = frozenset({"clip_param"})
+# Types whose parameters may be another fork's, under the same name, and are then not known
+_FORKS = frozenset({"Clip", *FORK_TYPES})
 
 
 class Row(NamedTuple):
@@ -81,8 +83,7 @@ def _layer_names(graph: Graph) -> str:
 def _params(graph: Graph) -> str:
     for layer in graph.layers:
         known = TYPES.get(layer.type)
-        # a message that the schema lacks cannot be read, even where the type is known: such a layer passes through
-        if known is None or (layer.params is None and known.FIELD in _FORKS):
+        if known is None or (layer.params is None and layer.type in _FORKS):
             continue
         if not isinstance(layer.params, known):
             return f"{_name(layer)}: parameters: expected {known.__name__}, found {type(layer.params).__name__}"

@@ -109,12 +109,16 @@ class LRN(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(Params):
-    """Caffe: batch_norm_layer.cpp. Blobs: mean (C), variance (C), scale factor (1)."""
+    """Caffe: batch_norm_layer.cpp. Blobs: mean (C), variance (C), scale factor (1).
+
+    scale_bias: it is NVCaffe's, and has a scale (C) and a bias (C) behind these. NVCaffe: batch_norm_layer.cpp.
+    """
 
     FIELD: ClassVar[str] = "batch_norm_param"
     use_global_stats: bool | None = None
     moving_average_fraction: float = 0.999
     eps: float = 1e-5
+    scale_bias: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from deepmerge.errors import ShapeError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shape_errors import Shape, misfit, needs_blob
+from deepmerge.graph.shape_forks import FORK_RULES
 from deepmerge.graph.shape_rules import RULES, check_counts
 from deepmerge.graph.weights import expected_weights, fits
 
@@ -49,7 +50,7 @@ def _remembered(layer: Layer, bottoms: list[Shape | None], memo: Memo) -> list[S
 
 def top_shapes(layer: Layer, bottoms: list[Shape | None]) -> list[Shape | None]:
     """The shapes of one layer's tops; ShapeError where its bottoms and parameters do not fit."""
-    rule = RULES.get(layer.type)
+    rule = RULES.get(layer.type) or FORK_RULES.get(layer.type)
     if rule is None or layer.params is None:
         return [None] * len(layer.tops)
     check_counts(layer, rule)

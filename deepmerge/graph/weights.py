@@ -6,6 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING
 
+from deepmerge.graph.params_forks import DEPTHWISE
 from deepmerge.graph.shape_errors import Shape, axis_of
 from deepmerge.graph.shape_rules import channels_second, scaled_axes
 from deepmerge.graph.shape_windows import channel_axis, check_groups, window_axes
@@ -59,7 +60,7 @@ def _inner_product(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 def _batch_norm(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     channels = channels_second(layer, bottoms)[0][1]
-    return [(channels,), (channels,), (1,)]
+    return [(channels,), (channels,), (1,)] + [(channels,), (channels,)] * layer.params.scale_bias
 
 
 def _scale(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
@@ -74,6 +75,21 @@ def _bias(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _prelu(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    return [() if layer.params.channel_shared else channels_second(layer, bottoms)[0][1:2]]
+
+
+def _bn(layer: Layer, bottoms: list[Shape]) -> list[Shape] | None:
+    """BN's blobs have one axis, two or four, as the fork has it, and are two or four; see graph/params_forks.py."""
+    params = layer.params
+    count = {"folded": 2, "stored": 4}.get(params.statistics)
+    if count is None:
+        return None
+    channels = bottoms[0][params.axis : params.axis + 1]
+    known = next((w.shape for w in layer.weights[:1] if prod(w.shape) == prod(channels)), (1, *channels, 1, 1))
+    return [known] * count
+
+
+def _normalize(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     return [() if layer.params.channel_shared else channels_second(layer, bottoms)[0][1:2]]
 
 
@@ -98,7 +114,8 @@ def _recurrent(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     return shapes if layer.type == "LSTM" else [*shapes, (size, size), (size,)]
 
 
-_LEARNED: dict[str, Callable[[Layer, list[Shape]], list[Shape]]] = {
+_LEARNED: dict[str, Callable[[Layer, list[Shape]], list[Shape] | None]] = {
+    "BN": _bn,
     "BatchNorm": _batch_norm,
     "Bias": _bias,
     "Convolution": _convolution,
@@ -106,8 +123,9 @@ _LEARNED: dict[str, Callable[[Layer, list[Shape]], list[Shape]]] = {
     "Embed": _embed,
     "InnerProduct": _inner_product,
     "LSTM": _recurrent,
+    "Normalize": _normalize,
     "PReLU": _prelu,
     "Parameter": _parameter,
     "RNN": _recurrent,
     "Scale": _scale,
-}
+} | dict.fromkeys(DEPTHWISE, _convolution)

@@ -8,6 +8,7 @@ from deepmerge.errors import ShapeError
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.shapes import Shape, expected_weights, fits
 from deepmerge.read.caffemodel import StoredLayer
+from deepmerge.read.forks import batch_norm_blobs
 from deepmerge.read.scalars import near
 
 
@@ -21,8 +22,9 @@ def attach(graph: Graph, shapes: dict, stored: list[StoredLayer]) -> None:
     missing = []
     for layer in graph.layers:
         found = by_name.pop(layer.name, None)
+        blobs = batch_norm_blobs(layer, found.blobs) if found else []
         expected = expected_weights(layer, [shapes[b] for b in layer.bottoms])
-        layer.weights = _in_shape(found.blobs, expected) if found else []
+        layer.weights = _in_shape(blobs, expected)
         if expected and not layer.weights:
             missing.append(layer)
         if found and found.type not in ("", layer.type):

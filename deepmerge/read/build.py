@@ -80,6 +80,9 @@ def _check_overwritten(layer: Layer, message: Message, file) -> None:
 
 
 def _unknown_type(layer: Layer) -> str:
+    if layer.type in TYPES:
+        text = f"has {TYPES[layer.type].FIELD} fields that are not those of the {layer.type} known here"
+        return f"layer {layer.name!r} {text}, and is passed through as it is"
     typo = near(layer.type, TYPES)
     hint = f"; did you mean {typo!r}?" if typo and typo != layer.type else ""
     return f"layer {layer.name!r} has the unknown type {layer.type!r}, and is passed through as it is{hint}"

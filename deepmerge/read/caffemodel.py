@@ -22,7 +22,9 @@ _NET_LAYERS_V1, _NET_LAYER = 2, 100
 _PHASES = {0: "TRAIN", 1: "TEST"}
 _LEGACY_DIMS = (1, 2, 3, 4)  # num, channels, height, width
 _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLE_DATA = 5, 7, 8
-_NVCAFFE_RAW = (10, 12)  # NVCaffe's raw_data_type and raw_data (half precision)
+# NVCaffe's raw_data_type and raw_data (half precision), and its types that are numbers with a point. NVCaffe: caffe.proto
+_RAW_TYPE, _RAW_DATA = 10, 12
+_RAW_DTYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 MAX_AXES = 32  # Caffe: blob.hpp, kMaxBlobAxes
 
 
@@ -126,11 +128,15 @@ def _layer(data: memoryview, start: int, stop: int, path, numbers: _Numbers = _V
 
 
 def _blob(data: memoryview, start: int, stop: int) -> np.ndarray:
-    """A BlobProto. Legacy num … width override `shape`, double_data wins over data (Caffe: blob.cpp, FromProto)."""
+    """A BlobProto. Legacy num … width override `shape`, double_data wins over data, and data over NVCaffe's raw_data.
+
+    Caffe: blob.cpp, FromProto.
+    """
     shape: list[int] = []
     legacy: dict[int, int] = {}
     values: dict[int, memoryview | bytearray] = {_BLOB_DATA: memoryview(b""), _BLOB_DOUBLE_DATA: memoryview(b"")}
-    raw = False
+    raw: memoryview | None = None
+    raw_type: int | None = None
     for number, kind, a, b in wire.fields(data, start, stop):
         if number in _LEGACY_DIMS and kind == wire.VARINT:
             legacy[number] = wire.signed(a)
@@ -138,13 +144,24 @@ def _blob(data: memoryview, start: int, stop: int) -> np.ndarray:
             shape += _shape(data, a, b)
         elif number in values and kind != wire.VARINT:
             values[number] = _joined(values[number], data[a:b])
-        raw |= number in _NVCAFFE_RAW
+        elif number == _RAW_TYPE and kind == wire.VARINT:
+            raw_type = a
+        elif number == _RAW_DATA and kind == wire.BYTES:
+            raw = data[a:b]
     if legacy:
         shape = [legacy.get(n, 0) for n in _LEGACY_DIMS]
     dtype, found = ("<f8", values[_BLOB_DOUBLE_DATA]) if len(values[_BLOB_DOUBLE_DATA]) else ("<f4", values[_BLOB_DATA])
-    if raw and not len(found):
-        raise ReadError("is stored as NVCaffe's raw (half-precision) data, which is not read here; save it as float32")
+    if raw is not None and not len(found):
+        dtype, found = _raw_dtype(raw_type), raw
     return _shaped(found, dtype, shape)
+
+
+def _raw_dtype(raw_type: int | None) -> str:
+    if raw_type not in _RAW_DTYPES:
+        what = "without a type" if raw_type is None else f"of type {raw_type}"
+        text = f"is stored as NVCaffe's raw data {what}, not float16, float32 or float64; save it with store_blobs_in_old_format: true"
+        raise ReadError(text)
+    return _RAW_DTYPES[raw_type]
 
 
 def _joined(before: memoryview | bytearray, more: memoryview) -> memoryview | bytearray:

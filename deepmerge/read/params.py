@@ -9,15 +9,19 @@ from __future__ import annotations
 import dataclasses
 
 from deepmerge import schema
+from deepmerge.errors import ReadError
 from deepmerge.graph import params as typed
+from deepmerge.graph.params_forks import BN, DepthwiseConvolution, ReLU6
 from deepmerge.graph.tree import Message
+from deepmerge.read import forks
 from deepmerge.read.scalars import Reader, near
 
 
 def read_params(type_name: str, layer: Message, file, where: str) -> typed.Params | None:
-    """The typed parameters of a layer, or None where deepmerge (or the schema) does not know them.
+    """The typed parameters of a layer, or None where deepmerge does not know them.
 
-    where: how errors call the layer. ReadError where a parameter is missing, or stands in two spellings.
+    where: how errors call the layer. ReadError where a parameter is missing, or stands in two spellings. A fork's
+    message in which something is amiss may be another fork's, and is not known: None.
     """
     cls = typed.TYPES.get(type_name)
     if cls is None:
@@ -25,15 +29,29 @@ def read_params(type_name: str, layer: Message, file, where: str) -> typed.Param
     if not cls.FIELD:
         return cls()
     fields = schema.fields("LayerParameter")
-    if cls.FIELD not in fields:  # a type of some fork, such as Clip
-        return None
+    if cls.FIELD in forks.MESSAGES:
+        return _fork(cls, layer, file, f"{where}, {cls.FIELD}")
     where, block = f"{where}, {cls.FIELD}", layer.message(cls.FIELD)
     if block is None:
         block = Message([], layer.line, layer.column)
         typo = near(cls.FIELD, (f.name for f in layer if f.name not in fields))
         where += f" (misspelt as {typo!r}?)" if typo else ""
     reader = Reader(block, fields[cls.FIELD].type_name, file, where)
-    return cls(**_EXCEPTIONS.get(cls, _fields)(cls, reader))
+    values = _EXCEPTIONS.get(cls, _fields)(cls, reader)
+    return cls(**(forks.depthwise(layer, values) if cls is DepthwiseConvolution else values))
+
+
+def _fork(cls: type[typed.Params], layer: Message, file, where: str) -> typed.Params | None:
+    block = layer.message(cls.FIELD)
+    if block is None and cls is ReLU6:
+        block = layer.message("relu_param")
+    block = block or Message([], layer.line, layer.column)
+    if forks.is_another(cls.FIELD, layer, block):
+        return None
+    try:
+        return cls(**_EXCEPTIONS.get(cls, _fields)(cls, Reader(block, forks.MESSAGES[cls.FIELD], file, where)))
+    except ReadError:
+        return None
 
 
 def _fields(cls: type[typed.Params], reader: Reader) -> dict:
@@ -95,7 +113,7 @@ def _window(reader: Reader, lone_pad: bool) -> dict:
 
 def _convolution(cls, reader: Reader) -> dict:
     values = _window(reader, lone_pad=True)
-    dilation = reader.all("dilation") or [1]
+    dilation = reader.all("dilation") or forks.holes(reader) or [1]
     if min(dilation) < 1:
         raise reader.error(f"dilation must be 1 or more, found {min(dilation)}")
     values |= {"dilation_h": dilation[0], "dilation_w": dilation[-1], "axis": reader.one("axis")}
@@ -109,6 +127,10 @@ def _convolution(cls, reader: Reader) -> dict:
             if values[name] < 1:
                 raise reader.error(f"{name!r} must be 1 or more, found {values[name]}")
     return values
+
+
+def _batch_norm(cls, reader: Reader) -> dict:
+    return _fields(cls, reader) | {"scale_bias": forks.has_scale_bias(reader)}
 
 
 def _pooling(_cls, reader: Reader) -> dict:
@@ -159,6 +181,9 @@ def _dims(message: Message, reader: Reader) -> tuple[int, ...]:
 
 
 _EXCEPTIONS = {
+    BN: forks.bn,
+    DepthwiseConvolution: _convolution,
+    typed.BatchNorm: _batch_norm,
     typed.Concat: _axis,
     typed.Slice: _axis,
     typed.Convolution: _convolution,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from deepmerge import schema
 from deepmerge.errors import ReadError
@@ -14,11 +14,14 @@ _BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False,
 
 
 class Reader:
-    """Reads one message of a known type; knows the file and the layer for its errors."""
+    """Reads one message of a known type; knows the file and the layer for its errors.
 
-    def __init__(self, message: Message | None, type_name: str, file, where: str):
+    kind: the message's name in the schema, or its fields where the schema does not have it.
+    """
+
+    def __init__(self, message: Message | None, kind: str | Mapping[str, schema.Field], file, where: str):
         self.message = message if message is not None else Message()
-        self.known = schema.fields(type_name)
+        self.known = schema.fields(kind) if isinstance(kind, str) else kind
         self.file, self.where = file, where
 
     def error(self, text: str, at: Field | Message | None = None) -> ReadError:

@@ -28,7 +28,7 @@ def test_weights_that_fit_pass():
         weighted("Convolution", replace(CONV, bias_term=False), (3, 4, 2, 1)),
         weighted("Convolution", CONV),
         weighted("BatchNorm", typed.BatchNorm(), (4,), (4,), (1,)),
-        weighted("Interp", None, (4,)),
+        weighted("Correlation", None, (4,)),
     ):
         check_weights(graph, infer_shapes(graph))
 

@@ -109,9 +109,9 @@ def test_two_layers_of_one_name():
 
 @pytest.mark.parametrize(
     ("kind", "hint"),
-    [("Axpy", ""), ("convolution", "; did you mean 'Convolution'?"), ("PSROIPooling", ""), ("Batchnorm", "; did you mean 'BatchNorm'?")],
+    [("Correlation", ""), ("convolution", "; did you mean 'Convolution'?"), ("PSROIPooling", ""), ("Batchnorm", "; did you mean 'BatchNorm'?")],
 )
 def test_unknown_types_are_passed_through(kind, hint):
-    graph = build("net", parse(DATA + layer("x", kind, "data", "x", "axpy_param { a: 1 }")).values("layer"), "x")
+    graph = build("net", parse(DATA + layer("x", kind, "data", "x", "my_param { a: 1 }")).values("layer"), "x")
     assert graph.layer("x").params is None
     assert graph.warnings == [f"layer 'x' has the unknown type {kind!r}, and is passed through as it is{hint}"]

@@ -136,12 +136,36 @@ def test_impossible_blobs(tmp_path, blob, message):
     assert found == f"layer 'l', blob 1 {message}{AGAIN}"
 
 
-def test_nvcaffe_half_precision_is_refused_by_name(tmp_path):
-    half = np.arange(3, dtype="<f2").tobytes()
-    data = raw_blob(block(7, b"\x0a\x01\x03") + key(10, 0) + varint(2) + block(12, half))
-    expected = "is stored as NVCaffe's raw (half-precision) data, which is not read here; save it as float32"
-    assert refused(tmp_path, data) == f"layer 'l', blob 0 {expected}{AGAIN}"
-    assert "NVCaffe" in refused(tmp_path, raw_blob(block(7, b"\x0a\x01\x03") + block(5, b"") + block(12, half)))
+RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
+
+
+def raw(values, kind, *before) -> bytes:
+    """A blob of three values as NVCaffe stores it: raw_data_type (10) and raw_data (12)."""
+    return raw_blob(b"".join(before) + block(7, b"\x0a\x01\x03") + key(10, 0) + varint(kind) + block(12, values.tobytes()))
+
+
+@pytest.mark.parametrize(("kind", "dtype"), RAW_TYPES.items())
+def test_row_11_nvcaffes_raw_data(tmp_path, kind, dtype):
+    """PITFALLS row 11: NVCaffe's blobs of half precision (and of float and double), with no `data` at all."""
+    values = np.array([-1.5, 65504, 6e-8], dtype)
+    (layer,) = read(tmp_path, raw(values, kind))
+    (blob,) = layer.blobs
+    assert blob.dtype == np.float32 and blob.tolist() == values.astype(np.float32).tolist() and blob.all()
+
+
+def test_row_11_data_wins_over_raw_data(tmp_path):
+    (layer,) = read(tmp_path, raw(np.zeros(3, "<f2"), 2, block(5, np.array([7, 8, 9], "<f4").tobytes())))
+    assert layer.blobs[0].tolist() == [7, 8, 9]
+
+
+def test_row_11_raw_data_that_cannot_be_read(tmp_path):
+    remedy = "not float16, float32 or float64; save it with store_blobs_in_old_format: true"
+    integers = raw(np.arange(3, dtype="<i4"), 3)
+    assert refused(tmp_path, integers) == f"layer 'l', blob 0 is stored as NVCaffe's raw data of type 3, {remedy}{AGAIN}"
+    untyped = raw_blob(block(7, b"\x0a\x01\x03") + block(12, bytes(6)))
+    assert refused(tmp_path, untyped) == f"layer 'l', blob 0 is stored as NVCaffe's raw data without a type, {remedy}{AGAIN}"
+    short = raw(np.arange(2, dtype="<f2"), 2)
+    assert refused(tmp_path, short) == f"layer 'l', blob 0 claims 3 values, its shape being (3,), but stores 2{AGAIN}"
 
 
 def test_bytes_that_are_no_values(tmp_path):

@@ -1,0 +1,151 @@
+"""Typed parameters of layers that Caffe's public forks have, and BVLC's Caffe has not.
+
+Names and defaults are the forks' (their caffe.proto). Forks number their fields each in a way of its own, so none of these
+are in our schema: they are read by name (read/forks.py). Where forks have given one name to different layers, the
+docstring says how they are told apart; a layer that cannot be told stays unknown, and passes through as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from deepmerge.graph.params import TYPES, Convolution, Params, Plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthwiseConvolution(Convolution):
+    """A Convolution with a faster kernel for a group a channel.
+
+    DepthwiseConvolution (yonghenglh6) and ConvolutionDepthwise (farmingyard) both have Convolution's blobs. The latter does
+    not look at `group`: it makes one top channel of each bottom channel, whatever stands there.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReLU6(Params):
+    """min(max(x, 0) + negative_slope · min(x, 0), 6). Some files give relu_param instead. MobileNet-YOLO: relu6_layer.cpp."""
+
+    FIELD: ClassVar[str] = "relu6_param"
+    negative_slope: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BN(Params):
+    """BatchNorm and Scale in one layer; the type stands for two families, which `statistics` tells apart.
+
+    stored: blobs slope, bias, mean, variance (PSPNet, yjxiong): y = slope · (x − mean) / sqrt(variance + eps) + bias.
+    folded: blobs scale, shift (SegNet and ENet, bn_mode: INFERENCE): y = scale · x + shift.
+    batch: normalises by the batch at hand, also at test time (SegNet's LEARN; moving_average: false).
+    unclear: bn_param does not say.
+    """
+
+    FIELD: ClassVar[str] = "bn_param"
+    statistics: str = "unclear"
+    eps: float = 1e-5
+    axis: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalize(Params):
+    """x / sqrt(Σx² + eps), over the channels or over all of an image, times a learned scale. SSD: normalize_layer.cpp."""
+
+    FIELD: ClassVar[str] = "norm_param"
+    across_spatial: bool = True
+    channel_shared: bool = True
+    eps: float = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorBox(Params):
+    """SSD: prior_box_layer.cpp. What decides how many boxes there are; the rest stays in the file."""
+
+    FIELD: ClassVar[str] = "prior_box_param"
+    min_size: tuple[float, ...] = ()
+    max_size: tuple[float, ...] = ()
+    aspect_ratio: tuple[float, ...] = ()
+    flip: bool = True
+
+    @property
+    def boxes(self) -> int:
+        """Boxes at each place. Ratios that stand there already, 1 among them, are not counted again."""
+        ratios = [1.0]
+        for ratio in self.aspect_ratio:
+            if all(abs(ratio - other) >= 1e-6 for other in ratios):
+                ratios += [ratio, 1 / ratio] if self.flip else [ratio]
+        return len(ratios) * len(self.min_size) + len(self.max_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interp(Params):
+    """Bilinear, corners on corners. DeepLab, PSPNet: interp_layer.cpp.
+
+    The size: zoom_factor, shrink_factor, both (shrunk first), height and width, or the second bottom's. None: not given.
+    """
+
+    FIELD: ClassVar[str] = "interp_param"
+    height: int | None = None
+    width: int | None = None
+    zoom_factor: int | None = None
+    shrink_factor: int | None = None
+    pad_beg: int = 0
+    pad_end: int = 0
+    interp_type: str = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upsample(Params):
+    """One bottom: each value becomes scale × scale of them (darknet2caffe, MobileNet-YOLO; scale is 1 if not given).
+
+    Two bottoms: each value goes where the pooling's mask says, zeros elsewhere (SegNet, ENet; scale is 2 if not given).
+    """
+
+    FIELD: ClassVar[str] = "upsample_param"
+    scale: int | None = None
+    scale_h: int | None = None
+    scale_w: int | None = None
+    pad_out_h: bool = False
+    pad_out_w: bool = False
+    upsample_h: int | None = None
+    upsample_w: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reorg(Params):
+    """Space to channels by `stride`, in darknet's order; `reverse` goes back. MobileNet-YOLO: reorg_layer.hpp."""
+
+    FIELD: ClassVar[str] = "reorg_param"
+    stride: int
+    reverse: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleChannel(Params):
+    """Channels as a group × rest matrix, transposed. ShuffleNet: shuffle_channel_layer.cpp."""
+
+    FIELD: ClassVar[str] = "shuffle_channel_param"
+    group: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropCenter(Params):
+    """Cuts crop_size[i] off both ends of axis i. waifu2x: crop_center_layer.cpp."""
+
+    FIELD: ClassVar[str] = "crop_center_param"
+    crop_size: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axpy(Params):
+    """a · x + y, a being one number for each channel. SENet: axpy_layer.cpp."""
+
+
+DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
+# Detections: how many there are is known after the run only
+DETECTIONS = ("DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput")
+
+FORK_TYPES: dict[str, type[Params]] = {
+    cls.__name__: cls for cls in (Axpy, BN, CropCenter, Interp, Normalize, PriorBox, ReLU6, Reorg, ShuffleChannel, Upsample)
+}
+FORK_TYPES |= dict.fromkeys(DEPTHWISE, DepthwiseConvolution) | dict.fromkeys(DETECTIONS, Plain)
+TYPES |= FORK_TYPES
