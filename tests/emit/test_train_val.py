@@ -6,52 +6,27 @@ import shutil
 from pathlib import Path
 
 import pytest
-from google.protobuf import text_format
-from helpers import conv, inputs, layer, network, relu
+from helpers import conv, inputs, layer, network
 from pairs import check_deploy, check_training, feeds, folders, pictures
 from real_images import write_lmdb
+from train_nets import DATA, LOSS, made, parsed, small_network
 
-from deepmerge import schema
 from deepmerge.convert import Job, convert
 from deepmerge.emit.output import Settings
-from deepmerge.emit.prototxt import format_tree
-from deepmerge.emit.train_val import TrainData, train_val
 from deepmerge.graph.graph import Graph
 from deepmerge.plan.discover import Wishes
-from deepmerge.read import read_train_layers
 from deepmerge.read.caffemodel import read_caffemodel
 
 slow = pytest.mark.slow
-
-
-def parsed(text: str):
-    """A prototxt as protobuf reads it, which is how Caffe reads it."""
-    return text_format.Parse(text, schema.message_class("NetParameter")())
 
 
 def read(folder: Path):
     return {m.name: m for m in parsed((folder / "train_val.prototxt").read_text()).layer}
 
 
-def made(graph: Graph, text: str = "", new=(), folder: Path | None = None):
-    """The train_val of a graph whose user gives the train_val `text`; and its notes."""
-    if text:
-        path = folder / "train_val.prototxt"
-        path.write_text(text)
-        graph.train_layers = read_train_layers(path, graph)
-    tree, front = train_val(graph, lambda one: one.name in new, TrainData())
-    return list(parsed(format_tree(tree)).layer), front.notes
-
-
-DATA = 'layer { name: "data" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 7 } }\n'
-LOSS = layer("loss", "SoftmaxWithLoss", "b label")
-
-
 @pytest.fixture
 def small(tmp_path) -> Graph:
-    """data → a → relu → b → prob."""
-    text = inputs((1, 3, 6, 5)) + conv("a", "data", 4) + relu("a") + conv("b", "a", 8, "kernel_h: 6 kernel_w: 5")
-    return network(tmp_path, text + layer("prob", "Softmax", "b"))
+    return small_network(tmp_path)
 
 
 # -- learning rates --------------------------------------------------------------------------------
@@ -77,56 +52,6 @@ def test_batchnorm_and_a_convolution_without_bias(tmp_path):
     assert len(layers["a"].param) == 1 and len(layers["n"].param) == 0
 
 
-# -- loss and accuracy -----------------------------------------------------------------------------
-
-
-def test_loss_and_accuracy_where_there_are_none(small):
-    layers, notes = made(small)
-    assert [m.name for m in layers] == ["data", "data", "a", "a/relu", "b", "loss", "accuracy/top-1", "accuracy/top-5"]
-    assert list(layers[5].bottom) == ["b", "label"] and layers[7].accuracy_param.top_k == 5 and notes == []
-    assert [m.include[0].phase for m in layers if m.include] == [0, 1, 1, 1]  # TRAIN, and TEST three times
-
-
-def test_no_top_5_of_five_classes(tmp_path):
-    text = inputs((1, 3, 2, 2)) + layer("fc", "InnerProduct", "data", "num_output: 5")
-    assert [m.name for m in made(network(tmp_path, text))[0]] == ["data", "data", "fc", "loss", "accuracy/top-1"]
-
-
-def test_names_that_are_taken(tmp_path):
-    text = inputs((1, 3, 2, 2)) + layer("label", "InnerProduct", "data", "num_output: 9")
-    text += layer("accuracy/top-1", "InnerProduct", "label", "num_output: 9") + layer("loss", "ReLU", "accuracy/top-1")
-    layers, _ = made(network(tmp_path, text))
-    assert list(layers[0].top) == ["data", "label_2"]
-    loss = next(m for m in layers if m.type == "SoftmaxWithLoss")
-    assert list(loss.top) == ["loss_2"] and list(loss.bottom) == ["loss", "label_2"]
-    tops = [t for m in layers for t in m.top if m.type not in ("Data", "ReLU")]
-    assert len(tops) == len(set(tops))
-
-
-def test_sigmoid_and_softmax_along_another_axis(tmp_path):
-    text = inputs((1, 3, 2, 2)) + layer("fc", "InnerProduct", "data", "num_output: 1") + layer("p", "Sigmoid", "fc")
-    assert [m.type for m in made(network(tmp_path, text))[0]][2:] == ["InnerProduct", "SigmoidCrossEntropyLoss"]
-    text = inputs((1, 3, 7, 1)) + conv("a", "data", 2) + layer("p", "Softmax", "a", "axis: 2")
-    layers, notes = made(network(tmp_path, text))
-    assert layers[3].softmax_param.axis == 2 and [m.accuracy_param.axis for m in layers[4:]] == [2, 2]
-    assert "wants 7x1 labels an image; give --train-val" in notes[0]
-
-
-def test_several_outputs_and_inputs_are_told(tmp_path):
-    text = (
-        inputs((1, 3, 4, 4), (1, 5))
-        + layer("a", "InnerProduct", "data", "num_output: 6")
-        + layer("b", "InnerProduct", "data1", "num_output: 6")
-    )
-    layers, notes = made(network(tmp_path, text))
-    assert notes == [
-        "train_val.prototxt has no data for the input 'data1'; give --train-val",
-        "train_val.prototxt has a loss on 'b' alone, of 2 outputs; add the others, or give --train-val",
-    ]
-    assert [(m.type, list(m.top)) for m in layers[:3]] == [("Data", ["data", "label"])] * 2 + [("Input", ["data1"])]
-    assert list(layers[2].input_param.shape[0].dim) == [1, 5]
-
-
 # -- the user's own --------------------------------------------------------------------------------
 
 
@@ -134,20 +59,6 @@ def test_the_users_layers_are_kept_and_nothing_is_added(small, tmp_path):
     layers, notes = made(small, DATA + LOSS, folder=tmp_path)
     assert [m.name for m in layers] == ["data", "a", "a/relu", "b", "loss"] and notes == []
     assert layers[0].data_param.batch_size == 7
-
-
-def test_probabilities_that_an_accuracy_reads_stay(small, tmp_path):
-    layers, _ = made(small, DATA + LOSS + layer("acc", "Accuracy", "prob label"), folder=tmp_path)
-    assert [m.name for m in layers] == ["data", "a", "a/relu", "b", "prob", "loss", "acc"]
-
-
-def test_data_under_another_name_and_labels_from_another_layer(small, tmp_path):
-    labels = DATA.replace('top: "data" top: "label"', 'top: "label"').replace('name: "data"', 'name: "labels"')
-    images = DATA.replace('top: "data" top: "label"', 'top: "image"')
-    for text in (labels + images, images + labels):
-        layers, notes = made(small, text + LOSS + layer("s", "Silence", "image", tops="").replace('top: ""', ""), folder=tmp_path)
-        assert sorted(list(m.top) for m in layers[:2]) == [["data"], ["label"]] and notes == []
-        assert list(layers[-1].bottom) == ["data"]
 
 
 def test_a_dropout_that_is_not_in_place(small, tmp_path):
@@ -177,15 +88,6 @@ def test_what_does_not_fit_any_more_is_left_out_and_told(small, tmp_path):
         "train_val.prototxt leaves out layer 'aux2': its bottom 'aux' was merged away",
         "train_val.prototxt leaves out layer 'twin': its top 'a' is made by the network itself",
     ]
-
-
-def test_data_for_training_alone(small, tmp_path, models):
-    """Caffe refuses a solver that tests without TEST data."""
-    path = tmp_path / "train_val.prototxt"
-    path.write_text(DATA.replace("data_param", "include { phase: TRAIN } data_param") + LOSS)
-    small.train_layers = read_train_layers(path, small)
-    _, front = train_val(small, lambda one: False, TrainData())
-    assert front.phases == ("TRAIN",) and front.batch_size == 7 and not front.guessed
 
 
 # -- in real Caffe ---------------------------------------------------------------------------------
