@@ -14,14 +14,18 @@ from deepmerge.graph.tree import Field, Message, Quoted, Token
 from deepmerge.read.files import read_text
 
 MAX_DEPTH = 64  # Caffe's own messages nest five deep
+MAX_VALUES = 1_000_000  # ResNet-152 has 6,000
 _CLOSER = {"{": "}", "<": ">"}
+# No pattern repeats a group: for that, `re` keeps a record of a hundred bytes for each repetition
 _LEXEME = re.compile(
-    r"""(?P<space>(?:[ \t\r\n\f\v]|\#[^\n]*)+)
-      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    r"""(?P<space>[ \t\r\n\f\v]+|\#[^\n]*)
+      | (?P<string>"[^"\\\n]*"|'[^'\\\n]*')
+      | (?P<quote>["'])
       | (?P<word>-?[A-Za-z0-9_.][A-Za-z0-9_.+\-]*)
       | (?P<mark>[{}<>\[\]:,;\-])""",
     re.VERBOSE,
 )
+_STOP = {quote: re.compile(rf"[{quote}\\\n]") for quote in "\"'"}  # where a string may end
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPE = re.compile(
     r"""\\(?:([0-7]{1,3}) | [xX]([0-9a-fA-F]{1,2}) | u([0-9a-fA-F]{4}) | U([0-9a-fA-F]{8}) | ([abfnrtv\\'"?]) | )""",
@@ -57,7 +61,7 @@ class _Parser:
     def __init__(self, text: str, file: str | Path):
         self.text, self.file = text, file
         self.kind, self.lexeme, self.start, self.end = "", "", 0, 0
-        self.line, self.line_start = 1, 0
+        self.line, self.line_start, self.values = 1, 0, 0
         self.opened: list[tuple[str, str, int]] = []  # name, opening brace and line of the messages around
         self.advance()
 
@@ -71,12 +75,25 @@ class _Parser:
                 self.kind = self.lexeme = ""
                 return
             self.kind, self.lexeme, self.end = match.lastgroup, match.group(), match.end()
+            if self.kind == "quote":
+                self.long_string()
             if self.kind != "space":
                 return
             newlines = self.lexeme.count("\n")
             if newlines:
                 self.line += newlines
                 self.line_start = self.start + self.lexeme.rindex("\n") + 1
+
+    def long_string(self) -> None:
+        """The string that begins here, and has escapes in it."""
+        stop = _STOP[self.lexeme]
+        match = stop.search(self.text, self.end)
+        while match and match.group() == "\\" and not self.text.startswith("\n", match.end()):
+            match = stop.search(self.text, match.end() + 1)
+        if match is None or match.group() != self.lexeme:
+            raise self.error(self.stray())
+        self.kind, self.end = "string", match.end()
+        self.lexeme = self.text[self.start : self.end]
 
     @property
     def column(self) -> int:
@@ -135,7 +152,13 @@ class _Parser:
         name, brace, line = self.opened[-1]
         raise self.error(f"{self.lexeme!r} cannot close {_short(name)!r}, which line {line} opens with {brace!r}")
 
+    def counted(self) -> None:
+        self.values += 1
+        if self.values > MAX_VALUES:
+            raise self.error(f"more than {MAX_VALUES:,} values, which no network has; is it damaged?")
+
     def message(self, name: str, line: int, column: int) -> Message:
+        self.counted()
         if len(self.opened) >= MAX_DEPTH:
             raise self.error(f"messages nest deeper than {MAX_DEPTH}")
         closer = _CLOSER[self.lexeme]
@@ -169,6 +192,7 @@ class _Parser:
         return values
 
     def scalar(self, name: str) -> Quoted | Token:
+        self.counted()
         if self.kind == "string":
             return self.string()
         sign = ""
@@ -183,25 +207,24 @@ class _Parser:
 
     def string(self) -> Quoted:
         """One string or several in a row, which count as one."""
-        first, pieces = self.lexeme[1:-1], b""
-        if "\\" in first:
-            pieces = self.unescaped(first)
+        first = self.lexeme[1:-1]
+        pieces = [self.unescaped(first)] if "\\" in first else []
         self.advance()
         if not pieces and self.kind != "string":
             return Quoted(first)
-        pieces = pieces or first.encode("utf-8", "surrogateescape")
+        pieces = pieces or [first.encode("utf-8", "surrogateescape")]
         while self.kind == "string":
-            pieces += self.unescaped(self.lexeme[1:-1])
+            pieces.append(self.unescaped(self.lexeme[1:-1]))
             self.advance()
-        return Quoted(pieces.decode("utf-8", "surrogateescape"))
+        return Quoted(b"".join(pieces).decode("utf-8", "surrogateescape"))
 
     def unescaped(self, body: str) -> bytes:
         """The bytes of a quoted string; escapes are bytes, as in C, and together make UTF-8."""
-        out, last = b"", 0
+        out, last = bytearray(), 0
         for match in _ESCAPE.finditer(body):
             out += body[last : match.start()].encode("utf-8", "surrogateescape") + self.escape(match)
             last = match.end()
-        return out + body[last:].encode("utf-8", "surrogateescape")
+        return bytes(out) + body[last:].encode("utf-8", "surrogateescape")
 
     def escape(self, match: re.Match) -> bytes:
         octal, hexadecimal, short, long, letter = match.groups()
