@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from deepmerge.graph.tree import Field, Message
+from deepmerge.graph.tree import Field, Message, Quoted
 from deepmerge.read.scalars import Reader, near
 
 # Where a misspelling would lose a layer or an edge, it is an error
 _VITAL = {
     "NetParameter": ("name", "layer", "input", "input_shape", "input_dim", "state"),
     "LayerParameter": ("name", "type", "bottom", "top"),
+    "V1LayerParameter": ("name", "type", "bottom", "top", "layer"),
+    "V0LayerParameter": ("name", "type"),
 }
 
 
@@ -29,6 +31,7 @@ def validate(net: Message, file: str | Path) -> list[str]:
 
 def name_of(layer: Message) -> str:
     """How messages call a layer, whatever is wrong with it."""
+    layer = layer.message("layer") or layer  # V0
     name, kind = (str(layer.value(n) or "") for n in ("name", "type"))
     return f"layer {name!r} ({kind if kind.isprintable() else ascii(kind)})"
 
@@ -41,6 +44,9 @@ def _message(message: Message, type_name: str, file, where: str) -> Iterator[str
         if known is None:
             yield from _unknown(field, reader, type_name)
             continue
+        if type_name == "V1LayerParameter" and field.name == "type" and isinstance(field.value, Quoted):
+            text = f"`layers` have types such as CONVOLUTION, without quotes; with {str(field.value)!r}, call it `layer`"
+            raise reader.error(text, field)
         value = reader.convert(field)
         if not known.repeated and field.name in seen:
             first = seen[field.name].line
@@ -48,7 +54,8 @@ def _message(message: Message, type_name: str, file, where: str) -> Iterator[str
         seen[field.name] = field
         if known.kind == "message":
             own = name_of(value) if field.name in ("layer", "layers") else field.name
-            yield from _message(value, known.type_name, file, f"{where}, {own}" if where else own)
+            inner = f"{where}, {own}" if where and where != own else own
+            yield from _message(value, known.type_name, file, inner)
 
 
 def _unknown(field: Field, reader: Reader, type_name: str) -> Iterator[str]:

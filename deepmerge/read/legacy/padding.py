@@ -39,7 +39,7 @@ def _type(shell: Message) -> str:
 
 
 def _error(shell: Message, file, text: str) -> ReadError:
-    return ReadError(f"{name_of(_inner(shell))} {text}", file, shell.line, shell.column)
+    return ReadError(f"{name_of(shell)} {text}", file, shell.line, shell.column)
 
 
 def _padding(maker: dict[str, Message | None], blob: str, reader: Message, file) -> Message | None:

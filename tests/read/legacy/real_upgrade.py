@@ -7,6 +7,8 @@ Caffe's library by its C++ name: ReadNetParamsFromTextFileOrDie, which caffe.Net
 """
 
 import ctypes
+import glob
+import importlib.util
 import os
 import sys
 
@@ -34,20 +36,18 @@ def upgrade(library, path):
 
 
 def main():
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    from caffe import _caffe
-
-    library = ctypes.CDLL(_caffe.__file__)
+    (folder,) = importlib.util.find_spec("caffe").submodule_search_locations
+    (path,) = glob.glob(os.path.join(glob.escape(folder), "_caffe*.so"))
+    library = ctypes.CDLL(path)  # importing pycaffe takes its time, and adds nothing here
     known = all(hasattr(library, name) for name in (NEW_NET, READ_TEXT, READ_BINARY, WRITE))
-    print("ready" if known else "this build of Caffe does not show its functions", file=replies, flush=True)
+    print("ready" if known else "this build of Caffe does not show its functions", flush=True)
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
             upgrade(library, os.fsencode(line.rstrip("\n")))
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        print("done" if status == 0 else "refused", file=replies, flush=True)
+        print("done" if status == 0 else "refused", flush=True)
 
 
 if __name__ == "__main__":
