@@ -229,7 +229,7 @@ class CaffeSession:
         return layers
 
     def save(self, path: str | os.PathLike) -> None:
-        """Let Caffe write the weights as a caffemodel."""
+        """Let Caffe write the weights: as an HDF5 snapshot where the path ends with .h5, else as a caffemodel."""
         self._request("save", f"writing {path} from", path=os.path.abspath(path))
 
     def close(self) -> None:

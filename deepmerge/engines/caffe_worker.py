@@ -199,7 +199,8 @@ def params(header, arrays):
 
 @command
 def save(header, arrays):
-    NETS[header["id"]].net.save(header["path"])
+    net = NETS[header["id"]].net
+    (net.save_hdf5 if header["path"].endswith(".h5") else net.save)(header["path"])
     return {}, []
 
 

@@ -19,18 +19,19 @@ def attach(graph: Graph, shapes: dict, stored: list[StoredLayer]) -> None:
     What the caffemodel has and the network has not, or has otherwise, goes to `graph.warnings`.
     """
     by_name = _by_name(stored)
-    missing = []
+    missing, counts = [], {}
     for layer in graph.layers:
         found = by_name.pop(layer.name, None)
         blobs = batch_norm_blobs(layer, found.blobs) if found else []
         expected = expected_weights(layer, [shapes[b] for b in layer.bottoms])
         layer.weights = _in_shape(blobs, expected)
+        counts[layer] = len(expected or ())
         if expected and not layer.weights:
             missing.append(layer)
         if found and found.type not in ("", layer.type):
             text = f"type {layer.type!r} in the prototxt, which counts, but {found.type!r} in the caffemodel"
             graph.warnings.append(f"layer {layer.name!r}: {text}")
-    _share(graph)
+    _share(graph, counts)
     for layer in missing:
         if not layer.weights:
             raise _missing(layer, by_name)
@@ -60,21 +61,39 @@ def _in_shape(blobs: list[np.ndarray], expected: list[Shape] | None) -> list[np.
     if expected is None or len(expected) != len(blobs):
         return list(blobs)
     pairs = zip(blobs, expected, strict=True)
-    return [blob.reshape(shape) if fits(blob.shape, shape) else blob for blob, shape in pairs]
+    return [blob.reshape(shape) if blob is not None and fits(blob.shape, shape) else blob for blob, shape in pairs]
 
 
-def _share(graph: Graph) -> None:
-    """Layers that share weights through ParamSpec names get the same arrays: the last ones stored, as in Caffe."""
+def _share(graph: Graph, counts: dict[Layer, int]) -> None:
+    """Layers that share weights through ParamSpec names get the same arrays: the last ones stored, as in Caffe.
+
+    counts: how many blobs each layer wants; where fewer are stored, the rest are those that it shares (HDF5).
+    """
     named: dict[str, np.ndarray] = {}
     for layer in graph.layers:
-        named |= {name: array for name, array in zip(_spec_names(layer), layer.weights, strict=False) if name}
+        pairs = zip(_spec_names(layer), layer.weights, strict=False)
+        named |= {name: array for name, array in pairs if name and array is not None}
     for layer in graph.layers:
         names = _spec_names(layer)
         if names and not layer.weights and all(name in named for name in names):
             layer.weights = [named[name] for name in names]
+        _fill(layer, names, named, counts[layer])
         for index, name in enumerate(names[: len(layer.weights)]):
             if name and named[name].shape == layer.weights[index].shape:
                 layer.weights[index] = named[name]
+
+
+def _fill(layer: Layer, names: list[str], named: dict[str, np.ndarray], count: int) -> None:
+    """Put the shared blobs where the file has left them out; ShapeError where there is none to share."""
+    for index in range(len(layer.weights), min(count, len(names)) if layer.weights else 0):
+        if names[index] not in named:
+            break
+        layer.weights.append(named[names[index]])
+    for index, array in enumerate(layer.weights):
+        if array is None and (index >= len(names) or names[index] not in named):
+            text = f"has no weight blob {index} in the file, and shares none that has; do the files belong together?"
+            raise ShapeError(f"layer {layer.name!r} ({layer.type}) {text}")
+        layer.weights[index] = named[names[index]] if array is None else array
 
 
 def _spec_names(layer: Layer) -> list[str]:

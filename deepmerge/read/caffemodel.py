@@ -15,7 +15,7 @@ import numpy as np
 
 from deepmerge.errors import ReadError
 from deepmerge.read import wire
-from deepmerge.read.files import looks_like_text, map_file
+from deepmerge.read.files import is_hdf5, looks_like_text, map_file
 from deepmerge.read.legacy import v0, v1
 
 _NET_LAYERS_V1, _NET_LAYER = 2, 100
@@ -46,16 +46,24 @@ class StoredLayer:
     """One layer of a caffemodel: its name, its type and its blobs (float32, in the stored shapes).
 
     phase: TRAIN or TEST, the phase of the network that was saved; "" where the file does not say.
+    A blob is None where an HDF5 snapshot leaves it out, as it is shared with another layer.
     """
 
     name: str = ""
     type: str = ""
-    blobs: list[np.ndarray] = field(default_factory=list)
+    blobs: list[np.ndarray | None] = field(default_factory=list)
     phase: str = ""
 
 
 def read_caffemodel(path: str | Path) -> list[StoredLayer]:
-    """The layers stored in a caffemodel, in file order; ReadError where the file is not one."""
+    """The layers stored in a caffemodel, or in an HDF5 snapshot; ReadError where the file is neither.
+
+    A caffemodel's stand in file order, a snapshot's by name (see read/hdf5.py).
+    """
+    if is_hdf5(path):
+        from deepmerge.read.hdf5 import read_hdf5
+
+        return read_hdf5(path)
     data = map_file(path)
     layers: list[StoredLayer] = []
     form = 0
@@ -121,13 +129,13 @@ def _layer(data: memoryview, start: int, stop: int, path, numbers: _Numbers = _V
             places.append((a, b))
     for index, (a, b) in enumerate(places):
         try:
-            layer.blobs.append(_blob(data, a, b))
+            layer.blobs.append(read_blob(data, a, b))
         except ReadError as error:
             raise ReadError(f"layer {layer.name!r}, blob {index} {error}; get the file again", path) from None
     return layer
 
 
-def _blob(data: memoryview, start: int, stop: int) -> np.ndarray:
+def read_blob(data: memoryview, start: int, stop: int) -> np.ndarray:
     """A BlobProto. Legacy num … width override `shape`, double_data wins over data, and data over NVCaffe's raw_data.
 
     Caffe: blob.cpp, FromProto.

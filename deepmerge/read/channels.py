@@ -16,7 +16,7 @@ _PER_CHANNEL = frozenset(("BatchNorm", "Bias", "PReLU", "Scale"))
 
 def channels_of(blob: str, size: tuple[int, int], layers: list[Message], stored: list[StoredLayer], file) -> int | None:
     """The channels of `blob`, images of (height, width) `size`, from the weights of the first layer that has any."""
-    weights = {s.name: s.blobs[0].shape for s in stored if s.blobs}
+    weights = {s.name: s.blobs[0].shape for s in stored if s.blobs and s.blobs[0] is not None}
     same = {blob}
     for layer in layers:
         if not same & set(layer.values("bottom")):

@@ -9,19 +9,31 @@ from pathlib import Path
 from deepmerge.errors import ReadError
 
 _HTML = "is an HTML page (a failed download?); download the file again"
-_MAGIC = (
+_PACKED = "; unpack it first"
+_MAGIC = (  # in small letters
     (b"version https://git-lfs", "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"),
-    (b"\x1f\x8b", "is a gzip file; unpack it first"),
-    (b"pk\x03\x04", "is a zip file; unpack it first"),
-    (b"\x89hdf\r\n", "is an HDF5 file, which is not read here; save the network as binaryproto (.caffemodel)"),
     (b"<!doctype", _HTML),
     (b"<html", _HTML),
+    (b"<head", _HTML),
+    (b"<!--", _HTML),
+    (b"<?xml", "is an XML page (a failed download?); download the file again"),
+    (b"\x1f\x8b", f"is a gzip file{_PACKED}"),
+    (b"pk\x03\x04", f"is a zip file{_PACKED}"),
+    (b"bzh", f"is a bzip2 file{_PACKED}"),
+    (b"\xfd7zxz\0", f"is an xz file{_PACKED}"),
+    (b"\x28\xb5\x2f\xfd", f"is a Zstandard file{_PACKED}"),
+    (b"7z\xbc\xaf\x27\x1c", f"is a 7z file{_PACKED}"),
+    (b"rar!\x1a\x07", f"is a RAR file{_PACKED}"),
+    (b"\x93numpy", "is a NumPy file, not one of Caffe's"),
+    (b"\x80\x02", "is a Python pickle (an old PyTorch file?), not one of Caffe's"),
+    (b"\x89hdf\r\n", "is an HDF5 file; here, a file of protobuf's is wanted"),
 )
 _HEAD = 1 << 16  # bytes that are looked at before the rest of a file is read
+MAX_TEXT = 32 << 20  # bytes; the largest networks have 100 kB
 
 
 def read_text(path: str | Path) -> str:
-    """A whole text file; ReadError if it cannot be read, is empty, is no text, or is plainly something else.
+    """A whole text file; ReadError if it cannot be read, is empty, too large, no text, or plainly something else.
 
     Bytes that are no UTF-8 become surrogates, so that names keep their bytes ("surrogateescape").
     """
@@ -30,9 +42,11 @@ def read_text(path: str | Path) -> str:
             head = file.read(_HEAD)
             _refuse_other_kinds(path, head)
             _refuse_binary(path, head)
-            data = head + file.read()
+            data = head + file.read(MAX_TEXT + 1 - len(head))
     except (OSError, ValueError) as error:
         raise _os_error(path, error) from None
+    if len(data) > MAX_TEXT:
+        raise ReadError(f"is larger than {MAX_TEXT >> 20} MB, which no network's text is; give the prototxt", path)
     _refuse_binary(path, data)
     return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
@@ -41,10 +55,19 @@ def map_file(path: str | Path) -> memoryview:
     """A large file as read-only memory; ReadError if it cannot be read, is empty, or is plainly something else."""
     try:
         with open(path, "rb") as file:
-            _refuse_other_kinds(path, file.read(64))
+            _refuse_other_kinds(path, file.read(512))
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
         raise _os_error(path, error) from None
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Whether the file is there, and begins as HDF5 files do."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(8) == b"\x89HDF\r\n\x1a\n"
+    except (OSError, ValueError):
+        return False
 
 
 def looks_like_text(data: memoryview) -> bool:
@@ -72,10 +95,12 @@ def _os_error(path, error: OSError | ValueError) -> ReadError:
 def _refuse_other_kinds(path, head: bytes) -> None:
     if not head:
         raise ReadError("is empty", path)
-    start = head[:64].lstrip().lower()
+    start = head[:64].removeprefix(codecs.BOM_UTF8).lstrip().lower()
     for magic, what in _MAGIC:
         if start.startswith(magic):
             raise ReadError(what, path)
+    if head[257:262] == b"ustar":
+        raise ReadError(f"is a tar file{_PACKED}", path)
 
 
 def _refuse_binary(path, data: bytes) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import os
+import pickle
+import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 
 from deepmerge.errors import ReadError
@@ -16,8 +21,13 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 535337
 ZIP = io.BytesIO()
 with zipfile.ZipFile(ZIP, "w") as archive:
     archive.writestr("net.prototxt", 'name: "net"')
+TAR = io.BytesIO()
+with tarfile.open(fileobj=TAR, mode="w") as archive:
+    archive.addfile(tarfile.TarInfo("net.caffemodel"))
+NPY = io.BytesIO()
+np.save(NPY, np.arange(3))
 HTML = "is an HTML page (a failed download?); download the file again"
-HDF5 = "is an HDF5 file, which is not read here; save the network as binaryproto (.caffemodel)"
+HDF5 = "is an HDF5 file; here, a file of protobuf's is wanted"
 OTHERS = {
     "lfs": (LFS, "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"),
     "gzip": (gzip.compress(b"name"), "is a gzip file; unpack it first"),
@@ -26,6 +36,13 @@ OTHERS = {
     "html": (b"\n <!DOCTYPE html>\n<html><body>404", HTML),
     "lower": (b"<!doctype html>", HTML),
     "bare": (b"<HTML lang=en>", HTML),
+    "comment": (b"\xef\xbb\xbf<!-- saved from -->\n<html>", HTML),
+    "xml": (b'<?xml version="1.0"?><Error><Code>AccessDenied', "is an XML page (a failed download?); download the file again"),
+    "bzip2": (bz2.compress(b"name"), "is a bzip2 file; unpack it first"),
+    "xz": (lzma.compress(b"name"), "is an xz file; unpack it first"),
+    "tar": (TAR.getvalue(), "is a tar file; unpack it first"),
+    "numpy": (NPY.getvalue(), "is a NumPy file, not one of Caffe's"),
+    "pickle": (pickle.dumps({"name": 1}, 2), "is a Python pickle (an old PyTorch file?), not one of Caffe's"),
     "empty": (b"", "is empty"),
 }
 
