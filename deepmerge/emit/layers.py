@@ -8,6 +8,7 @@ from deepmerge.graph.tree import Field, Message, Quoted
 
 # Types that Caffe runs with top == bottom. Not AbsVal, which refuses, nor Eltwise, which overwrites what it still needs
 IN_PLACE = frozenset("BNLL BatchNorm Bias Clip Dropout ELU Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split())
+FORKS_IN_PLACE = frozenset(("BN", "Normalize", "ReLU6"))
 
 # Types whose tops are their bottom's memory (Concat of one bottom, Slice into one top)
 SHARING = frozenset("Concat Flatten Reshape Slice Split".split())
@@ -45,7 +46,7 @@ def _shared_name(blob: Blob, names: dict[Blob, str]) -> str | None:
         return None
     reader = blob.consumers[0]
     at = reader.bottoms.index(blob)
-    able = reader.type in IN_PLACE or reader.params is None
+    able = reader.type in IN_PLACE | FORKS_IN_PLACE or reader.params is None
     if not able or at >= len(reader.tops) or reader.tops[at].name != blob.name:
         return None
     return names[reader.tops[at]]

@@ -80,6 +80,7 @@ def _dilation(block: Message, new: typed.Im2col, old: typed.Im2col | None) -> No
     """`dilation` has no spelling per axis: it is repeated, once for all axes or once for each."""
     if old is not None and old.dilation == new.dilation:
         return
+    block.remove("hole", "hole_h", "hole_w")  # DeepLab's spelling
     sizes = new.dilation[:1] if new.dilation_h == new.dilation_w else new.dilation
     block.set("dilation", *(map(scalar, sizes) if new.dilation != (1, 1) else ()))
 

@@ -9,6 +9,7 @@ from math import prod
 from deepmerge.errors import ShapeError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.memory import FLOAT, activation_bytes, size_of
+from deepmerge.graph.params_forks import DEPTHWISE
 from deepmerge.graph.shape_errors import Shape
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.weights import expected_weights
@@ -31,8 +32,10 @@ __all__ = [
 Shapes = dict[Blob, "Shape | None"]
 
 # DeepRebirth's word for the layers that multiply by learned tensors; the others only move and reshape numbers
-_TENSOR = frozenset({"Convolution", "Deconvolution", "InnerProduct", "Embed", "LSTM", "RNN"})
-_COUNTED = frozenset({"Convolution", "Deconvolution", "InnerProduct"})
+_COUNTED = frozenset({"Convolution", "Deconvolution", "InnerProduct", *DEPTHWISE})
+_TENSOR = _COUNTED | {"Embed", "LSTM", "RNN"}
+# Blobs that training does not learn, but counts (NVCaffe's BatchNorm has a learned scale and bias behind them)
+_STATISTICS = {"BatchNorm": (0, 1, 2), "BN": (2, 3)}
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,11 @@ def param_count(graph: Graph, shapes: Shapes | None = None) -> int:
 
 def _params(layer: Layer, shapes: Shapes, seen: set[str]) -> int:
     """The layer's own share of the parameters; `seen` collects the names of blobs that are shared."""
-    if layer.type == "BatchNorm":
-        return 0
     total = 0
+    statistics = _STATISTICS.get(layer.type, ())
     for index, shape in enumerate(weight_shapes(layer, shapes)):
+        if index in statistics:
+            continue
         spec = layer.param_specs[index] if index < len(layer.param_specs) else None
         name = str(spec.value("name") or "") if spec is not None else ""
         if name not in seen:

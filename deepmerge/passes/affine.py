@@ -6,14 +6,14 @@ What fold_batchnorm and fold_scale share: they differ only in where k and t of y
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.kernels import fold
 from deepmerge.passes.base import Match, Pass, Shapes
-from deepmerge.passes.chains import ACTIVATIONS, LINEAR, alone, empty_window, fixed, only_reader
+from deepmerge.passes.chains import ACTIVATIONS, CONVOLUTIONS, LINEAR, alone, empty_window, fixed, only_reader
 from deepmerge.passes.weights import bias_of, declare_bias, set_weights, weight_of
 
 Affine = tuple[np.ndarray, np.ndarray]
@@ -29,10 +29,13 @@ class _Plan:
 
 
 class FoldAffine(Pass):
-    """Base of the two passes; they give `affine`. `positive`: every k is above 0, whatever the weights."""
+    """Base of the two passes; they give `affine`, and say where they know more of it than the weights tell."""
 
     exact = True
-    positive: ClassVar[bool] = False
+
+    def positive(self, layer: Layer) -> bool:
+        """Whether every k is above 0, whatever the weights."""
+        return False
 
     def affine(self, layer: Layer, shape: Shape | None) -> Affine | str | None:
         """(k, t), float64, (channels,), on a bottom of `shape`; a str says why there is none; None without weights."""
@@ -63,27 +66,27 @@ class FoldAffine(Pass):
         """The Convolution, Deconvolution or InnerProduct to fold into, or None and what is in the way."""
         blob = layer.bottom
         while alone(blob) and blob.producer.type == "Pooling":
-            if reason := self._through_pooling(blob.producer, affine, shapes):
+            if reason := self._through_pooling(blob.producer, affine, self.positive(layer), shapes):
                 return None, reason
             blob = blob.producer.bottom
         if not alone(blob):
             return None, f"{blob.name!r} is read by others too"
         producer = blob.producer
-        if producer.type not in LINEAR:
+        if producer.type not in LINEAR or producer.params is None:
             what = "the activation" if producer.type in ACTIVATIONS else "the layer"
             return None, f"{what} {producer.name!r} ({producer.type}) stands before it"
         if reason := fixed(graph, producer):
             return None, f"{producer.name!r}: {reason}"
         return producer, ""
 
-    def _through_pooling(self, pool: Layer, affine: Affine | None, shapes: Shapes) -> str:
+    def _through_pooling(self, pool: Layer, affine: Affine | None, positive: bool, shapes: Shapes) -> str:
         """What keeps the map from standing before the pooling instead of behind it: "" if nothing."""
         if len(pool.tops) != 1:
             return f"pooling {pool.name!r} gives a mask"
         if empty_window(pool, shapes):
             return f"pooling {pool.name!r} has a window outside of the image"
         if pool.params.pool == "MAX":
-            positive = self.positive or (affine is not None and bool((affine[0] >= 0).all()))
+            positive = positive or (affine is not None and bool((affine[0] >= 0).all()))
             return "" if positive else f"MAX pooling {pool.name!r} stands between, and a factor may be negative"
         if pool.params.pool == "AVE":
             harmless = pool.params.pad == (0, 0) or not _shifts(affine)
@@ -134,11 +137,11 @@ def _shifts(affine: Affine | None) -> bool:
 
 def _takes_map(graph: Graph, reader: Layer, affine: Affine | None, shapes: Shapes) -> str:
     """What keeps `reader` from taking up the map of the layer that it reads: "" if nothing."""
-    if reader.type not in ("Convolution", "InnerProduct"):
+    if reader.type not in CONVOLUTIONS | {"InnerProduct"} or reader.params is None:
         return f"{reader.name!r} ({reader.type}) reads it"
     if reason := fixed(graph, reader):
         return f"{reader.name!r}: {reason}"
-    if reader.type == "Convolution" and any(reader.params.pad + reader.params.pad_nd) and _shifts(affine):
+    if reader.type in CONVOLUTIONS and any(reader.params.pad + reader.params.pad_nd) and _shifts(affine):
         return f"{reader.name!r} pads with zeros, which would have to be shifted too"
     return ""
 

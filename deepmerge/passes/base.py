@@ -95,8 +95,8 @@ class Pass:
         return Refusal(self.name, layer.name, reason)
 
     def look(self, graph: Graph, layer: Layer, shapes: Shapes) -> Match | Refusal | None:
-        """`match`, with the layers and types of `Options.keep` left alone."""
-        if layer.type not in self.types:
+        """`match`, with the layers and types of `Options.keep` left alone, and those whose parameters are not known."""
+        if layer.type not in self.types or layer.params is None:
             return None
         found = self.match(graph, layer, shapes)
         if isinstance(found, Match):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.params_forks import DEPTHWISE
 
 # Elementwise functions of one input, none of which mixes places or channels
-ACTIVATIONS = frozenset("ReLU PReLU ELU Sigmoid TanH Swish Clip".split())
-LINEAR = frozenset(("Convolution", "Deconvolution", "InnerProduct"))
+ACTIVATIONS = frozenset("ReLU ReLU6 PReLU ELU Sigmoid TanH Swish Clip".split())
+CONVOLUTIONS = frozenset(("Convolution", *DEPTHWISE))
+LINEAR = CONVOLUTIONS | {"Deconvolution", "InnerProduct"}
 
 
 def only_reader(blob: Blob) -> Layer | None:
@@ -55,6 +57,11 @@ def fixed(graph: Graph, layer: Layer) -> str:
     if layer.type in LINEAR and layer.params.axis != 1:
         return f"it works on axis {layer.params.axis}, not 1"
     return ""
+
+
+def is_idempotent(kind: str, params: typed.Params | None) -> bool:
+    """Whether an activation leaves alone what it has made: f(f(x)) = f(x)."""
+    return kind == "Clip" or (kind in ("ReLU", "ReLU6") and params is not None and params.negative_slope == 0)
 
 
 def is_plain_1x1(layer: Layer) -> bool:

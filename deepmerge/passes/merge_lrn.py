@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from deepmerge.kernels.xavier import xavier
 from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import back_over_activations, fixed
+from deepmerge.passes.chains import CONVOLUTIONS, back_over_activations, fixed
 
 # The activations f with f(c·x) = c·f(x) for every c above 0
 _HOMOGENEOUS = frozenset(("ReLU", "PReLU"))
@@ -28,7 +28,7 @@ class MergeLrn(Pass):
         conv, between, reason = back_over_activations(layer.bottom)
         if reason:
             return self.refuse(layer, reason)
-        if conv.type != "Convolution":
+        if conv.type not in CONVOLUTIONS:
             return self.refuse(layer, f"{conv.name!r} ({conv.type}), not a convolution, stands before it")
         if reason := fixed(graph, conv):
             return self.refuse(layer, f"{conv.name!r}: {reason}")

@@ -10,7 +10,7 @@ Source: Li et al., DeepRebirth (AAAI 2018), streamline merging.
 from __future__ import annotations
 
 from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import back_over_activations, fixed
+from deepmerge.passes.chains import CONVOLUTIONS, back_over_activations, fixed
 from deepmerge.passes.streamline import poolable, start, strided
 
 
@@ -24,7 +24,7 @@ class MergePooling(Pass):
         conv, _, reason = back_over_activations(layer.bottom)
         if not reason and conv.type == "Concat":
             return None  # merge_branches looks at it
-        if not reason and conv.type != "Convolution":
+        if not reason and conv.type not in CONVOLUTIONS:
             reason = f"{conv.name!r} ({conv.type}), not a convolution, stands before it"
         if reason := poolable(layer, shapes) or reason or fixed(graph, conv):
             return self.refuse(layer, reason)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.passes.chains import ACTIVATIONS, alone, fixed, is_plain_1x1, same_size
+from deepmerge.passes.chains import ACTIVATIONS, alone, fixed, is_idempotent, is_plain_1x1, same_size
 
 Kind = Literal["point", "pooled", "reduced", "plain", "other"]
 Signature = tuple[tuple[str, typed.Params], ...]  # the activations behind a convolution
@@ -113,7 +113,7 @@ def obstacle(host: Branch, guest: Branch) -> str:
         return ""
     if through != guest.activations:
         return f"{guest.conv.name!r} and {host.reducer.name!r} have different activations behind them"
-    if all(kind == "Clip" or (kind == "ReLU" and params.negative_slope == 0) for kind, params in through):
+    if all(is_idempotent(*activation) for activation in through):
         return ""
     return f"the activation {through[0][0]} behind {host.reducer.name!r} is not idempotent"
 

@@ -10,14 +10,14 @@ Source: Caffe, power_layer.cpp, split_layer.cpp, pooling_layer.cpp, concat_layer
 from __future__ import annotations
 
 from deepmerge.passes.base import Match, Pass, Shapes
-from deepmerge.passes.chains import alone
+from deepmerge.passes.chains import alone, is_idempotent
 
 
 class RemoveIdentity(Pass):
     name = "remove_identity"
     exact = True
     summary = "take out layers that hand on what they get (Split, Power 1·x+0, 1x1 pooling, Concat of one)"
-    types = frozenset(("Split", "Power", "Pooling", "Concat", "ReLU", "Flatten", "Slice"))
+    types = frozenset(("Split", "Power", "Pooling", "Concat", "ReLU", "ReLU6", "Flatten", "Slice", "ShuffleChannel"))
 
     def match(self, graph, layer, shapes):
         if len(layer.bottoms) != 1 or not _is_identity(layer, shapes):
@@ -52,8 +52,11 @@ def _is_identity(layer, shapes: Shapes) -> bool:
     if layer.type == "Pooling":
         window = (p.kernel, p.stride, p.pad) == ((1, 1), (1, 1), (0, 0))
         return window and not p.global_pooling and p.pool in ("MAX", "AVE")
-    if layer.type == "ReLU":  # relu(relu(x)) = relu(x)
+    if layer.type in ("ReLU", "ReLU6"):  # relu(relu(x)) = relu(x), relu(relu6(x)) = relu6(x)
         before = layer.bottom.producer
-        return p.negative_slope == 0 and before.type == "ReLU" and before.params.negative_slope == 0
-    shape = shapes.get(layer.bottom)  # Flatten
-    return shape is not None and shape == shapes[layer.top]
+        same = before.type == layer.type or (layer.type, before.type) == ("ReLU", "ReLU6")
+        return same and all(is_idempotent(one.type, one.params) for one in (layer, before))
+    shape = shapes.get(layer.bottom)
+    if layer.type == "ShuffleChannel":
+        return p.group == 1 or (shape is not None and p.group == shape[1])
+    return shape is not None and shape == shapes[layer.top]  # Flatten

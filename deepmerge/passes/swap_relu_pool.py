@@ -3,8 +3,8 @@
 Given:   x → ReLU → MAX pooling → y
 Result:  x → MAX pooling → ReLU → y
 
-Exact: yes, bit by bit: ReLU is monotone (slope ≥ 0), so it commutes with the maximum, and Caffe's MAX
-pooling leaves padding out of the window.
+Exact: yes, bit by bit: ReLU is monotone (slope ≥ 0), and so is forks' ReLU6, so it commutes with the maximum,
+and Caffe's MAX pooling leaves padding out of the window.
 Source: Caffe, relu_layer.cpp, pooling_layer.cpp.
 """
 
@@ -25,7 +25,7 @@ class SwapReluPool(Pass):
 
     def match(self, graph, layer, shapes):
         relu = layer.bottom.producer
-        if relu.type != "ReLU" or layer.params.pool != "MAX":
+        if relu.type not in ("ReLU", "ReLU6") or relu.params is None or layer.params.pool != "MAX":
             return None
         before, after = shapes.get(layer.bottom), shapes.get(layer.top)
         if before is None or after is None or after[2] * after[3] >= before[2] * before[3]:

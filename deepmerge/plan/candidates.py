@@ -10,7 +10,7 @@ from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
 from deepmerge.passes.base import Match, Options, Pass, Refusal
-from deepmerge.passes.chains import ACTIVATIONS, only_reader
+from deepmerge.passes.chains import ACTIVATIONS, CONVOLUTIONS, only_reader
 from deepmerge.passes.registry import make
 from deepmerge.plan.execute import StepResult, run_step
 from deepmerge.plan.names import step_names
@@ -34,7 +34,7 @@ def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tup
     would raise the MACs is costly, and stands among the refusals too. The graph is not changed.
     """
     search = _Search(_sketch(graph), make(names, replace(options, costly=True)), options)
-    for name in [layer.name for layer in search.graph.layers if layer.type in ("Convolution", "Concat")]:
+    for name in [layer.name for layer in search.graph.layers if layer.type in CONVOLUTIONS | {"Concat"}]:
         search.look_at(name)
     refusals = search.refusals()
     found = []
@@ -79,7 +79,7 @@ class _Search:
         step = Step(name, used, tuple(t.name for t in targets), options=step_options(used, self.options))
         trial = self.graph.copy()
         result = run_step(trial, step, tuple(self.options.keep))
-        convolutions = [merged for merged in result.merged if self.graph.layer(merged).type == "Convolution"]
+        convolutions = [merged for merged in result.merged if self.graph.layer(merged).type in CONVOLUTIONS]
         costly = _more_work(self.graph, trial, result)
         self.found.append(_Found(replace(step, exact=result.exact), convolutions, costly))
         if not costly:
@@ -134,6 +134,6 @@ def _sketch(graph: Graph) -> Graph:
     copy = graph.copy()
     for layer in copy.layers:
         layer.tree = Message()
-        if layer.type in ("Convolution", "InnerProduct"):
+        if layer.type in CONVOLUTIONS | {"InnerProduct"}:
             layer.weights = []
     return copy

@@ -7,8 +7,7 @@ look at any name.
 from __future__ import annotations
 
 from deepmerge.graph.graph import Blob, Graph, Layer
-
-_BEGINS = frozenset(("Convolution", "Deconvolution", "InnerProduct"))
+from deepmerge.passes.chains import LINEAR
 
 
 def regions(graph: Graph) -> dict[Layer, int]:
@@ -32,7 +31,7 @@ def regions(graph: Graph) -> dict[Layer, int]:
         live |= {top: len(top.consumers) for top in layer.tops}
         live = {blob: left for blob, left in live.items() if left}
         if len(live) <= 1 and all(left == len(blob.consumers) for blob, left in live.items()):
-            begins = len(stretch) > 1 or layer.type in _BEGINS
+            begins = len(stretch) > 1 or layer.type in LINEAR
             count += begins and bool(number)
             number |= dict.fromkeys(stretch, count)
             stretch = []

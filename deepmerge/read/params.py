@@ -36,6 +36,8 @@ def read_params(type_name: str, layer: Message, file, where: str) -> typed.Param
         block = Message([], layer.line, layer.column)
         typo = near(cls.FIELD, (f.name for f in layer if f.name not in fields))
         where += f" (misspelt as {typo!r}?)" if typo else ""
+    if type_name == "ConvolutionDepthwise" and "num_output" not in block:  # that layer does not ask for it
+        return None
     reader = Reader(block, fields[cls.FIELD].type_name, file, where)
     values = _EXCEPTIONS.get(cls, _fields)(cls, reader)
     return cls(**(forks.depthwise(layer, values) if cls is DepthwiseConvolution else values))

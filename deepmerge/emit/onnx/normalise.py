@@ -32,11 +32,15 @@ def batch_norm(b: Builder, layer: Layer) -> str:
         raise b.refuse(
             "use_global_stats is false, so that results depend on the batch; take the line out for inference"
         )
-    factor = float(b.weight(2).reshape(-1)[0])
-    scale = np.float32(0 if factor == 0 else 1 / factor)
-    mean, variance = (b.weight(i).reshape(-1) * scale for i in (0, 1))
+    factor, eps = float(b.weight(2).reshape(-1)[0]), layer.params.eps
+    mean, variance = (b.weight(i).reshape(-1) for i in (0, 1))
     one, zero = np.ones_like(mean), np.zeros_like(mean)
-    return b.op("BatchNormalization", b.of(layer.bottom), one, zero, mean, variance, epsilon=layer.params.eps)
+    if layer.params.scale_bias:  # NVCaffe: batch_norm_layer.cpp: means, not sums, and a scale and bias of its own
+        one, zero, eps = b.weight(3).reshape(-1), b.weight(4).reshape(-1), max(eps, 1e-5)
+    else:
+        scale = np.float32(0 if factor == 0 else 1 / factor)
+        mean, variance = mean * scale, variance * scale
+    return b.op("BatchNormalization", b.of(layer.bottom), one, zero, mean, variance, epsilon=eps)
 
 
 def mvn(b: Builder, layer: Layer) -> str:

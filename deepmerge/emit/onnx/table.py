@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from deepmerge.emit.onnx import arithmetic, axes, elementwise, linear, normalise, pooling, ranking, sources, windows
+from deepmerge.emit.onnx import arithmetic, axes, elementwise, forks, linear, normalise, pooling, ranking, sources, windows
 from deepmerge.graph.graph import Layer
 
 WRITERS: dict[str, Callable] = {
@@ -47,6 +47,21 @@ WRITERS: dict[str, Callable] = {
     "Threshold": elementwise.threshold,
     "Tile": axes.tile,
 } | {kind: elementwise.plain(node) for kind, node in elementwise.PLAIN.items()}
+
+# Layers of Caffe's forks
+WRITERS |= {
+    "Axpy": forks.axpy,
+    "BN": forks.bn,
+    "ConvolutionDepthwise": windows.convolution,
+    "CropCenter": forks.crop_center,
+    "DepthwiseConvolution": windows.convolution,
+    "Interp": forks.interp,
+    "Normalize": forks.normalize,
+    "ReLU6": forks.relu6,
+    "Reorg": forks.reorg,
+    "ShuffleChannel": forks.shuffle_channel,
+    "Upsample": forks.upsample,
+}
 
 _RECURRENT = ("LSTM", "RNN", "LSTMUnit")
 
