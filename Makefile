@@ -24,7 +24,7 @@ first-python = for python in $(1); do \
     $$python -c 'import sys, ensurepip, venv; sys.exit("%d.%d" % sys.version_info[:2] not in "$(2)".split())' 2>/dev/null \
     && { echo $$python; break; }; done
 
-.PHONY: venv demo test test-all test-protobuf caffe lint clean help
+.PHONY: venv demo test test-all pitfalls test-protobuf caffe lint clean help
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed  ## an environment in .venv with deepmerge in it (PYTHON=... chooses the interpreter)
@@ -56,19 +56,24 @@ test: $(VENV)/.installed-test caffe lint test-protobuf  ## lint and tests, with 
 test-all: $(VENV)/.installed-test caffe  ## the slow tests too
 	$(BIN)/python -m pytest -q -m ""
 
+pitfalls: $(VENV)/.installed-test caffe  ## what real Caffe files do, row by row: the tests of tests/pitfalls.toml
+	$(BIN)/python -m pytest -q --pitfalls
+
 lint: $(VENV)/.installed-test  ## ruff, and who may import whom
 	$(BIN)/ruff check -q .
 	$(BIN)/lint-imports --no-cache >.lint-imports.log || { cat .lint-imports.log; exit 1; }
 
 # One protobuf of each major, each in a folder of its own that goes before the environment's.
 PROTOBUFS      := 4.21.12 4.25.9 5.29.6 6.33.6 7.36.1
-PROTOBUF_TESTS := tests/test_schema.py tests/read $(wildcard $(addprefix tests/emit/test_,caffemodel.py prototxt.py wire.py))
+PROTOBUF_TESTS := tests/test_schema.py tests/data/test_sources.py \
+                  $(foreach name,caffemodel scalars wire,tests/read/test_$(name).py) \
+                  $(foreach name,caffemodel prototxt wire,tests/emit/test_$(name).py)
 
-test-protobuf: $(PROTOBUFS:%=$(VENV)/protobuf/%)  ## the schema, the readers and the writers under protobuf 4, 5, 6 and 7
+test-protobuf: $(PROTOBUFS:%=$(VENV)/protobuf/%)  ## the schema and what reads and writes by it, under protobuf 4, 5, 6 and 7
 	@for version in $(PROTOBUFS); do \
 	    echo "protobuf $$version"; \
 	    PYTHONPATH=$(VENV)/protobuf/$$version $(BIN)/python -c "import google.protobuf as p; assert p.__version__ == '$$version', p" && \
-	    PYTHONPATH=$(VENV)/protobuf/$$version $(BIN)/python -m pytest -q -p no:cacheprovider $(PROTOBUF_TESTS) || exit 1; \
+	    PYTHONPATH=$(VENV)/protobuf/$$version $(BIN)/python -m pytest -q -p no:cacheprovider -k 'not real_caffe or field_by_field' $(PROTOBUF_TESTS) || exit 1; \
 	done
 
 $(VENV)/protobuf/%: | $(VENV)/.installed-test
