@@ -130,6 +130,7 @@ def test_what_a_fork_has_stays_in_the_prototxt(tmp_path):
     assert message.layer[1].lrn_param.k == 2 and list(message.layer[1].blobs[0].data) == [1, 1]
 
 
+@pytest.mark.pitfall("row", 8)
 def test_writing_copies_nothing(tmp_path):
     graph = holding(np.zeros((500, 1000), np.float32))
     written(tmp_path, graph)

@@ -71,6 +71,7 @@ def test_logarithms_outside_their_range_are_caffes(worker, tmp_path):
     judge(worker, tmp_path, text, images((1, 2, 3, 5)))
 
 
+@pytest.mark.pitfall("row", 27)
 def test_eltwise(worker, tmp_path):
     text = inputs(SHAPE, SHAPE, SHAPE)
     cases = {"": "", "MAX": "", "PROD": "", "SUM": "coeff: 0.5 coeff: -1 coeff: 2"}

@@ -55,6 +55,7 @@ def test_scale_over_the_batch(worker, tmp_path):
     judge(worker, tmp_path, text, images(SHAPE))
 
 
+@pytest.mark.pitfall("row", 28)
 def test_scale_and_bias_by_a_second_bottom(worker, tmp_path):
     shapes = SHAPE, (2, 6), (2, 6, 5, 4)
     text = inputs(*shapes)

@@ -23,6 +23,7 @@ def worker(real_caffe):
         yield worker
 
 
+@pytest.mark.pitfall("row", 24)
 def test_lrn(worker, tmp_path):
     text = inputs(SHAPE)
     cases = [
@@ -37,6 +38,7 @@ def test_lrn(worker, tmp_path):
     judge(worker, tmp_path, text, images(SHAPE), images(LARGER, low=-100, high=150))
 
 
+@pytest.mark.pitfall("row", 29)
 @pytest.mark.parametrize("factor", [2.5, 1.0, 0.0])
 def test_batch_norm(worker, tmp_path, factor):
     text = inputs(SHAPE, (2, 7))

@@ -42,6 +42,8 @@ def grid(size: tuple[int, int], pool: str, rounding: str = "", mask: bool = Fals
     return text
 
 
+@pytest.mark.pitfall("row", 20)
+@pytest.mark.pitfall("row", 23)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("rounding", ["", "round_mode: FLOOR"])
 def test_max_with_mask(worker, tmp_path, size, rounding):
@@ -51,6 +53,8 @@ def test_max_with_mask(worker, tmp_path, size, rounding):
     judge(worker, tmp_path, grid(size, "MAX", rounding, mask=True), fed, images((1, *shape[1:])), exact=True)
 
 
+@pytest.mark.pitfall("row", 20)
+@pytest.mark.pitfall("row", 22)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("rounding", ["", "round_mode: FLOOR"])
 def test_average(worker, tmp_path, size, rounding):

@@ -34,6 +34,7 @@ def test_quote(text, written):
     assert quote(text) == written
 
 
+@pytest.mark.pitfall("row", 9)
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -46,6 +47,7 @@ def test_shortest(value, text):
     assert shortest(value) == text
 
 
+@pytest.mark.pitfall("row", 9)
 @given(st.floats(width=32, allow_nan=False))
 def test_shortest_reads_back_as_the_same_float32(value):
     text = shortest(value)
@@ -53,6 +55,7 @@ def test_shortest_reads_back_as_the_same_float32(value):
     assert len(text) <= 15
 
 
+@pytest.mark.pitfall("row", 9)
 @pytest.mark.parametrize(
     ("token", "written"),
     [
@@ -65,6 +68,7 @@ def test_long_decimals_are_shortened_and_the_rest_is_verbatim(token, written):
     assert text == f"x: {written}\n"
 
 
+@pytest.mark.pitfall("row", 9)
 def test_shortened_floats_are_equal_to_real_caffe(caffe_python):
     chance = np.random.default_rng(5)
     values = (chance.standard_normal(200) * 10.0 ** chance.integers(-12, 12, 200)).astype(np.float32)

@@ -55,6 +55,7 @@ def test_batchnorm_and_a_convolution_without_bias(tmp_path):
 # -- the user's own --------------------------------------------------------------------------------
 
 
+@pytest.mark.pitfall("row", 16)
 def test_the_users_layers_are_kept_and_nothing_is_added(small, tmp_path):
     layers, notes = made(small, DATA + LOSS, folder=tmp_path)
     assert [m.name for m in layers] == ["data", "a", "a/relu", "b", "loss"] and notes == []
@@ -109,6 +110,8 @@ def user_file(models: Path, folder: Path, *more: str) -> Path:
     return folder / "user.prototxt"
 
 
+@pytest.mark.pitfall("row", 31)
+@pytest.mark.pitfall("row", 32)
 def test_the_users_train_val(models, lmdbs, real_caffe):
     """Its relative paths are found beside it, whatever folder Caffe runs in."""
     mini = models / "inception_mini"
@@ -138,6 +141,7 @@ def test_the_users_train_val(models, lmdbs, real_caffe):
             )
 
 
+@pytest.mark.pitfall("row", 16)
 def test_a_train_val_may_be_the_prototxt(models, lmdbs, real_caffe):
     mini = models / "inception_mini"
     given = user_file(models, lmdbs)
@@ -155,6 +159,7 @@ def test_a_train_val_may_be_the_prototxt(models, lmdbs, real_caffe):
             check_training(worker, folder)
 
 
+@pytest.mark.pitfall("row", 32)
 def test_finetuning_data_that_are_deepmerges_guess(models, lmdbs, real_caffe):
     """Without any source the data are looked for in OUT: train_lmdb and test_lmdb."""
     mini = models / "inception_mini"

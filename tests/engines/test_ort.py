@@ -83,6 +83,7 @@ def test_wrong_feeds_and_blobs_are_named(mini, feeds, blobs, message):
         mini.forward({name: np.zeros(shape) for name, shape in feeds.items()}, blobs)
 
 
+@pytest.mark.pitfall("row", 19)
 def test_blobs_written_in_place_are_as_the_last_layer_left_them(tmp_path):
     fed = {
         "data": np.linspace(-3, 3, 120, dtype=np.float32).reshape(2, 3, 4, 5),

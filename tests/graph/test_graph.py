@@ -166,6 +166,7 @@ def spec(name: str) -> Message:
     return Message([Field("name", Quoted(name))])
 
 
+@pytest.mark.pitfall("row", 30)
 def test_sharers_go_by_the_names_of_parameters(graph):
     conv, left, right = (graph.layer(name) for name in ("conv", "left", "right"))
     conv.param_specs, left.param_specs, right.param_specs = [spec("w"), spec("b")], [Message(), spec("b")], [spec("v")]

@@ -18,6 +18,7 @@ def f32(*shape: int, seed: int = 0) -> np.ndarray:
     return rng(seed).normal(0, 1, shape).astype(np.float32)
 
 
+@pytest.mark.pitfall("fold", 2)
 @pytest.mark.parametrize("factor", [1.0, 999.98, 0.0])
 def test_batchnorm_is_caffes_formula(factor):
     mean, variance = f32(5) * np.float32(factor or 1), np.abs(f32(5, seed=1)) * np.float32(factor or 1)
@@ -29,6 +30,7 @@ def test_batchnorm_is_caffes_formula(factor):
     np.testing.assert_allclose(k * x + t, wanted, rtol=1e-12)
 
 
+@pytest.mark.pitfall("fold", 15)
 def test_batchnorm_with_no_variance():
     mean = np.float32([1, 1, 1])
     variance = np.float32([1e-45, 0, -1e-9])  # sums that rounding took below 0 count as 0
@@ -90,6 +92,8 @@ def test_before_a_convolution_by_group(group):
     np.testing.assert_allclose(place(window, new) + bias, wanted, atol=1e-5)
 
 
+@pytest.mark.pitfall("fold", 6)
+@pytest.mark.pitfall("row", 26)
 @pytest.mark.parametrize("group", [1, 2, 4])
 def test_behind_a_deconvolution_by_group(group):
     """Outputs lie on axis 1; output o of group g takes the channels of group g alone."""

@@ -43,6 +43,7 @@ def test_order(tmp_path):
     assert [x.name for x in in_order(graph, [graph.layer("b"), graph.layer("a"), graph.layer("b")])] == ["a", "b"]
 
 
+@pytest.mark.pitfall("row", 30)
 def test_what_may_not_change(tmp_path):
     text = DATA + layer("a", "Convolution", "data", "num_output: 4 kernel_size: 1", param='param { name: "w" }')
     text += layer("b", "Convolution", "data", "num_output: 4 kernel_size: 1", param='param { name: "w" }')

@@ -99,6 +99,7 @@ def test_an_inner_product_becomes_two(apply_and_check, tmp_path, transpose, bias
     ]
 
 
+@pytest.mark.pitfall("row", 34)
 def test_vbmf_finds_the_planted_rank(apply_and_check, tmp_path):
     graph = network(
         tmp_path, inputs((1, 40, 9, 8)) + conv("conv", "data", 48, "kernel_size: 3") + layer("ip", "InnerProduct", "conv", "num_output: 60")
@@ -110,6 +111,7 @@ def test_vbmf_finds_the_planted_rank(apply_and_check, tmp_path):
     assert sizes == {"conv_reduce": 5, "conv_core": 6, "conv_expand": 48, "ip_reduce": 7, "ip_expand": 60}
 
 
+@pytest.mark.pitfall("row", 34)
 def test_a_floor_where_vbmf_finds_nothing_but_noise(apply_and_check, tmp_path):
     graph = network(tmp_path, inputs((1, 40, 9, 8)) + conv("conv", "data", 48, "kernel_size: 3"))
     graph.layer("conv").weights[0] = np.full((48, 40, 3, 3), 1e-6, np.float32)
@@ -150,6 +152,7 @@ def test_refusals(refusals, text, why):
     assert why in refusals(inputs((2, 12, 9, 8)) + text, DecomposeTucker, rank="energy:0.999")["conv"]
 
 
+@pytest.mark.pitfall("row", 34)
 def test_the_figures_in_the_refusal(refusals):
     """Of every batch size the work for one image: 7 x 6 places of 12·9·32 products."""
     for batch in (1, 4):

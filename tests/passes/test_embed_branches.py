@@ -206,6 +206,7 @@ def test_an_activation_in_front_of_a_branch(refusals):
     assert refusals(text, EmbedBranches, costly=True) == {}
 
 
+@pytest.mark.pitfall("row", 30)
 def test_shared_weights(refusals):
     spec = 'param { name: "w" } param { name: "b" }'
     shared = [layer(n, "Convolution", "data", "num_output: 7 kernel_size: 1", param=spec) + act(n) for n in ("a", "c")]

@@ -23,6 +23,7 @@ def scale(bottom: str, name: str = "scale", params: str = "bias_term: true", top
     return layer(name, "Scale", bottom, params, top)
 
 
+@pytest.mark.pitfall("fold", 1)
 @pytest.mark.parametrize("eps", ["1e-3", "1e-4", "1e-5", "2e-5", "1e-8"])
 def test_row_1_eps_is_the_files(apply_and_check, eps):
     found = apply_and_check(CONV + bn("conv", params=f"eps: {eps}"), FoldBatchnorm, left={"Convolution": 1})
@@ -30,12 +31,14 @@ def test_row_1_eps_is_the_files(apply_and_check, eps):
     assert [(c.layer, c.merged, c.into, c.exact) for c in found.applied.changes] == [("bn", ("bn",), ("conv",), True)]
 
 
+@pytest.mark.pitfall("fold", 1)
 def test_row_1_eps_is_what_counts_where_the_variance_is_small(apply_and_check, tmp_path):
     graph = network(tmp_path, CONV + bn("conv", params="eps: 1e-3"))
     graph.layer("bn").weights[1] = np.float32([1e-4, 0, 3, 1e-6]) * np.float32(999.98)
     apply_and_check(graph, FoldBatchnorm, left={"Convolution": 1})
 
 
+@pytest.mark.pitfall("fold", 2)
 def test_row_2_a_factor_of_0_makes_mean_and_variance_0(apply_and_check, tmp_path):
     graph = network(tmp_path, CONV + bn("conv", params="eps: 1e-4"))
     graph.layer("bn").weights[2] = np.float32([0])
@@ -43,6 +46,7 @@ def test_row_2_a_factor_of_0_makes_mean_and_variance_0(apply_and_check, tmp_path
     np.testing.assert_allclose(found.layer("conv").weights[0], graph.layer("conv").weights[0] * 100, rtol=1e-6)
 
 
+@pytest.mark.pitfall("fold", 3)
 @pytest.mark.parametrize("affine", ["", scale("bn", params=""), scale("bn"), layer("scale", "Bias", "bn")])
 @pytest.mark.parametrize("in_place", [False, True])
 def test_row_3_batchnorm_without_scale_scale_without_bias_bias_alone(apply_and_check, affine, in_place):
@@ -53,6 +57,7 @@ def test_row_3_batchnorm_without_scale_scale_without_bias_bias_alone(apply_and_c
     apply_and_check(text + relu("conv" if in_place else "scale" if affine else "bn"), *FOLDS, left={"Convolution": 1, "ReLU": 1})
 
 
+@pytest.mark.pitfall("fold", 4)
 @pytest.mark.parametrize(
     ("spec", "rates"),
     [
@@ -71,6 +76,7 @@ def test_row_4_a_bias_where_there_was_none(apply_and_check, spec, rates):
     assert not found.original.layer("conv").params.bias_term
 
 
+@pytest.mark.pitfall("fold", 5)
 @pytest.mark.parametrize("transpose", ["true", "false"])
 @pytest.mark.parametrize("bias", ["true", "false"])
 def test_row_5_inner_product_before(apply_and_check, transpose, bias):
@@ -78,12 +84,14 @@ def test_row_5_inner_product_before(apply_and_check, transpose, bias):
     apply_and_check(inputs((3, 4, 3, 2)) + product + bn("ip"), FoldBatchnorm, left={"InnerProduct": 1})
 
 
+@pytest.mark.pitfall("fold", 5)
 @pytest.mark.parametrize("transpose", ["true", "false"])
 def test_row_5_inner_product_behind_takes_each_channels_columns(apply_and_check, transpose):
     product = layer("ip", "InnerProduct", "bn", f"num_output: 5 transpose: {transpose} bias_term: false")
     apply_and_check(inputs((3, 4, 3, 2)) + bn("data") + product, FoldBatchnorm, left={"InnerProduct": 1})
 
 
+@pytest.mark.pitfall("fold", 5)
 def test_row_5_inner_product_on_another_axis(refusals):
     product = layer("ip", "InnerProduct", "data", "num_output: 5 axis: 2")
     assert "'ip': it works on axis 2" in refusals(inputs((3, 4, 3, 2)) + product + bn("ip"), FoldBatchnorm)["bn"]
@@ -91,6 +99,8 @@ def test_row_5_inner_product_on_another_axis(refusals):
     assert "'ip': it works on axis 2" in refusals(inputs((3, 4, 3, 2)) + bn("data") + behind, FoldBatchnorm)["bn"]
 
 
+@pytest.mark.pitfall("fold", 6)
+@pytest.mark.pitfall("row", 26)
 @pytest.mark.parametrize("group", [1, 2, 3])
 @pytest.mark.parametrize("bias", ["true", "false"])
 def test_row_6_deconvolution_by_group(apply_and_check, group, bias):
@@ -105,6 +115,7 @@ def test_row_6_convolution_by_group(apply_and_check, group):
     apply_and_check(inputs((2, 6, 9, 7)) + made + BN + scale("bn"), *FOLDS, left={"Convolution": 1})
 
 
+@pytest.mark.pitfall("fold", 7)
 def test_row_7_statistics_of_the_batch_at_hand(refusals):
     assert "use_global_stats is false" in refusals(CONV + bn("conv", params="use_global_stats: false"), *FOLDS)["bn"]
 
@@ -113,34 +124,40 @@ def test_row_7_statistics_that_are_asked_for(apply_and_check):
     apply_and_check(CONV + bn("conv", params="use_global_stats: true"), FoldBatchnorm, left={"Convolution": 1})
 
 
+@pytest.mark.pitfall("fold", 8)
 def test_row_8_not_backwards_over_an_activation(refusals):
     text = CONV + relu("conv") + BN
     reason = refusals(text, FoldBatchnorm)["bn"]
     assert "'conv/relu' (ReLU) stands before it" in reason and "'bn' is an output" in reason
 
 
+@pytest.mark.pitfall("fold", 8)
 def test_row_8_over_an_activation_it_goes_forwards(apply_and_check):
     text = CONV + relu("conv") + BN + conv("last", "bn", 3, "kernel_size: 2")
     found = apply_and_check(text, FoldBatchnorm, left={"Convolution": 2, "ReLU": 1})
     assert found.applied.changes[0].into == ("last",)
 
 
+@pytest.mark.pitfall("fold", 8)
 def test_row_8_another_reader_of_the_convolution(refusals):
     reasons = refusals(CONV + BN + layer("other", "Sigmoid", "conv"), FoldBatchnorm)
     assert "'conv' is read by others" in reasons["bn"]
 
 
+@pytest.mark.pitfall("fold", 8)
 def test_row_8_a_convolution_with_two_tops(refusals):
     twice = layer("conv", "Convolution", "data data1", "num_output: 4 kernel_size: 3", tops="a b")
     text = inputs((2, 6, 9, 7), (2, 6, 9, 7)) + twice + bn("a") + layer("sum", "ReLU", "b")
     assert "'conv': its weights work on 2 bottoms" in refusals(text, FoldBatchnorm)["bn"]
 
 
+@pytest.mark.pitfall("fold", 8)
 def test_row_8_before_a_convolution_with_two_bottoms(refusals):
     twice = layer("conv", "Convolution", "bn data", "num_output: 4 kernel_size: 3", tops="a b")
     assert "'conv': its weights work on 2 bottoms" in refusals(inputs((2, 6, 9, 7)) + bn("data") + twice, FoldBatchnorm)["bn"]
 
 
+@pytest.mark.pitfall("fold", 9)
 @pytest.mark.parametrize("group", [1, 2, 3])
 @pytest.mark.parametrize("bias", ["true", "false"])
 def test_row_9_forwards_into_a_convolution_without_pad(apply_and_check, group, bias):
@@ -153,17 +170,20 @@ def test_row_9_forwards_into_a_convolution_without_pad(apply_and_check, group, b
     apply_and_check(inputs((2, 6, 9, 8)) + bn("data") + scale("bn") + behind, *FOLDS, left={"Convolution": 1})
 
 
+@pytest.mark.pitfall("fold", 9)
 def test_row_9_forwards_into_several_readers(apply_and_check):
     text = inputs((2, 6, 9, 8)) + bn("data") + conv("a", "bn", 3, "kernel_size: 3") + conv("b", "bn", 5) + relu("b")
     found = apply_and_check(text, FoldBatchnorm, left={"Convolution": 2, "ReLU": 1})
     assert found.applied.changes[0].into == ("a", "b")
 
 
+@pytest.mark.pitfall("fold", 9)
 def test_row_9_pad_and_a_shift(refusals):
     text = inputs((2, 6, 9, 8)) + bn("data") + conv("conv", "bn", 4, "kernel_size: 3 pad_h: 0 pad_w: 1")
     assert "'conv' pads with zeros" in refusals(text, FoldBatchnorm)["bn"]
 
 
+@pytest.mark.pitfall("fold", 9)
 def test_row_9_pad_on_other_than_two_axes(refusals):
     text = inputs((1, 4, 3, 5, 4)) + bn("data") + conv("conv", "bn", 4, "kernel_size: 2 pad: 0 pad: 1 pad: 0")
     assert "'conv' pads with zeros" in refusals(text, FoldBatchnorm)["bn"]
@@ -171,12 +191,14 @@ def test_row_9_pad_on_other_than_two_axes(refusals):
     assert "'conv' pads with zeros" in refusals(text, FoldBatchnorm)["bn"]
 
 
+@pytest.mark.pitfall("fold", 9)
 def test_row_9_pad_without_a_shift(apply_and_check, tmp_path):
     graph = network(tmp_path, inputs((2, 6, 9, 8)) + bn("data") + conv("conv", "bn", 4, "group: 2 kernel_size: 3 pad: 1"))
     graph.layer("bn").weights[0][:] = 0
     apply_and_check(graph, FoldBatchnorm, left={"Convolution": 1}, blind=False)
 
 
+@pytest.mark.pitfall("fold", 9)
 @pytest.mark.parametrize("behind", ["Deconvolution", "LRN"])
 def test_row_9_other_readers_take_no_map(refusals, behind):
     params = "num_output: 4 kernel_size: 2" if behind == "Deconvolution" else ""
@@ -184,6 +206,7 @@ def test_row_9_other_readers_take_no_map(refusals, behind):
     assert f"'last' ({behind}) reads it" in refusals(text, FoldBatchnorm)["bn"]
 
 
+@pytest.mark.pitfall("fold", 10)
 def test_row_10_before_a_scale_that_stays_no_batchnorm_is_left(apply_and_check):
     """Pre-activation: nothing takes both, so the two become one Scale, which holds sqrt(variance + eps) too."""
     text = inputs((2, 6, 9, 8)) + layer("act", "ReLU", "data") + bn("act", params="eps: 1e-3") + scale("bn", params="")
@@ -191,6 +214,7 @@ def test_row_10_before_a_scale_that_stays_no_batchnorm_is_left(apply_and_check):
     assert found.layer("scale").params.bias_term and len(found.layer("scale").weights) == 2
 
 
+@pytest.mark.pitfall("fold", 10)
 def test_row_10_a_chain_leaves_one_scale(apply_and_check):
     """Bias → Scale → BatchNorm → Scale, by channel and by a scalar, in front of an activation."""
     text = inputs((2, 3, 4, 5)) + layer("b", "Bias", "data") + scale("b", "s", "num_axes: 0") + bn("s") + scale("bn")
@@ -198,6 +222,8 @@ def test_row_10_a_chain_leaves_one_scale(apply_and_check):
     assert found.graph.layers[1].name == "scale"
 
 
+@pytest.mark.pitfall("fold", 11)
+@pytest.mark.pitfall("row", 30)
 def test_row_11_shared_weights(refusals):
     spec = 'param { name: "w" } param { name: "b" }'
     text = inputs((2, 6, 9, 7), (2, 6, 5, 5))
@@ -207,6 +233,8 @@ def test_row_11_shared_weights(refusals):
     assert "'c1': its weights are shared with 'c2'" in reasons["bn1"] and "shared with 'c1'" in reasons["bn2"]
 
 
+@pytest.mark.pitfall("fold", 11)
+@pytest.mark.pitfall("row", 30)
 def test_row_11_shared_weights_behind(refusals):
     spec = 'param { name: "w" } param { name: "b" }'
     text = inputs((2, 6, 9, 7)) + bn("data")
@@ -216,6 +244,8 @@ def test_row_11_shared_weights_behind(refusals):
     assert "'c1': its weights are shared with 'c2'" in refusals(text, FoldBatchnorm)["bn"]
 
 
+@pytest.mark.pitfall("fold", 11)
+@pytest.mark.pitfall("row", 30)
 def test_row_11_shared_statistics(refusals):
     spec = 'param { name: "m" } param { name: "v" } param { name: "f" }'
     text = CONV + conv("c2", "data", 4) + layer("bn", "BatchNorm", "conv", param=spec) + layer("bn2", "BatchNorm", "c2", param=spec)
@@ -225,6 +255,7 @@ def test_row_11_shared_statistics(refusals):
     }
 
 
+@pytest.mark.pitfall("fold", 12)
 def test_row_12_neighbours_by_edges(apply_and_check):
     """The layers of two branches stand in the file like a zip's teeth."""
     text = inputs((2, 6, 9, 7)) + conv("a", "data", 4) + conv("b", "data", 4, "kernel_size: 3")
@@ -238,6 +269,7 @@ def test_row_12_neighbours_by_edges(apply_and_check):
     }
 
 
+@pytest.mark.pitfall("fold", 13)
 @pytest.mark.parametrize("pool", ["MAX", "AVE"])
 @pytest.mark.parametrize("window", ["kernel_size: 3 stride: 2", "kernel_h: 2 kernel_w: 3 stride_h: 2 stride_w: 3", "global_pooling: true"])
 def test_row_13_behind_pooling_without_pad(apply_and_check, pool, window):
@@ -246,11 +278,13 @@ def test_row_13_behind_pooling_without_pad(apply_and_check, pool, window):
     assert found.graph.outputs[0].name == "bn"
 
 
+@pytest.mark.pitfall("fold", 13)
 def test_row_13_behind_max_pooling_with_pad(apply_and_check):
     text = CONV + layer("pool", "Pooling", "conv", "kernel_size: 3 stride: 2 pad: 1") + bn("pool")
     apply_and_check(text, FoldBatchnorm, left={"Convolution": 1, "Pooling": 1})
 
 
+@pytest.mark.pitfall("fold", 13)
 def test_row_13_behind_average_pooling_with_pad(refusals, apply_and_check, tmp_path):
     graph = network(tmp_path, CONV + layer("pool", "Pooling", "conv", "pool: AVE kernel_size: 3 stride: 2 pad: 1") + bn("pool"))
     assert "AVE pooling 'pool' stands between, and pads" in refusals(graph, FoldBatchnorm)["bn"]
@@ -258,6 +292,8 @@ def test_row_13_behind_average_pooling_with_pad(refusals, apply_and_check, tmp_p
     apply_and_check(graph, FoldBatchnorm, left={"Convolution": 1, "Pooling": 1}, blind=False)
 
 
+@pytest.mark.pitfall("fold", 13)
+@pytest.mark.pitfall("row", 23)
 def test_row_13_a_pooling_with_another_reader_mask_or_empty_windows(refusals):
     pool = layer("pool", "Pooling", "conv", "kernel_size: 3 stride: 2")
     assert "'pool' is read by others" in refusals(CONV + pool + bn("pool") + layer("r", "ReLU", "pool"), FoldBatchnorm)["bn"]
@@ -269,6 +305,7 @@ def test_row_13_a_pooling_with_another_reader_mask_or_empty_windows(refusals):
     assert "'pool' is STOCHASTIC" in refusals(CONV + pool + bn("pool"), FoldBatchnorm)["bn"]
 
 
+@pytest.mark.pitfall("fold", 15)
 def test_row_15_variances_of_1e_45(apply_and_check, tmp_path):
     graph = network(tmp_path, CONV + bn("conv", params="eps: 1e-8"))
     graph.layer("bn").weights[1] = np.float32([1e-45, 1, 0, 1e-38])
@@ -277,6 +314,7 @@ def test_row_15_variances_of_1e_45(apply_and_check, tmp_path):
     assert all(np.isfinite(w).all() for w in found.layer("conv").weights)
 
 
+@pytest.mark.pitfall("fold", 15)
 def test_row_15_no_variance_and_no_eps(refusals, tmp_path):
     graph = network(tmp_path, CONV + bn("conv", params="eps: 0"))
     graph.layer("bn").weights[1][2] = 0

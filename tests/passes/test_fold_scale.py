@@ -15,6 +15,7 @@ def scale(bottom: str, params: str = "bias_term: true", name: str = "scale") -> 
     return layer(name, "Scale", bottom, params)
 
 
+@pytest.mark.pitfall("fold", 3)
 @pytest.mark.parametrize("params", ["", "bias_term: true"])
 @pytest.mark.parametrize("bias", ["true", "false"])
 def test_row_3_scale_alone(apply_and_check, params, bias):
@@ -23,22 +24,27 @@ def test_row_3_scale_alone(apply_and_check, params, bias):
     assert found.applied.changes[0].into == ("conv",)
 
 
+@pytest.mark.pitfall("fold", 3)
 def test_row_3_bias_alone(apply_and_check):
     found = apply_and_check(CONV + layer("bias", "Bias", "conv"), FoldScale, left={"Convolution": 1})
     np.testing.assert_array_equal(found.layer("conv").weights[0], found.original.layer("conv").weights[0])
 
 
+@pytest.mark.pitfall("fold", 3)
 def test_row_3_bias_forwards(apply_and_check):
     text = inputs((2, 6, 9, 7)) + layer("bias", "Bias", "data") + conv("conv", "bias", 4, "group: 2 kernel_size: 3")
     apply_and_check(text, FoldScale, left={"Convolution": 1})
 
 
+@pytest.mark.pitfall("fold", 5)
 @pytest.mark.parametrize("transpose", ["true", "false"])
 def test_row_5_inner_product(apply_and_check, transpose):
     product = layer("ip", "InnerProduct", "data", f"num_output: 5 transpose: {transpose} bias_term: false")
     apply_and_check(inputs((3, 4, 3, 2)) + product + scale("ip"), FoldScale, left={"InnerProduct": 1})
 
 
+@pytest.mark.pitfall("fold", 6)
+@pytest.mark.pitfall("row", 26)
 @pytest.mark.parametrize("group", [1, 3])
 def test_row_6_deconvolution(apply_and_check, group):
     params = f"num_output: 9 group: {group} bias_term: false kernel_h: 2 kernel_w: 3 stride: 2"
@@ -46,6 +52,7 @@ def test_row_6_deconvolution(apply_and_check, group):
     apply_and_check(text, FoldScale, left={"Deconvolution": 1})
 
 
+@pytest.mark.pitfall("fold", 8)
 def test_row_8_activation_other_reader_output(refusals):
     assert "'conv/relu' (ReLU) stands before it" in refusals(CONV + relu("conv") + scale("conv"), FoldScale)["scale"]
     assert "'conv' is read by others" in refusals(CONV + scale("conv") + layer("o", "TanH", "conv"), FoldScale)["scale"]
@@ -56,12 +63,14 @@ def test_row_8_activation_other_reader_output(refusals):
     )
 
 
+@pytest.mark.pitfall("fold", 9)
 def test_row_9_pad_with_and_without_a_shift(apply_and_check, refusals):
     behind = conv("conv", "scale", 4, "kernel_size: 3 pad: 1 group: 2")
     assert "'conv' pads" in refusals(inputs((2, 6, 9, 7)) + scale("data") + behind, FoldScale)["scale"]
     apply_and_check(inputs((2, 6, 9, 7)) + scale("data", "axis: 1") + behind, FoldScale, left={"Convolution": 1}, blind=False)
 
 
+@pytest.mark.pitfall("fold", 13)
 def test_row_13_max_pooling_wants_no_negative_factor(apply_and_check, refusals, tmp_path):
     graph = network(tmp_path, CONV + layer("pool", "Pooling", "conv", "kernel_size: 3 stride: 2") + scale("pool"))
     assert (graph.layer("scale").weights[0] < 0).any()
@@ -70,6 +79,7 @@ def test_row_13_max_pooling_wants_no_negative_factor(apply_and_check, refusals, 
     apply_and_check(graph, FoldScale, left={"Convolution": 1, "Pooling": 1}, blind=False)
 
 
+@pytest.mark.pitfall("fold", 13)
 def test_row_13_average_pooling_takes_any_factor(apply_and_check, refusals):
     pool = layer("pool", "Pooling", "conv", "pool: AVE kernel_h: 3 kernel_w: 2 stride: 2")
     apply_and_check(CONV + pool + scale("pool"), FoldScale, left={"Convolution": 1, "Pooling": 1})
@@ -78,6 +88,7 @@ def test_row_13_average_pooling_takes_any_factor(apply_and_check, refusals):
     apply_and_check(CONV + pool + scale("pool", "axis: 1"), FoldScale, left={"Convolution": 1, "Pooling": 1}, blind=False)
 
 
+@pytest.mark.pitfall("fold", 13)
 def test_row_13_over_two_poolings(apply_and_check):
     pools = layer("p1", "Pooling", "conv", "pool: AVE kernel_size: 2 stride: 2") + layer(
         "p2", "Pooling", "p1", "pool: AVE global_pooling: true"
@@ -85,11 +96,13 @@ def test_row_13_over_two_poolings(apply_and_check):
     apply_and_check(CONV + pools + scale("p2"), FoldScale, left={"Convolution": 1, "Pooling": 2})
 
 
+@pytest.mark.pitfall("fold", 14)
 @pytest.mark.parametrize("params", ["num_axes: 0", "num_axes: 0 bias_term: true", "axis: 1", "axis: -3", "axis: 1 num_axes: 1"])
 def test_row_14_by_channel_or_a_scalar(apply_and_check, params):
     apply_and_check(CONV + scale("conv", params) + relu("scale"), FoldScale, left={"Convolution": 1, "ReLU": 1})
 
 
+@pytest.mark.pitfall("fold", 14)
 def test_row_14_all_axes_where_the_others_have_one_value(apply_and_check):
     text = inputs((2, 6, 3, 2)) + conv("conv", "data", 4, "kernel_h: 3 kernel_w: 2") + scale("conv", "num_axes: -1 bias_term: true")
     apply_and_check(text, FoldScale, left={"Convolution": 1})
@@ -100,12 +113,14 @@ def test_row_14_all_axes_where_the_others_have_one_value(apply_and_check):
     apply_and_check(inputs((2, 6)) + product + scale("ip", "num_axes: -1"), FoldScale, left={"InnerProduct": 1})
 
 
+@pytest.mark.pitfall("fold", 14)
 @pytest.mark.parametrize("kind", ["Scale", "Bias"])
 @pytest.mark.parametrize("params", ["axis: 2", "axis: 1 num_axes: 2", "axis: 1 num_axes: -1", "axis: 0 num_axes: 2", "axis: -1"])
 def test_row_14_other_axes(refusals, kind, params):
     assert "not channel by channel" in refusals(CONV + layer("scale", kind, "conv", params), FoldScale)["scale"]
 
 
+@pytest.mark.pitfall("fold", 14)
 def test_row_14_a_scalar_forwards_and_before_a_scale(apply_and_check):
     text = inputs((2, 6, 4, 3)) + scale("data", "num_axes: 0 bias_term: true", "s") + scale("s") + relu("scale")
     apply_and_check(text, FoldScale, left={"Scale": 1, "ReLU": 1})
@@ -113,6 +128,7 @@ def test_row_14_a_scalar_forwards_and_before_a_scale(apply_and_check):
     apply_and_check(text, FoldScale, left={"InnerProduct": 1})
 
 
+@pytest.mark.pitfall("row", 28)
 @pytest.mark.parametrize("kind", ["Scale", "Bias"])
 def test_two_bottoms_are_data(refusals, kind):
     """As SENet's: the factors come out of a Sigmoid."""

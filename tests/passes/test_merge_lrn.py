@@ -15,6 +15,7 @@ def lrn(bottom: str, params: str) -> str:
     return layer("norm", "LRN", bottom, params)
 
 
+@pytest.mark.pitfall("row", 24)
 @pytest.mark.parametrize(
     "between", ["", relu("conv"), layer("p", "PReLU", "conv", tops="conv"), relu("conv", params="negative_slope: 0.1")]
 )
@@ -28,6 +29,7 @@ def test_with_next_to_no_alpha_it_is_a_factor(apply_and_check, between, k):
     assert (change.exact, change.merged, change.into) == (False, ("conv", "norm"), ("conv",))
 
 
+@pytest.mark.pitfall("row", 24)
 def test_within_channel_k_counts_for_nothing(apply_and_check):
     text = CONV + relu("conv") + lrn("conv", "local_size: 3 alpha: 1e-7 k: 2 norm_region: WITHIN_CHANNEL")
     found = apply_and_check(text, MergeLrn)

@@ -31,6 +31,7 @@ def test_what_is_taken_out(apply_and_check, kind, params, behind):
     assert found.error == 0
 
 
+@pytest.mark.pitfall("row", 17)
 def test_a_split_of_several(apply_and_check):
     text = CONV + layer("split", "Split", "conv", tops="a b c") + layer("r", "ReLU", "a") + layer("s", "Sigmoid", "b")
     text += layer("sum", "Eltwise", "r s c")
@@ -38,6 +39,7 @@ def test_a_split_of_several(apply_and_check):
     assert found.error == 0
 
 
+@pytest.mark.pitfall("row", 19)
 def test_what_is_written_over_behind_it_stays_whole_for_others(apply_and_check):
     text = CONV + layer("same", "Power", "conv") + relu("same") + layer("s", "Sigmoid", "conv")
     found = apply_and_check(text, RemoveIdentity, left={"Convolution": 1, "ReLU": 1, "Sigmoid": 1})

@@ -35,6 +35,7 @@ def attached(text: str, *stored: StoredLayer):
     return graph
 
 
+@pytest.mark.pitfall("row", 17)
 def test_weights_go_by_name():
     graph = attached(
         layer("conv", "Convolution", CONV) + layer("relu", "ReLU", ""), StoredLayer("split", "Split"), conv(), StoredLayer("relu", "ReLU")
@@ -58,16 +59,19 @@ def test_missing_weights(stored, hint):
     assert str(caught.value) == f"layer 'conv1' (Convolution) {text}"
 
 
+@pytest.mark.pitfall("row", 18)
 def test_weights_that_nobody_uses():
     graph = attached(layer("conv", "Convolution", CONV), conv(), *(conv(f"aux{i}") for i in range(7)))
     assert graph.warnings == ["the caffemodel also has weights for aux0, aux1, aux2, aux3, aux4 and 2 more, which the network does not use"]
 
 
+@pytest.mark.pitfall("row", 18)
 def test_another_type_in_the_caffemodel():
     graph = attached(layer("conv", "Convolution", CONV), conv(kind="Deconvolution"))
     assert graph.warnings == ["layer 'conv': type 'Convolution' in the prototxt, which counts, but 'Deconvolution' in the caffemodel"]
 
 
+@pytest.mark.pitfall("row", 14)
 def test_two_of_one_name():
     text = layer("conv", "Convolution", CONV)
     with pytest.raises(ShapeError) as caught:
@@ -77,12 +81,14 @@ def test_two_of_one_name():
         assert attached(text, *twins).layer("conv").weights[1].tolist() == [5, 6]
 
 
+@pytest.mark.pitfall("row", 30)
 def test_shared_weights_are_one_array():
     graph = attached(layer("a", "Convolution", SHARED) + layer("b", "Convolution", SHARED), conv("a"), conv("b", start=9))
     a, b = (graph.layer(name).weights for name in "ab")
     assert a[0] is b[0] and a[1] is b[1] and a[1].tolist() == [9, 10]  # the last ones, as Caffe copies one after the other
 
 
+@pytest.mark.pitfall("row", 30)
 def test_shared_weights_may_be_stored_once():
     graph = attached(layer("a", "Convolution", SHARED) + layer("b", "Convolution", SHARED), conv("a"))
     assert graph.layer("a").weights[0] is graph.layer("b").weights[0]
@@ -98,6 +104,7 @@ def test_one_of_two_is_shared():
     assert a[0] is b[0] and a[1].tolist() == [0, 1] and b[1].tolist() == [9, 10]
 
 
+@pytest.mark.pitfall("row", 30)
 def test_sharing_as_real_caffe_does_it(tmp_path, real_caffe):
     from deepmerge import schema
     from deepmerge.read import read_network

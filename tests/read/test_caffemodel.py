@@ -62,6 +62,7 @@ def test_layers(tmp_path):
     assert (other.name, other.type, other.phase) == ("é", "", "")
 
 
+@pytest.mark.pitfall("row", 8)
 def test_weights_are_views_on_the_file(tmp_path):
     tracemalloc.start()
     read(tmp_path, net({"name": "l", "blobs": [{"shape": {"dim": [500_000]}, "data": np.zeros(500_000)}]}))
@@ -86,12 +87,14 @@ def test_what_real_caffe_saves(tmp_path, models, real_caffe):
         assert all(np.array_equal(a, b) for a, b in zip(stored[name].blobs, blobs, strict=True))
 
 
+@pytest.mark.pitfall("row", 10)
 def test_legacy_sizes_override_the_shape(tmp_path):
     blob = one_blob(tmp_path, num=1, channels=2, height=3, width=1, shape={"dim": [6]}, data=range(6))
     assert blob.shape == (1, 2, 3, 1)
     assert one_blob(tmp_path, num=1, channels=0, shape={"dim": [1]}).shape == (1, 0, 0, 0)
 
 
+@pytest.mark.pitfall("row", 10)
 def test_doubles_win(tmp_path):
     blob = one_blob(tmp_path, shape={"dim": [2]}, data=[1, 2, 3], double_data=[0.1, 1e300])
     assert blob.dtype == np.float32 and blob.tolist() == [np.float32(0.1), np.inf]
@@ -144,6 +147,7 @@ def raw(values, kind, *before) -> bytes:
     return raw_blob(b"".join(before) + block(7, b"\x0a\x01\x03") + key(10, 0) + varint(kind) + block(12, values.tobytes()))
 
 
+@pytest.mark.pitfall("row", 11)
 @pytest.mark.parametrize(("kind", "dtype"), RAW_TYPES.items())
 def test_row_11_nvcaffes_raw_data(tmp_path, kind, dtype):
     """PITFALLS row 11: NVCaffe's blobs of half precision (and of float and double), with no `data` at all."""
@@ -153,11 +157,13 @@ def test_row_11_nvcaffes_raw_data(tmp_path, kind, dtype):
     assert blob.dtype == np.float32 and blob.tolist() == values.astype(np.float32).tolist() and blob.all()
 
 
+@pytest.mark.pitfall("row", 11)
 def test_row_11_data_wins_over_raw_data(tmp_path):
     (layer,) = read(tmp_path, raw(np.zeros(3, "<f2"), 2, block(5, np.array([7, 8, 9], "<f4").tobytes())))
     assert layer.blobs[0].tolist() == [7, 8, 9]
 
 
+@pytest.mark.pitfall("row", 11)
 def test_row_11_raw_data_that_cannot_be_read(tmp_path):
     remedy = "not float16, float32 or float64; save it with store_blobs_in_old_format: true"
     integers = raw(np.arange(3, dtype="<i4"), 3)
@@ -197,6 +203,7 @@ def test_other_files_of_caffe(tmp_path):
     assert refused(tmp_path, state) == other and refused(tmp_path, mean) == other
 
 
+@pytest.mark.pitfall("row", 3)
 def test_mixed_files(tmp_path):
     NetParameter = schema.message_class("NetParameter")
     old, new = (NetParameter(**{field: [{"name": "l"}]}).SerializeToString() for field in ("layers", "layer"))

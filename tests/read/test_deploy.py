@@ -36,6 +36,7 @@ def shape_of(graph, name: str = "data"):
     return next(shape for blob, shape in infer_shapes(graph).items() if blob.name == name)
 
 
+@pytest.mark.pitfall("row", 16)
 @pytest.mark.parametrize("name", ["alexnet", "googlenet", "resnet50", "squeezenet_v1.0", "squeezenet_v1.1"])
 def test_models_train_val_and_deploy_are_one_network(models, name):
     deploy, derived = (read_network(models / name / f"{part}.prototxt") for part in ("deploy", "train_val"))
@@ -47,6 +48,7 @@ def test_models_train_val_and_deploy_are_one_network(models, name):
     assert [b.name for b in derived.outputs] == ["prob"]
 
 
+@pytest.mark.pitfall("row", 16)
 def test_prob_is_the_main_head(models):
     graph = read_network(models / "googlenet/train_val.prototxt")
     (prob,) = graph.outputs
@@ -55,6 +57,7 @@ def test_prob_is_the_main_head(models):
     assert graph.warnings[0].startswith("left out of the deploy network, as they lead to no main output: loss1/ave_pool, loss1/conv")
 
 
+@pytest.mark.pitfall("row", 16)
 def test_data_and_loss(read):
     graph = read(DATA, NET, LOSS, ACCURACY)
     assert [(layer.name, layer.type) for layer in graph.layers] == [
@@ -64,6 +67,7 @@ def test_data_and_loss(read):
     assert [str(m.value("type")) for m in graph.train_layers] == ["Data", "Data", "SoftmaxWithLoss", "Accuracy"]
 
 
+@pytest.mark.pitfall("row", 16)
 def test_what_is_derived_runs_and_is_what_the_loss_sees(read, tmp_path, real_caffe):
     loss = LOSS.replace('top: "loss"', 'top: "loss" softmax_param { axis: -1 }')
     graph = read(DATA, NET, loss)
@@ -172,6 +176,7 @@ def test_nothing_for_the_test_phase(read):
         read(DATA.splitlines()[0])
 
 
+@pytest.mark.pitfall("row", 16)
 def test_train_layers_of_another_file(read, tmp_path):
     graph = read('input: "data" input_shape { dim: [1, 2, 6, 6] }\n', NET)
     path = tmp_path / "other.prototxt"

@@ -74,6 +74,8 @@ def test_fields_of_the_network_are_kept(tmp_path):
     assert [f.name for f in graph.tree] == ["force_backward", "my_fork"]
 
 
+@pytest.mark.pitfall("row", 14)
+@pytest.mark.pitfall("row", 15)
 def test_twins_of_two_phases(tmp_path):
     path = tmp_path / "net.prototxt"
     twin = GOOD.splitlines()[9]
@@ -115,6 +117,7 @@ TYPOS = {
 }  # fmt: skip
 
 
+@pytest.mark.pitfall("row", 7)
 @pytest.mark.parametrize(("change", "message"), TYPOS.items(), ids=[f"{a[:20]} to {b[:20]}" for a, b in TYPOS])
 def test_typos(tmp_path, change, message):
     path = tmp_path / "net.prototxt"
@@ -153,7 +156,10 @@ FILES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("data", "message"), FILES.values(), ids=FILES)
+LFS = pytest.mark.pitfall("row", 12)
+
+
+@pytest.mark.parametrize(("data", "message"), [pytest.param(*FILES[name], id=name, marks=LFS if name == "lfs" else ()) for name in FILES])
 def test_other_files(tmp_path, mini, data, message):
     path = tmp_path / "file"
     path.write_bytes(data)

@@ -26,6 +26,7 @@ def kept(state: str) -> list[int]:
     return [i for i, rule in enumerate(RULES) if in_phase(parse(rule), tree.message("state"), "net.prototxt")]
 
 
+@pytest.mark.pitfall("row", 15)
 @pytest.mark.parametrize("state", ["", STATE])
 def test_rules_as_real_caffe_has_them(tmp_path, real_caffe, state):
     layers = [
@@ -38,20 +39,24 @@ def test_rules_as_real_caffe_has_them(tmp_path, real_caffe, state):
         assert kept(state) == [int(layer["name"]) for layer in session.info()["layers"]]
 
 
+@pytest.mark.pitfall("row", 15)
 def test_rules():
     assert kept("") == [0, 1, 3, 6, 7, 8, 10, 12, 19, 20, 21, 25]
 
 
+@pytest.mark.pitfall("row", 15)
 def test_the_other_phase():
     layer = parse("include { phase: TRAIN }")
     assert in_phase(layer, None, "x", "TRAIN") and not in_phase(layer, None, "x")
 
 
+@pytest.mark.pitfall("row", 6)
 def test_a_phase_of_some_fork_is_another_phase():
     assert not in_phase(parse("include { phase: RUN }"), None, "x")
     assert in_phase(parse("exclude { phase: RUN }"), None, "x")
 
 
+@pytest.mark.pitfall("row", 15)
 def test_both_in_one_layer():
     with pytest.raises(ReadError) as caught:
         in_phase(parse("name: 'x' type: 'X'\ninclude { phase: TEST }\nexclude { phase: TRAIN }"), None, "net.prototxt")

@@ -124,6 +124,7 @@ ERRORS = {
 }  # fmt: skip
 
 
+@pytest.mark.pitfall("row", 7)
 @pytest.mark.parametrize("text", ERRORS, ids=ascii)
 def test_errors(text):
     with pytest.raises(ReadError) as caught:

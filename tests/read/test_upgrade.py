@@ -20,6 +20,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.pitfall("row", 4)
 @pytest.mark.parametrize("text", INPUTS.values(), ids=INPUTS)
 def test_inputs_as_real_caffe_upgrades_them(tmp_path, real_caffe, text):
     path = tmp_path / "net.prototxt"
@@ -31,6 +32,7 @@ def test_inputs_as_real_caffe_upgrades_them(tmp_path, real_caffe, text):
         assert session.info()["layers"][0]["name"] == graph.layers[0].name == "input"
 
 
+@pytest.mark.pitfall("row", 4)
 def test_the_input_layer_comes_first():
     tree = upgrade(parse(f'name: "n"\n{SUM}\ninput: "a"\ninput_shape {{ dim: 2 }}'), "x")
     assert [f.name for f in tree] == ["name", "layer", "layer"]
@@ -47,7 +49,10 @@ def test_todays_form_is_left_alone():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('layer { }\nlayers { }', "net.prototxt:2:1: mixes `layer` (line 1) and `layers` (line 2), and Caffe would lose some of them; write all as `layer`"),
+        pytest.param(
+            'layer { }\nlayers { }', "net.prototxt:2:1: mixes `layer` (line 1) and `layers` (line 2), and Caffe would lose some of them; write all as `layer`",
+            marks=pytest.mark.pitfall("row", 3),
+        ),
         ('net: "a" base_lr: 1 net: "b"', "net.prototxt: holds no `layer`, only net, base_lr; is it a network's prototxt (not a solver's)?"),
         ('layer { }\ninput: "a" input_dim: 1', "net.prototxt:2:1: 1 `input` want 4 `input_dim`, or one `input_shape` each, found 1 `input_dim`"),
         ('input: "a" layer { bottom: "a" }', "net.prototxt:1:1: 1 `input` want 4 `input_dim`, or one `input_shape` each, found 0 `input_dim`"),

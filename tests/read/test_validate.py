@@ -35,11 +35,14 @@ def test_models_pass(models, path):
     assert validate(parse((models / path).read_text()), path) == []
 
 
+@pytest.mark.pitfall("row", 5)
 @pytest.mark.parametrize("name", FORKS)
 def test_fields_of_forks_are_no_misspellings(name):
     assert check(f'name: "x" type: "X" {name} {{ num_output: 3 }}') == []
 
 
+@pytest.mark.pitfall("row", 5)
+@pytest.mark.pitfall("row", 6)
 def test_values_inside_fields_of_forks_are_their_own():
     assert check('some_fork { lrn_param { alpha: "text" } name: 3 name: 4 }') == []
     assert check("pooling_param { pool: L2 }") == []
