@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deepmerge import schema
 from deepmerge.graph import params
+from deepmerge.graph.tokens import integer
 from deepmerge.graph.tree import Field, Message, Quoted
 
 TYPES = {
@@ -83,7 +84,7 @@ def enum_name(enum: str) -> str:
     if not enum.isdigit():
         return enum
     numbers = schema.enum_values("V1LayerParameter.LayerType")
-    return next((name for name, number in numbers.items() if number == int(enum)), enum)
+    return next((name for name, number in numbers.items() if number == integer(enum)), enum)
 
 
 def _layer(old: Message, warnings: list[str]) -> Message:

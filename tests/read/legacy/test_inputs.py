@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from read.legacy.judges import ours
 
 from deepmerge.errors import ReadError
 from deepmerge.read import read_network
+from read.legacy.judges import ours
 
 RELU = ' layer { name: "r" type: "ReLU" bottom: "a" top: "r" }'
 NETS = {

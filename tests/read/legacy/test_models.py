@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from read.down_convert import NotThen, stored_v0, stored_v1, to_v0, to_v1
-from read.legacy.judges import net_parameter, ours
 
 from deepmerge.emit.prototxt import format_tree
 from deepmerge.errors import ReadError
@@ -16,6 +14,8 @@ from deepmerge.graph.tree import Message, Quoted
 from deepmerge.read import read_network
 from deepmerge.read.caffemodel import read_caffemodel
 from deepmerge.read.prototxt import read_prototxt
+from read.down_convert import NotThen, stored_v0, stored_v1, to_v0, to_v1
+from read.legacy.judges import net_parameter, ours
 
 MODELS = sorted(Path(__file__).parents[3].joinpath("models").glob("*/*.prototxt"))
 NAMES = [f"{path.parent.name}/{path.stem}" for path in MODELS]

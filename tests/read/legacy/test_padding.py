@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from read.legacy.judges import ours
 
 from deepmerge.errors import ReadError
 from deepmerge.read import read_network
+from read.legacy.judges import ours
 
 INPUT = 'input: "a" input: "b" input_dim: [1, 3, 8, 9, 1, 3, 8, 9]\n'
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from read.legacy.judges import ours
-from read.legacy.random_nets import v0_net
 
 from deepmerge import schema
 from deepmerge.errors import ReadError
 from deepmerge.read import read_network
 from deepmerge.read.legacy import v0
+from read.legacy.judges import ours
+from read.legacy.random_nets import v0_net
 
 SHELL = 'layers { layer { name: "x" type: "%s" %s } bottom: "a" top: "x" }'
 INPUT = 'name: "old" input: "a" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 9 '

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from read.legacy.judges import ours
-from read.legacy.random_nets import v1_net
 
 from deepmerge import schema
 from deepmerge.errors import ReadError
 from deepmerge.read import read_network
 from deepmerge.read.legacy.v1 import type_name
+from read.legacy.judges import ours
+from read.legacy.random_nets import v1_net
 
 ENUM = schema.enum_values("V1LayerParameter.LayerType")
 KINDS = [kind for kind in ENUM if kind != "REVERSE"]
