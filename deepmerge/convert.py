@@ -11,7 +11,7 @@ from deepmerge.digest import Digest
 from deepmerge.emit.data_layers import from_anywhere
 from deepmerge.emit.folder import check_free, staged
 from deepmerge.emit.output import Output, Settings, folder_name
-from deepmerge.emit.report import VERSION, source_entry
+from deepmerge.emit.report import VERSION, source_entry, transforms
 from deepmerge.errors import PassError
 from deepmerge.graph.check import require
 from deepmerge.graph.costs import summary
@@ -146,6 +146,7 @@ def _finished(report: dict[str, Any], cleanup: Applied, steps: list[dict], graph
     report["after"] = summary(graph)
     report["steps"] = steps
     report["cleanup"] = [{"pass": c.pass_name, "layers": list(c.merged)} for c in cleanup.changes]
+    report["transform"] = transforms(graph.train_layers)
     report["refusals"] = [{"pass": r.pass_name, "layer": r.layer, "reason": r.reason} for r in dict.fromkeys(refusals)]
     report["warnings"] = list(dict.fromkeys(graph.warnings + notes))
     return report

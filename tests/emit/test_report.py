@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 
+import pytest
+
 from deepmerge.convert import Job, convert
-from deepmerge.emit.report import report_text, source_entry
+from deepmerge.emit.report import report_text, source_entry, transforms
 from deepmerge.graph.costs import summary
 from deepmerge.plan.discover import Wishes
 from deepmerge.read import read_network
+from deepmerge.read.prototxt import parse
 
 
 def test_a_sources_digest(tmp_path):
@@ -42,3 +45,39 @@ def test_what_a_conversion_reports(models, tmp_path):
         assert one["after"] == other["before"]
     assert report["steps"][-1]["after"] == report["after"]
     assert {"refusals", "warnings"} <= report.keys()
+
+
+@pytest.mark.pitfall("row", 31)
+def test_what_is_done_to_images():
+    layers = """
+    layer { name: "train" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+      transform_param { mirror: true crop_size: 227 mean_file: "mean.binaryproto" scale: 0.00390625 } }
+    layer { name: "val" type: "Data" top: "data" include { phase: TEST } transform_param { mean_value: 104 mean_value: 117.5 mirror: false } }
+    layer { name: "fork" type: "AnnotatedData" top: "d" transform_param { mean_value: 1e39 resize_param { height: 300 interp_mode: LINEAR interp_mode: AREA } } }
+    layer { name: "bare" type: "Data" top: "e" }
+    layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" transform_param { scale: 2 } }
+    """
+    found = transforms(parse(layers).values("layer"))
+    resize = {"height": 300, "interp_mode": ["LINEAR", "AREA"]}
+    assert found == [
+        {"layer": "train", "phases": ["TRAIN"], "mirror": True, "crop_size": 227, "mean_file": "mean.binaryproto", "scale": 0.00390625},
+        {"layer": "val", "phases": ["TEST"], "mean_value": [104, 117.5], "mirror": False},
+        {"layer": "fork", "phases": ["TRAIN", "TEST"], "mean_value": [1e39], "resize_param": resize},
+    ]
+
+
+@pytest.mark.pitfall("row", 31)
+@pytest.mark.parametrize("how", ["prototxt", "train_val"])
+def test_a_conversion_reports_it(how, models, tmp_path):
+    mini = models / "inception_mini"
+    pair = mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel"
+    given = tmp_path / "train_val.prototxt"
+    given.write_text((mini / "train_val.prototxt").read_text().replace("mean_value: 104", "crop_size: 32 mean_value: 104"))
+    job = Job(given, pair[1], tmp_path / "out") if how == "prototxt" else Job(*pair, tmp_path / "out", train_val=given)
+    convert(job)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert {tuple(entry["phases"]): (entry["crop_size"], entry["mean_value"]) for entry in report["transform"]} == {
+        ("TRAIN",): (32, [104, 117, 123]),
+        ("TEST",): (32, [104, 117, 123]),
+    }
+    assert convert(Job(*pair, tmp_path / "bare", dry_run=True))["transform"] == []
