@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from read.down_convert import stored_v0, stored_v1
 
 from deepmerge import schema
 from deepmerge.errors import ReadError
 from deepmerge.read import read_network
 from deepmerge.read.caffemodel import StoredLayer, read_caffemodel
 from deepmerge.read.legacy import v0, v1
+from read.down_convert import stored_v0, stored_v1
 
 NET = """
 input: "data" input_dim: 1 input_dim: 4 input_dim: 8 input_dim: 9
