@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepmerge.data.mean_file import find_mean_file, mean_for
 from deepmerge.data.resize import resize
 from deepmerge.errors import ReadError
 from deepmerge.read.scalars import Reader
@@ -27,6 +29,7 @@ class Preprocessing:
     mean: subtracted; one number for each channel in the order of the network's channels, or one for all, or none.
     scale: multiplied by, behind the mean. resize: (width, height) in pixels, None to leave the size.
     crop: the side of a square from the centre, None to keep all. channel_order: bgr or rgb.
+    mean_image: subtracted in place of `mean`, float32 (C, H, W), as large as the network's input.
     """
 
     mean: tuple[float, ...] = ()
@@ -34,6 +37,7 @@ class Preprocessing:
     resize: tuple[int, int] | None = None
     crop: int | None = None
     channel_order: str = "bgr"
+    mean_image: np.ndarray | None = field(default=None, compare=False)
 
     def array(self, pixels: np.ndarray, channels: int = 3) -> np.ndarray:
         """RGB pixels (H, W, 3) in 0..255 → float32 (channels, h, w), channels being 3, or 1 for a grey image.
@@ -50,9 +54,15 @@ class Preprocessing:
             planes = np.moveaxis(pixels if self.channel_order == "rgb" else pixels[:, :, ::-1], 2, 0).astype(np.float32)
         return self.normalised(planes)
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether the mean can be subtracted from an input of this shape, (N, C, H, W)."""
+        if self.mean_image is not None:
+            return self.mean_image.shape == tuple(shape[1:])
+        return len(self.mean) in (0, 1, shape[1])
+
     def normalised(self, planes: np.ndarray) -> np.ndarray:
         """Values in 0..255 (…, C, H, W), in the network's channel order → float32, mean and scale applied."""
-        mean = np.array(self.mean or (0.0,), np.float32)[:, None, None]
+        mean = self.mean_image if self.mean_image is not None else np.array(self.mean or (0.0,), np.float32)[:, None, None]
         return np.ascontiguousarray((planes - mean) * np.float32(self.scale), dtype=np.float32)
 
 
@@ -72,22 +82,20 @@ def choose_preprocessing(
     resize: tuple[int, int] | None = None,
     crop: int | None = None,
     channel_order: str = "bgr",
+    folder: Path = Path(),
 ) -> tuple[Preprocessing, list[str]]:
     """What is given, and for the rest what the network asks for; and what to tell the user, a line each.
 
-    Mean and scale come from the transform_param of the data layer if the network was read from a train_val.prototxt;
+    Mean (mean_value or mean_file) and scale come from the data layer's transform_param if the network was read from a train_val.prototxt;
     else 104, 117, 123 (blue, green, red) is the mean for 3 channels, 0 for others, and the scale 1. A picture is
-    resized to the input's size, unless a size or a crop is given. shape: the input's, (N, C, H, W).
+    resized to the input's size, unless a size or a crop is given. shape: the input's, (N, C, H, W). folder: the
+    prototxt's, where a mean_file may lie.
     ReadError where the mean has another number of channels, or the pictures would have another size than the input.
     """
-    transform, notes = _transform(graph), []
+    transform, notes, image = _transform(graph), [], None
     if mean is None:
-        mean = tuple(transform.all("mean_value"))
-        if not mean and transform.has("mean_file"):
-            notes.append(
-                f"{transform.where}: mean_file {transform.one('mean_file')!r} is not read; --mean says what to subtract"
-            )
-        if not mean and shape[1] == 3:
+        mean, image, notes = _asked_mean(transform, shape, folder)
+        if not mean and image is None and shape[1] == 3:
             mean = USUAL_MEAN if channel_order == "bgr" else USUAL_MEAN[::-1]
     if len(mean) not in (0, 1, shape[1]):
         raise ReadError(f"--mean has {len(mean)} numbers; give one for each of the {shape[1]} channels, or one for all")
@@ -102,7 +110,20 @@ def choose_preprocessing(
         )
     if crop is not None and resize is not None and crop > min(resize):
         raise ReadError(f"--crop {crop} is larger than --resize {resize[0]},{resize[1]}")
-    return Preprocessing(mean, transform.one("scale") if scale is None else scale, resize, crop, channel_order), notes
+    scale = transform.one("scale") if scale is None else scale
+    return Preprocessing(mean, scale, resize, crop, channel_order, image), notes
+
+
+def _asked_mean(transform: Reader, shape: tuple[int, ...], folder: Path) -> tuple[tuple[float, ...], np.ndarray | None, list[str]]:
+    """The data layer's mean_value, or its mean_file's values, and what to tell the user."""
+    mean = tuple(transform.all("mean_value"))
+    if mean or not transform.has("mean_file"):
+        return mean, None, []
+    name = str(transform.one("mean_file"))
+    found = find_mean_file(name, folder)
+    if found is None:
+        return (), None, [f"{transform.where}: mean_file {name!r} is not there; --mean says what to subtract"]
+    return (), mean_for(found, shape), []
 
 
 def _transform(graph: Graph) -> Reader:

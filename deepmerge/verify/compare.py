@@ -100,7 +100,8 @@ def verify(job: Job, progress: Callable[[str, int, int], None] = lambda what, do
 def _preprocessing(job: Job, a: Graph, b: Graph, inputs: dict) -> tuple[Preprocessing, list[str]]:
     """A's, or B's where only B was read from a train_val.prototxt."""
     chosen = {"mean": job.mean, "scale": job.scale, "channel_order": job.channel_order}
-    asked = a if a.train_layers or not b.train_layers else b
+    asked, pair = (a, job.a) if a.train_layers or not b.train_layers else (b, job.b)
+    chosen["folder"] = Path(pair.prototxt).parent
     if job.images is not None:
         return choose_preprocessing(asked, image_input(inputs)[1], resize=job.resize, crop=job.crop, **chosen)
     shape = next((shape for shape in inputs.values() if len(shape) == 4), None)

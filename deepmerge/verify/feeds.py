@@ -93,8 +93,8 @@ def random_chunks(
 
 
 def _image(values: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """The mean may be of another number of channels than this input has, where a network has several."""
-    if len(preprocessing.mean) not in (0, 1, values.shape[1]):
+    """The mean may be another input's, of other channels or size, where a network has several."""
+    if not preprocessing.fits(values.shape):
         preprocessing = Preprocessing(scale=preprocessing.scale)
     return preprocessing.normalised(values)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepmerge import schema
 from deepmerge.data import Preprocessing, choose_preprocessing
 from deepmerge.errors import ReadError
 from deepmerge.read import read_network
@@ -83,12 +84,22 @@ def test_values_of_the_train_val(tmp_path):
     assert (chosen.mean, chosen.scale) == ((1, 2, 3), 3)
 
 
-def test_a_mean_file_is_told_of(tmp_path):
+def test_a_mean_file_that_is_missing_is_told_of(tmp_path):
     graph = network(tmp_path, train_val('mean_file: "mean.binaryproto"'))
     chosen, notes = choose_preprocessing(graph, (1, 3, 8, 8))
     assert chosen.mean == (104, 117, 123)
-    assert notes == ["layer 'images': mean_file 'mean.binaryproto' is not read; --mean says what to subtract"]
+    assert notes == ["layer 'images': mean_file 'mean.binaryproto' is not there; --mean says what to subtract"]
     assert choose_preprocessing(graph, (1, 3, 8, 8), mean=(0,))[1] == []
+
+
+def test_a_mean_file(tmp_path):
+    graph = network(tmp_path, train_val('mean_file: "means/mean.binaryproto" scale: 0.5'))
+    mean = write_mean(tmp_path / "mean.binaryproto", (3, 12, 11))
+    chosen, notes = choose_preprocessing(graph, (1, 3, 8, 8), folder=tmp_path)
+    assert (chosen.mean, chosen.scale, notes) == ((), 0.5, []) and chosen.fits((5, 3, 8, 8)) and not chosen.fits((1, 3, 8, 7))
+    values = np.full((2, 3, 8, 8), 10, np.float32)
+    np.testing.assert_array_equal(chosen.normalised(values)[1], (10 - mean[:, 2:10, 1:9]) * np.float32(0.5))
+    assert choose_preprocessing(graph, (1, 3, 8, 8), mean=(0,), folder=tmp_path)[0].mean_image is None
 
 
 @pytest.mark.parametrize(
@@ -110,9 +121,17 @@ def test_a_crop_of_more_than_there_is(tmp_path):
     assert choose_preprocessing(network(tmp_path, DEPLOY), (1, 3, 8, 8), crop=8)[0].resize is None
 
 
+def write_mean(path, shape) -> np.ndarray:
+    """A mean image as Caffe's compute_image_mean writes it; its values, (C, H, W)."""
+    values = np.random.default_rng(2).uniform(0, 255, shape).astype(np.float32)
+    sizes = dict(zip(("num", "channels", "height", "width"), (1, *shape), strict=True))
+    path.write_bytes(schema.message_class("BlobProto")(**sizes, data=values.ravel()).SerializeToString())
+    return values
+
+
 CAFFE_NET = """
 layer {{ name: "data" type: "ImageData" top: "data" top: "label"
-  transform_param {{ crop_size: 5 mean_value: 10.5 mean_value: 20 mean_value: 30 scale: 0.25 }}
+  transform_param {{ crop_size: 5 {mean} scale: 0.25 }}
   image_data_param {{ source: "{list}" batch_size: 1 {size} }} }}
 """
 
@@ -123,9 +142,23 @@ def test_it_is_what_caffes_image_data_layer_does(tmp_path, real_caffe, resize, a
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.png'} 3\n")
     size = "" if resize is None else f"new_width: {resize[0]} new_height: {resize[1]}"
-    (tmp_path / "net.prototxt").write_text(CAFFE_NET.format(list=tmp_path / "list.txt", size=size))
+    (tmp_path / "net.prototxt").write_text(CAFFE_NET.format(list=tmp_path / "list.txt", size=size, mean="mean_value: 10.5 mean_value: 20 mean_value: 30"))
     with real_caffe.load_files(tmp_path / "net.prototxt") as session:
         wanted = session.forward({}, ["data"])["data"][0]
     made = Preprocessing((10.5, 20, 30), 0.25, resize, 5).array(PIXELS)
     np.testing.assert_allclose(made, wanted, atol=atol)
     assert np.abs(made - wanted).mean() < 0.25 * 0.3
+
+
+def test_it_subtracts_the_mean_image_as_caffe_does(tmp_path, real_caffe):
+    """The picture's centre less the mean's: sizes such that each axis rounds its own way."""
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.png'} 3\n")
+    write_mean(tmp_path / "mean.binaryproto", (3, *PIXELS.shape[:2]))
+    text = CAFFE_NET.format(list=tmp_path / "list.txt", size="", mean=f'mean_file: "{tmp_path}/mean.binaryproto"')
+    (tmp_path / "net.prototxt").write_text(text + 'layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" }')
+    with real_caffe.load_files(tmp_path / "net.prototxt") as session:
+        wanted = session.forward({}, ["data"])["data"][0]
+    chosen, notes = choose_preprocessing(read_network(tmp_path / "net.prototxt"), (1, 3, 5, 5), crop=5)
+    assert notes == []
+    np.testing.assert_allclose(chosen.array(PIXELS), wanted, atol=1e-5)

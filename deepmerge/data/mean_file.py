@@ -1,0 +1,31 @@
+"""The mean image that a data layer names: found, read, and cut to the network's input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from deepmerge.errors import ReadError
+from deepmerge.read.binaryproto import read_mean
+
+
+def find_mean_file(name: str, folder: Path) -> Path | None:
+    """Where the file lies: from the current folder, as Caffe looks for it, or from `folder`, or in it; None if nowhere."""
+    places = (Path(name), folder / name, folder / Path(name).name)
+    return next((place for place in places if place.is_file()), None)
+
+
+def mean_for(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The centre of the mean image, float32 (C, H, W), for an input of `shape` (N, C, H, W).
+
+    That is what Caffe subtracts in the TEST phase from the centre of a picture that is as large as the mean.
+    Caffe: data_transformer.cpp, Transform. ReadError where the mean is smaller, or of other channels.
+    """
+    mean = read_mean(path)
+    channels, height, width = shape[1:]
+    if mean.shape[0] != channels or mean.shape[1] < height or mean.shape[2] < width:
+        found, wanted = ("×".join(map(str, sizes)) for sizes in (mean.shape, shape[1:]))
+        raise ReadError(f"is a mean of {found} (channels×height×width), and the network takes {wanted}; --mean says what to subtract", path)
+    top, left = (mean.shape[1] - height) // 2, (mean.shape[2] - width) // 2
+    return mean[:, top : top + height, left : left + width]
