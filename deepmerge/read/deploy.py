@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from deepmerge.errors import ReadError
 from deepmerge.graph.tree import Field, Message, Quoted, Token
+from deepmerge.read.forks import image_size
 from deepmerge.read.heads import PREDICTS, blobs, heads_of, is_data, kind_of, leading_to, left_out, main_losses
 from deepmerge.read.scalars import Reader
 from deepmerge.read.validate import name_of
 
+_MAX_DATA = 100  # data layers that one network reads
 ChannelsOf = Callable[[str, tuple[int, int]], "int | None"]
 
 
@@ -25,7 +27,10 @@ def derive(layers: list[Message], channels_of: ChannelsOf, file) -> tuple[list[M
     if not kept:
         raise ReadError("has data layers, but neither a loss nor an output behind them; give the deploy.prototxt", file)
     taken = {str(m.value("name")) for m in kept} | wanted
-    keep, predict = {id(m) for m in kept}, {id(m) for m in losses if not _has_prediction(m, kept)}
+    keep, predict = {id(m) for m in kept}, _without_prediction(losses, kept)
+    sources = sum(is_data(m) and bool(wanted & set(blobs(m, "top"))) for m in layers)
+    if sources > _MAX_DATA:
+        raise ReadError(f"reads {sources} data layers, more than {_MAX_DATA}; give the deploy.prototxt", file)
     notes: list[str] = []
     made: list[Message] = []
     for layer in layers:
@@ -42,10 +47,11 @@ def derive(layers: list[Message], channels_of: ChannelsOf, file) -> tuple[list[M
     return made, notes
 
 
-def _has_prediction(loss: Message, kept: list[Message]) -> bool:
-    """Whether the loss judges what the network puts out as it is, or what a kept layer makes a prediction of."""
-    kind, blob = PREDICTS.get(kind_of(loss)), blobs(loss, "bottom")[0]
-    return kind is None or any(kind_of(m) == kind and blobs(m, "bottom") == [blob] for m in kept)
+def _without_prediction(losses: list[Message], kept: list[Message]) -> set[int]:
+    """The ids of losses that judge neither what the network puts out as it is, nor what a kept layer predicts from it."""
+    there = {(kind_of(m), *blobs(m, "bottom")) for m in kept if kind_of(m) in PREDICTS.values()}
+    wanting = [(m, PREDICTS[kind_of(m)]) for m in losses if kind_of(m) in PREDICTS]
+    return {id(m) for m, kind in wanting if (kind, blobs(m, "bottom")[0]) not in there}
 
 
 def _prediction(loss: Message, taken: set[str]) -> Message:
@@ -103,6 +109,8 @@ def _height_width(layer: Message, file) -> tuple[int, int]:
     crop = _reader(layer, "transform_param", "TransformationParameter", file).one("crop_size")
     if crop:
         return crop, crop
+    if size := image_size(layer, file, name_of(layer)):
+        return size
     image = _reader(layer, "image_data_param", "ImageDataParameter", file)
     memory = _reader(layer, "memory_data_param", "MemoryDataParameter", file)
     for reader, names in ((image, ("new_height", "new_width")), (memory, ("height", "width"))):

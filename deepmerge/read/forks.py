@@ -49,6 +49,8 @@ MESSAGES: dict[str, Mapping[str, Field]] = {
         *(_field(name, "float", repeated=True) for name in ("min_size", "max_size", "aspect_ratio")),
         _field("flip", "bool", True),
     ),
+    "resize_param": _message(_field("height", "uint", 0), _field("width", "uint", 0)),
+    "transform_param": _message(_field("crop_h", "uint", 0), _field("crop_w", "uint", 0), _field("resize_param", "message")),
     "relu6_param": _message(_field("negative_slope", "float", 0.0)),
     "reorg_param": _message(_field("stride", "uint"), _field("reverse", "bool", False)),
     "shuffle_channel_param": _message(_field("group", "uint", 1)),
@@ -115,6 +117,16 @@ def bn(_cls, reader: Reader) -> dict:
         return values | {"eps": reader.one("var_eps"), "statistics": "batch"}
     known = any(has(name) for name in ("frozen", "momentum", "eps", "slope_filler", "bias_filler"))
     return values | {"statistics": "stored" if known else "unclear"}
+
+
+def image_size(layer: Message, file, where: str) -> tuple[int, int] | None:
+    """The height and width of a data layer's images by crop_h and crop_w, or by resize_param. SSD: data_transformer.cpp."""
+    transform = Reader(layer.message("transform_param"), MESSAGES["transform_param"], file, f"{where}, transform_param")
+    resize = Reader(transform.message.message("resize_param"), MESSAGES["resize_param"], file, f"{where}, resize_param")
+    for reader, names in ((transform, ("crop_h", "crop_w")), (resize, ("height", "width"))):
+        if all(reader.one(name) for name in names):
+            return tuple(reader.one(name) for name in names)
+    return None
 
 
 def depthwise(layer: Message, values: dict) -> dict:

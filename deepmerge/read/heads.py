@@ -10,6 +10,7 @@ from deepmerge.read.scalars import Reader
 from deepmerge.read.validate import name_of
 
 PREDICTS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
+_SCORES = ("Accuracy", "Evaluate")  # SSD has a DetectionEvaluate
 
 
 def kind_of(layer: Message) -> str:
@@ -29,12 +30,12 @@ def is_data(layer: Message) -> bool:
 
 def judges(layer: Message) -> bool:
     """Losses and accuracies say how good the network is, and are no part of it."""
-    return kind_of(layer).endswith(("Loss", "Accuracy")) and "bottom" in layer
+    return kind_of(layer).endswith(("Loss", *_SCORES)) and "bottom" in layer
 
 
 def main_losses(layers: list[Message], file) -> list[Message]:
     """The losses of the largest weight: auxiliary heads do not go to users."""
-    losses = [m for m in layers if judges(m) and not kind_of(m).endswith("Accuracy")]
+    losses = [m for m in layers if judges(m) and not kind_of(m).endswith(_SCORES)]
     weights = [(Reader(m, "LayerParameter", file, name_of(m)).all("loss_weight") or [1.0])[0] for m in losses]
     largest = max(weights, default=0.0)
     return [m for m, weight in zip(losses, weights, strict=True) if weight == largest]
@@ -42,7 +43,9 @@ def main_losses(layers: list[Message], file) -> list[Message]:
 
 def heads_of(layers: list[Message], losses: list[Message]) -> set[str]:
     """The blobs that a user wants: what the losses judge, and outputs that need no label; else what Accuracy judges."""
-    heads = {blob for loss in losses for blob in _predicted(layers, loss)} | set(_outputs(layers))
+    sources = {top for m in layers if is_data(m) for top in blobs(m, "top")}
+    made = _behind(layers, _images(layers)) - sources
+    heads = {blob for loss in losses for blob in _predicted(loss, made)} | set(_outputs(layers))
     return heads or {blobs(m, "bottom")[0] for m in layers if judges(m)}
 
 
@@ -65,16 +68,14 @@ def left_out(layers: list[Message], kept: list[Message]) -> list[str]:
     return [str(m.value("name")) for m in rest if behind & set(blobs(m, "bottom"))]
 
 
-def _predicted(layers: list[Message], loss: Message) -> list[str]:
-    """The bottoms of a loss that the network makes; the others are labels.
+def _predicted(loss: Message, made: set[str]) -> list[str]:
+    """The bottoms of a loss that are among those `made` by the network; the others are labels.
 
     That is the first, but a EuclideanLoss takes its two in any order, and a ContrastiveLoss has two features.
     """
     bottoms = blobs(loss, "bottom")
     if kind_of(loss) in PREDICTS:
         return bottoms[:1]
-    sources = {top for m in layers if is_data(m) for top in blobs(m, "top")}
-    made = _behind(layers, _images(layers)) - sources
     return [b for b in bottoms if b in made] or bottoms[:1]
 
 
