@@ -6,9 +6,14 @@ place, what was found and the way out.
 
 from __future__ import annotations
 
+MAX_LENGTH = 2000  # characters of a message
+
 
 class DeepmergeError(Exception):
     """Base of all; the command line prints it as one line and exits with code 1."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(one_line(message))
 
 
 class ReadError(DeepmergeError):
@@ -44,3 +49,14 @@ class EmitError(DeepmergeError):
 
 class EngineError(DeepmergeError):
     """An engine that is not there, or that failed to run a network."""
+
+
+def one_line(text: str, most: int = MAX_LENGTH) -> str:
+    """The text as a terminal may show it, whatever a file has put into it.
+
+    Line breaks and other control characters are escaped; of a text that is too long, the middle is left out.
+    """
+    text = str(text)
+    if len(text) > most:
+        text = f"{text[: most * 3 // 4]} … {text[-most // 5 :]}"
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

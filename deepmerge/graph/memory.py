@@ -6,6 +6,7 @@ from math import prod
 
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shape_errors import Shape
+from deepmerge.graph.tokens import number
 
 FLOAT = 4  # bytes
 
@@ -51,7 +52,7 @@ def _with_splits(layer: Layer, shapes: Shapes) -> int:
     weights = layer.tree.values("loss_weight")
     total = 0
     for index, top in enumerate(layer.tops):
-        readers = len(top.consumers) + (index < len(weights) and float(weights[index]) != 0)
+        readers = len(top.consumers) + (index < len(weights) and number(weights[index]) != 0)
         total += size_of(shapes.get(top)) * (1 + readers * (readers > 1))
     return total
 
@@ -67,18 +68,23 @@ def planned_bytes(graph: Graph, shapes: Shapes) -> int:
     last = _last_uses(graph)
     buffers: dict[Blob, Blob] = {}  # blob → the first blob of its buffer
     live: dict[Blob, tuple[int, int]] = {}  # first blob → bytes, last use
-    peak = 0
+    ends: dict[int, list[Blob]] = {}  # step → the first blobs of buffers that may end with it
+    peak = total = 0
     for step, layer in enumerate(graph.layers):
         taken: set[Blob] = set()
         for index, top in enumerate(layer.tops):
             size = size_of(shapes.get(top))
             home = _home(layer, index, size, buffers, live, step, taken)
             buffers[top] = top if home is None else home
-            held, until = (size, -1) if home is None else live[home]
+            held, until = (0, -1) if home is None else live[home]
             live[buffers[top]] = max(size, held), max(until, last[top])
+            total += max(size, held) - held
+            ends.setdefault(max(until, last[top]), []).append(buffers[top])
             taken.add(buffers[top])
-        peak = max(peak, sum(size for size, _ in live.values()))
-        live = {blob: held for blob, held in live.items() if held[1] > step}
+        peak = max(peak, total)
+        for blob in ends.pop(step, ()):
+            if blob in live and live[blob][1] == step:
+                total -= live.pop(blob)[0]
     return peak
 
 

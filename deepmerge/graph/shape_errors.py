@@ -48,9 +48,9 @@ def needs_equal(layer: Layer, bottoms: list[Shape]) -> None:
 
 def needs_blob(layer: Layer, name: str, shape: Shape) -> None:
     """A shape that a blob can have. Caffe: blob.cpp, Reshape (which also takes sizes of 0; nothing runs on them)."""
+    if len(shape) > MAX_AXES:
+        raise misfit(layer, f"top {name!r}", f"at most {MAX_AXES} axes", len(shape))
     if any(size < 1 for size in shape):
         raise misfit(layer, f"top {name!r}", "sizes of 1 or more", shape)
     if prod(shape) > INT_MAX:
         raise misfit(layer, f"top {name!r}", f"at most {INT_MAX:,} values", f"{prod(shape):,} in {shape}")
-    if len(shape) > MAX_AXES:
-        raise misfit(layer, f"top {name!r}", f"at most {MAX_AXES} axes", len(shape))

@@ -11,6 +11,7 @@ from deepmerge.read.scalars import near
 from deepmerge.read.validate import name_of
 
 # What a Layer holds as attributes, and what has done its work once the phase is chosen
+_MAX_HINTS = 1000  # in a file that has more of what is unknown, nobody misspelt it
 _NOT_KEPT = frozenset(("name", "type", "bottom", "top", "param", "blobs", "include", "exclude", "phase"))
 
 
@@ -33,7 +34,7 @@ def build(name: str, messages: list[Message], file) -> Graph:
         _check_overwritten(layer, message, file)
         current |= {top.name: top for top in layer.tops}
         if layer.params is None:
-            graph.warnings.append(_unknown_type(layer))
+            graph.warnings.append(_unknown_type(layer, len(graph.warnings) < _MAX_HINTS))
     return graph
 
 
@@ -58,31 +59,32 @@ def _bottom(name: str, current: dict[str, Blob], message: Message, file) -> Blob
 
 
 def _tops(layer: Layer, current: dict[str, Blob], message: Message, file) -> list[Blob]:
-    tops: list[Blob] = []
+    tops: dict[str, Blob] = {}
     for index, name in enumerate(str(t) for t in message.values("top")):
         in_place = index < len(layer.bottoms) and layer.bottoms[index].name == name
-        if any(name == top.name for top in tops):
+        if name in tops:
             raise _error(message, file, f"makes {name!r} twice; give each top a name of its own")
         if name in current and not in_place:
             other = current[name].producer.name
             raise _error(message, file, f"makes {name!r}, as layer {other!r} does; give its top another name")
-        tops.append(Blob(name))
-    return tops
+        tops[name] = Blob(name)
+    return list(tops.values())
 
 
 def _check_overwritten(layer: Layer, message: Message, file) -> None:
     """Caffe refuses to overwrite a blob that another layer reads, too ("produced by multiple sources")."""
+    tops = {top.name for top in layer.tops}
     for blob in layer.bottoms:
-        if len(blob.consumers) > 1 and any(top.name == blob.name for top in layer.tops):
+        if len(blob.consumers) > 1 and blob.name in tops:
             other = next((c.name for c in blob.consumers if c is not layer), layer.name)
             text = f"overwrites {blob.name!r} in place, but {other!r} reads it too; give its top another name"
             raise _error(message, file, text)
 
 
-def _unknown_type(layer: Layer) -> str:
+def _unknown_type(layer: Layer, hints: bool) -> str:
     if layer.type in TYPES:
         text = f"has {TYPES[layer.type].FIELD} fields that are not those of the {layer.type} known here"
         return f"layer {layer.name!r} {text}, and is passed through as it is"
-    typo = near(layer.type, TYPES)
+    typo = near(layer.type, TYPES) if hints else None
     hint = f"; did you mean {typo!r}?" if typo and typo != layer.type else ""
     return f"layer {layer.name!r} has the unknown type {layer.type!r}, and is passed through as it is{hint}"

@@ -12,6 +12,7 @@ from deepmerge import schema
 from deepmerge.errors import ReadError
 from deepmerge.graph import params as typed
 from deepmerge.graph.params_forks import BN, DepthwiseConvolution, ReLU6
+from deepmerge.graph.shape_errors import MAX_AXES
 from deepmerge.graph.tree import Message
 from deepmerge.read import forks
 from deepmerge.read.scalars import Reader, near
@@ -179,7 +180,10 @@ def _recurrent(_cls, reader: Reader) -> dict:
 
 
 def _dims(message: Message, reader: Reader) -> tuple[int, ...]:
-    return tuple(Reader(message, "BlobShape", reader.file, f"{reader.where}, shape").all("dim"))
+    dims = tuple(Reader(message, "BlobShape", reader.file, f"{reader.where}, shape").all("dim"))
+    if len(dims) > MAX_AXES:
+        raise reader.error(f"shape has {len(dims)} axes; Caffe takes {MAX_AXES} at most", message)
+    return dims
 
 
 _EXCEPTIONS = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from deepmerge import schema
 from deepmerge.errors import ReadError
 from deepmerge.graph.tokens import integer, number
 from deepmerge.graph.tree import Field, Message, Quoted, Token
 
+_LONGEST, _MOST = 100, 2000
 _BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 
 
@@ -59,9 +61,14 @@ class Reader:
 
 
 def near(name: str, known: Iterable[str], cutoff: float = 0.8) -> str | None:
-    """The one of `known` that `name` is likely to be a misspelling of, whatever the case of its letters."""
-    lower = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(name.lower(), lower, 1, cutoff)
+    """The one of `known` that `name` is likely to be a misspelling of, whatever the case of its letters.
+
+    Of many only the first are looked at, and none for a long name, as comparing takes long.
+    """
+    if len(name) > _LONGEST:
+        return None
+    lower = {k.lower(): k for k in islice(known, _MOST) if len(k) <= _LONGEST}
+    found = difflib.get_close_matches(name.lower(), lower, 1, cutoff) if lower else None
     return lower[found[0]] if found else None
 
 
