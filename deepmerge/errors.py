@@ -51,7 +51,7 @@ class EngineError(DeepmergeError):
     """An engine that is not there, or that failed to run a network."""
 
 
-def one_line(text: str, most: int = MAX_LENGTH) -> str:
+def one_line(text: object, most: int = MAX_LENGTH) -> str:
     """The text as a terminal may show it, whatever a file has put into it.
 
     Line breaks and other control characters are escaped; of a text that is too long, the middle is left out.

@@ -11,15 +11,18 @@ from typing import Any
 
 import click
 
+from deepmerge.errors import one_line
+
 _GAP = "  "
 
 
 def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), right: str = "") -> str:
     """Columns lined up with two spaces between. right: one letter a column, r for those lined up on the right.
 
-    On a terminal the last column is wrapped to its width; elsewhere each row is one line.
+    On a terminal the last column is wrapped to its width; elsewhere each row is one line. What a terminal would not
+    show, in a layer's name for instance, is escaped.
     """
-    cells = [[str(c) for c in row] for row in ([head] if head else []) + list(rows)]
+    cells = [[one_line(c) for c in row] for row in ([head] if head else []) + list(rows)]
     if not cells:
         return ""
     right = right.ljust(len(cells[0]), "l")
@@ -67,7 +70,7 @@ def show_json(value: Any) -> None:
 def warn(lines: Sequence[str], quiet: bool = False) -> None:
     if not quiet:
         for line in lines:
-            click.echo(f"warning: {line}", err=True)
+            click.echo(f"warning: {one_line(line)}", err=True)
 
 
 class Progress:
