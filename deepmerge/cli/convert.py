@@ -51,6 +51,12 @@ SPEC = Checked("SPEC", _source)
     show_default=True,
     help="Formats of the final network: caffe, onnx.",
 )
+@click.option(
+    "--style",
+    type=Listed(("distinct-tops", "legacy-input")),
+    default="",
+    help="For toolchains: distinct-tops (each top is called as its layer, none in place), legacy-input (input: fields).",
+)
 @click.option("--train-val", type=FILE, help="The original train_val.prototxt; its data, loss and accuracy layers are kept.")
 @click.option("--train-source", type=SPEC, help="Training images: lmdb:PATH, list:FILE or hdf5:FILE.")
 @click.option("--test-source", type=SPEC, help="Test images, likewise.")
@@ -67,7 +73,7 @@ SPEC = Checked("SPEC", _source)
 @click.option("--strict", is_flag=True, help="Fail on a warning.")
 @click.option("--force", is_flag=True, help="Replace an existing OUT.")
 @common
-def convert(prototxt, caffemodel, out, recipe, formats, train_val, train_source, test_source, batch_size, solver,
+def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_source, test_source, batch_size, solver,
             no_steps, dry_run, check, strict, force, as_json, quiet, verbose, debug, **chosen):  # fmt: skip
     """Convert a trained network: exact folds first, then the approximate steps, each written with what it takes to
     fine-tune it.
@@ -93,7 +99,7 @@ def convert(prototxt, caffemodel, out, recipe, formats, train_val, train_source,
     from deepmerge.emit.output import Settings
     from deepmerge.emit.train_val import TrainData
 
-    settings = Settings(formats, TrainData(train_source, test_source, batch_size), dict(solver), not no_steps)
+    settings = Settings(formats, TrainData(train_source, test_source, batch_size), dict(solver), not no_steps, style)
     job = Job(prototxt, caffemodel, out, wanted, recipe, train_val, settings, check, strict, force, dry_run)
     progress = Progress(quiet or as_json)
     try:

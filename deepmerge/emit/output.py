@@ -14,6 +14,7 @@ from deepmerge.emit.finetune import finetune_make
 from deepmerge.emit.prototxt import format_tree
 from deepmerge.emit.report import report_text
 from deepmerge.emit.solver import FINAL_ITERATIONS, STEP_ITERATIONS, Training, snapshots, solver_text
+from deepmerge.emit.style import styled
 from deepmerge.emit.train_val import TrainData, train_val
 from deepmerge.errors import EmitError
 from deepmerge.graph.graph import Graph
@@ -27,12 +28,15 @@ _GUESSED = """\
 
 @dataclass(frozen=True)
 class Settings:
-    """formats: of the final network. solver: overrides by field. steps: whether the step folders are wanted."""
+    """formats: of the final network. solver: overrides by field. steps: whether the step folders are wanted.
+    style: how deploy.prototxt and the caffemodels are written, see emit.style.
+    """
 
     formats: tuple[str, ...] = ("caffe",)
     data: TrainData = field(default_factory=TrainData)
     solver: dict[str, str] = field(default_factory=dict)
     steps: bool = True
+    style: tuple[str, ...] = ()
 
 
 def folder_name(index: int, step: str) -> str:
@@ -62,16 +66,16 @@ class Output:
             return
         here = self.root / "steps" / folder
         here.mkdir(parents=True)
-        write_pair(graph, here / "deploy.prototxt", here / "weights.caffemodel")
-        new = [layer for layer in graph.layers if layer.step in made]
-        write_caffemodel(graph, here / "new_layers.caffemodel", new)
+        write_pair(graph, here / "deploy.prototxt", here / "weights.caffemodel", self.settings.style)
+        named = styled(graph, self.settings.style)
+        write_caffemodel(named, here / "new_layers.caffemodel", [layer for layer in named.layers if layer.step in made])
         self._training(graph, here, about, set(made), STEP_ITERATIONS, "../../")
         self.folders.append(folder)
 
     def final(self, graph: Graph, about: str, made: Collection[str]) -> None:
         """The final network. made: the marks of all approximate steps."""
         if "caffe" in self.settings.formats:
-            write_pair(graph, self.root / "deploy.prototxt", self.root / "weights.caffemodel")
+            write_pair(graph, self.root / "deploy.prototxt", self.root / "weights.caffemodel", self.settings.style)
             self._training(graph, self.root, about, set(made), FINAL_ITERATIONS)
             (self.root / "finetune.mk").write_text(finetune_make(self.folders, *snapshots(self.settings.solver)), encoding="utf-8")
         if "onnx" in self.settings.formats:
