@@ -8,6 +8,7 @@ from deepmerge.errors import ShapeError
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.shapes import Shape, expected_weights, fits
 from deepmerge.read.caffemodel import StoredLayer
+from deepmerge.read.differences import differences
 from deepmerge.read.forks import batch_norm_blobs
 from deepmerge.read.scalars import near
 
@@ -28,9 +29,7 @@ def attach(graph: Graph, shapes: dict, stored: list[StoredLayer]) -> None:
         counts[layer] = len(expected or ())
         if expected and not layer.weights:
             missing.append(layer)
-        if found and found.type not in ("", layer.type):
-            text = f"type {layer.type!r} in the prototxt, which counts, but {found.type!r} in the caffemodel"
-            graph.warnings.append(f"layer {layer.name!r}: {text}")
+    graph.warnings += differences(graph, stored)
     _share(graph, counts)
     for layer in missing:
         if not layer.weights:

@@ -1,6 +1,6 @@
 """Caffemodel bytes → the layers' weights, as views on the mapped file.
 
-Only the layers' names, types, phases and blobs are read here: the prototxt is the truth about the rest.
+Only the layers' names, types, phases, ends and blobs are read here: the prototxt is the truth about the rest.
 Field numbers: proto/caffe.proto, NetParameter, LayerParameter, BlobProto.
 """
 
@@ -34,16 +34,18 @@ class _Numbers(NamedTuple):
     name: int
     type: int
     blobs: int
+    bottom: int = 0
+    top: int = 0
     phase: int = 0
 
 
-_V2, _V1, _V0 = _Numbers(1, 2, 7, phase=10), _Numbers(4, 5, 6), _Numbers(1, 2, 50)
+_V2, _V1, _V0 = _Numbers(1, 2, 7, bottom=3, top=4, phase=10), _Numbers(4, 5, 6, bottom=2, top=3), _Numbers(1, 2, 50)
 _V1_LAYER = 1  # the V0 layer in a V1 one
 
 
 @dataclass
 class StoredLayer:
-    """One layer of a caffemodel: its name, its type and its blobs (float32, in the stored shapes).
+    """One layer of a caffemodel: its name, its type, its blobs (float32, in the stored shapes), and what it read and made.
 
     phase: TRAIN or TEST, the phase of the network that was saved; "" where the file does not say.
     A blob is None where an HDF5 snapshot leaves it out, as it is shared with another layer.
@@ -53,6 +55,8 @@ class StoredLayer:
     type: str = ""
     blobs: list[np.ndarray | None] = field(default_factory=list)
     phase: str = ""
+    bottoms: list[str] = field(default_factory=list)
+    tops: list[str] = field(default_factory=list)
 
 
 def read_caffemodel(path: str | Path) -> list[StoredLayer]:
@@ -105,9 +109,10 @@ def _legacy_layer(data: memoryview, start: int, stop: int, path) -> StoredLayer:
     inner = [(a, b) for number, kind, a, b in wire.fields(data, start, stop) if number == _V1_LAYER and kind == wire.BYTES]
     if not inner:
         return _layer(data, start, stop, path, _V1)
-    layer = _layer(data, *inner[-1], path, _V0)
+    shell, layer = _layer(data, start, stop, path, _V1), _layer(data, *inner[-1], path, _V0)
     if layer.type in v0.TYPES:
         layer.type = v1.type_name(v0.TYPES[layer.type])
+    layer.bottoms, layer.tops = shell.bottoms, shell.tops
     return layer
 
 
@@ -127,6 +132,10 @@ def _layer(data: memoryview, start: int, stop: int, path, numbers: _Numbers = _V
             layer.type = _text(data, a, b)
         elif number == numbers.blobs:
             places.append((a, b))
+        elif number == numbers.bottom:
+            layer.bottoms.append(_text(data, a, b))
+        elif number == numbers.top:
+            layer.tops.append(_text(data, a, b))
     for index, (a, b) in enumerate(places):
         try:
             layer.blobs.append(read_blob(data, a, b))
