@@ -100,6 +100,21 @@ def test_doubles_win(tmp_path):
     assert blob.dtype == np.float32 and blob.tolist() == [np.float32(0.1), np.inf]
 
 
+@pytest.mark.pitfall("row", 10)
+def test_doubles_are_rounded_as_real_caffe_rounds_them(tmp_path, real_caffe):
+    """Ties, numbers that float32 has not, subnormal ones, and those that are too large."""
+    values = np.array([0.1, 1 + 2**-24, 1 + 3 * 2**-24, -1e-40, 1e-46, 3.4028235677973366e38, -1e300, 1 / 3])
+    shape = {"dim": [2, 4]}
+    stored = {"name": "fc", "type": "InnerProduct", "blobs": [{"shape": shape, "data": np.ones(8), "double_data": values}]}
+    ours = read(tmp_path, net(stored))[0].blobs[0]
+    text = """layer { name: "in" type: "Input" top: "in" input_param { shape { dim: [1, 4] } } }
+        layer { name: "fc" type: "InnerProduct" bottom: "in" top: "fc" inner_product_param { num_output: 2 bias_term: false } }"""
+    (tmp_path / "net.prototxt").write_text(text)
+    with real_caffe.load_files(tmp_path / "net.prototxt", tmp_path / "net.caffemodel") as session:
+        (theirs,) = session.params()["fc"]
+    assert ours.tobytes() == theirs.tobytes() and np.isinf(ours).sum() == 2
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3), (1,), (1, 1, 1, 1), (2, 1, 3, 1, 2), (1,) * 32])
 def test_shapes(tmp_path, shape):
     count = int(np.prod(shape))
