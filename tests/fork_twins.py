@@ -156,7 +156,7 @@ class Twin:
 
     def _Interp(self, layer: Layer) -> None:
         """Two inner products: interpolated() along the width, then along the height."""
-        (n, c, *_), (h, w) = self.shapes[layer.bottom], self.shapes[layer.top][2:]
+        h, w = self.shapes[layer.top][2:]
         at, sizes = self.names[layer.bottom], self.shapes[layer.bottom][2:]
         cut = -layer.params.pad_beg, layer.params.pad_end
         for axis, (before, after) in enumerate(zip((sizes[1], sizes[0]), (w, h), strict=True)):
