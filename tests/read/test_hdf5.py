@@ -19,6 +19,8 @@ from deepmerge.read.hdf5 import MAX_BLOBS
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed; `pip install -e .[h5]` does it")
 
+pytestmark = pytest.mark.pitfall("row", 13)
+
 PLAIN = (
     inputs((2, 3, 9, 7))
     + conv("conv1", "data", 4, "kernel_h: 3 kernel_w: 2 stride: 2")

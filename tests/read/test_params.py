@@ -66,6 +66,7 @@ def network(*layers: tuple[str, str]) -> str:
     return text
 
 
+@pytest.mark.pitfall("row", 25)
 @pytest.mark.parametrize(("fields", "differs"), CONV.items())
 def test_convolutions(fields, differs):
     expected = typed.Convolution(**{"num_output": 2, "kernel_h": 3, "kernel_w": 3} | differs)
@@ -74,16 +75,19 @@ def test_convolutions(fields, differs):
     assert as_deconvolution == typed.Deconvolution(**dataclasses.asdict(expected))
 
 
+@pytest.mark.pitfall("row", 25)
 @pytest.mark.parametrize(("fields", "differs"), POOL.items())
 def test_poolings(fields, differs):
     assert read("Pooling", fields) == typed.Pooling(**{"kernel_h": 3, "kernel_w": 3} | differs)
 
 
+@pytest.mark.pitfall("row", 21)
 @pytest.mark.parametrize(("fields", "ceil"), FORKS.items())
 def test_spellings_of_rounding(fields, ceil):
     assert read("Pooling", f"kernel_size: 3 {fields}").ceil is ceil
 
 
+@pytest.mark.pitfall("row", 25)
 def test_windows_mean_what_real_caffe_makes_of_them(tmp_path, real_caffe):
     layers = [("Convolution", "num_output: 2 " + fields) for fields in CONV] + [("Pooling", fields) for fields in POOL]
     path = tmp_path / "net.prototxt"
@@ -93,6 +97,7 @@ def test_windows_mean_what_real_caffe_makes_of_them(tmp_path, real_caffe):
         assert {blob.name: shape for blob, shape in shapes.items()}.items() <= session.info()["blobs"].items()
 
 
+@pytest.mark.pitfall("row", 25)
 @pytest.mark.parametrize(("kind", "fields"), REFUSED)
 def test_refusals(kind, fields):
     with pytest.raises(ReadError) as caught:
@@ -125,6 +130,7 @@ def test_misspellings(text, message):
     assert str(caught.value) == f"net.prototxt:{line}:1: layer 'l' (Convolution), {message}"
 
 
+@pytest.mark.pitfall("row", 25)
 def test_windows_of_three_axes():
     params = read("Convolution", "num_output: 2 kernel_size: [1, 2, 3] pad: [0, 1, 2] stride: 2")
     assert (params.kernel_nd, params.pad_nd, params.stride_nd, params.dilation_nd) == ((1, 2, 3), (0, 1, 2), (2,), ())
@@ -141,8 +147,8 @@ def test_windows_of_three_axes():
         ("Concat", "", typed.Concat()),
         ("Concat", "concat_dim: 2", typed.Concat(axis=2)),
         ("Slice", "slice_dim: 0 slice_point: 1 slice_point: 3", typed.Slice(axis=0, slice_point=(1, 3))),
-        ("Eltwise", "operation: PROD", typed.Eltwise(operation="PROD")),
-        ("Eltwise", "coeff: 1 coeff: -1", typed.Eltwise(coeff=(1, -1))),
+        pytest.param("Eltwise", "operation: PROD", typed.Eltwise(operation="PROD"), marks=pytest.mark.pitfall("row", 27)),
+        pytest.param("Eltwise", "coeff: 1 coeff: -1", typed.Eltwise(coeff=(1, -1)), marks=pytest.mark.pitfall("row", 27)),
         ("Reshape", "shape { dim: 0 dim: -1 } axis: 1", typed.Reshape(shape=(0, -1), axis=1)),
         ("Reshape", "", typed.Reshape()),
         ("Parameter", "shape { dim: 2 dim: 3 }", typed.Parameter(shape=(2, 3))),

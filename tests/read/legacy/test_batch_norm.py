@@ -7,6 +7,8 @@ import pytest
 from deepmerge.read.prototxt import parse
 from deepmerge.read.upgrade import upgrade
 
+pytestmark = pytest.mark.pitfall("row", 2)
+
 FULL = 'param { name: "q" lr_mult: 1 share_mode: PERMISSIVE }'
 
 

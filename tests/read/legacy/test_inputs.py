@@ -8,6 +8,8 @@ from deepmerge.errors import ReadError
 from deepmerge.read import read_network
 from read.legacy.judges import ours
 
+pytestmark = pytest.mark.pitfall("row", 4)
+
 RELU = ' layer { name: "r" type: "ReLU" bottom: "a" top: "r" }'
 NETS = {
     "dims": 'input: "a" input: "b" input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4 input_dim: [5, 6, 7, 8]' + RELU,

@@ -17,6 +17,8 @@ from deepmerge.read.prototxt import read_prototxt
 from read.down_convert import NotThen, stored_v0, stored_v1, to_v0, to_v1
 from read.legacy.judges import net_parameter, ours
 
+pytestmark = pytest.mark.pitfall("row", 2)
+
 MODELS = sorted(Path(__file__).parents[3].joinpath("models").glob("*/*.prototxt"))
 NAMES = [f"{path.parent.name}/{path.stem}" for path in MODELS]
 # V0 has no words for phases, global pooling, element-wise sums and whatever came later
@@ -88,6 +90,7 @@ def test_as_real_caffe_upgrades_them(judge, path):
         assert warnings == []
 
 
+@pytest.mark.pitfall("row", 10)
 @pytest.mark.parametrize(("to_old", "to_stored"), [(to_v1, stored_v1), (to_v0, stored_v0)], ids=["V1", "V0"])
 def test_old_pair_loads_alike_in_real_caffe(tmp_path, models, real_caffe, to_old, to_stored):
     """Row 10: a prototxt and a caffemodel of old, whose blobs have four axes, give the weights of today's pair."""

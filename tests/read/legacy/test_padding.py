@@ -8,6 +8,8 @@ from deepmerge.errors import ReadError
 from deepmerge.read import read_network
 from read.legacy.judges import ours
 
+pytestmark = pytest.mark.pitfall("row", 2)
+
 INPUT = 'input: "a" input: "b" input_dim: [1, 3, 8, 9, 1, 3, 8, 9]\n'
 
 

@@ -12,6 +12,8 @@ from deepmerge.read.caffemodel import StoredLayer, read_caffemodel
 from deepmerge.read.legacy import v0, v1
 from read.down_convert import stored_v0, stored_v1
 
+pytestmark = pytest.mark.pitfall("row", 2)
+
 NET = """
 input: "data" input_dim: 1 input_dim: 4 input_dim: 8 input_dim: 9
 layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv"
@@ -61,6 +63,7 @@ def test_types_are_todays(tmp_path):
     assert [layer.type for layer in read(tmp_path, data)] == [v1.TYPES[name] for name in v0.TYPES.values()] + ["cnorm"]
 
 
+@pytest.mark.pitfall("row", 10)
 def test_blobs_of_four_axes_get_todays_shapes(tmp_path, real_caffe):
     prototxt, caffemodel = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
     prototxt.write_text(NET)
@@ -75,6 +78,7 @@ def test_blobs_of_four_axes_get_todays_shapes(tmp_path, real_caffe):
     assert graph.warnings == []
 
 
+@pytest.mark.pitfall("row", 10)
 @pytest.mark.parametrize("form", ["layer", "layers"])
 def test_which_sizes_and_values_count(tmp_path, real_caffe, form):
     """Row 10: num … width go before `shape`, double_data before data."""

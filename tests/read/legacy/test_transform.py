@@ -6,6 +6,8 @@ import pytest
 
 from deepmerge.read import read_network
 
+pytestmark = pytest.mark.pitfall("row", 2)
+
 OLD = 'scale: 0.5 mean_file: "m" crop_size: 227 mirror: true'
 NETS = {
     "data": f'layers {{ type: DATA data_param {{ source: "s" {OLD} batch_size: 3 }} }}',
@@ -26,6 +28,7 @@ def test_as_real_caffe(judge, text):
     assert warnings == []
 
 
+@pytest.mark.pitfall("row", 31)
 def test_the_crop_size_is_the_size_of_the_images(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(

@@ -11,6 +11,8 @@ from deepmerge.read.legacy import v0
 from read.legacy.judges import ours
 from read.legacy.random_nets import v0_net
 
+pytestmark = pytest.mark.pitfall("row", 2)
+
 SHELL = 'layers { layer { name: "x" type: "%s" %s } bottom: "a" top: "x" }'
 INPUT = 'name: "old" input: "a" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 9 '
 FILLERS = 'weight_filler { type: "gaussian" std: 0.01 } bias_filler { type: "constant" value: 0.1 }'

@@ -11,6 +11,8 @@ from deepmerge.read.legacy.v1 import type_name
 from read.legacy.judges import ours
 from read.legacy.random_nets import v1_net
 
+pytestmark = pytest.mark.pitfall("row", 2)
+
 ENUM = schema.enum_values("V1LayerParameter.LayerType")
 KINDS = [kind for kind in ENUM if kind != "REVERSE"]
 LAYERS = {
@@ -46,6 +48,7 @@ def test_each_message_of_v1_is_called_the_same_today():
     assert changed == {"type", "param", "blob_share_mode", "blobs_lr", "weight_decay", "layer"}
 
 
+@pytest.mark.pitfall("row", 6)
 @pytest.mark.parametrize(
     ("enum", "name"),
     [
@@ -59,6 +62,7 @@ def test_types_of_forks(enum, name):
     assert warnings == [f"layer 'x': {enum} is no V1 type of Caffe's; it is read as {name!r}"]
 
 
+@pytest.mark.pitfall("row", 5)
 def test_what_forks_add_to_a_layer_is_kept(tmp_path):
     """Row 5, in V1."""
     path = tmp_path / "net.prototxt"
@@ -98,6 +102,7 @@ def test_refusals(judge, text, message):
     assert str(caught.value) == f"net.prototxt:{message}"
 
 
+@pytest.mark.pitfall("row", 3)
 def test_layer_and_layers_in_one_file(judge):
     """Row 3: Caffe refuses as well, since the version that stopped to forget the `layer`."""
     text = 'layers { name: "old" }\nlayer { name: "new" }'
