@@ -97,6 +97,6 @@ def _outputs(layers: list[Message]) -> list[str]:
     """Blobs that nobody reads, made from images without a label."""
     labels = {top for m in layers if is_data(m) for top in blobs(m, "top")[1:]}
     fit = _behind(layers, _images(layers)) - _behind(layers, labels)
-    read = {b for m in layers for b in blobs(m, "bottom") if b not in blobs(m, "top")}  # not in place
+    read = {b for m in layers for b in set(blobs(m, "bottom")) - set(blobs(m, "top"))}  # not in place
     tops = [t for m in layers if not is_data(m) and not judges(m) for t in blobs(m, "top")]
     return [top for top in tops if top in fit and top not in read]

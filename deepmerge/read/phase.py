@@ -19,7 +19,8 @@ def in_phase(layer: Message, state: Message | None, file, phase: str = "TEST") -
         error = Reader(layer, "LayerParameter", file, name_of(layer)).error
         raise error("has both include and exclude; keep one of them", excludes[0])
     stages = set(Reader(state, "NetState", file, "state").all("stage"))
-    rules = [Reader(f.value, "NetStateRule", file, f"{name_of(layer)}, {f.name}") for f in includes or excludes]
+    where = f"{name_of(layer)}, {'include' if includes else 'exclude'}"
+    rules = [Reader(f.value, "NetStateRule", file, where) for f in includes or excludes]
     met = any(_meets(rule, phase, stages) for rule in rules)
     return met if includes else not met
 

@@ -16,9 +16,9 @@ from deepmerge.read.files import read_text
 MAX_DEPTH = 64  # Caffe's own messages nest five deep
 MAX_VALUES = 1_000_000  # ResNet-152 has 6,000
 _CLOSER = {"{": "}", "<": ">"}
-# No pattern repeats a group: for that, `re` keeps a record of a hundred bytes for each repetition
+# No group is repeated without end: `re` keeps a record of a hundred bytes for each repetition
 _LEXEME = re.compile(
-    r"""(?P<space>[ \t\r\n\f\v]+|\#[^\n]*)
+    r"""(?P<space>(?:[ \t\r\n\f\v]+|\#[^\n]*){1,500})
       | (?P<string>"[^"\\\n]*"|'[^'\\\n]*')
       | (?P<quote>["'])
       | (?P<word>-?[A-Za-z0-9_.][A-Za-z0-9_.+\-]*)
