@@ -13,6 +13,7 @@ HEAVY = ("caffe", "google.protobuf", "onnx", "onnxruntime", "scipy", "tensorly",
 REPORT = f"import sys; print('loaded:', *[name for name in {HEAVY} if name in sys.modules])"
 
 
+@pytest.mark.pitfall("row", 1)
 @pytest.mark.parametrize(
     "program",
     [
@@ -34,3 +35,22 @@ def test_import_rules():
         pytest.skip("import-linter is not installed; `pip install -e .[test]` does it")
     done = subprocess.run([lint, "--no-cache"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+WITHOUT = """
+import sys
+for name in ("caffe", "grpc_tools", "caffe.proto", "caffe_pb2"):
+    sys.modules[name] = None  # an import of it fails
+from deepmerge.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.pitfall("row", 1)
+def test_a_conversion_needs_neither_caffe_nor_protoc(models, tmp_path):
+    mini = models / "inception_mini/inception_mini"
+    words = ["convert", f"{mini}.prototxt", f"{mini}.caffemodel", "-o", tmp_path / "out", "--emit", "caffe,onnx", "-q"]
+    environment = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", WITHOUT, *words], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {"deploy.prototxt", "weights.caffemodel", "model.onnx"} <= {path.name for path in (tmp_path / "out").iterdir()}

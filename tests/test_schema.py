@@ -4,6 +4,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,7 @@ assert schema.message_class("NetParameter")(name="n").SerializeToString() == b"\
 """
 
 
+@pytest.mark.pitfall("row", 1)
 @pytest.mark.parametrize("implementation", ["", "python"])
 def test_beside_an_imported_pycaffe(implementation):
     environment = os.environ | ({"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation} if implementation else {})
@@ -182,3 +184,13 @@ def test_descriptor_missing_or_broken(tmp_path, content, reason):
     finally:
         del sys.modules[spec.name]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.pitfall("row", 1)
+def test_make_tests_every_major_of_protobuf_that_is_claimed():
+    """The first release that setup.cfg takes, and one of each major up to the one that it does not take."""
+    root = Path(__file__).parents[1]
+    claimed = re.search(r"protobuf>=([0-9.]+),<([0-9]+)", (root / "setup.cfg").read_text())
+    tested = re.search(r"^PROTOBUFS *:= *(.*)$", (root / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert tested[0].startswith(f"{claimed[1]}.")
+    assert {int(version.split(".")[0]) for version in tested} == set(range(int(claimed[1].split(".")[0]), int(claimed[2])))

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from deepmerge.emit import write_pair
 from deepmerge.engines.caffe import CaffeEngine
 from deepmerge.errors import EngineError, GraphError, ReadError, ShapeError
 from deepmerge.graph.check import require
@@ -89,6 +90,28 @@ def test_twins_of_two_phases(tmp_path):
     assert failure(path) == f"{path}:11:1: layer 'relu1' (ReLU) has the name of a layer before it; weights go by name, so rename one"
 
 
+OF_FORKS = """input: "a" input_dim: [1, 8, 4, 4]
+layers { name: "p" type: POOLING bottom: "a" top: "p" pooling_param { pool: L2 kernel_size: 2 stride: 2 } }
+layers { name: "l" type: LOCAL bottom: "p" top: "l" local_param { engine: FAST } }
+layers { name: "r" type: RELU bottom: "l" top: "r" include { phase: RUN } }
+layers { name: "e" type: ELTWISE bottom: "l" bottom: "p" top: "e" eltwise_param { operation: MEAN } }
+"""
+
+
+@pytest.mark.pitfall("row", 6)
+def test_values_that_no_enum_of_caffes_has_are_kept(tmp_path):
+    """protobuf's text parser fails at each of them, allow_unknown_field or not."""
+    path, again = tmp_path / "net.prototxt", tmp_path / "again.prototxt"
+    path.write_text(OF_FORKS)
+    graph = read_network(path)
+    assert [(layer.name, layer.type) for layer in graph.layers[1:]] == [("p", "Pooling"), ("l", "Local"), ("e", "Eltwise")]
+    assert [str(m.value("name")) for m in graph.train_layers] == ["r"]
+    write_pair(graph, again, tmp_path / "again.caffemodel")
+    for text in (" pool: L2\n", " engine: FAST\n", " operation: MEAN\n", ' type: "Local"\n'):
+        assert text in again.read_text()
+    assert [layer.params for layer in read_network(again).layers] == [layer.params for layer in graph.layers]
+
+
 # what was changed in GOOD → the error
 TYPOS = {
     ('name: "conv1" type', 'name: conv1 type'): "4:3: layer 'conv1' (Convolution): 'name' wants a quoted string (name: \"conv1\"), found 'conv1'",
@@ -152,7 +175,6 @@ FILES = {
     "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"),
     "html": (b"<!DOCTYPE html><html>", "is an HTML page (a failed download?); download the file again"),
     "gzip": (gzip.compress(b"x"), "is a gzip file; unpack it first"),
-    "hdf5": (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, which is not read here; save the network as binaryproto (.caffemodel)"),
 }  # fmt: skip
 
 
