@@ -94,6 +94,7 @@ def outputs(versions: list[Network], args: argparse.Namespace) -> dict[str, dict
     found: dict[str, dict[str, float]] = {}
     original = None
     for one in versions:
+        print(f"running {one.name}, {one.title}", file=sys.stderr)
         row = found[one.title] = {}
         with engine("ort").load(one.graph, threads=os.cpu_count() or 1) as ort:
             scores = forward(ort, images)
