@@ -26,6 +26,10 @@ _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLE_DATA = 5, 7, 8
 _RAW_TYPE, _RAW_DATA = 10, 12
 _RAW_DTYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 MAX_AXES = 32  # Caffe: blob.hpp, kMaxBlobAxes
+# What a file may hold, since each costs memory, however short it is; ResNet-152 has 514 layers with 2,300 parts
+MAX_LAYERS = 100_000
+MAX_PARTS = 500_000  # blobs, bottoms and tops
+MAX_NAME = 1 << 16  # bytes
 
 
 class _Numbers(NamedTuple):
@@ -70,7 +74,7 @@ def read_caffemodel(path: str | Path) -> list[StoredLayer]:
         return read_hdf5(path)
     data = map_file(path)
     layers: list[StoredLayer] = []
-    form = 0
+    form = parts = 0
     try:
         for number, kind, start, stop in wire.fields(data, 0, len(data)):
             if kind == wire.BYTES and number in (_NET_LAYER, _NET_LAYERS_V1):
@@ -80,6 +84,10 @@ def read_caffemodel(path: str | Path) -> list[StoredLayer]:
                     raise ReadError(text, path)
                 read = _layer if number == _NET_LAYER else _legacy_layer
                 layers.append(read(data, start, stop, path))
+                parts += len(layers[-1].blobs) + len(layers[-1].bottoms) + len(layers[-1].tops)
+                if len(layers) > MAX_LAYERS or parts > MAX_PARTS:
+                    text = f"has over {MAX_LAYERS:,} layers, or {MAX_PARTS:,} blobs, bottoms and tops, which no network has"
+                    raise ReadError(text, path)
             elif kind == wire.VARINT and number == 1:  # a NetParameter has its name there, other messages a number
                 raise ReadError("is no caffemodel, but another of Caffe's files (a solverstate or a mean image?)", path)
     except ReadError as error:
@@ -101,15 +109,20 @@ def _damaged(data: memoryview, layers: list[StoredLayer], error: ReadError, path
 
 
 def _text(data: memoryview, start: int, stop: int) -> str:
+    if stop - start > MAX_NAME:
+        raise ReadError(f"a name of {stop - start} bytes")
     return bytes(data[start:stop]).decode("utf-8", "surrogateescape")
 
 
 def _legacy_layer(data: memoryview, start: int, stop: int, path) -> StoredLayer:
     """A V1 layer, or the V0 layer in it; its type is today's."""
-    inner = [(a, b) for number, kind, a, b in wire.fields(data, start, stop) if number == _V1_LAYER and kind == wire.BYTES]
-    if not inner:
+    inner = None
+    for number, kind, a, b in wire.fields(data, start, stop):
+        if number == _V1_LAYER and kind == wire.BYTES:
+            inner = a, b
+    if inner is None:
         return _layer(data, start, stop, path, _V1)
-    shell, layer = _layer(data, start, stop, path, _V1), _layer(data, *inner[-1], path, _V0)
+    shell, layer = _layer(data, start, stop, path, _V1), _layer(data, *inner, path, _V0)
     if layer.type in v0.TYPES:
         layer.type = v1.type_name(v0.TYPES[layer.type])
     layer.bottoms, layer.tops = shell.bottoms, shell.tops
@@ -136,6 +149,8 @@ def _layer(data: memoryview, start: int, stop: int, path, numbers: _Numbers = _V
             layer.bottoms.append(_text(data, a, b))
         elif number == numbers.top:
             layer.tops.append(_text(data, a, b))
+        if len(places) + len(layer.bottoms) + len(layer.tops) > MAX_PARTS:
+            raise ReadError(f"over {MAX_PARTS:,} blobs, bottoms and tops in one layer")
     for index, (a, b) in enumerate(places):
         try:
             layer.blobs.append(read_blob(data, a, b))
@@ -159,6 +174,8 @@ def read_blob(data: memoryview, start: int, stop: int) -> np.ndarray:
             legacy[number] = wire.signed(a)
         elif number == _BLOB_SHAPE and kind == wire.BYTES:
             shape += _shape(data, a, b)
+            if len(shape) > MAX_AXES:
+                raise ReadError(f"has more than {MAX_AXES} axes")
         elif number in values and kind != wire.VARINT:
             values[number] = _joined(values[number], data[a:b])
         elif number == _RAW_TYPE and kind == wire.VARINT:
@@ -195,8 +212,8 @@ def _shaped(found: memoryview | bytearray, dtype: str, shape: list[int]) -> np.n
     count, rest = divmod(len(found), np.dtype(dtype).itemsize)
     if rest:
         raise ReadError(f"stores {len(found)} bytes, which is no whole number of values")
-    if len(shape) > MAX_AXES or any(size < 0 for size in shape):
-        raise ReadError(f"claims the impossible shape {tuple(shape[:MAX_AXES])}")
+    if any(size < 0 for size in shape):
+        raise ReadError(f"claims the impossible shape {tuple(shape)}")
     if math.prod(shape) != count:
         raise ReadError(f"claims {math.prod(shape)} values, its shape being {tuple(shape)}, but stores {count}")
     with np.errstate(over="ignore"):  # Caffe casts doubles to float32 without a word
