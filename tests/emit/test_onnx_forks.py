@@ -84,6 +84,7 @@ def test_layers(name, read, worker, tmp_path):
     assert to_onnx(graph).graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
 
 
+@pytest.mark.pitfall("row", 28)
 @pytest.mark.parametrize("factor", [(2, 12), (2, 12, 1, 1)])
 def test_axpy(factor, read, worker, tmp_path):
     graph = read(inputs(factor, SHAPE, SHAPE) + fork("Axpy", "", "data data1 data2"))

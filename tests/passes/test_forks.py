@@ -113,6 +113,7 @@ def test_not_forwards_where_it_pads(read):
     assert "'conv' pads with zeros" in refused(read(text), FoldBatchnorm)["bn"]
 
 
+@pytest.mark.pitfall("row", 30)
 def test_row_30_shared_depthwise_weights_are_left_alone(read):
     """PITFALLS row 30: ParamSpec names shared between layers: all sharers are transformed, or none."""
     shared = 'param { name: "w" } convolution_param { num_output: 6 kernel_size: 3 bias_term: false }'
@@ -122,6 +123,7 @@ def test_row_30_shared_depthwise_weights_are_left_alone(read):
     assert "'conv': its weights are shared with 'other'" in refused(graph, FoldBatchnorm)["bn"]
 
 
+@pytest.mark.pitfall("row", 30)
 def test_row_30_shared_bn_is_left_alone(read):
     text = DATA + conv("conv", "data", "num_output: 4 kernel_size: 2") + conv("conv2", "data", "num_output: 4 kernel_size: 2")
     for name, bottom in (("bn", "conv"), ("bn2", "conv2")):
@@ -202,12 +204,14 @@ def test_bn_whose_blobs_are_another_forks(read):
 # -- NVCaffe's BatchNorm ---------------------------------------------------------------------------------
 
 
+@pytest.mark.pitfall("row", 29)
 def test_row_29_nvcaffes_five_blobs_fold_by_its_formula(judge):
     """PITFALLS row 29: BatchNorm with 3 blobs (BVLC) or 5 (NVCaffe): means, not sums; eps at least 1e-5; scale and bias."""
     graph = judge(NVCAFFE, FoldBatchnorm, left={"Convolution": 1, "ReLU": 1})
     assert graph.outputs[0].name == "bn"
 
 
+@pytest.mark.pitfall("row", 29)
 @pytest.mark.parametrize("factor", [0.0, 1.0, 7.5])
 def test_row_29_the_factor_does_not_count(judge, read, factor):
     graph = read(NVCAFFE)
@@ -216,6 +220,7 @@ def test_row_29_the_factor_does_not_count(judge, read, factor):
     judge(graph, FoldBatchnorm, left={"Convolution": 1, "ReLU": 1})
 
 
+@pytest.mark.pitfall("row", 29)
 @pytest.mark.parametrize("digits", [False, True])
 def test_row_29_files_of_five_blobs_are_read(judge, tmp_path, digits):
     """The prototxt need not say so. DIGITS' files have the scale and bias first."""
@@ -238,6 +243,7 @@ def test_row_29_files_of_five_blobs_are_read(judge, tmp_path, digits):
     judge(found, FoldBatchnorm, left={"Convolution": 1, "ReLU": 1})
 
 
+@pytest.mark.pitfall("row", 29)
 def test_row_29_three_blobs_where_five_are_declared(tmp_path, read):
     graph = read(NVCAFFE)
     graph.layer("bn").weights = graph.layer("bn").weights[:3]
@@ -247,6 +253,7 @@ def test_row_29_three_blobs_where_five_are_declared(tmp_path, read):
         read_network(tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
 
 
+@pytest.mark.pitfall("row", 29)
 def test_row_29_a_negative_scale_does_not_pass_a_maximum(read):
     pool = fork("pool", "Pooling", "conv", "pooling_param { kernel_size: 2 stride: 2 }")
     for nv, reason in (("scale_bias: true", "a factor may be negative"), ("", None)):
@@ -299,6 +306,7 @@ def test_a_shuffle_of_one_group_is_taken_out(judge, read):
 # -- data are no weights -------------------------------------------------------------------------------
 
 
+@pytest.mark.pitfall("row", 28)
 def test_row_28_axpy_and_a_scale_of_two_bottoms_are_data(read):
     """PITFALLS row 28: Scale with two bottoms (SENet), Axpy: data, not weights: never folded."""
     text = inputs((2, 6, 9, 8), (2, 6)) + conv("conv", "data", "num_output: 6 kernel_size: 1")
@@ -309,6 +317,7 @@ def test_row_28_axpy_and_a_scale_of_two_bottoms_are_data(read):
     assert "the layer 'axpy' (Axpy) stands before it" in refused(read(text + axpy), *BOTH)["s"]
 
 
+@pytest.mark.pitfall("row", 23)
 def test_row_23_a_mask_that_is_used_keeps_its_pooling(read):
     """PITFALLS row 23: MAX pooling's second top is the mask: kept; such a layer is not merged."""
     text = DATA + conv("conv", "data", "num_output: 6 kernel_size: 3 pad: 1") + fork("relu", "ReLU", "conv")
