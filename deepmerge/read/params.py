@@ -116,7 +116,7 @@ def _window(reader: Reader, lone_pad: bool) -> dict:
 
 def _convolution(cls, reader: Reader) -> dict:
     values = _window(reader, lone_pad=True)
-    dilation = reader.all("dilation") or forks.holes(reader) or [1]
+    dilation = forks.holes(reader) or reader.all("dilation") or [1]
     if min(dilation) < 1:
         raise reader.error(f"dilation must be 1 or more, found {min(dilation)}")
     values |= {"dilation_h": dilation[0], "dilation_w": dilation[-1], "axis": reader.one("axis")}
