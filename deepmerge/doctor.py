@@ -32,7 +32,7 @@ NEEDED = {
     "tensorly": "tensorly",
     "pillow": "PIL",
 }
-OPTIONAL = {"h5py": "HDF5 files", "lmdb": "images from LMDBs"}
+OPTIONAL = {"h5py": "HDF5 files"}
 
 
 @dataclass(frozen=True)

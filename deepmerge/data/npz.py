@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +11,14 @@ from deepmerge.data.decode import decode
 from deepmerge.data.sources import Images, Picture
 from deepmerge.errors import ReadError
 
+MAX_BYTES = 4 << 30  # of all arrays, unpacked
+
 
 def open_npz(spec: str, path: Path) -> Images:
     """`images`, uint8 (N, H, W, 3), RGB; or `jpeg`, uint8 (bytes), the files one behind the other, and `offsets`
     (N + 1), where each begins and the last ends. In both, `labels` (N) and `classes` (names) may be there, too.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in ("images", "jpeg", "offsets", "labels", "classes") if key in archive}
-    except FileNotFoundError:
-        raise ReadError("no such file", path) from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or "it is damaged, holds Python objects, or is something else"
-        raise ReadError(f"cannot be read as an npz file: {reason}", path) from None
+    arrays = _arrays(path)
     classes = tuple(str(name) for name in arrays.get("classes", ()))
     if "images" in arrays:
         count, pixels = _pixels(path, arrays["images"])
@@ -32,11 +27,43 @@ def open_npz(spec: str, path: Path) -> Images:
     else:
         raise ReadError("has neither `images` (N×H×W×3, uint8, RGB) nor `jpeg` with `offsets`", path)
     labels = arrays.get("labels")
-    if labels is not None and labels.shape != (count,):
-        raise ReadError(f"`labels` is {labels.shape}; there are {count} images", path)
+    if labels is not None and (labels.shape != (count,) or labels.dtype.kind not in "iuf"):
+        raise ReadError(f"`labels` is {labels.shape}, {labels.dtype}; there are {count} images, so give {count} integers", path)
+    if labels is not None and not np.isfinite(labels).all():
+        raise ReadError("`labels` holds a NaN or an infinity; give integers", path)
     return Images(
         spec, count, lambda i: Picture(_name(path, i), pixels(i), None if labels is None else int(labels[i])), classes
     )
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of those names. What they claim to be is added up before any is unpacked."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = [key for key in ("images", "jpeg", "offsets", "labels", "classes") if key in archive]
+            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.zip.infolist()}
+            if (size := sum(sizes[name] for name in names)) > MAX_BYTES:
+                text = f"holds {size / 1e9:.1f} GB of arrays, more than {MAX_BYTES / 1e9:.1f}; divide it, or give lmdb:PATH"
+                raise ReadError(text, path)
+            return {name: _array(archive, name, sizes[name]) for name in names}
+    except FileNotFoundError:
+        raise ReadError("no such file", path) from None
+    except ReadError:
+        raise
+    except Exception as error:  # numpy and zipfile raise all kinds on broken files
+        reason = getattr(error, "strerror", None) or "it is damaged, holds Python objects, or is something else"
+        raise ReadError(f"cannot be read as an npz file: {reason}", path) from None
+
+
+def _array(archive, name: str, size: int) -> np.ndarray:
+    """One array; ValueError where its header claims more than is there, for which numpy would make room at once."""
+    with archive.zip.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        if prod(shape) * dtype.itemsize > size:
+            raise ValueError(f"{shape} of {dtype} in {size} bytes")
+    return archive[name]
 
 
 def _name(path: Path, index: int) -> str:
@@ -44,13 +71,16 @@ def _name(path: Path, index: int) -> str:
 
 
 def _pixels(path: Path, images: np.ndarray):
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or 0 in images.shape[1:]:
         raise ReadError(f"`images` is {images.shape}, {images.dtype}; it must be N×H×W×3, uint8, RGB", path)
     return len(images), lambda i: images[i]
 
 
 def _coded(path: Path, jpeg: np.ndarray, offsets: np.ndarray):
-    blob, ends = jpeg.tobytes(), [int(end) for end in offsets.ravel()]
-    if offsets.ndim != 1 or ends != sorted(ends) or not ends or ends[0] < 0 or ends[-1] > len(blob):
+    if jpeg.dtype != np.uint8 or offsets.dtype.kind not in "iu" or offsets.ndim != 1:
+        text = f"`jpeg` is {jpeg.dtype} and `offsets` {offsets.dtype}, {offsets.shape}; they must be uint8 and integers (N + 1)"
+        raise ReadError(text, path)
+    blob, ends = jpeg.tobytes(), offsets.tolist()
+    if ends != sorted(ends) or not ends or ends[0] < 0 or ends[-1] > len(blob):
         raise ReadError(f"`offsets` does not divide `jpeg`, {len(blob)} bytes, into images", path)
     return len(ends) - 1, lambda i: decode(blob[ends[i] : ends[i + 1]], _name(path, i))

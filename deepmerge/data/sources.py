@@ -18,6 +18,7 @@ from deepmerge.data.decode import decode
 from deepmerge.errors import ReadError
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+MAX_LIST = 1 << 28  # characters: five times ImageNet's
 FORMS = "folder:PATH, list:FILE, npz:FILE or lmdb:PATH"
 
 
@@ -94,7 +95,8 @@ def _folder(spec: str, path: Path) -> Images:
         Path(root, name) for root, _, names in os.walk(path) for name in names if Path(name).suffix.lower() in SUFFIXES
     )
     classes = tuple(sorted({file.relative_to(path).parts[0] for file in files if file.parent != path}))
-    labels = [classes.index(file.relative_to(path).parts[0]) if file.parent != path else None for file in files]
+    places = {name: place for place, name in enumerate(classes)}
+    labels = [places[file.relative_to(path).parts[0]] if file.parent != path else None for file in files]
     return Images(
         spec, len(files), lambda i: Picture(str(files[i]), decode(files[i], str(files[i])), labels[i]), classes
     )
@@ -103,12 +105,15 @@ def _folder(spec: str, path: Path) -> Images:
 def _list(spec: str, path: Path) -> Images:
     """Caffe's list files: a path and a label a line. Relative paths start at the list's folder, else at the current."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_LIST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise ReadError(
             f"cannot be read as a list of images: {getattr(error, 'strerror', None) or 'it is not text'}", path
         ) from None
-    entries = [_entry(line) for line in lines if line]
+    if len(text) > MAX_LIST:
+        raise ReadError(f"is longer than {MAX_LIST:,} characters, too long for a list of images; give lmdb:PATH", path)
+    entries = [_entry(line.strip()) for line in text.splitlines() if line.strip()]
 
     def read(index: int) -> Picture:
         name, label = entries[index]
@@ -121,7 +126,8 @@ def _list(spec: str, path: Path) -> Images:
 def _entry(line: str) -> tuple[str, int | None]:
     """A path, which may hold blanks, and the label behind the last blank, if that is a number."""
     name, _, label = line.rpartition(" ")
-    return (name.strip(), int(label)) if name.strip() and label.isascii() and label.isdigit() else (line, None)
+    number = label.isascii() and label.isdigit() and len(label) < 19
+    return (name.strip(), int(label)) if name.strip() and number else (line, None)
 
 
 def _npz(spec: str, path: Path) -> Images:

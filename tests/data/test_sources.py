@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from deepmerge import schema
 from deepmerge.data import open_images, pictures
+from deepmerge.data.lmdb import picture as picture_of
 from deepmerge.errors import ReadError
 
 RNG = np.random.default_rng(8)
@@ -151,7 +153,7 @@ def test_what_cannot_be_read_is_left_out_and_told(damaged):
     _, found = read(f"folder:{damaged}", skipped=skipped)
     assert [picture.name for picture in found] == [f"{damaged}/good.png"]
     assert [line.split(": ")[0] for line in skipped] == [f"{damaged}/{n}" for n in ("cut.jpg", "empty.jpg", "text.png")]
-    assert "cannot be read as an image" in skipped[0] and "is not an image that Pillow knows" in skipped[2]
+    assert "cannot be read as an image" in skipped[0] and "is not an image of a known format" in skipped[2]
     skipped = []
     read(f"list:{damaged / 'list.txt'}", skipped=skipped)
     assert skipped == ["not_there.png: no such file"]
@@ -176,16 +178,51 @@ def bad_npz(tmp_path, **arrays):
         ({"images": np.zeros((0, 4, 4, 3), np.uint8)}, "there are no images in it"),
         (
             {"images": np.zeros((2, 4, 4, 3), np.uint8), "labels": np.zeros(3)},
-            r"`labels` is \(3,\); there are 2 images",
+            r"`labels` is \(3,\), float64; there are 2 images, so give 2 integers",
         ),
         ({"jpeg": np.zeros(9, np.uint8), "offsets": np.array([0, 5, 10])}, "`offsets` does not divide `jpeg`, 9 bytes"),
         ({"jpeg": np.zeros(9, np.uint8), "offsets": np.array([5, 0])}, "`offsets` does not divide"),
         ({"images": np.array([{}])}, "cannot be read as an npz file"),
+        ({"images": np.zeros((2, 0, 4, 3), np.uint8)}, "it must be N×H×W×3"),
+        ({"images": np.zeros((1, 4, 4, 3), np.uint8), "labels": np.array(["cat"])}, "so give 1 integers"),
+        ({"images": np.zeros((1, 4, 4, 3), np.uint8), "labels": np.array([np.nan])}, "holds a NaN"),
+        ({"jpeg": np.zeros(9, np.uint8), "offsets": np.array([np.nan, 1])}, "they must be uint8 and integers"),
     ],
 )
 def test_archives_of_something_else(tmp_path, arrays, message):
     with pytest.raises(ReadError, match=message):
         open_images(bad_npz(tmp_path, **arrays))
+
+
+def test_archives_that_claim_more_than_they_hold(tmp_path, monkeypatch):
+    """Neither a header nor a run of zeros that was packed tightly makes numpy ask for memory."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 10**3, 10**3, 3)})
+    with zipfile.ZipFile(tmp_path / "claim.npz", "w") as archive:
+        archive.writestr("images.npy", header.getvalue())
+    with pytest.raises(ReadError, match="cannot be read as an npz file"):
+        open_images(f"npz:{tmp_path / 'claim.npz'}")
+    np.savez_compressed(tmp_path / "zeros.npz", images=np.zeros((10, 20, 20, 3), np.uint8))
+    monkeypatch.setattr("deepmerge.data.npz.MAX_BYTES", 10_000)
+    with pytest.raises(ReadError, match=r"holds 0.0 GB of arrays, more than 0.0; divide it, or give lmdb:PATH"):
+        open_images(f"npz:{tmp_path / 'zeros.npz'}")
+
+
+def test_images_that_claim_too_many_pixels(tmp_path):
+    Image.new("1", (16_000, 16_000)).save(tmp_path / "bomb.png")
+    (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
+    (tmp_path / "list.txt").write_text("bomb.png\na.eps\n")
+    skipped = []
+    assert read(f"list:{tmp_path / 'list.txt'}", skipped=skipped)[1] == []
+    assert "bomb.png: cannot be read as an image: " in skipped[0] and "could be decompression bomb" in skipped[0]
+    assert "a.eps: is not an image of a known format" in skipped[1]
+
+
+@pytest.mark.parametrize("shape", [(1, -1, -1), (3, 0, 0), (1, 2**31 - 1, 2**31 - 1)])
+def test_datums_of_impossible_sizes(shape):
+    datum = schema.message_class("Datum")(**dict(zip(("channels", "height", "width"), shape, strict=True)), data=b"1")
+    with pytest.raises(ReadError, match="not an image of 1 or 3 channels of bytes"):
+        picture_of(datum.SerializeToString(), "datum")
 
 
 def test_sources_that_are_none(tmp_path):
