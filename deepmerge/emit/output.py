@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from deepmerge.emit.solver import FINAL_ITERATIONS, STEP_ITERATIONS, Training, s
 from deepmerge.emit.style import styled
 from deepmerge.emit.train_val import TrainData, train_val
 from deepmerge.errors import EmitError
-from deepmerge.graph.graph import Graph
+from deepmerge.graph.graph import Graph, Layer
 
 FORMATS = ("caffe", "onnx")
 _GUESSED = """\
@@ -57,26 +57,24 @@ class Output:
         self.notes: list[str] = []
         self.folded_batchnorm = False
 
-    def step(self, graph: Graph, folder: str, about: str, made: Collection[str]) -> None:
-        """The network behind one approximate step.
-
-        made: the step marks (Layer.step) whose layers are new since the last folder.
-        """
+    def step(self, graph: Graph, index: int, name: str, about: str) -> None:
+        """The network behind one approximate step, whose layers carry `name` as `Layer.step`."""
         if not self.settings.steps:
             return
+        folder = folder_name(index, name)
         here = self.root / "steps" / folder
         here.mkdir(parents=True)
         write_pair(graph, here / "deploy.prototxt", here / "weights.caffemodel", self.settings.style)
         named = styled(graph, self.settings.style)
-        write_caffemodel(named, here / "new_layers.caffemodel", [layer for layer in named.layers if layer.step in made])
-        self._training(graph, here, about, set(made), STEP_ITERATIONS, "../../")
+        write_caffemodel(named, here / "new_layers.caffemodel", [layer for layer in named.layers if layer.step == name])
+        self._training(graph, here, about, lambda layer: layer.step == name, STEP_ITERATIONS, "../../")
         self.folders.append(folder)
 
-    def final(self, graph: Graph, about: str, made: Collection[str]) -> None:
-        """The final network. made: the marks of all approximate steps."""
+    def final(self, graph: Graph, about: str) -> None:
+        """The final network. What any approximate step has made is new."""
         if "caffe" in self.settings.formats:
             write_pair(graph, self.root / "deploy.prototxt", self.root / "weights.caffemodel", self.settings.style)
-            self._training(graph, self.root, about, set(made), FINAL_ITERATIONS)
+            self._training(graph, self.root, about, lambda layer: bool(layer.step), FINAL_ITERATIONS)
             (self.root / "finetune.mk").write_text(finetune_make(self.folders, *snapshots(self.settings.solver)), encoding="utf-8")
         if "onnx" in self.settings.formats:
             from deepmerge.emit.onnx import write_onnx
@@ -87,15 +85,15 @@ class Output:
         (self.root / "recipe.toml").write_text(recipe, encoding="utf-8")
         (self.root / "report.json").write_text(report_text(report), encoding="utf-8")
 
-    def _training(self, graph: Graph, here: Path, about: str, made: set[str], iterations: int, home: str = "") -> None:
+    def _training(self, graph: Graph, here: Path, about: str, is_new: Callable[[Layer], bool], iterations: int, home: str = "") -> None:
         """train_val and solver. home: from `here` to OUT."""
         if not graph.inputs:
             raise EmitError(f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it")
         data = replace(self.settings.data, home=home)
-        tree, front = train_val(graph, lambda layer: layer.step in made, data)
+        tree, front = train_val(graph, is_new, data)
         head = _GUESSED if front.guessed else ""
         (here / "train_val.prototxt").write_text(head + format_tree(tree), encoding="utf-8")
-        new = [layer.name for layer in graph.layers if layer.step in made and layer.weights]
+        new = [layer.name for layer in graph.layers if is_new(layer) and layer.weights]
         training = Training(iterations, front.batch_size, "TEST" in front.phases, self.folded_batchnorm)
         solver = solver_text(about, new, training, self.settings.solver)
         (here / "solver.prototxt").write_text(solver, encoding="utf-8")

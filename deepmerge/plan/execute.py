@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from deepmerge.errors import PlanError
@@ -46,10 +46,16 @@ class StepResult:
         return list(alive)
 
 
-def run_recipe(graph: Graph, recipe: Recipe, cleanup: list[Change] | None = None) -> Iterator[tuple[int, StepResult]]:
+def run_recipe(
+    graph: Graph,
+    recipe: Recipe,
+    cleanup: list[Change] | None = None,
+    begin: Callable[[Step], None] = lambda step: None,
+) -> Iterator[tuple[int, StepResult]]:
     """Carry the recipe out and give each step's number (from 1) and result as soon as it is done.
 
-    Cleanup, exact steps and cleanup again, then the approximate steps. cleanup: gathers what cleanup changed.
+    Cleanup, exact steps and cleanup again, then the approximate steps. cleanup: gathers what cleanup changed. begin:
+    called before each step.
     """
     cleanup = [] if cleanup is None else cleanup
     cleanup += run_cleanup(graph, recipe).changes
@@ -57,6 +63,7 @@ def run_recipe(graph: Graph, recipe: Recipe, cleanup: list[Change] | None = None
     for exact in (True, False):
         for index, step in enumerate(recipe.steps, 1):
             if step.exact == exact:
+                begin(step)
                 yield index, run_step(graph, step, recipe.keep, memo=memo)
         if exact:
             cleanup += run_cleanup(graph, recipe).changes

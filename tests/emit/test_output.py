@@ -35,9 +35,9 @@ def test_folders_have_names_that_any_system_takes(step, name):
 def test_the_final_network_and_a_step(graph, tmp_path):
     output = Output(tmp_path / "out", Settings())
     (tmp_path / "out").mkdir()
-    graph.layer("b").step = "01-b"
-    output.step(graph, "01-b", "About.", ["01-b"])
-    output.final(graph, "About.", ["01-b"])
+    graph.layer("b").step = "b"
+    output.step(graph, 1, "b", "About.")
+    output.final(graph, "About.")
     output.documents("recipe", {"version": 1})
     assert files(tmp_path / "out") == sorted(
         [*PAIR, "finetune.mk", "recipe.toml", "report.json", "steps/01-b/new_layers.caffemodel", *(f"steps/01-b/{name}" for name in PAIR)]
@@ -51,8 +51,8 @@ def test_the_final_network_and_a_step(graph, tmp_path):
 def test_no_steps_and_other_formats(graph, tmp_path):
     output = Output(tmp_path / "out", Settings(formats=("onnx",), steps=False))
     (tmp_path / "out").mkdir()
-    output.step(graph, "01-b", "About.", ["01-b"])
-    output.final(graph, "About.", [])
+    output.step(graph, 1, "b", "About.")
+    output.final(graph, "About.")
     assert files(tmp_path / "out") == ["model.onnx"]
 
 
@@ -60,8 +60,8 @@ def test_hdf5_lists_stand_beside_each_train_val(graph, tmp_path):
     data = TrainData(Source.parse("hdf5:/data/train.h5"), Source.parse("hdf5:/data/test.txt"))
     output = Output(tmp_path / "out", Settings(data=data))
     (tmp_path / "out").mkdir()
-    output.step(graph, "01-b", "About.", [])
-    output.final(graph, "About.", [])
+    output.step(graph, 1, "b", "About.")
+    output.final(graph, "About.")
     assert [name for name in files(tmp_path / "out") if "hdf5" in name] == ["steps/01-b/train_hdf5.txt", "train_hdf5.txt"]
     assert (tmp_path / "out/train_hdf5.txt").read_text() == "/data/train.h5\n"
 
@@ -70,4 +70,4 @@ def test_a_network_that_nothing_feeds(tmp_path):
     text = 'name: "odd" layer { name: "p" type: "DummyData" top: "p" dummy_data_param { shape { dim: 1 dim: 2 } } }'
     output = Output(tmp_path, Settings())
     with pytest.raises(EmitError, match="network 'odd' has no Input layer"):
-        output.final(network(tmp_path, text), "About.", [])
+        output.final(network(tmp_path, text), "About.")
