@@ -55,13 +55,14 @@ def convert(job: Job, progress: Progress = lambda what, done, total: None, diges
             check_free(job.out, job.force)
         graph = read(job)
         recipe, refusals = choose(graph, job)
-        report = {"version": VERSION, "network": graph.name, "source": {"prototxt": source_entry(job.prototxt)}}
-        report |= {"transform": transforms(graph.train_layers), "before": summary(graph)}
+        report: dict[str, Any] = {"version": VERSION, "network": graph.name, "source": {"prototxt": source_entry(job.prototxt)}}
+        report["before"] = summary(graph)
         with nullcontext() if job.dry_run else staged(job.out, job.force) as folder:
             output = None if folder is None else Output(folder, job.settings)
             report |= run(graph, recipe, job, output, progress)
             report["refusals"] = [{"pass": r.pass_name, "layer": r.layer, "reason": r.reason} for r in dict.fromkeys(refusals)]
             report["warnings"] = list(dict.fromkeys(graph.warnings + (output.notes if output else [])))
+            report["transform"] = transforms(graph.train_layers)
             report["source"]["caffemodel"] = source_entry(job.caffemodel, digest.result())
             if job.strict and report["warnings"]:
                 raise PassError(f"--strict: {report['warnings'][0]}")

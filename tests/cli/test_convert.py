@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-REPORT = ["version", "network", "source", "before", "after", "steps", "cleanup", "refusals", "warnings"]
+REPORT = ["version", "network", "source", "before", "after", "steps", "cleanup", "refusals", "warnings", "transform"]
 
 
 def test_what_is_told(run, mini, tmp_path):
