@@ -15,7 +15,7 @@ def width(value: Any) -> float | str:
         return value
     try:
         number = float(value) if not isinstance(value, bool) else 0.0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = 0.0
     if not 0 < number <= 1:
         raise ValueError(f"{value!r} is neither a number above 0 and up to 1 nor 'full'")

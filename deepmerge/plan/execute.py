@@ -82,7 +82,8 @@ def run_step(graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "",
     PlanError if a layer that the step names is not there or is taken by no pass, with the pass's reason; the
     graph may then have changed.
     """
-    for name in step.layers:
+    names = tuple(dict.fromkeys(step.layers))
+    for name in names:
         _there(graph, step, name)
     passes = make(step.passes, options_for(step, keep))
     mark = "" if step.exact else mark or step.name
@@ -92,7 +93,7 @@ def run_step(graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "",
     progress = True
     while progress:
         progress = False
-        for name in step.layers:
+        for name in names:
             found = _offer(graph, name, passes, shapes)
             if isinstance(found, Refusal):
                 refusals[name] = found

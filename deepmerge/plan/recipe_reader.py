@@ -12,10 +12,19 @@ from deepmerge.passes.registry import CLEANUP, PASSES
 from deepmerge.plan.recipe import STEP_OPTIONS, VERSION, Recipe, Step
 from deepmerge.plan.words import hint
 
+MAX_LENGTH = 1 << 24  # characters; a recipe for ResNet-152 has 4,000
+
 
 def read_recipe(path: str | Path) -> Recipe:
     """A recipe file; PlanError (one line: file, place, what to do) where it is none."""
     data = _load(path)
+    try:
+        return _recipe(data, path)
+    except (ValueError, RecursionError):  # which Python raises at numbers of thousands of digits, and at deep lists
+        raise PlanError(f"{path}: holds a number that is too long, or lists in lists; take it out") from None
+
+
+def _recipe(data: dict[str, Any], path: str | Path) -> Recipe:
     _known(data, ("version", "network", "cleanup", "keep", "step"), f"{path}")
     version = data.get("version")
     if version != VERSION or isinstance(version, bool):
@@ -40,10 +49,14 @@ def _load(path: str | Path) -> dict[str, Any]:
     except ModuleNotFoundError:  # Python 3.10
         import tomli as tomllib
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_LENGTH + 1)
+        if len(text) > MAX_LENGTH:
+            raise PlanError(f"{path}: is longer than {MAX_LENGTH:,} characters, too long for a recipe")
+        return tomllib.loads(text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, and so are wrong dates and numbers
         raise PlanError(f"{path}: is not TOML: {error}") from None
 
 

@@ -82,3 +82,26 @@ def test_nesting_without_end_is_no_recipe(tmp_path):
     path.write_text("a = " + "[" * 100_000)
     with pytest.raises(PlanError, match="is not TOML"):
         read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("version = " + "9" * 5000, "is not TOML: "),
+        ("version = 0x" + "f" * 5000, "holds a number that is too long"),
+        ("version = 2000-99-99", "is not TOML: "),
+        (STEP + "width = 1" + "0" * 400, "step 1, width: 1000"),
+        (STEP + "width = nan", "step 1, width: nan is neither a number above 0"),
+        (STEP + "width = -inf", "step 1, width: -inf is neither"),
+        (STEP + "rank = 'energy:1e-400'", "step 1, rank: 'energy:1e-400' is none of"),
+        (STEP.replace('"s"', '"' + "s" * 100_000 + '"') + "x = 1", "step 1: unknown key 'x'"),
+        ("#" + " " * (1 << 24), "is longer than 16,777,216 characters, too long for a recipe"),
+    ],
+    ids=range(9),
+)
+def test_values_that_are_absurd(tmp_path, text, expected):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(PlanError) as raised:
+        read_recipe(path)
+    assert str(raised.value).startswith(f"{path}: {expected}") and len(str(raised.value)) < 2500
