@@ -83,6 +83,8 @@ def converted(tmp_path):
     return converted
 
 
+@pytest.mark.pitfall("row", 5)
+@pytest.mark.pitfall("row", 6)
 @pytest.mark.parametrize("wishes", [Wishes(exact=True), Wishes()], ids=["exact", "default"])
 @pytest.mark.parametrize("name", TEXTS)
 def test_row_5_what_forks_add_is_emitted_verbatim(converted, name, wishes):
@@ -162,6 +164,7 @@ def test_a_loss_on_detections_is_said_to_be_a_guess(converted):
     assert "a loss on 'detection_out', the output of a DetectionOutput, whose shape is not known" in warning
 
 
+@pytest.mark.pitfall("row", 11)
 def test_nvcaffes_halves_become_floats(tmp_path):
     """PITFALLS row 11: an NVCaffe pair of half precision comes out in float32, folded, every value there."""
     from deepmerge.emit.wire import block, key, varint

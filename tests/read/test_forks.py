@@ -126,6 +126,7 @@ def test_bn(fields, expected):
     assert read("BN", f"bn_param {{ {fields} }}") == expected
 
 
+@pytest.mark.pitfall("row", 29)
 @pytest.mark.parametrize(
     ("fields", "five"),
     [("", False), ("eps: 1e-3", False), ("scale_bias: true", True), ("scale_bias: false", False),
@@ -159,6 +160,7 @@ def test_holes_that_are_none(fields, message):
     assert message in str(refusal.value)
 
 
+@pytest.mark.pitfall("row", 5)
 @pytest.mark.parametrize("name", NETS)
 def test_row_5_no_fork_is_warned_of_as_a_misspelling(name, network):
     """PITFALLS row 5: fields of forks are kept as a tree; unknown types are named, and nothing else is said."""
@@ -170,6 +172,7 @@ def test_row_5_no_fork_is_warned_of_as_a_misspelling(name, network):
 DATA = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 6 dim: 8 } } }\n'
 
 
+@pytest.mark.pitfall("row", 6)
 def test_row_6_unknown_enum_values_are_kept(network):
     """PITFALLS row 6: `phase: RUN` and the like are kept, where protobuf's own parser stops."""
     graph = network(
@@ -184,6 +187,7 @@ def test_row_6_unknown_enum_values_are_kept(network):
     assert [str(m.value("name")) for m in graph.train_layers] == ["d"]
 
 
+@pytest.mark.pitfall("row", 6)
 def test_row_6_unknown_types_of_old_files_are_kept(network):
     """`type: LOCAL` is an enum's value in V1 files."""
     graph = network(
@@ -196,6 +200,7 @@ def test_row_6_unknown_types_of_old_files_are_kept(network):
     assert any("LOCAL is no V1 type" in line for line in graph.warnings)
 
 
+@pytest.mark.pitfall("row", 23)
 def test_row_23_a_mask_is_a_top(network):
     """PITFALLS row 23: MAX pooling's second top, and its reader (SegNet's Upsample)."""
     graph = network(NETS["enet"])
@@ -203,6 +208,7 @@ def test_row_23_a_mask_is_a_top(network):
     assert [top.name for top in pool.tops] == ["pool1", "pool1_mask"] and pool.tops[1].consumers == [up]
 
 
+@pytest.mark.pitfall("row", 28)
 def test_row_28_axpys_factor_is_data(network):
     """PITFALLS row 28: SENet's Axpy reads its factors from a blob, and has no weights."""
     graph = network(NETS["senet"])
@@ -268,6 +274,7 @@ def test_crop_h_and_crop_w(network):
     assert infer_shapes(graph)[graph.inputs[0]] == (1, 3, 20, 26)
 
 
+@pytest.mark.pitfall("row", 30)
 def test_row_30_shared_names_are_kept(network):
     """PITFALLS row 30: ParamSpec names shared between layers, a fork's among them."""
     text = DATA
