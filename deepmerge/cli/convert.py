@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import Any
 
@@ -93,6 +94,7 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
     from deepmerge.digest import Digest
 
     digest = Digest(caffemodel)  # begins before the imports do
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # numpy's idle threads sleep, and leave the core to the hashing
     wanted = wishes(chosen)
     from deepmerge.convert import Job
     from deepmerge.convert import convert as run

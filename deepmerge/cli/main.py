@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import signal
 import sys
 import threading
@@ -19,6 +21,8 @@ from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
 from deepmerge.cli.verify import verify
 from deepmerge.errors import DeepmergeError
+
+atexit.register(gc.freeze)  # what ends with the process need not be searched for cycles first
 
 # PyPI's `deepmerge`, installed over ours, has none: `deepmerge doctor` must still start, and say so.
 VERSION = getattr(deepmerge, "__version__", "unknown")

@@ -13,7 +13,7 @@ import numpy as np
 
 from deepmerge import schema
 from deepmerge.emit.layers import blob_names, layer_message
-from deepmerge.emit.paging import populate
+from deepmerge.emit.paging import PIECE, write_values
 from deepmerge.emit.wire import block, encode, prefix, varint
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.tree import Message, Quoted
@@ -26,7 +26,7 @@ def write_caffemodel(graph: Graph, path: str | Path, layers: Iterable[Layer] | N
     """
     chosen = graph.layers if layers is None else list(layers)
     names = blob_names(graph)
-    with open(path, "wb", buffering=1 << 20) as file:
+    with open(path, "wb", buffering=PIECE // 4) as file:
         net = Message()
         if graph.name:
             net.add("name", Quoted(graph.name))
@@ -43,9 +43,7 @@ def _write_layer(file, header: bytes, weights: list[np.ndarray]) -> None:
     file.write(prefix(schema.fields("NetParameter")["layer"].number, size) + header)
     for head, data in blobs:
         file.write(head)
-        if data.size:
-            populate(data)
-            file.write(memoryview(data).cast("B"))
+        write_values(file, data)
 
 
 def _blob(array: np.ndarray) -> tuple[bytes, np.ndarray]:

@@ -1,7 +1,8 @@
-"""Views on a mapped file are in memory before they are written."""
+"""Values are written as they are, and pages of a mapped file are let go behind them."""
 
 from __future__ import annotations
 
+import io
 import mmap
 import re
 import sys
@@ -10,16 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmerge.emit.paging import populate
+from deepmerge.emit import paging
+from deepmerge.emit.paging import BLOCK, PIECE, write_values
 
-VALUES = 1 << 20
+COUNT = (2 * BLOCK + 3 * PIECE) // 4 + 5  # values; neither whole blocks nor whole pieces
 
 
 @pytest.fixture
 def mapped(tmp_path):
-    np.arange(VALUES, dtype="<f4").tofile(tmp_path / "values.bin")
+    np.arange(COUNT, dtype="<f4").tofile(tmp_path / "values.bin")
     with open(tmp_path / "values.bin", "rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def written(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    write_values(file, values)
+    return file.getvalue()
 
 
 def resident() -> int:
@@ -28,31 +36,45 @@ def resident() -> int:
     return 1024 * sum(map(int, blocks))
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone has MADV_POPULATE_READ")
-def test_pages_are_brought_in(mapped):
-    mapped.obj.madvise(mmap.MADV_RANDOM)
-    mapped.obj.madvise(mmap.MADV_DONTNEED)
-    view = np.frombuffer(mapped[4096 * 2 + 4 :], "<f4", 500_000).reshape(500, 1000)
-    before = resident()
-    populate(view)
-    if resident() == before:
-        pytest.skip("this kernel has no MADV_POPULATE_READ")
-    assert before < view.nbytes <= resident() <= view.nbytes + (4 << 20)
-    assert view[0, 0] == 2049 and view[-1, -1] == 2048 + 500_000
-
-
-@pytest.mark.parametrize("form", ["whole", "part", "reshaped", "empty", "own", "copied", "bytes"])
-def test_any_array_will_do(mapped, form):
+@pytest.mark.parametrize("form", ["whole", "part", "unaligned", "reshaped", "empty", "scalar", "own", "copied", "bytes"])
+def test_any_array(mapped, form):
     whole = np.frombuffer(mapped, "<f4")
     arrays = {
         "whole": whole,
         "part": whole[3:9],
-        "reshaped": whole.reshape(1 << 10, 1 << 10)[5:],
-        "empty": whole[:0],
-        "own": np.ones(5, np.float32),
+        "unaligned": np.frombuffer(mapped[6 : 6 + 4 * 300_000], "<f4"),
+        "reshaped": whole[: 1 << 20].reshape(1 << 10, 1 << 10)[5:],
+        "empty": whole[:0].reshape(3, 0),
+        "scalar": whole[7:8].reshape(()),
+        "own": np.ones(500_000, np.float32),
         "copied": whole[::2].copy(),
-        "bytes": np.frombuffer(bytes(mapped[:400]), "<f4"),
+        "bytes": np.frombuffer(bytes(mapped[: 4 * PIECE]), "<f4"),
     }
-    before = arrays[form].copy()
-    populate(arrays[form])
-    assert np.array_equal(arrays[form], before)
+    assert written(arrays[form]) == arrays[form].tobytes()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells what is resident")
+def test_memory_holds_a_block_at_a_time(mapped, monkeypatch):
+    advice, real, seen = [], paging._advise, []
+
+    def advise(source, what, start, stop):
+        real(source, what, start, stop)
+        advice.append((what, start, stop))
+        seen.append(resident())
+
+    monkeypatch.setattr(paging, "_advise", advise)
+    mapped.obj.madvise(mmap.MADV_DONTNEED)
+    values = np.frombuffer(mapped[4 * 1000 :], "<f4")
+    assert written(values) == values.tobytes()
+    ends = [4000, 4000 + BLOCK, 4000 + 2 * BLOCK, 4 * COUNT]
+    blocks = list(zip(ends, ends[1:], strict=False))
+    assert advice == [(what, *block) for block in blocks for what in (22, mmap.MADV_DONTNEED)]
+    assert max(seen) <= BLOCK + (2 << 20) and max(seen[1::2]) <= 2 << 20  # Linux maps some pages around what is asked for
+
+
+def test_where_there_is_no_advice(mapped, monkeypatch):
+    monkeypatch.setattr(paging, "_MADV_POPULATE_READ", 12345)  # an old kernel
+    values = np.frombuffer(mapped, "<f4")
+    assert written(values) == values.tobytes()
+    monkeypatch.setattr(paging, "_LINUX", False)
+    assert written(values) == values.tobytes()
