@@ -58,7 +58,7 @@ def open_images(spec: str) -> Images:
         raise ReadError(f"{spec!r} is no source of images{hint or f': give {FORMS}'}")
     images = _OPENERS[kind](spec, Path(path))
     if not images.count:
-        raise ReadError("there are no images in it", path)
+        raise ReadError(f"there are no images in it; {_WANTED[kind]}", path)
     return images
 
 
@@ -142,4 +142,10 @@ def _lmdb(spec: str, path: Path) -> Images:
     return open_lmdb(spec, path)
 
 
+_WANTED = {
+    "folder": f"their names must end in {', '.join(sorted(SUFFIXES))}",
+    "list": "give a path and a label a line",
+    "npz": "`images` or `jpeg` is empty",
+    "lmdb": "make it anew with convert_imageset",
+}
 _OPENERS = {"folder": _folder, "list": _list, "npz": _npz, "lmdb": _lmdb}

@@ -88,7 +88,7 @@ class Output:
     def _training(self, graph: Graph, here: Path, about: str, is_new: Callable[[Layer], bool], iterations: int, home: str = "") -> None:
         """train_val and solver. home: from `here` to OUT."""
         if not graph.inputs:
-            raise EmitError(f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it")
+            raise EmitError(f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it; give it one")
         data = replace(self.settings.data, home=home)
         tree, front = train_val(graph, is_new, data)
         head = _GUESSED if front.guessed else ""

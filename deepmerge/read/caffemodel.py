@@ -86,10 +86,10 @@ def read_caffemodel(path: str | Path) -> list[StoredLayer]:
                 layers.append(read(data, start, stop, path))
                 parts += len(layers[-1].blobs) + len(layers[-1].bottoms) + len(layers[-1].tops)
                 if len(layers) > MAX_LAYERS or parts > MAX_PARTS:
-                    text = f"has over {MAX_LAYERS:,} layers, or {MAX_PARTS:,} blobs, bottoms and tops, which no network has"
+                    text = f"has over {MAX_LAYERS:,} layers, or {MAX_PARTS:,} blobs, bottoms and tops, which no network has; is it damaged?"
                     raise ReadError(text, path)
             elif kind == wire.VARINT and number == 1:  # a NetParameter has its name there, other messages a number
-                raise ReadError("is no caffemodel, but another of Caffe's files (a solverstate or a mean image?)", path)
+                raise ReadError("is no caffemodel, but another of Caffe's files (a solverstate or a mean image?); give the .caffemodel", path)
     except ReadError as error:
         if error.file is not None:
             raise

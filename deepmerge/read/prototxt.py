@@ -155,12 +155,12 @@ class _Parser:
     def counted(self) -> None:
         self.values += 1
         if self.values > MAX_VALUES:
-            raise self.error(f"more than {MAX_VALUES:,} values, which no network has; is it damaged?")
+            raise self.error(f"more than {MAX_VALUES:,} values, which no network has; give a network's prototxt")
 
     def message(self, name: str, line: int, column: int) -> Message:
         self.counted()
         if len(self.opened) >= MAX_DEPTH:
-            raise self.error(f"messages nest deeper than {MAX_DEPTH}")
+            raise self.error(f"messages nest deeper than {MAX_DEPTH}; is a closing brace missing?")
         closer = _CLOSER[self.lexeme]
         self.opened.append((name, self.lexeme, line))
         self.advance()

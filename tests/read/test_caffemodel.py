@@ -212,7 +212,7 @@ def test_claims_cost_nothing(tmp_path):
 
 
 def test_other_files_of_caffe(tmp_path):
-    other = "is no caffemodel, but another of Caffe's files (a solverstate or a mean image?)"
+    other = "is no caffemodel, but another of Caffe's files (a solverstate or a mean image?); give the .caffemodel"
     state = schema.message_class("SolverState")(iter=100, learned_net="net.caffemodel", current_step=1)
     mean = schema.message_class("BlobProto")(num=1, channels=1, height=1, width=2, data=[1, 2])
     assert refused(tmp_path, state) == other and refused(tmp_path, mean) == other
