@@ -194,3 +194,18 @@ def test_make_tests_every_major_of_protobuf_that_is_claimed():
     tested = re.search(r"^PROTOBUFS *:= *(.*)$", (root / "Makefile").read_text(), re.MULTILINE)[1].split()
     assert tested[0].startswith(f"{claimed[1]}.")
     assert {int(version.split(".")[0]) for version in tested} == set(range(int(claimed[1].split(".")[0]), int(claimed[2])))
+
+
+@pytest.mark.pitfall("row", 8)
+def test_no_weight_passes_through_protobuf(models, tmp_path, monkeypatch):
+    """Whose limits are 64 MB, 512 MB and 2 GB: a conversion makes none of its messages."""
+    from deepmerge.convert import Job, convert
+
+    def refuse(*_):
+        raise AssertionError("a message was made")
+
+    monkeypatch.setattr(schema, "message_class", refuse)
+    monkeypatch.setattr(schema, "descriptor", refuse)
+    mini = models / "inception_mini"
+    convert(Job(mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel", tmp_path / "out"))
+    assert (tmp_path / "out/weights.caffemodel").stat().st_size > 100_000
