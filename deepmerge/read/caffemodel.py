@@ -155,7 +155,7 @@ def _layer(data: memoryview, start: int, stop: int, path, numbers: _Numbers = _V
         try:
             layer.blobs.append(read_blob(data, a, b))
         except ReadError as error:
-            raise ReadError(f"layer {layer.name!r}, blob {index} {error}; get the file again", path) from None
+            raise ReadError(f"layer {layer.name!r}, blob {index}: {error}; get the file again", path) from None
     return layer
 
 

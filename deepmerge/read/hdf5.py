@@ -73,7 +73,7 @@ def _blobs(layer: str, sets: dict[int, object], mapped: mmap.mmap) -> list[np.nd
         try:
             blobs[index] = _array(found, mapped)
         except ReadError as error:
-            raise ReadError(f"layer {layer!r}, blob {index} {error}; get the file again") from None
+            raise ReadError(f"layer {layer!r}, blob {index}: {error}; get the file again") from None
     return blobs
 
 

@@ -151,7 +151,7 @@ def test_shapes_in_two_parts_are_one(tmp_path):
 )  # fmt: skip
 def test_impossible_blobs(tmp_path, blob, message):
     found = refused(tmp_path, net({"name": "l", "blobs": [{"shape": {"dim": [1]}, "data": [0]}, blob]}))
-    assert found == f"layer 'l', blob 1 {message}{AGAIN}"
+    assert found == f"layer 'l', blob 1: {message}{AGAIN}"
 
 
 RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
@@ -182,16 +182,16 @@ def test_row_11_data_wins_over_raw_data(tmp_path):
 def test_row_11_raw_data_that_cannot_be_read(tmp_path):
     remedy = "not float16, float32 or float64; save it with store_blobs_in_old_format: true"
     integers = raw(np.arange(3, dtype="<i4"), 3)
-    assert refused(tmp_path, integers) == f"layer 'l', blob 0 is stored as NVCaffe's raw data of type 3, {remedy}{AGAIN}"
+    assert refused(tmp_path, integers) == f"layer 'l', blob 0: is stored as NVCaffe's raw data of type 3, {remedy}{AGAIN}"
     untyped = raw_blob(block(7, b"\x0a\x01\x03") + block(12, bytes(6)))
-    assert refused(tmp_path, untyped) == f"layer 'l', blob 0 is stored as NVCaffe's raw data without a type, {remedy}{AGAIN}"
+    assert refused(tmp_path, untyped) == f"layer 'l', blob 0: is stored as NVCaffe's raw data without a type, {remedy}{AGAIN}"
     short = raw(np.arange(2, dtype="<f2"), 2)
-    assert refused(tmp_path, short) == f"layer 'l', blob 0 claims 3 values, its shape being (3,), but stores 2{AGAIN}"
+    assert refused(tmp_path, short) == f"layer 'l', blob 0: claims 3 values, its shape being (3,), but stores 2{AGAIN}"
 
 
 def test_bytes_that_are_no_values(tmp_path):
     assert (
-        refused(tmp_path, raw_blob(block(5, b"123456"))) == f"layer 'l', blob 0 stores 6 bytes, which is no whole number of values{AGAIN}"
+        refused(tmp_path, raw_blob(block(5, b"123456"))) == f"layer 'l', blob 0: stores 6 bytes, which is no whole number of values{AGAIN}"
     )
 
 

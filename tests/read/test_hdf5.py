@@ -210,16 +210,16 @@ def test_claims_cost_nothing(tmp_path):
     again = "; get the file again"
     with h5py.File(path, "w") as file:
         file.create_dataset("data/l/0", shape=(10**6, 10**6), dtype="f4", chunks=(100, 100))
-    assert refused(path) == f"layer 'l', blob 0 claims 1000000000000 values, its shape being (1000000, 1000000), but stores 0 bytes{again}"
+    assert refused(path) == f"layer 'l', blob 0: claims 1000000000000 values, its shape being (1000000, 1000000), but stores 0 bytes{again}"
     with h5py.File(path, "w") as file:
         file.create_dataset("data/l/0", shape=(10**12,), dtype="f4")
     assert "but stores 0 bytes" in refused(path)
     with h5py.File(path, "w") as file:
         file.create_dataset("data/l/0", shape=(5,), dtype="f4", external=[("/dev/zero", 0, 20)])
-    assert refused(path) == f"layer 'l', blob 0 has its values in another file, which is not read{again}"
+    assert refused(path) == f"layer 'l', blob 0: has its values in another file, which is not read{again}"
     with h5py.File(path, "w") as file:
         file["data/l/0"] = ["word"]
-    assert refused(path) == f"layer 'l', blob 0 holds object, not numbers{again}"
+    assert refused(path) == f"layer 'l', blob 0: holds object, not numbers{again}"
 
 
 def test_truncated_and_flipped(tmp_path):

@@ -101,5 +101,5 @@ def test_damage_is_named_by_layer(tmp_path):
     with pytest.raises(ReadError, match=r"is cut short or damaged behind layer 'loss' \(\d+ bytes\)"):
         read(tmp_path, stored_v1(LAYERS)[:-9])
     wrong = schema.message_class("NetParameter")(layers=[{"layer": {"name": "c", "blobs": [{"num": 3, "data": [1.0]}]}}])
-    with pytest.raises(ReadError, match="layer 'c', blob 0 claims 0 values, its shape being"):
+    with pytest.raises(ReadError, match="layer 'c', blob 0: claims 0 values, its shape being"):
         read(tmp_path, wrong.SerializeToString())
