@@ -78,7 +78,6 @@ def saved(request, tmp_path_factory, worker) -> tuple[Graph, Path]:
     return graph, folder
 
 
-@pytest.mark.pitfall("row", 13)
 def test_what_real_caffe_saves(saved):
     graph, folder = saved
     read = read_network(folder / "net.prototxt", folder / "net.caffemodel.h5")
@@ -89,7 +88,6 @@ def test_what_real_caffe_saves(saved):
         assert all(np.array_equal(a, b) and a.dtype == np.float32 for a, b in zip(found, one.weights, strict=True))
 
 
-@pytest.mark.pitfall("row", 13)
 @pytest.mark.parametrize("saved", [SHARED], indirect=True, ids=["shared"])
 def test_shared_blobs_are_left_out_and_shared_again(saved):
     folder = saved[1]
