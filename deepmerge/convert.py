@@ -65,7 +65,7 @@ def convert(job: Job, progress: Progress = lambda what, done, total: None, diges
             report["transform"] = transforms(graph.train_layers)
             report["source"]["caffemodel"] = source_entry(job.caffemodel, digest.result())
             if job.strict and report["warnings"]:
-                raise PassError(f"--strict: {report['warnings'][0]}")
+                raise PassError(f"--strict: {report['warnings'][0]} (a warning, without --strict)")
             if output is not None:
                 output.documents(recipe.to_toml(), report)
     return report

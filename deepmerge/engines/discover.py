@@ -63,11 +63,11 @@ def _describe(python: Path) -> dict[str, Any]:
     try:
         done = _run(python, "--describe", IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{python}: `import caffe` took over {IMPORT_SECONDS:.0f} s") from None
+        raise EngineError(f"{python}: `import caffe` took over {IMPORT_SECONDS:.0f} s; name another with {VARIABLE}") from None
     except OSError as error:
         raise EngineError(f"{python} cannot be run: {error.strerror}") from None
     if done.returncode != 0:
-        raise EngineError(f"{python} cannot `import caffe`: {_last_line(done.stderr)}")
+        raise EngineError(f"{python} cannot `import caffe`: {_last_line(done.stderr)}; name another with {VARIABLE}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -80,9 +80,9 @@ def _named(value: str) -> Path:
     if path.is_dir():
         reason = f"is a folder; give the interpreter in it, such as {path / BIN / 'python'}"
     elif path.exists():
-        reason = "is not executable"
+        reason = "is not executable; name a python that can `import caffe`, or unset it"
     else:
-        reason = "does not exist"
+        reason = "does not exist; name a python that can `import caffe`, or unset it"
     raise EngineError(f"{VARIABLE}={value}: {reason}")
 
 

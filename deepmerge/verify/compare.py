@@ -77,7 +77,7 @@ def verify(job: Job, progress: Callable[[str, int, int], None] = lambda what, do
     preprocessing, more = _preprocessing(job, a, b, inputs)
     warnings += notes + more
     if job.strict and warnings:
-        raise GraphError(f"--strict: {warnings[0]}")
+        raise GraphError(f"--strict: {warnings[0]} (a warning, without --strict)")
     skipped: list[str] = []
     batching = choose_batching((a, b), job.layers)
     if job.images is None:

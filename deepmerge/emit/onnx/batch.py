@@ -25,9 +25,10 @@ def known_shapes(graph: Graph) -> dict[Blob, tuple[int, ...]]:
     for blob, shape in shapes.items():
         if shape is None:
             layer = blob.producer
-            raise EngineError(
-                f"layer {layer.name!r} ({layer.type}): the shape of top {blob.name!r} is not known; give its `shape`"
-            )
+            remedy = "give its `shape`"
+            if layer.type != "Input":
+                remedy = "use --engine caffe, with a Caffe that has this type"
+            raise EngineError(f"layer {layer.name!r} ({layer.type}): the shape of top {blob.name!r} is not known; {remedy}")
     return shapes
 
 
