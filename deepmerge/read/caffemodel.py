@@ -89,7 +89,8 @@ def read_caffemodel(path: str | Path) -> list[StoredLayer]:
                     text = f"has over {MAX_LAYERS:,} layers, or {MAX_PARTS:,} blobs, bottoms and tops, which no network has; is it damaged?"
                     raise ReadError(text, path)
             elif kind == wire.VARINT and number == 1:  # a NetParameter has its name there, other messages a number
-                raise ReadError("is no caffemodel, but another of Caffe's files (a solverstate or a mean image?); give the .caffemodel", path)
+                text = "is no caffemodel, but another of Caffe's files (a solverstate or a mean image?); give the .caffemodel"
+                raise ReadError(text, path)
     except ReadError as error:
         if error.file is not None:
             raise

@@ -1,0 +1,193 @@
+"""One command line for each family of errors, run in a folder of small files; docs/errors.md shows what they print."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deepmerge.emit.caffemodel import write_caffemodel
+from deepmerge.errors import DeepmergeError, EmitError, EngineError, GraphError, PassError, PlanError, ReadError, ShapeError
+
+NET = """name: "net"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }
+layer {
+  name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+  convolution_param { num_output: 4 kernel_size: 3 }
+}
+layer { name: "norm1" type: "LRN" bottom: "conv1" top: "norm1" }
+layer { name: "fc" type: "InnerProduct" bottom: "norm1" top: "fc" inner_product_param { num_output: 2 } }
+"""
+RECIPE = 'version = 1\nnetwork = "net"\n[[step]]\nname = "conv1"\npasses = ["merge_lrn"]\nlayers = ["norm1"]\n'
+TRAIN = """layer { name: "data" type: "Data" top: "data" top: "label" }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is raised by `deepmerge COMMAND`, behind a change to the files."""
+
+    error: type[DeepmergeError]
+    command: str
+    change: Callable[[Path], object] = lambda folder: None
+
+
+def lay_out(folder: Path) -> None:
+    """net.prototxt and net.caffemodel, its weights."""
+    from helpers import network
+
+    graph = network(folder, NET)
+    write_caffemodel(graph, folder / "net.caffemodel")
+
+
+def text(old: str, new: str) -> Callable[[Path], object]:
+    """net.prototxt with something else in the place of `old`."""
+    assert NET.count(old) == 1, old
+    return lambda folder: (folder / "net.prototxt").write_text(NET.replace(old, new))
+
+
+def file(name: str, content: str | bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def cut(folder: Path) -> None:
+    path = folder / "net.caffemodel"
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def other_weights(folder: Path) -> None:
+    """A caffemodel of the same network with one channel more in conv1."""
+    text = (folder / "net.prototxt").read_text()
+    (folder / "other").mkdir()
+    from helpers import network
+
+    write_caffemodel(network(folder / "other", text.replace("num_output: 4", "num_output: 5")), folder / "net.caffemodel")
+
+
+def renamed_weights(folder: Path) -> None:
+    (folder / "net.prototxt").write_text(NET.replace('"fc"', '"fc8"'))
+
+
+def twice(folder: Path) -> None:
+    path = folder / "net.caffemodel"
+    data = path.read_bytes()
+    path.write_bytes(data + data)
+
+
+def huge_claim(folder: Path) -> None:
+    from deepmerge.emit.wire import block, prefix, varint
+
+    blob = block(7, block(1, varint(10**12))) + prefix(5, 4 * 10**12)
+    (folder / "net.caffemodel").write_bytes(block(100, block(1, b"conv1") + block(7, blob)))
+
+
+def not_a_number(folder: Path) -> None:
+    from deepmerge.read import read_network
+
+    graph = read_network(folder / "net.prototxt", folder / "net.caffemodel")
+    graph.layers[1].weights[0] = np.full_like(graph.layers[1].weights[0], np.nan)
+    write_caffemodel(graph, folder / "nan.caffemodel")
+
+
+def others(folder: Path) -> None:
+    """other.caffemodel: half of fc's weights."""
+    from deepmerge.read import read_network
+
+    graph = read_network(folder / "net.prototxt", folder / "net.caffemodel")
+    graph.layers[-1].weights[0] = graph.layers[-1].weights[0] / 2
+    write_caffemodel(graph, folder / "other.caffemodel")
+
+
+def exists(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "thesis.tex").write_text("mine")
+
+
+INSPECT, PAIR = "inspect net.prototxt", "inspect net.prototxt net.caffemodel"
+CONVERT, VERIFY = "convert net.prototxt net.caffemodel -o out", "verify net.prototxt net.caffemodel net.prototxt net.caffemodel"
+CASES: dict[str, Case] = {
+    # ReadError: what the file is
+    "no such file": Case(ReadError, "inspect nett.prototxt"),
+    "empty": Case(ReadError, INSPECT, file("net.prototxt", b"")),
+    "lfs": Case(ReadError, PAIR, file("net.caffemodel", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 53533754\n")),
+    "html": Case(ReadError, PAIR, file("net.caffemodel", "<!DOCTYPE html>\n<html><body>404</body></html>")),
+    "gzip": Case(ReadError, PAIR, file("net.caffemodel", gzip.compress(b"net"))),
+    "swapped": Case(ReadError, "inspect net.caffemodel net.prototxt"),
+    "text": Case(ReadError, "inspect net.prototxt net.prototxt"),
+    "solver": Case(ReadError, INSPECT, file("net.prototxt", "net: 'train_val.prototxt'\nbase_lr: 0.01\n")),
+    "large": Case(ReadError, INSPECT, lambda folder: (folder / "net.prototxt").write_bytes(b"#" * (33 << 20))),
+    # ReadError: the text
+    "unclosed": Case(ReadError, INSPECT, text("kernel_size: 3 }", "kernel_size: 3")),
+    "template": Case(ReadError, INSPECT, text("num_output: 4", "num_output: ${OUTPUTS}")),
+    "open string": Case(ReadError, INSPECT, text('name: "norm1"', 'name: "norm1')),
+    "deep": Case(ReadError, INSPECT, file("net.prototxt", "layer {" * 100)),
+    # ReadError: the fields
+    "kind": Case(ReadError, INSPECT, text("num_output: 4", "num_output: -4")),
+    "unquoted": Case(ReadError, INSPECT, text('type: "LRN"', "type: LRN")),
+    "misspelt": Case(ReadError, INSPECT, text('bottom: "conv1"', 'botom: "conv1"')),
+    "missing": Case(ReadError, INSPECT, text("num_output: 4", "num_outputs: 4")),
+    "twice": Case(ReadError, INSPECT, text("num_output: 4", "num_output: 4 num_output: 8")),
+    "alone": Case(ReadError, INSPECT, text("kernel_size: 3", "kernel_size: 3 stride_h: 2")),
+    "both": Case(ReadError, INSPECT, text("kernel_size: 3", "kernel_size: 3 kernel_h: 3")),
+    "zero": Case(ReadError, INSPECT, text("kernel_size: 3", "kernel_size: 3 group: 0")),
+    "no type": Case(ReadError, INSPECT, text(' type: "LRN"', "")),
+    "axes": Case(ReadError, INSPECT, text("dim: 16 dim: 16", "dim: 16 " * 40)),
+    "mixed": Case(ReadError, INSPECT, text('layer { name: "norm1" type: "LRN"', 'layers { name: "norm1" type: LRN')),
+    "phases": Case(ReadError, INSPECT, text('"LRN"', '"LRN" include { phase: TEST } exclude { phase: TRAIN }')),
+    "image size": Case(ReadError, INSPECT, file("net.prototxt", TRAIN)),
+    # ReadError: the caffemodel
+    "cut short": Case(ReadError, PAIR, cut),
+    "claims": Case(ReadError, PAIR, huge_claim),
+    "noise": Case(ReadError, PAIR, file("net.caffemodel", b"\xff\xfe\0noise")),
+    "solverstate": Case(ReadError, PAIR, file("net.caffemodel", b"\x08\x64\x12\x03net")),
+    # ReadError: images
+    "source": Case(ReadError, f"{VERIFY} --images photos"),
+    "no folder": Case(ReadError, f"{VERIFY} --images folder:photos"),
+    "no images": Case(ReadError, f"{VERIFY} --images folder:photos", lambda folder: (folder / "photos").mkdir()),
+    "npz": Case(ReadError, f"{VERIFY} --images npz:photos.npz", file("photos.npz", b"PK\3\4 and no more")),
+    "lmdb": Case(ReadError, f"{VERIFY} --images lmdb:photos", file("photos", bytes(9000))),
+    # GraphError
+    "no blob": Case(GraphError, INSPECT, text('bottom: "norm1"', 'bottom: "norm"')),
+    "same name": Case(GraphError, INSPECT, text('name: "norm1"', 'name: "conv1"')),
+    "same top": Case(GraphError, INSPECT, text('top: "norm1"', 'top: "data"')),
+    "same tops": Case(GraphError, INSPECT, text('top: "norm1"', 'top: "norm1" top: "norm1"')),
+    "overwritten": Case(GraphError, INSPECT, lambda folder: text('bottom: "norm1"', 'bottom: "conv1"')(folder) and (folder / "net.prototxt").write_text((folder / "net.prototxt").read_text() + 'layer { name: "relu" type: "ReLU" bottom: "conv1" top: "conv1" }')),
+    "other inputs": Case(GraphError, "verify net.prototxt net.caffemodel b.prototxt net.caffemodel", lambda folder: (folder / "b.prototxt").write_text(NET.replace('"data"', '"image"'))),
+    "unknown shape": Case(GraphError, VERIFY, text(" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } }", "")),
+    # ShapeError
+    "kernel": Case(ShapeError, INSPECT, text("kernel_size: 3", "kernel_size: 30")),
+    "group": Case(ShapeError, INSPECT, text("kernel_size: 3", "kernel_size: 3 group: 2")),
+    "overflow": Case(ShapeError, INSPECT, text("num_output: 4", "num_output: 4000000000")),
+    "size 0": Case(ShapeError, INSPECT, text("dim: 16 dim: 16", "dim: 0 dim: 16")),
+    "even": Case(ShapeError, INSPECT, text('top: "norm1"', 'top: "norm1" lrn_param { local_size: 4 }')),
+    "no weights": Case(ShapeError, PAIR, renamed_weights),
+    "other weights": Case(ShapeError, PAIR, other_weights),
+    "stored twice": Case(ShapeError, PAIR, twice),
+    # PassError
+    "strict": Case(PassError, f"{CONVERT} --strict", text('"LRN"', '"MyLRN"')),
+    "nan": Case(PassError, "convert net.prototxt nan.caffemodel -o out", not_a_number),
+    # PlanError
+    "no step": Case(PlanError, f"{CONVERT} --steps conv2"),
+    "no layer": Case(PlanError, f"{CONVERT} --keep pool9"),
+    "recipe key": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE + "with = 0.5\n")),
+    "recipe value": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE + "width = 2\n")),
+    "recipe of tomorrow": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("= 1", "= 2"))),
+    "recipe layer": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "fc"))),
+    "recipe of another": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "pool9"))),
+    # EmitError
+    "exists": Case(EmitError, CONVERT, exists),
+    "forced": Case(EmitError, f"{CONVERT} --force", exists),
+    "written": Case(EmitError, "plan net.prototxt --write recipe.toml", file("recipe.toml", RECIPE)),
+    "no folder to write": Case(EmitError, "plan net.prototxt --write missing/recipe.toml"),
+    # EngineError
+    "unknown layer": Case(EngineError, VERIFY, text('"LRN"', '"MyLRN"')),
+    "no caffe": Case(EngineError, f"{VERIFY} --engine caffe"),
+    "torch": Case(EngineError, f"{VERIFY} --engine torch"),
+    # DeepmergeError
+    "apart": Case(DeepmergeError, "verify net.prototxt net.caffemodel net.prototxt other.caffemodel -q", others),
+}
