@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from deepmerge.graph import shape_windows as windows
@@ -11,6 +12,9 @@ from deepmerge.graph.shape_rules import MANY, Rule, channels_second, same
 
 if TYPE_CHECKING:
     from deepmerge.graph.graph import Layer
+
+
+_MAX_RATIOS = 100  # SSD has 2; counting them takes the square of their number
 
 
 def depthwise(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
@@ -32,6 +36,9 @@ def prior_box(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     needs_axes(layer, bottoms[0])
     if not layer.params.min_size:
         raise misfit(layer, "min_size", "one or more", "none")
+    ratios = layer.params.aspect_ratio
+    if len(ratios) > _MAX_RATIOS or not all(0 < ratio < inf for ratio in ratios):
+        raise misfit(layer, "aspect_ratio", f"at most {_MAX_RATIOS} numbers above 0", ratios)
     return [(1, 2, bottoms[0][2] * bottoms[0][3] * layer.params.boxes * 4)]
 
 

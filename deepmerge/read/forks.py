@@ -144,6 +144,6 @@ def holes(reader: Reader) -> list[int]:
         raise reader.error(f"gives both 'dilation' and {given[0]!r}; keep 'dilation'")
     both = reader.message.value("hole") or "1"
     sizes = [str(reader.message.value(name) or both) for name in ("hole_h", "hole_w")]
-    if not all(size.isdecimal() for size in sizes):
+    if not all(size.isdecimal() and len(size) < 11 for size in sizes):
         raise reader.error(f"{given[0]!r} wants a whole number, found {', '.join(sizes)}")
     return [int(size) for size in sizes] if given else []
