@@ -49,7 +49,8 @@ def _by_name(stored: list[StoredLayer]) -> dict[str, StoredLayer]:
             continue
         twin = found.get(layer.name)
         if twin and twin.phase == layer.phase:
-            raise ShapeError(f"two layers have weights and the name {layer.name!r}; as weights go by name, one would be lost: rename one, here and in the prototxt")
+            text = "as weights go by name, one would be lost: rename one, here and in the prototxt"
+            raise ShapeError(f"two layers have weights and the name {layer.name!r}; {text}")
         if twin is None or layer.phase == "TEST":
             found[layer.name] = layer
     return found
