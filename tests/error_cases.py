@@ -181,7 +181,7 @@ CASES: dict[str, Case] = {
     "recipe of another": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "pool9"))),
     # EmitError
     "exists": Case(EmitError, CONVERT, exists),
-    "forced": Case(EmitError, f"{CONVERT} --force", exists),
+    "forced": Case(EmitError, f"{CONVERT} --force", file("out", "mine")),
     "written": Case(EmitError, "plan net.prototxt --write recipe.toml", file("recipe.toml", RECIPE)),
     "no folder to write": Case(EmitError, "plan net.prototxt --write missing/recipe.toml"),
     # EngineError

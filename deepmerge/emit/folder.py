@@ -50,7 +50,7 @@ def staged(out: str | Path, force: bool = False) -> Iterator[Path]:
 
 
 def check_free(out: str | Path, force: bool = False) -> None:
-    """EmitError if `out` may not be written: it exists and `force` is not given, or is no folder of ours."""
+    """EmitError if `out` may not be written: it exists and `force` is not given, or is nothing to replace."""
     out = Path(out)
     try:
         reason = _taken(out, force)
@@ -69,8 +69,8 @@ def _taken(out: Path, force: bool) -> str:
         return "exists already; give another -o, or --force to replace it"
     if not out.is_dir() or out.is_symlink():
         return "is not a folder, and --force replaces folders only"
-    if any(out.iterdir()) and not (out / "report.json").exists():
-        return "holds files that deepmerge did not write (no report.json); --force does not replace it"
+    if out.resolve() == Path.home() or os.path.ismount(out):
+        return "is a home folder or a whole disk, and --force replaces neither"
     return ""
 
 

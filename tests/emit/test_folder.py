@@ -65,18 +65,19 @@ def test_force_replaces_whole(tmp_path):
         ("file", True, "out: is not a folder, and --force replaces folders only"),
         ("link to a folder", True, "out: is not a folder"),
         ("broken link", True, "out: is not a folder"),
-        ("somebody's folder", True, "out: holds files that deepmerge did not write"),
+        ("home", True, "out: is a home folder"),
     ],
 )
-def test_what_stands_in_the_way_stays(kind, force, message, tmp_path):
+def test_what_stands_in_the_way_stays(kind, force, message, tmp_path, monkeypatch):
     out = tmp_path / "out"
     if kind == "folder":
         ours(out)
     elif kind == "file":
         out.write_text("mine")
-    elif kind == "somebody's folder":
+    elif kind == "home":
         out.mkdir()
         (out / "thesis.tex").write_text("mine")
+        monkeypatch.setenv("HOME", str(out))
     else:
         if kind == "link to a folder":
             ours(tmp_path / "target")
