@@ -24,7 +24,7 @@ first-python = for python in $(1); do \
     $$python -c 'import sys, ensurepip, venv; sys.exit("%d.%d" % sys.version_info[:2] not in "$(2)".split())' 2>/dev/null \
     && { echo $$python; break; }; done
 
-.PHONY: venv demo test test-all pitfalls test-protobuf caffe lint clean help
+.PHONY: venv demo test test-all fuzz pitfalls test-protobuf caffe lint clean help
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed  ## an environment in .venv with deepmerge in it (PYTHON=... chooses the interpreter)
@@ -58,6 +58,14 @@ test-all: $(VENV)/.installed-test caffe  ## the slow tests too
 
 pitfalls: $(VENV)/.installed-test caffe  ## what real Caffe files do, row by row: the tests of tests/pitfalls.toml
 	$(BIN)/python -m pytest -q --pitfalls
+
+FUZZ_SECONDS := 600
+fuzz: $(VENV)/.installed-fuzz  ## both readers against files that a fuzzer makes up, for FUZZ_SECONDS=600; what fails goes to fuzz-findings/
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --findings fuzz-findings
+
+$(VENV)/.installed-fuzz: $(PACKAGING) | $(VENV)/.installed-test
+	$(PIP) -e '.[test,h5,fuzz]'
+	@touch $@
 
 lint: $(VENV)/.installed-test  ## ruff, and who may import whom
 	$(BIN)/ruff check -q .
@@ -97,7 +105,7 @@ make-caffe = rm -rf $(CAFFE_VENV) && $(1) -m venv $(CAFFE_VENV) && \
     $(CAFFE_VENV)/bin/python -c 'import caffe' && touch $(CAFFE_VENV)/.installed
 
 clean:  ## remove all that make has made
-	rm -rf $(VENV) $(CAFFE_VENV) demo build dist *.egg-info deepmerge/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CAFFE_VENV) demo fuzz-findings build dist *.egg-info deepmerge/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:

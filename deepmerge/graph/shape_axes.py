@@ -133,6 +133,8 @@ def reduction(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 def argmax(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     """Caffe: argmax_layer.cpp. Without an axis: (batch, 1 or 2, top_k)."""
     shape, params = bottoms[0], layer.params
+    if not shape:
+        raise misfit(layer, reads(layer), "1 axis or more", shape)
     if params.axis is None:
         size, top = prod(shape[1:]), [1] * max(len(shape), 3)
         top[:3] = shape[0], 1 + params.out_max_val, params.top_k

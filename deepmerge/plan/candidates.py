@@ -115,7 +115,7 @@ class _Search:
 
 def _behind(conv: Layer) -> Layer | None:
     """The LRN or pooling behind a convolution and its activations."""
-    reader = only_reader(conv.top)
+    reader = only_reader(conv.top) if conv.tops else None  # a layer that is passed through may have none
     while reader is not None and reader.type in ACTIVATIONS:
         reader = only_reader(reader.top)
     return reader if reader is not None and reader.type in ("LRN", "Pooling") else None

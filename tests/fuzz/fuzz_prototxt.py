@@ -1,0 +1,33 @@
+"""Any bytes as a prototxt: a network or a reader's error, and text → tree → text is the identity."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import fuzzing
+
+
+def target() -> fuzzing.Check:
+    from deepmerge.emit.prototxt import format_tree
+    from deepmerge.errors import ReadError
+    from deepmerge.read.files import read_text
+    from deepmerge.read.prototxt import parse
+
+    path = fuzzing.scratch() / "net.prototxt"
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        fuzzing.read(path)
+        if crc32(data) % 8:
+            return  # the rest takes long, and finds little
+        try:
+            text = format_tree(parse(read_text(path), path))
+            assert format_tree(parse(text)) == text
+        except ReadError as error:
+            fuzzing.check_message(error)
+
+    return check
+
+
+if __name__ == "__main__":
+    fuzzing.main(target, text=True)
