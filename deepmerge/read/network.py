@@ -49,7 +49,8 @@ def read_network(prototxt: str | Path, caffemodel: str | Path | None = None) -> 
 def read_train_layers(train_val: str | Path, graph: Graph) -> list[Message]:
     """The layers of a train_val.prototxt that `graph` does not have: data, loss, accuracy, auxiliary heads.
 
-    graph: the network as it was read, before any pass.
+    graph: the network as it was read, before any pass. Its layers get the learning rates (ParamSpecs) that the
+    train_val has for them, where they have none.
     ReadError where the file is not a network's prototxt, or has no data layer.
     """
     tree, _ = _read_tree(train_val)
@@ -57,7 +58,11 @@ def read_train_layers(train_val: str | Path, graph: Graph) -> list[Message]:
     if not any(is_data(m) for m in every):
         text = "has no data layer; --train-val wants the prototxt that the network was trained with"
         raise ReadError(text, train_val)
-    own = {layer.name for layer in graph.layers if layer.type != "Input"}
+    own = {layer.name: layer for layer in graph.layers if layer.type != "Input"}
+    for message in every:
+        layer = own.get(str(message.value("name")))
+        if layer is not None and not layer.param_specs:
+            layer.param_specs = [spec.copy() for spec in message.values("param")]
     return [m for m in every if str(m.value("name")) not in own and str(m.value("type")) != "Input"]
 
 

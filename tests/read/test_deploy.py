@@ -188,3 +188,14 @@ def test_train_layers_of_another_file(read, tmp_path):
     with pytest.raises(ReadError) as caught:
         read_train_layers(path, graph)
     assert str(caught.value) == f"{path}: has no data layer; --train-val wants the prototxt that the network was trained with"
+
+
+def test_learning_rates_of_another_file(read, tmp_path):
+    """A frozen layer stays frozen; rates that the deploy file gives itself win."""
+    given = NET.replace('top: "fc"', 'top: "fc" param { lr_mult: 3 }')
+    graph = read('input: "data" input_shape { dim: [1, 2, 6, 6] }\n', given)
+    path = tmp_path / "other.prototxt"
+    path.write_text(DATA + NET.replace('top: "', 'param { lr_mult: 0 } top: "') + LOSS)
+    read_train_layers(path, graph)
+    rates = {layer.name: [str(s.value("lr_mult")) for s in layer.param_specs] for layer in graph.layers if layer.type != "Input"}
+    assert rates.pop("fc") == ["3"] and rates and all(found == ["0"] for found in rates.values())
