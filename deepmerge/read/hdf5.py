@@ -15,6 +15,7 @@ from deepmerge.errors import ReadError
 from deepmerge.read.caffemodel import MAX_AXES, StoredLayer
 
 MAX_BLOBS = 256  # of one layer; Caffe's own have 6 at most
+_FREE, _MAX_TOTAL = 64 << 20, 20  # all blobs together may have so many bytes, and so many times the file's
 _MAX_PACKING = 1032  # deflate cannot do better, so that what claims to be packed tighter is refused unread
 
 
@@ -27,8 +28,10 @@ def read_hdf5(path: str | Path) -> list[StoredLayer]:
     h5py = _h5py(path)
     try:
         with h5py.File(path, "r") as file, open(path, "rb") as raw:
+            sets = _data_sets(h5py, file)
+            _check_total(sets, path)
             mapped = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
-            return [StoredLayer(name, blobs=_blobs(name, sets, mapped)) for name, sets in _data_sets(h5py, file).items()]
+            return [StoredLayer(name, blobs=_blobs(name, one, mapped)) for name, one in sets.items()]
     except ReadError as error:
         raise ReadError(str(error), path) from None
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:  # h5py's many
@@ -65,6 +68,16 @@ def _data_sets(h5py, file) -> dict[str, dict[int, object]]:
     if not layers:
         raise ReadError("holds no weights: its group `data` has no layers")
     return layers
+
+
+def _check_total(layers: dict[str, dict[int, object]], path) -> None:
+    """Weights hardly pack; what would fill the memory from a small file is refused."""
+    sets = [found for sets in layers.values() for found in sets.values() if found.shape is not None]
+    total = sum(found.nbytes for found in sets if found.nbytes <= found.id.get_storage_size() * _MAX_PACKING)  # others are refused
+    stored = Path(path).stat().st_size
+    if total > _FREE + _MAX_TOTAL * stored:
+        text = f"claims {total / 1e6:,.0f} MB of weights in a file of {stored / 1e6:,.0f} MB; save it without compression"
+        raise ReadError(text)
 
 
 def _blobs(layer: str, sets: dict[int, object], mapped: mmap.mmap) -> list[np.ndarray | None]:

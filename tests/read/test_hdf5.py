@@ -237,3 +237,15 @@ def test_truncated_and_flipped(tmp_path):
             assert "\n" not in str(error)
         else:
             assert sum(b.nbytes for s in layers for b in s.blobs if b is not None) < 10 * len(whole)
+
+
+def test_weights_packed_too_tightly(tmp_path):
+    """A hundred megabytes of zeros in a file of a few kilobytes, as compression makes them."""
+    path = tmp_path / "net.caffemodel.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data/l/0", (30_000_000,), "f4", compression="gzip", chunks=(10_000_000,))
+        file["data/l/0"][:] = 0
+    assert path.stat().st_size < 200_000
+    with pytest.raises(ReadError) as caught:
+        read_caffemodel(path)
+    assert str(caught.value) == f"{path}: claims 120 MB of weights in a file of 0 MB; save it without compression"
