@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from deepmerge.read.binaryproto import read_mean
 def find_mean_file(name: str, folder: Path) -> Path | None:
     """Where the file lies: from the current folder, as Caffe looks for it, or from `folder`, or in it; None if nowhere."""
     places = (Path(name), folder / name, folder / Path(name).name)
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if os.path.isfile(place)), None)  # False, too, for what can be no name
 
 
 def mean_for(path: Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -118,7 +118,7 @@ def _list(spec: str, path: Path) -> Images:
     def read(index: int) -> Picture:
         name, label = entries[index]
         file = path.parent / name
-        return Picture(name, decode(file if file.exists() else Path(name), name), label)
+        return Picture(name, decode(file if os.path.exists(file) else Path(name), name), label)
 
     return Images(spec, len(entries), read)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import mmap
+import os
+import stat
 from pathlib import Path
 
 from deepmerge.errors import ReadError
@@ -54,6 +56,8 @@ def read_text(path: str | Path) -> str:
 def map_file(path: str | Path) -> memoryview:
     """A large file as read-only memory; ReadError if it cannot be read, is empty, or is plainly something else."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+            raise ReadError("is a pipe or a device, not a file; save it as one", path)
         with open(path, "rb") as file:
             _refuse_other_kinds(path, file.read(512))
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -63,6 +67,8 @@ def map_file(path: str | Path) -> memoryview:
 
 def is_hdf5(path: str | Path) -> bool:
     """Whether the file is there, and begins as HDF5 files do."""
+    if not os.path.isfile(path):  # opening a pipe may wait for ever
+        return False
     try:
         with open(path, "rb") as file:
             return file.read(8) == b"\x89HDF\r\n\x1a\n"

@@ -12,6 +12,7 @@ from PIL import Image
 from deepmerge import schema
 from deepmerge.data import open_images, pictures
 from deepmerge.data.lmdb import picture as picture_of
+from deepmerge.data.mean_file import find_mean_file
 from deepmerge.errors import ReadError
 
 RNG = np.random.default_rng(8)
@@ -254,3 +255,10 @@ def test_sources_that_are_none(tmp_path):
         with pytest.raises(ReadError, match=message) as caught:
             open_images(spec)
         assert "\n" not in str(caught.value)
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    (tmp_path / "list.txt").write_text("a" * 5000 + ".png 1\n\0.png 2\n" + "b.png " + "9" * 5000 + "\n", encoding="utf-8")
+    skipped = []
+    assert read(f"list:{tmp_path / 'list.txt'}", skipped=skipped)[1] == [] and len(skipped) == 3
+    assert find_mean_file("m" * 5000, tmp_path) is None and find_mean_file("\0", tmp_path) is None

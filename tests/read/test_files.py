@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from deepmerge.errors import ReadError
-from deepmerge.read.files import looks_like_text, map_file, read_text
+from deepmerge.read.caffemodel import read_caffemodel
+from deepmerge.read.files import MAX_TEXT, looks_like_text, map_file, read_text
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 53533754\n"
 ZIP = io.BytesIO()
@@ -115,6 +116,23 @@ def test_a_pipe_is_read_as_text():
     os.close(theirs)
     assert read_text(f"/dev/fd/{ours}") == 'name: "a"'
     os.close(ours)
+
+
+def test_a_pipe_cannot_be_a_caffemodel(tmp_path):
+    """Nor is waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(ReadError) as caught:
+            read_caffemodel(path)
+        assert str(caught.value) == f"{path}: is a pipe or a device, not a file; save it as one"
+
+
+def test_text_has_an_end(tmp_path):
+    with pytest.raises(ReadError, match="is a binary file"):
+        read_text("/dev/zero")
+    (tmp_path / "net.prototxt").write_bytes(b"#" * (MAX_TEXT + 1))
+    with pytest.raises(ReadError, match="is larger than 32 MB"):
+        read_text(tmp_path / "net.prototxt")
 
 
 @pytest.mark.parametrize(
