@@ -88,3 +88,8 @@ def test_options_are_those_that_the_passes_look_at():
     assert step_options(["merge_lrn", "merge_pooling"], Options(kernel="cover")) == {"init": "trained", "kernel": "cover"}
     assert step_options(["embed_branches"], Options()) == {}
     assert step_options(["decompose_tucker"], Options(rank="vbmf")) == {"rank": "vbmf"}
+
+
+def test_a_convolution_that_is_passed_through_without_a_top(read):
+    text = inputs((1, 3, 9, 9)) + 'layer { name: "odd" type: "ConvolutionDepthwise" bottom: "data" convolution_param { } }'
+    assert find(read(text, None)) == ({}, {}, {})

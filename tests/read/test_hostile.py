@@ -68,6 +68,7 @@ TEXTS: dict[str, tuple[str, str]] = {  # text, and what the error holds ("" wher
     "tiles": (layer("Tile", "tile_param", "tiles: 2147483647"), "at most 2,147,483,647 values"),
     "pyramid": (layer("SPP", "spp_param", "pyramid_height: 4294967295"), "pyramid_height: expected levels"),
     "top_k": (layer("ArgMax", "argmax_param", "top_k: 4294967295"), "top_k: expected 1 to 192"),
+    "no axis": (layer("ArgMax", "argmax_param", "").replace("dim: 1 dim: 3 dim: 8 dim: 8", ""), "expected 1 axis or more"),
     "ratio 0": (layer("PriorBox", "prior_box_param", "min_size: 1 aspect_ratio: 0"), "at most 100 numbers above 0"),
 }  # fmt: skip
 
