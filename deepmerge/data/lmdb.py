@@ -9,8 +9,8 @@ import numpy as np
 
 from deepmerge import schema
 from deepmerge.data.decode import decode
+from deepmerge.data.images import Images, Picture
 from deepmerge.data.lmdb_file import LmdbFile
-from deepmerge.data.sources import Images, Picture
 from deepmerge.errors import ReadError
 
 

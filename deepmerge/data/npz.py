@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmerge.data.decode import decode
-from deepmerge.data.sources import Images, Picture
+from deepmerge.data.images import Images, Picture
 from deepmerge.errors import ReadError
 
 MAX_BYTES = 4 << 30  # of all arrays, unpacked

@@ -8,40 +8,16 @@ for picture in pictures(images, limit=32, skipped=[]):
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from deepmerge.data.decode import decode
+from deepmerge.data.images import Images, Picture
 from deepmerge.errors import ReadError
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 MAX_LIST = 1 << 28  # characters: five times ImageNet's
 FORMS = "folder:PATH, list:FILE, npz:FILE or lmdb:PATH"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One image. pixels: RGB, uint8, (H, W, 3). label: the class's index, None where the source has none."""
-
-    name: str
-    pixels: np.ndarray
-    label: int | None = None
-
-
-@dataclass(frozen=True)
-class Images:
-    """A source of `count` images. `read(index)` gives a Picture, or raises ReadError for that image alone.
-
-    classes: the classes' names by label, () where the source has none.
-    """
-
-    spec: str
-    count: int
-    read: Callable[[int], Picture]
-    classes: tuple[str, ...] = ()
 
 
 def open_images(spec: str) -> Images:

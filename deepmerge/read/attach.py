@@ -7,10 +7,10 @@ import numpy as np
 from deepmerge.errors import ShapeError
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.shapes import Shape, expected_weights, fits
-from deepmerge.read.caffemodel import StoredLayer
 from deepmerge.read.differences import differences
 from deepmerge.read.forks import batch_norm_blobs
 from deepmerge.read.scalars import near
+from deepmerge.read.stored import StoredLayer
 
 
 def attach(graph: Graph, shapes: dict, stored: list[StoredLayer]) -> None:

@@ -7,7 +7,6 @@ Field numbers: proto/caffe.proto, NetParameter, LayerParameter, BlobProto.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from deepmerge.errors import ReadError
 from deepmerge.read import wire
 from deepmerge.read.files import is_hdf5, looks_like_text, map_file
 from deepmerge.read.legacy import v0, v1
+from deepmerge.read.stored import MAX_AXES, StoredLayer
 
 _NET_LAYERS_V1, _NET_LAYER = 2, 100
 _PHASES = {0: "TRAIN", 1: "TEST"}
@@ -25,7 +25,6 @@ _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLE_DATA = 5, 7, 8
 # NVCaffe's raw_data_type and raw_data (half precision), and its types that are numbers with a point. NVCaffe: caffe.proto
 _RAW_TYPE, _RAW_DATA = 10, 12
 _RAW_DTYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
-MAX_AXES = 32  # Caffe: blob.hpp, kMaxBlobAxes
 # What a file may hold, since each costs memory, however short it is; ResNet-152 has 514 layers with 2,300 parts
 MAX_LAYERS = 100_000
 MAX_PARTS = 500_000  # blobs, bottoms and tops
@@ -45,22 +44,6 @@ class _Numbers(NamedTuple):
 
 _V2, _V1, _V0 = _Numbers(1, 2, 7, bottom=3, top=4, phase=10), _Numbers(4, 5, 6, bottom=2, top=3), _Numbers(1, 2, 50)
 _V1_LAYER = 1  # the V0 layer in a V1 one
-
-
-@dataclass
-class StoredLayer:
-    """One layer of a caffemodel: its name, its type, its blobs (float32, in the stored shapes), and what it read and made.
-
-    phase: TRAIN or TEST, the phase of the network that was saved; "" where the file does not say.
-    A blob is None where an HDF5 snapshot leaves it out, as it is shared with another layer.
-    """
-
-    name: str = ""
-    type: str = ""
-    blobs: list[np.ndarray | None] = field(default_factory=list)
-    phase: str = ""
-    bottoms: list[str] = field(default_factory=list)
-    tops: list[str] = field(default_factory=list)
 
 
 def read_caffemodel(path: str | Path) -> list[StoredLayer]:

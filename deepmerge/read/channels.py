@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 
 from deepmerge.graph.tree import Message
-from deepmerge.read.caffemodel import StoredLayer
 from deepmerge.read.params import read_params
+from deepmerge.read.stored import StoredLayer
 from deepmerge.read.validate import name_of
 
 # Types without weights whose top has as many channels as their bottom

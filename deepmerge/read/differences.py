@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deepmerge.graph.graph import Graph
-from deepmerge.read.caffemodel import StoredLayer
+from deepmerge.read.stored import StoredLayer
 
 # What hands on its bottom in the TEST phase: Caffe puts in Splits itself, and deploy networks leave out Dropout
 _HANDS_ON = frozenset(("Split", "Dropout", "padding"))

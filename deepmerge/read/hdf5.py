@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmerge.errors import ReadError
-from deepmerge.read.caffemodel import MAX_AXES, StoredLayer
+from deepmerge.read.stored import MAX_AXES, StoredLayer
 
 MAX_BLOBS = 256  # of one layer; Caffe's own have 6 at most
 _FREE, _MAX_TOTAL = 64 << 20, 20  # all blobs together may have so many bytes, and so many times the file's

@@ -10,12 +10,13 @@ from deepmerge.graph.shapes import check_weights, infer_shapes
 from deepmerge.graph.tree import Message
 from deepmerge.read.attach import attach
 from deepmerge.read.build import build
-from deepmerge.read.caffemodel import StoredLayer, read_caffemodel
+from deepmerge.read.caffemodel import read_caffemodel
 from deepmerge.read.channels import channels_of
 from deepmerge.read.deploy import derive
 from deepmerge.read.heads import is_data
 from deepmerge.read.phase import in_phase
 from deepmerge.read.prototxt import read_prototxt
+from deepmerge.read.stored import StoredLayer
 from deepmerge.read.upgrade import refuse_mixed, upgrade
 from deepmerge.read.validate import validate
 

@@ -6,7 +6,7 @@ import re
 
 from deepmerge import schema
 from deepmerge.graph.tree import Field, Message, Quoted, Token
-from deepmerge.read.caffemodel import StoredLayer
+from deepmerge.read.stored import StoredLayer
 
 SPECS = {"name": "param", "share_mode": "blob_share_mode", "lr_mult": "blobs_lr", "decay_mult": "weight_decay"}
 SPEC_DEFAULTS = {"name": Quoted(""), "share_mode": Token("STRICT"), "lr_mult": Token("1"), "decay_mult": Token("1")}

@@ -9,8 +9,8 @@ from deepmerge.errors import ShapeError
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.read.attach import attach
 from deepmerge.read.build import build
-from deepmerge.read.caffemodel import StoredLayer
 from deepmerge.read.prototxt import parse
+from deepmerge.read.stored import StoredLayer
 
 DATA = "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: [1, 3, 4, 4] } } }\n"
 CONV = "convolution_param { num_output: 2 kernel_size: 1 }"

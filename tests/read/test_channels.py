@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.read.caffemodel import StoredLayer
 from deepmerge.read.channels import channels_of
 from deepmerge.read.prototxt import parse
+from deepmerge.read.stored import StoredLayer
 
 
 def layer(name: str, kind: str, bottom: str = "data", more: str = "") -> str:

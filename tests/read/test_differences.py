@@ -7,9 +7,9 @@ import pytest
 from deepmerge.engines.caffe import CaffeEngine
 from deepmerge.read import read_network
 from deepmerge.read.build import build
-from deepmerge.read.caffemodel import StoredLayer
 from deepmerge.read.differences import differences
 from deepmerge.read.prototxt import parse
+from deepmerge.read.stored import StoredLayer
 
 Row = tuple[str, str, str, str]  # name, type, bottoms, tops
 

@@ -8,8 +8,9 @@ import pytest
 from deepmerge import schema
 from deepmerge.errors import ReadError
 from deepmerge.read import read_network
-from deepmerge.read.caffemodel import StoredLayer, read_caffemodel
+from deepmerge.read.caffemodel import read_caffemodel
 from deepmerge.read.legacy import v0, v1
+from deepmerge.read.stored import StoredLayer
 from read.down_convert import stored_v0, stored_v1
 
 pytestmark = pytest.mark.pitfall("row", 2)
