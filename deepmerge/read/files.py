@@ -12,23 +12,25 @@ from deepmerge.errors import ReadError
 
 _HTML = "is an HTML page (a failed download?); download the file again"
 _PACKED = "; unpack it first"
-_MAGIC = (  # in small letters
+_TEXTS = (  # in small letters, behind blanks
     (b"version https://git-lfs", "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"),
     (b"<!doctype", _HTML),
     (b"<html", _HTML),
     (b"<head", _HTML),
     (b"<!--", _HTML),
     (b"<?xml", "is an XML page (a failed download?); download the file again"),
+)
+_MAGIC = (  # the very first bytes
     (b"\x1f\x8b", f"is a gzip file{_PACKED}"),
-    (b"pk\x03\x04", f"is a zip file{_PACKED}"),
-    (b"bzh", f"is a bzip2 file{_PACKED}"),
-    (b"\xfd7zxz\0", f"is an xz file{_PACKED}"),
+    (b"PK\x03\x04", f"is a zip file{_PACKED}"),
+    (b"BZh", f"is a bzip2 file{_PACKED}"),
+    (b"\xfd7zXZ\0", f"is an xz file{_PACKED}"),
     (b"\x28\xb5\x2f\xfd", f"is a Zstandard file{_PACKED}"),
     (b"7z\xbc\xaf\x27\x1c", f"is a 7z file{_PACKED}"),
-    (b"rar!\x1a\x07", f"is a RAR file{_PACKED}"),
-    (b"\x93numpy", "is a NumPy file, not one of Caffe's"),
+    (b"Rar!\x1a\x07", f"is a RAR file{_PACKED}"),
+    (b"\x93NUMPY", "is a NumPy file, not one of Caffe's"),
     (b"\x80\x02", "is a Python pickle (an old PyTorch file?), not one of Caffe's"),
-    (b"\x89hdf\r\n", "is an HDF5 file; here, a file of protobuf's is wanted"),
+    (b"\x89HDF\r\n", "is an HDF5 file; here, a file of protobuf's is wanted"),
 )
 _HEAD = 1 << 16  # bytes that are looked at before the rest of a file is read
 MAX_TEXT = 32 << 20  # bytes; the largest networks have 100 kB
@@ -102,10 +104,11 @@ def _refuse_other_kinds(path, head: bytes) -> None:
     if not head:
         raise ReadError("is empty", path)
     start = head[:64].removeprefix(codecs.BOM_UTF8).lstrip().lower()
-    for magic, what in _MAGIC:
-        if start.startswith(magic):
-            raise ReadError(what, path)
-    if head[257:262] == b"ustar":
+    for begin, kinds in ((start, _TEXTS), (head, _MAGIC)):
+        for magic, what in kinds:
+            if begin.startswith(magic):
+                raise ReadError(what, path)
+    if head[257:262] == b"ustar" and head[100:106].isdigit():  # the mode of its first file
         raise ReadError(f"is a tar file{_PACKED}", path)
 
 

@@ -14,6 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from deepmerge.emit.wire import block
 from deepmerge.errors import ReadError
 from deepmerge.read.caffemodel import read_caffemodel
 from deepmerge.read.files import MAX_TEXT, looks_like_text, map_file, read_text
@@ -125,6 +126,15 @@ def test_a_pipe_cannot_be_a_caffemodel(tmp_path):
         with pytest.raises(ReadError) as caught:
             read_caffemodel(path)
         assert str(caught.value) == f"{path}: is a pipe or a device, not a file; save it as one"
+
+
+def test_caffemodels_that_look_like_archives(tmp_path):
+    """A network that is called BZhang-net, and one that has a tar file's letters where tar files have them."""
+    for name, rest in ((b"BZhang-net", b""), (b"net", block(1, b"l" * 245 + b"ustar"))):
+        path = tmp_path / "net.caffemodel"
+        path.write_bytes(block(1, name) + block(100, rest))
+        assert len(read_caffemodel(path)) == 1
+    assert path.read_bytes()[257:262] == b"ustar"
 
 
 def test_text_has_an_end(tmp_path):
