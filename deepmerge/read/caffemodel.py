@@ -29,6 +29,7 @@ _RAW_DTYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 MAX_LAYERS = 100_000
 MAX_PARTS = 500_000  # blobs, bottoms and tops
 MAX_NAME = 1 << 16  # bytes
+MAX_VALUES = 1 << 40  # of a blob; numpy wants an end even where another axis is 0
 
 
 class _Numbers(NamedTuple):
@@ -196,7 +197,7 @@ def _shaped(found: memoryview | bytearray, dtype: str, shape: list[int]) -> np.n
     count, rest = divmod(len(found), np.dtype(dtype).itemsize)
     if rest:
         raise ReadError(f"stores {len(found)} bytes, which is no whole number of values")
-    if any(size < 0 for size in shape):
+    if any(size < 0 for size in shape) or (0 in shape and math.prod(size or 1 for size in shape) > MAX_VALUES):
         raise ReadError(f"claims the impossible shape {tuple(shape)}")
     if math.prod(shape) != count:
         raise ReadError(f"claims {math.prod(shape)} values, its shape being {tuple(shape)}, but stores {count}")

@@ -142,6 +142,7 @@ def test_shapes_in_two_parts_are_one(tmp_path):
         ({"shape": {"dim": [2**62] * 4}}, f"claims {2**248} values, its shape being {(2**62,) * 4}, but stores 0"),
         ({"num": 2**31 - 1, "channels": 2**31 - 1, "height": 1, "width": 1}, f"claims {(2**31 - 1) ** 2} values, its shape being (2147483647, 2147483647, 1, 1), but stores 0"),
         ({"shape": {"dim": [-1, -1]}, "data": [1]}, "claims the impossible shape (-1, -1)"),
+        ({"shape": {"dim": [0, 2**62]}}, "claims the impossible shape (0, 4611686018427387904)"),
         ({"num": -1}, "claims the impossible shape (-1, 0, 0, 0)"),
         ({"shape": {"dim": [1] * 33}, "data": [1]}, "has more than 32 axes"),
         ({"shape": {"dim": [1] * 100_000}, "data": [1]}, "has more than 32 axes"),
