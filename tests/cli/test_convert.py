@@ -68,14 +68,16 @@ def test_usage(run, mini, tmp_path, monkeypatch, words, expected):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_out_stays(run, mini, tmp_path):
+def test_an_existing_out_stays_unless_forced(run, mini, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine").write_text("mine")
-    for words in ([], ["--force"]):
-        done = run("convert", *mini, "-o", out, *words)
-        assert done.code == 1 and done.line.startswith(f"deepmerge: {out}: ")
+    done = run("convert", *mini, "-o", out)
+    assert done.code == 1 and done.line == f"deepmerge: {out}: exists already; give another -o, or --force to replace it"
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
+    assert run("convert", *mini, "-o", out, "--force", "--no-steps").code == 0
+    assert (out / "report.json").exists() and not (out / "mine").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_recipe_that_will_not_do(run, mini, tmp_path):
