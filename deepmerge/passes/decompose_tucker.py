@@ -24,6 +24,7 @@ from deepmerge.errors import PassError
 from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import Convolution, InnerProduct
+from deepmerge.passes import choices
 from deepmerge.passes.base import Match, Pass
 from deepmerge.passes.chains import fixed
 from deepmerge.passes.weights import bias_of, weight_of
@@ -41,14 +42,11 @@ class _Ranks:
 
 def parse_rank(text: str) -> tuple[str, float]:
     """("vbmf" | "energy" | "ratio", value) of --rank; PassError for anything else."""
-    kind, _, number = text.partition(":")
     try:
-        value = float(number) if number else 0.0
+        kind, _, share = choices.rank(text).partition(":")
     except ValueError:
-        value = -1.0
-    if (kind == "vbmf" and not number) or (kind in ("energy", "ratio") and 0 < value <= 1):
-        return kind, value
-    raise PassError(f"--rank {text}: give vbmf, energy:SHARE or ratio:SHARE, with a share above 0 and up to 1")
+        raise PassError(f"--rank {text}: give vbmf, energy:SHARE or ratio:SHARE, with a share above 0 and up to 1") from None
+    return kind, float(share or 0)
 
 
 class DecomposeTucker(Pass):
