@@ -41,7 +41,7 @@ $(VENV)/.installed: $(PACKAGING) | $(BIN)/python
 
 # The same with the tests' needs; also what `venv` asks for, so that neither undoes the other.
 $(VENV)/.installed-test: $(PACKAGING) | $(BIN)/python
-	$(PIP) -e '.[test,h5]'
+	$(PIP) -e '.[test,h5,torch,plot]'
 	@touch $@ $(VENV)/.installed
 
 NET := models/inception_mini/inception_mini
@@ -64,7 +64,7 @@ fuzz: $(VENV)/.installed-fuzz  ## both readers against files that a fuzzer makes
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --findings fuzz-findings
 
 $(VENV)/.installed-fuzz: $(PACKAGING) | $(VENV)/.installed-test
-	$(PIP) -e '.[test,h5,fuzz]'
+	$(PIP) -e '.[test,h5,torch,plot,fuzz]'
 	@touch $@
 
 lint: $(VENV)/.installed-test  ## ruff, and who may import whom
