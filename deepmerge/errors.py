@@ -27,6 +27,10 @@ class ReadError(DeepmergeError):
         self.file, self.line, self.column = file, line, column
 
 
+class SourceError(ReadError):
+    """A source of images that has gone, or whose images do not fit the network: going on to the next image is no help."""
+
+
 class GraphError(DeepmergeError):
     """A network whose layers do not fit together, or an edit that would break one."""
 

@@ -1,7 +1,8 @@
 """Images: where they come from, and how they become what a network is fed."""
 
 from deepmerge.data.images import Images, Picture
+from deepmerge.data.loader import Batch, Loader
 from deepmerge.data.preprocess import Preprocessing, choose_preprocessing
 from deepmerge.data.sources import open_images, pictures
 
-__all__ = ["Images", "Picture", "Preprocessing", "choose_preprocessing", "open_images", "pictures"]
+__all__ = ["Batch", "Images", "Loader", "Picture", "Preprocessing", "choose_preprocessing", "open_images", "pictures"]

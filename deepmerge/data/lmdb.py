@@ -42,5 +42,5 @@ def picture(datum: bytes, name: str) -> Picture:
         what = "floats" if len(parsed.float_data) else f"{len(parsed.data)} bytes"
         raise ReadError(f"holds {what} for {'×'.join(map(str, shape))}, not an image of 1 or 3 channels of bytes", name)
     planes = np.frombuffer(parsed.data, np.uint8).reshape(shape)
-    rgb = planes[::-1] if parsed.channels == 3 else np.repeat(planes, 3, axis=0)
+    rgb = planes[::-1] if parsed.channels == 3 else planes
     return Picture(name, np.ascontiguousarray(np.moveaxis(rgb, 0, 2)), parsed.label)

@@ -17,16 +17,24 @@ def find_mean_file(name: str, folder: Path) -> Path | None:
     return next((place for place in places if os.path.isfile(place)), None)  # False, too, for what can be no name
 
 
-def mean_for(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The centre of the mean image, float32 (C, H, W), for an input of `shape` (N, C, H, W).
+def whole_mean(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The mean image, float32 (C, height, width), for an input of `shape` (N, C, H, W), which may be smaller.
 
-    That is what Caffe subtracts in the TEST phase from the centre of a picture that is as large as the mean.
-    Caffe: data_transformer.cpp, Transform. ReadError where the mean is smaller, or of other channels.
+    ReadError where the mean is smaller, or of other channels.
     """
     mean = read_mean(path)
     channels, height, width = shape[1:]
     if mean.shape[0] != channels or mean.shape[1] < height or mean.shape[2] < width:
         found, wanted = ("×".join(map(str, sizes)) for sizes in (mean.shape, shape[1:]))
         raise ReadError(f"is a mean of {found} (channels×height×width), and the network takes {wanted}; --mean says what to subtract", path)
+    return mean
+
+
+def centre_of(mean: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """What Caffe subtracts in the TEST phase from the centre of a picture that is as large as the mean: (C, H, W).
+
+    Caffe: data_transformer.cpp, Transform.
+    """
+    height, width = shape[2:]
     top, left = (mean.shape[1] - height) // 2, (mean.shape[2] - width) // 2
     return mean[:, top : top + height, left : left + width]

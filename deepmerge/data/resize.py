@@ -12,13 +12,13 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """`pixels` (H, W, C), any dtype → float32 (height, width, C), in the same units; not rounded."""
     if pixels.shape[:2] == (height, width):
         return pixels.astype(np.float32)
-    above, below, down = _neighbours(pixels.shape[0], height)
+    above, below, down = neighbours(pixels.shape[0], height)
     rows = _between(pixels[above], pixels[below], down[:, None, None])
-    left, right, across = _neighbours(pixels.shape[1], width)
+    left, right, across = neighbours(pixels.shape[1], width)
     return _between(rows[:, left], rows[:, right], across[None, :, None])
 
 
-def _neighbours(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def neighbours(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each new index: the old index before it, the one behind it, and how far (0..1) it lies towards the latter."""
     centre = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
     first = np.floor(centre).astype(np.intp)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepmerge.data.decode import decode
-from deepmerge.data.images import Images, Picture
-from deepmerge.errors import ReadError
+from deepmerge.data.images import Images, Picture, read_picture
+from deepmerge.errors import ReadError, SourceError
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 MAX_LIST = 1 << 28  # characters: five times ImageNet's
@@ -49,7 +49,9 @@ def pictures(
     count = images.count if limit is None else min(limit, images.count)
     for place in range(count):
         try:
-            picture = images.read(place * images.count // count)
+            picture = read_picture(images, place * images.count // count)
+        except SourceError:
+            raise
         except ReadError as error:
             if strict:
                 raise ReadError(f"--strict: {error}") from None
@@ -74,8 +76,9 @@ def _folder(spec: str, path: Path) -> Images:
     places = {name: place for place, name in enumerate(classes)}
     labels = [places[file.relative_to(path).parts[0]] if file.parent != path else None for file in files]
     return Images(
-        spec, len(files), lambda i: Picture(str(files[i]), decode(files[i], str(files[i])), labels[i]), classes
-    )
+        spec, len(files), lambda i: Picture(str(files[i]), decode(files[i], str(files[i])), labels[i]), classes,
+        gone=lambda: _none_there(files),
+    )  # fmt: skip
 
 
 def _list(spec: str, path: Path) -> Images:
@@ -91,12 +94,31 @@ def _list(spec: str, path: Path) -> Images:
         raise ReadError(f"is longer than {MAX_LIST:,} characters, too long for a list of images; give lmdb:PATH", path)
     entries = [_entry(line.strip()) for line in text.splitlines() if line.strip()]
 
+    def place(name: str) -> Path:
+        return file if os.path.exists(file := path.parent / name) else Path(name)
+
+    found: list[bool] = []  # whether any image was ever there
+
     def read(index: int) -> Picture:
         name, label = entries[index]
-        file = path.parent / name
-        return Picture(name, decode(file if os.path.exists(file) else Path(name), name), label)
+        picture = Picture(name, decode(place(name), name), label)
+        found[:] = [True]
+        return picture
 
-    return Images(spec, len(entries), read)
+    return Images(
+        spec, len(entries), read, gone=lambda: bool(found) and _none_there([place(name) for name, _ in _some(entries)])
+    )
+
+
+def _some(things: list) -> list:
+    """Up to 16 of them, spread evenly."""
+    count = min(len(things), 16)
+    return [things[i * len(things) // count] for i in range(count)]
+
+
+def _none_there(files: list[Path]) -> bool:
+    """Whether some of the files, which stand for all, are missing every one: a folder moved, a disk taken away."""
+    return not any(os.path.exists(file) for file in _some(files))
 
 
 def _entry(line: str) -> tuple[str, int | None]:

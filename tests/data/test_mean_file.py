@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepmerge import schema
-from deepmerge.data.mean_file import find_mean_file, mean_for
+from deepmerge.data.mean_file import centre_of, find_mean_file, whole_mean
 from deepmerge.errors import ReadError
 
 
@@ -35,8 +35,8 @@ def test_where_it_is_looked_for(tmp_path, monkeypatch):
 def test_the_centre(tmp_path):
     path = write(tmp_path / "mean", 1, 2, 5, 8)
     whole = np.arange(80, dtype=np.float32).reshape(2, 5, 8)
-    np.testing.assert_array_equal(mean_for(path, (7, 2, 2, 3)), whole[:, 1:3, 2:5])
-    np.testing.assert_array_equal(mean_for(path, (1, 2, 5, 8)), whole)
+    np.testing.assert_array_equal(centre_of(whole_mean(path, (7, 2, 2, 3)), (7, 2, 2, 3)), whole[:, 1:3, 2:5])
+    np.testing.assert_array_equal(centre_of(whole_mean(path, (1, 2, 5, 8)), (1, 2, 5, 8)), whole)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 5, 8), (1, 2, 6, 8), (1, 2, 5, 9)])
@@ -44,5 +44,5 @@ def test_what_does_not_fit(tmp_path, shape):
     path = write(tmp_path / "mean", 1, 2, 5, 8)
     wanted = "×".join(map(str, shape[1:]))
     with pytest.raises(ReadError) as caught:
-        mean_for(path, shape)
+        whole_mean(path, shape)
     assert str(caught.value) == f"{path}: is a mean of 2×5×8 (channels×height×width), and the network takes {wanted}; --mean says what to subtract"
