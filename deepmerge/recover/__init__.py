@@ -1,0 +1,1 @@
+"""Recovering what approximate steps have cost, without labels: each merged segment learns to do what the original does."""
