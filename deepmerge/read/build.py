@@ -15,8 +15,8 @@ _MAX_HINTS = 1000  # in a file that has more of what is unknown, nobody misspelt
 _NOT_KEPT = frozenset(("name", "type", "bottom", "top", "param", "blobs", "include", "exclude", "phase"))
 
 
-def build(name: str, messages: list[Message], file) -> Graph:
-    """The graph of these layers, in their order.
+def build(name: str, messages: list[Message], file, phase: str = "TEST") -> Graph:
+    """The graph of these layers, in their order. phase: the one that they were chosen for, for messages.
 
     ReadError or GraphError (file:line:column) where a layer is not complete, or does not fit the ones before it.
     """
@@ -28,7 +28,7 @@ def build(name: str, messages: list[Message], file) -> Graph:
         if layer.name in names:
             raise _error(message, file, "has the name of a layer before it; weights go by name, so rename one")
         names.add(layer.name)
-        layer.bottoms = [_bottom(str(b), current, message, file) for b in message.values("bottom")]
+        layer.bottoms = [_bottom(str(b), current, message, file, phase) for b in message.values("bottom")]
         layer.tops = _tops(layer, current, message, file)
         graph.insert(layer)
         _check_overwritten(layer, message, file)
@@ -50,12 +50,12 @@ def _layer(message: Message, file) -> Layer:
     return layer
 
 
-def _bottom(name: str, current: dict[str, Blob], message: Message, file) -> Blob:
+def _bottom(name: str, current: dict[str, Blob], message: Message, file, phase: str) -> Blob:
     if name in current:
         return current[name]
     typo = near(name, current, 0.6)
     hint = f"; did you mean {typo!r}?" if typo else ""
-    raise _error(message, file, f"reads {name!r}, which no layer before it makes in the TEST phase{hint}")
+    raise _error(message, file, f"reads {name!r}, which no layer before it makes in the {phase} phase{hint}")
 
 
 def _tops(layer: Layer, current: dict[str, Blob], message: Message, file) -> list[Blob]:

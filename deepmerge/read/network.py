@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepmerge.errors import ReadError, ShapeError
-from deepmerge.graph.graph import Graph
-from deepmerge.graph.shapes import check_weights, infer_shapes
+from deepmerge.graph.graph import Blob, Graph
+from deepmerge.graph.shapes import Shape, check_weights, infer_shapes
 from deepmerge.graph.tree import Message
 from deepmerge.read.attach import attach
 from deepmerge.read.build import build
@@ -28,7 +28,7 @@ def read_network(prototxt: str | Path, caffemodel: str | Path | None = None) -> 
     ReadError, GraphError or ShapeError (one line: file, layer, what to do) where the files are not
     a network, or do not belong together. Things worth knowing stand in `Graph.warnings`.
     """
-    tree, typos = _read_tree(prototxt)
+    tree, typos = read_tree(prototxt)
     stored = read_caffemodel(caffemodel) if caffemodel is not None else None
     every = [f.value for f in tree if f.name == "layer"]
     layers, notes = _test_layers(tree, every, stored, prototxt)
@@ -37,7 +37,7 @@ def read_network(prototxt: str | Path, caffemodel: str | Path | None = None) -> 
     kept = {id(m) for m in layers}
     graph.train_layers = [m for m in every if id(m) not in kept]
     graph.warnings = typos + notes + graph.warnings
-    shapes = _shapes(graph, prototxt)
+    shapes = shapes_of(graph, prototxt)
     if stored is not None:
         try:
             attach(graph, shapes, stored)
@@ -54,7 +54,7 @@ def read_train_layers(train_val: str | Path, graph: Graph) -> list[Message]:
     train_val has for them, where they have none.
     ReadError where the file is not a network's prototxt, or has no data layer.
     """
-    tree, _ = _read_tree(train_val)
+    tree, _ = read_tree(train_val)
     every = [f.value for f in tree if f.name == "layer"]
     if not any(is_data(m) for m in every):
         text = "has no data layer; --train-val wants the prototxt that the network was trained with"
@@ -67,9 +67,13 @@ def read_train_layers(train_val: str | Path, graph: Graph) -> list[Message]:
     return [m for m in every if str(m.value("name")) not in own and str(m.value("type")) != "Input"]
 
 
-def _read_tree(file: str | Path) -> tuple[Message, list[str]]:
+def read_tree(file: str | Path) -> tuple[Message, list[str]]:
     """The tree in today's form, each layer with a name and a type, and its misspelt fields."""
-    tree = read_prototxt(file)
+    return todays_tree(read_prototxt(file), file)
+
+
+def todays_tree(tree: Message, file: str | Path) -> tuple[Message, list[str]]:
+    """As `read_tree`, of a tree that stands in `file`, which may be a solver's."""
     refuse_mixed(tree, file)
     typos = validate(tree, file)
     tree = upgrade(tree, file, typos)
@@ -95,7 +99,8 @@ def _test_layers(tree: Message, every: list[Message], stored: list[StoredLayer] 
     return derive(layers, lambda blob, size: channels_of(blob, size, layers, stored or [], file), file)
 
 
-def _shapes(graph: Graph, file) -> dict:
+def shapes_of(graph: Graph, file) -> dict[Blob, Shape | None]:
+    """The blobs' shapes; ShapeError (file:line:column) for the first layer that does not fit."""
     try:
         return infer_shapes(graph)
     except ShapeError as error:

@@ -7,11 +7,11 @@ from deepmerge.read.scalars import Reader
 from deepmerge.read.validate import name_of
 
 
-def in_phase(layer: Message, state: Message | None, file, phase: str = "TEST") -> bool:
+def in_phase(layer: Message, state: Message | None, file, phase: str = "TEST", level: int = 0) -> bool:
     """Whether the layer is part of the network in `phase`; ReadError for include and exclude in one layer.
 
     state: the network's own `state { … }`. Its stages count; its phase and level do not, as the caller of Caffe's
-    Net gives both (level 0 unless told otherwise).
+    Net gives both.
     """
     includes = [f for f in layer if f.name == "include"]
     excludes = [f for f in layer if f.name == "exclude"]
@@ -21,11 +21,11 @@ def in_phase(layer: Message, state: Message | None, file, phase: str = "TEST") -
     stages = set(Reader(state, "NetState", file, "state").all("stage"))
     where = f"{name_of(layer)}, {'include' if includes else 'exclude'}"
     rules = [Reader(f.value, "NetStateRule", file, where) for f in includes or excludes]
-    met = any(_meets(rule, phase, stages) for rule in rules)
+    met = any(_meets(rule, phase, stages, level) for rule in rules)
     return met if includes else not met
 
 
-def _meets(rule: Reader, phase: str, stages: set[str], level: int = 0) -> bool:
+def _meets(rule: Reader, phase: str, stages: set[str], level: int) -> bool:
     return not (
         (rule.has("phase") and rule.one("phase") != phase)
         or (rule.has("min_level") and level < rule.one("min_level"))
