@@ -73,33 +73,50 @@ def running(command: Callable) -> Callable:
     return command
 
 
+PREPROCESSING = ("mean", "scale", "resize", "crop", "channel_order", "mirror")
+
+_PREPROCESSING_OPTIONS = (
+    click.option(
+        "--mean",
+        type=Numbers(),
+        help="Subtracted, a number for each channel (B,G,R). Default: the train_val's, or 104,117,123.",
+    ),
+    click.option("--scale", type=float, help="Multiplied by, behind the mean. Default: the train_val's, or 1."),
+    click.option(
+        "--resize",
+        type=Size(),
+        help="Width and height, bilinear. Default: the train_val's, or the network's input size.",
+    ),
+    click.option(
+        "--crop",
+        type=click.IntRange(1),
+        metavar="N",
+        help="The side of a square from the centre, behind --resize. Default: the train_val's.",
+    ),
+    click.option(
+        "--channel-order",
+        type=click.Choice(["bgr", "rgb"]),
+        default="bgr",
+        show_default=True,
+        help="The network's; --mean is in it.",
+    ),
+)
+
+
 def preprocessing(command: Callable) -> Callable:
-    """What is done to images before a network gets them."""
-    for option in reversed(
-        (
-            click.option(
-                "--mean",
-                type=Numbers(),
-                help="Subtracted, a number for each channel (B,G,R). Default: the train_val's, or 104,117,123.",
-            ),
-            click.option("--scale", type=float, help="Multiplied by, behind the mean. Default: the train_val's, or 1."),
-            click.option(
-                "--resize", type=Size(), help="Width and height, bilinear. Default: the network's input size."
-            ),
-            click.option(
-                "--crop",
-                type=click.IntRange(1),
-                metavar="N",
-                help="The side of a square from the centre, behind --resize.",
-            ),
-            click.option(
-                "--channel-order",
-                type=click.Choice(["bgr", "rgb"]),
-                default="bgr",
-                show_default=True,
-                help="The network's; --mean is in it.",
-            ),
-        )
-    ):
+    """What is done to images before a network gets them; see image_wishes. Commands that train say what --mirror does."""
+    for option in reversed(_PREPROCESSING_OPTIONS):
         command = option(command)
     return command
+
+
+def mirror(what: str) -> Callable:
+    """--mirror, of the commands where it does something; `what` is its help."""
+    return click.option("--mirror", is_flag=True, default=None, help=what)
+
+
+def image_wishes(chosen: dict[str, Any]):
+    """The preprocessing options, taken out of `chosen`, as the library wants them."""
+    from deepmerge.data import ImageWishes
+
+    return ImageWishes(**{name: chosen.pop(name) for name in PREPROCESSING if name in chosen})
