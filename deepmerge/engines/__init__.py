@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # name → (module, class). The first one is the default.
 ENGINES = {
     "ort": ("deepmerge.engines.ort", "OrtEngine"),
+    "torch": ("deepmerge.engines.pytorch", "TorchEngine"),
     "caffe": ("deepmerge.engines.caffe", "CaffeEngine"),
 }
 
@@ -22,8 +23,6 @@ def engine(name: str = "ort", **options: Any) -> Engine:
 
     Raises EngineError for a name that is not an engine, and for one whose software is missing.
     """
-    if name == "torch":
-        raise EngineError("engine 'torch' is not available yet; use 'ort' or 'caffe'")
     if name not in ENGINES:
         from deepmerge.engines.base import candidates
 

@@ -363,6 +363,50 @@ class Accuracy(Params):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Loss(Params):
+    """What `loss_param` says to the losses that take notice of it. Caffe: loss_layer.hpp.
+
+    normalization: FULL, VALID, BATCH_SIZE or NONE; `normalize`, its older spelling, is read into it.
+    """
+
+    ignore_label: int | None = None
+    normalization: str = "VALID"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxWithLoss(Softmax, Loss):
+    """Caffe: softmax_loss_layer.cpp."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigmoidCrossEntropyLoss(Loss):
+    """Caffe: sigmoid_cross_entropy_loss_layer.cpp, whose own default is BATCH_SIZE."""
+
+    normalization: str = "BATCH_SIZE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfogainLoss(Loss):
+    """Caffe: infogain_loss_layer.cpp."""
+
+    FIELD: ClassVar[str] = "infogain_loss_param"
+    axis: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class HingeLoss(Params):
+    FIELD: ClassVar[str] = "hinge_loss_param"
+    norm: str = "L1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveLoss(Params):
+    FIELD: ClassVar[str] = "contrastive_loss_param"
+    margin: float = 1.0
+    legacy_version: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plain(Params):
     """A layer type without parameters that matter here."""
 
@@ -370,16 +414,20 @@ class Plain(Params):
 TYPES: dict[str, type[Params]] = {
     cls.__name__: cls
     for cls in (
-        Accuracy, ArgMax, BatchNorm, Bias, Clip, Concat, Convolution, Crop, Deconvolution, Dropout,
-        DummyData, ELU, Eltwise, Embed, Exp, Flatten, Im2col, InnerProduct, Input, LRN, Log, MVN,
-        Parameter, Permute, Pooling, PReLU, Power, ReLU, Reduction, Reshape, SPP, Scale, Slice,
-        Softmax, Swish, Threshold, Tile,
+        Accuracy, ArgMax, BatchNorm, Bias, Clip, Concat, ContrastiveLoss, Convolution, Crop, Deconvolution,
+        Dropout, DummyData, ELU, Eltwise, Embed, Exp, Flatten, HingeLoss, Im2col, InfogainLoss, InnerProduct,
+        Input, LRN, Log, MVN, Parameter, Permute, Pooling, PReLU, Power, ReLU, Reduction, Reshape, SPP,
+        Scale, SigmoidCrossEntropyLoss, Slice, Softmax, SoftmaxWithLoss, Swish, Threshold, Tile,
     )
 }  # fmt: skip
-TYPES |= {"LSTM": Recurrent, "RNN": Recurrent, "SoftmaxWithLoss": Softmax}
+TYPES |= {"LSTM": Recurrent, "RNN": Recurrent}
 TYPES |= dict.fromkeys(
-    ("AbsVal", "BNLL", "BatchReindex", "Sigmoid", "Silence", "Split", "TanH", "LSTMUnit"), Plain
-)
+    (
+        "AbsVal", "BNLL", "BatchReindex", "EuclideanLoss", "LSTMUnit", "MultinomialLogisticLoss", "Sigmoid",
+        "Silence", "Split", "TanH",
+    ),
+    Plain,
+)  # fmt: skip
 
 
 def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil: bool = True, padded: bool | None = None) -> int:

@@ -144,6 +144,44 @@ def softmax_loss(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     return [(), bottoms[0]][: len(layer.tops)]
 
 
+def scalar(layer: Layer, _bottoms: list[Shape]) -> list[Shape]:
+    """A loss."""
+    return [()] * len(layer.tops)
+
+
+def equal_counts(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """EuclideanLoss and SigmoidCrossEntropyLoss: a target for each value. Caffe: euclidean_loss_layer.cpp."""
+    if prod(bottoms[0]) != prod(bottoms[1]):
+        raise misfit(layer, reads(layer, 1), f"as many values as {reads(layer)} {bottoms[0]} has", bottoms[1])
+    return scalar(layer, bottoms)
+
+
+def one_label_each(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """HingeLoss and MultinomialLogisticLoss: a label for each image. Caffe: hinge_loss_layer.cpp."""
+    if prod(bottoms[1]) != bottoms[0][0]:
+        raise misfit(layer, reads(layer, 1), f"{bottoms[0][0]} labels, one for each of {reads(layer)} {bottoms[0]}", bottoms[1])
+    return scalar(layer, bottoms)
+
+
+def infogain_loss(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: infogain_loss_layer.cpp. The third bottom is the matrix; a second top has the probabilities."""
+    axis = _labels(layer, bottoms[:2])
+    size = bottoms[0][axis]
+    if len(bottoms) > 2 and prod(bottoms[2]) != size**2:
+        raise misfit(layer, reads(layer, 2), f"a matrix of {size} x {size}", bottoms[2])
+    return [(), bottoms[0]][: len(layer.tops)]
+
+
+def contrastive_loss(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: contrastive_loss_layer.cpp: two vectors for each pair, and whether they are alike."""
+    first, second, similar = bottoms
+    if first != second:
+        raise misfit(layer, reads(layer, 1), f"{first}, the shape of {reads(layer)}", second)
+    if prod(similar) != first[0]:
+        raise misfit(layer, reads(layer, 2), f"{first[0]} values, one for each pair", similar)
+    return scalar(layer, bottoms)
+
+
 def recurrent(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     """LSTM and RNN: (time, streams, …) → (time, streams, num_output), and the states (1, streams, num_output)."""
     shape, cont, params = bottoms[0], bottoms[1], layer.params
@@ -187,20 +225,25 @@ RULES: dict[str, Rule] = {kind: Rule(same) for kind in _ELEMENTWISE} | {
     "BatchReindex": Rule(axes.batch_reindex, (2, 2)),
     "Bias": Rule(scale, (1, 2)),
     "Concat": Rule(axes.concat, (1, MANY)),
+    "ContrastiveLoss": Rule(contrastive_loss, (3, 3), (0, 1)),
     "Convolution": Rule(windows.convolution, (1, MANY), (1, MANY)),
     "Crop": Rule(axes.crop, (2, 2)),
     "Deconvolution": Rule(windows.deconvolution, (1, MANY), (1, MANY)),
     "DummyData": Rule(given, (0, 0), (1, MANY)),
     "Eltwise": Rule(axes.eltwise, (2, MANY)),
     "Embed": Rule(embed),
+    "EuclideanLoss": Rule(equal_counts, (2, 2), (0, 1)),
     "Flatten": Rule(axes.flatten),
+    "HingeLoss": Rule(one_label_each, (2, 2), (0, 1)),
     "Im2col": Rule(windows.im2col),
+    "InfogainLoss": Rule(infogain_loss, (2, 3), (0, 2)),
     "InnerProduct": Rule(inner_product),
     "Input": Rule(given, (0, 0), (1, MANY)),
     "LRN": Rule(lrn),
     "LSTM": Rule(recurrent, (2, 5), (1, 3)),
     "LSTMUnit": Rule(lstm_unit, (3, 3), (2, 2)),
     "MVN": Rule(mvn),
+    "MultinomialLogisticLoss": Rule(one_label_each, (2, 2), (0, 1)),
     "PReLU": Rule(channels_second),
     "Parameter": Rule(parameter, (0, 0)),
     "Permute": Rule(axes.permute),
@@ -210,6 +253,7 @@ RULES: dict[str, Rule] = {kind: Rule(same) for kind in _ELEMENTWISE} | {
     "Reshape": Rule(axes.reshape),
     "SPP": Rule(windows.spp),
     "Scale": Rule(scale, (1, 2)),
+    "SigmoidCrossEntropyLoss": Rule(equal_counts, (2, 2), (0, 1)),
     "Silence": Rule(same, (1, MANY), (0, 0)),
     "Slice": Rule(axes.slice_, (1, 1), (1, MANY)),
     "Softmax": Rule(softmax),

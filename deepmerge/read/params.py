@@ -27,8 +27,9 @@ def read_params(type_name: str, layer: Message, file, where: str) -> typed.Param
     cls = typed.TYPES.get(type_name)
     if cls is None:
         return None
+    loss = _loss(cls, layer, file, where) if issubclass(cls, typed.Loss) else {}
     if not cls.FIELD:
-        return cls()
+        return cls(**loss)
     fields = schema.fields("LayerParameter")
     if cls.FIELD in forks.MESSAGES:
         return _fork(cls, layer, file, f"{where}, {cls.FIELD}")
@@ -41,7 +42,19 @@ def read_params(type_name: str, layer: Message, file, where: str) -> typed.Param
         return None
     reader = Reader(block, fields[cls.FIELD].type_name, file, where)
     values = _EXCEPTIONS.get(cls, _fields)(cls, reader)
-    return cls(**(forks.depthwise(layer, values) if cls is DepthwiseConvolution else values))
+    return cls(**(forks.depthwise(layer, values) if cls is DepthwiseConvolution else values), **loss)
+
+
+def _loss(cls: type[typed.Loss], layer: Message, file, where: str) -> dict:
+    """`loss_param`. `normalize` counts where there is no `normalization`. Caffe: softmax_loss_layer.cpp, LayerSetUp."""
+    block = layer.message("loss_param") or Message([], layer.line, layer.column)
+    reader = Reader(block, "LossParameter", file, f"{where}, loss_param")
+    values = {"ignore_label": reader.one("ignore_label")} if reader.has("ignore_label") else {}
+    if reader.has("normalization"):
+        values["normalization"] = reader.one("normalization")
+    elif reader.has("normalize"):
+        values["normalization"] = "VALID" if reader.one("normalize") else "BATCH_SIZE"
+    return values
 
 
 def _fork(cls: type[typed.Params], layer: Message, file, where: str) -> typed.Params | None:

@@ -1,0 +1,25 @@
+"""Caffe's semantics on PyTorch, CPU or CUDA, forward and backward: for training, which the other engines cannot do.
+
+    net = TorchNet(graph, phase="TRAIN")
+    scores = net({"data": images}, ["fc8"])["fc8"]
+    scores.backward(...)
+    net.store()
+
+Importing this package loads torch; EngineError where it is not installed.
+"""
+
+from __future__ import annotations
+
+from deepmerge.errors import EngineError
+
+try:
+    import torch  # noqa: F401
+except (ImportError, OSError) as error:  # OSError: one of its libraries does not load
+    missing = isinstance(error, ModuleNotFoundError) and error.name == "torch"
+    reason = "" if missing else f" (it cannot be imported: {' '.join(str(error).split())})"
+    raise EngineError(f"engine 'torch' needs PyTorch: pip install 'deepmerge-caffe[torch]'{reason}") from None
+
+from deepmerge.engines.pytorch.engine import TorchEngine, TorchSession
+from deepmerge.engines.pytorch.net import TorchNet
+
+__all__ = ["TorchEngine", "TorchNet", "TorchSession"]

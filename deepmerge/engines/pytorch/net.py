@@ -1,0 +1,160 @@
+"""TorchNet: a Graph as a torch.nn.Module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepmerge.engines.pytorch.losses import loss_weights
+from deepmerge.engines.pytorch.schedule import Names, Schedule, Turn, make_schedule
+from deepmerge.engines.pytorch.step import Step
+from deepmerge.errors import EngineError
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.shapes import check_weights, infer_shapes
+
+
+class TorchNet(nn.Module):
+    """A network whose learned blobs are parameters.
+
+    graph: stays as it is until `store`. phase: "TEST" or "TRAIN", which `eval()` and `train()` change, too.
+    inputs: input blob → declared shape (None where the file gives none); outputs: the blobs that no layer reads.
+    losses: blob → loss weight, of the blobs that training minimises. seed: of what Dropout drops.
+    Raises EngineError for a layer that the engine does not have, or that has no weights; ShapeError where layers do not
+    fit together.
+    """
+
+    def __init__(self, graph: Graph, phase: str = "TEST", seed: int = 0):
+        super().__init__()
+        if phase not in ("TEST", "TRAIN"):
+            raise EngineError(f"phase {phase!r} is not one of TEST, TRAIN")
+        self._source, self._graph = graph, graph.copy()  # what the caller does to his must not reach us
+        _give_tops(self._graph)
+        shapes = infer_shapes(self._graph)
+        check_weights(self._graph, shapes)
+        self.inputs = {blob.name: shapes[blob] for blob in self._graph.inputs}
+        self.outputs = tuple(blob.name for blob in self._graph.outputs)
+        self.losses = loss_weights(self._graph)
+        self._blobs_of = _parameters(self._graph)
+        self.blobs = nn.ParameterList(dict.fromkeys(p for blobs in self._blobs_of.values() for p in blobs))
+        self._steps = {layer: Step(self, layer, self._blobs_of[layer.name]) for layer in self._graph.layers}
+        self._names = Names(self._graph)
+        self._schedules: dict[tuple, Schedule] = {}
+        self._generators: dict[torch.device, torch.Generator] = {}
+        self._seed = seed
+        self.train(phase == "TRAIN")
+
+    def blobs_of(self, layer_name: str) -> list[nn.Parameter]:
+        """The layer's learned blobs in Caffe's order and shapes; layers that share one by name have the same object."""
+        self._graph.layer(layer_name)
+        return list(self._blobs_of[layer_name])
+
+    def forward(self, feeds: Mapping[str, Tensor], blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The wanted blobs (None: the outputs), computed by those layers alone that they need.
+
+        feeds: float32 tensors by blob name; interior blobs, too: what is fed is not computed. Labels may be integers.
+        Raises EngineError for an unknown name, an input that is needed and missing, and where a layer fails.
+        """
+        wanted = self.outputs if blobs is None else tuple(blobs)
+        schedule = self.schedule(tuple(feeds), wanted)
+        values: dict[Blob, Tensor] = dict(zip(schedule.fed, feeds.values(), strict=True))
+        for turn in schedule.turns:
+            _take(turn, values)
+        return {name: values[blob] for name, blob in zip(wanted, schedule.wanted, strict=True)}
+
+    def walk(self, feeds: Mapping[str, Tensor]) -> Iterator[Callable[[], None]]:
+        """Forward to the outputs, layer by layer: each item is to be called, and runs one of `schedule`'s turns."""
+        schedule = self.schedule(tuple(feeds), self.outputs)
+        values: dict[Blob, Tensor] = dict(zip(schedule.fed, feeds.values(), strict=True))
+        for turn in schedule.turns:
+            yield partial(_take, turn, values)
+
+    def schedule(self, fed: tuple[str, ...], wanted: tuple[str, ...]) -> Schedule:
+        """What forward runs, made once for each (fed, wanted)."""
+        key = fed, wanted
+        if key not in self._schedules:
+            blobs = self._names.find(fed, fed=True), self._names.find(wanted)
+            self._schedules[key] = make_schedule(self._steps, *blobs, self._graph.layers)
+        return self._schedules[key]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next((blob.device for blob in self.blobs), torch.device("cpu"))
+
+    def loss(self, values: Mapping[str, Tensor]) -> Tensor:
+        """What Caffe minimises: the sum of the loss blobs, each times its weight. values: what forward returned."""
+        return sum(values[name].sum() * weight for name, weight in self.losses.items())
+
+    def seed(self, seed: int) -> None:
+        """Let what Dropout drops from here on depend on this number alone."""
+        self._seed = seed
+        self._generators.clear()
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self._seed)
+        return self._generators[device]
+
+    def store(self, graph: Graph | None = None) -> None:
+        """Give the layers of a graph, by default the one this was made of, the weights as they are now: new float32 arrays.
+
+        Layers are found by name; those that are not here, or have no weights of their own, stay as they are.
+        """
+        for layer in (self._source if graph is None else graph).layers:
+            blobs = self._blobs_of.get(layer.name, [])
+            if layer.weights and len(blobs) == len(layer.weights):
+                layer.weights = [
+                    b.detach().to("cpu", torch.float32, copy=True).numpy().reshape(w.shape)
+                    for b, w in zip(blobs, layer.weights, strict=True)
+                ]
+
+
+def _take(turn: Turn, values: dict[Blob, Tensor]) -> None:
+    """Run a layer: its tops come to the values, and what nobody needs any more goes."""
+    step, run, bottoms, tops, dead = turn
+    try:
+        made = run(step, *[values[blob] for blob in bottoms])
+        if isinstance(made, Tensor):
+            values[tops[0]] = made
+        else:
+            values.update(zip(tops, made, strict=True))
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise step.error(" ".join(str(error).split())) from None
+    for blob in dead:
+        del values[blob]
+
+
+def _give_tops(graph: Graph) -> None:
+    """A loss layer without a top gets one. Caffe: layer.hpp, AutoTopBlobs."""
+    for layer in graph.layers:
+        if layer.type.endswith("Loss") and not layer.tops:
+            layer.tops = [Blob(graph.fresh_name(layer.name), layer)]
+
+
+def _parameters(graph: Graph) -> dict[str, list[nn.Parameter]]:
+    """Layer name → its parameters; blobs of one ParamSpec name are one parameter, which the first layer gives."""
+    owners: dict[str, nn.Parameter] = {}
+    found: dict[str, list[nn.Parameter]] = {}
+    for layer in graph.layers:
+        names = [str(spec.value("name") or "") for spec in layer.param_specs]
+        mine = []
+        for index in range(max(len(layer.weights), len(names))):
+            name = names[index] if index < len(names) else ""
+            if name in owners:
+                mine.append(owners[name])
+            elif index < len(layer.weights):
+                mine.append(_parameter(layer, index))
+                if name:
+                    owners[name] = mine[-1]
+        found[layer.name] = mine
+    return found
+
+
+def _parameter(layer: Layer, index: int) -> nn.Parameter:
+    values = torch.from_numpy(np.array(layer.weights[index], np.float32, order="C"))
+    statistics = layer.type == "BatchNorm" and index < 3
+    return nn.Parameter(values, requires_grad=not statistics)

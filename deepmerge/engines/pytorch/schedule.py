@@ -1,0 +1,87 @@
+"""Schedule: the layers that wanted blobs need, where others are fed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from deepmerge.engines.base import candidates
+from deepmerge.errors import EngineError
+
+if TYPE_CHECKING:
+    from deepmerge.engines.pytorch.step import Step
+    from deepmerge.graph.graph import Blob, Graph, Layer
+
+# Layers whose top is memory of its own, which their own backward does not look at again.
+_FRESH = frozenset(("BatchNorm", "Convolution", "ConvolutionDepthwise", "Deconvolution", "DepthwiseConvolution", "InnerProduct"))
+
+
+class Turn(NamedTuple):
+    """One layer's turn. dead: the blobs that nobody needs after it."""
+
+    step: Step
+    run: Callable
+    bottoms: tuple[Blob, ...]
+    tops: tuple[Blob, ...]
+    dead: tuple[Blob, ...]
+
+
+class Schedule(NamedTuple):
+    """fed, wanted: the blobs behind the names, in the order of the names."""
+
+    fed: tuple[Blob, ...]
+    wanted: tuple[Blob, ...]
+    turns: tuple[Turn, ...]
+
+
+class Names:
+    """Blob names → blobs. A name means the last version, as layers in place leave it; fed, an input means its first."""
+
+    def __init__(self, graph: Graph):
+        self.last = {blob.name: blob for blob in graph.blobs}
+        self.fed = self.last | {blob.name: blob for blob in graph.inputs}
+
+    def find(self, names: Sequence[str], fed: bool = False) -> tuple[Blob, ...]:
+        known = self.fed if fed else self.last
+        for name in names:
+            if name not in known:
+                raise EngineError(f"the network has no blob {name!r}{candidates(name, known)}")
+        return tuple(known[name] for name in names)
+
+
+def make_schedule(
+    steps: Mapping[Layer, Step], fed: tuple[Blob, ...], wanted: tuple[Blob, ...], order: Sequence[Layer]
+) -> Schedule:
+    """What to run, in `order`; EngineError for an input that is needed and not fed."""
+    needed = _needed(fed, wanted)
+    layers = [layer for layer in order if layer in needed]
+    readers: dict[Blob, list[Layer]] = {}
+    for layer in layers:
+        for blob in layer.bottoms:
+            readers.setdefault(blob, []).append(layer)
+    last = {blob: found[-1] for blob, found in readers.items()}
+    turns = []
+    for layer in layers:
+        step, keep = steps[layer], {*fed, *wanted}
+        ends = [blob for blob in dict.fromkeys(layer.bottoms) if last[blob] is layer and blob not in wanted]
+        ends += [blob for blob in layer.tops if blob not in readers and blob not in wanted]
+        alone = len(layer.bottoms) == 1 and len(readers[layer.bottom]) == 1 and layer.bottom not in keep
+        mine = alone and layer.bottom.producer.type in _FRESH and len(layer.bottom.producer.tops) == 1
+        run = step.overwrite if mine and step.overwrite else step.run
+        turns.append(Turn(step, run, tuple(layer.bottoms), tuple(layer.tops), tuple(ends)))
+    return Schedule(fed, wanted, tuple(turns))
+
+
+def _needed(fed: tuple[Blob, ...], wanted: tuple[Blob, ...]) -> set[Layer]:
+    """The layers between the fed blobs and the wanted ones."""
+    given, needed = set(fed), set()
+    open_ = [blob for blob in wanted if blob not in given]
+    while open_:
+        layer = open_.pop().producer
+        if layer.type == "Input":
+            names = ", ".join(repr(top.name) for top in layer.tops if top not in given)
+            raise EngineError(f"input {names} is not fed")
+        if layer not in needed:
+            needed.add(layer)
+            open_ += [blob for blob in layer.bottoms if blob not in given]
+    return needed
