@@ -24,7 +24,7 @@ from deepmerge.cli.output import Progress, show, show_json, table, warn
     help="So many images of uniform noise, 0..255.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise.")
-@click.option("--images", metavar="SPEC", help="Real images instead: folder:PATH, list:FILE, npz:FILE or lmdb:PATH.")
+@click.option("--images", metavar="SPEC", help="Real images instead: folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many of them, spread evenly.")
 @preprocessing
 @click.option(

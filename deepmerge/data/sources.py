@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a list file, an npz file, an LMDB.
+"""Where images come from: a folder, a list file, an npz file, an LMDB, an HDF5 file.
 
 images = open_images("folder:photos")
 for picture in pictures(images, limit=32, skipped=[]):
@@ -17,16 +17,14 @@ from deepmerge.errors import ReadError, SourceError
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 MAX_LIST = 1 << 28  # characters: five times ImageNet's
-FORMS = "folder:PATH, list:FILE, npz:FILE or lmdb:PATH"
+FORMS = "folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE"
 
 
 def open_images(spec: str) -> Images:
     """The source that `spec` names: folder:PATH (sub-folders are classes), list:FILE (a path and a label a line),
-    npz:FILE (see npz.py), lmdb:PATH (Caffe's Datums). ReadError where there is none, or no image in it.
+    npz:FILE (see npz.py), lmdb:PATH (Caffe's Datums), hdf5:FILE (see hdf5.py). ReadError where there is none, or no image in it.
     """
-    kind, colon, path = spec.partition(":")
-    if kind == "hdf5" and colon:
-        raise ReadError(f"{spec}: images from HDF5 files are not read yet; give {FORMS}")
+    kind, _, path = spec.partition(":")
     if kind not in _OPENERS or not path:
         hint = ""
         if os.path.exists(spec):
@@ -62,6 +60,8 @@ def pictures(
 
 
 def _kind_of(path: str) -> str:
+    if path.endswith((".h5", ".hdf5")):
+        return "hdf5"
     return "npz" if path.endswith(".npz") else "list"
 
 
@@ -140,10 +140,17 @@ def _lmdb(spec: str, path: Path) -> Images:
     return open_lmdb(spec, path)
 
 
+def _hdf5(spec: str, path: Path) -> Images:
+    from deepmerge.data.hdf5 import open_hdf5
+
+    return open_hdf5(spec, path)
+
+
 _WANTED = {
     "folder": f"their names must end in {', '.join(sorted(SUFFIXES))}",
     "list": "give a path and a label a line",
     "npz": "`images` or `jpeg` is empty",
     "lmdb": "make it anew with convert_imageset",
+    "hdf5": "`data` or `images` is empty",
 }
-_OPENERS = {"folder": _folder, "list": _list, "npz": _npz, "lmdb": _lmdb}
+_OPENERS = {"folder": _folder, "list": _list, "npz": _npz, "lmdb": _lmdb, "hdf5": _hdf5}

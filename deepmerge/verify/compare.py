@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmerge.data import Preprocessing, choose_preprocessing
+from deepmerge.data import Images, Preprocessing, choose_preprocessing, open_images
 from deepmerge.engines import engine as find_engine
-from deepmerge.errors import GraphError, ReadError
+from deepmerge.errors import GraphError
 from deepmerge.read import read_network
 from deepmerge.verify.feeds import Chunk, choose_batching, image_chunks, image_input, random_chunks
 from deepmerge.verify.figures import Figures
@@ -74,22 +74,21 @@ def verify(job: Job, progress: Callable[[str, int, int], None] = lambda what, do
     inputs = match_inputs(a, b)
     outputs, notes = match_outputs(a, b)
     layers = match_layers(a, b) if job.layers else []
-    preprocessing, more = _preprocessing(job, a, b, inputs)
+    images = None if job.images is None else open_images(job.images)
+    preprocessing, more = _preprocessing(job, images, a, b, inputs)
     warnings += notes + more
     if job.strict and warnings:
         raise GraphError(f"--strict: {warnings[0]} (a warning, without --strict)")
     skipped: list[str] = []
     batching = choose_batching((a, b), job.layers)
-    if job.images is None:
+    if images is None:
         count, chunks = job.random, random_chunks(inputs, job.random, job.seed, batching, preprocessing)
     else:
-        count, chunks = image_chunks(inputs, job.images, job.limit, batching, preprocessing, job.strict, skipped)
+        count, chunks = image_chunks(inputs, images, job.limit, batching, preprocessing, job.strict, skipped)
     with ExitStack() as stack:
         progress("loading", 0, count)
         sessions = [stack.enter_context(_load(runner, g, pair, job.threads)) for g, pair in ((a, job.a), (b, job.b))]
         compared, figures = _run(*sessions, outputs, layers, _counted(chunks, count, progress))
-    if not compared:
-        raise ReadError(f"none of the {count} images could be read; the first: {skipped[0]}")
     if skipped:
         warnings.append(
             f"{len(skipped)} of {count} images could not be read, and were left out; the first: {skipped[0]}"
@@ -97,12 +96,14 @@ def verify(job: Job, progress: Callable[[str, int, int], None] = lambda what, do
     return _report(job, a, outputs, layers, figures, compared, skipped, warnings)
 
 
-def _preprocessing(job: Job, a: Graph, b: Graph, inputs: dict) -> tuple[Preprocessing, list[str]]:
+def _preprocessing(job: Job, images: Images | None, a: Graph, b: Graph, inputs: dict) -> tuple[Preprocessing, list[str]]:
     """A's, or B's where only B was read from a train_val.prototxt."""
     chosen = {"mean": job.mean, "scale": job.scale, "channel_order": job.channel_order}
     asked, pair = (a, job.a) if a.train_layers or not b.train_layers else (b, job.b)
     chosen["folder"] = Path(pair.prototxt).parent
-    if job.images is not None:
+    if images is not None and images.ready:
+        return Preprocessing(), []
+    if images is not None:
         return choose_preprocessing(asked, image_input(inputs)[1], resize=job.resize, crop=job.crop, **chosen)
     shape = next((shape for shape in inputs.values() if len(shape) == 4), None)
     return (Preprocessing(), []) if shape is None else choose_preprocessing(asked, shape, **chosen)

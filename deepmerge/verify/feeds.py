@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
-from deepmerge.data import Preprocessing, open_images, pictures
+from deepmerge.data import Images, Loader, Preprocessing
 from deepmerge.errors import GraphError, ReadError, ShapeError
 from deepmerge.graph import Graph
 from deepmerge.graph.memory import activation_bytes
@@ -100,48 +99,33 @@ def _image(values: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def image_chunks(
-    inputs: dict[str, Shape], spec: str, limit: int | None, batching: Batching, preprocessing: Preprocessing,
+    inputs: dict[str, Shape], images: Images, limit: int | None, batching: Batching, preprocessing: Preprocessing,
     strict: bool, skipped: list[str],
 ) -> tuple[int, Iterator[Chunk]]:  # fmt: skip
-    """How many images there are at most, and the chunks. See data.open_images and data.pictures."""
-    name, shape = image_input(inputs)
-    images = open_images(spec)
-    arrays = _arrays(pictures(images, limit, strict, skipped), preprocessing, shape[1], strict, skipped)
-    count = images.count if limit is None else min(limit, images.count)
-    return count, _chunked(name, arrays, batching)
+    """How many images there are at most, and the chunks; why some could not be read is appended to `skipped`."""
+    name, shape = image_input(inputs, images.ready)
+    loader = Loader(images, preprocessing, shape, batching.size, limit=limit, strict=strict, cache_bytes=0)
+    return loader.count, _chunked(name, loader, batching, skipped)
 
 
-def image_input(inputs: dict[str, Shape]) -> tuple[str, Shape]:
-    """The only input, if images can go there; else ReadError."""
+def image_input(inputs: dict[str, Shape], ready: bool = False) -> tuple[str, Shape]:
+    """The only input, if images can go there (what is `ready` needs no preprocessing, and has any shape); else ReadError."""
     if len(inputs) != 1:
         raise ReadError(
             f"--images feeds one input, and the network has {len(inputs)} ({', '.join(inputs)}); use --random"
         )
     ((name, shape),) = inputs.items()
-    if len(shape) != 4 or shape[1] not in (1, 3):
+    if not ready and (len(shape) != 4 or shape[1] not in (1, 3)):
         raise ReadError(
             f"--images wants an input of 3 channels (or 1), height and width; {name!r} is {shape}; use --random"
         )
     return name, shape
 
 
-def _arrays(
-    found, preprocessing: Preprocessing, channels: int, strict: bool, skipped: list[str]
-) -> Iterator[np.ndarray]:
-    for picture in found:
-        try:
-            array = preprocessing.array(picture.pixels, channels)
-        except ReadError as error:
-            if strict:
-                raise ReadError(f"--strict: {picture.name}: {error}") from None
-            skipped.append(f"{picture.name}: {error}")
-            continue
-        yield array
-
-
-def _chunked(name: str, arrays: Iterator[np.ndarray], batching: Batching) -> Iterator[Chunk]:
-    while chunk := list(islice(arrays, batching.size)):
-        wanted = len(chunk)
-        if batching.fixed:
-            chunk += [chunk[-1]] * (batching.size - wanted)
-        yield Chunk({name: np.stack(chunk)}, wanted)
+def _chunked(name: str, loader: Loader, batching: Batching, skipped: list[str]) -> Iterator[Chunk]:
+    for batch in loader.once():
+        data, wanted = batch.data, len(batch.data)
+        if batching.fixed and wanted < batching.size:
+            data = np.concatenate([data, np.repeat(data[-1:], batching.size - wanted, axis=0)])
+        yield Chunk({name: data}, wanted)
+    skipped += loader.skipped

@@ -147,14 +147,15 @@ def test_too_few_files(mini):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--engine", "torch"], "torch"),
-        (["--images", "hdf5:x.h5"], "not read yet"),
+        (["--images", "hdf5:x.h5"], "x.h5: no such file"),
         (["--images", "x"], "is no source of images"),
         (["--mean", "1,2"], "--mean has 2 numbers"),
-        (["--images", "folder:x", "--crop", "3"], "--crop 3 makes images of 3×3; the network takes 32×32"),
+        (["--images", "npz:a.npz", "--crop", "3"], "--crop 3 makes images of 3×3; the network takes 32×32"),
     ],
 )
-def test_failures_are_one_line(mini, options, message):
+def test_failures_are_one_line(mini, tmp_path, monkeypatch, options, message):
+    np.savez(tmp_path / "a.npz", images=np.zeros((1, 4, 4, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
     result = run(*mini, *mini, *options)
     assert result.exit_code == 1 and result.stdout == ""
     (line,) = result.stderr.splitlines()

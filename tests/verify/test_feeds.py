@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from deepmerge.data import Preprocessing
+from deepmerge.data import Preprocessing, open_images
 from deepmerge.errors import GraphError, ReadError
 from deepmerge.read import read_network
 from deepmerge.verify.feeds import Batching, choose_batching, image_chunks, random_chunks, runs_at_any_batch
@@ -104,9 +105,15 @@ def archive(tmp_path):
     return f"npz:{tmp_path / 'a.npz'}", pixels
 
 
+def png_and_text(folder):
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "a.png")
+    (folder / "b.png").write_text("text")
+    return f"folder:{folder}"
+
+
 def test_images_in_chunks(archive):
     spec, pixels = archive
-    count, chunks = image_chunks({"data": (1, 3, 4, 4)}, spec, None, Batching(2, False), PLAIN, False, [])
+    count, chunks = image_chunks({"data": (1, 3, 4, 4)}, open_images(spec), None, Batching(2, False), PLAIN, False, [])
     chunks = list(chunks)
     assert count == 5 and [chunk.images for chunk in chunks] == [2, 2, 1]
     fed = np.concatenate([chunk.feeds["data"] for chunk in chunks])
@@ -115,20 +122,25 @@ def test_images_in_chunks(archive):
 
 def test_images_in_a_fixed_batch_repeat_the_last(archive):
     spec, _ = archive
-    count, chunks = image_chunks({"data": (4, 3, 4, 4)}, spec, None, Batching(4, True), PLAIN, False, [])
+    count, chunks = image_chunks({"data": (4, 3, 4, 4)}, open_images(spec), None, Batching(4, True), PLAIN, False, [])
     _, last = chunks
     assert count == 5 and last.images == 1 and last.feeds["data"].shape == (4, 3, 4, 4)
     np.testing.assert_array_equal(last.feeds["data"][3], last.feeds["data"][0])
 
 
-def test_images_smaller_than_the_crop_are_skipped_unless_strict(archive):
+def test_images_smaller_than_the_crop_are_skipped_unless_strict(archive, tmp_path):
     spec, _ = archive
     skipped = []
     crop = Preprocessing(crop=5)
-    count, chunks = image_chunks({"data": (1, 3, 5, 5)}, spec, 2, Batching(2, False), crop, False, skipped)
-    assert count == 2 and list(chunks) == [] and len(skipped) == 2 and "smaller than --crop 5" in skipped[0]
+    count, chunks = image_chunks({"data": (1, 3, 5, 5)}, open_images(spec), 2, Batching(2, False), crop, False, skipped)
+    assert count == 2
+    with pytest.raises(ReadError, match="none of the 2 images could be read; the first: .*smaller than --crop 5"):
+        list(chunks)
+    spec = png_and_text(tmp_path)
+    count, chunks = image_chunks({"data": (1, 3, 4, 4)}, open_images(spec), None, Batching(2, False), PLAIN, False, skipped)
+    assert [chunk.images for chunk in chunks] == [1] and len(skipped) == 1 and "is not an image" in skipped[0]
     with pytest.raises(ReadError, match="--strict: .*smaller than --crop 5"):
-        list(image_chunks({"data": (1, 3, 5, 5)}, spec, 2, Batching(2, False), crop, True, [])[1])
+        list(image_chunks({"data": (1, 3, 5, 5)}, open_images(spec), 2, Batching(2, False), crop, True, [])[1])
 
 
 @pytest.mark.parametrize(
@@ -141,4 +153,4 @@ def test_images_smaller_than_the_crop_are_skipped_unless_strict(archive):
 )
 def test_inputs_that_take_no_images(archive, inputs, message):
     with pytest.raises(ReadError, match=message):
-        image_chunks(inputs, archive[0], None, Batching(2, False), PLAIN, False, [])
+        image_chunks(inputs, open_images(archive[0]), None, Batching(2, False), PLAIN, False, [])
