@@ -55,6 +55,10 @@ class EngineError(DeepmergeError):
     """An engine that is not there, or that failed to run a network."""
 
 
+class TrainingError(DeepmergeError):
+    """Training that cannot go on: a loss that is no number, a checkpoint that cannot be written or is of another run."""
+
+
 def one_line(text: object, most: int = MAX_LENGTH) -> str:
     """The text as a terminal may show it, whatever a file has put into it.
 

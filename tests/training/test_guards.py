@@ -1,0 +1,32 @@
+"""What stops a run."""
+
+from __future__ import annotations
+
+import errno
+import math
+from pathlib import Path
+
+import pytest
+
+from deepmerge.errors import TrainingError
+from deepmerge.training.guards import require_finite, writing
+
+
+def test_finite_losses_pass():
+    for loss in (0.0, -1.5, 1e30):
+        require_finite(loss, "stage chain, iteration 5", "try")
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_others_do_not(loss):
+    with pytest.raises(TrainingError, match="^stage chain, iteration 5: the loss is .*, so that training cannot go on; take a smaller --lr$"):
+        require_finite(loss, "stage chain, iteration 5", "take a smaller --lr")
+
+
+@pytest.mark.parametrize(
+    "code, told",
+    [(errno.ENOSPC, "the disk is full; free some space"), (errno.EDQUOT, "your quota is used up; free some space"), (errno.EROFS, "Read-only file system")],
+)
+def test_disks_that_refuse(code, told):
+    with pytest.raises(TrainingError, match=f"^here: cannot be written: {told}, kept$"), writing(Path("here"), lambda: ", kept"):
+        raise OSError(code, "Read-only file system")
