@@ -195,6 +195,21 @@ class CaffeSession:
         _, results = self._request("forward", "running", arrays, blobs=wanted)
         return dict(results)
 
+    def backward(
+        self, diffs: Feeds | None = None, blobs: Sequence[str] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, list[np.ndarray]]]:
+        """Gradients for what the last forward was fed: of blobs (None: the inputs), and layer → of its parameter blobs.
+
+        ``diffs``: output → the gradient to start from. Outputs left out count by their loss weights, the others not at
+        all. Caffe goes back as far as parameters are learned; ``force_backward: true`` in the file takes it to the inputs.
+        """
+        wanted = checked_blobs(self.blobs, list(self.inputs) if blobs is None else blobs)
+        checked_blobs(self.outputs, list(diffs or {}))
+        arrays = [(name, np.ascontiguousarray(array, np.float32)) for name, array in (diffs or {}).items()]
+        reply, results = self._request("backward", "running backwards", arrays, blobs=wanted)
+        found, rest = dict(results[: len(wanted)]), iter(results[len(wanted) :])
+        return found, {name: [next(rest)[1] for _ in range(count)] for name, count in reply["layers"]}
+
     def time_once(self) -> float:
         """Seconds that one forward takes inside the worker, on the last feeds (zeros if none)."""
         return self.time(repeat=1, warmup=0)[0]

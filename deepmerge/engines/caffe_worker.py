@@ -131,6 +131,29 @@ def forward(header, arrays):
 
 
 @command
+def backward(header, arrays):
+    """Arrays: the outputs' diffs. blobs: the names wanted → their diffs; layers: [name, blobs] → the parameters' diffs.
+
+    Of what the last forward left. An output that is not given counts by its loss weight.
+    """
+    net = NETS[header["id"]].net
+    given = dict(arrays)
+    weights = net.blob_loss_weights
+    for name in net.outputs:
+        if name in given:
+            net.blobs[name].diff[...] = given[name]
+        else:
+            net.blobs[name].diff[...] = weights[name] if name in weights else 0
+    params = [(name, blob) for name, blobs in net.params.items() for blob in blobs]
+    for _, blob in params:
+        blob.diff[...] = 0  # layers add to it
+    net._backward(len(net.layers) - 1, 0)
+    layers = [[name, len(blobs)] for name, blobs in net.params.items()]
+    diffs = [(name, net.blobs[name].diff) for name in header["blobs"]]
+    return {"layers": layers}, diffs + [(name, blob.diff) for name, blob in params]
+
+
+@command
 def timing(header, arrays):
     """repeat, warmup → seconds: wall clock of each forward."""
     loaded = NETS[header["id"]]

@@ -192,6 +192,21 @@ def label_net() -> str:
     return net + layer("Input", f"input_param {{ {shape(3, 2)} }}", "in", "", "in1 in2")
 
 
+def loss_net() -> str:
+    net = data(4, 6, 3) + data(4, 6, 3, name="like") + data(4, name="label") + data(4, name="alike")
+    net += data(4, 3, name="labels") + data(1, 1, 6, 6, name="gain") + data(4, 6, name="v") + data(4, 6, name="w")
+    for kind, bottoms in (
+        ("EuclideanLoss", "x like"),
+        ("SigmoidCrossEntropyLoss", "x like"),
+        ("HingeLoss", "x label"),
+        ("MultinomialLogisticLoss", "x label"),
+        ("ContrastiveLoss", "v w alike"),
+        ("InfogainLoss", "x labels gain"),
+    ):
+        net += layer(kind, "", kind, bottoms) + layer(kind, "", f"{kind}/nameless", bottoms, "")
+    return net + layer("InfogainLoss", "loss_weight: 1 loss_weight: 0", "gained", "x labels gain", "gained chances")
+
+
 def recurrent_net() -> str:
     net = data(4, 2, 5, 3) + data(4, 2, name="cont") + data(2, 7, 2, name="static")
     body = "recurrent_param { num_output: 6 expose_hidden: %s }"
@@ -208,5 +223,5 @@ def recurrent_net() -> str:
 NETS = {
     "pooling": pooling_net, "convolution": convolution_net, "window axes": window_axes_net, "dense": dense_net,
     "affine": affine_net, "elementwise": elementwise_net, "axes": axes_net, "pyramid": pyramid_net, "labels": label_net,
-    "recurrent": recurrent_net,
+    "losses": loss_net, "recurrent": recurrent_net,
 }  # fmt: skip

@@ -180,6 +180,20 @@ REFUSALS = {
     "MVN of five axes": (data(1, 2, 3, 4, 5) + layer("MVN"), "at most 4 axes"),
     "even LRN": (IMAGE + layer("LRN", "lrn_param { local_size: 4 }"), "local_size: expected an odd number, found 4"),
     "labels": (data(2, 5) + data(3, name="l") + layer("Accuracy", "", "y", "x l"), "bottom 'l': expected 2 labels"),
+    "targets": (data(2, 5) + data(2, 4, name="t") + layer("EuclideanLoss", "", "y", "x t"), "bottom 't': expected as many values"),
+    "a label each": (data(2, 5) + data(3, name="l") + layer("HingeLoss", "", "y", "x l"), "bottom 'l': expected 2 labels"),
+    "infogain matrix": (
+        data(2, 5) + data(2, name="l") + data(5, 4, name="h") + layer("InfogainLoss", "", "y", "x l h"),
+        "bottom 'h': expected a matrix of 5 x 5, found (5, 4)",
+    ),
+    "pairs": (
+        data(2, 5) + data(2, 4, name="z") + data(2, name="s") + layer("ContrastiveLoss", "", "y", "x z s"),
+        "bottom 'z': expected (2, 5), the shape of bottom 'x', found (2, 4)",
+    ),
+    "a value for each pair": (
+        data(2, 5) + data(2, 5, name="z") + data(3, name="s") + layer("ContrastiveLoss", "", "y", "x z s"),
+        "bottom 's': expected 2 values, one for each pair, found (3,)",
+    ),
     "input shapes": (
         layer("Input", f"input_param {{ {shape(1)} {shape(2)} }}", "in", "", "a b c"),
         "shape: expected one, or one for each of the 3 tops, found 2",

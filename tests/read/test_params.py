@@ -52,8 +52,8 @@ REFUSED = {
 }  # fmt: skip
 
 
-def read(kind: str, fields: str):
-    name = typed.TYPES[kind].FIELD
+def read(kind: str, fields: str, name: str = ""):
+    name = name or typed.TYPES[kind].FIELD
     message = parse(f'name: "l" type: "{kind}"\n{name} {{ {fields} }}') if name else parse("")
     return read_params(kind, message, "net.prototxt", f"layer 'l' ({kind})")
 
@@ -160,13 +160,35 @@ def test_windows_of_three_axes():
         ("Permute", "order: [0, 2, 1]", typed.Permute(order=(0, 2, 1))),
         ("LSTM", "num_output: 4", typed.Recurrent(num_output=4)),
         ("Accuracy", "top_k: 5", typed.Accuracy(top_k=5)),
-        ("SoftmaxWithLoss", "axis: 2", typed.Softmax(axis=2)),
+        ("SoftmaxWithLoss", "axis: 2", typed.SoftmaxWithLoss(axis=2)),
+        ("HingeLoss", "norm: L2", typed.HingeLoss(norm="L2")),
+        ("ContrastiveLoss", "margin: 2.5 legacy_version: true", typed.ContrastiveLoss(margin=2.5, legacy_version=True)),
+        ("InfogainLoss", "axis: -1", typed.InfogainLoss(axis=-1)),
+        ("EuclideanLoss", "", typed.Plain()),
         ("ReLU", "", typed.ReLU()),
         ("Sigmoid", "", typed.Plain()),
     ],
 )  # fmt: skip
 def test_types(kind, fields, expected):
     assert read(kind, fields) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "expected"),
+    [
+        ("SoftmaxWithLoss", "", typed.SoftmaxWithLoss(normalization="VALID")),
+        ("SoftmaxWithLoss", "normalize: false", typed.SoftmaxWithLoss(normalization="BATCH_SIZE")),
+        ("SoftmaxWithLoss", "normalize: true ignore_label: 255", typed.SoftmaxWithLoss(normalization="VALID", ignore_label=255)),
+        ("SoftmaxWithLoss", "normalize: false normalization: FULL", typed.SoftmaxWithLoss(normalization="FULL")),
+        ("SoftmaxWithLoss", "ignore_label: 0", typed.SoftmaxWithLoss(ignore_label=0)),
+        ("InfogainLoss", "normalization: NONE", typed.InfogainLoss(normalization="NONE")),
+        ("SigmoidCrossEntropyLoss", "", typed.SigmoidCrossEntropyLoss(normalization="BATCH_SIZE")),
+        ("SigmoidCrossEntropyLoss", "normalize: true", typed.SigmoidCrossEntropyLoss(normalization="VALID")),
+    ],
+)
+def test_loss_param(kind, fields, expected):
+    """`normalize` is the older spelling of normalization. Caffe: loss_layer.cpp, caffe.proto."""
+    assert read(kind, fields, "loss_param") == expected
 
 
 def test_dummy_data_in_unequal_numbers():
