@@ -203,7 +203,8 @@ def loss_net() -> str:
         ("ContrastiveLoss", "v w alike"),
         ("InfogainLoss", "x labels gain"),
     ):
-        net += layer(kind, "", kind, bottoms) + layer(kind, "", f"{kind}/nameless", bottoms, "")
+        net += layer(kind, "", kind, bottoms)
+    net += layer("HingeLoss", "", "nameless", "x label", "")  # Caffe gives it a top
     return net + layer("InfogainLoss", "loss_weight: 1 loss_weight: 0", "gained", "x labels gain", "gained chances")
 
 
