@@ -1,0 +1,20 @@
+"""Real Caffe for the tests of the torch engine: one worker for each module."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def worker(real_caffe):
+    with real_caffe.start() as worker:
+        yield worker
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
