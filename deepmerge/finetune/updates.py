@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepmerge.read.solver import Solver
 
@@ -63,15 +63,9 @@ class Updates:
         """What a checkpoint has to hold beside the blobs themselves: each one's history, by its name."""
         return {blob.name: blob.history for blob in self.blobs}
 
-    def load(self, state: dict[str, list[Any]]) -> None:
-        """The histories of `state`, as `state()` gave them; KeyError or RuntimeError where they are not these blobs'."""
-        for blob in self.blobs:
-            for own, stored in zip(blob.history, state[blob.name], strict=True):
-                own.copy_(stored)
-
 
 def clip(gradients: Sequence[Tensor], limit: float) -> float:
-    """Scale all gradients so that their common L2 norm is `limit` at most (below 0: no limit). Returns the norm as it was, 0.0 without a limit."""
+    """Scale all gradients so that their common L2 norm is `limit` at most (below 0: none). Returns the norm as it was, or 0.0."""
     if limit < 0 or not gradients:
         return 0.0
     norm = math.sqrt(float(sum((g.double().square().sum() for g in gradients[1:]), gradients[0].double().square().sum())))

@@ -33,8 +33,8 @@ _CROPPING = ("Data", "ImageData", "MemoryData", "WindowData")
 class TrainingNet:
     """A network in one phase. graph: its weights are those that `load_weights` has found, and [] before.
 
-    images, labels: the blobs to feed; labels is None where the network reads none. batch_size: the data layer's.
-    data_layer: the layer that read the data, whose transform_param says what becomes of images; None for an Input.
+    images, labels: the blobs to feed; labels is None where the network reads none. batch_size: the data layer's. file: what
+    it was read from. Graph.train_layers has the data layers, whose transform_param says what becomes of images.
     """
 
     graph: Graph
@@ -42,7 +42,7 @@ class TrainingNet:
     images: str
     labels: str | None
     batch_size: int
-    data_layer: Message | None
+    file: Path
     shapes: dict[Blob, Shape | None] = field(repr=False, default_factory=dict)
 
 
@@ -64,16 +64,16 @@ def read_training(
     sources = [m for m in layers if is_data(m) or (kind_of(m) == "Input" and "bottom" not in m)]
     images, labels = _fed(sources, layers, phase, file)
     size = batch_size or next((n for m in sources if (n := _batch_size(m))), USUAL_BATCH)
-    feeding = sources[0] if is_data(sources[0]) else None
-    _check_crop(feeding, tuple(image_shape), file)
+    _check_crop(sources, tuple(image_shape), file)
     shapes = {images: (size, *image_shape), labels: (size,)}
     made = [_input(m, shapes) if m in sources else _with_top(m) for m in layers]
     graph = build(str(tree.value("name") or ""), made, file, phase)
     graph.tree = Message([f for f in tree if f.name not in ("name", "layer", "state")])
+    graph.train_layers = [m for m in sources if is_data(m)]
     graph.warnings = typos + graph.warnings
     if phase == "TRAIN" and not any(weight for _, weight in losses(graph)):
         raise ReadError("has no loss in the TRAIN phase, so that there is nothing to learn from; add a loss layer", file)
-    return TrainingNet(graph, phase, images, labels, size, feeding, shapes_of(graph, file))
+    return TrainingNet(graph, phase, images, labels, size, file, shapes_of(graph, file))
 
 
 def losses(graph: Graph) -> list[tuple[Blob, float]]:
@@ -149,14 +149,15 @@ def _batch_size(layer: Message) -> int:
     return next((int(s) for s in sizes if s is not None and str(s).isdigit()), 0)
 
 
-def _check_crop(layer: Message | None, image_shape: tuple[int, ...], file) -> None:
-    if layer is None or kind_of(layer) not in _CROPPING or len(image_shape) != 3:
-        return
-    crop = Reader(layer.message("transform_param"), "TransformationParameter", file, f"{name_of(layer)}, transform_param").one("crop_size")
-    if crop and image_shape[1:] != (crop, crop):
+def _check_crop(sources: list[Message], image_shape: tuple[int, ...], file) -> None:
+    """ReadError where a data layer would cut other images than those that the network takes."""
+    for layer in (m for m in sources if kind_of(m) in _CROPPING and len(image_shape) == 3):
+        where = f"{name_of(layer)}, transform_param"
+        crop = Reader(layer.message("transform_param"), "TransformationParameter", file, where).one("crop_size")
         height, width = image_shape[1:]
-        text = f"crop_size is {crop}, and the network's input is {width}×{height} (width×height); make them one"
-        raise ReadError(f"{name_of(layer)}: {text}", file, layer.line, layer.column)
+        if crop and (crop, crop) != (height, width):
+            text = f"crop_size is {crop}, and the network's input is {width}×{height} (width×height); make them one"
+            raise ReadError(f"{where}: {text}", file, layer.line, layer.column)
 
 
 def _input(layer: Message, shapes: dict[str | None, tuple[int, ...]]) -> Message:
