@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from deepmerge.digest import Digest
 from deepmerge.emit.data_layers import from_anywhere
@@ -18,7 +18,7 @@ from deepmerge.graph.check import require
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.passes.base import Change, Refusal
-from deepmerge.plan import Recipe, StepResult, make_plan, read_recipe, run_recipe
+from deepmerge.plan import Calibration, Recipe, StepResult, make_plan, read_recipe, run_recipe
 from deepmerge.plan.discover import Wishes
 from deepmerge.plan.recipe import Step, check_fits
 from deepmerge.read import read_network, read_train_layers
@@ -39,6 +39,17 @@ class Job:
     strict: bool = False
     force: bool = False
     dry_run: bool = False
+    calibration: CalibrationSource | None = None
+
+
+class CalibrationSource(Calibration, Protocol):
+    """Images that have yet to be looked at. notes: what to tell the user; entry: what the report says of them."""
+
+    notes: list[str]
+
+    def prepare(self, graph: Graph) -> None: ...
+
+    def entry(self) -> dict[str, Any]: ...
 
 
 Progress = Callable[[str, int, int], None]
@@ -54,6 +65,9 @@ def convert(job: Job, progress: Progress = lambda what, done, total: None, diges
         if not job.dry_run:
             check_free(job.out, job.force)
         graph = read(job)
+        if job.calibration is not None:
+            job.calibration.prepare(graph)
+            graph.warnings += job.calibration.notes
         recipe, refusals = choose(graph, job)
         report: dict[str, Any] = {"version": VERSION, "network": graph.name, "source": {"prototxt": source_entry(job.prototxt)}}
         report["before"] = summary(graph)
@@ -63,6 +77,8 @@ def convert(job: Job, progress: Progress = lambda what, done, total: None, diges
             report["refusals"] = [{"pass": r.pass_name, "layer": r.layer, "reason": r.reason} for r in dict.fromkeys(refusals)]
             report["warnings"] = list(dict.fromkeys(graph.warnings + (output.notes if output else [])))
             report["transform"] = transforms(graph.train_layers)
+            if job.calibration is not None:
+                report["calibration"] = job.calibration.entry()
             report["source"]["caffemodel"] = source_entry(job.caffemodel, digest.result())
             if job.strict and report["warnings"]:
                 raise PassError(f"--strict: {report['warnings'][0]} (a warning, without --strict)")
@@ -85,8 +101,10 @@ def choose(graph: Graph, job: Job) -> tuple[Recipe, list[Refusal]]:
     if job.recipe is not None:
         recipe = read_recipe(job.recipe)
         check_fits(recipe, graph, str(job.recipe))
+        if job.calibration is not None and not any(step.options.get("calibration") for step in recipe.steps):
+            graph.warnings.append(f"{job.recipe}: no step of it was made with calibration images, and so they are not used")
         return recipe, []
-    plan = make_plan(graph, job.wishes)
+    plan = make_plan(graph, job.wishes, job.calibration)
     return plan.recipe, list(plan.refusals)
 
 
@@ -98,7 +116,7 @@ def run(graph: Graph, recipe: Recipe, job: Job, output: Output | None, progress:
         progress(step.name, len(entries), total)
         before.update(summary(graph))
 
-    for index, result in run_recipe(graph, recipe, cleanup, begin):
+    for index, result in run_recipe(graph, recipe, cleanup, begin, job.calibration):
         entries.append(_entry(index, result, dict(before), summary(graph)))
         _check(graph, job, result)
         if output is not None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from deepmerge.cli.image_options import PREPROCESSING, image_wishes, preprocessing
 from deepmerge.cli.options import FILE, PLANNING, Checked, Listed, common, given, planning, wishes
-from deepmerge.cli.output import Progress, count, show, show_json, warn
+from deepmerge.cli.output import Progress, count, shortened, show, show_json, warn
 from deepmerge.cli.tables import cost_table, refusal_table, step_table
 
 
@@ -68,14 +69,29 @@ SPEC = Checked("SPEC", _source)
     multiple=True,
     help="A field of the emitted solvers; may be repeated.",
 )
+@click.option(
+    "--calibration",
+    metavar="SPEC",
+    help="Images (no labels) by which --tucker decomposes: folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE.",
+)
+@click.option(
+    "--calibration-images",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    metavar="N",
+    help="At most so many of them, spread evenly.",
+)
 @click.option("--no-steps", is_flag=True, help="The final network only, no folder for each step.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
 @click.option("--check", is_flag=True, help="Check the graph's invariants behind every step.")
 @click.option("--strict", is_flag=True, help="Fail on a warning.")
 @click.option("--force", is_flag=True, help="Replace an existing OUT.")
+@preprocessing
 @common
 def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_source, test_source, batch_size, solver,
-            no_steps, dry_run, check, strict, force, as_json, quiet, verbose, debug, **chosen):  # fmt: skip
+            calibration, calibration_images, no_steps, dry_run, check, strict, force, as_json, quiet, verbose, debug,
+            **chosen):  # fmt: skip
     """Convert a trained network: exact folds first, then the approximate steps, each written with what it takes to
     fine-tune it.
 
@@ -85,25 +101,32 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
       deepmerge convert net.prototxt net.caffemodel -o out/ --exact
       deepmerge convert net.prototxt net.caffemodel -o out/ --steps conv1,inception_3a-3b --width 0.75
       deepmerge convert net.prototxt net.caffemodel -o out/ --tucker --rank ratio:0.5 --emit caffe,onnx
+      deepmerge convert net.prototxt net.caffemodel -o out/ --tucker --rank macs:0.5 --calibration folder:photos
       deepmerge convert net.prototxt net.caffemodel -o out/ --train-val train_val.prototxt --solver base_lr=0.01
     """
     if out is None and not dry_run:
         raise click.UsageError("Missing option '-o' / '--out'.")
     if recipe is not None and (mixed := given(*PLANNING)):
         raise click.UsageError(f"--recipe and --{mixed[0]} exclude each other: edit the recipe instead")
+    _check_calibration(calibration, recipe, chosen)
     from deepmerge.digest import Digest
 
     digest = Digest(caffemodel)  # begins before the imports do
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # numpy's idle threads sleep, and leave the core to the hashing
-    wanted = wishes(chosen)
+    wanted, pictures = wishes(chosen), image_wishes(chosen)
     from deepmerge.convert import Job
     from deepmerge.convert import convert as run
     from deepmerge.emit.output import Settings
     from deepmerge.emit.train_val import TrainData
 
     settings = Settings(formats, TrainData(train_source, test_source, batch_size), dict(solver), not no_steps, style)
-    job = Job(prototxt, caffemodel, out, wanted, recipe, train_val, settings, check, strict, force, dry_run)
     progress = Progress(quiet or as_json)
+    images = None
+    if calibration is not None:
+        from deepmerge.calibrate import CalibrationImages
+
+        images = CalibrationImages(calibration, train_val or prototxt, calibration_images, pictures, strict, progress)
+    job = Job(prototxt, caffemodel, out, wanted, recipe, train_val, settings, check, strict, force, dry_run, images)
     try:
         report = run(job, progress, digest)
     finally:
@@ -115,6 +138,14 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
         show(_told(report, job, verbose), quiet)
 
 
+def _check_calibration(calibration: str | None, recipe: object, chosen: dict[str, Any]) -> None:
+    """Options that would do nothing are a misunderstanding."""
+    if calibration is not None and recipe is None and not chosen["tucker"]:
+        raise click.UsageError("--calibration is what --tucker goes by: give --tucker too")
+    if calibration is None and (useless := given("calibration_images", *PREPROCESSING)):
+        raise click.UsageError(f"--{useless[0].replace('_', '-')} goes with --calibration")
+
+
 def _told(report: dict, job, verbose: bool) -> str:
     parts = []
     if report["steps"]:
@@ -123,6 +154,8 @@ def _told(report: dict, job, verbose: bool) -> str:
         counts = Counter(change["pass"] for change in report["cleanup"])
         parts.append("also, exactly: " + ", ".join(f"{name} ({number})" for name, number in counts.items()))
     parts.append(cost_table(report["before"], report["after"]))
+    if "calibration" in report:
+        parts.append(_calibrated(report["calibration"]))
     if report["refusals"]:
         told = f"{count(len(report['refusals']), 'merge')} left alone (-v says why; so does `deepmerge plan`)"
         parts.append(refusal_table(report["refusals"], full=True) if verbose else told)
@@ -131,3 +164,10 @@ def _told(report: dict, job, verbose: bool) -> str:
         parts.append(f"{count(len(rough), 'approximate step')}, which cost accuracy until the network is fine-tuned{how}")
     parts.append("nothing was written (--dry-run)" if job.dry_run else f"written to {job.out}")
     return "\n\n".join(parts)
+
+
+def _calibrated(entry: dict) -> str:
+    told = f"calibrated on {count(entry['images'], 'image')} of {entry['source']}"
+    if names := entry["separable"]:
+        told += f"; patches too large for a covariance of their own, which is taken as channels x taps: {shortened(names)}"
+    return told

@@ -111,10 +111,10 @@ _PLANNING_OPTIONS = (
     click.option(
         "--rank",
         type=Checked("rank", choices.rank),
-        metavar="vbmf|energy:X|ratio:X",
+        metavar="vbmf|energy:X|ratio:X|macs:X",
         default="energy:0.85",
         show_default=True,
-        help="How --tucker chooses ranks.",
+        help="How --tucker chooses ranks; macs:X keeps that share of the MACs of all that it could decompose.",
     ),
 )
 

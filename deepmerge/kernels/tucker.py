@@ -65,16 +65,6 @@ def reconstruct(
     return weight.reshape(-1, *weight.shape[2:]).astype(np.float32)
 
 
-def relative_error(weight: np.ndarray, approx: np.ndarray) -> float:
-    """Return |weight - approx| / |weight| in the Frobenius norm; for a zero weight 0.0, or inf."""
-    weight = np.asarray(weight, dtype=np.float64)
-    error = float(np.linalg.norm(weight - np.asarray(approx, dtype=np.float64)))
-    norm = float(np.linalg.norm(weight))
-    if norm == 0.0:
-        return 0.0 if error == 0.0 else float("inf")
-    return error / norm
-
-
 def feasible_ranks(
     shape: tuple[int, int, int, int], rank_out: int, rank_in: int, group: int = 1
 ) -> tuple[int, int]:
@@ -116,6 +106,18 @@ def ranks_ratio(weight: np.ndarray, group: int, ratio: float) -> tuple[int, int]
     _blocks(weight, group)
     num_output, channels = np.shape(weight)[:2]
     return ratio_rank(num_output // group, ratio), ratio_rank(channels, ratio)
+
+
+def spectra(weight: np.ndarray, group: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return the squared singular values of both unfoldings, falling: (group, num_output/group) and (group, channels).
+
+    weight: (num_output, channels_per_group, kernel_h, kernel_w), or a matrix (num_output, inputs). Of a matrix, and a
+    1x1 convolution, the two are the same, as far as they go; what is missing is 0.
+    """
+    weight = np.asarray(weight)
+    blocks = _blocks(weight.reshape(*weight.shape, *(1,) * (4 - weight.ndim)), group)
+    outs, ins = ([_padded(singular_values(unfold(b)) ** 2, len(unfold(b))) for b in blocks] for unfold in (unfold_out, unfold_in))
+    return np.stack(outs), np.stack(ins)
 
 
 def unfold_out(block: np.ndarray) -> np.ndarray:
@@ -179,6 +181,10 @@ def _blocks(weight: np.ndarray, group: int) -> np.ndarray:
     if group < 1 or weight.shape[0] % group:
         raise ValueError(f"group {group} does not divide num_output {weight.shape[0]}")
     return weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
+
+
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    return np.pad(values, (0, size - len(values)))
 
 
 def _float32(array: np.ndarray | None) -> np.ndarray | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 from deepmerge.errors import PassError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.kernels.moments import Moments
 
 Shapes = dict[Blob, tuple[int, ...] | None]
 
@@ -22,7 +23,10 @@ class Options:
     width: float | str = 0.5  # reducers in merged branches, or "full"
     kernel: str = "keep"  # or "cover"
     init: str = "trained"  # or "xavier"
-    rank: str = "energy:0.85"  # or vbmf, ratio:0.5
+    rank: str = "energy:0.85"  # or vbmf, ratio:0.5, macs:0.5
+    ranks: Mapping[str, Sequence[int]] = field(default_factory=dict, hash=False)  # layer → its ranks, which go before `rank`
+    calibration: str = ""  # what images the moments come from, as recipes say it; "" for none
+    moments: Mapping[str, Moments] = field(default_factory=dict, compare=False, repr=False)  # layer → of what it is fed
     absorb: tuple[str, ...] = ("lrn", "pooling", "branches")
     keep: frozenset[str] = frozenset()  # layers, by name or type, that are left alone
     costly: bool = False  # merge even where the MACs rise
@@ -82,6 +86,9 @@ class Pass:
 
     def __init__(self, options: Options | None = None):
         self.options = options or Options()
+
+    def prepare(self, graph: Graph, names: Collection[str], shapes: Shapes) -> None:
+        """Look at all layers of a step together, where what is done to one depends on the others; before `look`."""
 
     def match(self, graph: Graph, layer: Layer, shapes: Shapes) -> Match | Refusal | None:
         """What would be done at `layer`; a Refusal with the reason; None where the layer is none of its business."""

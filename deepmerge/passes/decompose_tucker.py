@@ -7,46 +7,34 @@ Given:   x → InnerProduct (N ← C) → y
 Result:  x → InnerProduct (R ← C) → InnerProduct (N ← R) → y
 
 A 1x1 convolution becomes two. With groups each group is decomposed by itself. Ranks: VBMF, a share of the
-energy (squared singular values), or a share of the channels. Left alone where it does not save a fifth
-of the MACs: two layers more cost about that much in time (measured in Caffe on GoogLeNet's layers).
+energy (squared singular values), a share of the channels, or a share of the MACs of all layers together. Left
+alone where it does not save a fifth of the MACs: two layers more cost about that much in time (measured in Caffe
+on GoogLeNet's layers).
+
+With calibration images the weights W are near in what they make of the data, not in themselves: W' minimises
+|(W − W') Σ^½|, Σ the covariance of the layer's input patches, energies are those of its outputs on the data, and
+the bias makes up for the mean: b' = b + (W − W') μ.
 
 Exact: no.
-Source: Kim et al., Compression of Deep CNNs for Fast and Low Power Mobile Applications (ICLR 2016).
+Source: Kim et al., Compression of Deep CNNs for Fast and Low Power Mobile Applications (ICLR 2016); with data:
+Zhang et al., Accelerating Very Deep Convolutional Networks for Classification and Detection (TPAMI 2016).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepmerge.errors import PassError
 from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import Convolution, InnerProduct
-from deepmerge.passes import choices
-from deepmerge.passes.base import Match, Pass
+from deepmerge.kernels.moments import Moments
+from deepmerge.passes.base import Match, Pass, Shapes
 from deepmerge.passes.chains import fixed
-from deepmerge.passes.weights import bias_of, weight_of
-
-SAVING = 0.2
-
-
-@dataclass(frozen=True)
-class _Ranks:
-    """Ranks per group; `out` 0 means one rank only (`inside`), as for a matrix."""
-
-    inside: int
-    out: int = 0
-
-
-def parse_rank(text: str) -> tuple[str, float]:
-    """("vbmf" | "energy" | "ratio", value) of --rank; PassError for anything else."""
-    try:
-        kind, _, share = choices.rank(text).partition(":")
-    except ValueError:
-        raise PassError(f"--rank {text}: give vbmf, energy:SHARE or ratio:SHARE, with a share above 0 and up to 1") from None
-    return kind, float(share or 0)
+from deepmerge.passes.tucker_ranks import SAVING, Ranks, allot_ranks, choose_ranks, decomposed_macs, group_of, parse_rank
+from deepmerge.passes.weights import bias_of, bias_or_zero, weight_of
 
 
 class DecomposeTucker(Pass):
@@ -55,56 +43,66 @@ class DecomposeTucker(Pass):
     summary = "a convolution into three small ones (Tucker-2), an inner product into two (SVD)"
     types = frozenset(("Convolution", "InnerProduct"))
 
+    prepared = False  # whether `prepare` has shared out a budget
+
+    def prepare(self, graph: Graph, names: Collection[str], shapes: Shapes) -> None:
+        """With `rank` macs:SHARE, ranks for all of these layers together, but those that have theirs already."""
+        if self._shared_out():
+            layers = [layer for layer in decomposable(graph, shapes, self.options.keep) if layer.name in names]
+            self.options, self.prepared = replace(self.options, ranks=allot_ranks(layers, self.options, shapes)), True
+
     def match(self, graph, layer, shapes):
         shape = shapes.get(layer.bottom)
         if shape is None or shapes.get(layer.top) is None:
             return None
-        if reason := self._obstacle(graph, layer, shape):
+        if reason := _obstacle(graph, layer, shape):
             return self.refuse(layer, reason)
         if not layer.weights:
             return self.refuse(layer, "its ranks come from its weights, and there are none; give the caffemodel")
-        ranks = self._ranks(layer)
-        before, after = layer_macs(layer, shapes), _macs(layer, ranks, shapes)
+        moments = self.options.moments.get(layer.name)
+        if moments is not None and not moments.fits(weight_of(layer).shape, group_of(layer)):
+            return self.refuse(layer, "it is not the layer any more that calibration looked at; give this pass a step of its own")
+        if layer.name not in self.options.ranks and (self.prepared or self.options.ranks):
+            return self.refuse(layer, f"{self.options.rank} keeps it as it is")
+        ranks = choose_ranks(layer, self.options, shapes)
+        before, after = layer_macs(layer, shapes), decomposed_macs(layer, ranks.inside, ranks.out, shapes)
         if after > (1 - SAVING) * before:
-            what = f"ranks {ranks.inside}, {ranks.out}" if ranks.out else f"rank {ranks.inside}"
-            return self.refuse(layer, f"at {what} it would need {after:,} MACs in place of {before:,}; it must save {SAVING:.0%}")
+            return self.refuse(layer, f"at {ranks} it would need {after:,} MACs in place of {before:,}; it must save {SAVING:.0%}")
         return Match(layer, (layer,), (layer,), ranks, exact=False)
 
-    @staticmethod
-    def _obstacle(graph: Graph, layer: Layer, shape) -> str:
-        if reason := fixed(graph, layer):
-            return reason
-        if layer.type == "Convolution" and len(shape) != 4:
-            return "its window is not two-dimensional"
-        if layer.type == "Convolution" and shape[1] == layer.params.group:
-            return "it is depthwise"
-        if layer.made_by == DecomposeTucker.name:
-            return "it comes from a decomposition"
-        return ""
-
-    def _ranks(self, layer: Layer) -> _Ranks:
-        from deepmerge.kernels import svd, tucker
-
-        kind, value = parse_rank(self.options.rank)
-        weight = weight_of(layer)
-        group = 1 if layer.type == "InnerProduct" else layer.params.group
-        if layer.type == "InnerProduct" or layer.params.kernel == (1, 1):
-            if kind == "vbmf":
-                rank = svd.rank_vbmf(weight, group)
-            else:
-                rank = {"energy": svd.rank_energy, "ratio": svd.rank_ratio}[kind](weight, value, group)
-            return _Ranks(max(1, rank))
-        if kind == "vbmf":
-            out, inside = tucker.ranks_vbmf(weight, group)
-        else:
-            out, inside = {"energy": tucker.ranks_energy, "ratio": tucker.ranks_ratio}[kind](weight, group, value)
-        out, inside = tucker.feasible_ranks(weight.shape, max(1, out), max(1, inside), group)
-        return _Ranks(inside, out)
+    def _shared_out(self) -> bool:
+        return parse_rank(self.options.rank)[0] == "macs" and not self.options.ranks and not self.prepared
 
     def rewrite(self, graph, match):
-        layer, ranks = match.layer, match.plan
-        parts = _inner_products(layer, ranks) if layer.type == "InnerProduct" else _convolutions(layer, ranks)
-        return _chain(graph, layer, parts)
+        layer, ranks, moments = match.layer, match.plan, self.options.moments.get(match.layer.name)
+        if layer.type == "InnerProduct":
+            parts, bias = _inner_products(layer, ranks, moments)
+        else:
+            parts, bias = _convolutions(layer, ranks, moments)
+        return _chain(graph, layer, parts, bias)
+
+
+def decomposable(graph: Graph, shapes: Shapes, keep: Collection[str] = ()) -> list[Layer]:
+    """The layers that could be decomposed if their ranks were small enough, in the network's order."""
+    return [
+        layer
+        for layer in graph.layers
+        if layer.type in DecomposeTucker.types and layer.params is not None and layer.weights
+        if not {layer.name, layer.type} & set(keep)
+        if shapes.get(layer.top) is not None and (shape := shapes.get(layer.bottom)) and not _obstacle(graph, layer, shape)
+    ]
+
+
+def _obstacle(graph: Graph, layer: Layer, shape) -> str:
+    if reason := fixed(graph, layer):
+        return reason
+    if layer.type == "Convolution" and len(shape) != 4:
+        return "its window is not two-dimensional"
+    if layer.type == "Convolution" and shape[1] == layer.params.group:
+        return "it is depthwise"
+    if layer.made_by == DecomposeTucker.name:
+        return "it comes from a decomposition"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -117,41 +115,51 @@ class _Part:
     main: bool
 
 
-def _convolutions(layer: Layer, ranks: _Ranks) -> list[_Part]:
-    """1x1, kxk, 1x1, or of a 1x1 two; one of them, the main one, has the layer's window."""
-    from deepmerge.kernels.svd import conv1x1_svd
-    from deepmerge.kernels.tucker import tucker2
-
-    p, weight = layer.params, layer.weights[0]
-    if p.kernel == (1, 1):
-        main = "reduce"
-        factors = zip(("reduce", "expand"), conv1x1_svd(weight, ranks.inside, p.group), strict=True)
-    else:
-        main = "core"
-        factors = zip(("reduce", "core", "expand"), tucker2(weight, ranks.out, ranks.inside, p.group), strict=True)
+def _convolutions(layer: Layer, ranks: Ranks, moments: Moments | None) -> tuple[list[_Part], np.ndarray | None]:
+    """1x1, kxk, 1x1, or of a 1x1 two; one of them, the main one, has the layer's window. And the bias behind them."""
+    p = layer.params
+    names, main = (("reduce", "core", "expand"), "core") if ranks.out else (("reduce", "expand"), "reduce")
+    factors, bias = _factors(layer, ranks, moments)
     point = Convolution(num_output=1, kernel_h=1, kernel_w=1, group=p.group)
     return [
         _Part(suffix, replace(p if suffix == main else point, num_output=len(factor)), factor, suffix == main)
-        for suffix, factor in factors
+        for suffix, factor in zip(names, factors, strict=True)
         if factor is not None
-    ]
+    ], bias
 
 
-def _inner_products(layer: Layer, ranks: _Ranks) -> list[_Part]:
-    from deepmerge.kernels.svd import truncated_svd
-
-    first, last = truncated_svd(weight_of(layer), ranks.inside)
+def _inner_products(layer: Layer, ranks: Ranks, moments: Moments | None) -> tuple[list[_Part], np.ndarray | None]:
+    (first, last), bias = _factors(layer, ranks, moments)
     p = replace(layer.params, transpose=False)
     return [
         _Part("reduce", replace(p, num_output=len(first)), first, True),
         _Part("expand", replace(p, num_output=len(last)), last, True),
-    ]
+    ], bias
 
 
-def _chain(graph: Graph, layer: Layer, parts: list[_Part]) -> list[Layer]:
-    """Put the parts, one behind the other, in the layer's place; the last one has its bias."""
+def _factors(layer: Layer, ranks: Ranks, moments: Moments | None) -> tuple[tuple[np.ndarray | None, ...], np.ndarray | None]:
+    """The weights of the layers to come, first to last, and the last one's bias."""
+    from deepmerge.kernels import data_aware, svd, tucker
+
+    weight, group, bias = weight_of(layer), group_of(layer), bias_of(layer)
+    if moments is None:
+        if ranks.out:
+            return tucker.tucker2(weight, ranks.out, ranks.inside, group), bias
+        if layer.type == "InnerProduct":
+            return svd.truncated_svd(weight, ranks.inside), bias
+        return svd.conv1x1_svd(weight, ranks.inside, group), bias
+    if ranks.out:
+        factors = data_aware.aware_tucker2(weight, ranks.out, ranks.inside, group, moments)
+    else:
+        factors = data_aware.aware_svd(weight, ranks.inside, group, moments)
+    shift = data_aware.bias_shift(weight, factors, group, moments)
+    return factors, (bias_or_zero(layer) + shift).astype(np.float32)
+
+
+def _chain(graph: Graph, layer: Layer, parts: list[_Part], bias: np.ndarray | None) -> list[Layer]:
+    """Put the parts, one behind the other, in the layer's place; the last one has the bias."""
     made: list[Layer] = []
-    blob, bias = layer.bottom, bias_of(layer)
+    blob = layer.bottom
     for part in parts:
         name = graph.fresh_name(f"{layer.name}_{part.suffix}")
         ends = part is parts[-1]
@@ -164,20 +172,3 @@ def _chain(graph: Graph, layer: Layer, parts: list[_Part]) -> list[Layer]:
         blob = new.top
     graph.replace([layer], made)
     return made
-
-
-def _macs(layer: Layer, ranks: _Ranks, shapes) -> int:
-    """Multiply-adds of what would take the layer's place, for one image."""
-    into, out = shapes[layer.bottom], shapes[layer.top]
-    p = layer.params
-    if layer.type == "InnerProduct":
-        outputs, inputs = weight_of(layer).shape
-        return layer_macs(layer, shapes) // (outputs * inputs) * ranks.inside * (outputs + inputs)
-    before, after = into[2] * into[3], out[2] * out[3]
-    inside, outside = into[1] // p.group, p.num_output // p.group
-    if not ranks.out:  # a 1x1 convolution: its stride goes with the first factor
-        return p.group * ranks.inside * (inside + outside) * after
-    core = ranks.inside * ranks.out * p.kernel_h * p.kernel_w * after
-    first = inside * ranks.inside * before if ranks.inside < inside else 0
-    last = ranks.out * outside * after if ranks.out < outside else 0
-    return p.group * (first + core + last)

@@ -1,11 +1,13 @@
 """Which pass does what to which layers, in which named steps."""
 
+from deepmerge.plan.calibration import Calibration
 from deepmerge.plan.discover import Plan, Wishes, make_plan
 from deepmerge.plan.execute import StepResult, run_cleanup, run_recipe, run_step
 from deepmerge.plan.recipe import Recipe, Step
 from deepmerge.plan.recipe_reader import read_recipe
 
 __all__ = [
+    "Calibration",
     "Plan",
     "Recipe",
     "Step",

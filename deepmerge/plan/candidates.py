@@ -23,8 +23,9 @@ _RELEVANT = {
     "merge_pooling": ("kernel", "init"),
     "merge_branches": ("width", "kernel", "init", "absorb"),
     "embed_branches": (),
-    "decompose_tucker": ("rank",),
+    "decompose_tucker": ("rank", "calibration", "ranks"),
 }
+_ONLY_IF_GIVEN = ("calibration", "ranks")
 
 
 def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tuple[list[Candidate], list[Refusal]]:
@@ -48,7 +49,8 @@ def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tup
 
 def step_options(passes: Sequence[str], options: Options) -> dict:
     """The options that matter to these passes, for the recipe."""
-    return {key: getattr(options, key) for key in dict.fromkeys(key for name in passes for key in _RELEVANT[name])}
+    kept = {key: getattr(options, key) for key in dict.fromkeys(key for name in passes for key in _RELEVANT[name])}
+    return {key: value for key, value in kept.items() if key not in _ONLY_IF_GIVEN or value}
 
 
 @dataclass(frozen=True)

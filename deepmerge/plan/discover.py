@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.passes.base import Change, Match, Options, Refusal, run
+from deepmerge.passes.decompose_tucker import decomposable
 from deepmerge.passes.registry import CLEANUP, FOLDS, make
+from deepmerge.plan.calibration import Calibration
 from deepmerge.plan.candidates import find_candidates, step_options
 from deepmerge.plan.execute import run_cleanup, run_recipe
 from deepmerge.plan.names import step_names
@@ -37,9 +39,10 @@ class Plan:
     candidates: tuple[Candidate, ...] = ()
 
 
-def make_plan(graph: Graph, wishes: Wishes) -> Plan:
+def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = None) -> Plan:
     """The plan for a network: exact steps, then the approximate ones. The graph is not changed.
 
+    calibration: images by which Tucker chooses its ranks; by the weights alone where there are none.
     PlanError for a layer or step that the network does not have.
     """
     check_keep(sorted(wishes.options.keep), graph, "--keep")
@@ -59,7 +62,8 @@ def make_plan(graph: Graph, wishes: Wishes) -> Plan:
     refusals += [r for r in refused if not (r.costly and r.layer in taken)]
     steps = exact + sorted(chosen, key=lambda step: not step.exact)
     if wishes.tucker:
-        tucker, refused = _tucker(work, Recipe(graph.name, CLEANUP, recipe.keep, tuple(chosen)), wishes, steps)
+        before = Recipe(graph.name, CLEANUP, recipe.keep, tuple(chosen))
+        tucker, refused = _tucker(work, before, wishes, {step.name for step in steps}, calibration)
         steps += tucker
         refusals += refused
     return Plan(Recipe(graph.name, CLEANUP, recipe.keep, tuple(steps)), tuple(refusals), tuple(candidates))
@@ -96,16 +100,25 @@ def _approximate(wishes: Wishes) -> list[str]:
     return [name for word, name in _ABSORBERS.items() if word in wishes.options.absorb]
 
 
-def _tucker(work: Graph, chosen: Recipe, wishes: Wishes, before: list[Step]) -> tuple[list[Step], list[Refusal]]:
+def _tucker(
+    work: Graph, chosen: Recipe, wishes: Wishes, taken: set[str], calibration: Calibration | None
+) -> tuple[list[Step], list[Refusal]]:
     """One last step that decomposes what the steps before it leave (none if nothing gains), and the refusals."""
     for _ in run_recipe(work, chosen):
         pass
-    (one,) = make(("decompose_tucker",), wishes.options)
-    shapes = infer_shapes(work)
+    shapes, options = infer_shapes(work), wishes.options
+    layers = [layer.name for layer in decomposable(work, shapes, options.keep)]
+    if calibration is not None:
+        options = replace(options, calibration=calibration.about, moments=calibration.moments(work, layers))
+    (one,) = make(("decompose_tucker",), options)
+    one.prepare(work, layers, shapes)
     answers = {layer.name: one.look(work, layer, shapes) for layer in work.layers}
     refusals = [answer for answer in answers.values() if isinstance(answer, Refusal)]
     names = tuple(name for name, answer in answers.items() if isinstance(answer, Match))
     if not names:
         return [], refusals
-    (title,) = step_names([["tucker"]], {step.name for step in before})
-    return [Step(title, (one.name,), names, options=step_options((one.name,), wishes.options))], refusals
+    kept = step_options((one.name,), options)
+    if one.options.ranks or options.calibration:  # what the weights alone do not tell, or not one by one
+        kept |= {"ranks": {name: answers[name].plan.as_list for name in names}}
+    (title,) = step_names([["tucker"]], taken)
+    return [Step(title, (one.name,), names, options=kept)], refusals

@@ -10,6 +10,7 @@ from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.shapes import Memo, infer_shapes
 from deepmerge.passes.base import Applied, Change, Match, Options, Pass, Refusal, Shapes, run
 from deepmerge.passes.registry import make
+from deepmerge.plan.calibration import Calibration, measured
 from deepmerge.plan.recipe import Recipe, Step, options_for
 from deepmerge.plan.words import hint
 
@@ -51,11 +52,12 @@ def run_recipe(
     recipe: Recipe,
     cleanup: list[Change] | None = None,
     begin: Callable[[Step], None] = lambda step: None,
+    calibration: Calibration | None = None,
 ) -> Iterator[tuple[int, StepResult]]:
     """Carry the recipe out and give each step's number (from 1) and result as soon as it is done.
 
     Cleanup, exact steps and cleanup again, then the approximate steps. cleanup: gathers what cleanup changed. begin:
-    called before each step.
+    called before each step. calibration: see run_step.
     """
     cleanup = [] if cleanup is None else cleanup
     cleanup += run_cleanup(graph, recipe).changes
@@ -64,7 +66,7 @@ def run_recipe(
         for index, step in enumerate(recipe.steps, 1):
             if step.exact == exact:
                 begin(step)
-                yield index, run_step(graph, step, recipe.keep, memo=memo)
+                yield index, run_step(graph, step, recipe.keep, memo=memo, calibration=calibration)
         if exact:
             cleanup += run_cleanup(graph, recipe).changes
 
@@ -74,22 +76,28 @@ def run_cleanup(graph: Graph, recipe: Recipe) -> Applied:
     return run(make(recipe.cleanup, Options(keep=frozenset(recipe.keep))), graph)
 
 
-def run_step(graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "", memo: Memo | None = None) -> StepResult:
+def run_step(
+    graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "", memo: Memo | None = None,
+    calibration: Calibration | None = None,
+) -> StepResult:  # fmt: skip
     """One step: each of its layers is offered to each of its passes, in order, until none takes any.
 
     mark: what layers that the step makes or changes carry as `Layer.step` (its name, where none is given; an
     exact step leaves no mark). memo: that of infer_shapes, which the caller may keep from step to step.
+    calibration: the images for a step that was planned with some; they go through the graph as it is now.
     PlanError if a layer that the step names is not there or is taken by no pass, with the pass's reason; the
     graph may then have changed.
     """
     names = tuple(dict.fromkeys(step.layers))
     for name in names:
         _there(graph, step, name)
-    passes = make(step.passes, options_for(step, keep))
+    passes = make(step.passes, measured(graph, step, options_for(step, keep), calibration))
     mark = "" if step.exact else mark or step.name
     result, refusals = StepResult(step), {}
     memo = {} if memo is None else memo
     shapes = infer_shapes(graph, memo=memo)
+    for one in passes:
+        one.prepare(graph, names, shapes)
     progress = True
     while progress:
         progress = False

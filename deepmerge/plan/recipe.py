@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,8 @@ from deepmerge.passes.registry import CLEANUP
 from deepmerge.plan.words import hint
 
 VERSION = 1
-STEP_OPTIONS = ("width", "kernel", "init", "rank", "absorb")  # those of the passes' Options that a step has its own of
+# Those of the passes' Options that a step has its own of. The table comes last, as TOML wants it.
+STEP_OPTIONS = ("width", "kernel", "init", "rank", "absorb", "calibration", "ranks")
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,19 @@ class Recipe:
         for step in self.steps:
             lines += ["", "[[step]]", f"name = {_value(step.name)}", f"exact = {_value(step.exact)}"]
             lines += [f"passes = {_value(step.passes)}", f"layers = {_value(step.layers)}"]
-            lines += [f"{key} = {_value(step.options[key])}" for key in STEP_OPTIONS if key in step.options]
+            for key in (key for key in STEP_OPTIONS if key in step.options):
+                value = step.options[key]
+                lines += _table(f"step.{key}", value) if isinstance(value, Mapping) else [f"{key} = {_value(value)}"]
         return "\n".join(lines) + "\n"
 
 
 def options_for(step: Step, keep: Iterable[str]) -> Options:
     """The passes' options in a step; merges that cost more are done, since the step asks for them."""
     return Options(**step.options, keep=frozenset(keep), costly=True)
+
+
+def _table(name: str, entries: Mapping[str, Any]) -> list[str]:
+    return ["", f"[{name}]", *(f"{_value(key)} = {_value(value)}" for key, value in entries.items())]
 
 
 def _value(value) -> str:

@@ -134,4 +134,6 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "init": _one_of(choices.INITS),
     "rank": choices.rank,
     "absorb": _absorb,
+    "calibration": choices.calibration,
+    "ranks": choices.ranks,
 }

@@ -58,7 +58,7 @@ def test_what_is_asked_for(wishes, words, expected):
         ("--kernel covers", "'covers' is not one of 'keep', 'cover'"),
         ("--init random", "'random' is not one of 'trained', 'xavier'"),
         ("--absorb lrn,branch", "'branch' is none of lrn, pooling, branches; did you mean 'branches'?"),
-        ("--rank energy:2 --tucker", "'energy:2' is none of vbmf, energy:SHARE and ratio:SHARE"),
+        ("--rank energy:2 --tucker", "'energy:2' is none of vbmf, energy:SHARE, ratio:SHARE and macs:SHARE"),
         ("--rank vbmf:1 --tucker", "'vbmf:1' is none of"),
         ("--steps=", "wants one word or more"),
         ("--steps=,", "wants one word or more"),
@@ -89,4 +89,4 @@ def test_names_that_the_network_has_not_are_failures_with_candidates(run, mini, 
 
 def test_planning_options_are_all_in_wishes():
     fields = set(Wishes.__dataclass_fields__) | set(Options.__dataclass_fields__)
-    assert set(PLANNING) <= fields and fields - set(PLANNING) == {"options", "costly"}
+    assert set(PLANNING) <= fields and fields - set(PLANNING) == {"options", "costly", "ranks", "calibration", "moments"}

@@ -177,7 +177,7 @@ def test_without_weights(refusals, tmp_path):
 @pytest.mark.parametrize("rank", ["", "energy", "energy:", "energy:0", "energy:1.5", "ratio:x", "vbmf:1", "energy:nan", "svd"])
 def test_a_rank_that_is_none(tmp_path, rank):
     graph = network(tmp_path, inputs((2, 12, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3"))
-    with pytest.raises(PassError, match="--rank .*: give vbmf, energy:SHARE or ratio:SHARE"):
+    with pytest.raises(PassError, match="--rank .*: give vbmf, energy:SHARE, ratio:SHARE or macs:SHARE"):
         DecomposeTucker(Options(rank=rank)).look(graph, graph.layer("conv"), infer_shapes(graph))
 
 

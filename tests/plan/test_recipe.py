@@ -25,7 +25,7 @@ def test_the_text_is_toml_with_the_steps_values(recipe):
 
 
 def test_the_options_of_a_step_are_the_passes():
-    assert set(STEP_OPTIONS) == set(Options.__dataclass_fields__) - {"keep", "costly"}
+    assert set(STEP_OPTIONS) == set(Options.__dataclass_fields__) - {"keep", "costly", "moments"}
 
 
 def test_a_step_merges_even_where_it_costs_more():

@@ -1,0 +1,101 @@
+"""What a layer is fed, as mean and covariance, and the metric on its weights that follows from it.
+
+A layer computes y = W x + b of patches x. With other weights V, and the bias that makes up for the mean,
+b + (W - V) mean, the mean square error of y is tr((W - V) Sigma (W - V)^T): Sigma is the centred covariance.
+Without that bias it would be the uncentred one, which is larger by ((W - V) mean)^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Added to every variance, as a share of the mean variance: what was never seen still counts a little, and
+# the covariance has an inverse.
+RIDGE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean and covariance, float64, of what a layer's weights work on, for each of its groups.
+
+    kind says what is held, with C = channels_per_group, K = kernel_h*kernel_w, N = num_output/group:
+
+        patches    covariance (group, C*K, C*K), in the order of the weights' axes
+        separable  covariance (group, C, C), summed over the taps, and taps (group, K, K), summed over the
+                   channels: their Kronecker product, scaled, stands for what was too large to be held
+        outputs    covariance (group, N, N) of W x: all that a matrix needs
+
+    mean: (group, C*K), of outputs (group, N). samples: how many patches were looked at.
+    """
+
+    kind: str
+    mean: np.ndarray
+    covariance: np.ndarray
+    taps: np.ndarray | None = None
+    samples: int = 0
+
+    def fits(self, shape: Sequence[int], group: int) -> bool:
+        """Whether these are the moments of weights of a shape (num_output, C, kernel_h, kernel_w), or (num_output, inputs)."""
+        channels, taps = shape[1], int(np.prod(shape[2:], dtype=np.int64))
+        sizes = {"patches": channels * taps, "separable": channels, "outputs": shape[0] // group}
+        whole = sizes["outputs"] if self.kind == "outputs" else channels * taps
+        return self.mean.shape == (group, whole) and self.covariance.shape == (group, *2 * (sizes[self.kind],))
+
+    def shift(self, weight: np.ndarray, approx: np.ndarray, group: int) -> np.ndarray:
+        """What the bias gains, float64 (num_output,), where `approx` takes the place of `weight`: (W - V) mean.
+
+        Both (num_output, C, kernel_h, kernel_w), or (num_output, inputs). Not for moments of outputs.
+        """
+        rest = np.asarray(weight, np.float64) - np.asarray(approx, np.float64)
+        return np.einsum("gnd,gd->gn", rest.reshape(group, len(rest) // group, -1), self.mean).ravel()
+
+
+class Metric:
+    """The covariance of one group's patches, ridged, as an operator on rows (n, C, K).
+
+    channels (C, C) and taps (K, K): the separable covariance next to it, channels x taps, or the covariance itself.
+    """
+
+    def __init__(self, moments: Moments, place: int, channels: int):
+        covariance = moments.covariance[place]
+        self.full: np.ndarray | None = None
+        if moments.kind == "patches":
+            self.full = ridged(covariance)
+            blocks = self.full.reshape(channels, -1, channels, self.full.shape[0] // channels)
+            self.channels = np.einsum("ckdk->cd", blocks)
+            self.taps = np.einsum("ckcl->kl", blocks)
+        else:
+            self.channels, self.taps = ridged(covariance), ridged(moments.taps[place])
+        self.taps = self.taps / max(float(np.trace(self.taps)), np.finfo(np.float64).tiny)
+
+    def apply(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows (n, C, K) times the covariance."""
+        if self.full is not None:
+            return (rows.reshape(len(rows), -1) @ self.full).reshape(rows.shape)
+        return np.einsum("dc,ndl->ncl", self.channels, rows @ self.taps, optimize=True)
+
+    def inner(self, first: np.ndarray) -> np.ndarray:
+        """Return (r*K, r*K), the covariance of what a 1x1 convolution by `first` (r, C) makes of the patches."""
+        rank, taps = len(first), len(self.taps)
+        if self.full is None:
+            return np.kron(first @ self.channels @ first.T, self.taps)
+        channels = first.shape[1]
+        half = (first @ self.full.reshape(channels, -1)).reshape(rank * taps, channels, taps)
+        return np.einsum("pck,bc->pbk", half, first, optimize=True).reshape(rank * taps, rank * taps)
+
+
+def ridged(covariance: np.ndarray) -> np.ndarray:
+    """The covariance with RIDGE of its mean variance added to each (1 where there is no variance at all)."""
+    size = len(covariance)
+    mean = float(np.trace(covariance)) / size
+    return covariance + (RIDGE * mean if mean > 0.0 else 1.0) * np.eye(size)
+
+
+def root(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The symmetric square root of a ridged covariance, and its inverse."""
+    values, vectors = np.linalg.eigh(covariance)
+    values = np.sqrt(np.maximum(values, values[-1] * np.finfo(np.float64).eps))
+    return (vectors * values) @ vectors.T, (vectors / values) @ vectors.T
