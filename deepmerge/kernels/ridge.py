@@ -1,0 +1,146 @@
+"""Ridge least squares for one layer: rows of inputs x, rows of targets y, weights W (inputs, outputs).
+
+Plain:       min ‖XW − Y‖² + λ‖W − W₀‖²       W = W₀ + (XᵀX + λI)⁻¹ Xᵀ(Y − XW₀),   λ = strength · tr(XᵀX)/d
+Rectified:   min Σ (y > 0 ? (xw − y)² : max(0, xw)²) + λ‖W − W₀‖²
+             where the target is 0 any value below 0 will do, so that the target there is min(0, xw) and the plain problem
+             is solved over and over. Each round is a step of majorise-minimise on a convex function; extrapolated steps
+             (Nesterov's, begun anew where they point uphill) need a fraction of the rounds.
+Leaky:       slope a: below 0 the target is y/a, and an error there counts a² as much, since a·(xw − y/a) is what is seen.
+
+Shrinking goes towards W₀, the weights so far, so that little data changes little.
+Sources: Hoerl and Kennard, Ridge Regression (Technometrics 1970); Zhang et al., Accelerating Very Deep Convolutional Networks
+(TPAMI 2016), section 3.2, for the ReLU's part; Beck and Teboulle, FISTA (SIAM J. Imaging 2009); O'Donoghue and Candès,
+Adaptive Restart (2015).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+CHUNK = 1 << 13  # rows that are held in float64 at a time
+_LEAST = 1e-10  # of the mean of the diagonal: what is added to it whatever the strength, so that it can be factored
+
+
+class Normal:
+    """The normal equations of some rows, factored once.
+
+    x (n, d), float32 or float64, the last column the constant 1 where `bias` is set. With fewer rows than inputs the
+    matrix of the rows is factored: (XᵀX + Λ)⁻¹Xᵀ = Λ⁻¹Xᵀ(XΛ⁻¹Xᵀ + I)⁻¹.
+    """
+
+    def __init__(self, x: np.ndarray, strength: float, bias: bool = False):
+        self.x = x
+        self.few = len(x) < x.shape[1]
+        if self.few:
+            self.damp = damping(np.square(x, dtype=np.float64).sum(axis=0), strength, bias)
+            self._scaled = x / self.damp
+            self._inverse = _inverse(self._scaled @ x.T.astype(np.float64) + np.eye(len(x)))
+        else:
+            moments = gram(x)
+            self.damp = damping(np.diag(moments), strength, bias)
+            self._inverse = _inverse(moments + np.diag(self.damp))
+
+    def step(self, residual: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """(XᵀX + Λ)⁻¹(Xᵀ·residual − Λ·offset), float64 (d, m): from weights that lie `offset` (d, m) from W₀ and leave
+        `residual` (n, m) to the best ones.
+        """
+        if self.few:
+            return self._scaled.T @ (self._inverse @ (residual + self.x @ offset)) - offset
+        return self._inverse @ (_transposed_times(self.x, residual) - self.damp[:, None] * offset)
+
+
+def gram(x: np.ndarray) -> np.ndarray:
+    """XᵀX, summed in float64; x (n, d) → (d, d)."""
+    total = np.zeros((x.shape[1],) * 2)
+    for start in range(0, len(x), CHUNK):
+        rows = x[start : start + CHUNK].astype(np.float64)
+        total += rows.T @ rows
+    return total
+
+
+def damping(diagonal: np.ndarray, strength: float, bias: bool = False) -> np.ndarray:
+    """λ for each input (d,): strength times the diagonal's mean; for the constant at the end, times its own entry.
+
+    diagonal: of XᵀX. bias: whether the last input is the constant 1, which is on no scale of the others.
+    """
+    inputs = diagonal[:-1] if bias and len(diagonal) > 1 else diagonal
+    damp = np.full(len(diagonal), (strength + _LEAST) * max(float(inputs.mean()), 1e-30))
+    if bias:
+        damp[-1] = (strength + _LEAST) * diagonal[-1]
+    return damp
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Of a symmetric positive definite matrix, scaled to a diagonal of 1 first: inputs may differ by orders of magnitude."""
+    scale = 1 / np.sqrt(np.diag(matrix))
+    inverse = np.linalg.inv(matrix * scale[:, None] * scale)
+    return (inverse + inverse.T) / 2 * scale[:, None] * scale
+
+
+def _transposed_times(x: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """XᵀR, each chunk of rows in their own type, summed in float64."""
+    total = np.zeros((x.shape[1], residual.shape[1]))
+    for start in range(0, len(x), CHUNK):
+        total += x[start : start + CHUNK].T @ residual[start : start + CHUNK]
+    return total
+
+
+def predict(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """XW in x's type."""
+    return x @ weight.astype(x.dtype)
+
+
+def activated(values: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
+    """What the activation makes of pre-activations (n, m). slope: (m,) below 0, from 0 to 1; None for no activation."""
+    return values if slope is None else np.where(values > 0, values, values * slope.astype(values.dtype))
+
+
+def wanted(target: np.ndarray, values: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
+    """The values (n, m) that the plain problem is to aim at, given those that it has now."""
+    if slope is None:
+        return target
+    slope = slope.astype(values.dtype)
+    leaky = values + slope * (target - slope * values)
+    return np.where(target > 0, target, np.where(slope > 0, leaky, np.minimum(values, 0)))
+
+
+def loss(values: np.ndarray, target: np.ndarray, slope: np.ndarray | None) -> float:
+    """The mean square, over rows and outputs, of what the convex problem counts as the error."""
+    error = values - target
+    if slope is not None:
+        slope = slope.astype(values.dtype)
+        error = np.where(target > 0, error, np.where(slope > 0, slope * values - target, np.maximum(values, 0)))
+    return float(np.mean(np.square(error, dtype=np.float64))) if error.size else 0.0
+
+
+def fit(
+    normal: Normal, target: np.ndarray, start: np.ndarray, slope: np.ndarray | None = None, iterations: int = 20,
+    tolerance: float = 1e-4,
+) -> np.ndarray:  # fmt: skip
+    """The weights, float64 (d, m).
+
+    normal: of the inputs (n, d). target (n, m), in the inputs' type: what stands behind the activation. start (d, m): W₀.
+    slope: the activation's, see `activated`. iterations: at most, with an activation; they end when the error falls by
+    less than `tolerance` of itself.
+    """
+    weight = start.astype(np.float64)
+    values = predict(normal.x, weight)
+    if slope is None:
+        return weight + normal.step(target - values, np.zeros_like(weight))
+    ahead, ahead_values, momentum = weight, values, 1.0
+    last = loss(values, target, slope)
+    for _ in range(iterations):
+        new = ahead + normal.step(wanted(target, ahead_values, slope) - ahead_values, ahead - start)
+        new_values = predict(normal.x, new)
+        now = loss(new_values, target, slope)
+        if now > last and momentum > 1:  # begin anew from the best so far, without momentum
+            ahead, ahead_values, momentum = weight, values, 1.0
+            continue
+        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        share = (momentum - 1) / following
+        ahead, ahead_values = new + share * (new - weight), new_values + new_values.dtype.type(share) * (new_values - values)
+        weight, values, momentum = new, new_values, following
+        if last - now <= tolerance * last:
+            break
+        last = now
+    return weight

@@ -1,0 +1,69 @@
+"""Going through a network stretch by stretch, each layer run once, while the layers behind still change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.shapes import infer_shapes
+from deepmerge.recover.partial import Part, layers_between
+
+if TYPE_CHECKING:
+    from deepmerge.engines.base import Engine
+
+Feeds = Callable[[], Iterable[Mapping[str, np.ndarray]]]
+
+
+class Walk:
+    """Runs `graph` on the batches that feeds() gives, the same each time.
+
+    What the layers still to change do not touch is kept from one stretch to the next, in up to `memory` bytes; where that
+    is too little the network is run anew from what is kept, or from its inputs.
+    """
+
+    def __init__(self, graph: Graph, feeds: Feeds, images: int, run: Engine, threads: int = 1, memory: int = 1 << 30):
+        self.graph, self.run, self.threads = graph, run, threads
+        self.shapes = infer_shapes(graph)
+        self._images, self._memory = images, memory
+        self._feeds, self._fed = feeds, list(graph.inputs)
+        self._kept: list[dict[Blob, np.ndarray]] | None = None
+
+    def through(self, changing: Sequence[Layer], ends: Sequence[Blob], wanted: Sequence[Blob]) -> Iterator[dict[Blob, np.ndarray]]:
+        """The values of `wanted`, batch by batch.
+
+        changing: the layers that may change before the next stretch is run, or later. ends: the blobs that they are run for.
+        """
+        front = self._front(changing, ends)
+        values = sum(int(np.prod(self.shapes[blob][1:])) for blob in front)
+        keeping = 4 * values * self._images <= self._memory
+        source, kept = self._source(), []
+        with Part(self.graph, self._fed, [*wanted, *(front if keeping else ())], self.shapes, self.run, self.threads) as part:
+            for batch in source:
+                made = part.run(batch)
+                if keeping:
+                    kept.append({blob: made[blob] for blob in front})
+                yield {blob: made[blob] for blob in wanted}
+        if keeping:
+            self._kept, self._fed = kept, front
+
+    def _source(self) -> Iterator[dict[Blob, np.ndarray]]:
+        if self._kept is not None:
+            yield from self._kept
+        else:
+            for batch in self._feeds():
+                yield {blob: batch[blob.name] for blob in self._fed}
+
+    def _front(self, changing: Sequence[Layer], ends: Sequence[Blob]) -> list[Blob]:
+        """The blobs before the changing layers and all behind them that lead to `ends`."""
+        touched, moved = set(), set(changing)
+        for layer in self.graph.layers:
+            if layer in moved or any(bottom in touched for bottom in layer.bottoms):
+                touched |= set(layer.tops)
+        front: dict[Blob, None] = {}
+        for layer in layers_between(self.graph, (), ends):
+            if layer.tops and layer.tops[0] in touched:
+                front |= dict.fromkeys(b for b in layer.bottoms if b not in touched)
+        return list(front)
