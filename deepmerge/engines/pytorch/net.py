@@ -129,10 +129,13 @@ def _take(turn: Turn, values: dict[Blob, Tensor]) -> None:
 
 
 def _give_tops(graph: Graph) -> None:
-    """A loss layer without a top gets one. Caffe: layer.hpp, AutoTopBlobs."""
+    """A loss layer without a top gets one, called like the layer. Caffe: layer.hpp, AutoTopBlobs."""
+    taken = {blob.name for blob in graph.blobs}
     for layer in graph.layers:
         if layer.type.endswith("Loss") and not layer.tops:
-            layer.tops = [Blob(graph.fresh_name(layer.name), layer)]
+            name = layer.name if layer.name not in taken else graph.fresh_name(layer.name)
+            layer.tops = [Blob(name, layer)]
+            taken.add(name)
 
 
 def _parameters(graph: Graph) -> dict[str, list[nn.Parameter]]:

@@ -21,10 +21,10 @@ TIMES = 2  # gradients: a sum over a batch, with its own order of adding
 Arrays = dict[str, np.ndarray]
 
 
-def network(folder: Path, text: str, seed: int = 5) -> Graph:
-    """The network of a prototxt, written to the folder with weights drawn at random, gradients wanted for the inputs, too."""
+def network(folder: Path, text: str, seed: int = 5, force: bool = True) -> Graph:
+    """The network of a prototxt, written to the folder with weights drawn at random. force: gradients for the inputs, too."""
     prototxt, caffemodel = folder / "net.prototxt", folder / "net.caffemodel"
-    prototxt.write_text("force_backward: true\n" + text)
+    prototxt.write_text(("force_backward: true\n" if force else "") + text)
     graph = read_network(prototxt)
     shapes, rng = infer_shapes(graph), np.random.default_rng(seed)
     shared: Arrays = {}
@@ -74,14 +74,14 @@ def judge(
     unlearned: Iterable[str] = (),
     diffs: Arrays | None = None,
     tolerance: float = TOLERANCE,
-    seed: int = 5,
+    force: bool = True,
 ) -> TorchNet:
     """Compare all outputs, and the gradients of all inputs and parameters, with real Caffe's, for each of the feeds in turn.
 
     backward: False where Caffe has none. unlearned: inputs without gradients (labels). diffs: what gradients start from;
-    None: random numbers, but what the loss weights say for losses.
+    None: random numbers, but what the loss weights say for losses. force: see network.
     """
-    graph = network(folder, text, seed)
+    graph = network(folder, text, force=force)
     net = TorchNet(graph, phase)
     with worker.load(folder / "net.prototxt", folder / "net.caffemodel", phase) as caffe:
         for fed in feeds:
