@@ -63,6 +63,13 @@ class Loader:
         """Why images could not be read, a line each, in the order of the source."""
         return [why for _, why in sorted(dict(self._bad).items())]
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the first image that can be read has a label."""
+        found = (self._picture(place) for place in range(self.count))
+        first = next((picture for picture in found if picture is not None), None)
+        return first is not None and first.label is not None
+
     def batch(self, index: int) -> Batch:
         """Batch `index` of an endless row: epoch after epoch, each in an order of its own, where shuffle is on.
 

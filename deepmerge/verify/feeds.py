@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepmerge.data import Images, Loader, Preprocessing
-from deepmerge.errors import GraphError, ReadError, ShapeError
+from deepmerge.errors import GraphError, ReadError
 from deepmerge.graph import Graph
+from deepmerge.graph.batching import declared_batch, runs_at_any_batch
 from deepmerge.graph.memory import activation_bytes
 from deepmerge.graph.shapes import Shape, infer_shapes
 
@@ -41,7 +42,7 @@ def choose_batching(graphs: Iterable[Graph], all_blobs: bool) -> Batching:
     all_blobs: every blob will be looked at, and thus kept. GraphError where the networks want different batches.
     """
     graphs = list(graphs)
-    fixed = {_first(graph) for graph in graphs if not runs_at_any_batch(graph)}
+    fixed = {declared_batch(graph) for graph in graphs if not runs_at_any_batch(graph)}
     if len(fixed) > 1:
         raise GraphError(
             f"the networks cannot be compared: they hold at a batch of {' and of '.join(map(str, sorted(fixed)))} only"
@@ -52,25 +53,6 @@ def choose_batching(graphs: Iterable[Graph], all_blobs: bool) -> Batching:
         return Batching(CHUNK, False)
     each = max(activation_bytes(graph, infer_shapes(graph, strict=False, batch=1))["unique"] for graph in graphs)
     return Batching(int(np.clip(CHUNK_BYTES // max(each, 1), 1, CHUNK)), False)
-
-
-def _first(graph: Graph) -> int:
-    shapes = infer_shapes(graph, strict=False)
-    return max(1, next((shapes[blob][0] for blob in graph.inputs if shapes[blob]), 1))
-
-
-def runs_at_any_batch(graph: Graph) -> bool:
-    """Whether one image more at the inputs is one image more at every output: no Reshape to a fixed size, say."""
-    shapes = infer_shapes(graph, strict=False)
-    inputs = [shapes[blob] for blob in graph.inputs]
-    if any(len(shape) < 2 for shape in inputs) or len({shape[0] for shape in inputs}) != 1:
-        return False
-    try:
-        larger = infer_shapes(graph, batch=inputs[0][0] + 1)
-    except ShapeError:
-        return False
-    outputs = [(shapes[blob], larger[blob]) for blob in graph.outputs]
-    return all(a is None or b is None or (b[:1] != a[:1] and b[1:] == a[1:]) for a, b in outputs)
 
 
 def random_chunks(
