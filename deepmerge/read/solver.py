@@ -251,5 +251,7 @@ def _check_policy(solver: Solver, reader: Reader) -> None:
         if not reader.has(name):
             whose = f"lr_policy {policy!r} wants it" if name in POLICIES[policy] else "training wants it"
             raise reader.error(f"{name} is missing; {whose}")
-    if policy == "step" and solver.stepsize < 1:
+    if "stepsize" in POLICIES[policy] and solver.stepsize < 1:
         raise reader.error(f"stepsize is {solver.stepsize}; give 1 or more", _at(reader, "stepsize"))
+    if "gamma" in POLICIES[policy] and solver.gamma < 0 and policy != "sigmoid":  # which old versions of Caffe take to fall
+        raise reader.error(f"gamma is {solver.gamma}; lr_policy {policy!r} wants 0 or more", _at(reader, "gamma"))
