@@ -15,6 +15,9 @@ ENGINES = {
     "ort": ("deepmerge.engines.ort", "OrtEngine"),
     "torch": ("deepmerge.engines.pytorch", "TorchEngine"),
     "caffe": ("deepmerge.engines.caffe", "CaffeEngine"),
+    "opencv": ("deepmerge.engines.opencv", "OpencvEngine"),
+    "mnn": ("deepmerge.engines.mnn", "MnnEngine"),
+    "ncnn": ("deepmerge.engines.ncnn", "NcnnEngine"),
 }
 
 

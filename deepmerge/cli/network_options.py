@@ -1,0 +1,89 @@
+"""What profile and bench have in common: NET …, and how networks are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from deepmerge.cli.options import Listed
+
+ENGINES = ("caffe", "torch", "ort", "opencv", "mnn", "ncnn")  # measuring.setup has the same; it is not to be loaded for --help
+
+
+def networks(command: Callable) -> Callable:
+    """NET … and the options of running them."""
+    for option in (
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order in which networks take turns."),
+        click.option(
+            "--seconds",
+            type=click.FloatRange(0, min_open=True),
+            default=30.0,
+            show_default=True,
+            help="At most so long, for each engine's whole forwards.",
+        ),
+        click.option("--repeat", type=click.IntRange(2), metavar="N", help="Just so many rounds, instead of as many as it takes."),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of engine torch."),
+        click.option("--batch", type=click.IntRange(1), metavar="N", help="Images at a time.  [default: as the prototxt says]"),
+        click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="CPU threads of every engine."),
+        click.option(
+            "--engine",
+            "engines",
+            type=Listed(ENGINES, empty=False),
+            default=",".join(ENGINES),
+            show_default=True,
+            help="The engines to measure on; those that are not installed are told.",
+        ),
+        click.argument("words", metavar="NET...", nargs=-1, required=True),
+    ):
+        command = option(command)
+    return command
+
+
+def read(words: tuple[str, ...], batch: int | None) -> list[Any]:
+    """The networks that NET … names; UsageError where the words make none."""
+    from deepmerge.measuring.networks import parse_networks, read_networks
+
+    try:
+        sources = parse_networks(words)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return read_networks(sources, batch)
+
+
+def budget(repeat: int | None, seconds: float):
+    """When to stop measuring."""
+    from deepmerge.engines.timing import Budget
+
+    if repeat is None:
+        return Budget(seconds=seconds)
+    return Budget(narrow=-1, least=repeat, most=repeat, seconds=float("inf"))
+
+
+def settings_line(report: dict) -> str:
+    """What was measured on, for people."""
+    machine, chosen = report["machine"], report["settings"]
+    loads = [one[0] for one in (machine["load"], report["load_after"]) if one]
+    load = f"; load average {loads[0]:.2f} before, {loads[-1]:.2f} after" if loads else ""
+    threads = "1 thread" if chosen["threads"] == 1 else f"{chosen['threads']} threads"
+    return f"{machine['processor']}, {machine['cores']} cores, {threads} an engine{load}"
+
+
+def milliseconds(seconds: float) -> str:
+    """Three significant digits, more where they stand before the point."""
+    value = seconds * 1e3
+    return f"{value:.{max(0, 2 - len(str(int(value))) + 1) if value >= 1 else 3}f}"
+
+
+def times_as_fast(ratio: dict | None) -> str:
+    """A ratio of times told as a speed-up, with its interval."""
+    if ratio is None:
+        return "1"
+    return f"{1 / ratio['value']:.2f} ({1 / ratio['high']:.2f}–{1 / ratio['low']:.2f})"
+
+
+def random_note(networks: list[dict]) -> str:
+    """Which networks run with made-up weights, a line; "" if none does."""
+    labels = [one["label"] for one in networks if one["random_weights"]]
+    return f"{', '.join(labels)}: no caffemodel given, random weights (seeded): for times alone" if labels else ""

@@ -1,0 +1,176 @@
+"""MNN as an engine: its converter reads Caffe's files, and ONNX where it refuses those."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepmerge.engines.session import FileSession, refusals
+from deepmerge.errors import EngineError
+
+if TYPE_CHECKING:
+    from deepmerge.graph import Graph
+
+REMEDY = "pip install MNN"
+SECONDS = 300.0
+
+# The converter in a process of its own, since it ends its process on what it does not know. Not by the command `mnnconvert`:
+# that one installs a package for telemetry with pip, and calls home.
+_CONVERT = "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
+# MNN's helper operations, and the parts that it takes an LRN to: pool1/norm1_raster_7 is of pool1/norm1
+_PART = re.compile(r"_raster_\d+$")
+
+
+class MnnEngine:
+    """MNN on the CPU, in full precision. EngineError where MNN is not installed."""
+
+    name = "mnn"
+
+    def __init__(self) -> None:
+        from importlib.util import find_spec
+
+        # Not imported yet: MNN prints a line on stdout when it is.
+        if find_spec("MNN") is None or find_spec("_tools") is None:
+            raise EngineError(f"engine 'mnn' needs MNN: {REMEDY}")
+
+    def load(self, graph: Graph, threads: int = 1) -> MnnSession:
+        """Convert the network, from Caffe's files if MNN takes them, else from ONNX."""
+        with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+            model, source = convert(graph, Path(folder))
+            return MnnSession(graph, model, threads, source)
+
+
+def convert(graph: Graph, folder: Path) -> tuple[Path, str]:
+    """The network as MNN's file in the folder, and what it was made from: "caffe" or "onnx".
+
+    EngineError, with the converter's words, where it takes neither.
+    """
+    from deepmerge.emit import write_pair
+
+    prototxt, caffemodel, model = folder / "deploy.prototxt", folder / "weights.caffemodel", folder / "model.mnn"
+    write_pair(graph, prototxt, caffemodel)
+    refusal = _convert(model, "-f", "CAFFE", "--modelFile", caffemodel, "--prototxt", prototxt)
+    if refusal is None:
+        return model, "caffe"
+    from deepmerge.emit.onnx import write_onnx
+
+    write_onnx(graph, folder / "model.onnx")
+    other = _convert(model, "-f", "ONNX", "--modelFile", folder / "model.onnx")
+    if other is None:
+        return model, "onnx"
+    raise EngineError(f"MNN cannot convert the network: {refusal}")
+
+
+def _convert(model: Path, *words: str | Path) -> str | None:
+    """Run the converter; None where it has written the model, else what it said last."""
+    command = [sys.executable, "-c", _CONVERT, *map(str, words), "--MNNModel", str(model), "--bizCode", "deepmerge"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {SECONDS:g} s"
+    if done.returncode == 0 and model.exists() and model.stat().st_size:
+        return None
+    said = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
+    wrong = [line for line in said if re.search(r"error|not support|fail|unknown", line, re.IGNORECASE)]
+    return (wrong or said or [f"it ended with status {done.returncode}"])[-1]
+
+
+class MnnSession(FileSession):
+    """A network in MNN. ``source``: what it was converted from. MNN fuses ReLUs into convolutions when it converts."""
+
+    def __init__(self, graph: Graph, model: Path, threads: int, source: str) -> None:
+        super().__init__("mnn", graph)
+        self.source = source
+        makers = {blob.name: blob.producer.name for blob in graph.blobs}
+        with refusals("mnn", "load"), _stdout_on_stderr():
+            import MNN
+
+            self._mnn = MNN
+            self._net = MNN.Interpreter(str(model))
+            self._session = self._net.createSession({"backend": "CPU", "numThread": threads, "precision": "high"})
+        given = self._net.getSessionInputAll(self._session)
+        made = self._net.getSessionOutputAll(self._session)
+        self._fed = {name: _named(given, [name], f"input {name!r}", len(self.inputs)) for name in self.inputs}
+        self._made = {n: _named(made, [n, makers[n]], f"output {n!r}", len(self.outputs)) for n in self.outputs}
+
+    def _feed(self, arrays: Mapping[str, np.ndarray]) -> None:
+        kind, axes = self._mnn.Halide_Type_Float, self._mnn.Tensor_DimensionType_Caffe
+        for name, array in arrays.items():
+            self._fed[name].copyFrom(self._mnn.Tensor(array.shape, kind, array, axes))
+
+    def _run(self, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        self._net.runSession(self._session)
+        return {name: self._value(name) for name in wanted}
+
+    def _value(self, name: str) -> np.ndarray:
+        tensor, shape = self._made[name], self._made[name].getShape()
+        host = self._mnn.Tensor(
+            shape, self._mnn.Halide_Type_Float, np.zeros(shape, np.float32), self._mnn.Tensor_DimensionType_Caffe
+        )
+        tensor.copyToHostTensor(host)
+        return np.array(host.getData(), np.float32).ravel()
+
+    def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
+        """(layer, type, seconds of each forward). An operation that MNN makes for a layer counts as the layer's."""
+        self._open()
+        rows: dict[str, list[float]] = {}
+        kinds: dict[str, str] = {}
+        start = 0.0
+
+        def begin(_tensors, _info) -> bool:
+            nonlocal start
+            start = time.perf_counter()
+            return True
+
+        def end(_tensors, info) -> bool:
+            seconds = time.perf_counter() - start
+            name = _PART.sub("", info.getName())
+            kinds.setdefault(name, self.types.get(name) or info.getType())
+            rows.setdefault(name, [0.0])[-1] += seconds
+            return True
+
+        for turn in range(warmup + repeat):
+            with refusals("mnn", "run"):
+                self._feed(self._last)
+                self._net.runSessionWithCallBackInfo(self._session, begin, end)
+            for times in rows.values():
+                times[:] = times if turn >= warmup else []
+                times.append(0.0)
+        return [(name, kinds[name], times[:repeat]) for name, times in rows.items()]
+
+    def close(self) -> None:
+        super().close()
+        self._net = self._session = None
+        self._fed = self._made = {}
+
+
+def _named(tensors: Mapping[str, Any], names: Sequence[str], what: str, expected: int) -> Any:
+    """MNN's tensor of one of these names; where there is only one, it is that."""
+    found = next((tensors[name] for name in names if name in tensors), None)
+    if found is None and len(tensors) == expected == 1:
+        return next(iter(tensors.values()))
+    if found is None:
+        raise EngineError(f"MNN's model has no {what}; it has {', '.join(map(repr, tensors))}")
+    return found
+
+
+class _stdout_on_stderr:
+    """What native code prints on stdout, as MNN does when it is imported, goes to stderr: stdout is the result's."""
+
+    def __enter__(self) -> None:
+        sys.stdout.flush()
+        self._kept = os.dup(1)
+        os.dup2(2, 1)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._kept, 1)
+        os.close(self._kept)

@@ -1,0 +1,120 @@
+"""ncnn as an engine. Its own Caffe converter is in no wheel, so the network goes to it as ONNX, through pnnx."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepmerge.engines.session import FileSession, refusals
+from deepmerge.errors import EngineError
+
+if TYPE_CHECKING:
+    from deepmerge.graph import Graph
+
+REMEDY = "pip install ncnn pnnx"
+SECONDS = 300.0
+
+
+def find_pnnx() -> Path | None:
+    """The converter: on PATH, or in the package that pip installs."""
+    found = shutil.which("pnnx")
+    spec = None if found else find_spec("pnnx")
+    places = [Path(found)] if found else [Path(p, "pnnx") for p in (spec.submodule_search_locations or ())] if spec else []
+    return next((place for place in places if place.is_file()), None)
+
+
+class NcnnEngine:
+    """ncnn on the CPU, in full precision, one image at a time. EngineError where it or pnnx is not installed."""
+
+    name = "ncnn"
+
+    def __init__(self) -> None:
+        found = find_pnnx()
+        if find_spec("ncnn") is None or found is None:
+            raise EngineError(f"engine 'ncnn' needs ncnn and its converter pnnx: {REMEDY}")
+        self._pnnx = found
+
+    def load(self, graph: Graph, threads: int = 1) -> NcnnSession:
+        """Write the network as ONNX, let pnnx convert it, and load that."""
+        from deepmerge.emit.onnx import too_large
+
+        if any(blob.producer.params.shape[0][:1] != (1,) for blob in graph.inputs):
+            raise EngineError("ncnn runs one image at a time: give the network a batch of 1")
+        with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+            import onnx
+
+            from deepmerge.emit.onnx import to_onnx
+
+            model = to_onnx(graph, free_batch=False)
+            if too_large(model):
+                raise EngineError("pnnx takes no ONNX model of over 2 GB")
+            onnx.save(model, str(Path(folder, "net.onnx")))
+            self._convert(Path(folder))
+            return NcnnSession(graph, Path(folder), threads)
+
+    def _convert(self, folder: Path) -> None:
+        try:
+            done = subprocess.run(
+                [str(self._pnnx), "net.onnx", "fp16=0"],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise EngineError(f"pnnx cannot convert the network: no answer within {SECONDS:g} s") from None
+        if not (folder / "net.ncnn.param").exists():
+            said = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
+            raise EngineError(f"pnnx cannot convert the network: {said[-1] if said else done.returncode}")
+
+
+class NcnnSession(FileSession):
+    """A network in ncnn. It does not tell its layers' times, and its layers have names of their own."""
+
+    def __init__(self, graph: Graph, folder: Path, threads: int) -> None:
+        super().__init__("ncnn", graph)
+        with refusals("ncnn", "load"):
+            import ncnn
+
+            net = ncnn.Net()
+            net.opt.num_threads, net.opt.use_vulkan_compute = threads, False
+            for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
+                setattr(net.opt, option, False)
+            if net.load_param(str(folder / "net.ncnn.param")) or net.load_model(str(folder / "net.ncnn.bin")):
+                raise EngineError("ncnn cannot load what pnnx made of the network: it has a layer that ncnn does not know")
+        self._net, self._mats = net, {}
+        read = [blob.name for blob in graph.inputs if blob.consumers]
+        if len(net.input_names()) != len(read) or len(net.output_names()) != len(self.outputs):
+            raise EngineError("ncnn's model has other inputs and outputs than the network")
+        self._fed = dict(zip(read, net.input_names(), strict=True))
+        self._made = dict(zip(self.outputs, net.output_names(), strict=True))
+
+    def _feed(self, arrays: Mapping[str, np.ndarray]) -> None:
+        import ncnn
+
+        self._mats = {self._fed[name]: ncnn.Mat(array[0]).clone() for name, array in arrays.items() if name in self._fed}
+
+    def _run(self, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        extractor = self._net.create_extractor()
+        for name, mat in self._mats.items():
+            extractor.input(name, mat)
+        values = {}
+        for name in wanted:
+            failed, value = extractor.extract(self._made[name])
+            if failed:
+                raise EngineError(f"ncnn cannot compute {name!r}")
+            values[name] = np.array(value)
+        return values
+
+    def close(self) -> None:
+        super().close()
+        self._net, self._mats = None, {}

@@ -1,0 +1,108 @@
+"""OpenCV's dnn as an engine. OpenCV 4 reads Caffe's files; OpenCV 5 does not any more."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepmerge.engines.session import FileSession, refusals
+from deepmerge.errors import EngineError
+
+if TYPE_CHECKING:
+    from deepmerge.graph import Graph
+
+REMEDY = 'pip install "opencv-python-headless<5"'
+
+
+class OpencvEngine:
+    """OpenCV's dnn module on the CPU. EngineError where there is no OpenCV, or one without a Caffe reader."""
+
+    name = "opencv"
+
+    def __init__(self) -> None:
+        try:
+            import cv2
+        except ImportError:
+            raise EngineError(f"engine 'opencv' needs OpenCV 4: {REMEDY}") from None
+        if not hasattr(getattr(cv2, "dnn", None), "readNetFromCaffe"):
+            raise EngineError(f"OpenCV {getattr(cv2, '__version__', '')} does not read Caffe's files any more: {REMEDY}")
+
+    def load(self, graph: Graph, threads: int = 1) -> OpencvSession:
+        """Write ``graph`` as Caffe's files into a temporary folder and load them."""
+        from deepmerge.emit import write_pair
+
+        with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+            files = Path(folder, "deploy.prototxt"), Path(folder, "weights.caffemodel")
+            write_pair(graph, *files)
+            return OpencvSession(graph, files, threads)
+
+
+class OpencvSession(FileSession):
+    """A network in OpenCV, in one copy with its fusions, and one without for the layers' own times.
+
+    A blob is what its last layer leaves; OpenCV knows values by their layers. Of a layer with several tops, OpenCV gives none.
+    """
+
+    def __init__(self, graph: Graph, files: tuple[Path, Path], threads: int = 1) -> None:
+        layers = {blob.name: blob.producer for blob in graph.blobs if len(blob.producer.tops) == 1}
+        self._makers = {blob: layer.name for blob, layer in layers.items() if layer.type != "Input"}
+        super().__init__("opencv", graph, list(self._makers))
+        self._threads = threads
+        self._fused, self._plain = (_read(files, fusion) for fusion in (True, False))
+
+    def _feed(self, arrays: Mapping[str, np.ndarray], net: Any = None) -> None:
+        import cv2
+
+        cv2.setNumThreads(self._threads)  # of the whole process
+        for name, array in arrays.items():
+            (net or self._fused).setInput(array, name)
+
+    def _run(self, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        makers = [self._makers.get(name) for name in wanted]
+        if None in makers:
+            raise EngineError(f"OpenCV does not hand out blob {wanted[makers.index(None)]!r}: its layer has several tops")
+        return dict(zip(wanted, self._fused.forward(makers), strict=True))
+
+    def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
+        """(layer, type, seconds of each forward), without fusion: with it, a layer's time holds others'.
+
+        forward_seconds: of each of these forwards as a whole.
+        """
+        import cv2
+
+        self._open()
+        net, tick = self._plain, cv2.getTickFrequency()
+        rows: list[np.ndarray] = []
+        self.forward_seconds = []
+        with refusals("opencv", "run"):
+            for turn in range(warmup + repeat):
+                self._feed(self._last, net)
+                start = time.perf_counter()
+                net.forward([self._makers[name] for name in self.outputs if name in self._makers])
+                seconds = time.perf_counter() - start
+                if turn >= warmup:
+                    self.forward_seconds.append(seconds)
+                    rows.append(np.ravel(net.getPerfProfile()[1]) / tick)
+            names = net.getLayerNames()
+            kinds = [self.types.get(name) or net.getLayer(net.getLayerId(name)).type for name in names]
+        return [(n, k, [float(row[i]) for row in rows]) for i, (n, k) in enumerate(zip(names, kinds, strict=True))]
+
+    def close(self) -> None:
+        super().close()
+        self._fused = self._plain = None
+
+
+def _read(files: tuple[Path, Path], fusion: bool) -> Any:
+    import cv2
+
+    with refusals("opencv", "read"):
+        net = cv2.dnn.readNetFromCaffe(*map(str, files))
+    net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+    net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
+    net.enableFusion(fusion)
+    return net

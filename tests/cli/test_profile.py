@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+QUICK = ("--repeat", 2)
+
+
+def test_a_table_for_each_engine(run, mini):
+    done = run("profile", f"one={mini[0]}", mini[1], mini[0], "--engine", "ort", *QUICK)
+    assert done.code == 0 and done.err == ""
+    head, note, totals, rows = done.out.rstrip("\n").split("\n\n")
+    assert "1 thread an engine" in head and "load average" in head
+    assert note == "inception_mini: no caffemodel given, random weights (seeded): for times alone"
+    assert totals.splitlines()[0].split()[:2] == ["ort", "forward,"] and "non-tensor" in totals and "unfused" in totals
+    assert [line.split()[0] for line in totals.splitlines()[2:]] == ["one", "inception_mini"]
+    assert rows.splitlines()[0].split() == ["ort,", "group", "one,", "ms", "share", "inception_mini,", "ms", "share"]
+    found = [line.split()[0] for line in rows.splitlines()[2:]]
+    assert found[:6] == ["conv1", "conv2", "inception_3a", "inception_3b", "inception_4a", "loss3"]
+
+
+@pytest.mark.parametrize("by", ["type", "layer"])
+def test_other_rows(run, mini, by):
+    out = run("profile", *mini, "--engine", "ort", "--by", by, *QUICK).out
+    lines = [line.split() for line in out.split("\n\n")[-1].splitlines()]
+    assert ["ort,", by, "kind", "inception_mini,", "ms", "share"] in lines
+    kinds = {line[0]: line[1] for line in lines[2:]}
+    assert kinds["LRN" if by == "type" else "conv2/norm2"] == "non-tensor"
+    assert kinds["Convolution" if by == "type" else "conv2/3x3"] == "tensor"
+
+
+def test_json_and_batch(run, mini):
+    report = json.loads(run("profile", *mini, "--engine", "ort", "--batch", 3, "--json", *QUICK).out)
+    assert list(report) == ["version", "machine", "load_after", "settings", "networks", "engines"]
+    assert report["networks"][0]["inputs"] == {"data": [3, 3, 32, 32]}
+    entry = report["engines"][0]["networks"][0]
+    assert entry["forward"]["count"] == 2 and len(entry["layers"]) == 57
+
+
+def test_engines_that_are_absent_are_told(run, mini, monkeypatch):
+    monkeypatch.setenv("DEEPMERGE_CAFFE_PYTHON", "/nowhere/python")
+    done = run("profile", *mini, "--engine", "caffe,ort", *QUICK)
+    assert done.code == 0
+    assert done.out.rstrip("\n").splitlines()[-1].startswith("caffe   DEEPMERGE_CAFFE_PYTHON=/nowhere/python: does not exist")
+
+
+def test_a_chart(run, mini, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert run("profile", *mini, "--engine", "ort", "--chart", tmp_path / "c.png", *QUICK).code == 0
+    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_words_that_make_no_network(run, mini):
+    done = run("profile", mini[1])
+    assert done.code == 2 and "are weights; they stand behind their PROTOTXT" in done.err
+    done = run("profile", mini[0], "--engine", "ort,nonsense")
+    assert done.code == 2 and "'nonsense' is none of" in done.err
+    assert run("profile").code == 2
+    assert "no-such.prototxt" in run("profile", "no-such.prototxt").line
