@@ -19,6 +19,7 @@ from deepmerge.cli.inspect import inspect
 from deepmerge.cli.options import DEBUG
 from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
+from deepmerge.cli.recover import recover
 from deepmerge.cli.verify import verify
 from deepmerge.errors import DeepmergeError
 
@@ -99,5 +100,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, plan, inspect, verify, passes, doctor):
+for _command in (convert, recover, plan, inspect, verify, passes, doctor):
     main.add_command(_command)

@@ -1,0 +1,44 @@
+"""How often a merged network says what its original says, on images without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from deepmerge.engines import engine
+from deepmerge.graph.graph import Graph
+from deepmerge.graph.shapes import infer_shapes
+
+
+class Judge:
+    """batches: gives the images each time that it is called, as float32 arrays (N, …) for the blob `input`.
+
+    options: of the engine, and `engine`, its name.
+    """
+
+    def __init__(self, original: Graph, input: str, batches: Callable[[], Iterable[np.ndarray]], threads: int, **options: Any):
+        self._input, self._batches, self._threads = input, batches, threads
+        self._engine = engine(options.pop("engine", "ort"), **options)
+        self._outputs = tuple(blob.name for blob in original.outputs if len(infer_shapes(original)[blob]) >= 2)
+        self._original = original
+        self._wanted: np.ndarray | None = None
+
+    def agreement(self, merged: Graph) -> float | None:
+        """In how many of the images (of the places, where an output has several) both have the same first class; 0 to 1.
+
+        None for networks without classes.
+        """
+        if self._wanted is None:
+            self._wanted = self._classes(self._original)
+        made = self._classes(merged)
+        return float((made == self._wanted).mean()) if made.size and made.shape == self._wanted.shape else None
+
+    def _classes(self, graph: Graph) -> np.ndarray:
+        found: list[np.ndarray] = []
+        with self._engine.load(graph, self._threads) as session:
+            for data in self._batches():
+                made = session.forward({self._input: data}, self._outputs)
+                found += [made[name].argmax(1).ravel() for name in self._outputs if made[name].shape[1] > 1]
+        return np.concatenate(found) if found else np.empty(0, np.int64)

@@ -1,0 +1,169 @@
+"""A run: the stages one after the other, and its checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepmerge.graph.graph import Graph
+from deepmerge.recover import lsq, story
+from deepmerge.recover.images import Sources, sample
+from deepmerge.recover.judge import Judge
+from deepmerge.recover.schedule import TRAINED, default_iterations
+from deepmerge.recover.segments import Segment
+from deepmerge.recover.train import Pace, Paused
+from deepmerge.recover.write import Weights, give_weights, weights_of
+from deepmerge.training.checkpoint import Checkpoint, Saved
+from deepmerge.training.device import cores
+
+if TYPE_CHECKING:
+    from deepmerge.recover.job import Job, Progress
+
+LSQ_IMAGES = 1000
+
+
+class Run:
+    """One recovery under way. `merged` gets its weights stage by stage.
+
+    reached: the weights behind the last of the stages that go segment by segment, {} before the first.
+    """
+
+    def __init__(
+        self, job: Job, original: Graph, merged: Graph, segments: list[Segment], sources: Sources, checkpoint: Checkpoint,
+        progress: Progress,
+    ):  # fmt: skip
+        self.job, self.original, self.merged, self.segments = job, original, merged, segments
+        self.sources, self.checkpoint, self.progress = sources, checkpoint, progress
+        self.threads = job.threads or cores()
+        self.reached: Weights = {}
+        self.entries: list[dict[str, Any]] = []
+        self.iterations: dict[str, int] = {}
+        self.pace = Pace(time.monotonic(), None if job.stop_after is None else 60 * job.stop_after, time.monotonic())
+        self.before = 0.0  # seconds that earlier pieces of the run took
+        self.judge = Judge(original, sources.input, self._judged, self.threads, **_engine(job.device))
+        self._agreement: float | None = None
+
+    def all_stages(self) -> None:
+        """Everything that the checkpoint does not say is done."""
+        saved = self.checkpoint.load()
+        under_way: Saved | None = None
+        if saved is not None:
+            under_way = self._restore(saved)
+        for name in self.job.stages[len(self.entries) :]:
+            if name == "lsq":
+                self._solve()
+            else:
+                self._train(name, under_way)
+            under_way = None
+
+    def recovery(self, previous: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What the report says. previous: what it said of an earlier recovery."""
+        job = self.job
+        asked = {
+            "seed": job.seed,
+            "images": self.sources.train.count,
+            "held_out": self.sources.held_out,
+            "device": job.device,
+            "threads": self.threads,
+        }
+        asked |= {"skipped": len(self.sources.skipped)} if self.sources.skipped else {}
+        return story.recovery(self.entries, asked) | ({"previous": dict(previous)} if previous else {})
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first piece of the run began, pauses left out."""
+        return self.before + time.monotonic() - self.pace.started
+
+    # -- stages ----------------------------------------------------------------------------------
+
+    def _solve(self) -> None:
+        start = time.monotonic()
+        before = self.agreement()
+        loader = sample(self.sources, LSQ_IMAGES)
+        feeds = lambda: ({self.sources.input: batch.data} for batch in loader.once())  # noqa: E731
+        options = lsq.Options(seed=self.job.seed, threads=self.threads)
+        found = lsq.lsq(self.original, self.merged, self.segments, feeds, options, self.progress)
+        entry = story.solved_entry(found, time.monotonic() - start, loader.count)
+        self._done(entry, before)
+
+    def _train(self, name: str, under_way: Saved | None) -> None:
+        from deepmerge.recover.trained import TrainedStage
+
+        if name not in self.iterations:
+            self._plan()
+        stage = TrainedStage(self, name, under_way)
+        before = stage.agreement if under_way is not None else self.agreement()
+        stage.agreement = before
+        stage.run()
+        self._done(stage.entry(), before)
+
+    def _done(self, entry: dict[str, Any], before: float | None) -> None:
+        self._agreement = None
+        after = self.agreement()
+        if after is not None:
+            entry |= {"agreement_before": before, "agreement_after": after}
+        self.entries.append(entry)
+        if entry["name"] != "distill":
+            self.reached = weights_of(self.merged)
+        self.save(f"the end of stage {entry['name']}")
+        if self.pace.over() and len(self.entries) < len(self.job.stages):
+            raise Paused
+
+    def _plan(self) -> None:
+        """Fix the iterations of all stages that train."""
+        stages = [name for name in self.job.stages if name in TRAINED]
+        self.iterations = default_iterations(stages, self.job.batch_size)
+        if self.job.minutes is not None:
+            from deepmerge.recover.trained import planned
+
+            self.progress("measuring the speed", 0, 1)
+            self.iterations = planned(self, stages, 60 * self.job.minutes - self.elapsed)
+        self.iterations |= {name: count for name, count in self.job.counts.items() if name in stages}
+
+    def agreement(self) -> float | None:
+        """Of the merged network as it is now."""
+        if self._agreement is None:
+            self.progress("comparing with the original", 0, 1)
+            self._agreement = self.judge.agreement(self.merged)
+        return self._agreement
+
+    def _judged(self) -> Iterator[np.ndarray]:
+        return (batch.data for batch in self.sources.judge.once())
+
+    # -- checkpoints -----------------------------------------------------------------------------
+
+    def save(self, what: str, arrays: Mapping[str, np.ndarray] = {}, under_way: Mapping[str, Any] | None = None) -> None:
+        """arrays, under_way: of the stage that is not at its end."""
+        kept = {**_arrays("weights", weights_of(self.merged)), **_arrays("reached", self.reached), **arrays}
+        meta = {"entries": self.entries, "iterations": self.iterations, "elapsed": self.elapsed, "under_way": under_way}
+        self.checkpoint.save(what, kept, meta)
+        self.pace.saved = time.monotonic()
+
+    def _restore(self, saved: Saved) -> Saved | None:
+        """Go on from there; what the stage under way needs, if one is."""
+        arrays, meta = saved
+        give_weights(self.merged, _weights("weights", arrays))
+        self.reached = _weights("reached", arrays)
+        self.entries, self.iterations, self.before = meta["entries"], meta["iterations"], meta["elapsed"]
+        return Saved(arrays, meta["under_way"]) if meta["under_way"] is not None else None
+
+
+def _engine(device: str) -> dict[str, str]:
+    return {"engine": "ort"} if device == "cpu" else {"engine": "torch", "device": device}
+
+
+def _arrays(prefix: str, weights: Weights) -> dict[str, np.ndarray]:
+    return {f"{prefix}/{i}/{name}": array for name, arrays in weights.items() for i, array in enumerate(arrays)}
+
+
+def _weights(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """The reverse; a layer's blobs are there in their order."""
+    found: dict[str, list[np.ndarray]] = {}
+    for key, array in arrays.items():
+        kind, _, rest = key.partition("/")
+        if kind == prefix:
+            found.setdefault(rest.partition("/")[2], []).append(array)
+    return found

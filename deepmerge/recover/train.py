@@ -1,0 +1,122 @@
+"""One stage's training: Adam, iteration by iteration, with a checkpoint now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepmerge.recover.schedule import Objective, rate
+from deepmerge.training.guards import require_finite
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+SAVED_EVERY = 30.0  # seconds
+LOOKED_AT = 20  # iterations between two looks at the loss, which a GPU has to be waited for
+
+
+class Paused(Exception):
+    """The time that --stop-after gives is over; all is in the checkpoint."""
+
+
+@dataclass
+class Pace:
+    """When to save and when to stop. saved, started: time.monotonic(); stop_after: seconds from `started`, None for never."""
+
+    started: float
+    stop_after: float | None = None
+    saved: float = 0.0
+
+    def over(self) -> bool:
+        return self.stop_after is not None and time.monotonic() - self.started >= self.stop_after
+
+    def due(self) -> bool:
+        return time.monotonic() - self.saved >= SAVED_EVERY
+
+
+class Trainer:
+    """Trains an objective's parameters for `iterations` iterations, from `iteration` on."""
+
+    def __init__(self, objective: Objective, name: str, iterations: int, lr: float):
+        import torch
+
+        self.objective, self.name, self.iterations, self.lr = objective, name, iterations, lr
+        self.iteration = 0
+        self.parameters = objective.parameters
+        self.adam = torch.optim.Adam(self.parameters, lr=lr, fused=True)
+
+    def run(self, images: Iterator[Tensor], pace: Pace, save: Callable[[], None], tell: Callable[[int, float], None]) -> None:
+        """To the stage's end. images: from batch `iteration` on. save: makes a checkpoint. tell: iteration, loss.
+
+        TrainingError where the loss is no number any more; Paused where the time is over, behind a checkpoint.
+        """
+        while self.iteration < self.iterations:
+            loss = self._step(next(images))
+            self.iteration += 1
+            due, over = pace.due(), pace.over()
+            if due or over or self.iteration % LOOKED_AT == 0 or self.iteration == self.iterations:
+                self._look(loss, tell)
+            if (due or over) and self.iteration < self.iterations:
+                self._require_weights()
+                save()
+                pace.saved = time.monotonic()
+                if over:
+                    raise Paused
+        self._require_weights()
+
+    def _step(self, images: Tensor) -> Tensor:
+        for group in self.adam.param_groups:
+            group["lr"] = rate(self.iteration, self.iterations, self.lr)
+        self.adam.zero_grad()
+        loss = self.objective.losses(images).sum()
+        loss.backward()
+        self.adam.step()
+        return loss.detach()
+
+    def _look(self, loss: Tensor, tell: Callable[[int, float], None]) -> None:
+        value = float(loss)
+        self._require(value)
+        tell(self.iteration, value)
+
+    def _require_weights(self) -> None:
+        """A step may spoil the weights after a loss that was a number still."""
+        self._require(float(sum(blob.detach().sum() for blob in self.parameters)))
+
+    def _require(self, value: float) -> None:
+        where = f"stage {self.name}, iteration {self.iteration} of {self.iterations}"
+        require_finite(value, where, f"go on with a smaller --lr (it was {self.lr:g})")
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Adam's state, for a checkpoint."""
+        state = self.adam.state_dict()["state"]
+        return {f"adam/{i}/{key}": value.cpu().numpy() for i, values in state.items() for key, value in values.items()}
+
+    def restore(self, iteration: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from a checkpoint, whose weights the objective's networks have already."""
+        import torch
+
+        self.iteration = iteration
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in arrays.items():
+            if name.startswith("adam/"):
+                _, index, key = name.split("/")
+                state.setdefault(int(index), {})[key] = torch.from_numpy(value.copy())
+        groups = self.adam.state_dict()["param_groups"]
+        self.adam.load_state_dict({"state": state, "param_groups": groups})
+
+
+def judged(objective: Objective, images: Iterator[Tensor]) -> list[float]:
+    """The mean loss of each part over all batches of `images`."""
+    import torch
+
+    sums, count = np.zeros(len(objective.parts)), 0
+    with torch.no_grad():
+        for batch in images:
+            sums += objective.losses(batch).double().cpu().numpy() * len(batch)
+            count += len(batch)
+    return [float(value) for value in sums / max(count, 1)]

@@ -1,0 +1,140 @@
+"""The stages that train, as parts of a run: networks on a device, an objective, a trainer, its checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from deepmerge.recover import story
+from deepmerge.recover.distill import MOST_KEPT, Answers, Distillation
+from deepmerge.recover.images import Feed
+from deepmerge.recover.reconstruct import Reconstruction
+from deepmerge.recover.schedule import divided, measure, sinking, steady
+from deepmerge.recover.train import Trainer, judged
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepmerge.engines.pytorch import TorchNet
+    from deepmerge.recover.stages import Run
+    from deepmerge.training.checkpoint import Saved
+
+JUDGED = 256  # images that a stage's losses are measured on
+
+
+class TrainedStage:
+    """One of the stages segments, chain and distill. under_way: the checkpoint to go on from."""
+
+    def __init__(self, run: Run, name: str, under_way: Saved | None = None):
+        self.ran, self.name, self.iterations = run, name, run.iterations[name]
+        self.start = time.monotonic()
+        self.answers = Answers() if name == "distill" and run.sources.repeats else None
+        self.objective = objective(run, name, self.answers)
+        self.trainer = Trainer(self.objective, name, self.iterations, run.job.lr)
+        self.feed = Feed(run.sources.train, device_of(run))
+        if under_way is None:
+            self.seconds, self.agreement = 0.0, None
+            self.before = self._losses()
+        else:
+            arrays, meta = under_way
+            self.seconds, self.agreement, self.before = meta["seconds"], meta["agreement"], meta["before"]
+            self.trainer.restore(meta["iteration"], arrays)
+            if self.answers is not None:
+                self.answers.restore(arrays)
+
+    def run(self) -> None:
+        """To the end; the run's merged graph has the weights."""
+        run = self.ran
+        first = sum(count for name, count in run.iterations.items() if self._before(name))
+        images = self.feed.batches(first + self.trainer.iteration)
+        try:
+            self.trainer.run(images, run.pace, self._save, self._tell)
+        finally:
+            images.close()
+        self.student.store(run.merged)
+        self.after = self._losses()
+
+    def entry(self) -> dict[str, Any]:
+        job = self.ran.job
+        asked = {"seconds": self._took, "iterations": self.iterations, "batch_size": job.batch_size, "lr": job.lr}
+        return story.trained_entry(self.name, asked, zip(self.objective.parts, self.before, self.after, strict=True))
+
+    @property
+    def student(self) -> TorchNet:
+        return self.objective.student
+
+    @property
+    def _took(self) -> float:
+        return self.seconds + time.monotonic() - self.start
+
+    def _before(self, name: str) -> bool:
+        stages = self.ran.job.stages
+        return stages.index(name) < stages.index(self.name)
+
+    def _losses(self) -> list[float]:
+        return judged(self.objective, Feed(self.ran.sources.judge, device_of(self.ran)).once(JUDGED))
+
+    def _save(self) -> None:
+        self.student.store(self.ran.merged)
+        arrays = self.trainer.arrays() | (self.answers.arrays() if self.answers is not None else {})
+        under_way = {"seconds": self._took, "agreement": self.agreement, "before": self.before, "iteration": self.trainer.iteration}
+        self.ran.save(f"stage {self.name}, iteration {self.trainer.iteration} of {self.iterations}", arrays, under_way)
+
+    def _tell(self, iteration: int, loss: float) -> None:
+        self.ran.progress(f"{self.name}, loss {loss:.4g}", iteration, self.iterations)
+
+
+def device_of(run: Run) -> torch.device:
+    import torch
+
+    return torch.device(run.job.device)
+
+
+def objective(run: Run, name: str, answers: Answers | None = None) -> Any:
+    """What the stage makes small, on networks of its own."""
+    import torch
+
+    from deepmerge.engines.pytorch import TorchNet
+
+    device = device_of(run)
+    nets = [TorchNet(graph).to(device).to(memory_format=torch.channels_last) for graph in (run.original, run.merged)]
+    nets[0].requires_grad_(False)
+    if name == "distill":
+        return Distillation(*nets, (run.original, run.merged), run.sources.input, answers)
+    made = Reconstruction(*nets, run.segments, run.sources.input, own_inputs=name == "chain")
+    nets[1].requires_grad_(False)
+    for blob in made.parameters:
+        blob.requires_grad_(True)
+    return made
+
+
+def planned(run: Run, stages: Sequence[str], seconds: float) -> dict[str, int]:
+    """The iterations of each stage that fit into so many seconds."""
+    costs: dict[str, Any] = {}
+    device = device_of(run)
+    for name in stages:
+        images = Feed(run.sources.train, device).batches(0)
+        try:
+            asking = measure(objective(run, name), images, device)
+            if name != "distill" or not run.sources.repeats:
+                costs[name] = steady(asking)
+                continue
+            knowing = objective(run, name, Answers())
+            batch = next(images)
+            knowing.targets(batch)  # from here on it is known
+            one = measure(knowing, iter(lambda batch=batch: batch, None), device)
+        finally:
+            images.close()
+        loader = run.sources.train
+        mirrored = loader.preprocessing.mirror
+        room = MOST_KEPT / max(1, knowing.answer_bytes * loader.count * (2 if mirrored else 1))
+        costs[name] = sinking(asking, one, loader.count / loader.batch_size, mirrored, min(1.0, room))
+    return divided(max(seconds - _judging(run), 1.0), costs)
+
+
+def _judging(run: Run) -> float:
+    """Seconds that comparing with the original behind each stage will take."""
+    start = time.monotonic()
+    run.judge.agreement(run.merged)
+    return (time.monotonic() - start) * (len(run.job.stages) - len(run.entries) + 1)
