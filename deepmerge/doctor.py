@@ -33,6 +33,8 @@ NEEDED = {
     "pillow": "PIL",
 }
 OPTIONAL = {"h5py": "HDF5 files"}
+# engines that profile and bench measure on → their distribution
+MEASURED_WITH = {"opencv": "opencv-python-headless", "mnn": "MNN", "ncnn": "ncnn"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def examine() -> list[Check]:
         ort(),
         caffe(),
         torch(),
+        *(measured_with(name, package) for name, package in MEASURED_WITH.items()),
         cuda(),
         cpu(),
         memory(),
@@ -183,6 +186,21 @@ def ort() -> Check:
         f"runs a network; has {', '.join(providers)}",
         details={"version": onnxruntime.__version__, "providers": providers},
     )
+
+
+def measured_with(name: str, package: str) -> Check:
+    """An engine that `profile` and `bench` can measure on."""
+    from deepmerge.engines import engine
+
+    try:
+        engine(name)
+    except EngineError as error:
+        told, _, remedy = _one_line(error).rpartition(": ")
+        return Check(f"engine {name}", "absent", f"{told}; for profile and bench", remedy)
+    except Exception as error:  # a broken installation fails in any way it likes
+        return Check(f"engine {name}", "warning", f"cannot be imported: {_one_line(error)}", f"pip install --force-reinstall {package}")
+    version = _version(package) or "of unknown version"
+    return Check(f"engine {name}", "ok", version, details={"version": version})
 
 
 def _run_one_layer() -> None:
