@@ -15,10 +15,13 @@ import click
 import deepmerge
 from deepmerge.cli.convert import convert
 from deepmerge.cli.doctor import doctor
+from deepmerge.cli.eval import eval_
+from deepmerge.cli.finetune import finetune
 from deepmerge.cli.inspect import inspect
 from deepmerge.cli.options import DEBUG
 from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
+from deepmerge.cli.profile import profile
 from deepmerge.cli.recover import recover
 from deepmerge.cli.verify import verify
 from deepmerge.errors import DeepmergeError
@@ -100,5 +103,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, recover, plan, inspect, verify, passes, doctor):
+for _command in (convert, recover, finetune, plan, inspect, verify, eval_, profile, passes, doctor):
     main.add_command(_command)
