@@ -12,12 +12,12 @@ from deepmerge.converted import Converted, read_converted
 from deepmerge.data import ImageWishes
 from deepmerge.emit.folder import check_free
 from deepmerge.errors import DeepmergeError
-from deepmerge.finetune.output import Trained, write_output
+from deepmerge.finetune.output import write_output
 from deepmerge.finetune.stages import Stage, plan_stages
 from deepmerge.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from deepmerge.finetune.processes import Processes
+    from deepmerge.finetune.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -70,33 +70,31 @@ def finetune(job: Job, tell: Callable[[str], None] = lambda line: None) -> dict[
     checkpoint = Checkpoint(job.kept_in, _identity(job, converted, stages))
     try:
         if job.engine == "caffe":
-            from deepmerge.finetune.caffe_run import run_stages
+            from deepmerge.finetune.caffe_run import CaffeRunner
 
-            return _finish(job, converted, *run_stages(job, converted, stages, checkpoint, tell), checkpoint)
+            return _finish(job, converted, CaffeRunner(job, converted, stages, checkpoint, tell))
         from deepmerge.finetune.processes import joined
 
         with joined(job.device) as processes:
-            from deepmerge.finetune.torch_run import run_stages
+            from deepmerge.finetune.torch_run import TorchRunner
 
-            trained, story = run_stages(job, converted, stages, checkpoint, processes, tell)
-            return _finish(job, converted, trained, story, checkpoint, processes)
+            return _finish(job, converted, TorchRunner(job, converted, stages, checkpoint, tell, processes))
     except DeepmergeError as error:
         if checkpoint.kept and checkpoint.kept not in str(error):
             raise type(error)(f"{error}{checkpoint.kept}") from error
         raise
 
 
-def _finish(
-    job: Job, converted: Converted, trained: list[Trained], story: dict[str, Any], checkpoint: Checkpoint,
-    processes: Processes | None = None,
-) -> dict[str, Any]:  # fmt: skip
+def _finish(job: Job, converted: Converted, runner: Runner) -> dict[str, Any]:
+    """Run all stages and write the result."""
+    trained, story = runner.run()
     report = dict(converted.report)
     if "finetuning" in report:
         story["before"] = report["finetuning"]
     report["finetuning"] = story
-    if processes is None or processes.first:
+    if runner.processes.first:
         write_output(converted, job.to, job.force, trained, report)
-        checkpoint.remove()
+        runner.checkpoint.remove()
     return report
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from finetune.small import convert_small, write_images
 
 

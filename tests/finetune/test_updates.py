@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from finetune.judge import POLICIES, TYPES, judge
 
 from deepmerge.finetune.updates import Learned, Updates, clip, decay
+from finetune.judge import POLICIES, TYPES, judge
 
 TOLERANCE = 1e-4  # of the largest weight, and of the largest change
 
