@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import filecmp
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,8 @@ def run(job: Job, progress: Callable[[str, int, int], None] = lambda what, done,
     converted = None if isinstance(job.network, Pair) else read_converted(job.network, job.original)
     named = [Named("network", job.network, job.network.read())] if converted is None else _of_folder(converted, job.steps)
     main = named[-1]
-    loader, warnings = _loader(job, main, [n.graph for n in named])
+    graphs = list(dict.fromkeys(n.graph for n in named))
+    loader, warnings = _loader(job, main, graphs)
     against, more = _against(job, converted, loader)
     if against is not None:
         check_same_input(main.graph, against.graph)
@@ -74,14 +76,15 @@ def run(job: Job, progress: Callable[[str, int, int], None] = lambda what, done,
         raise GraphError(f"--strict: {warnings[0]} (a warning, without --strict)")
     progress("loading", 0, loader.count)
     found = measure(
-        [n.graph for n in named], loader, job.top, against=against and against.graph, output=job.output,
+        graphs, loader, job.top, against=against and against.graph, output=job.output,
         per_class=job.per_class, mirror=bool(job.wishes.mirror), engine=job.engine, threads=job.threads, progress=progress,
     )  # fmt: skip
+    found["networks"] = [found["networks"][graphs.index(n.graph)] for n in named]
     return _report(job, named, against, loader, found, warnings)
 
 
 def _of_folder(converted: Converted, wanted: Sequence[str]) -> list[Named]:
-    """The networks of the steps that are wanted, and the final one behind them."""
+    """The networks of the steps that are wanted, and the final one behind them, which is often the last step's."""
     names = [step.name for step in converted.steps]
     if wanted and not names:
         raise ReadError("has no folder for each step; convert without --no-steps, or leave --steps out", converted.folder)
@@ -91,7 +94,9 @@ def _of_folder(converted: Converted, wanted: Sequence[str]) -> list[Named]:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise PlanError(f"--steps: {converted.folder} has no step {name!r}, but {', '.join(names)}{hint}")
     chosen = [step for step in converted.steps if step.name in wanted or "all" in wanted]
-    return [*(Named(s.name, s.pair, s.pair.read()) for s in chosen), Named("final", converted.final, converted.final.read())]
+    named = [Named(step.name, step.pair, step.pair.read()) for step in chosen]
+    same = bool(named) and all(filecmp.cmp(*files, shallow=False) for files in zip(named[-1].pair, converted.final, strict=True))
+    return [*named, Named("final", converted.final, named[-1].graph if same else converted.final.read())]
 
 
 def _loader(job: Job, main: Named, graphs: Sequence[Graph]) -> tuple[Loader, list[str]]:

@@ -9,7 +9,7 @@ from PIL import Image
 from deepmerge.data import Preprocessing, open_images
 from deepmerge.errors import GraphError, ReadError
 from deepmerge.read import read_network
-from deepmerge.verify.feeds import Batching, choose_batching, image_chunks, random_chunks, runs_at_any_batch
+from deepmerge.verify.feeds import Batching, choose_batching, image_chunks, random_chunks
 
 PLAIN = Preprocessing()
 
@@ -69,23 +69,6 @@ def test_inputs_whose_batches_differ_are_fed_as_declared():
 def test_a_fixed_batch_is_filled_up():
     chunks = list(random_chunks({"data": (4, 1, 2, 2)}, 6, 0, Batching(4, True), PLAIN))
     assert [(chunk.images, len(chunk.feeds["data"])) for chunk in chunks] == [(4, 4), (2, 4)]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (net((1, 3, 4, 4)), True),
-        (net((2, 3, 4, 4), (2, 5)), True),
-        (net((1, 3, 4, 4), (6, 5)), False),
-        (net((5,)), False),
-        (net((2, 6), body=FLAT % (0, -1)), True),
-        (net((2, 6), body=FLAT % (-1, 3)), True),  # an image more is two rows more
-        (net((2, 6), body=FLAT % (2, 6)), False),
-        (net((2, 6), body=FLAT % (3, -1)), False),  # an image more is longer rows
-    ],
-)
-def test_which_networks_run_at_any_batch(network, text, expected):
-    assert runs_at_any_batch(network(text)) is expected
 
 
 def test_batches(network):

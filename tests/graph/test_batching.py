@@ -1,0 +1,50 @@
+"""Which networks run in batches of any size."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepmerge.graph.batching import declared_batch, runs_at_any_batch
+from deepmerge.read import read_network
+
+
+def net(*shapes, body=""):
+    text = ""
+    for index, shape in enumerate(shapes):
+        dims = " ".join(f"dim: {dim}" for dim in shape)
+        text += f'layer {{ name: "x{index}" type: "Input" top: "x{index}" input_param {{ shape {{ {dims} }} }} }}\n'
+    return text + body
+
+
+FLAT = 'layer { name: "y" type: "Reshape" bottom: "x0" top: "y" reshape_param { shape { dim: %s dim: %s } } }'
+
+
+@pytest.fixture
+def network(tmp_path):
+    def read(text):
+        (tmp_path / "net.prototxt").write_text(text)
+        return read_network(tmp_path / "net.prototxt")
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (net((1, 3, 4, 4)), True),
+        (net((2, 3, 4, 4), (2, 5)), True),
+        (net((1, 3, 4, 4), (6, 5)), False),
+        (net((5,)), False),
+        (net((2, 6), body=FLAT % (0, -1)), True),
+        (net((2, 6), body=FLAT % (-1, 3)), True),  # an image more is two rows more
+        (net((2, 6), body=FLAT % (2, 6)), False),
+        (net((2, 6), body=FLAT % (3, -1)), False),  # an image more is longer rows
+    ],
+)
+def test_which_networks_run_at_any_batch(network, text, expected):
+    assert runs_at_any_batch(network(text)) is expected
+
+
+@pytest.mark.parametrize(("shapes", "expected"), [([(4, 3, 2, 2)], 4), ([(5,)], 5), ([(2, 3), (6, 5)], 2)])
+def test_the_declared_batch(network, shapes, expected):
+    assert declared_batch(network(net(*shapes))) == expected
