@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Weights = str | os.PathLike | Sequence[str | os.PathLike] | None
 
-__all__ = ["CaffeEngine", "CaffeSession", "CaffeWorker", "Solved", "describe", "find_python", "time_interleaved"]
+__all__ = ["CaffeEngine", "CaffeSession", "CaffeSolver", "CaffeWorker", "Solved", "describe", "find_python", "time_interleaved"]
 
 
 class CaffeEngine:
@@ -163,6 +163,28 @@ class CaffeWorker:
         )
         return Solved(reply["losses"], reply["tests"], reply["iteration"])
 
+    def open_solver(
+        self,
+        solver: str | os.PathLike,
+        weights: Weights = None,
+        restore: str | os.PathLike | None = None,
+        cwd: str | os.PathLike | None = None,
+        seed: int = 1,
+    ) -> CaffeSolver:
+        """A solver that is run in pieces. restore: a .solverstate to go on from; the rest as in `solve`."""
+        path, number = _readable(solver), next(self._ids)
+        reply, _ = self.process.request(
+            "open_solver",
+            f"opening {path}",
+            id=number,
+            solver=path,
+            weights=[_readable(item) for item in _listed(weights)],
+            restore=None if restore is None else _readable(restore),
+            cwd=os.path.abspath(cwd or os.path.dirname(path)),
+            seed=seed,
+        )
+        return CaffeSolver(self, number, path, reply["iteration"])
+
     def close(self) -> None:
         self.process.close()
 
@@ -171,6 +193,35 @@ class CaffeWorker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class CaffeSolver:
+    """A solver in a worker. iteration: how many updates it has made."""
+
+    def __init__(self, worker: CaffeWorker, number: int, path: str, iteration: int) -> None:
+        self.worker, self.path, self.iteration = worker, path, iteration
+        self._number = number
+
+    def step(self, steps: int) -> list[float]:
+        """Take some steps, tests and snapshots that are due included; returns each one's loss, of its last batch."""
+        reply = self._request("run_solver", "solving", steps=steps)
+        self.iteration = reply["iteration"]
+        return reply["losses"]
+
+    def test(self, batches: Sequence[int]) -> list[dict[str, float]]:
+        """The mean outputs of each test net over so many batches, name → value."""
+        return self._request("test_solver", "testing", batches=list(batches))["tests"]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Let Caffe write the weights."""
+        self._request("save_solver", f"writing {path} from", path=os.path.abspath(path), state=False)
+
+    def snapshot(self) -> None:
+        """Let Caffe write PREFIX_iter_N.caffemodel and .solverstate, as snapshot_prefix says."""
+        self._request("save_solver", "writing a snapshot of", path="", state=True)
+
+    def _request(self, command: str, doing: str, **fields: Any) -> dict[str, Any]:
+        return self.worker.process.request(command, f"{doing} {self.path}", id=self._number, **fields)[0]
 
 
 class CaffeSession:

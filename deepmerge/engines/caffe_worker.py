@@ -32,6 +32,7 @@ import time  # noqa: E402
 caffe = None
 np = None
 NETS = {}  # id → Loaded
+SOLVERS = {}  # id → Solving
 COMMANDS = {}  # name → function(header, arrays) → (reply, arrays)
 
 
@@ -262,6 +263,83 @@ def solve(header, arrays):
         return {"losses": losses, "iteration": solver.iter, "tests": tests}, []
     finally:
         os.chdir(before)
+
+
+class Solving:
+    """A solver between two requests, and the folder that its paths start from."""
+
+    def __init__(self, solver, cwd):
+        self.solver = solver
+        self.cwd = cwd
+
+
+class folder:
+    """Caffe opens a solver's net, and a net's data, from the current folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        self.before = os.getcwd()
+        os.chdir(self.path)
+
+    def __exit__(self, *_):
+        os.chdir(self.before)
+
+
+@command
+def open_solver(header, arrays):
+    """solver, weights (paths), restore (a .solverstate), cwd, seed, id → iteration."""
+    with folder(header["cwd"]):
+        caffe.set_random_seed(header["seed"])
+        solver = caffe.get_solver(header["solver"])
+        for path in as_paths(header.get("weights")):
+            solver.net.copy_from(path)
+        if header.get("restore"):
+            solver.restore(header["restore"])
+    SOLVERS[header["id"]] = Solving(solver, header["cwd"])
+    return {"iteration": solver.iter}, []
+
+
+@command
+def run_solver(header, arrays):
+    """id, steps → losses, one for each step (of its last batch), iteration."""
+    one = SOLVERS[header["id"]]
+    losses = []
+    with folder(one.cwd):
+        for _ in range(header["steps"]):
+            one.solver.step(1)
+            losses.append(net_loss(one.solver.net))
+    return {"losses": losses, "iteration": one.solver.iter}, []
+
+
+@command
+def test_solver(header, arrays):
+    """id, batches (one number for each test net) → tests: each test net's outputs, name → mean."""
+    one = SOLVERS[header["id"]]
+    tests = []
+    with folder(one.cwd):
+        for number, batches in enumerate(header["batches"]):
+            net = one.solver.test_nets[number]
+            net.share_with(one.solver.net)
+            sums = {}
+            for _ in range(batches):
+                for name, value in net.forward().items():
+                    sums[name] = sums.get(name, 0.0) + float(np.mean(value, dtype=np.float64))
+            tests.append({name: value / batches for name, value in sums.items()})
+    return {"tests": tests}, []
+
+
+@command
+def save_solver(header, arrays):
+    """id, path (weights; none if ""), state: whether to leave PREFIX_iter_N.solverstate, too."""
+    one = SOLVERS[header["id"]]
+    with folder(one.cwd):
+        if header["path"]:
+            one.solver.net.save(header["path"])
+        if header["state"]:
+            one.solver.snapshot()
+    return {}, []
 
 
 def read_exactly(stream, size):

@@ -49,7 +49,7 @@ def make_loop(
     ReadError, GraphError, ShapeError, one line, where networks, weights or images do not fit together.
     """
     deploy = stage.pair.read()
-    shape = _image_shape(deploy, stage)
+    shape = image_shape(deploy, stage)
     net = read_training(stage.solver.train, "TRAIN", shape, feeding.batch_size)
     notes = net.graph.warnings + _start(net, starts, seed)
     end = judged(net.graph)
@@ -79,7 +79,8 @@ def _loader(
     return Loader(images, how, shape, batch_size, **options), notes
 
 
-def _image_shape(deploy: Graph, stage: Stage) -> tuple[int, ...]:
+def image_shape(deploy: Graph, stage: Stage) -> tuple[int, ...]:
+    """What the network takes, without the batch; ReadError where that is not one image."""
     if len(deploy.inputs) != 1:
         names = ", ".join(blob.name for blob in deploy.inputs)
         raise ReadError(f"has {len(deploy.inputs)} inputs ({names}), and only images can be fed", stage.pair.prototxt)
