@@ -1,6 +1,5 @@
 """What the layers of a network are fed, measured on calibration images."""
 
-from deepmerge.calibrate.collect import collect
 from deepmerge.calibrate.images import CalibrationImages
 
-__all__ = ["CalibrationImages", "collect"]
+__all__ = ["CalibrationImages"]

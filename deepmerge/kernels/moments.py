@@ -47,10 +47,10 @@ class Moments:
     def shift(self, weight: np.ndarray, approx: np.ndarray, group: int) -> np.ndarray:
         """What the bias gains, float64 (num_output,), where `approx` takes the place of `weight`: (W - V) mean.
 
-        Both (num_output, C, kernel_h, kernel_w), or (num_output, inputs). Not for moments of outputs.
+        Both as wide as the mean, in any shape of num_output first. Not for moments of outputs.
         """
-        rest = np.asarray(weight, np.float64) - np.asarray(approx, np.float64)
-        return np.einsum("gnd,gd->gn", rest.reshape(group, len(rest) // group, -1), self.mean).ravel()
+        old, new = (np.asarray(a, np.float64).reshape(group, len(weight) // group, -1) for a in (weight, approx))
+        return np.einsum("gnd,gd->gn", old - new, self.mean).ravel()
 
 
 class Metric:
