@@ -60,7 +60,7 @@ class TorchNet(nn.Module):
         """
         wanted = self.outputs if blobs is None else tuple(blobs)
         schedule = self.schedule(tuple(feeds), wanted)
-        values: dict[Blob, Tensor] = dict(zip(schedule.fed, feeds.values(), strict=True))
+        values = {blob: _laid_out(x) for blob, x in zip(schedule.fed, feeds.values(), strict=True)}
         for turn in schedule.turns:
             _take(turn, values)
         return {name: values[blob] for name, blob in zip(wanted, schedule.wanted, strict=True)}
@@ -68,7 +68,7 @@ class TorchNet(nn.Module):
     def walk(self, feeds: Mapping[str, Tensor]) -> Iterator[Callable[[], None]]:
         """Forward to the outputs, layer by layer: each item is to be called, and runs one of `schedule`'s turns."""
         schedule = self.schedule(tuple(feeds), self.outputs)
-        values: dict[Blob, Tensor] = dict(zip(schedule.fed, feeds.values(), strict=True))
+        values = {blob: _laid_out(x) for blob, x in zip(schedule.fed, feeds.values(), strict=True)}
         for turn in schedule.turns:
             yield partial(_take, turn, values)
 
@@ -111,6 +111,11 @@ class TorchNet(nn.Module):
                     b.detach().to("cpu", torch.float32, copy=True).numpy().reshape(w.shape)
                     for b, w in zip(blobs, layer.weights, strict=True)
                 ]
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    """Images channel by channel in each place, where it helps: on a CPU, torch then takes half the time, pooling a tenth."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 and x.device.type == "cpu" else x
 
 
 def _take(turn: Turn, values: dict[Blob, Tensor]) -> None:
