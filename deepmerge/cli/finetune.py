@@ -42,8 +42,16 @@ def _override(text: str) -> Any:
 )
 @click.option("--max-iter", type=click.IntRange(0), metavar="N", help="Iterations (of each step); as --solver max_iter=N.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="Stop after so much time, with what there is.")
+@click.option(
+    "--stop-after",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Stop after so many minutes with a checkpoint; the same command goes on from there.",
+)
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="In the place of the data layers'.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Train on at most so many images, spread evenly.")
+@click.option(
+    "--images", "limit", type=click.IntRange(1), metavar="N", help="Train on at most so many images, spread evenly. Default: all."
+)
 @click.option("--in-order", is_flag=True, help="Take the images in the order of the source, as Caffe does; else they are shuffled.")
 @click.option("--seed", type=click.IntRange(0), help="Of shuffling, augmentation, dropout. Default: the solver's random_seed, or 0.")
 @click.option(
@@ -72,8 +80,9 @@ def _override(text: str) -> Any:
 def finetune(out, data, to, solver, max_iter, in_order, as_json, quiet, verbose, debug, **chosen):
     """Fine-tune what `convert` or `recover` wrote to OUT, as its solver.prototxt and train_val.prototxt say.
 
-    A run that was killed goes on from its last checkpoint when it is started again with the same command. Several
-    GPUs or hosts: torchrun --nproc-per-node N -m deepmerge finetune …; they share each batch.
+    A run that was killed goes on from its last checkpoint (OUT2.checkpoint) when it is started again with the same
+    command. The same seed and number of threads give the same weights on the CPU.
+    Several GPUs or hosts: torchrun --nproc-per-node N -m deepmerge finetune …; they share each batch.
 
     \b
     Examples:
@@ -90,13 +99,27 @@ def finetune(out, data, to, solver, max_iter, in_order, as_json, quiet, verbose,
             raise click.UsageError("--max-iter and --solver max_iter exclude each other")
         overrides["max_iter"] = str(max_iter)
     wishes = image_wishes(chosen)
-    from deepmerge.finetune.job import Job
+    from deepmerge.finetune.job import Job, checkpoint_folder
     from deepmerge.finetune.job import finetune as run
+    from deepmerge.finetune.progress import Paused
 
     job = Job(out, to, data, solver=overrides, shuffle=not in_order, wishes=wishes, **chosen)
     first = os.environ.get("RANK", "0") == "0"  # of those that torchrun starts, one speaks
-    report = run(job, lambda line: None if quiet or not first else click.echo(line, err=True))
+    report = None
+    try:
+        report = run(job, lambda line: None if quiet or not first else click.echo(line, err=True))
+    except Paused:
+        pass
+    except KeyboardInterrupt:
+        if not checkpoint_folder(to).exists():
+            raise
+        click.echo(f"deepmerge: interrupted; the same command goes on from {checkpoint_folder(to)}", err=True)
+        raise SystemExit(130) from None
     if not first:
+        return
+    if report is None:
+        told = f"paused after {chosen['stop_after']:g} minutes (--stop-after); run the same command again to go on"
+        show_json({"paused": True, "checkpoint": str(checkpoint_folder(to))}) if as_json else show(told, quiet)
         return
     warn(report["finetuning"]["warnings"], quiet)
     if as_json:
@@ -114,7 +137,9 @@ def _refuse_mixture(chosen: dict[str, Any]) -> None:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --distill")
     if chosen["engine"] == "caffe":
         for name in sorted(given & {"distill", "device", "limit", "strict"}):
-            raise click.UsageError(f"--{name} is for --engine torch")
+            raise click.UsageError(f"--{'images' if name == 'limit' else name} is for --engine torch")
+        if chosen.get("channel_order") == "rgb":
+            raise click.UsageError("--channel-order rgb is for --engine torch: Caffe reads images as BGR")
 
 
 def _told(story: dict[str, Any], to) -> str:

@@ -14,10 +14,10 @@ from deepmerge.emit import write_caffemodel
 from deepmerge.engines.caffe import CaffeEngine, CaffeSolver
 from deepmerge.errors import DeepmergeError, TrainingError
 from deepmerge.finetune.caffe_files import CaffeData, caffe_data, write_solver
-from deepmerge.finetune.loop import Story, smooth, snapshot_prefix
 from deepmerge.finetune.policies import learning_rate
+from deepmerge.finetune.progress import Arrays, Paused, Story, smooth, snapshot_prefix, way_out
 from deepmerge.finetune.run import image_shape
-from deepmerge.finetune.runner import Arrays, Runner
+from deepmerge.finetune.runner import Runner
 from deepmerge.finetune.stages import Stage, override_weights
 from deepmerge.finetune.story import run_entry
 from deepmerge.graph.graph import Graph
@@ -103,6 +103,9 @@ class _CaffeStage:
         before = story.seconds
         self._test(opened)
         while story.iteration < solver.max_iter and (left is None or story.seconds < left):
+            if self.runner.pause is not None and time.monotonic() >= self.runner.pause:
+                self._keep(opened)
+                raise Paused
             for loss in opened.step(self._piece()):
                 self._one(loss)
             story.seconds = before + time.monotonic() - start
@@ -130,7 +133,7 @@ class _CaffeStage:
     def _one(self, loss: float) -> None:
         solver, story = self.solver, self.story
         rate = learning_rate(solver, story.iteration)
-        require_finite(loss, self.runner.place(self.number, story.iteration), f"the learning rate is {rate:.3g}: lower it")
+        require_finite(loss, self.runner.place(self.number, story.iteration), way_out(rate))
         smooth(story, loss, solver.average_loss)
         if solver.display and story.iteration % solver.display == 0:
             self.runner.tell(f"iteration {story.iteration} of {solver.max_iter}: loss {story.smoothed:.5g}, learning rate {rate:.3g}")

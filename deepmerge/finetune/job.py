@@ -26,6 +26,7 @@ class Job:
 
     out: what `convert` or `recover` wrote. to: the folder to write. data, test_data: sources of images, see data.sources.
     solver: fields of every solver by name, as text. steps: see stages.plan_stages. minutes: of all stages together.
+    stop_after: minutes of this piece of the run. limit: at most so many training images. shuffle: else in their order.
     distill: kl or mse, None without a teacher. original: its pair, if not the one that report.json names.
     """
 
@@ -36,6 +37,7 @@ class Job:
     solver: dict[str, str] = field(default_factory=dict)
     steps: str | None = None
     minutes: float | None = None
+    stop_after: float | None = None
     batch_size: int | None = None
     limit: int | None = None
     shuffle: bool = True
@@ -52,22 +54,17 @@ class Job:
     force: bool = False
     checkpoint_seconds: float = 60.0
 
-    @property
-    def kept_in(self) -> Path:
-        """The folder of the checkpoint, gone when the job is done."""
-        return self.to.with_name(f"{self.to.name}.checkpoint")
-
 
 def finetune(job: Job, tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Carry the job out and return the report (report.json's content, with "finetuning").
 
     tell: called with a line for each display, test and stage. A DeepmergeError leaves an existing `to` as it was, and the
-    last checkpoint, from which the same job goes on.
+    last checkpoint, from which the same job goes on. Paused (loop.py) where job.stop_after is over.
     """
     check_free(job.to, job.force)
     converted = read_converted(job.out, job.original, need_steps=job.steps is not None)
     stages = plan_stages(converted, job.steps, job.solver)
-    checkpoint = Checkpoint(job.kept_in, _identity(job, converted, stages))
+    checkpoint = Checkpoint(checkpoint_folder(job.to), _identity(job, converted, stages))
     try:
         if job.engine == "caffe":
             from deepmerge.finetune.caffe_run import CaffeRunner
@@ -83,6 +80,11 @@ def finetune(job: Job, tell: Callable[[str], None] = lambda line: None) -> dict[
         if checkpoint.kept and checkpoint.kept not in str(error):
             raise type(error)(f"{error}{checkpoint.kept}") from error
         raise
+
+
+def checkpoint_folder(out: Path) -> Path:
+    """Where a run that is to write `out` keeps its checkpoint; gone when it is done."""
+    return out.with_name(f"{out.name}.checkpoint")
 
 
 def _finish(job: Job, converted: Converted, runner: Runner) -> dict[str, Any]:

@@ -4,45 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from deepmerge.data import Batch, Loader
 from deepmerge.data.prefetch import prefetched
 from deepmerge.errors import TrainingError
 from deepmerge.finetune.policies import learning_rate
+from deepmerge.finetune.progress import Arrays, Paused, Story, Tell, smooth, snapshot_prefix, way_out
 from deepmerge.finetune.student import Student, Tester
 from deepmerge.finetune.updates import Updates
 from deepmerge.read.solver import Solver
 from deepmerge.training.guards import require_finite, writing
 
 CHECKPOINT_SECONDS = 60.0
-Tell = Callable[[str], None]
-Arrays = dict[str, np.ndarray]
-
-
-@dataclass
-class Story:
-    """What has happened so far. losses: [iteration, smoothed loss] at each display. tests: one entry for each test.
-
-    first: the first iteration's loss. recent: the losses that the smoothed one is the mean of.
-    """
-
-    iteration: int = 0
-    seconds: float = 0.0
-    first: float | None = None
-    smoothed: float = 0.0
-    recent: list[float] = field(default_factory=list)
-    losses: list[list[float]] = field(default_factory=list)
-    tests: list[dict[str, Any]] = field(default_factory=list)
-    stopped: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,15 +41,16 @@ class Keeping:
 class Loop:
     """One solver on one network.
 
-    limit: seconds that the whole may take, those before a resume included; None for no limit.
+    limit: seconds that the whole may take, those before a resume included; None for no limit. pause: when to stop with a
+    checkpoint, by time.monotonic(); None for never.
     """
 
     def __init__(
         self, solver: Solver, student: Student, loader: Loader, testers: Sequence[Tester], keeping: Keeping,
-        tell: Tell = lambda line: None, limit: float | None = None,
+        tell: Tell = lambda line: None, limit: float | None = None, pause: float | None = None,
     ):  # fmt: skip
         self.solver, self.student, self.loader, self.testers = solver, student, loader, list(testers)
-        self.keeping, self.tell, self.limit = keeping, tell, limit
+        self.keeping, self.tell, self.limit, self.pause = keeping, tell, limit, pause
         self.updates = Updates(solver, student.blobs)
         self.story = Story()
 
@@ -94,7 +75,7 @@ class Loop:
     # -- running -------------------------------------------------------------------------------------
 
     def run(self) -> Story:
-        """Train until max_iter or the time limit. DeepmergeError, one line, where the loss is no number any more."""
+        """Train until max_iter or the time limit. TrainingError, one line, where the loss is no number any more."""
         solver, story = self.solver, self.story
         start = saved = time.monotonic()
         before, first = story.seconds, self.student.processes.first
@@ -122,7 +103,7 @@ class Loop:
         taken = itertools.islice(batches, solver.iter_size)
         loss, gradients = self.student.gradients(taken, story.iteration * solver.iter_size)
         rate = learning_rate(solver, story.iteration)
-        require_finite(loss, f"iteration {story.iteration}", _way_out(rate))
+        require_finite(loss, f"iteration {story.iteration}", way_out(rate))
         smooth(story, loss, solver.average_loss)
         if solver.display and story.iteration % solver.display == 0:
             self.tell(f"iteration {story.iteration} of {solver.max_iter}: loss {story.smoothed:.5g}, learning rate {rate:.3g}")
@@ -136,9 +117,15 @@ class Loop:
             yield self.loader.batch(self.student.processes.place(index))
 
     def _over(self, story: Story) -> bool:
+        """Whether the time is up; raises Paused where it is that of this piece alone."""
+        told = self.student.processes.told
+        if self.pause is not None and told(time.monotonic() >= self.pause):
+            if self.student.processes.first:
+                self._keep()
+            raise Paused
         if self.limit is None:
             return False
-        over = self.student.processes.told(story.seconds >= self.limit)
+        over = told(story.seconds >= self.limit)
         if over:
             story.stopped = f"the time was up at iteration {story.iteration} of {self.solver.max_iter}"
         return over
@@ -170,21 +157,5 @@ class Loop:
         for blob in self.student.blobs:
             if not torch.isfinite(blob.values).all():
                 text = f"iteration {self.story.iteration}: the weights {blob.name} are not finite numbers any more"
-                raise TrainingError(f"{text}; {_way_out(rate)}")
+                raise TrainingError(f"{text}; {way_out(rate)}")
         self.keeping.save(*self.state())
-
-
-def snapshot_prefix(solver: Solver) -> str:
-    """What snapshots' names begin with: the solver's prefix without folders, which are those of whoever wrote it."""
-    return Path(solver.snapshot_prefix).name or "snapshot"
-
-
-def smooth(story: Story, loss: float, most: int) -> None:
-    """The mean of the last `most` losses. Caffe: Solver::UpdateSmoothedLoss."""
-    story.first = loss if story.first is None else story.first
-    story.recent = [*story.recent, loss][-most:]
-    story.smoothed = math.fsum(story.recent) / len(story.recent)
-
-
-def _way_out(rate: float) -> str:
-    return f"the learning rate is {rate:.3g}: lower it (--solver base_lr=…), or bound the gradients (--solver clip_gradients=…)"

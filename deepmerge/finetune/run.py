@@ -13,8 +13,9 @@ from deepmerge.data import ImageWishes, Loader, Preprocessing, choose_preprocess
 from deepmerge.data.open_loader import GUESS
 from deepmerge.errors import ReadError
 from deepmerge.finetune.fillers import fill
-from deepmerge.finetune.loop import Keeping, Loop, Tell
+from deepmerge.finetune.loop import Keeping, Loop
 from deepmerge.finetune.processes import Processes
+from deepmerge.finetune.progress import Tell
 from deepmerge.finetune.stages import Stage, override_weights
 from deepmerge.finetune.student import Student, Tester
 from deepmerge.finetune.teacher import Distilling, Teacher
@@ -42,9 +43,9 @@ class Feeding:
 def make_loop(
     stage: Stage, starts: Sequence[Path], feeding: Feeding, seed: int, device: torch.device, processes: Processes,
     keeping: Keeping, teacher: tuple[Graph, Distilling] | None = None, tell: Tell = lambda line: None,
-    limit: float | None = None,
+    limit: float | None = None, pause: float | None = None,
 ) -> tuple[Loop, list[str]]:  # fmt: skip
-    """A stage ready to run, and what to tell the user. starts: its caffemodels, later ones overriding.
+    """A stage ready to run, and what to tell the user. starts: its caffemodels, later ones overriding; the rest: see Loop.
 
     ReadError, GraphError, ShapeError, one line, where networks, weights or images do not fit together.
     """
@@ -61,7 +62,7 @@ def make_loop(
     options = {"seed": seed, "shuffle": feeding.shuffle, "limit": feeding.limit, "classes": _classes(net, end)}
     loader, told = _loader(feeding.data, feeding, deploy, net, share, **options)
     testers = _testers(stage, net, deploy, shape, starts, feeding, seed) if feeding.test_data and processes.first else []
-    return Loop(stage.solver, student, loader, testers, keeping, tell, limit), notes + told
+    return Loop(stage.solver, student, loader, testers, keeping, tell, limit, pause), notes + told
 
 
 def _loader(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from deepmerge.converted import Converted
 from deepmerge.emit import write_caffemodel
 from deepmerge.finetune.output import Trained
 from deepmerge.finetune.processes import Processes
+from deepmerge.finetune.progress import Arrays, Tell
 from deepmerge.finetune.stages import Stage, override_weights
 from deepmerge.finetune.story import whole_story
 from deepmerge.graph.graph import Graph
@@ -22,12 +21,11 @@ from deepmerge.training.guards import writing
 if TYPE_CHECKING:
     from deepmerge.finetune.job import Job
 
-Arrays = dict[str, np.ndarray]
-Tell = Callable[[str], None]
-
 
 class Runner(ABC):
-    """done: the entries of the stages that are over, as the report has them; None for one that was only carried along."""
+    """done: the entries of the stages that are over, as the report has them; None for one that was only carried along.
+    pause: when to stop with a checkpoint, by time.monotonic().
+    """
 
     def __init__(
         self, job: Job, converted: Converted, stages: list[Stage], checkpoint: Checkpoint, tell: Tell,
@@ -37,6 +35,7 @@ class Runner(ABC):
         self.processes = processes or Processes()
         self.tell = tell if self.processes.first else lambda line: None
         self.seed = _seed(job, stages)
+        self.pause = None if job.stop_after is None else time.monotonic() + job.stop_after * 60
         self.done: list[dict[str, Any] | None] = []
         self.notes: list[str] = []
 

@@ -8,7 +8,7 @@ from deepmerge.finetune.stages import Stage
 
 if TYPE_CHECKING:
     from deepmerge.finetune.job import Job
-    from deepmerge.finetune.loop import Story
+    from deepmerge.finetune.progress import Story
 
 _SHOWN = ("type", "base_lr", "lr_policy", "max_iter", "iter_size", "momentum", "weight_decay")
 

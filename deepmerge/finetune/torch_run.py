@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.finetune.loop import Keeping, Loop
+from deepmerge.finetune.progress import Arrays
 from deepmerge.finetune.run import Feeding, images_of, make_loop
-from deepmerge.finetune.runner import Arrays, Runner
+from deepmerge.finetune.runner import Runner
 from deepmerge.finetune.story import run_entry
 from deepmerge.finetune.teacher import Distilling
 from deepmerge.graph.graph import Graph
@@ -58,6 +59,7 @@ class TorchRunner(Runner):
             self.teacher,
             self.tell,
             self.time_left(),
+            self.pause,
         )
         self.note(notes)
         return loop
