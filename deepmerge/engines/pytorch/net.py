@@ -14,7 +14,7 @@ from deepmerge.engines.pytorch.schedule import Names, Schedule, Turn, make_sched
 from deepmerge.engines.pytorch.step import Step
 from deepmerge.errors import EngineError
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.shapes import check_weights, infer_shapes
+from deepmerge.graph.shapes import check_weights, expected_weights, infer_shapes
 
 
 class TorchNet(nn.Module):
@@ -39,6 +39,10 @@ class TorchNet(nn.Module):
         self.outputs = tuple(blob.name for blob in self._graph.outputs)
         self.losses = loss_weights(self._graph)
         self._blobs_of = _parameters(self._graph)
+        for layer in self._graph.layers:
+            expected = expected_weights(layer, [shapes[blob] for blob in layer.bottoms]) or ()
+            if len(self._blobs_of[layer.name]) < len(expected) and layer.type != "Parameter":
+                raise EngineError(f"layer {layer.name!r} ({layer.type}) has no weights; give the network its caffemodel")
         self.blobs = nn.ParameterList(dict.fromkeys(p for blobs in self._blobs_of.values() for p in blobs))
         self._steps = {layer: Step(self, layer, self._blobs_of[layer.name]) for layer in self._graph.layers}
         self._names = Names(self._graph)

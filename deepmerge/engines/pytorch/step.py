@@ -37,10 +37,8 @@ class Step:
         return self.net.training
 
     def weight(self, index: int) -> Parameter:
-        """A learned blob; EngineError where there is none."""
-        if index < len(self.weights):
-            return self.weights[index]
-        raise EngineError(f"layer {self.layer.name!r} ({self.layer.type}) has no weights; give the network its caffemodel")
+        """A learned blob."""
+        return self.weights[index]
 
     def axis(self, x: Tensor, axis: int) -> int:
         """`axis` counted from the front."""
