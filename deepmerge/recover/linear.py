@@ -1,4 +1,6 @@
-"""The last linear layers of a segment: each makes some channels of its output, with at most an activation behind it."""
+"""The last linear layers of a segment, each of which makes some channels of its output with at most an activation behind it,
+and the linear layers straight before them.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +41,47 @@ def last_layers(output: Blob, trained: Collection[str], shapes: Mapping[Blob, Sh
         if last.layer.name in trained and _plain(last.layer):
             found.setdefault(last.layer, last)
     return list(found.values())
+
+
+@dataclass(frozen=True)
+class Link:
+    """A convolution in a chain. slope: of the activation behind it, (num_output,), None where there is none."""
+
+    layer: Layer
+    slope: np.ndarray | None
+
+    @property
+    def is_point(self) -> bool:
+        """Whether it works on each place by itself: 1x1, no pad, stride 1."""
+        p = self.layer.params
+        return (p.kernel, p.stride, p.pad) == ((1, 1), (1, 1), (0, 0))
+
+
+def chain_of(last: Last, trained: Collection[str], shapes: Mapping[Blob, Shape]) -> list[Link]:
+    """The convolutions that lead to `last`, itself included, in order: each the only reader of the one before, without
+    groups, of those in `trained`, and at most one of them more than a 1x1. [] where it is no such convolution itself.
+    """
+    if last.own != (0, shapes[last.layer.top][1]) or not _chains(last.layer):
+        return []
+    links = [Link(last.layer, last.slope)]
+    while True:
+        blob, slope = links[0].layer.bottom, None
+        if len(blob.consumers) == 1 and blob.producer.type in ("ReLU", "PReLU"):
+            slope = _slope(blob.producer, shapes[blob][1])
+            if slope is None:
+                return links
+            blob = blob.producer.bottom
+        before = blob.producer
+        if len(blob.consumers) != 1 or before.name not in trained or not _chains(before):
+            return links
+        link = Link(before, slope)
+        if not link.is_point and not all(other.is_point for other in links):
+            return links
+        links.insert(0, link)
+
+
+def _chains(layer: Layer) -> bool:
+    return layer.type == "Convolution" and layer.params is not None and layer.params.group == 1 and _plain(layer)
 
 
 def _back(blob: Blob, own: tuple[int, int], to: tuple[int, int], slope, shapes) -> Iterator[Last]:

@@ -1,58 +1,56 @@
-"""The least-squares stage: each segment's last linear layers are solved for what the original has at its output.
+"""The least-squares stage: the linear layers of each segment are solved for what the original has at its output.
 
-    figures = lsq(original, merged, find_segments(original, merged, entries), feeds, seed=1)
+    found = lsq(original, merged, find_segments(original, merged, entries), feeds, Options(seed=1))
 
 Segment by segment, in the network's order, each on the merged network's own inputs, so that it makes up for what those
-before it got wrong; the targets are the original's, on the same images, at some places of each. See kernels/ridge.py for the
-formulas. A part of the images is held out: a layer keeps its old weights where the new ones do no better there.
+before it got wrong; the targets are the original's, on the same images, at some places of each. A last layer by itself has a
+closed form (kernels/ridge.py); with 1x1 reducers and the like before it, all of the chain is fitted in rounds first
+(kernels/stack.py). A part of the images is held out: layers keep their old weights where the new ones do no better there.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from deepmerge.engines import engine
-from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.graph import Blob, Graph
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.kernels.ridge import Normal, activated, fit, loss, predict
-from deepmerge.recover.linear import Last, last_layers
-from deepmerge.recover.partial import Part
-from deepmerge.recover.patches import group_of, matrix_of, patches_at, places, store, values_at
+from deepmerge.recover.linear import chain_of, last_layers
+from deepmerge.recover.patches import places, tile, tile_size, values_at
 from deepmerge.recover.segments import Segment
+from deepmerge.recover.solve import Effort, Task, task_for
 from deepmerge.recover.walk import Feeds, Walk
 
-if TYPE_CHECKING:
-    from deepmerge.engines.base import Engine
-
-POINTS = 60  # places of an image
 HELD_OUT = 5  # of every so many images, the last one
-MEMORY = 2 << 30  # bytes, for the rows of a segment, and for what is kept of the networks' values
-STRENGTHS = (1e-5, 1e-3, 1e-1)  # of the ridge; the first alone, where rows are plenty
-PLENTY = 20  # rows for each input
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """points: at most so many places of each image. memory: bytes, about. threads: of the engine (ONNX Runtime)."""
+    """points: at most about so many places of each image. memory: bytes, about, for a segment's rows, and for what is kept
+    of each network's values. threads: of ONNX Runtime. iterations, rounds: see solve.Effort.
+    """
 
     seed: int = 0
-    points: int = POINTS
-    memory: int = MEMORY
+    points: int = 60
+    memory: int = 2 << 30
     threads: int = 1
     iterations: int = 30
+    rounds: int = 12
 
 
 @dataclass(frozen=True)
 class Solved:
     """What became of a segment.
 
-    error_before, error_after: ‖merged − original‖ / ‖original‖ at its output, in the channels solved for, on the images held out.
-    rows: how many places there were. layers: those that have new weights. note: why there are none.
+    error_before, error_after: ‖merged − original‖ / ‖original‖ at its output, in the channels solved for, on the images held
+    out, from inputs that the segments before it, solved, have made. rows: places of all images, those held out included.
+    layers: those that have new weights. note: why there are none.
     """
 
     segment: str
@@ -65,145 +63,99 @@ class Solved:
 
     def entry(self) -> dict[str, Any]:
         """For report.json."""
-        return {key: value for key, value in asdict(self).items() if value != ""}
-
-
-Progress = Callable[[str, int, int], None]
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items() if value != ""}
 
 
 def lsq(
     original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Feeds, options: Options | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = lambda what, done, total: None, images: int | None = None,
 ) -> list[Solved]:  # fmt: skip
     """Solve the segments of `merged`, whose layers get new arrays, and tell what it was worth.
 
     feeds: gives the images each time that it is called, batch by batch, the same ones: input blob → float32 (N, …).
-    progress: called with what begins, how much is done, how much there is.
+    progress: called with what begins, how many segments are done, how many there are. images: how many feeds gives (they are
+    counted, if it is not told).
     """
-    options = options or Options()
-    return _Stage(original, merged, segments, feeds, options).run(progress)
+    if images is None:
+        images = sum(len(next(iter(batch.values()))) for batch in feeds()) if segments else 0
+    stage = _Stage(original, merged, segments, feeds, images, options or Options())
+    found = []
+    for number, segment in enumerate(segments):
+        progress(segment.name, number, len(segments))
+        found.append(stage.solve(number))
+    return found
 
 
 class _Stage:
-    def __init__(self, original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Feeds, options: Options):
-        self.original, self.merged, self.segments, self.options = original, merged, segments, options
-        self.feeds, self.engine = feeds, engine("ort")
+    """The two networks, both gone through from segment to segment."""
+
+    def __init__(self, original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Feeds, images: int, options: Options):
+        self.merged, self.segments, self.options, self.images = merged, segments, options, images
         self.shapes = infer_shapes(merged)
-        finals = {blob.name: blob for blob in merged.blobs}
-        self.outputs = [finals[segment.output] for segment in segments]
-        self.lasts = [self._last(segment, blob) for segment, blob in zip(segments, self.outputs, strict=True)]
+        run = engine("ort")
+        self.walks = [Walk(graph, feeds, images, run, options.threads, options.memory) for graph in (original, merged)]
+        finals = [{blob.name: blob for blob in graph.blobs} for graph in (original, merged)]
+        self.wanted, self.outputs = ([blobs[segment.output] for segment in segments] for blobs in finals)
 
-    def _last(self, segment: Segment, output: Blob) -> list[Last]:
-        free = {name for name in segment.trained if not self.merged.sharers(self.merged.layer(name))}
-        return last_layers(output, free, self.shapes)
-
-    def run(self, progress: Progress) -> list[Solved]:
-        progress("the original's values", 0, len(self.segments))
+    def solve(self, number: int) -> Solved:
         start = time.perf_counter()
-        where, targets = self._targets()
-        first = time.perf_counter() - start
-        images = len(where[0]) if where else 0
-        walk = Walk(self.merged, self.feeds, images, self.engine, self.options.threads, self.options.memory)
-        found = []
-        for number, segment in enumerate(self.segments):
-            progress(segment.name, number, len(self.segments))
-            begun = time.perf_counter() - first / len(self.segments)
-            found.append(self._solve(number, walk, where[number], targets[number], begun))
-            targets[number] = np.empty(0)
-        return found
+        segment, output = self.segments[number], self.outputs[number]
+        shape = self.shapes[output][1:]
+        tasks, tiled = self._tasks(segment, output)
+        every = self._every(tasks, shape)
+        targets, before, after, norm, changed = [], 0.0, 0.0, 0.0, []
+        for place, values in self._values(number, tasks):
+            if tasks and place % every == 0:
+                where = self._where(number, place, shape, tiled)[None]
+                targets.append(values_at(values[0], where))
+                for task in tasks:
+                    task.gather(values[1][task.bottom], where)
+        count = len(targets)
+        held = np.arange(count) % HELD_OUT == HELD_OUT - 1 if count >= HELD_OUT else np.arange(count) == count - 1
+        target = np.concatenate(targets) if targets else np.empty((0, 1), np.float32)
+        rows = np.repeat(held, len(target) // max(count, 1))
+        effort = Effort(self.options.iterations, self.options.rounds, self.options.seed)
+        for task in tasks if count > 1 else ():
+            wanted = np.ascontiguousarray(target[:, task.to[0] : task.to[1]])
+            outcome = task.solve(wanted, held, effort)
+            norm += float(np.square(wanted[rows], dtype=np.float64).sum())
+            before, after = before + outcome.before, after + outcome.after
+            changed += outcome.changed
+        note = "" if tasks else "no linear layer stands before its output, with at most an activation between"
+        errors = [(error / max(norm, 1e-30)) ** 0.5 for error in (before, after)]
+        return Solved(segment.name, *errors, len(target), time.perf_counter() - start, tuple(changed), note)
 
+    def _tasks(self, segment: Segment, output: Blob) -> tuple[list[Task], bool]:
+        """What is to be solved, and whether the places are to lie in a tile."""
+        free = {name for name in segment.trained if not self.merged.sharers(self.merged.layer(name))}
+        lasts = last_layers(output, free, self.shapes)
+        chains = [chain_of(last, free, self.shapes) if self.options.rounds else [] for last in lasts]
+        tiled = any(len(chain) > 1 for chain in chains)
+        shape = self.shapes[output][1:]
+        size = tile_size(shape, self.options.points) if tiled else (1, 1)
+        points = size[0] * size[1] if tiled else min(self.options.points, int(np.prod(shape[1:])))
+        return [task_for(last, chain, self.shapes, points, size) for last, chain in zip(lasts, chains, strict=True)], tiled
 
-    def _targets(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """For each segment the places (images, P), and the original's values there (images·P, C)."""
-        finals, shapes = {blob.name: blob for blob in self.original.blobs}, infer_shapes(self.original)
-        blobs = [finals[segment.output] for segment in self.segments]
-        where: list[list[np.ndarray]] = [[] for _ in blobs]
-        values: list[list[np.ndarray]] = [[] for _ in blobs]
-        image = 0
-        with Part(self.original, self.original.inputs, dict.fromkeys(blobs), shapes, self.engine, self.options.threads) as part:
-            for batch in self.feeds():
-                made = part.run({blob: batch[blob.name] for blob in self.original.inputs})
-                count = len(made[blobs[0]]) if blobs else 0
-                for number, blob in enumerate(blobs):
-                    chosen = [
-                        places(shapes[blob][1:], self.options.points, [self.options.seed, number, image + i])
-                        for i in range(count)
-                    ]
-                    where[number].append(np.array(chosen))
-                    values[number].append(values_at(made[blob], where[number][-1]))
-                image += count
-        return [np.concatenate(w) for w in where], [np.concatenate(v) for v in values]
+    def _every(self, tasks: list[Task], shape: tuple[int, ...]) -> int:
+        """Of every so many images one is used: as many as the memory holds, with the targets and what fitting needs."""
+        floats = 2 * max((task.floats for task in tasks), default=0) + sum(task.floats for task in tasks)
+        floats += 8 * shape[0] * self.options.points
+        return max(1, -(-4 * floats * self.images // self.options.memory))
 
-    def _solve(self, number: int, walk: Walk, where: np.ndarray, target: np.ndarray, begun: float) -> Solved:
-        segment, lasts = self.segments[number], self.lasts[number]
+    def _where(self, number: int, place: int, shape: tuple[int, ...], tiled: bool) -> np.ndarray:
+        key = [self.options.seed, number, place]
+        return (tile if tiled else places)(shape, self.options.points, key)
+
+    def _values(self, number: int, tasks: list[Task]) -> Iterator[tuple[int, tuple]]:
+        """Image by image: the original's value at the segment's output, and the merged network's where the tasks read."""
+        bottoms = list(dict.fromkeys(task.bottom for task in tasks))
         changing = [self.merged.layer(name) for later in self.segments[number:] for name in later.trained]
-        bottoms = list(dict.fromkeys(last.layer.bottom for last in lasts))
-        rows: dict[Layer, list[np.ndarray]] = {last.layer: [] for last in lasts}
-        image = 0
-        for values in walk.through(changing, self.outputs[number:], bottoms):
-            if bottoms:
-                here = where[image : image + len(values[bottoms[0]])]
-                image += len(here)
-                for last in lasts:
-                    width = (self.shapes[last.layer.top] + (1, 1))[3]
-                    rows[last.layer].append(patches_at(last.layer, values[last.layer.bottom], here, width))
-        held = np.repeat(np.arange(len(where)) % HELD_OUT == HELD_OUT - 1, where.shape[1])
-        before = after = norm = 0.0
-        changed = []
-        for last in lasts:
-            x = np.concatenate(rows.pop(last.layer))
-            y = target[:, last.to[0] : last.to[1]]
-            old, new = solve_layer(last, x, y, held, self.options)
-            norm += float(np.square(y[held], dtype=np.float64).sum())
-            before += old
-            after += min(old, new)
-            if new < old:
-                changed.append(last.layer.name)
-        done = time.perf_counter() - begun
-        share = max(norm, 1e-30)
-        note = "" if lasts else "no linear layer stands before its output, with at most an activation between"
-        return Solved(segment.name, (before / share) ** 0.5, (after / share) ** 0.5, len(target), done, tuple(changed), note)
-
-
-def solve_layer(last: Last, x: np.ndarray, y: np.ndarray, held: np.ndarray, options: Options) -> tuple[float, float]:
-    """Solve one layer from rows x of what it reads and y of what is wanted, and give it the new weights if they are better.
-
-    held: the rows to judge by. Returns the sums of squared errors there before and with the new weights.
-    """
-    layer, group = last.layer, group_of(last.layer)
-    matrix = matrix_of(layer)
-    new = matrix.copy()
-    bias = len(matrix) > x.shape[1] // group
-    outputs = matrix.shape[1] // group
-    before = after = 0.0
-    for g in range(group):
-        columns = np.arange(max(last.own[0], g * outputs), min(last.own[1], (g + 1) * outputs))
-        if not len(columns):
-            continue
-        part = x[:, g * (x.shape[1] // group) : (g + 1) * (x.shape[1] // group)]
-        if bias:
-            part = np.hstack([part, np.ones((len(part), 1), part.dtype)])
-        at = columns - last.own[0]
-        slope = None if last.slope is None else last.slope[at]
-        made, old_error, error = _best(part, y[:, at], matrix[:, columns], slope, held, bias, options)
-        new[:, columns] = made
-        before += old_error
-        after += error
-    if after < before:
-        store(layer, new)
-    return before, after
-
-
-def _best(x, y, start, slope, held, bias: bool, options: Options) -> tuple[np.ndarray, float, float]:
-    """The weights of the strength that does best on the rows held out, and the errors there before and with them."""
-    inside, outside = np.ascontiguousarray(x[~held]), x[held]
-    wanted, judge = np.ascontiguousarray(y[~held]), y[held]
-
-    def error(weight: np.ndarray) -> float:
-        return float(np.square(activated(predict(outside, weight), slope) - judge, dtype=np.float64).sum())
-
-    strengths = STRENGTHS[:1] if len(inside) >= PLENTY * x.shape[1] else STRENGTHS
-    made = [fit(Normal(inside, strength, bias), wanted, start, slope, options.iterations) for strength in strengths]
-    errors = [error(weight) for weight in made]
-    best = int(np.argmin(errors))
-    return made[best], error(start), errors[best]
+        front = self.walks[0].front_behind(self.wanted[number], self.wanted[number + 1 :])
+        ours = self.walks[1].front_before(changing, self.outputs[number:])
+        place = 0
+        both = zip(self.walks[0].through(front, [self.wanted[number]]), self.walks[1].through(ours, bottoms), strict=True)
+        for wanted, values in both:
+            (target,) = wanted.values()
+            for i in range(len(target)):
+                yield place + i, (target[i : i + 1], {blob: value[i : i + 1] for blob, value in values.items()})
+            place += len(target)

@@ -24,7 +24,10 @@ class Part:
     session.
     """
 
-    def __init__(self, graph: Graph, fed: Iterable[Blob], wanted: Iterable[Blob], shapes: Mapping[Blob, Shape], run: Engine, threads: int = 1):
+    def __init__(
+        self, graph: Graph, fed: Iterable[Blob], wanted: Iterable[Blob], shapes: Mapping[Blob, Shape], run: Engine,
+        threads: int = 1,
+    ):  # fmt: skip
         fed, wanted = list(fed), list(wanted)
         self._through = [blob for blob in wanted if blob in fed]
         self._wanted = [blob for blob in wanted if blob not in fed]

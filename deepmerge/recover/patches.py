@@ -20,6 +20,39 @@ def places(shape: tuple[int, ...], points: int, key: list[int]) -> np.ndarray:
     return np.sort(np.random.default_rng(key).choice(size, points, replace=False))
 
 
+def tile(shape: tuple[int, ...], points: int, key: list[int]) -> np.ndarray:
+    """As `places`, but all in one rectangle, see `tile_size`."""
+    height, width = tile_size(shape, points)
+    top, left = np.random.default_rng(key).integers((shape[1] - height + 1, shape[2] - width + 1))
+    return ((top + np.arange(height))[:, None] * shape[2] + left + np.arange(width)).reshape(-1)
+
+
+def tile_size(shape: tuple[int, ...], points: int) -> tuple[int, int]:
+    """Height and width of a rectangle of about `points` places, as square as the output (C, H, W) allows."""
+    side = max(1, round(points**0.5))
+    width = min(shape[2], max(side, points // max(1, min(shape[1], side))))
+    return min(shape[1], max(1, round(points / width))), width
+
+
+def tiles_at(layer: Layer, bottom: np.ndarray, where: np.ndarray, size: tuple[int, int], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a convolution reads of its bottom for tiles of its output: (N, rows, columns, C), and 0 where that is padding
+    and 1 elsewhere, (N, rows, columns).
+
+    where: (N, P), the tiles' places. size: their height and width. width: of the output.
+    """
+    p: Convolution = layer.params
+    span_h = (size[0] - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1
+    span_w = (size[1] - 1) * p.stride_w + (p.kernel_w - 1) * p.dilation_w + 1
+    rows = (where[:, 0] // width * p.stride_h)[:, None] + np.arange(span_h) - p.pad_h
+    columns = (where[:, 0] % width * p.stride_w)[:, None] + np.arange(span_w) - p.pad_w
+    inside_h, inside_w = (rows >= 0) & (rows < bottom.shape[2]), (columns >= 0) & (columns < bottom.shape[3])
+    rows, columns = np.clip(rows, 0, bottom.shape[2] - 1), np.clip(columns, 0, bottom.shape[3] - 1)
+    valid = (inside_h[:, :, None] & inside_w[:, None, :]).astype(np.float32)
+    images = np.arange(len(bottom))[:, None, None]
+    found = bottom.transpose(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]]
+    return found * valid[..., None], valid
+
+
 def values_at(blob: np.ndarray, where: np.ndarray) -> np.ndarray:
     """The channels of a blob (N, C, …) at places (N, P): (N·P, C)."""
     flat = blob.reshape(*blob.shape[:2], -1)

@@ -31,23 +31,36 @@ class Walk:
         self._feeds, self._fed = feeds, list(graph.inputs)
         self._kept: list[dict[Blob, np.ndarray]] | None = None
 
-    def through(self, changing: Sequence[Layer], ends: Sequence[Blob], wanted: Sequence[Blob]) -> Iterator[dict[Blob, np.ndarray]]:
-        """The values of `wanted`, batch by batch.
-
-        changing: the layers that may change before the next stretch is run, or later. ends: the blobs that they are run for.
-        """
-        front = self._front(changing, ends)
+    def through(self, front: Sequence[Blob], wanted: Sequence[Blob]) -> Iterator[dict[Blob, np.ndarray]]:
+        """The values of `wanted`, batch by batch; from `front` the next stretch goes on, see `front_before`, `front_behind`."""
         values = sum(int(np.prod(self.shapes[blob][1:])) for blob in front)
-        keeping = 4 * values * self._images <= self._memory
-        source, kept = self._source(), []
-        with Part(self.graph, self._fed, [*wanted, *(front if keeping else ())], self.shapes, self.run, self.threads) as part:
-            for batch in source:
+        keeping, kept = 4 * values * self._images <= self._memory, []
+        ends = dict.fromkeys([*wanted, *(front if keeping else ())])
+        with Part(self.graph, self._fed, ends, self.shapes, self.run, self.threads) as part:
+            for batch in self._source():
                 made = part.run(batch)
                 if keeping:
                     kept.append({blob: made[blob] for blob in front})
                 yield {blob: made[blob] for blob in wanted}
         if keeping:
-            self._kept, self._fed = kept, front
+            self._kept, self._fed = kept, list(front)
+
+    def front_before(self, changing: Sequence[Layer], ends: Sequence[Blob]) -> list[Blob]:
+        """The blobs from which `ends` can be made whatever becomes of the changing layers."""
+        touched, moved = set(), set(changing)
+        for layer in self.graph.layers:
+            if layer in moved or any(bottom in touched for bottom in layer.bottoms):
+                touched |= set(layer.tops)
+        leading = layers_between(self.graph, (), ends)
+        return list(dict.fromkeys(b for layer in leading if touched & set(layer.tops) for b in layer.bottoms if b not in touched))
+
+    def front_behind(self, blob: Blob, ends: Sequence[Blob]) -> list[Blob]:
+        """The blobs from which `ends` can be made by the layers behind the one that makes `blob`."""
+        order = {layer: i for i, layer in enumerate(self.graph.layers)}
+        at = order[blob.producer]
+        behind = [layer for layer in layers_between(self.graph, (), ends) if order[layer] > at]
+        found = [b for layer in behind for b in layer.bottoms if order[b.producer] <= at]
+        return list(dict.fromkeys([*found, *(end for end in ends if order[end.producer] <= at)]))
 
     def _source(self) -> Iterator[dict[Blob, np.ndarray]]:
         if self._kept is not None:
@@ -55,15 +68,3 @@ class Walk:
         else:
             for batch in self._feeds():
                 yield {blob: batch[blob.name] for blob in self._fed}
-
-    def _front(self, changing: Sequence[Layer], ends: Sequence[Blob]) -> list[Blob]:
-        """The blobs before the changing layers and all behind them that lead to `ends`."""
-        touched, moved = set(), set(changing)
-        for layer in self.graph.layers:
-            if layer in moved or any(bottom in touched for bottom in layer.bottoms):
-                touched |= set(layer.tops)
-        front: dict[Blob, None] = {}
-        for layer in layers_between(self.graph, (), ends):
-            if layer.tops and layer.tops[0] in touched:
-                front |= dict.fromkeys(b for b in layer.bottoms if b not in touched)
-        return list(front)

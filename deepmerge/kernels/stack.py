@@ -1,0 +1,202 @@
+"""Linear layers one behind the other, with activations between, fitted together to what is wanted behind the last.
+
+Each is a matrix on the channels of every place; at most one of them has a window (a kxk convolution among 1x1 ones, as in
+a reducer and its 3x3, or in a Tucker decomposition). The error is that of kernels/ridge.py, where a target of 0 behind a ReLU
+asks for no more than a value below 0.
+
+One round: the gradient ∇ₗ of each layer, made a step by that layer's own second moments,
+    Dₗ = (Aₗ + λI)⁻¹ ∇ₗ (Sₗ + μI)⁻¹,    A = E[x xᵀ] of its inputs, S = E[b bᵀ] of what random errors at the end come to at its outputs,
+then the best combination of D and of the round before's step, found in the linearised network (a 2x2 system), and half of it
+over and over where the error does not fall. Deterministic: all rows in every round, random errors seeded.
+Source: Martens and Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature (ICML 2015),
+sections 3, 6.4 and 7.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepmerge.kernels.ridge import activated, loss, wanted
+
+_DAMPING = 1e-3  # of the mean of the diagonals
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which places of a tile (height, width) a convolution reads for each of out_h x out_w outputs. No padding: see Stack."""
+
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    out_h: int
+    out_w: int
+
+    def taps(self) -> list[tuple[slice, slice]]:
+        """For each tap, row by row, the places that it reads."""
+        return [
+            (
+                slice(i * self.dilation_h, i * self.dilation_h + (self.out_h - 1) * self.stride_h + 1, self.stride_h),
+                slice(j * self.dilation_w, j * self.dilation_w + (self.out_w - 1) * self.stride_w + 1, self.stride_w),
+            )
+            for i in range(self.kernel_h)
+            for j in range(self.kernel_w)
+        ]
+
+
+@dataclass
+class Linear:
+    """weight: (inputs, outputs), float32; the inputs are (channels, kernel_h, kernel_w), and the constant 1 behind them where
+    `bias` is set. slope: of the activation behind it, (outputs,), None without one.
+    """
+
+    weight: np.ndarray
+    bias: bool
+    slope: np.ndarray | None = None
+    window: Window | None = None
+
+
+class Stack:
+    """Layers on tiles x (N, height, width, C), float32.
+
+    valid: (N, height, width), 0 where a place lies in the padding, which is 0 for the layer with the window, whatever the
+    layers before it make of 0.
+    """
+
+    def __init__(self, layers: list[Linear], x: np.ndarray, valid: np.ndarray):
+        self.layers, self.valid = layers, valid
+        self.count, self.size = len(x), x.shape[1:3]
+        self.x = x.reshape(-1, x.shape[3])
+
+    def having(self, layers: list[Linear]) -> Stack:
+        """The same tiles through other layers."""
+        other = copy(self)
+        other.layers = layers
+        return other
+
+    def features(self, weights: list[np.ndarray], tiles: int = 100) -> np.ndarray:
+        """The last layer's inputs, so many tiles at a time."""
+        found = []
+        height, width = self.size
+        for start in range(0, self.count, tiles):
+            part = slice(start * height * width, (start + tiles) * height * width)
+            few = Stack(self.layers, self.x[part].reshape(-1, height, width, self.x.shape[1]), self.valid[start : start + tiles])
+            found.append(few.forward(weights, last=False)[0][-1])
+        return np.concatenate(found)
+
+    def forward(self, weights: list[np.ndarray], last: bool = True) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Each layer's inputs, rows of places, and its values before the activation; the last one's only if `last`."""
+        rows, inputs, values = self.x, [], []
+        for layer, weight in zip(self.layers, weights, strict=True):
+            rows = self._read(layer, rows, True)
+            inputs.append(rows)
+            if layer is self.layers[-1] and not last:
+                break
+            values.append(rows @ weight)
+            rows = activated(values[-1], layer.slope)
+        return inputs, values
+
+    def tangent(self, weights, inputs, values, steps) -> np.ndarray:
+        """How fast the last values change along `steps`."""
+        moved = None
+        for layer, weight, rows, value, step in zip(self.layers, weights, inputs, values, steps, strict=True):
+            change = rows @ step
+            if moved is not None:
+                change += self._read(layer, moved, False) @ (weight[:-1] if layer.bias else weight)
+            moved = change if layer.slope is None else np.where(value > 0, change, change * layer.slope)
+        return change
+
+    def backward(self, weights, values, error) -> list[np.ndarray]:
+        """What an error in the last values (before the activation) comes to at each layer's values."""
+        found = [error]
+        for number in range(len(self.layers) - 1, 0, -1):
+            layer, weight, before = self.layers[number], weights[number], self.layers[number - 1]
+            error = self._unread(layer, error @ (weight[:-1] if layer.bias else weight).T)
+            if before.slope is not None:
+                error = np.where(values[number - 1] > 0, error, error * before.slope)
+            found.insert(0, error)
+        return found
+
+    def _read(self, layer: Linear, rows: np.ndarray, constant: bool) -> np.ndarray:
+        """The layer's inputs: its window's taps side by side; the constant 1 behind them."""
+        if layer.window is not None:
+            tiles = (rows * self.valid.reshape(-1, 1)).reshape(self.count, *self.size, -1)
+            taps = [tiles[:, i, j].reshape(-1, rows.shape[1]) for i, j in layer.window.taps()]
+            rows = np.stack(taps, axis=2).reshape(len(taps[0]), -1)
+        if layer.bias and constant:
+            rows = np.hstack([rows, np.ones((len(rows), 1), rows.dtype)])
+        return rows
+
+    def _unread(self, layer: Linear, rows: np.ndarray) -> np.ndarray:
+        """The transpose of `_read`, without the constant."""
+        if layer.window is None:
+            return rows
+        window, taps = layer.window, layer.window.taps()
+        parts = rows.reshape(self.count, window.out_h, window.out_w, -1, len(taps))
+        tiles = np.zeros((self.count, *self.size, parts.shape[3]), rows.dtype)
+        for number, (i, j) in enumerate(taps):
+            tiles[:, i, j] += parts[..., number]
+        return tiles.reshape(-1, tiles.shape[3]) * self.valid.reshape(-1, 1)
+
+
+def fit_stack(stack: Stack, target: np.ndarray, rounds: int = 20, seed: int = 0, tolerance: float = 1e-3) -> list[np.ndarray]:
+    """The layers' weights, float32, that bring the last layer, behind its activation, nearest to the target (rows, outputs).
+
+    rounds: at most; they end when the error falls by less than `tolerance` of itself.
+    """
+    rng = np.random.default_rng(seed)
+    slope = stack.layers[-1].slope
+    weights = [layer.weight for layer in stack.layers]
+    inputs, values = stack.forward(weights)
+    now, before = loss(values[-1], target, slope), None
+    for _ in range(rounds):
+        error = wanted(target, values[-1], slope) - values[-1]
+        steps = _steps(stack, weights, inputs, values, error, rng)
+        ways = [steps] if before is None else [steps, before]
+        step = _combined(stack, weights, inputs, values, error, ways)
+        for _ in range(6):
+            new = [w + s for w, s in zip(weights, step, strict=True)]
+            made = stack.forward(new)
+            after = loss(made[1][-1], target, slope)
+            if after < now:
+                break
+            step = [s / 2 for s in step]
+        else:
+            break
+        weights, (inputs, values), before, last, now = new, made, step, now, after
+        if last - now < tolerance * last:
+            break
+    return weights
+
+
+def _steps(stack: Stack, weights, inputs, values, error, rng) -> list[np.ndarray]:
+    active = (error != 0).astype(np.float32)
+    noise = rng.choice(np.array([-1, 1], np.float32), error.shape) * active
+    errors, noises = stack.backward(weights, values, error), stack.backward(weights, values, noise)
+    made = []
+    for rows, error, noise in zip(inputs, errors, noises, strict=True):
+        a, s = _moments(rows), _moments(noise)
+        step = np.linalg.solve(a, (rows.T @ error).astype(np.float64) / len(rows))
+        made.append(np.linalg.solve(s, step.T).T.astype(np.float32))
+    return made
+
+
+def _moments(rows: np.ndarray) -> np.ndarray:
+    """E[x xᵀ], damped, float64."""
+    moments = (rows.T @ rows).astype(np.float64) / len(rows)
+    return moments + _DAMPING * max(np.trace(moments) / len(moments), 1e-30) * np.eye(len(moments))
+
+
+def _combined(stack: Stack, weights, inputs, values, error, ways) -> list[np.ndarray]:
+    """The best combination of the ways in the linearised network."""
+    moves = [stack.tangent(weights, inputs, values, way) * (error != 0) for way in ways]
+    system = np.array([[np.vdot(a, b) for b in moves] for a in moves], np.float64)
+    right = np.array([np.vdot(move, error) for move in moves], np.float64)
+    system += 1e-6 * np.diag(np.maximum(np.diag(system), 1e-30))
+    shares = np.linalg.solve(system, right)
+    return [sum(np.float32(share) * part for share, part in zip(shares, parts, strict=True)) for parts in zip(*ways, strict=True)]
