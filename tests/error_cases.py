@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmerge.emit.caffemodel import write_caffemodel
-from deepmerge.errors import DeepmergeError, EmitError, EngineError, GraphError, PassError, PlanError, ReadError, ShapeError
+from deepmerge.errors import DeepmergeError, EmitError, EngineError, GraphError, PassError, PlanError, ReadError, ShapeError, SourceError
 
 NET = """name: "net"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }
@@ -108,6 +108,21 @@ def exists(folder: Path) -> None:
     (folder / "out" / "thesis.tex").write_text("mine")
 
 
+def photos(*labels: int) -> Callable[[Path], object]:
+    """photos.npz: an image for each label, three without any."""
+    arrays = {"images": np.zeros((len(labels) or 3, 16, 16, 3), np.uint8), **({"labels": np.array(labels)} if labels else {})}
+    return lambda folder: np.savez(folder / "photos.npz", **arrays)
+
+
+def a_label_missing(folder: Path) -> None:
+    from PIL import Image
+
+    for name in ("1.png", "2.png"):
+        Image.new("RGB", (16, 16)).save(folder / name)
+    (folder / "list.txt").write_text("1.png 0\n2.png\n")
+
+
+EVAL = "eval net.prototxt net.caffemodel --data"
 INSPECT, PAIR = "inspect net.prototxt", "inspect net.prototxt net.caffemodel"
 CONVERT, VERIFY = "convert net.prototxt net.caffemodel -o out", "verify net.prototxt net.caffemodel net.prototxt net.caffemodel"
 CASES: dict[str, Case] = {
@@ -151,7 +166,13 @@ CASES: dict[str, Case] = {
     "no images": Case(ReadError, f"{VERIFY} --images folder:photos", lambda folder: (folder / "photos").mkdir()),
     "npz": Case(ReadError, f"{VERIFY} --images npz:photos.npz", file("photos.npz", b"PK\3\4 and no more")),
     "lmdb": Case(ReadError, f"{VERIFY} --images lmdb:photos", file("photos", bytes(9000))),
+    "no labels": Case(ReadError, f"{EVAL} npz:photos.npz", photos()),
+    "strictly": Case(ReadError, f"{EVAL} list:list.txt --strict", file("list.txt", "photos/1.png 0\n")),
+    # SourceError
+    "label": Case(SourceError, f"{EVAL} npz:photos.npz", photos(0, 1, 2)),
+    "a label missing": Case(SourceError, f"{EVAL} list:list.txt", a_label_missing),
     # GraphError
+    "everywhere": Case(GraphError, f"{EVAL} npz:photos.npz --output conv1", photos(0, 1)),
     "no blob": Case(GraphError, INSPECT, text('bottom: "norm1"', 'bottom: "norm"')),
     "same name": Case(GraphError, INSPECT, text('name: "norm1"', 'name: "conv1"')),
     "same top": Case(GraphError, INSPECT, text('top: "norm1"', 'top: "data"')),
@@ -187,7 +208,7 @@ CASES: dict[str, Case] = {
     # EngineError
     "unknown layer": Case(EngineError, VERIFY, text('"LRN"', '"MyLRN"')),
     "no caffe": Case(EngineError, f"{VERIFY} --engine caffe"),
-    "torch": Case(EngineError, f"{VERIFY} --engine torch"),
+    "torch": Case(EngineError, f"{VERIFY} --engine torch", text('"LRN"', '"LSTM"')),
     # DeepmergeError
     "apart": Case(DeepmergeError, "verify net.prototxt net.caffemodel net.prototxt other.caffemodel -q", others),
 }

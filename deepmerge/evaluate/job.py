@@ -13,7 +13,7 @@ from deepmerge.converted import Converted, Pair, read_converted
 from deepmerge.data import ImageWishes, Loader, open_loader
 from deepmerge.errors import GraphError, PlanError, ReadError
 from deepmerge.evaluate.measure import TOP, measure
-from deepmerge.evaluate.scores import check_same_input, fitting_batch
+from deepmerge.evaluate.scores import check_same_input, fitting_batch, output_of
 from deepmerge.graph.graph import Graph
 
 
@@ -103,7 +103,7 @@ def _loader(job: Job, main: Named, graphs: Sequence[Graph]) -> tuple[Loader, lis
     size = job.batch_size or fitting_batch(graphs)
     loader, notes = open_loader(
         job.data, main.graph, main.pair.prototxt, size, job.wishes,
-        limit=job.limit, strict=job.strict, cache_bytes=0, shuffle=False,
+        limit=job.limit, strict=job.strict, cache_bytes=0, classes=output_of(main.graph, job.output)[1],
     )  # fmt: skip
     loader.labelled = loader.has_labels
     return loader, notes

@@ -127,7 +127,7 @@ class _Figures:
             raise SourceError(f"label {wrong[0]} is out of range: {text}; is it the right network for these images?")
 
     def nan_notes(self) -> list[str]:
-        return [f"{count} images got NaN among their scores, and count as wrong" for count in self.nans if count]
+        return [f"NaN stands among the scores of {count} of {self.images} images; they count as wrong" for count in self.nans if count]
 
     def entry(self, index: int, output: str | None, per_class: bool, names: Sequence[str]) -> dict[str, Any]:
         accuracy = None if self.accuracies is None else self.accuracies[index]

@@ -50,6 +50,14 @@ def choose_output(shapes: dict[str, Shape | None], outputs: tuple[str, ...], ask
     raise GraphError(f"output {seen!r}, {_shown(shape)}, {text}{more}")
 
 
+def output_of(graph: Graph, asked: str | None = None) -> tuple[str, int | None]:
+    """The blob as `choose_output` has it, and how many classes it has scores for; None where its shape is not known."""
+    shapes = infer_shapes(graph, strict=False)
+    by_name = {blob.name: shapes[blob] for blob in graph.blobs}
+    name = choose_output(by_name, tuple(blob.name for blob in graph.outputs), asked)
+    return name, by_name[name] and by_name[name][1]
+
+
 def _is_fit(shape: Shape | None) -> bool:
     return shape is None or (len(shape) > 1 and shape[1] > 1 and all(size == 1 for size in shape[2:]))
 
@@ -75,10 +83,7 @@ class Runner:
         self.output: str | None = output
         self.classes: int | None = None
         if isinstance(network, Graph):
-            shapes = infer_shapes(network, strict=False)
-            by_name = {blob.name: shapes[blob] for blob in network.blobs}
-            self.output = choose_output(by_name, tuple(blob.name for blob in network.outputs), output)
-            self.classes = None if by_name[self.output] is None else by_name[self.output][1]
+            self.output, self.classes = output_of(network, output)
             if not runs_at_any_batch(network):
                 self._fixed = declared_batch(network)
             runner = find_engine(engine) if isinstance(engine, str) else engine
