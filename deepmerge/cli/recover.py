@@ -53,7 +53,14 @@ def _iterations(text: str) -> dict[str, int]:
 )
 @click.option("--images", "limit", type=click.IntRange(1), metavar="N", help="At most so many images, spread evenly. Default: all.")
 @click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, metavar="N", help="Images of an iteration.")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.004, show_default=True, metavar="X", help="Adam's learning rate.")
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    default=0.03,
+    show_default=True,
+    metavar="X",
+    help="How far an iteration moves a weight at most, as a share of the layer's weights (Adam's rate).",
+)
 @click.option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs; cuda:1 is the second GPU.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: every core.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the images' order, mirroring and crops.")

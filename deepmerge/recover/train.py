@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,15 +40,18 @@ class Pace:
 
 
 class Trainer:
-    """Trains an objective's parameters for `iterations` iterations, from `iteration` on."""
+    """Trains an objective's parameters for `iterations` iterations, from `iteration` on.
 
-    def __init__(self, objective: Objective, name: str, iterations: int, lr: float):
+    lr: the rate, as a share of `sizes`, one for each of the parameters; see scales.py.
+    """
+
+    def __init__(self, objective: Objective, name: str, iterations: int, lr: float, sizes: Sequence[float]):
         import torch
 
-        self.objective, self.name, self.iterations, self.lr = objective, name, iterations, lr
+        self.objective, self.name, self.iterations, self.lr, self.sizes = objective, name, iterations, lr, sizes
         self.iteration = 0
         self.parameters = objective.parameters
-        self.adam = torch.optim.Adam(self.parameters, lr=lr, fused=True)
+        self.adam = torch.optim.Adam([{"params": [blob]} for blob in self.parameters], lr=lr, fused=True)
 
     def run(self, images: Iterator[Tensor], pace: Pace, save: Callable[[], None], tell: Callable[[int, float], None]) -> None:
         """To the stage's end. images: from batch `iteration` on. save: makes a checkpoint. tell: iteration, loss.
@@ -70,8 +73,9 @@ class Trainer:
         self._require_weights()
 
     def _step(self, images: Tensor) -> Tensor:
-        for group in self.adam.param_groups:
-            group["lr"] = rate(self.iteration, self.iterations, self.lr)
+        now = rate(self.iteration, self.iterations, self.lr)
+        for group, size in zip(self.adam.param_groups, self.sizes, strict=True):
+            group["lr"] = now * size
         self.adam.zero_grad()
         loss = self.objective.losses(images).sum()
         loss.backward()
@@ -97,7 +101,10 @@ class Trainer:
         return {f"adam/{i}/{key}": value.cpu().numpy() for i, values in state.items() for key, value in values.items()}
 
     def restore(self, iteration: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Go on from a checkpoint, whose weights the objective's networks have already."""
+        """Go on from a checkpoint, whose weights the objective's networks have already.
+
+        Adam's arrays are laid out in memory as the parameters are, or it would take longer, and round otherwise.
+        """
         import torch
 
         self.iteration = iteration
@@ -105,7 +112,8 @@ class Trainer:
         for name, value in arrays.items():
             if name.startswith("adam/"):
                 _, index, key = name.split("/")
-                state.setdefault(int(index), {})[key] = torch.from_numpy(value.copy())
+                like = self.parameters[int(index)].detach() if value.ndim else torch.zeros(())
+                state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(torch.from_numpy(value))
         groups = self.adam.state_dict()["param_groups"]
         self.adam.load_state_dict({"state": state, "param_groups": groups})
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepmerge.recover import story
 from deepmerge.recover.distill import MOST_KEPT, Answers, Distillation
 from deepmerge.recover.images import Feed
 from deepmerge.recover.reconstruct import Reconstruction
+from deepmerge.recover.scales import scales
 from deepmerge.recover.schedule import divided, measure, sinking, steady
 from deepmerge.recover.train import Trainer, judged
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from deepmerge.engines.pytorch import TorchNet
     from deepmerge.recover.stages import Run
     from deepmerge.training.checkpoint import Saved
 
 JUDGED = 256  # images that a stage's losses are measured on
+SIZED = 32  # images that say how large the values behind a layer are
 
 
 class TrainedStage:
@@ -31,14 +34,15 @@ class TrainedStage:
         self.start = time.monotonic()
         self.answers = Answers() if name == "distill" and run.sources.repeats else None
         self.objective = objective(run, name, self.answers)
-        self.trainer = Trainer(self.objective, name, self.iterations, run.job.lr)
         self.feed = Feed(run.sources.train, device_of(run))
         if under_way is None:
             self.seconds, self.agreement = 0.0, None
             self.before = self._losses()
+            self.trainer = self._trainer(self._sizes())
         else:
             arrays, meta = under_way
             self.seconds, self.agreement, self.before = meta["seconds"], meta["agreement"], meta["before"]
+            self.trainer = self._trainer(meta["sizes"])
             self.trainer.restore(meta["iteration"], arrays)
             if self.answers is not None:
                 self.answers.restore(arrays)
@@ -72,13 +76,31 @@ class TrainedStage:
         stages = self.ran.job.stages
         return stages.index(name) < stages.index(self.name)
 
+    def _trainer(self, sizes: Sequence[float]) -> Trainer:
+        return Trainer(self.objective, self.name, self.iterations, self.ran.job.lr, sizes)
+
+    def _sizes(self) -> list[float]:
+        """Of the parameters, as the stage begins."""
+        batch = next(self._judging(SIZED))
+        found = scales(self.student, self.ran.merged, {self.ran.sources.input: batch})
+        return [found[blob] for blob in self.objective.parameters]
+
     def _losses(self) -> list[float]:
-        return judged(self.objective, Feed(self.ran.sources.judge, device_of(self.ran)).once(JUDGED))
+        return judged(self.objective, self._judging(JUDGED))
+
+    def _judging(self, most: int) -> Iterator[Tensor]:
+        return Feed(self.ran.sources.judge, device_of(self.ran)).once(most)
 
     def _save(self) -> None:
         self.student.store(self.ran.merged)
         arrays = self.trainer.arrays() | (self.answers.arrays() if self.answers is not None else {})
-        under_way = {"seconds": self._took, "agreement": self.agreement, "before": self.before, "iteration": self.trainer.iteration}
+        under_way = {
+            "iteration": self.trainer.iteration,
+            "seconds": self._took,
+            "agreement": self.agreement,
+            "before": self.before,
+            "sizes": self.trainer.sizes,
+        }
         self.ran.save(f"stage {self.name}, iteration {self.trainer.iteration} of {self.iterations}", arrays, under_way)
 
     def _tell(self, iteration: int, loss: float) -> None:
