@@ -92,7 +92,7 @@ def _finish(job: Job, converted: Converted, runner: Runner) -> dict[str, Any]:
     trained, story = runner.run()
     report = dict(converted.report)
     if "finetuning" in report:
-        story["before"] = report["finetuning"]
+        story["previous"] = report["finetuning"]
     report["finetuning"] = story
     if runner.processes.first:
         write_output(converted, job.to, job.force, trained, report)

@@ -16,6 +16,7 @@ from deepmerge.read.solver import Solver
 if TYPE_CHECKING:
     from torch import Tensor
 
+LARGEST = 3.4e38  # of float32
 HISTORIES = {"SGD": 1, "Nesterov": 1, "AdaGrad": 1, "RMSProp": 1, "AdaDelta": 2, "Adam": 2}
 
 
@@ -56,7 +57,9 @@ class Updates:
             if self.solver.iter_size > 1:
                 gradient.mul_(1 / self.solver.iter_size)
             decay(gradient, blob.values, self.solver.weight_decay * blob.decay_mult, self.solver.regularization_type)
-            blob.values.sub_(self._value(self.solver, gradient, blob.history, rate * blob.lr_mult, iteration))
+            own = rate * blob.lr_mult
+            own = own if own <= LARGEST else math.inf
+            blob.values.sub_(self._value(self.solver, gradient, blob.history, own, iteration))
         return norm
 
     def state(self) -> dict[str, list[Tensor]]:

@@ -1,0 +1,311 @@
+"""The whole of finetune: what it writes, that it repeats, that it goes on where it was killed, and what stops it."""
+
+from __future__ import annotations
+
+import errno
+import filecmp
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepmerge.converted import read_converted
+from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, SourceError, TrainingError
+from deepmerge.finetune.job import Job, checkpoint_folder, finetune
+from deepmerge.finetune.progress import Paused
+from deepmerge.read.caffemodel import read_caffemodel
+
+
+@pytest.fixture
+def job(made, tmp_path, torch) -> Job:
+    return Job(made / "out", tmp_path / "out2", f"npz:{made / 'train.npz'}", f"npz:{made / 'test.npz'}", threads=1)
+
+
+@pytest.fixture(scope="module")
+def tuned(made, tmp_path_factory, torch) -> Path:
+    """What an undisturbed run of `job` writes."""
+    out = tmp_path_factory.mktemp("tuned") / "out2"
+    finetune(Job(made / "out", out, f"npz:{made / 'train.npz'}", f"npz:{made / 'test.npz'}", threads=1))
+    return out
+
+
+def files(folder: Path) -> set[Path]:
+    return {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
+
+
+def same(a: Path, b: Path) -> bool:
+    assert files(a) == files(b)
+    return all(filecmp.cmp(a / file, b / file, shallow=False) for file in files(a) if file.name != "report.json")
+
+
+def weights(path: Path) -> dict[str, list[np.ndarray]]:
+    return {layer.name: layer.blobs for layer in read_caffemodel(path) if layer.blobs}
+
+
+def story(out: Path) -> dict:
+    return json.loads((out / "report.json").read_text())["finetuning"]
+
+
+# -- what it writes --------------------------------------------------------------------------------
+
+
+def test_out2_has_outs_form_and_other_weights(made, tuned):
+    assert files(tuned) == files(made / "out") | {Path("snapshot_iter_10.caffemodel")}
+    before, after = (weights(folder / "weights.caffemodel") for folder in (made / "out", tuned))
+    assert before.keys() == after.keys() and not any(np.array_equal(before[name][0], after[name][0]) for name in after)
+    report = json.loads((tuned / "report.json").read_text())
+    assert {key: value for key, value in report.items() if key != "finetuning"} == json.loads((made / "out" / "report.json").read_text())
+    assert not checkpoint_folder(tuned).exists()
+
+
+def test_the_snapshot_is_the_trained_network(tuned):
+    final, snapshot = weights(tuned / "weights.caffemodel"), weights(tuned / "snapshot_iter_10.caffemodel")
+    assert all(np.array_equal(a, b) for name in final for a, b in zip(final[name], snapshot[name], strict=True))
+
+
+def test_the_report_tells_the_story(tuned):
+    told = story(tuned)
+    assert (told["engine"], told["device"], told["processes"], told["iterations"], told["seed"]) == ("torch", "cpu", 1, 10, 0)
+    (run,) = told["runs"]
+    assert [iteration for iteration, _ in run["losses"]] == [0, 2, 4, 6, 8] and run["step"] is None
+    assert run["loss_before"] == run["losses"][0][1] and run["loss_after"] < run["loss_before"]
+    assert told["accuracy"]["images"] == 20 and told["accuracy"]["top1"] == pytest.approx(told["accuracy"]["accuracy"], abs=1e-6)
+    assert told["seconds"] >= run["seconds"] > 0
+
+
+def test_steps_go_on_from_one_another(made, job):
+    finetune(replace(job, steps="all"))
+    first, second = (job.to / "steps" / name for name in ("01-conv1", "02-conv2"))
+    one, two, final = (weights(folder / "weights.caffemodel") for folder in (first, second, job.to))
+    old = weights(made / "out" / "steps" / "02-conv2" / "weights.caffemodel")
+    assert all(np.array_equal(a, b) for name in final for a, b in zip(final[name], two[name], strict=True))
+    assert not np.array_equal(one["fc"][0], two["fc"][0]) and not np.array_equal(old["conv1"][0], two["conv1"][0])
+    assert list(weights(second / "new_layers.caffemodel")) == ["conv2"]
+    assert np.array_equal(weights(second / "new_layers.caffemodel")["conv2"][0], two["conv2"][0])
+    assert [run["step"] for run in story(job.to)["runs"]] == ["conv1", "conv2"]
+    assert {path.parent.name for path in job.to.rglob("snapshot_iter_10.caffemodel")} == {"01-conv1", "02-conv2"}
+
+
+def test_one_step_alone_hands_its_weights_on(made, job):
+    finetune(replace(job, steps="conv1"))
+    one, two, final = (weights(job.to / name / "weights.caffemodel") for name in ("steps/01-conv1", "steps/02-conv2", ""))
+    old = weights(made / "out" / "steps" / "02-conv2" / "weights.caffemodel")
+    for after in (two, final):
+        assert np.array_equal(after["conv1"][0], one["conv1"][0]) and np.array_equal(after["fc"][0], one["fc"][0])
+        assert np.array_equal(after["conv2"][0], old["conv2"][0])
+    assert [run["step"] for run in story(job.to)["runs"]] == ["conv1"]
+
+
+def test_a_second_run_keeps_the_first_ones_story(tuned, job):
+    finetune(replace(job, out=tuned, solver={"max_iter": "2"}))
+    assert story(job.to)["iterations"] == 2 and story(job.to)["previous"]["iterations"] == 10
+
+
+@pytest.mark.parametrize("kind", ["kl", "mse"])
+def test_the_original_teaches(made, job, tuned, kind):
+    finetune(replace(job, distill=kind))
+    assert story(job.to)["distill"]["kind"] == kind
+    assert story(job.to)["loss_before"] > story(tuned)["loss_before"]  # there is more to it
+    finetune(replace(job, distill=kind, distill_weight=0.0, force=True))
+    assert same(job.to, tuned)
+
+
+def test_snapshots_and_tests_as_the_solver_says(job):
+    fields = {"snapshot": "4", "snapshot_prefix": "models/mine", "test_interval": "5", "test_iter": "2", "test_initialization": "true"}
+    finetune(replace(job, solver=fields))
+    assert sorted(path.name for path in job.to.glob("*_iter_*")) == [f"mine_iter_{n}.caffemodel" for n in (10, 4, 8)]
+    tests = [(test["iteration"], test["images"], test["all"]) for test in story(job.to)["runs"][0]["tests"]]
+    assert tests == [(0, 12, False), (5, 12, False), (10, 20, True)]
+
+
+def test_the_time_can_be_up(job):
+    finetune(replace(job, minutes=1e-9))
+    assert "the time was up at iteration 1 of 10" in story(job.to)["runs"][0]["stopped"]
+
+
+# -- that it repeats -------------------------------------------------------------------------------
+
+
+def test_the_same_command_gives_the_same_bytes(job, tuned):
+    finetune(job)
+    assert same(job.to, tuned)
+
+
+def test_another_seed_gives_others(job, tuned):
+    finetune(replace(job, seed=7))
+    assert not same(job.to, tuned)
+
+
+@pytest.mark.parametrize("steps", [None, "all"])
+def test_paused_again_and_again_it_ends_with_the_same_bytes(job, tuned, tmp_path, steps, monkeypatch):
+    job = replace(job, steps=steps, solver={"average_loss": "3", "type": "Adam", "base_lr": "0.01"})
+    whole = replace(job, to=tmp_path / "whole")
+    finetune(whole)
+    pauses = _pausing(monkeypatch, every=4)
+    while True:
+        try:
+            finetune(replace(job, stop_after=1.0))
+            break
+        except Paused:
+            continue
+    assert len(pauses) > 1 and same(job.to, whole.to)
+    assert story(job.to)["runs"][-1]["losses"] == story(whole.to)["runs"][-1]["losses"]
+
+
+def _pausing(monkeypatch, every: int) -> list[int]:
+    """Let a run pause after so many iterations, whatever the clock says."""
+    from deepmerge.finetune.loop import Loop
+
+    real, pauses = Loop._over, []
+
+    def over(self, told):
+        self.count = getattr(self, "count", -1) + 1
+        self.pause = 0.0 if self.count == every else None
+        if self.pause is not None:
+            pauses.append(told.iteration)
+        return real(self, told)
+
+    monkeypatch.setattr(Loop, "_over", over)
+    return pauses
+
+
+def test_killed_it_goes_on_and_ends_with_the_same_bytes(made, tmp_path, job):
+    """SIGKILL in the middle, then the same command."""
+    job = replace(job, solver={"max_iter": "400", "snapshot": "20", "display": "0"}, test_data=None)
+    whole = replace(job, to=tmp_path / "whole")
+    finetune(whole)
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom deepmerge.finetune.job import Job, finetune\n"
+        f"finetune(Job(Path({str(job.out)!r}), Path({str(job.to)!r}), {job.data!r}, solver={job.solver!r}, threads=1))\n"
+    )
+    for round_number in range(2):
+        process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE)
+        if round_number == 0:
+            _wait_for(checkpoint_folder(job.to) / "snapshots-01" / "snapshot_iter_60.caffemodel", process)
+            process.send_signal(signal.SIGKILL)
+        assert process.wait(120) == (0 if round_number else -signal.SIGKILL), process.stderr.read()
+        assert job.to.exists() == bool(round_number)
+    assert same(job.to, whole.to) and not checkpoint_folder(job.to).exists()
+
+
+def _wait_for(path: Path, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < end, process.stderr.read()
+        time.sleep(0.005)
+
+
+# -- what stops it ---------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number(job):
+    """The rate grows beyond all bounds at iteration 5; what was kept before that stays."""
+    wanted = r"^iteration \d+: the loss is nan, .*--solver base_lr=.*; the checkpoint of iteration 4 is kept in .*checkpoint$"
+    with pytest.raises(TrainingError, match=wanted):
+        finetune(replace(job, solver={"lr_policy": "step", "gamma": "1e30", "stepsize": "5", "snapshot": "4"}))
+    assert not job.to.exists() and (checkpoint_folder(job.to) / "state.npz").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_kept(job):
+    with pytest.raises(TrainingError, match=r"iteration 1: the weights conv\d/\d are not finite"):
+        finetune(replace(job, solver={"base_lr": "1e38", "snapshot": "1"}))
+    assert not job.to.exists() and not checkpoint_folder(job.to).exists()
+
+
+def test_a_full_disk(job, monkeypatch):
+    """The second checkpoint does not fit; the first is kept, and there is no OUT2."""
+    real, calls = np.savez, []
+
+    def savez(file, **arrays):
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", savez)
+    with pytest.raises(TrainingError, match=r"out2.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 2 is kept"):
+        finetune(replace(job, solver={"snapshot": "2"}))
+    monkeypatch.undo()
+    assert not job.to.exists() and [file.name for file in checkpoint_folder(job.to).glob("state*")] == ["state.npz"]
+    finetune(replace(job, solver={"snapshot": "2"}))
+
+
+def test_images_that_vanish(job, made, tmp_path):
+    """A folder that goes while training runs."""
+    from PIL import Image
+
+    from finetune.small import pictures
+
+    folder = tmp_path / "photos"
+    for number, (pixels, label) in enumerate(zip(*pictures(12), strict=True)):
+        place = folder / f"class{label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+    told = []
+
+    def tell(line):
+        told.append(line)
+        if len(told) == 2:
+            shutil.rmtree(folder)
+
+    job = replace(job, data=f"folder:{folder}", solver={"snapshot": "1", "display": "1", "max_iter": "500"}, test_data=None)
+    job = replace(job, limit=None)
+    from deepmerge.data import loader
+
+    old, loader.Loader.__init__.__kwdefaults__["cache_bytes"] = loader.Loader.__init__.__kwdefaults__["cache_bytes"], 0
+    try:
+        with pytest.raises(ReadError, match="the checkpoint of iteration .* is kept in") as caught:
+            finetune(job, tell)
+    finally:
+        loader.Loader.__init__.__kwdefaults__["cache_bytes"] = old
+    assert "photos" in str(caught.value) and not job.to.exists() and (checkpoint_folder(job.to) / "state.npz").exists()
+
+
+def test_an_existing_out2_wants_force(job):
+    job.to.mkdir()
+    with pytest.raises(EmitError, match="exists already"):
+        finetune(job)
+
+
+def test_another_jobs_checkpoint_is_refused(job, monkeypatch):
+    _pausing(monkeypatch, every=2)
+    with pytest.raises(Paused):
+        finetune(replace(job, stop_after=1.0))
+    monkeypatch.undo()
+    with pytest.raises(TrainingError, match="is the checkpoint of another run: --seed was null, and is 3 now; delete"):
+        finetune(replace(job, seed=3))
+
+
+def test_what_does_not_fit_is_said_before_anything_is_done(job, made, tmp_path):
+    cases = {
+        "no such folder": (ReadError, {"out": tmp_path / "none"}),
+        "there is no step 'conv9'": (PlanError, {"steps": "conv9"}),
+        "no such file": (ReadError, {"data": "npz:none.npz"}),
+        "lr_policy 'stepp' is no policy of Caffe's; did you mean 'step'": (ReadError, {"solver": {"lr_policy": "stepp"}}),
+        "device 'tpu' is not one of": (EngineError, {"device": "tpu"}),
+    }
+    for text, (kind, change) in cases.items():
+        with pytest.raises(kind, match=text):
+            finetune(replace(job, **change))
+    np.savez(tmp_path / "odd.npz", images=np.zeros((8, 9, 7, 3), np.uint8), labels=np.arange(8))
+    with pytest.raises(SourceError, match="label . is out of range: the network has 5 classes"):
+        finetune(replace(job, data=f"npz:{tmp_path / 'odd.npz'}"))
+    np.savez(tmp_path / "bare.npz", images=np.zeros((8, 9, 7, 3), np.uint8))
+    with pytest.raises(SourceError, match="has no label, and labels are wanted"):
+        finetune(replace(job, data=f"npz:{tmp_path / 'bare.npz'}"))
+    assert not job.to.exists() and not checkpoint_folder(job.to).exists()
+
+
+def test_steps_want_their_folders(job, out):
+    shutil.rmtree(out / "steps")
+    with pytest.raises(ReadError, match="convert again without --no-steps"):
+        finetune(replace(job, out=out, steps="all"))
+    assert read_converted(out).steps == []
