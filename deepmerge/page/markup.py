@@ -1,0 +1,74 @@
+"""HTML that is safe by default: whatever is not `Html` already is escaped, control characters included."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from deepmerge.errors import one_line
+
+
+class Html(str):
+    """Text that is HTML already, made by this package."""
+
+    __slots__ = ()
+
+
+def shown(value: Any) -> Html:
+    """The value as HTML: Html as it is, anything else escaped, for element content and quoted attributes alike."""
+    return value if isinstance(value, Html) else Html(html.escape(one_line(value, 100_000), quote=True))
+
+
+def element(tag: str, content: Any = "", **attributes: Any) -> Html:
+    """`<tag name="value">content</tag>`. `class_` and the like lose their last underscore, others become dashes;
+    None and False leave an attribute out, True gives it no value.
+    """
+    text = f"<{tag}"
+    for name, value in attributes.items():
+        name = name.rstrip("_").replace("_", "-")
+        if value is True:
+            text += f" {name}"
+        elif value is not None and value is not False:
+            text += f' {name}="{shown(value)}"'
+    return Html(f"{text}>{shown(content)}</{tag}>")
+
+
+def join(parts: Iterable[Any], between: str = "") -> Html:
+    """The parts, each as `shown` has it, in a row."""
+    return Html(between.join(shown(part) for part in parts))
+
+
+def table(caption: Any, head: Sequence[Any], rows: Iterable[Sequence[Any]], right: str = "", class_: str = "") -> Html:
+    """A table with a caption and row headers, in a box of its own that scrolls where a phone is too narrow.
+
+    right: one letter a column, r for numbers. The first column's cells are the rows' headers.
+    """
+    right = right.ljust(len(head), "l")
+    kind = ["n" if letter == "r" else None for letter in right]
+    top = join(element("th", cell, scope="col", class_=k) for cell, k in zip(head, kind, strict=True))
+    body = []
+    for first, *rest in rows:
+        cells = [element("th", first, scope="row", class_=kind[0])]
+        cells += [element("td", cell, class_=k) for cell, k in zip(rest, kind[1:], strict=True)]
+        body.append(element("tr", join(cells)))
+    inside = join([element("caption", caption), element("thead", element("tr", top)), element("tbody", join(body, "\n"))], "\n")
+    made = element("table", inside, class_=class_ or None)
+    return element("div", made, class_="wide", tabindex="0", role="region", aria_label=f"Table: {plain(caption)}")
+
+
+def plain(value: Any) -> str:
+    """A caption's text for a label, where it holds no tags of its own; otherwise what stands before the first."""
+    return html.unescape(str(value).split("<", 1)[0]).strip() if isinstance(value, Html) else str(value)
+
+
+def data(value: Any) -> Html:
+    """The value as JSON that may stand in a <script type="application/json">: nothing in it can end the element."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
+    return Html(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def code(name: Any) -> Html:
+    """A layer's, blob's or file's name."""
+    return element("code", name)

@@ -1,0 +1,52 @@
+"""The steps: the drawing that a script fills, and a table that needs none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deepmerge.page.figures import bar
+from deepmerge.page.markup import Html, code, element, join, table
+from deepmerge.page.words import count, left, many
+
+FEW = 8  # names that stand in a row as they are; more are folded away
+
+
+def step_table(report: dict[str, Any]) -> Html:
+    """A row for each step in the order in which they were carried out: the exact ones, then the others."""
+    whole = report.get("before", {}).get("macs")
+    rows = []
+    for step in sorted(report["steps"], key=lambda step: not step["exact"]):
+        after = step.get("after", {})
+        macs = after.get("macs")
+        rows.append(
+            (
+                join([element("span", step["index"], class_="index"), " ", code(step["name"])]),
+                "exact" if step["exact"] else "approximate",
+                join([names(step["merged"]), Html(' <span class="arrow" role="img" aria-label="into">→</span> '), names(step["into"])]),
+                f"{after['layers']:,}" if "layers" in after else "?",
+                many(macs) if macs is not None else "?",
+                left(whole, macs),
+                bar(macs / whole if whole and macs is not None else None),
+            )
+        )
+    head = ("step", "output", "merged → into", "layers", "MACs", "left", "")
+    return table("The steps, and what is there behind each", head, rows, "lllrrrl", "steps") if rows else element("p", "There was no step.")
+
+
+def cleanup(report: dict[str, Any]) -> Html:
+    """What was removed or folded on the way, exactly."""
+    found: dict[str, list[str]] = {}
+    for change in report.get("cleanup", []):
+        found.setdefault(change["pass"], []).extend(change["layers"])
+    if not found:
+        return Html("")
+    told = join((join([code(name), ": ", names(layers)]) for name, layers in found.items()), "; ")
+    return element("p", join(["Also, exactly: ", told, "."]))
+
+
+def names(layers: list[str]) -> Html:
+    """Layers' names; many of them folded away behind how many there are."""
+    listed = join((code(name) for name in layers), ", ")
+    if len(layers) <= FEW:
+        return listed
+    return element("details", join([element("summary", count(len(layers), "layer")), listed]))
