@@ -203,7 +203,7 @@ def measured_with(name: str, package: str) -> Check:
     return Check(f"engine {name}", "ok", version, details={"version": version})
 
 
-def _run_one_layer() -> None:
+def _run_one_layer(name: str = "ort") -> None:
     import numpy as np
 
     from deepmerge.engines import engine
@@ -212,10 +212,10 @@ def _run_one_layer() -> None:
 
     graph = Graph("doctor", [Layer("x", "Input", Input(shape=((1, 3),)), [], [Blob("x")])])
     graph.insert(Layer("y", "ReLU", ReLU(), [graph.inputs[0]], [Blob("y")]))
-    with engine("ort").load(graph) as session:
+    with engine(name).load(graph) as session:
         result = session.forward({"x": np.array([[-1, 0, 2]], np.float32)})["y"]
     if result.tolist() != [[0, 0, 2]]:
-        raise EngineError(f"ONNX Runtime makes {result.tolist()} of ReLU(-1, 0, 2)")
+        raise EngineError(f"engine {name!r} makes {result.tolist()} of ReLU(-1, 0, 2)")
 
 
 def caffe() -> Check:
@@ -246,25 +246,22 @@ def torch() -> Check:
         )
     try:
         module = importlib.import_module("torch")
-        device = f"CUDA {module.version.cuda}" if module.cuda.is_available() else "no CUDA device"
+        _run_one_layer("torch")
+        devices = [module.cuda.get_device_name(i) for i in range(module.cuda.device_count())] if module.cuda.is_available() else []
     except Exception as error:  # as above
         return Check(
             "engine torch",
             "warning",
-            f"cannot be imported: {_one_line(error)}",
+            f"does not run: {_one_line(error)}",
             f"pip install --force-reinstall '{DISTRIBUTION}[torch]'",
         )
-    version = _version("torch") or str(module.__version__)
-    from deepmerge.engines import ENGINES
-
-    usable = "torch" in ENGINES
-    found = f"PyTorch {version}, {device}" + ("" if usable else "; this version of deepmerge does not use it yet")
-    return Check(
-        "engine torch",
-        "ok" if usable else "absent",
-        found,
-        details={"version": version, "cuda": module.version.cuda if module.cuda.is_available() else None},
-    )
+    version, built = str(module.__version__), module.version.cuda
+    if devices:
+        where = f"CUDA {built}: {', '.join(devices)}"
+    else:
+        where = f"CUDA {built}, but it finds no device" if built else "built without CUDA"
+    details = {"version": version, "cuda": built if devices else None, "built_for_cuda": built, "devices": devices}
+    return Check("engine torch", "ok", f"runs a network; PyTorch {version}, {where}", details=details)
 
 
 def cuda() -> Check:

@@ -208,7 +208,7 @@ CASES: dict[str, Case] = {
     # EngineError
     "unknown layer": Case(EngineError, VERIFY, text('"LRN"', '"MyLRN"')),
     "no caffe": Case(EngineError, f"{VERIFY} --engine caffe"),
-    "torch": Case(EngineError, f"{VERIFY} --engine torch", text('"LRN"', '"LSTM"')),
+    "torch": Case(EngineError, f"{VERIFY} --engine torch", text('"LRN"', '"MyLRN"')),
     # DeepmergeError
     "apart": Case(DeepmergeError, "verify net.prototxt net.caffemodel net.prototxt other.caffemodel -q", others),
 }

@@ -194,14 +194,19 @@ def _dims(shape: tuple[int, ...]) -> str:
     return " ".join(f"dim: {size}" for size in shape)
 
 
-def run_twin(worker, folder: Path, graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The outputs of the network's twin in real Caffe."""
+def load_twin(worker, folder: Path, graph: Graph, force_backward: bool = False):
+    """The network's twin in real Caffe, a session."""
     twin = Twin(graph)
     files = folder / "twin.prototxt", folder / "twin.caffemodel"
-    files[0].write_text(twin.text, encoding="utf-8")
+    files[0].write_text(("force_backward: true\n" if force_backward else "") + twin.text, encoding="utf-8")
     same = read_network(files[0])
     for layer in same.layers:
         layer.weights = list(twin.weights.get(layer.name, []))
     write_pair(same, *files)
-    with worker.load(*files) as session:
+    return worker.load(*files)
+
+
+def run_twin(worker, folder: Path, graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs of the network's twin in real Caffe."""
+    with load_twin(worker, folder, graph) as session:
         return session.forward(feeds)

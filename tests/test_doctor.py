@@ -171,9 +171,23 @@ def test_a_wrong_setting_for_real_caffe(monkeypatch):
 
 def test_torch_is_not_imported_where_it_is_not(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib, "import_module", lambda name: pytest.fail(f"{name} was imported"))
     check = doctor.torch()
     assert check.state == "absent" and check.remedy == "pip install 'deepmerge-caffe[torch]'"
-    assert "torch" not in sys.modules
+
+
+def test_torch_runs_a_network():
+    torch = pytest.importorskip("torch")
+    check = doctor.torch()
+    assert check.state == "ok" and check.found.startswith(f"runs a network; PyTorch {torch.__version__}, ")
+    assert check.details["devices"] == [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def test_torch_that_does_not_run(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr("deepmerge.engines.ENGINES", {})
+    check = doctor.torch()
+    assert check.state == "warning" and check.found.startswith("does not run: ") and "--force-reinstall" in check.remedy
 
 
 def fake_smi(tmp_path, monkeypatch, script):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from deepmerge.engines import engine
@@ -9,13 +12,25 @@ from deepmerge.errors import EngineError
 def test_unknown_engine_names_candidates():
     with pytest.raises(EngineError, match="no engine 'cafe'; did you mean 'caffe'"):
         engine("cafe")
-    with pytest.raises(EngineError, match="no engine 'xyz'; there are 'ort', 'caffe'"):
+    with pytest.raises(EngineError, match="no engine 'xyz'; there are 'ort', 'torch', 'caffe'"):
         engine("xyz")
 
 
-def test_torch_is_not_there_yet():
-    with pytest.raises(EngineError, match="not available yet"):
+def test_an_engine_whose_software_is_missing_says_how_to_get_it():
+    """In a process of its own: here, torch may have been loaded."""
+    code = """
+import sys
+sys.modules["torch"] = None
+from deepmerge.engines import engine
+from deepmerge.errors import EngineError
+for _ in range(2):
+    try:
         engine("torch")
+    except EngineError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["engine 'torch' needs PyTorch: pip install 'deepmerge-caffe[torch]'"] * 2
 
 
 def test_options_reach_the_engine(caffe_python):

@@ -1,4 +1,4 @@
-"""Whole comparisons: of a network with itself, with one weight changed, with other batches, under both engines."""
+"""Whole comparisons: of a network with itself, with one weight changed, with other batches, under each engine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ from deepmerge.emit import write_pair
 from deepmerge.errors import DeepmergeError, EngineError, GraphError, ReadError
 from deepmerge.read import read_network
 from deepmerge.verify import Job, Pair, verify
+
+ENGINES = ["ort", "torch", "caffe"]
+
+
+def needs(engine, request):
+    """Skips a test whose engine is not there."""
+    if engine == "caffe":
+        request.getfixturevalue("real_caffe")
+    if engine == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed; pip install 'deepmerge-caffe[torch]'")
 
 
 @pytest.fixture(scope="module")
@@ -110,17 +120,25 @@ def test_nan_in_an_inner_blob_fails(pair):
     assert report["first_difference"]["name"] == "log"
 
 
-def test_both_engines_find_the_same(mini, changed, real_caffe):
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_all_engines_find_the_same(mini, changed, engine, request):
+    needs(engine, request)
     other = changed()
-    ort, caffe = (verify(Job(mini, other, engine=engine, layers=True, random=4)) for engine in ("ort", "caffe"))
-    assert caffe["engine"] == "caffe" and not caffe["ok"]
-    assert caffe["first_difference"] == ort["first_difference"]
-    assert [e["name"] for e in caffe["layers"]] == [e["name"] for e in ort["layers"]]
-    for one, other in zip(ort["outputs"] + ort["layers"], caffe["outputs"] + caffe["layers"], strict=True):
+    ort, found = (verify(Job(mini, other, engine=name, layers=True, random=4)) for name in ("ort", engine))
+    assert found["engine"] == engine and not found["ok"]
+    assert found["first_difference"]["name"] == ort["first_difference"]["name"]
+    assert [e["name"] for e in found["layers"]] == [e["name"] for e in ort["layers"]]
+    for one, other in zip(ort["outputs"] + ort["layers"], found["outputs"] + found["layers"], strict=True):
         assert one["range"] == pytest.approx(other["range"], rel=1e-4)
         assert one["max_abs"] == pytest.approx(other["max_abs"], abs=2e-5 * one["range"])
         assert one["mean_abs"] == pytest.approx(other["mean_abs"], abs=1e-5 * one["range"])
         assert one["top1_agreement"] == other["top1_agreement"]
+
+
+def test_a_network_is_the_same_on_torch(mini):
+    pytest.importorskip("torch")
+    report = verify(Job(mini, mini, engine="torch", random=3, threads=2))
+    assert report["ok"] and report["outputs"][0]["max_abs"] == 0
 
 
 def test_real_caffe_reads_the_files_as_they_stand(mini, tmp_path, real_caffe):
@@ -131,10 +149,9 @@ def test_real_caffe_reads_the_files_as_they_stand(mini, tmp_path, real_caffe):
         verify(Job(mini, Pair(tmp_path / "net.prototxt", mini.caffemodel), engine="caffe"))
 
 
-@pytest.mark.parametrize("engine", ["ort", "caffe"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_train_val_against_its_deploy(mini, models, tmp_path, engine, request):
-    if engine == "caffe":
-        request.getfixturevalue("real_caffe")
+    needs(engine, request)
     text = (models / "inception_mini" / "train_val.prototxt").read_text()
     sized = text.replace("mean_value: 104", "crop_size: 32 scale: 0.5 mean_value: 104")
     assert sized != text
@@ -189,20 +206,18 @@ layer { name: "half" type: "Power" bottom: "square" top: "y" power_param { scale
 """
 
 
-@pytest.mark.parametrize("engine", ["ort", "caffe"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_networks_with_several_inputs(pair, engine, request):
-    if engine == "caffe":
-        request.getfixturevalue("real_caffe")
+    needs(engine, request)
     net = pair(TWO_INPUTS)
     report = verify(Job(net, net, engine=engine, random=5, layers=True))
     assert report["ok"] and report["images"] == 5 and [e["name"] for e in report["layers"]] == ["gated", "sum"]
     assert report["outputs"][0]["range"] > 100
 
 
-@pytest.mark.parametrize("engine", ["ort", "caffe"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_networks_that_hold_at_one_batch_only(pair, engine, request):
-    if engine == "caffe":
-        request.getfixturevalue("real_caffe")
+    needs(engine, request)
     a, b = pair(FIXED % 0.5, "a"), pair(FIXED % 0.25, "b")
     report = verify(Job(a, b, engine=engine, random=4))
     assert report["images"] == 4 and report["outputs"][0]["max_abs"] == pytest.approx(0.25, rel=0.1)
