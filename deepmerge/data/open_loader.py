@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,8 @@ def open_loader(
     images = open_images(spec)
     name, shape = image_input(graph, images)
     if images.ready:
-        notes = [f"{spec} holds what the network is fed: {flag} does nothing" for flag in _given(wishes)]
+        useless = _given(wishes if train else replace(wishes, mirror=None))  # what --mirror is in a test is not done here
+        notes = [f"{spec} holds what the network is fed: {flag} does nothing" for flag in useless]
         return Loader(images, Preprocessing(), shape, batch_size, train=train, **options), notes
     preprocessing, notes = preprocessing_of(graph, prototxt, shape, wishes, "TRAIN" if train else "TEST")
     return Loader(images, preprocessing, shape, batch_size, train=train, **options), notes

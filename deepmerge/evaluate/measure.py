@@ -81,7 +81,9 @@ def measure(
 
 def _scores(runner: Runner, data: np.ndarray, mirror: bool) -> np.ndarray:
     scores = runner(data)
-    return (scores + runner(np.ascontiguousarray(data[..., ::-1]))) / np.float32(2) if mirror else scores
+    if not mirror or data.ndim != 4:
+        return scores
+    return (scores + runner(np.ascontiguousarray(data[..., ::-1]))) / np.float32(2)
 
 
 class _Figures:

@@ -81,8 +81,17 @@ def test_what_is_told():
 
 
 def test_mirrored():
-    images = Images("x", 2, lambda i: Picture("x", np.arange(24, dtype=np.float32).reshape(2, 3, 4)[None] * (i + 1), i), ready=True)
-    one = Loader(images, Preprocessing(), (1, 1, 2, 3, 4), 2)
+    """The mean of an image's scores and its mirror image's, where it is an image."""
+    images = Images("x", 2, lambda i: Picture("x", np.arange(12, dtype=np.float32).reshape(1, 3, 4) * (i + 1), i), ready=True)
     seen = []
-    evaluate(lambda data: (seen.append(data), np.stack([data[:, 0, 0, 0, 0], data[:, 0, 0, 0, 1]], 1))[1], one, (1,), mirror=True)
+
+    def corners(data):
+        seen.append(data)
+        return np.stack([data[:, 0, 0, 0], data[:, 0, 1, 0] - 3], 1)  # 0, 1 and, mirrored, 3, 4; in the second 0, 5 and 6, 11
+
+    found = evaluate(corners, Loader(images, Preprocessing(), (1, 1, 3, 4), 2), (1,), mirror=True, against=lambda data: np.array([[1.5, 2.5], [3, 8]]))
     np.testing.assert_array_equal(seen[1], seen[0][..., ::-1])
+    assert found["agreement"]["max_abs"] == 0
+    seen.clear()
+    evaluate(lambda data: (seen.append(data), data)[1], loader(), (1,), mirror=True)
+    assert len(seen) == 5
