@@ -28,7 +28,10 @@ def open_lmdb(spec: str, path: Path) -> Images:
 
 
 def picture(datum: bytes, name: str) -> Picture:
-    """A serialized Datum as a picture; ReadError where it holds no image of 1 or 3 channels."""
+    """A serialized Datum as a picture; ReadError where it holds no bytes of an image.
+
+    One of four channels, say, is a picture too: that it does not fit a network is for the network's preprocessing to say.
+    """
     from google.protobuf.message import DecodeError
 
     try:
@@ -38,9 +41,9 @@ def picture(datum: bytes, name: str) -> Picture:
     if parsed.encoded:
         return Picture(name, decode(parsed.data, name), parsed.label)
     shape = (parsed.channels, parsed.height, parsed.width)
-    if parsed.channels not in (1, 3) or min(shape) < 1 or len(parsed.data) != prod(shape):
+    if min(shape) < 1 or len(parsed.data) != prod(shape):
         what = "floats" if len(parsed.float_data) else f"{len(parsed.data)} bytes"
-        raise ReadError(f"holds {what} for {'×'.join(map(str, shape))}, not an image of 1 or 3 channels of bytes", name)
+        raise ReadError(f"holds {what} for {'×'.join(map(str, shape))}, not the bytes of an image", name)
     planes = np.frombuffer(parsed.data, np.uint8).reshape(shape)
     rgb = planes[::-1] if parsed.channels == 3 else planes
     return Picture(name, np.ascontiguousarray(np.moveaxis(rgb, 0, 2)), parsed.label)

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from deepmerge import schema
-from deepmerge.data import open_images, pictures
+from deepmerge.data import Loader, Preprocessing, open_images, pictures
 from deepmerge.data.lmdb import picture as picture_of
 from deepmerge.data.mean_file import find_mean_file
-from deepmerge.errors import ReadError
+from deepmerge.errors import ReadError, SourceError
 
 RNG = np.random.default_rng(8)
 PIXELS = RNG.integers(0, 256, (4, 5, 7, 3), dtype=np.uint8)  # 4 images of 7 × 5
@@ -122,6 +122,25 @@ def test_lmdb(tmp_path):
     assert "[00000003]: holds floats for 2×1×1" in skipped[0] and "[9]: is not a Datum" in skipped[1]
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_raw_datums_of_other_channels_end_the_run(tmp_path, channels):
+    """As in Caffe; coded ones become colour."""
+    lmdb = pytest.importorskip("lmdb")
+    datum = schema.message_class("Datum")
+    grey = io.BytesIO()
+    Image.fromarray(PIXELS[0][:, :, 0]).save(grey, "PNG")
+    records = [datum(encoded=True, data=grey.getvalue(), label=1), datum(channels=channels, height=5, width=7, data=bytes(35 * channels))]
+    with lmdb.open(str(tmp_path / "db"), map_size=1 << 20) as database, database.begin(write=True) as transaction:
+        for index, record in enumerate(records):
+            transaction.put(f"{index:08}".encode(), record.SerializeToString())
+    images = open_images(f"lmdb:{tmp_path / 'db'}")
+    batches = Loader(images, Preprocessing(), (1, 3, 5, 7), 1).once()
+    assert (next(batches).data == PIXELS[0][:, :, 0]).all()
+    text = rf"\[00000001\]: the image has {channels} channels?, and the network takes 3; make the data anew"
+    with pytest.raises(SourceError, match=text):
+        next(batches)
+
+
 def test_a_limit_is_spread_over_the_source(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((10, 1, 1, 3), np.uint8), labels=np.arange(10))
     spec = f"npz:{tmp_path / 'a.npz'}"
@@ -222,7 +241,7 @@ def test_images_that_claim_too_many_pixels(tmp_path):
 @pytest.mark.parametrize("shape", [(1, -1, -1), (3, 0, 0), (1, 2**31 - 1, 2**31 - 1)])
 def test_datums_of_impossible_sizes(shape):
     datum = schema.message_class("Datum")(**dict(zip(("channels", "height", "width"), shape, strict=True)), data=b"1")
-    with pytest.raises(ReadError, match="not an image of 1 or 3 channels of bytes"):
+    with pytest.raises(ReadError, match="not the bytes of an image"):
         picture_of(datum.SerializeToString(), "datum")
 
 
