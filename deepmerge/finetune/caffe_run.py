@@ -39,8 +39,14 @@ class CaffeRunner(Runner):
     def train(self, number: int, starts: list[Path], arrays: Arrays, story: dict[str, Any] | None) -> tuple[Graph, dict[str, Any]]:
         if story is None:
             self.save(self.place(number, 0), {}, asdict(Story()))  # the folder is the checkpoint's
-        run = _CaffeStage(self, number, Story(**(story or {})))
-        ended = run.train(starts)
+        ended = Story(**(story or {}))
+        try:
+            run = _CaffeStage(self, number, ended)
+            run.train(starts)
+        except DeepmergeError:
+            if not self.done and not ended.iteration:
+                self.checkpoint.remove()  # nothing is lost, and another command may start
+            raise
         graph = run.nets[0].graph
         load_weights(run.nets[0], [run.weights])
         return graph, run_entry(self.stages[number], ended, run.nets[0].batch_size) | {"images": {"count": run.data.count, "skipped": []}}
@@ -73,7 +79,8 @@ class _CaffeStage:
             self.runner.note([f"Caffe reads {spec} in its order, unshuffled"])
         return caffe_data(spec, self.runner.checkpoint.folder / f"{name}-images", self.runner.seed, shuffle)
 
-    def train(self, starts: list[Path]) -> Story:
+    def train(self, starts: list[Path]) -> None:
+        """From where the story stands to the end; leaves `weights`."""
         job, story = self.job, self.story
         begin = _start(self.nets[0], starts, self.folder / "start.caffemodel")
         path = write_solver(
@@ -85,7 +92,6 @@ class _CaffeStage:
             with self._explained():
                 self._iterate(opened)
             opened.save(self.weights)
-        return story
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

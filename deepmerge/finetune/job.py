@@ -77,7 +77,7 @@ def finetune(job: Job, tell: Callable[[str], None] = lambda line: None) -> dict[
 
             return _finish(job, converted, TorchRunner(job, converted, stages, checkpoint, tell, processes))
     except DeepmergeError as error:
-        if checkpoint.kept and checkpoint.kept not in str(error):
+        if checkpoint.kept and checkpoint.folder.exists() and checkpoint.kept not in str(error):
             raise type(error)(f"{error}{checkpoint.kept}") from error
         raise
 
