@@ -9,7 +9,7 @@ from deepmerge.cli.options import FILE, Checked, Listed, common
 from deepmerge.cli.output import Progress, count, show, show_json, table, warn
 
 
-def _tops(text: str) -> tuple[int, ...]:
+def tops(text: str) -> tuple[int, ...]:
     if isinstance(text, tuple):
         return text
     words = [word.strip() for word in text.split(",")]
@@ -21,7 +21,7 @@ def _tops(text: str) -> tuple[int, ...]:
 @click.command("eval", short_help="measure accuracy, or agreement with the original")
 @click.argument("files", nargs=-1, required=True, metavar="OUT | PROTOTXT CAFFEMODEL", type=FILE)
 @click.option("--data", required=True, metavar="SPEC", help="folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE.")
-@click.option("--top", type=Checked("K,K", _tops), default="1,5", show_default=True, help="Which top-k to count.")
+@click.option("--top", type=Checked("K,K", tops), default="1,5", show_default=True, help="Which top-k to count.")
 @click.option("--per-class", is_flag=True, help="Accuracy of each class, too.")
 @click.option(
     "--against",

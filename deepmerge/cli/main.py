@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import click
 
 import deepmerge
+from deepmerge.cli.bench import bench
 from deepmerge.cli.convert import convert
 from deepmerge.cli.doctor import doctor
 from deepmerge.cli.eval import eval_
@@ -23,6 +24,7 @@ from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
 from deepmerge.cli.profile import profile
 from deepmerge.cli.recover import recover
+from deepmerge.cli.table import table
 from deepmerge.cli.verify import verify
 from deepmerge.errors import DeepmergeError
 
@@ -103,5 +105,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, recover, finetune, plan, inspect, verify, eval_, profile, passes, doctor):
+for _command in (convert, recover, finetune, plan, inspect, verify, eval_, table, profile, bench, passes, doctor):
     main.add_command(_command)

@@ -1,0 +1,71 @@
+"""The table as a picture: accuracy step by step, a line for each folder, above the bars of the speed-up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deepmerge.errors import EngineError
+
+_LINES = ("#b0b0b0", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e")
+_BAR = "#444444"
+
+
+def draw(report: dict[str, Any], file: Path) -> None:
+    """Write a picture of a table (see job.run); the format is the file name's (png, svg, pdf).
+
+    EngineError where matplotlib is missing or does not know the format, or the table has nothing to draw; OSError where the file
+    cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise EngineError("--png needs matplotlib: pip install 'deepmerge-caffe[plot]'") from None
+    rows = report["rows"]
+    panels = [panel for panel, key in ((_accuracy, "top"), (_speedup, "speedup")) if rows[0][key] is not None]
+    if not panels:
+        raise EngineError("--png: the table has neither accuracy nor times, so that there is nothing to draw")
+    figure = Figure((max(6.0, 0.75 * len(rows) + 2), 3.2 * len(panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, place in zip(panels, axes, strict=True):
+        panel(place, report)
+    axes[-1].set_xticks(range(len(rows)), [_plain(row["step"] or "original") for row in rows], rotation=40, ha="right", fontsize=8)
+    axes[0].set_title(_plain(report["network"]), fontsize=10)
+    try:
+        # no date and no version in the file: the same table gives the same picture
+        figure.savefig(file, dpi=120, metadata={"Software": None} if file.suffix.lower() == ".png" else None)
+    except ValueError as error:
+        raise EngineError(f"--png {file}: {error}") from None
+
+
+def _accuracy(axes: Any, report: dict[str, Any]) -> None:
+    rows = report["rows"]
+    k = min(rows[0]["top"]["original"])
+    base = 100 * rows[0]["top"]["original"][k]
+    axes.axhline(base, color="black", linewidth=1, linestyle="--")
+    axes.annotate(f"original {base:.1f}", (0, base), xytext=(0, 4), textcoords="offset points", fontsize=8)
+    for index, column in enumerate(report["columns"]):
+        points = [(0, base), *((i, 100 * r["top"][column["title"]][k]) for i, r in enumerate(rows) if column["title"] in r["top"])]
+        colour = _LINES[index % len(_LINES)]
+        axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, label=_plain(column["title"]))
+        axes.annotate(f"{points[-1][1]:.1f}", points[-1], xytext=(5, -3), textcoords="offset points", fontsize=8, color=colour)
+    axes.set_ylabel(f"top-{k}, % of {report['images']} images")
+    axes.set_ylim(0, 100)
+    axes.legend(fontsize=8, loc="lower left")
+
+
+def _speedup(axes: Any, report: dict[str, Any]) -> None:
+    ratios = [row["speedup"] for row in report["rows"]]
+    values = [one["value"] for one in ratios]
+    around = [[one["value"] - one["low"] for one in ratios], [one["high"] - one["value"] for one in ratios]]
+    axes.bar(range(len(values)), values, 0.7, color=_BAR, yerr=around, ecolor="#999999")
+    for place, value in enumerate(values):
+        axes.annotate(f"{value:.2f}", (place, value), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_ylabel("times as fast as the original")
+    axes.set_ylim(0, max(values) * 1.15)
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")
