@@ -70,19 +70,6 @@ def settings_line(report: dict) -> str:
     return f"{machine['processor']}, {machine['cores']} cores, {threads} an engine{load}"
 
 
-def milliseconds(seconds: float) -> str:
-    """Three significant digits, more where they stand before the point."""
-    value = seconds * 1e3
-    return f"{value:.{max(0, 2 - len(str(int(value))) + 1) if value >= 1 else 3}f}"
-
-
-def times_as_fast(ratio: dict | None) -> str:
-    """A ratio of times told as a speed-up, with its interval."""
-    if ratio is None:
-        return "1"
-    return f"{1 / ratio['value']:.2f} ({1 / ratio['high']:.2f}–{1 / ratio['low']:.2f})"
-
-
 def random_note(networks: list[dict]) -> str:
     """Which networks run with made-up weights, a line; "" if none does."""
     labels = [one["label"] for one in networks if one["random_weights"]]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from deepmerge.cli.network_options import budget, milliseconds, networks, random_note, read, settings_line, times_as_fast
+from deepmerge.cli.network_options import budget, networks, random_note, read, settings_line
 from deepmerge.cli.options import common
 from deepmerge.cli.output import Progress, show, show_json, table, warn
+from deepmerge.measuring.words import milliseconds, times_as_fast
 
 LAYER_REPEAT = 15
 

@@ -33,14 +33,14 @@ class Server:
         self.threads = threads
         self.engine = engine(name, device=device) if device != "cpu" else engine(name)
         self.sessions: dict[str, Any] = {}
-        self._caffe: Any = None
+        # real Caffe runs in yet another process; it is there from the start, so that its memory can be watched
+        self._caffe = self.engine.start(threads) if hasattr(self.engine, "load_files") else None
 
     def load(self, label: str, prototxt: str, caffemodel: str, seed: int = 0) -> dict:
         """Load a network and run it once on noise. → batch: the first input's first size; source: what it was read from."""
         from deepmerge.read import read_network
 
-        if hasattr(self.engine, "load_files"):
-            self._caffe = self._caffe or self.engine.start(self.threads)
+        if self._caffe:
             session = self._caffe.load(prototxt, caffemodel)
         else:
             session = self.engine.load(read_network(prototxt, caffemodel), self.threads)
@@ -68,8 +68,8 @@ class Server:
         return {"layers": layers, "forwards": getattr(session, "forward_seconds", None)}
 
     def memory(self) -> dict:
-        """→ peak, now: bytes of resident memory of the process in which the networks run; None where the system does not tell."""
-        return resident(self._elsewhere())
+        """→ pid: the process in which the networks run; peak, now: its bytes of resident memory, None where the system does not tell."""
+        return {"pid": self._elsewhere() or os.getpid(), **resident(self._elsewhere())}
 
     def unload(self, label: str) -> dict:
         self.sessions.pop(label).close()
