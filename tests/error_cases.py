@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from deepmerge.emit.caffemodel import write_caffemodel
-from deepmerge.errors import DeepmergeError, EmitError, EngineError, GraphError, PassError, PlanError, ReadError, ShapeError, SourceError
+from deepmerge.errors import (
+    DeepmergeError,
+    EmitError,
+    EngineError,
+    GraphError,
+    PassError,
+    PlanError,
+    ReadError,
+    ShapeError,
+    SourceError,
+    TrainingError,
+)
 
 NET = """name: "net"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }
@@ -73,6 +85,13 @@ def renamed_weights(folder: Path) -> None:
     (folder / "net.prototxt").write_text(NET.replace('"fc"', '"fc8"'))
 
 
+def baseline(folder: Path) -> None:
+    """What bench wrote when the second network took half of the first one's multiply-adds."""
+    sizes = {"params": 10, "storage_bytes": 40, "activation_bytes": {"caffe": 1, "unique": 1, "planned": 1}}
+    networks = [{"label": "a", "macs": 10, **sizes}, {"label": "b", "macs": 5, **sizes}]
+    (folder / "a.json").write_text(json.dumps({"version": 1, "networks": networks, "engines": []}))
+
+
 def twice(folder: Path) -> None:
     path = folder / "net.caffemodel"
     data = path.read_bytes()
@@ -123,8 +142,18 @@ def a_label_missing(folder: Path) -> None:
 
 
 EVAL = "eval net.prototxt net.caffemodel --data"
+def converted(folder: Path) -> None:
+    """out, and labelled images for it."""
+    from deepmerge.convert import Job, convert
+
+    convert(Job(folder / "net.prototxt", folder / "net.caffemodel", folder / "out"))
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
+    np.savez(folder / "images.npz", images=pixels, labels=np.arange(8) % 2)
+
+
 INSPECT, PAIR = "inspect net.prototxt", "inspect net.prototxt net.caffemodel"
 CONVERT, VERIFY = "convert net.prototxt net.caffemodel -o out", "verify net.prototxt net.caffemodel net.prototxt net.caffemodel"
+FINETUNE = "finetune out --data npz:images.npz -o tuned -q --threads 1"
 CASES: dict[str, Case] = {
     # ReadError: what the file is
     "no such file": Case(ReadError, "inspect nett.prototxt"),
@@ -171,7 +200,16 @@ CASES: dict[str, Case] = {
     # SourceError
     "label": Case(SourceError, f"{EVAL} npz:photos.npz", photos(0, 1, 2)),
     "a label missing": Case(SourceError, f"{EVAL} list:list.txt", a_label_missing),
+    # ReadError: solvers
+    "policy": Case(ReadError, f"{FINETUNE} --solver lr_policy=steps", converted),
+    "no stepsize": Case(ReadError, f"{FINETUNE} --solver lr_policy=step --solver gamma=0.1", converted),
+    "momentum": Case(ReadError, f"{FINETUNE} --solver type=AdaGrad", converted),
+    "no net": Case(ReadError, f"{FINETUNE} --solver net=trainval.prototxt", converted),
+    # ReadError: bench and profile
+    "no deploy": Case(ReadError, "profile out --engine ort", lambda folder: (folder / "out").mkdir()),
+    "no baseline": Case(ReadError, "bench net.prototxt --against a.json", file("a.json", b"{}")),
     # GraphError
+    "no weights": Case(GraphError, "profile net.prototxt --engine ort", text('"LRN"', '"Strange"')),
     "everywhere": Case(GraphError, f"{EVAL} npz:photos.npz --output conv1", photos(0, 1)),
     "no blob": Case(GraphError, INSPECT, text('bottom: "norm1"', 'bottom: "norm"')),
     "same name": Case(GraphError, INSPECT, text('name: "norm1"', 'name: "conv1"')),
@@ -209,6 +247,9 @@ CASES: dict[str, Case] = {
     "unknown layer": Case(EngineError, VERIFY, text('"LRN"', '"MyLRN"')),
     "no caffe": Case(EngineError, f"{VERIFY} --engine caffe"),
     "torch": Case(EngineError, f"{VERIFY} --engine torch", text('"LRN"', '"MyLRN"')),
+    # TrainingError
+    "diverged": Case(TrainingError, f"{FINETUNE} --solver base_lr=1e30", converted),
     # DeepmergeError
+    "worse": Case(DeepmergeError, "bench a=net.prototxt b=net.prototxt --engine ort --measure time --repeat 2 -q --against a.json", baseline),
     "apart": Case(DeepmergeError, "verify net.prototxt net.caffemodel net.prototxt other.caffemodel -q", others),
 }

@@ -233,7 +233,7 @@ def _ranges(s: Solver) -> Iterable[tuple[str, bool, str]]:
     yield "max_iter", s.max_iter < 0, "give how many iterations to train for"
     for name in ("display", "test_interval", "snapshot"):
         yield name, getattr(s, name) < 0, "give 0 for never, or a number of iterations"
-    yield "momentum", s.type in _WITHOUT_MOMENTUM and s.momentum != 0, f"{s.type} has none, and Caffe refuses it; leave it out"
+    yield "momentum", s.type in _WITHOUT_MOMENTUM and s.momentum != 0, f"{s.type} has none, and Caffe refuses it; set it to 0"
     yield "momentum", s.type == "Adam" and not 0 <= s.momentum < 1, "Adam wants 0 or more, and less than 1"
     yield "momentum2", s.type == "Adam" and not 0 <= s.momentum2 < 1, "Adam wants 0 or more, and less than 1"
     yield "rms_decay", s.type == "RMSProp" and not 0 <= s.rms_decay < 1, "RMSProp wants 0 or more, and less than 1"

@@ -122,7 +122,7 @@ WRONG = {
     "display: -1": "display is -1; give 0 for never, or a number of iterations",
     "weight_decay: nan": "weight_decay is nan; give a finite number",
     'regularization_type: "L3"': "regularization_type is L3; give one of L2, L1",
-    'type: "AdaGrad" momentum: 0.9': "momentum is 0.9; AdaGrad has none, and Caffe refuses it; leave it out",
+    'type: "AdaGrad" momentum: 0.9': "momentum is 0.9; AdaGrad has none, and Caffe refuses it; set it to 0",
     'type: "RMSProp" momentum: 0.9': "momentum is 0.9; RMSProp has none",
     'type: "RMSProp" rms_decay: 1': "rms_decay is 1.0; RMSProp wants 0 or more, and less than 1",
     'type: "Adam" momentum: 1': "momentum is 1.0; Adam wants 0 or more, and less than 1",
