@@ -11,6 +11,7 @@ import click
 from deepmerge.cli.image_options import PREPROCESSING, image_wishes, preprocessing
 from deepmerge.cli.options import FILE, PLANNING, Checked, Listed, common, given, planning, wishes
 from deepmerge.cli.output import Progress, count, shortened, show, show_json, warn
+from deepmerge.cli.recover import STAGES, recovery_table, told_interrupted
 from deepmerge.cli.tables import cost_table, refusal_table, step_table
 
 
@@ -82,6 +83,10 @@ SPEC = Checked("SPEC", _source)
     metavar="N",
     help="At most so many of them, spread evenly.",
 )
+@click.option("--recover", "recover_data", metavar="SPEC", help="Images (no labels): `deepmerge recover` at once, with its defaults.")
+@click.option("--recover-minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="Time for it; see `deepmerge recover`.")
+@click.option("--recover-stages", type=Listed(STAGES, empty=False), default=",".join(STAGES), show_default=True, help="What it does.")
+@click.option("--recover-device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs for it.")
 @click.option("--no-steps", is_flag=True, help="The final network only, no folder for each step.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
 @click.option("--check", is_flag=True, help="Check the graph's invariants behind every step.")
@@ -90,7 +95,7 @@ SPEC = Checked("SPEC", _source)
 @preprocessing
 @common
 def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_source, test_source, batch_size, solver,
-            calibration, calibration_images, no_steps, dry_run, check, strict, force, as_json, quiet, verbose, debug,
+            calibration, calibration_images, recover_data, no_steps, dry_run, check, strict, force, as_json, quiet, verbose, debug,
             **chosen):  # fmt: skip
     """Convert a trained network: exact folds first, then the approximate steps, each written with what it takes to
     fine-tune it.
@@ -102,13 +107,17 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
       deepmerge convert net.prototxt net.caffemodel -o out/ --steps conv1,inception_3a-3b --width 0.75
       deepmerge convert net.prototxt net.caffemodel -o out/ --tucker --rank ratio:0.5 --emit caffe,onnx
       deepmerge convert net.prototxt net.caffemodel -o out/ --tucker --rank macs:0.5 --calibration folder:photos
+      deepmerge convert net.prototxt net.caffemodel -o out/ --recover folder:photos --recover-minutes 20
       deepmerge convert net.prototxt net.caffemodel -o out/ --train-val train_val.prototxt --solver base_lr=0.01
     """
     if out is None and not dry_run:
         raise click.UsageError("Missing option '-o' / '--out'.")
     if recipe is not None and (mixed := given(*PLANNING)):
         raise click.UsageError(f"--recipe and --{mixed[0]} exclude each other: edit the recipe instead")
-    _check_calibration(calibration, recipe, chosen)
+    _check_calibration(calibration, recipe, recover_data, chosen)
+    recovery = {name: chosen.pop(f"recover_{name}") for name in ("minutes", "stages", "device")}
+    if recover_data is not None and (dry_run or "caffe" not in formats):
+        raise click.UsageError(f"--recover trains what is written: leave {'--dry-run' if dry_run else '--emit onnx alone'} out")
     from deepmerge.digest import Digest
 
     digest = Digest(caffemodel)  # begins before the imports do
@@ -128,7 +137,15 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
         images = CalibrationImages(calibration, train_val or prototxt, calibration_images, pictures, strict, progress)
     job = Job(prototxt, caffemodel, out, wanted, recipe, train_val, settings, check, strict, force, dry_run, images)
     try:
-        report = run(job, progress, digest)
+        if recover_data is None:
+            report = run(job, progress, digest)
+        else:
+            from deepmerge.recover.converting import convert_and_recover
+
+            report = convert_and_recover(job, recover_data, pictures, progress, digest, **recovery)
+    except KeyboardInterrupt:
+        told_interrupted(out if recover_data else None)
+        raise
     finally:
         progress.clear()
     warn(report["warnings"], quiet)
@@ -138,11 +155,13 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
         show(_told(report, job, verbose), quiet)
 
 
-def _check_calibration(calibration: str | None, recipe: object, chosen: dict[str, Any]) -> None:
+def _check_calibration(calibration: str | None, recipe: object, recover: str | None, chosen: dict[str, Any]) -> None:
     """Options that would do nothing are a misunderstanding."""
+    if recover is None and (useless := given("recover_minutes", "recover_stages", "recover_device")):
+        raise click.UsageError(f"--{useless[0].replace('_', '-')} goes with --recover")
     if calibration is not None and recipe is None and not chosen["tucker"]:
         raise click.UsageError("--calibration is what --tucker goes by: give --tucker too")
-    if calibration is None and (useless := given("calibration_images", *PREPROCESSING)):
+    if calibration is None and (useless := given("calibration_images", *(() if recover else PREPROCESSING))):
         raise click.UsageError(f"--{useless[0].replace('_', '-')} goes with --calibration")
 
 
@@ -159,7 +178,9 @@ def _told(report: dict, job, verbose: bool) -> str:
     if report["refusals"]:
         told = f"{count(len(report['refusals']), 'merge')} left alone (-v says why; so does `deepmerge plan`)"
         parts.append(refusal_table(report["refusals"], full=True) if verbose else told)
-    if rough := [step for step in report["steps"] if not step["exact"]]:
+    if "recovery" in report:
+        parts.append(recovery_table(report["recovery"], verbose))
+    elif rough := [step for step in report["steps"] if not step["exact"]]:
         how = " (`make -f finetune.mk` in the folder)" if "caffe" in job.settings.formats else ""
         parts.append(f"{count(len(rough), 'approximate step')}, which cost accuracy until the network is fine-tuned{how}")
     parts.append("nothing was written (--dry-run)" if job.dry_run else f"written to {job.out}")

@@ -109,10 +109,8 @@ def recover(out, data, to, stages, iterations, as_json, quiet, verbose, debug, *
     except Paused:
         pass
     except KeyboardInterrupt:
-        if not checkpoint_folder(to).exists():
-            raise
-        click.echo(f"deepmerge: interrupted; the same command goes on from {checkpoint_folder(to)}", err=True)
-        raise SystemExit(130) from None
+        told_interrupted(to)
+        raise
     finally:
         progress.clear()
     if report is None:
@@ -124,13 +122,22 @@ def recover(out, data, to, stages, iterations, as_json, quiet, verbose, debug, *
     if as_json:
         show_json(story)
     else:
-        show(recovery_table(story, to, verbose), quiet)
+        show(f"{recovery_table(story, verbose)}\n\nwritten to {to}", quiet)
 
 
-def recovery_table(story: dict[str, Any], out: Path, full: bool = False) -> str:
+def told_interrupted(out: Path | None) -> None:
+    """Leave, if a checkpoint is left behind that the same command goes on from."""
+    from deepmerge.recover.job import checkpoint_folder
+
+    if out is not None and checkpoint_folder(out).exists():
+        click.echo(f"deepmerge: interrupted; the same command goes on from {checkpoint_folder(out)}", err=True)
+        raise SystemExit(130) from None
+
+
+def recovery_table(story: dict[str, Any], full: bool = False) -> str:
     """A row for each stage: its time, and what it gained. full: a row for each segment, too."""
     if not story["stages"]:
-        return f"{story['note']}\n\nwritten to {out}"
+        return story["note"]
     rows = []
     for stage in story["stages"]:
         took = f"{stage['seconds']:.0f} s", f"{stage['share']:.0%}"
@@ -143,7 +150,7 @@ def recovery_table(story: dict[str, Any], out: Path, full: bool = False) -> str:
         on = f"on {count(story['held_out'], 'image')} held out" if story["held_out"] else "on the images it learned from"
         told = f"{on}, the same first class as the original's: {story['agreement_before']:.1%} → {story['agreement_after']:.1%}"
         parts.append(told)
-    return "\n\n".join([*parts, f"written to {out}"])
+    return "\n\n".join(parts)
 
 
 def _losses(entry: dict[str, Any]) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from deepmerge.data.preprocess import Preprocessing, choose_preprocessing
 from deepmerge.data.sources import open_images
 from deepmerge.errors import ReadError
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.read import read_network
+from deepmerge.read.network import read_tree
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph
@@ -60,7 +60,8 @@ def preprocessing_of(
     guessed = False
     beside = Path(prototxt).with_name("train_val.prototxt")
     if not graph.train_layers and Path(prototxt).name == "deploy.prototxt" and beside.is_file():
-        graph = read_network(beside)
+        graph = graph.copy()
+        graph.train_layers = list(read_tree(beside)[0].values("layer"))  # shapes are the deploy's affair
         guessed = GUESS in "".join(beside.read_text(errors="replace").splitlines()[:3])
     return choose_preprocessing(graph, shape, **asdict(wishes), folder=Path(prototxt).parent, phase=phase, guessed=guessed)
 

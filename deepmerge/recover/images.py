@@ -49,6 +49,7 @@ def open_sources(
 ) -> Sources:
     """The images of `spec` for the network's only input; `limit`: at most so many, spread evenly.
 
+    prototxt: the network's; a train_val.prototxt beside it says what is done to the images, where `wishes` do not.
     ReadError where there are none, or the network takes none.
     """
     images = open_images(spec)

@@ -70,7 +70,7 @@ def recover(job: Job, progress: Progress = lambda what, done, total: None) -> di
         return _copied(converted, job)
     if set(job.stages) & set(TRAINED):
         prepare(job.device, job.threads, job.seed)  # says what is missing, before anything is done
-    sources = open_sources(job.data, original, converted.original.prototxt, job.batch_size, job.wishes, job.limit, job.seed, job.strict)
+    sources = open_sources(job.data, merged, converted.final.prototxt, job.batch_size, job.wishes, job.limit, job.seed, job.strict)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _key(job, converted, sources))
     run = Run(job, original, merged, segments, sources, checkpoint, progress)
     run.all_stages()

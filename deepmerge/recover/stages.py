@@ -42,6 +42,7 @@ class Run:
         self.entries: list[dict[str, Any]] = []
         self.iterations: dict[str, int] = {}
         self.pace = Pace(time.monotonic(), None if job.stop_after is None else 60 * job.stop_after, time.monotonic())
+        self._skipped: list[str] = []
         self.before = 0.0  # seconds that earlier pieces of the run took
         self.judge = Judge(original, sources.input, self._judged, self.threads, **_engine(job.device))
         self._agreement: float | None = None
@@ -69,7 +70,12 @@ class Run:
             "device": job.device,
             "threads": self.threads,
         }
-        asked |= {"skipped": len(self.sources.skipped)} if self.sources.skipped else {}
+        skipped = list(dict.fromkeys(self._skipped + self.sources.skipped))
+        warnings = list(self.sources.notes)
+        if skipped:
+            many = "1 image could not be read and was" if len(skipped) == 1 else f"{len(skipped)} images could not be read and were"
+            warnings.append(f"{many} left out: {skipped[0]}")
+        asked["warnings"] = warnings
         return story.recovery(self.entries, asked) | ({"previous": dict(previous)} if previous else {})
 
     @property
@@ -86,6 +92,7 @@ class Run:
         feeds = lambda: ({self.sources.input: batch.data} for batch in loader.once())  # noqa: E731
         options = lsq.Options(seed=self.job.seed, threads=self.threads)
         found = lsq.lsq(self.original, self.merged, self.segments, feeds, options, self.progress)
+        self._skipped += loader.skipped
         entry = story.solved_entry(found, time.monotonic() - start, loader.count)
         self._done(entry, before)
 

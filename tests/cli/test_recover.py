@@ -1,0 +1,139 @@
+"""deepmerge recover, and convert --recover, as they are typed."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import shutil
+
+import pytest
+from recover.conftest import lay_out
+
+LSQ = ("--stages", "lsq", "--threads", 1)
+
+
+@pytest.fixture(scope="session")
+def out(tmp_path_factory):
+    return lay_out(tmp_path_factory.mktemp("recover"))
+
+
+@pytest.fixture
+def data(out) -> str:
+    return f"npz:{out.parent / 'images.npz'}"
+
+
+def test_a_table_of_the_stages(run, out, data, tmp_path):
+    done = run("recover", out, "--data", data, "-o", tmp_path / "out2", *LSQ, "-v")
+    assert done.code == 0 and done.err == ""
+    head, _, lsq, conv1, *rest = done.out.splitlines()
+    assert head.split() == ["stage", "time", "share", "iterations", "loss", "→", "agreement", "→"]
+    assert lsq.split()[0] == "lsq" and "100%" in lsq and conv1.split()[0] == "conv1"
+    assert "on 6 images held out, the same first class as the original's: " in done.out
+    assert done.out.endswith(f"written to {tmp_path / 'out2'}\n")
+
+
+def test_json(run, out, data, tmp_path):
+    done = run("recover", out, "--data", data, "-o", tmp_path / "out2", *LSQ, "--json")
+    story = json.loads(done.out)
+    assert story == json.loads((tmp_path / "out2" / "report.json").read_text())["recovery"]
+
+
+def test_stages_are_done_in_their_order(run, out, data, tmp_path):
+    pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
+    words = ("--stages", "distill,segments", "--iterations", "segments=2,distill=3", "--batch-size", 8, "--threads", 1)
+    done = run("recover", out, "--data", data, "-o", tmp_path / "out2", *words)
+    assert [line.split()[0] for line in done.out.splitlines()[2:4]] == ["segments", "distill"]
+
+
+def test_pauses(run, out, data, tmp_path):
+    pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
+    words = ("recover", out, "--data", data, "-o", tmp_path / "out2", "--stages", "lsq,chain", "--iterations", "chain=2", "--threads", 1)
+    done = run(*words, "--stop-after", "1e-9")
+    assert done.code == 0 and done.out == "paused after 1e-09 minutes (--stop-after); run the same command again to go on\n"
+    assert not (tmp_path / "out2").exists() and (tmp_path / "out2.checkpoint").exists()
+    done = run(*words)
+    assert done.code == 0 and (tmp_path / "out2").exists() and not (tmp_path / "out2.checkpoint").exists()
+
+
+def test_nothing_to_recover(run, tmp_path):
+    exact = lay_out(tmp_path / "exact", exact=True)
+    done = run("recover", exact, "--data", f"npz:{exact.parent / 'images.npz'}", "-o", tmp_path / "out2")
+    assert (done.code, done.out) == (0, f"nothing to recover: every step is exact\n\nwritten to {tmp_path / 'out2'}\n")
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (("--stages", "lqs"), "did you mean 'lsq'?"),
+        (("--iterations", "lsq=5"), "'lsq=5' is not STAGE=N"),
+        (("--iterations", "chain=0"), "'chain=0' is not STAGE=N"),
+        (("--minutes", "0"), "--minutes"),
+        (("--lr", "-1"), "--lr"),
+    ],
+)
+def test_usage(run, out, data, tmp_path, words, told):
+    done = run("recover", out, "--data", data, "-o", tmp_path / "out2", *words)
+    assert done.code == 2 and told in done.err
+
+
+def test_a_folder_that_is_none(run, data, tmp_path):
+    done = run("recover", tmp_path, "--data", data, "-o", tmp_path / "out2")
+    assert done.code == 1 and done.line.endswith("holds no report.json; give the folder that `deepmerge convert` has written")
+
+
+def test_unreadable_images_are_told(run, out, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i, pixels in enumerate(np.load(out.parent / "images.npz")["images"]):
+        Image.fromarray(pixels).save(photos / f"{i:02}.png")
+    (photos / "03.png").write_bytes(b"no image")
+    words = ("recover", out, "--data", f"folder:{photos}", "-o", tmp_path / "out2", *LSQ)
+    done = run(*words)
+    assert done.code == 0 and done.err.startswith("warning: 1 image could not be read and was left out: ") and "03.png" in done.err
+    done = run(*words, "--strict", "--force")
+    assert done.code == 1 and "--strict" in done.line
+
+
+def test_convert_and_recover_in_one_go(run, out, data, tmp_path):
+    pair = out.parent / "net.prototxt", out.parent / "net.caffemodel"
+    done = run("convert", *pair, "-o", tmp_path / "new" / "both", "--recover", data, "--recover-stages", "lsq")
+    assert done.code == 0 and "the same first class as the original's" in done.out and "until the network is fine-tuned" not in done.out
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["both"]
+    run("recover", out, "--data", data, "-o", tmp_path / "out2", "--stages", "lsq")
+    assert filecmp.cmp(tmp_path / "new" / "both" / "weights.caffemodel", tmp_path / "out2" / "weights.caffemodel", shallow=False)
+
+
+def test_convert_and_recover_leaves_nothing_behind(run, out, tmp_path):
+    pair = out.parent / "net.prototxt", out.parent / "net.caffemodel"
+    done = run("convert", *pair, "-o", tmp_path / "new" / "both", "--recover", "npz:none.npz")
+    assert done.code == 1 and "none.npz: no such file" in done.line and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (("--recover-minutes", "5"), "--recover-minutes goes with --recover"),
+        (("--recover", "npz:a.npz", "--dry-run"), "leave --dry-run out"),
+        (("--recover", "npz:a.npz", "--emit", "onnx"), "--recover trains"),
+    ],
+)
+def test_convert_usage(run, out, tmp_path, words, told):
+    done = run("convert", out.parent / "net.prototxt", out.parent / "net.caffemodel", "-o", tmp_path / "both", *words)
+    assert done.code == 2 and told in done.err
+
+
+def test_distinct_tops_are_refused(run, out, data, tmp_path):
+    pair = out.parent / "net.prototxt", out.parent / "net.caffemodel"
+    assert run("convert", *pair, "-o", tmp_path / "styled", "--style", "distinct-tops").code == 0
+    done = run("recover", tmp_path / "styled", "--data", data, "-o", tmp_path / "out2")
+    assert done.code == 1 and "--style distinct-tops" in done.line
+    shutil.rmtree(tmp_path / "styled")
+    assert run("convert", *pair, "-o", tmp_path / "styled", "--style", "legacy-input").code == 0
+    assert run("recover", tmp_path / "styled", "--data", data, "-o", tmp_path / "out2", *LSQ).code == 0
+    from deepmerge.read.caffemodel import read_caffemodel
+
+    names = [[layer.name for layer in read_caffemodel(tmp_path / name / "weights.caffemodel")] for name in ("styled", "out2")]
+    assert names[0] == names[1] and "input" not in names[0]
