@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from torch_cases import images, inputs, layer, network, torch
 
+from deepmerge.emit import write_prototxt
 from deepmerge.engines import engine
 from deepmerge.engines.ort import OrtEngine
-from deepmerge.engines.pytorch import TorchEngine
+from deepmerge.engines.pytorch import TorchEngine, TorchNet
 from deepmerge.engines.timing import time_interleaved
 from deepmerge.errors import EngineError
 from deepmerge.read.network import read_network
@@ -157,3 +158,33 @@ def test_on_a_gpu(graph, pictures):
     with TorchEngine("cuda").load(graph) as ours, OrtEngine().load(graph) as ort:
         assert worst(ours.forward({"data": pictures}), ort.forward({"data": pictures})) <= 1e-5
         assert ours.time_once() > 0 and ours.time_layers(1, 0)
+
+
+@pytest.mark.parametrize("name", ["inception_mini", "squeezenet"])
+def test_gradients_of_trained_networks(zoo, worker, tmp_path, name):
+    """Of every learned blob and of the input, from random diffs of the scores."""
+    prototxt, weights = tmp_path / "net.prototxt", zoo / f"{name}.caffemodel"
+    graph = read_network(zoo / f"{name}.prototxt", weights)
+    graph.remove(graph.outputs[0].producer)  # the softmax, whose gradients are next to nothing where it is sure
+    write_prototxt(graph, prototxt)
+    prototxt.write_text("force_backward: true\n" + prototxt.read_text())
+    net, rng = TorchNet(graph), np.random.default_rng(3)
+    ((data, shape),) = net.inputs.items()
+    fed = {data: rng.uniform(-120, 130, (2, *shape[1:])).astype(np.float32)}
+    x = torch.from_numpy(fed[data]).requires_grad_()
+    (output,) = net.outputs
+    top = net({data: x})[output]
+    with worker.load(prototxt, weights) as caffe:
+        expected = caffe.forward(fed)
+        diffs = {output: rng.normal(0, 1, expected[output].shape).astype(np.float32)}
+        blobs, params = caffe.backward(diffs)
+    (top * torch.from_numpy(diffs[output])).sum().backward()
+    near("the input", x.grad.numpy(), blobs[data])
+    for layer_name, arrays in params.items():
+        for blob, array in zip(net.blobs_of(layer_name), arrays, strict=True):
+            near(layer_name, blob.grad.numpy(), array)
+
+
+def near(name: str, found: np.ndarray, expected: np.ndarray) -> None:
+    """Of a million ReLUs, one or two are so near 0 that rounding decides whether they pass a gradient."""
+    assert np.linalg.norm(found - expected) <= 0.02 * np.linalg.norm(expected), name
