@@ -55,11 +55,17 @@ class CalibrationSource(Calibration, Protocol):
 Progress = Callable[[str, int, int], None]
 
 
-def convert(job: Job, progress: Progress = lambda what, done, total: None, digest: Digest | None = None) -> dict[str, Any]:
+def convert(
+    job: Job,
+    progress: Progress = lambda what, done, total: None,
+    digest: Digest | None = None,
+    finish: Callable[[Path], object] = lambda folder: None,
+) -> dict[str, Any]:
     """Carry the job out and return the report (as report.json, see CLI.md's OUT/).
 
     progress: called with what begins, how many steps are done, how many there are. digest: of the caffemodel, if the
-    hashing has begun already. A DeepmergeError leaves nothing behind and an existing OUT as it was.
+    hashing has begun already. finish: called with the folder when all is in it, before it becomes OUT. A DeepmergeError
+    leaves nothing behind and an existing OUT as it was.
     """
     with digest or Digest(job.caffemodel) as digest:
         if not job.dry_run:
@@ -84,6 +90,7 @@ def convert(job: Job, progress: Progress = lambda what, done, total: None, diges
                 raise PassError(f"--strict: {report['warnings'][0]} (a warning, without --strict)")
             if output is not None:
                 output.documents(recipe.to_toml(), report)
+                finish(folder)
     return report
 
 

@@ -98,10 +98,12 @@ class Converted:
         return found
 
 
-def read_converted(folder: str | Path, original: tuple[Path, Path] | None = None, need_steps: bool = False) -> Converted:
+def read_converted(
+    folder: str | Path, original: tuple[Path, Path] | None = None, need_steps: bool = False, need_final: bool = True
+) -> Converted:
     """The conversion in `folder`. original: the original's prototxt and caffemodel, if not those that the report names.
 
-    need_steps: whether a folder for each approximate step must be there.
+    need_steps: whether a folder for each approximate step must be there. need_final: whether model.onnx alone will not do.
     ReadError (one line) where it is no such folder, or not all of it is there. The weights are not read yet, and the
     original is not looked for before it is asked for.
     """
@@ -110,10 +112,11 @@ def read_converted(folder: str | Path, original: tuple[Path, Path] | None = None
         raise ReadError(f"is not a folder; {_AGAIN}" if folder.exists() else f"no such folder; {_AGAIN}", folder)
     report = _read_report(folder / "report.json")
     final = Pair(*(folder / name for name in _PAIR))
-    if not any(file.exists() for file in final) and (folder / "model.onnx").exists():
+    onnx_alone = not any(file.exists() for file in final) and (folder / "model.onnx").exists()
+    if onnx_alone and need_final:
         raise ReadError("holds model.onnx alone, which cannot be trained; convert again with --emit caffe,onnx", folder)
     steps = _step_folders(folder, report, need_steps)
-    for file in (*final, *(file for step in steps for file in (*step.pair, step.new_layers))):
+    for file in (*(() if onnx_alone else final), *(file for step in steps for file in (*step.pair, step.new_layers))):
         if not file.is_file():
             raise ReadError(f"is missing, so that {folder} is not all that `deepmerge convert` wrote; convert again", file)
     return Converted(folder, report, final, steps, None if original is None else Pair(*map(Path, original)))

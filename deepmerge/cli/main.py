@@ -24,6 +24,7 @@ from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
 from deepmerge.cli.profile import profile
 from deepmerge.cli.recover import recover
+from deepmerge.cli.report import report
 from deepmerge.cli.table import table
 from deepmerge.cli.verify import verify
 from deepmerge.errors import DeepmergeError
@@ -105,5 +106,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, recover, finetune, plan, inspect, verify, eval_, table, profile, bench, passes, doctor):
+for _command in (convert, recover, finetune, plan, inspect, verify, eval_, table, profile, bench, report, passes, doctor):
     main.add_command(_command)

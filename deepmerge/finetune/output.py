@@ -28,7 +28,7 @@ class Trained:
 def write_output(converted: Converted, out: Path, force: bool, trained: Sequence[Trained], report: dict[str, Any]) -> None:
     """Write OUT2 whole or not at all; see emit.folder.staged. The final network gets what the last stage ended with."""
     with staged(out, force) as folder:
-        shutil.copytree(converted.folder, folder, dirs_exist_ok=True)
+        shutil.copytree(converted.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html"))
         for one in trained:
             here = folder / one.stage.folder
             if one.stage.name:

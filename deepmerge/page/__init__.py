@@ -1,5 +1,6 @@
 """One HTML page that shows what a conversion has done."""
 
-from deepmerge.page.page import make_page
+from deepmerge.page.page import Files, make_page
+from deepmerge.page.write import write_page
 
-__all__ = ["make_page"]
+__all__ = ["Files", "make_page", "write_page"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deepmerge.page.ordering import Grid, arrange
+from deepmerge.page.ordering import Grid, arrange, chains
 
 GAP_X = 10  # between neighbours in a row
 GAP_Y = 7  # between rows that are joined by straight lines alone
@@ -22,7 +22,6 @@ class Layout:
     bands: the parts of the network from top to bottom, each with the y of its upper edge. sizes: as they were given.
     """
 
-
     width: int
     height: int
     boxes: list[tuple[int, int]]
@@ -36,7 +35,7 @@ def lay_out(sizes: list[tuple[int, int]], edges: list[tuple[int, int]], groups: 
     if not sizes:
         return Layout(0, 0, [], {}, [], [])
     grid = arrange(len(sizes), edges)
-    widths = [width for width, _ in sizes] + [BEND_WIDTH] * len(grid.bends)
+    widths = _columns(sizes, edges) + [BEND_WIDTH] * len(grid.bends)
     centres = _centres(grid, widths)
     left = min(c - w / 2 for c, w in zip(centres, widths, strict=True))
     centres = [c - left for c in centres]
@@ -49,6 +48,16 @@ def lay_out(sizes: list[tuple[int, int]], edges: list[tuple[int, int]], groups: 
     width = max(c + w / 2 for c, w in zip(centres, widths, strict=True))
     bands = [(part, tops[i]) for i, part in enumerate(parts) if not i or part != parts[i - 1]]
     return Layout(round(width), tops[-1], boxes, routes, bands, list(sizes))
+
+
+def _columns(sizes: list[tuple[int, int]], edges: list[tuple[int, int]]) -> list[int]:
+    """The room that each layer takes in its row: that of the widest in its chain, so that chains can be straight."""
+    room = [0] * len(sizes)
+    for chain in chains(len(sizes), edges):
+        widest = max(sizes[layer][0] for layer in chain)
+        for layer in chain:
+            room[layer] = widest
+    return room
 
 
 def _centres(grid: Grid, widths: list[int]) -> list[float]:

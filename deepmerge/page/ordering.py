@@ -42,6 +42,22 @@ def longest_paths(count: int, edges: list[tuple[int, int]]) -> list[int]:
     return [rows[i] if fed[i] or first[i] == count else first[i] - 1 for i in range(count)]
 
 
+def chains(count: int, edges: list[tuple[int, int]]) -> list[list[int]]:
+    """The layers as chains: neighbours of which one has no other reader, and the other reads nothing else."""
+    readers, read = [0] * count, [0] * count
+    for source, target in edges:
+        readers[source] += 1
+        read[target] += 1
+    found: dict[int, list[int]] = {}
+    for source, target in sorted(edges, key=lambda edge: edge[1]):
+        if readers[source] == read[target] == 1:
+            chain = found.setdefault(source, [source])
+            chain.append(target)
+            found[target] = chain
+    made = {id(chain): chain for chain in found.values()}
+    return [*made.values(), *([i] for i in range(count) if i not in found)]
+
+
 def arrange(count: int, edges: list[tuple[int, int]]) -> Grid:
     """Layers and bends in rows, with few crossings. The same graph always gives the same rows."""
     edges = sorted(set(edges))

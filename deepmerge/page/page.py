@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from importlib.resources import files
+from dataclasses import dataclass
+from importlib.resources import files as resources
 from pathlib import Path
 from string import Template
 
@@ -13,15 +14,29 @@ from deepmerge.converted import Converted
 from deepmerge.errors import one_line
 from deepmerge.page.drawings import drawn, layouts
 from deepmerge.page.markup import Html, code, data, element, join, shown
-from deepmerge.page.sections import costs, refusals, steps, summary, training
-from deepmerge.page.stages import stages
+from deepmerge.page.measured import Measured, read_measured, read_steps
+from deepmerge.page.report import checked
+from deepmerge.page.sections import accuracy, costs, refusals, steps, summary, times, training
+from deepmerge.page.stages import Stage, stages
 
 _SCRIPTS = ("page.js", "graph.js", "map.js", "scrub.js")
 
 
-def make_page(converted: Converted) -> str:
-    """The whole page. The same files give the same text."""
-    report = converted.report
+@dataclass(frozen=True)
+class Files:
+    """What `profile`, `bench` and `table` measured, as their --json; None where that was not given."""
+
+    profile: Path | None = None
+    bench: Path | None = None
+    table: Path | None = None
+
+
+def make_page(converted: Converted, files: Files = Files()) -> str:
+    """The whole page. The same files give the same text. ReadError where one is not what it should be."""
+    report = checked(converted.report, converted.folder)
+    profile = files.profile and read_measured(files.profile, "profile")
+    bench = files.bench and read_measured(files.bench, "bench")
+    table = files.table and read_steps(files.table)
     known, notes = stages(converted)
     placed = layouts(known)
     script = Html('"use strict";\n{\n' + "\n".join(_asset(name) for name in _SCRIPTS) + "}\n")
@@ -39,25 +54,37 @@ def make_page(converted: Converted) -> str:
         strips=summary.strips(known, placed),
         totals=summary.totals(report),
         notes=join(element("p", note, class_="note") for note in notes),
-        graph=Template(_asset("graph.html")).substitute(last=len(known) - 1),
+        graph=Template(_asset("graph.html")).substitute(last=len(known) - 1) if known else "",
         step_table=steps.step_table(report),
         cleanup=steps.cleanup(report),
-        time=join([_COUNTED, costs.profiles(known), costs.by_type(known), costs.every_layer(known)], "\n"),
-        accuracy=_UNKNOWN,
+        time=_time(known, profile, bench),
+        accuracy=accuracy.accuracy(report, table, bench),
         refusals=refusals.refusals(report),
-        warnings=refusals.warnings(report.get("warnings", [])),
+        warnings=refusals.warnings(report["warnings"]),
         training=training.training(converted),
         source=_source(report["source"]),
     )
 
 
-_COUNTED = element(
-    "p",
-    "Not measured here. What follows is counted from the layers' shapes: multiply-adds, and the bytes that each layer writes. "
-    "It is no estimate of time.",
-    class_="note",
-)
-_UNKNOWN = element("p", "Not measured here.", class_="note")
+def _time(known: list[Stage], profile: Measured | None, bench: Measured | None) -> Html:
+    """What was measured, and what was counted, each under its name."""
+    parts = [times.profile(profile)] if profile else []
+    parts += [times.bench(bench)] if bench else []
+    counted = [_COUNTED, costs.profiles(known), costs.by_type(known), costs.every_layer(known)] if known else []
+    if parts and counted:
+        folded = join([element("summary", "Counted: MACs and bytes of each layer"), *counted], "\n")
+        counted = [element("details", folded, class_="counted")]
+    elif not parts:
+        counted.insert(0, _UNMEASURED)
+    return join([*parts, *counted], "\n")
+
+
+_UNMEASURED = element("p", join([
+    "Times were not measured. ", code("deepmerge profile before=NET.prototxt NET.caffemodel after=OUT --json > profile.json"),
+    " measures them, and ", code("deepmerge report OUT --profile profile.json --force"), " shows them here.",
+]), class_="note")  # fmt: skip
+_COUNTED = element("p", "What follows is counted from the layers' shapes, not measured: multiply-adds, and the bytes that each layer "
+                   "writes, for one image. How long they take depends on the machine.")  # fmt: skip
 
 
 def _source(source: dict) -> Html:
@@ -73,4 +100,4 @@ def _policy(script: str, style: str) -> Html:
 
 
 def _asset(name: str) -> str:
-    return files("deepmerge.page").joinpath(name).read_text(encoding="utf-8")
+    return resources("deepmerge.page").joinpath(name).read_text(encoding="utf-8")

@@ -64,9 +64,10 @@ def stages(converted: Converted) -> tuple[list[Stage], list[str]]:
     left = [*exact, *approximate.values()]
     if converted.approximate and not converted.steps:
         notes.append("OUT has no folder for each step (--no-steps), so that only the first and the last network can be drawn.")
-    final = _stage("Final", read_network(converted.final.prototxt), left)
-    if left or not made or made[-1].facts != final.facts:
-        made.append(final)
+    if converted.final.prototxt.exists():
+        final = _stage("Final", read_network(converted.final.prototxt), left)
+        if left or not made or made[-1].facts != final.facts:
+            made.append(final)
     return made, notes
 
 

@@ -25,9 +25,19 @@ def left(before: float | None, after: float | None) -> str:
     return f"{after / before:.1%}" if before and after is not None else "–"
 
 
-def milliseconds(number: float) -> str:
+def milliseconds(seconds: float) -> str:
     """`12.3 ms`, three figures."""
-    return f"{_figures(number)} ms"
+    return f"{_figures(1e3 * seconds) if seconds >= 1e-4 else f'{1e3 * seconds:.3f}'} ms"
+
+
+def share(number: float) -> str:
+    """`52.3%`"""
+    return f"{number:.1%}"
+
+
+def times(number: float) -> str:
+    """`3.90×`, three figures."""
+    return f"{_figures(number)}×"
 
 
 def _scaled(number: float) -> str:

@@ -40,7 +40,8 @@ def write_recovered(
     final: the recovered network. reached: the weights as the stages have left them that go segment by segment, which the
     steps' folders get; {} where there was none. report: the new report.json.
     """
-    shutil.copytree(converted.folder, stage, dirs_exist_ok=True, symlinks=True)
+    old = shutil.ignore_patterns("report.html")  # a page of what was there before
+    shutil.copytree(converted.folder, stage, dirs_exist_ok=True, symlinks=True, ignore=old)
     _rewrite(final, stage / converted.final.caffemodel.name)
     if (stage / "model.onnx").exists():
         from deepmerge.emit.onnx import write_onnx

@@ -55,10 +55,11 @@ def by_type(stages: list[Stage]) -> Html:
 
 def every_layer(stages: list[Stage]) -> Html:
     """Every layer, before and after, folded away."""
-    return join(
-        element("details", join([element("summary", f"Every layer, {title.lower()} ({len(facts):,})"), _layers(title, facts)]), class_="every")
-        for title, facts in _ends(stages)
-    )
+    parts = []
+    for title, facts in _ends(stages):
+        summary = element("summary", f"Every layer, {title.lower()} ({len(facts):,})")
+        parts.append(element("details", join([summary, _layers(title, facts)]), class_="every"))
+    return join(parts)
 
 
 def _layers(title: str, facts: list[Fact]) -> Html:

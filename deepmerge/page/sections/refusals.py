@@ -11,7 +11,7 @@ from deepmerge.page.sections.steps import names
 def refusals(report: dict[str, Any]) -> Html:
     """A row for each reason; layers that a pass leaves alone for one reason share it."""
     rows: dict[tuple[str, str], list[str]] = {}
-    for one in report.get("refusals", []):
+    for one in report["refusals"]:
         rows.setdefault((one["pass"], one["reason"]), []).append(one["layer"])
     if not rows:
         return element("p", "No pass refused a layer.")

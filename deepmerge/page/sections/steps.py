@@ -13,7 +13,7 @@ FEW = 8  # names that stand in a row as they are; more are folded away
 
 def step_table(report: dict[str, Any]) -> Html:
     """A row for each step in the order in which they were carried out: the exact ones, then the others."""
-    whole = report.get("before", {}).get("macs")
+    whole = report["before"].get("macs")
     rows = []
     for step in sorted(report["steps"], key=lambda step: not step["exact"]):
         after = step.get("after", {})
@@ -36,7 +36,7 @@ def step_table(report: dict[str, Any]) -> Html:
 def cleanup(report: dict[str, Any]) -> Html:
     """What was removed or folded on the way, exactly."""
     found: dict[str, list[str]] = {}
-    for change in report.get("cleanup", []):
+    for change in report["cleanup"]:
         found.setdefault(change["pass"], []).extend(change["layers"])
     if not found:
         return Html("")

@@ -24,13 +24,15 @@ _ROWS = (
 
 def lead(report: dict[str, Any]) -> Html:
     """What came of it, in a sentence or two."""
-    before, after = report.get("before", {}), report.get("after", {})
+    before, after = report["before"], report["after"]
     exact = sum(step["exact"] for step in report["steps"])
     rough = len(report["steps"]) - exact
     steps = " and ".join(count(n, f"{kind} step") for n, kind in ((exact, "exact"), (rough, "approximate")) if n) or "no step"
     text = f"{steps} took it from {_number(before, 'layers')} to {_number(after, 'layers')} layers"
     if before.get("macs") and "macs" in after:
-        text += f"; {left(before['macs'], after['macs'])} of the multiply-adds are left, and {left(before['params'], after['params'])} of the parameters"
+        text += f"; {left(before['macs'], after['macs'])} of the multiply-adds are left"
+    if before.get("params") and "params" in after:
+        text += f", and {left(before['params'], after['params'])} of the parameters"
     cost = " Approximate steps cost accuracy until the network is recovered or fine-tuned." if rough else ""
     exactly = " Exact steps change the output by float rounding alone." if exact and not rough else ""
     return element("p", f"{text[0].upper()}{text[1:]}.{cost}{exactly}", class_="lead")
@@ -41,7 +43,9 @@ def _number(summary: dict[str, Any], key: str) -> str:
 
 
 def strips(stages: list[Stage], placed: list[Layout]) -> Html:
-    """The first and the last network, at one scale."""
+    """The first and the last network, at one scale; nothing where none is known."""
+    if not stages:
+        return Html("")
     frame = max(layout.height for layout in placed), max(layout.width for layout in placed)
     last = stages[-1]
     if len(stages) == 1:

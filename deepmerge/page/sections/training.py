@@ -29,4 +29,5 @@ def training(converted: Converted) -> Html:
 def _way(title: str, text: str, command: str) -> Html:
     pre = element("pre", code(command), tabindex="0")
     button = element("button", "Copy", type="button", class_="copy", aria_label=f"Copy the command: {command}", hidden=True)
-    return element("div", join([element("h3", title), element("p", text), element("div", join([pre, button]), class_="command")]), class_="way")
+    line = element("div", join([pre, button]), class_="command")
+    return element("div", join([element("h3", title), element("p", text), line]), class_="way")

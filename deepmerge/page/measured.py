@@ -1,0 +1,182 @@
+"""What was measured: the JSON of `deepmerge profile`, `bench` and `table`, read into what the page shows of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepmerge.errors import ReadError
+from deepmerge.page.report import is_number
+from deepmerge.read.files import read_text
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A layer's time. seconds: the median. group: its step."""
+
+    name: str
+    type: str
+    group: str
+    tensor: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A network on an engine. forward: (median, low, high) seconds. ratio: times as fast as the first, (value, low, high).
+
+    total, non_tensor: the sum of the layers' times, and the share of it outside tensor layers. figures: peak (bytes of the
+    process), joules (of an image), batch (the largest), where they were measured.
+    """
+
+    label: str
+    forward: tuple[float, float, float] | None = None
+    ratio: tuple[float, float, float] | None = None
+    total: float | None = None
+    non_tensor: float | None = None
+    layers: list[Timed] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A file's content. where: the machine, in words. engines: name → a Run for each network that it took. absent: engine → why not.
+
+    accuracy: label → {"1": share, …}. images: how many they were taken on.
+    """
+
+    file: Path
+    where: str
+    engines: dict[str, list[Run]]
+    absent: dict[str, str]
+    accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
+    images: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """The network behind a step ("" for the original). top: column → {"1": share}. speedup: times as fast as the original."""
+
+    step: str
+    index: int | None
+    top: dict[str, dict[str, float]]
+    seconds: float | None
+    speedup: float | None
+
+
+@dataclass(frozen=True)
+class Steps:
+    """`deepmerge table`'s content. columns: merged, recovered, fine-tuned, …; images: how many, of what."""
+
+    file: Path
+    where: str
+    columns: list[str]
+    rows: list[Row]
+    images: str
+    engine: str
+
+
+def read_measured(file: Path, command: str) -> Measured:
+    """What `deepmerge profile --json` or `deepmerge bench --json` wrote. ReadError where it is something else."""
+    return _read(file, command, _measured)
+
+
+def read_steps(file: Path) -> Steps:
+    """What `deepmerge table --json` wrote. ReadError where it is something else."""
+    return _read(file, "table", _steps)
+
+
+def _read(file: Path, command: str, take) -> Any:
+    try:
+        return take(Path(file), json.loads(read_text(file), parse_constant=_not_a_number))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError):
+        raise ReadError(f"is not what `deepmerge {command} … --json` writes; give its output", file) from None
+
+
+def _not_a_number(word: str) -> None:
+    """NaN and Infinity, which Python writes and no page can show."""
+
+
+def _measured(file: Path, found: dict[str, Any]) -> Measured:
+    engines, absent = {}, {}
+    for engine in found["engines"]:
+        if engine["absent"] is not None:
+            absent[_text(engine["engine"])] = _text(engine["absent"])
+        else:
+            engines[_text(engine["engine"])] = [_run(entry) for entry in engine["networks"] if entry.get("refused") is None]
+    accuracy, images = {}, None
+    for network in found["networks"]:
+        scores = network.get("accuracy")
+        if scores:
+            accuracy[_text(network["label"])] = _shares(scores["top"])
+            images = int(scores["images"])
+    return Measured(file, _where(found), engines, absent, accuracy, images)
+
+
+def _run(entry: dict[str, Any]) -> Run:
+    ratio = entry.get("ratio")
+    layers = [
+        Timed(_text(one["name"]), _text(one["type"]), _text(one["group"]), bool(one["tensor"]), _number(one["seconds"]["median"]))
+        for one in entry.get("layers") or ()
+    ]
+    memory, energy, batch = (entry.get(key) or {} for key in ("memory", "energy", "largest_batch"))
+    figures = {"peak": memory.get("peak"), "joules": energy.get("joules_per_image"), "batch": batch.get("images")}
+    return Run(
+        _text(entry["label"]),
+        _three(entry["forward"], "median") if entry.get("forward") else None,
+        None if not ratio else tuple(1 / _three(ratio, "value")[i] for i in (0, 2, 1)),
+        _number(entry["sum"]["median"]) if layers else None,
+        _number(entry["non_tensor"]["median"]) if layers else None,
+        layers,
+        {name: _number(value) for name, value in figures.items() if value is not None},
+    )
+
+
+def _steps(file: Path, found: dict[str, Any]) -> Steps:
+    rows = []
+    for row in found["rows"]:
+        seconds, speedup = row["seconds"], row["speedup"]
+        rows.append(
+            Row(
+                "" if row["step"] is None else _text(row["step"]),
+                None if row["index"] is None else int(row["index"]),
+                {_text(column): _shares(top) for column, top in (row["top"] or {}).items()},
+                None if seconds is None else _number(seconds["median"]),
+                None if speedup is None else _number(speedup["value"]),
+            )
+        )
+    images = f"{int(found['images']):,} images of {_text(found['data'])}" if found.get("data") else ""
+    columns = [_text(column["title"]) for column in found["columns"]]
+    return Steps(file, _where(found), columns, rows, images, _text(found.get("time_engine", found["engine"])))
+
+
+def _where(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    threads = found.get("threads") or (found.get("settings") or {}).get("threads")
+    load = machine.get("load")
+    parts = [_text(machine["processor"]), f"{int(machine['cores'])} cores"]
+    parts += [f"{int(threads)} thread{'' if threads == 1 else 's'}"] if threads else []
+    parts += [f"load average {_number(load[0]):.2f}"] if load else []
+    return ", ".join(parts)
+
+
+def _three(value: dict[str, Any], middle: str) -> tuple[float, float, float]:
+    return tuple(_number(value[key]) for key in (middle, "low", "high"))
+
+
+def _shares(top: dict[str, Any]) -> dict[str, float]:
+    return {_text(k): _number(share) for k, share in top.items()}
+
+
+def _number(value: Any) -> float:
+    if not is_number(value):
+        raise TypeError(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value

@@ -1,0 +1,139 @@
+"""Speed against accuracy, step by step; what recovery and fine-tuning report of themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deepmerge.page.chart import Line, speed_chart
+from deepmerge.page.markup import Html, code, element, join, table
+from deepmerge.page.measured import Measured, Steps
+from deepmerge.page.report import is_number
+from deepmerge.page.words import count, left, milliseconds, share, times
+
+_HOW = "deepmerge table OUT --data folder:TEST_IMAGES --json > table.json && deepmerge report OUT --table table.json --force"
+
+
+def accuracy(report: dict[str, Any], steps: Steps | None, bench: Measured | None) -> Html:
+    """All that is known of accuracy; where nothing is, how to measure it."""
+    parts = [
+        _table(report, steps) if steps else "",
+        _bench(bench) if bench and bench.accuracy else "",
+        recovery(report.get("recovery")),
+        finetuning(report.get("finetuning")),
+    ]
+    known = any(steps and row.top for row in (steps.rows if steps else ())) or (bench and bench.accuracy)
+    if not known:
+        rough = [step for step in report["steps"] if not step["exact"]]
+        text = "Every step was exact, so that there is nothing to lose." if not rough else "Accuracy was not measured step by step."
+        parts.insert(0, element("p", join([text, *([" This does it: ", code(_HOW)] if rough else [])]), class_="note"))
+    return join([part for part in parts if part], "\n")
+
+
+def _table(report: dict[str, Any], steps: Steps) -> Html:
+    ks = list(dict.fromkeys(k for row in steps.rows for top in row.top.values() for k in top))
+    timed = any(row.speedup is not None for row in steps.rows)
+    speeds = [row.speedup for row in steps.rows] if timed else _by_macs(report, steps)
+    images = f", with {steps.images}" if steps.images else ""
+    parts = [element("p", join([f"Measured on {steps.where}{images}. From ", code(steps.file.name), "."]))]
+    lines = _lines(steps, ks[0], speeds) if ks else []
+    if lines:
+        across = f"times as fast ({steps.engine})" if timed else "times fewer MACs (counted; no time was measured)"
+        parts.append(_figure(lines, across, ks[0]))
+    head = ["step", *([f"{steps.engine}, one forward", "times as fast"] if timed else [])]
+    head += [f"{column}, top-{k}" for column in steps.columns for k in ks]
+    rows = []
+    for row in steps.rows:
+        cells = []
+        if timed:
+            cells += [milliseconds(row.seconds) if row.seconds is not None else "", times(row.speedup) if row.speedup is not None else ""]
+        for column in steps.columns:
+            top = row.top.get(column, row.top.get("original", {}) if not row.step else {})
+            cells += [share(top[k]) if k in top else "" for k in ks]
+        rows.append((_named(row.index, row.step), *cells))
+    return join([*parts, table("Behind each step", head, rows, "l" + "r" * (len(head) - 1), "accuracies")], "\n")
+
+
+def _named(index: int | None, step: str) -> Html:
+    name = code(step) if step else "original"
+    return join([element("span", "" if index is None else index, class_="index"), " ", name])
+
+
+def _by_macs(report: dict[str, Any], steps: Steps) -> list[float | None]:
+    """The original's MACs by each step's, where the report knows them."""
+    whole = report["before"].get("macs")
+    behind = {step["name"]: step.get("after", {}).get("macs") for step in report["steps"]}
+    behind |= {"": whole, "all": report["after"].get("macs")}
+    return [whole / behind[row.step] if whole and behind.get(row.step) else None for row in steps.rows]
+
+
+def _lines(steps: Steps, k: str, speeds: list[float | None]) -> list[Line]:
+    lines = []
+    for column in steps.columns:
+        points = []
+        for row, speed in zip(steps.rows, speeds, strict=True):
+            top = row.top.get(column, row.top.get("original", {}) if not row.step else {})
+            if speed is not None and k in top:
+                points.append((str(row.index) if row.index is not None else row.step, speed, top[k]))
+        if len(points) > 1:
+            lines.append(Line(column, points))
+    return lines
+
+
+def _figure(lines: list[Line], across: str, k: str) -> Html:
+    told = "; ".join(f"{line.name}: from {_place(line.points[0])} to {_place(line.points[-1])}" for line in lines)
+    chart = speed_chart(lines, across, f"top-{k} accuracy, %", f"Top-{k} accuracy against speed, step by step. {told}.")
+    kinds = ["last" if i == len(lines) - 1 else f"line{min(i, 2)}" for i in range(len(lines))]
+    named = zip(lines, kinds, strict=True)
+    key = join([join([element("span", "", class_=f"dash {kind}"), f" {line.name}"]) for line, kind in named], "   ")
+    return element("figure", join([chart, element("figcaption", join([key, ". The numbers are the steps'; 0 is the original."]))]))
+
+
+def _place(point: tuple[str, float, float]) -> str:
+    return f"{share(point[2])} at {times(point[1])}"
+
+
+def _bench(found: Measured) -> Html:
+    ks = list(dict.fromkeys(k for top in found.accuracy.values() for k in top))
+    rows = [(code(label), *(share(top[k]) if k in top else "" for k in ks)) for label, top in found.accuracy.items()]
+    caption = f"Accuracy on {count(found.images or 0, 'image')}, from {found.file.name}"
+    return table(caption, ("network", *(f"top-{k}" for k in ks)), rows, "l" + "r" * len(ks))
+
+
+def recovery(story: Any) -> Html:
+    """The stages of a recovery; nothing where there was none."""
+    stages = [one for one in (story.get("stages") or []) if isinstance(one, dict)] if isinstance(story, dict) else []
+    if not stages:
+        return Html("")
+    rows = []
+    for one in stages:
+        before, after = (one.get(f"loss_{when}") for when in ("before", "after"))
+        agreements = [share(one[key]) if is_number(one.get(key)) else "" for key in ("agreement_before", "agreement_after")]
+        numbers = [_number(one.get("seconds"), "{:,.1f} s"), _number(before, "{:.4g}"), _number(after, "{:.4g}")]
+        known = is_number(before) and is_number(after)
+        rows.append((code(one.get("name", "?")), *numbers, left(before, after) if known else "", *agreements))
+    head = ("stage", "took", "loss before", "after", "left", "agreement before", "after")
+    used = [i for i in range(len(head)) if i < 1 or any(row[i] for row in rows)]
+    caption = "Recovered without labels; agreement is how often the network's best class is the original's"
+    title = element("h3", "Recovery")
+    return join([title, table(caption, [head[i] for i in used], [[row[i] for i in used] for row in rows], "l" + "r" * (len(used) - 1))])
+
+
+def finetuning(story: Any) -> Html:
+    """The runs of a fine-tuning, with their last tests; nothing where there was none."""
+    runs = [one for one in (story.get("runs") or []) if isinstance(one, dict)] if isinstance(story, dict) else []
+    if not runs:
+        return Html("")
+    rows = []
+    for one in runs:
+        tests = [test for test in one.get("tests") or [] if isinstance(test, dict)]
+        last = {key: value for key, value in (tests[-1] if tests else {}).items() if key not in ("iteration", "test", "all")}
+        told = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if is_number(value))
+        forms = {"iterations": "{:,}", "loss_before": "{:.4g}", "loss_after": "{:.4g}", "seconds": "{:,.0f} s"}
+        numbers = [_number(one.get(key), form) for key, form in forms.items()]
+        rows.append((code(one.get("step") or "all steps"), *numbers, told))
+    head = ("step", "iterations", "loss before", "after", "took", "last test")
+    return join([element("h3", "Fine-tuning"), table("Fine-tuned with labels", head, rows, "lrrrrl")])
+
+
+def _number(value: Any, form: str) -> str:
+    return form.format(value) if is_number(value) else ""
