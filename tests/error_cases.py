@@ -209,7 +209,7 @@ CASES: dict[str, Case] = {
     "no deploy": Case(ReadError, "profile out --engine ort", lambda folder: (folder / "out").mkdir()),
     "no baseline": Case(ReadError, "bench net.prototxt --against a.json", file("a.json", b"{}")),
     # GraphError
-    "no weights": Case(GraphError, "profile net.prototxt --engine ort", text('"LRN"', '"Strange"')),
+    "random weights": Case(GraphError, "profile net.prototxt --engine ort", text('"LRN"', '"Strange"')),
     "everywhere": Case(GraphError, f"{EVAL} npz:photos.npz --output conv1", photos(0, 1)),
     "no blob": Case(GraphError, INSPECT, text('bottom: "norm1"', 'bottom: "norm"')),
     "same name": Case(GraphError, INSPECT, text('name: "norm1"', 'name: "conv1"')),
