@@ -25,8 +25,8 @@ from .svd import column_signs, group_matrices, leading_vectors
 from .tucker import Factors, feasible_ranks, reconstruct, tucker2
 from .vbmf import checked
 
-SWEEPS = 4
-STEPS = 6  # of conjugate gradients in each
+SWEEPS = 2
+STEPS = 4  # of conjugate gradients in each
 ENOUGH = 1e-3  # stop where a sweep gains less, as a share of the error
 
 

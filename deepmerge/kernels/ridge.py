@@ -95,22 +95,33 @@ def activated(values: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
     return values if slope is None else np.where(values > 0, values, values * slope.astype(values.dtype))
 
 
-def wanted(target: np.ndarray, values: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
-    """The values (n, m) that the plain problem is to aim at, given those that it has now."""
-    if slope is None:
-        return target
-    slope = slope.astype(values.dtype)
-    leaky = values + slope * (target - slope * values)
-    return np.where(target > 0, target, np.where(slope > 0, leaky, np.minimum(values, 0)))
+class Aim:
+    """What is wanted behind an activation. target (n, m). slope: see `activated`."""
+
+    def __init__(self, target: np.ndarray, slope: np.ndarray | None = None):
+        self.target = target
+        self.slope = None if slope is None or not slope.any() else slope.astype(target.dtype)
+        self._low = None if slope is None else target <= 0
+
+    def residual(self, values: np.ndarray) -> tuple[np.ndarray, float]:
+        """What the plain problem is to add to pre-activations (n, m), and the mean square that counts as the error.
+
+        Above 0, y − xw. Where the target is 0, min(0, −xw) behind a ReLU; behind a leaky one the error is y − a·xw, of which a
+        times is to be added.
+        """
+        left = self.target - values
+        if self.slope is None:
+            if self._low is not None:
+                np.minimum(left, 0, out=left, where=self._low)
+            return left, _mean_square(left)
+        leaky = self.target - self.slope * values
+        error = np.where(self._low & (self.slope > 0), leaky, np.where(self._low, np.minimum(left, 0), left))
+        return np.where(self._low & (self.slope > 0), self.slope * leaky, error), _mean_square(error)
 
 
-def loss(values: np.ndarray, target: np.ndarray, slope: np.ndarray | None) -> float:
-    """The mean square, over rows and outputs, of what the convex problem counts as the error."""
-    error = values - target
-    if slope is not None:
-        slope = slope.astype(values.dtype)
-        error = np.where(target > 0, error, np.where(slope > 0, slope * values - target, np.maximum(values, 0)))
-    return float(np.mean(np.square(error, dtype=np.float64))) if error.size else 0.0
+def _mean_square(error: np.ndarray) -> float:
+    total = sum(float(np.vdot(error[i : i + 512], error[i : i + 512])) for i in range(0, len(error), 512))
+    return total / max(error.size, 1)
 
 
 def fit(
@@ -123,22 +134,23 @@ def fit(
     slope: the activation's, see `activated`. iterations: at most, with an activation; they end when the error falls by
     less than `tolerance` of itself.
     """
-    weight = start.astype(np.float64)
+    aim, weight = Aim(target, slope), start.astype(np.float64)
     values = predict(normal.x, weight)
+    left, last = aim.residual(values)
     if slope is None:
-        return weight + normal.step(target - values, np.zeros_like(weight))
+        return weight + normal.step(left, np.zeros_like(weight))
     ahead, ahead_values, momentum = weight, values, 1.0
-    last = loss(values, target, slope)
     for _ in range(iterations):
-        new = ahead + normal.step(wanted(target, ahead_values, slope) - ahead_values, ahead - start)
+        new = ahead + normal.step(left, ahead - start)
         new_values = predict(normal.x, new)
-        now = loss(new_values, target, slope)
+        new_left, now = aim.residual(new_values)
         if now > last and momentum > 1:  # begin anew from the best so far, without momentum
-            ahead, ahead_values, momentum = weight, values, 1.0
+            ahead, left, momentum = weight, aim.residual(values)[0], 1.0
             continue
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         share = (momentum - 1) / following
         ahead, ahead_values = new + share * (new - weight), new_values + new_values.dtype.type(share) * (new_values - values)
+        left = aim.residual(ahead_values)[0] if share else new_left
         weight, values, momentum = new, new_values, following
         if last - now <= tolerance * last:
             break

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepmerge.kernels.ridge import activated, loss, wanted
+from deepmerge.kernels.ridge import Aim, activated
 
-_DAMPING = 1e-3  # of the mean of the diagonals
+_DAMPING = 1e-2  # of the mean of the diagonals
+_REFRESH = 4  # rounds until the moments are taken anew
 
 
 @dataclass(frozen=True)
@@ -149,54 +150,63 @@ def fit_stack(stack: Stack, target: np.ndarray, rounds: int = 20, seed: int = 0,
 
     rounds: at most; they end when the error falls by less than `tolerance` of itself.
     """
-    rng = np.random.default_rng(seed)
-    slope = stack.layers[-1].slope
+    rng, aim = np.random.default_rng(seed), Aim(target, stack.layers[-1].slope)
     weights = [layer.weight for layer in stack.layers]
     inputs, values = stack.forward(weights)
-    now, before = loss(values[-1], target, slope), None
-    for _ in range(rounds):
-        error = wanted(target, values[-1], slope) - values[-1]
-        steps = _steps(stack, weights, inputs, values, error, rng)
-        ways = [steps] if before is None else [steps, before]
-        step = _combined(stack, weights, inputs, values, error, ways)
-        for _ in range(6):
-            new = [w + s for w, s in zip(weights, step, strict=True)]
-            made = stack.forward(new)
-            after = loss(made[1][-1], target, slope)
-            if after < now:
-                break
-            step = [s / 2 for s in step]
-        else:
+    left, now = aim.residual(values[-1])
+    before: tuple[list[np.ndarray], np.ndarray] | None = None
+    for number in range(rounds):
+        if number % _REFRESH == 0:
+            scales = _scales(stack, weights, inputs, values, left, rng)
+        errors = stack.backward(weights, values, left)
+        steps = [_step(*scale, rows, error) for scale, rows, error in zip(scales, inputs, errors, strict=True)]
+        ways = [(steps, stack.tangent(weights, inputs, values, steps)), *([] if before is None else [before])]
+        step = _combined(ways, left)
+        found = _descend(stack, aim, weights, step, now)
+        if found is None:
             break
-        weights, (inputs, values), before, last, now = new, made, step, now, after
+        new, inputs, new_values, left, after = found
+        before = [a - b for a, b in zip(new, weights, strict=True)], new_values[-1] - values[-1]
+        weights, values, last, now = new, new_values, now, after
         if last - now < tolerance * last:
             break
     return weights
 
 
-def _steps(stack: Stack, weights, inputs, values, error, rng) -> list[np.ndarray]:
-    active = (error != 0).astype(np.float32)
-    noise = rng.choice(np.array([-1, 1], np.float32), error.shape) * active
-    errors, noises = stack.backward(weights, values, error), stack.backward(weights, values, noise)
-    made = []
-    for rows, error, noise in zip(inputs, errors, noises, strict=True):
-        a, s = _moments(rows), _moments(noise)
-        step = np.linalg.solve(a, (rows.T @ error).astype(np.float64) / len(rows))
-        made.append(np.linalg.solve(s, step.T).T.astype(np.float32))
-    return made
+def _descend(stack: Stack, aim: Aim, weights, step, now: float):
+    """The weights a step on, half of it, a quarter …, the first with which the error falls, and what they make; None if none."""
+    for _ in range(6):
+        new = [w + s for w, s in zip(weights, step, strict=True)]
+        inputs, values = stack.forward(new)
+        left, after = aim.residual(values[-1])
+        if after < now:
+            return new, inputs, values, left, after
+        step = [s / 2 for s in step]
+    return None
 
 
-def _moments(rows: np.ndarray) -> np.ndarray:
-    """E[x xᵀ], damped, float64."""
+def _scales(stack: Stack, weights, inputs, values, left, rng) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The inverses of each layer's A and S."""
+    noise = rng.choice(np.array([-1, 1], np.float32), left.shape) * (left != 0)
+    noises = stack.backward(weights, values, noise)
+    return [(_inverse_moments(rows), _inverse_moments(back)) for rows, back in zip(inputs, noises, strict=True)]
+
+
+def _step(a: np.ndarray, s: np.ndarray, rows: np.ndarray, error: np.ndarray) -> np.ndarray:
+    return (a @ ((rows.T @ error) / np.float32(len(rows))) @ s).astype(np.float32)
+
+
+def _inverse_moments(rows: np.ndarray) -> np.ndarray:
+    """(E[x xᵀ] + damping)⁻¹, float64."""
     moments = (rows.T @ rows).astype(np.float64) / len(rows)
-    return moments + _DAMPING * max(np.trace(moments) / len(moments), 1e-30) * np.eye(len(moments))
+    return np.linalg.inv(moments + _DAMPING * max(np.trace(moments) / len(moments), 1e-30) * np.eye(len(moments)))
 
 
-def _combined(stack: Stack, weights, inputs, values, error, ways) -> list[np.ndarray]:
-    """The best combination of the ways in the linearised network."""
-    moves = [stack.tangent(weights, inputs, values, way) * (error != 0) for way in ways]
+def _combined(ways, left: np.ndarray) -> list[np.ndarray]:
+    """The best combination of steps, each with the change of the last values that it comes to."""
+    moves = [move * (left != 0) for _, move in ways]
     system = np.array([[np.vdot(a, b) for b in moves] for a in moves], np.float64)
-    right = np.array([np.vdot(move, error) for move in moves], np.float64)
+    right = np.array([np.vdot(move, left) for move in moves], np.float64)
     system += 1e-6 * np.diag(np.maximum(np.diag(system), 1e-30))
     shares = np.linalg.solve(system, right)
-    return [sum(np.float32(share) * part for share, part in zip(shares, parts, strict=True)) for parts in zip(*ways, strict=True)]
+    return [sum(np.float32(share) * part for share, part in zip(shares, parts, strict=True)) for parts in zip(*(way for way, _ in ways), strict=True)]

@@ -205,3 +205,61 @@ def test_the_same_bytes_every_time(apply_and_check):
     runs = [apply_and_check(text, DecomposeTucker, blind=False, within=1e3, rank="ratio:0.25") for _ in range(2)]
     first, second = ([[w.tobytes() for w in x.weights] for x in run.graph.layers] for run in runs)
     assert first == second
+
+
+# -- by the data -----------------------------------------------------------------------------------
+
+
+def measured(graph, names, count=300):
+    """The moments of layers that read the only input, from images with few directions and a mean."""
+    from deepmerge.calibrate.collect import collect
+    from deepmerge.engines import engine
+
+    return collect(graph, names, [few_directions(graph, count)], engine())[0]
+
+
+def few_directions(graph, count, seed=1):
+    """Images whose channels are mixtures of 3, smooth across the image, and nowhere of mean 0."""
+    rng = np.random.default_rng(seed)
+    channels, height, width = infer_shapes(graph)[graph.inputs[0]][1:]
+    mix = np.random.default_rng(8).normal(0, 1, (channels, 3))
+    images = np.einsum("cm,nmhw->nchw", mix, rng.normal(0.5, 1, (count, 3, height, width)))
+    return (images + 2).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        conv("l", "data", 32, "kernel_h: 3 kernel_w: 5 stride_h: 2 stride_w: 1 pad_w: 2 group: 2"),
+        conv("l", "data", 32, "kernel_size: 3 bias_term: false"),
+        conv("l", "data", 32, "kernel_size: 1 stride: 2"),
+        layer("l", "InnerProduct", "data", "num_output: 300 bias_term: false transpose: true"),
+    ],
+)
+def test_near_on_the_data_in_caffe(apply_and_check, caffe, tmp_path, text):
+    """On images of the calibration's kind, at ranks at which the plain decomposition is far off."""
+    graph = network(tmp_path, inputs((4, 24, 9, 8)) + text)
+    rank = [9] if "InnerProduct" in text or "kernel_size: 1" in text else [4, 9]
+    found = measured(graph, ["l"])
+    made = apply_and_check(graph, DecomposeTucker, blind=False, within=None, ranks={"l": rank}, moments=found, calibration="some")
+    plain = apply_and_check(graph, DecomposeTucker, blind=False, within=None, ranks={"l": rank})
+    assert [x.name for x in made.graph.layers] == [x.name for x in plain.graph.layers]
+    assert made.graph.layers[-1].params.bias_term and len(made.graph.layers[-1].weights) == 2
+    images = {"data": few_directions(graph, 4, seed=2)}
+    wanted, near, far = (caffe(g, images)["l"] for g in (graph, made.graph, plain.graph))
+    assert np.sum((wanted - near) ** 2) < 0.5 * np.sum((wanted - far) ** 2)
+
+
+def test_moments_of_another_layer_are_refused(refusals, tmp_path):
+    graph = network(tmp_path, inputs((2, 24, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3"))
+    other = network(tmp_path, inputs((2, 24, 9, 8)) + conv("conv", "data", 32, "kernel_size: 2"))
+    found = refusals(graph, DecomposeTucker, rank="ratio:0.25", moments=measured(other, ["conv"]))
+    assert "not the layer any more that calibration looked at" in found["conv"]
+
+
+def test_the_same_bytes_every_time_by_the_data(apply_and_check, tmp_path):
+    graph = network(tmp_path, inputs((2, 24, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3"))
+    options = {"blind": False, "within": None, "rank": "energy:0.9"}
+    runs = [apply_and_check(graph, DecomposeTucker, moments=measured(graph, ["conv"]), **options) for _ in range(2)]
+    first, second = ([[w.tobytes() for w in x.weights] for x in run.graph.layers] for run in runs)
+    assert first == second

@@ -16,7 +16,9 @@ OPTIONS = st.fixed_dictionaries(
         "width": st.just("full") | st.floats(0, 1, exclude_min=True),
         "kernel": st.sampled_from(["keep", "cover"]),
         "init": st.sampled_from(["trained", "xavier"]),
-        "rank": st.just("vbmf") | st.floats(1e-9, 1).map(lambda share: f"energy:{share}"),
+        "rank": st.just("vbmf") | st.floats(1e-9, 1).map(lambda share: f"energy:{share}") | st.just("macs:0.5"),
+        "calibration": st.text(st.characters(codec="utf-8"), min_size=1, max_size=30),
+        "ranks": st.dictionaries(NAME, st.lists(st.integers(1, 4096), min_size=1, max_size=2).map(tuple), max_size=5),
         "absorb": st.lists(st.sampled_from(["lrn", "pooling", "branches"]), unique=True).map(tuple),
     },
 )
