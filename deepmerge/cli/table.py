@@ -10,12 +10,12 @@ from deepmerge.cli.eval import tops
 from deepmerge.cli.image_options import image_wishes, preprocessing, running
 from deepmerge.cli.network_options import ENGINES
 from deepmerge.cli.options import FILE, Checked, common
-from deepmerge.cli.output import Progress, count, show, show_json, shortened, warn
+from deepmerge.cli.output import Progress, count, shortened, show, show_json, warn
 from deepmerge.cli.output import table as text_table
 
 
 @click.command(short_help="a conversion as a table: accuracy and time, step by step")
-@click.argument("folders", nargs=-1, required=True, metavar="OUT [OUT2 ...]", type=FILE)
+@click.argument("words", nargs=-1, required=True, metavar="OUT [OUT2 ...]")
 @click.option("--data", default="", metavar="SPEC", help="Labelled images for the accuracy: folder:PATH, list:FILE, npz:FILE, …")
 @click.option("--top", type=Checked("K,K", tops), default="1,5", show_default=True, help="Which top-k to count.")
 @click.option("--original", type=(FILE, FILE), metavar="PROTOTXT CAFFEMODEL", help="If not where report.json says.")
@@ -28,17 +28,17 @@ from deepmerge.cli.output import table as text_table
 @preprocessing
 @click.option("--strict", is_flag=True, help="Fail on a warning, such as an image that cannot be read.")
 @common
-def table(folders, png, as_json, quiet, verbose, debug, **chosen):
+def table(words, png, as_json, quiet, verbose, debug, **chosen):
     """Show a conversion step by step: what was merged, the accuracy before and after recovery and fine-tuning, the time
     of one forward, and how many times as fast as the original that is.
 
-    OUT is what convert wrote; what recover and finetune made of it may stand behind it, a column each. The row of a step is the
-    network with all steps up to it.
+    OUT is what convert wrote; what recover and finetune made of it may stand behind it, a column each (NAME=OUT2 names it).
+    The row of a step is the network with all steps up to it.
 
     \b
     Examples:
       deepmerge table out/ --data npz:test.npz
-      deepmerge table out/ recovered/ tuned/ --data folder:val --engine caffe --png table.png
+      deepmerge table out/ recovered/ tuned/ --data folder:val --time-engine caffe --png table.png
       deepmerge table out/ --json > table.json
     """
     from deepmerge.converted import Pair
@@ -47,7 +47,8 @@ def table(folders, png, as_json, quiet, verbose, debug, **chosen):
     chosen["original"] = chosen["original"] and Pair(*chosen["original"])
     if not chosen["data"] and not chosen["seconds"]:
         raise click.UsageError("without --data there is no accuracy, and with --seconds 0 no time: nothing is left to show")
-    job = Job(folders, wishes=image_wishes(chosen), **chosen)
+    named = [_named(word) for word in words]
+    job = Job([path for _, path in named], [name for name, _ in named], wishes=image_wishes(chosen), **chosen)
     progress = Progress(quiet or as_json)
     try:
         report = run(job, progress)
@@ -62,6 +63,12 @@ def table(folders, png, as_json, quiet, verbose, debug, **chosen):
         show_json(report)
     else:
         show(told(report), quiet)
+
+
+def _named(word: str) -> tuple[str, Path]:
+    """NAME and OUT of NAME=OUT; a folder whose name has a = in it is a folder."""
+    name, equals, path = word.partition("=")
+    return (name, Path(path)) if equals and name and path and not Path(word).exists() else ("", Path(word))
 
 
 def told(report: dict) -> str:

@@ -47,7 +47,10 @@ def _accuracy(axes: Any, report: dict[str, Any]) -> None:
     axes.axhline(base, color="black", linewidth=1, linestyle="--")
     axes.annotate(f"original {base:.1f}", (0, base), xytext=(0, 4), textcoords="offset points", fontsize=8)
     for index, column in enumerate(report["columns"]):
-        points = [(0, base), *((i, 100 * r["top"][column["title"]][k]) for i, r in enumerate(rows) if column["title"] in r["top"])]
+        points = [(i, 100 * row["top"][column["title"]][k]) for i, row in enumerate(rows) if column["title"] in row["top"]]
+        if not points:
+            continue
+        points = [(0, base), *points] if points[0][0] == 1 else points
         colour = _LINES[index % len(_LINES)]
         axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, label=_plain(column["title"]))
         axes.annotate(f"{points[-1][1]:.1f}", points[-1], xytext=(5, -3), textcoords="offset points", fontsize=8, color=colour)

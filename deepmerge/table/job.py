@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,15 @@ Progress = Callable[[str, int, int], None]
 class Job:
     """One table, as the command line asks for it.
 
-    folders: OUT as convert wrote it, and what recover and finetune made of it. data: a source of images (see
+    folders: OUT as convert wrote it, and what recover and finetune made of it; titles: what the table calls them, "" for what
+    their reports say. data: a source of images (see
     data.open_images), "" for a table without accuracy. seconds: for timing, 0 for a table without times.
     original: where the folders' reports name other files. engine, threads: of the accuracy, and of the times where no time_engine
     is given.
     """
 
     folders: Sequence[Path]
+    titles: Sequence[str] = ()
     data: str = ""
     wishes: ImageWishes = field(default_factory=ImageWishes)
     top: tuple[int, ...] = TOP
@@ -46,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Column:
-    """One folder: what the table calls it, and the network behind each row."""
+    """One folder: what the table calls it, and the network behind each row that is not in an earlier column already."""
 
     title: str
     converted: Converted
@@ -59,16 +63,19 @@ FINAL = "all"
 def run(job: Job, progress: Progress = lambda what, done, total: None) -> dict[str, Any]:
     """Measure, and return the table, JSON-ready.
 
-    Keys: version, network, machine, data, images, engine, time_engine, threads, columns (title, folder), rows, warnings. A row: step (None
-    for the original, "all" for a folder's final network where it is not just the last step's), index, merged (layers), passes,
-    top ({column: {k: share}}; the original's stands under "original"; None without data), seconds (Spread, of the first folder's
-    network, since weights cost no time) and speedup (value, low, high: the original's time by this one's, 95 %; None without times).
+    Keys: version, network, machine, data, images, engine, time_engine, threads, columns (title, folder), rows, warnings.
+    A row has
+    step: None for the original, "all" for the folders' final networks where they are not just the last step's;
+    index, merged (layers), passes: as in report.json;
+    top: {column: {k: share}}, without a column whose network is an earlier one's; the original's under "original"; None without data;
+    seconds: a Spread, of the first folder's network, since weights cost no time; None without times;
+    speedup: value, low, high: the original's time by this one's, with its 95 % interval.
     Raises a DeepmergeError where the folders are not of one conversion, or something cannot be read or run.
     """
     converted = [read_converted(folder, job.original, need_steps=True) for folder in job.folders]
     _one_conversion(converted)
     original = converted[0].original.read()
-    columns = _columns(converted)
+    columns = _columns(converted, job.titles)
     rows = [_row(None, original=True), *(_row(entry) for entry in converted[0].approximate)]
     if any(FINAL in column.graphs for column in columns):
         rows.append({**_row(None), "step": FINAL})
@@ -104,24 +111,34 @@ def _one_conversion(converted: Sequence[Converted]) -> None:
             raise ReadError(f"has other steps than {first.folder}; give what recover and finetune made of it", other.folder)
 
 
-def _columns(converted: Sequence[Converted]) -> list[Column]:
-    titles = [_title(one.report) for one in converted]
-    named = [t if titles.count(t) == 1 else one.folder.name for t, one in zip(titles, converted, strict=True)]
+def _columns(converted: Sequence[Converted], titles: Sequence[str]) -> list[Column]:
+    told = [title or _title(one.report) for title, one in zip_longest(titles, converted, fillvalue="")]
+    named = [t if told.count(t) == 1 else one.folder.name for t, one in zip(told, converted, strict=True)]
     if len(set(named)) < len(named):
         named = [str(one.folder) for one in converted]
-    return [Column(title, one, _networks(one)) for title, one in zip(named, converted, strict=True)]
+    seen: set[tuple[str, bytes]] = set()
+    return [Column(title, one, _networks(one, seen)) for title, one in zip(named, converted, strict=True)]
 
 
 def _title(report: dict[str, Any]) -> str:
     return "fine-tuned" if "finetuning" in report else "recovered" if "recovery" in report else "merged"
 
 
-def _networks(converted: Converted) -> dict[str, Graph]:
-    """Step → its network; and the final one, where its weights are not the last step's."""
-    graphs = {step.name: step.pair.read() for step in converted.steps}
-    last = converted.steps[-1].pair.caffemodel
-    if last.read_bytes() != converted.final.caffemodel.read_bytes():
-        graphs[FINAL] = converted.final.read()
+def _networks(converted: Converted, seen: set[tuple[str, bytes]]) -> dict[str, Graph]:
+    """Row → its network, without those that `seen` has (which is added to): finetune may leave the steps as they were.
+
+    The final network has a row of its own where its weights are not the last step's.
+    """
+    pairs = {step.name: step.pair for step in converted.steps}
+    last = converted.steps[-1].pair
+    if last.caffemodel.read_bytes() != converted.final.caffemodel.read_bytes():
+        pairs[FINAL] = converted.final
+    graphs = {}
+    for row, pair in pairs.items():
+        known = row, hashlib.sha256(pair.caffemodel.read_bytes()).digest()
+        if known not in seen:
+            seen.add(known)
+            graphs[row] = pair.read()
     return graphs
 
 
@@ -156,7 +173,7 @@ def _accuracy(job: Job, original: Graph, columns: Sequence[Column], rows: list[d
 
 
 def _times(job: Job, original: Graph, column: Column, rows: list[dict[str, Any]], progress: Progress) -> None:
-    networks = {"": original, **{step: graph for step, graph in column.graphs.items() if step != FINAL}}
+    networks = {"": original, **{step.name: column.graphs[step.name] for step in column.converted.steps}}
     timed_on = job.time_engine or job.engine
     progress(f"timing on {timed_on}", 0, 1)
     found = step_times(networks, timed_on, job.threads, job.seconds)
