@@ -58,7 +58,7 @@ def budget(repeat: int | None, seconds: float):
 
     if repeat is None:
         return Budget(seconds=seconds)
-    return Budget(narrow=-1, least=repeat, most=repeat, seconds=float("inf"))
+    return Budget(narrow=-1, least=repeat, most=repeat, seconds=None)
 
 
 def settings_line(report: dict) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.engines.caffe_process import CaffeProcess
 from deepmerge.engines.discover import VARIABLE, describe, find_python
-from deepmerge.engines.timing import time_interleaved
+from deepmerge.engines.timing import Sample, time_interleaved
 from deepmerge.errors import EngineError
 
 if TYPE_CHECKING:
@@ -269,6 +269,12 @@ class CaffeSession:
         """Seconds of each of ``repeat`` forwards, after ``warmup`` that are not counted."""
         reply, _ = self._request("timing", "timing", repeat=repeat, warmup=warmup)
         return reply["seconds"]
+
+    def time_sample(self) -> Sample:
+        """One forward, and how long it waited for a core, as the worker itself saw it; see timing.Sample."""
+        reply, _ = self._request("timing", "timing", repeat=1, warmup=0)
+        wall, waited = reply["seconds"][0], reply["waited"][0]
+        return Sample(wall, None if waited is None else min(waited, wall))
 
     def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
         """(layer, type, seconds of each forward) in the order of running, Caffe's Splits included."""

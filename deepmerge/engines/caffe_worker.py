@@ -156,18 +156,33 @@ def backward(header, arrays):
 
 @command
 def timing(header, arrays):
-    """repeat, warmup → seconds: wall clock of each forward."""
+    """repeat, warmup → seconds: wall clock of each forward; waited: of that, in the queue for a core, or None."""
     loaded = NETS[header["id"]]
     last = len(loaded.net.layers) - 1
-    seconds = []
+    seconds, waits = [], []
     for turn in range(header["warmup"] + header["repeat"]):
         loaded.feed()
+        before = waited_seconds()
         start = time.perf_counter()
         loaded.net._forward(0, last)
         stop = time.perf_counter()
+        after = waited_seconds()
         if turn >= header["warmup"]:
             seconds.append(stop - start)
-    return {"seconds": seconds}, []
+            waits.append(None if before is None or after is None else max(after - before, 0.0))
+    return {"seconds": seconds, "waited": waits}, []
+
+
+def waited_seconds():
+    """Seconds that this process's threads stood ready while others had the cores; None where nobody counts (see waiting.py)."""
+    try:
+        total = 0
+        for task in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{task}/schedstat") as file:
+                total += int(file.read().split()[1])
+        return total * 1e-9
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 @command

@@ -30,12 +30,12 @@ class Sample(NamedTuple):
 @dataclass(frozen=True)
 class Budget:
     """When to stop: as soon as every ratio's interval is narrower than ±`narrow`, not before `least` rounds, at the latest
-    after `most` rounds or `seconds` of wall clock (but never before two rounds)."""
+    after `most` rounds or `seconds` of wall clock (None: however long it takes; never before two rounds)."""
 
     narrow: float = 0.01
     least: int = 10
     most: int = 200
-    seconds: float = 60.0
+    seconds: float | None = 60.0
 
 
 @dataclass
@@ -67,11 +67,11 @@ class Timings:
         return ratio_of_pairs(*([self._seconds(self.samples[one][turn]) for turn in turns] for one in (name, base)))
 
     def waited(self, name: str) -> float | None:
-        """The share of its wall clock that the network spent in the queue for a core; None where that is not known."""
+        """The share of its time that the network spent in the queue for a core, of all its threads; None where not known."""
         samples = self.samples[name][: self.rounds]
         if any(one.waited is None for one in samples):
             return None
-        return sum(one.waited for one in samples) / sum(one.wall for one in samples)
+        return sum(one.waited for one in samples) / sum(one.wall for one in samples) / self.threads
 
     def _seconds(self, sample: Sample) -> float:
         if self.threads > 1 or sample.waited is None:
@@ -115,7 +115,8 @@ def compare(
         for turn in (order, order[::-1]):
             for name in turn:
                 timings.samples[name].append(_sample(runs[name], repeats[name]))
-        if clock() - start >= budget.seconds or (timings.rounds >= budget.least and _narrow(timings, budget.narrow)):
+        late = budget.seconds is not None and clock() - start >= budget.seconds
+        if late or (timings.rounds >= budget.least and _narrow(timings, budget.narrow)):
             break
     return timings
 

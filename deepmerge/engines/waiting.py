@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from deepmerge.engines.timing import Sample, Timed
@@ -9,18 +10,16 @@ from deepmerge.engines.timing import Sample, Timed
 NANO = 1e-9
 
 
-def waited_seconds(process: int | None = None, threads: int = 1) -> float | None:
-    """Seconds that threads stood ready while others had the cores, since they began; None where nobody counts.
+def waited_seconds(threads: int = 1) -> float | None:
+    """Seconds that this thread stood ready while others had the cores, since it began; None where nobody counts.
 
-    process: another process's id, None for this thread (or for this process, where several threads count).
+    threads: with more than one, all threads of the process count.
     Source: Linux, Documentation/scheduler/sched-stats.rst: time spent running, time spent waiting on a runqueue, in ns.
     """
-    who = "self" if process is None else str(process)
     if threads == 1:
-        # a process's own schedstat is its main thread's, the one that runs in a worker
-        return _waited(Path("/proc/thread-self/schedstat" if process is None else f"/proc/{who}/schedstat"))
+        return _waited(Path("/proc/thread-self/schedstat"))
     try:
-        found = [_waited(task / "schedstat") for task in Path(f"/proc/{who}/task").iterdir()]
+        found = [_waited(task / "schedstat") for task in Path("/proc/self/task").iterdir()]
     except OSError:
         return None
     known = [seconds for seconds in found if seconds is not None]  # threads end while we look
@@ -35,11 +34,18 @@ def _waited(path: Path) -> float | None:
         return None
 
 
-def take(session: Timed, threads: int = 1, process: int | None = None) -> Sample:
-    """Run once. process: the one in which the session runs, None for this one."""
-    before = waited_seconds(process, threads)
+def take(session: Timed, threads: int = 1) -> Sample:
+    """Run once. A session that runs in another process says itself how long it waited (`time_sample`).
+
+    What a session does before and behind the time that it takes (it hands over the inputs) may wait, too: the most that this
+    can have been is left out, so that no time is taken off that was spent running.
+    """
+    if hasattr(session, "time_sample"):
+        return session.time_sample()
+    before, start = waited_seconds(threads), time.perf_counter()
     wall = session.time_once()
-    after = waited_seconds(process, threads)
+    whole, after = time.perf_counter() - start, waited_seconds(threads)
     if before is None or after is None:
         return Sample(wall)
-    return Sample(wall, min(max(after - before, 0.0), wall))
+    outside = max(whole - wall, 0.0) * threads
+    return Sample(wall, min(max(after - before - outside, 0.0), wall * threads))

@@ -56,7 +56,7 @@ class Server:
         """Run once. → wall, waited: seconds (see timing.Sample)."""
         from deepmerge.engines.waiting import take
 
-        sample = take(self.sessions[label], self.threads, self._elsewhere())
+        sample = take(self.sessions[label], self.threads)
         return {"wall": sample.wall, "waited": sample.waited}
 
     def layers(self, label: str, repeat: int, warmup: int) -> dict:
