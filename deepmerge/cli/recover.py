@@ -63,6 +63,13 @@ def _iterations(text: str) -> dict[str, int]:
 )
 @click.option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs; cuda:1 is the second GPU.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: every core.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="Of distill's forward and backward; auto: bfloat16 where the machine is faster at it.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the images' order, mirroring and crops.")
 @click.option(
     "--stop-after",

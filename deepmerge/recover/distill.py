@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from deepmerge.engines.pytorch import TorchNet
 
-TEMPERATURE = 4.0
+TEMPERATURE = 2.0
 MOST_KEPT = 128 << 20  # bytes of the original's answers
 _TOGETHER = 32  # images: the original runs on multiples of it
 _EPS = 1e-12
@@ -101,7 +101,7 @@ class Distillation:
 
         wanted = self.targets(images)
         made = self.student({self.input: images}, self.parts)
-        return torch.stack([_LOSSES[kind](made[part], t) for part, kind, t in zip(self.parts, self._kinds, wanted, strict=True)])
+        return torch.stack([_LOSSES[kind](made[part].float(), t) for part, kind, t in zip(self.parts, self._kinds, wanted, strict=True)])
 
     def targets(self, images: Tensor) -> list[Tensor]:
         """The original's values of `parts` for a batch."""
@@ -125,7 +125,7 @@ class Distillation:
     def _ask(self, images: Tensor) -> list[Tensor]:
         import torch
 
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             said = self.teacher({self.input: images}, self._asked)
         return [said[blob] for blob in self._asked]
 

@@ -33,7 +33,8 @@ class Job:
 
     folder: OUT. data: the images' SPEC. out: OUT2. original: the files of the network that was converted, None for those
     that the report names. steps: --steps. limit: --images. minutes: for all stages, None for the iterations of `counts`
-    or the defaults. lr: Adam's rate. stop_after: minutes of this piece of the run.
+    or the defaults. lr: Adam's rate. precision: of the
+    distillation, fp32, bf16, or auto: bf16 where the device is faster at it. stop_after: minutes of this piece of the run.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Job:
     seed: int = 0
     batch_size: int = BATCH_SIZE
     lr: float = RATE
+    precision: str = "auto"
     stop_after: float | None = None
     strict: bool = False
     force: bool = False

@@ -78,8 +78,8 @@ def sinking(asking: float, knowing: float, epoch: float, mirrored: bool, kept: f
     return fit
 
 
-def measure(objective: Objective, images: Iterator[Tensor], device: torch.device) -> float:
-    """Seconds that an iteration takes (forward and backward; the weights stay as they are)."""
+def measure(step: Callable[[Tensor], object], images: Iterator[Tensor], device: torch.device) -> float:
+    """Seconds that `step` takes on a batch."""
     import torch
 
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -88,9 +88,7 @@ def measure(objective: Objective, images: Iterator[Tensor], device: torch.device
         batch = next(images)
         wait()
         start = time.perf_counter()
-        objective.losses(batch).sum().backward()
+        step(batch)
         wait()
         took.append(time.perf_counter() - start)
-    for blob in objective.parameters:
-        blob.grad = None
     return statistics.median(took[1:])  # the first one makes ready

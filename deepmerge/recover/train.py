@@ -42,13 +42,15 @@ class Pace:
 class Trainer:
     """Trains an objective's parameters for `iterations` iterations, from `iteration` on.
 
-    lr: the rate, as a share of `sizes`, one for each of the parameters; see scales.py.
+    lr: the rate, as a share of `sizes`, one for each of the parameters; see scales.py. halves: forward and backward in
+    bfloat16, with the weights in float32.
     """
 
-    def __init__(self, objective: Objective, name: str, iterations: int, lr: float, sizes: Sequence[float]):
+    def __init__(self, objective: Objective, name: str, iterations: int, lr: float, sizes: Sequence[float], halves: bool = False):
         import torch
 
         self.objective, self.name, self.iterations, self.lr, self.sizes = objective, name, iterations, lr, sizes
+        self.halves = halves
         self.iteration = 0
         self.parameters = objective.parameters
         self.adam = torch.optim.Adam([{"params": [blob]} for blob in self.parameters], lr=lr, fused=True)
@@ -77,10 +79,9 @@ class Trainer:
         for group, size in zip(self.adam.param_groups, self.sizes, strict=True):
             group["lr"] = now * size
         self.adam.zero_grad()
-        loss = self.objective.losses(images).sum()
-        loss.backward()
+        loss = backward(self.objective, images, self.halves)
         self.adam.step()
-        return loss.detach()
+        return loss
 
     def _look(self, loss: Tensor, tell: Callable[[int, float], None]) -> None:
         value = float(loss)
@@ -116,6 +117,16 @@ class Trainer:
                 state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(torch.from_numpy(value))
         groups = self.adam.state_dict()["param_groups"]
         self.adam.load_state_dict({"state": state, "param_groups": groups})
+
+
+def backward(objective: Objective, images: Tensor, halves: bool) -> Tensor:
+    """The loss of a batch; the parameters have its gradients, too."""
+    import torch
+
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=halves):
+        loss = objective.losses(images).sum()
+    loss.backward()
+    return loss.detach()
 
 
 def judged(objective: Objective, images: Iterator[Tensor]) -> list[float]:

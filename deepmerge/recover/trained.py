@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepmerge.recover import story
@@ -12,7 +12,8 @@ from deepmerge.recover.images import Feed
 from deepmerge.recover.reconstruct import Reconstruction
 from deepmerge.recover.scales import scales
 from deepmerge.recover.schedule import divided, measure, sinking, steady
-from deepmerge.recover.train import Trainer, judged
+from deepmerge.recover.train import Trainer, backward, judged
+from deepmerge.training.device import fast_halves
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +63,7 @@ class TrainedStage:
     def entry(self) -> dict[str, Any]:
         job = self.ran.job
         asked = {"seconds": self._took, "iterations": self.iterations, "batch_size": job.batch_size, "lr": job.lr}
+        asked["precision"] = "bf16" if self.trainer.halves else "fp32"
         return story.trained_entry(self.name, asked, zip(self.objective.parts, self.before, self.after, strict=True))
 
     @property
@@ -77,7 +79,7 @@ class TrainedStage:
         return stages.index(name) < stages.index(self.name)
 
     def _trainer(self, sizes: Sequence[float]) -> Trainer:
-        return Trainer(self.objective, self.name, self.iterations, self.ran.job.lr, sizes)
+        return Trainer(self.objective, self.name, self.iterations, self.ran.job.lr, sizes, halves(self.ran, self.name))
 
     def _sizes(self) -> list[float]:
         """Of the parameters, as the stage begins."""
@@ -131,28 +133,42 @@ def objective(run: Run, name: str, answers: Answers | None = None) -> Any:
     return made
 
 
+def halves(run: Run, name: str) -> bool:
+    """Whether the stage computes in bfloat16: scores bear it, and reconstruction does not."""
+    asked = run.job.precision
+    return name == "distill" and (asked == "bf16" or (asked == "auto" and fast_halves(device_of(run))))
+
+
 def planned(run: Run, stages: Sequence[str], seconds: float) -> dict[str, int]:
-    """The iterations of each stage that fit into so many seconds."""
-    costs: dict[str, Any] = {}
-    device = device_of(run)
+    """The iterations of each stage that fit into so many seconds. The weights stay as they are."""
+    costs = {}
     for name in stages:
-        images = Feed(run.sources.train, device).batches(0)
+        images = Feed(run.sources.train, device_of(run)).batches(0)
         try:
-            asking = measure(objective(run, name), images, device)
-            if name != "distill" or not run.sources.repeats:
-                costs[name] = steady(asking)
-                continue
-            knowing = objective(run, name, Answers())
-            batch = next(images)
-            knowing.targets(batch)  # from here on it is known
-            one = measure(knowing, iter(lambda batch=batch: batch, None), device)
+            costs[name] = _cost(run, name, images)
         finally:
             images.close()
-        loader = run.sources.train
-        mirrored = loader.preprocessing.mirror
-        room = MOST_KEPT / max(1, knowing.answer_bytes * loader.count * (2 if mirrored else 1))
-        costs[name] = sinking(asking, one, loader.count / loader.batch_size, mirrored, min(1.0, room))
     return divided(max(seconds - _judging(run), 1.0), costs)
+
+
+def _cost(run: Run, name: str, images: Iterator[Tensor]) -> Callable[[float], int]:
+    """For schedule.divided."""
+    device = device_of(run)
+    asking = measure(_step(run, name, objective(run, name)), images, device)
+    if name != "distill" or not run.sources.repeats:
+        return steady(asking)
+    made = objective(run, name, Answers())
+    batch = next(images)
+    made.targets(batch)  # from here on it is known
+    knowing = measure(_step(run, name, made), iter(lambda: batch, None), device)
+    loader = run.sources.train
+    mirrored = loader.preprocessing.mirror
+    room = MOST_KEPT / max(1, made.answer_bytes * loader.count * (2 if mirrored else 1))
+    return sinking(asking, knowing, loader.count / loader.batch_size, mirrored, min(1.0, room))
+
+
+def _step(run: Run, name: str, made: Any) -> Callable[[Tensor], object]:
+    return lambda batch: backward(made, batch, halves(run, name))
 
 
 def _judging(run: Run) -> float:

@@ -24,6 +24,16 @@ def have_torch() -> bool:
     return True
 
 
+def fast_halves(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32 (AVX512-BF16, AMX; NVIDIA from Ampere on)."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check is not None and check() for check in checks)
+
+
 def prepare(device: str = "cpu", threads: int | None = None, seed: int = 0) -> torch.device:
     """The device, ready to train on: its random numbers seeded, CPU work on `threads` threads (default: every core).
 
