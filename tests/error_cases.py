@@ -197,6 +197,7 @@ CASES: dict[str, Case] = {
     "lmdb": Case(ReadError, f"{VERIFY} --images lmdb:photos", file("photos", bytes(9000))),
     "no labels": Case(ReadError, f"{EVAL} npz:photos.npz", photos()),
     "strictly": Case(ReadError, f"{EVAL} list:list.txt --strict", file("list.txt", "photos/1.png 0\n")),
+    "calibration": Case(ReadError, f"{CONVERT} --tucker --calibration photos.npz", file("photos.npz", b"PK")),
     # SourceError
     "label": Case(SourceError, f"{EVAL} npz:photos.npz", photos(0, 1, 2)),
     "a label missing": Case(SourceError, f"{EVAL} list:list.txt", a_label_missing),
@@ -238,6 +239,7 @@ CASES: dict[str, Case] = {
     "recipe of tomorrow": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("= 1", "= 2"))),
     "recipe layer": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "fc"))),
     "recipe of another": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "pool9"))),
+    "recipe of data": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE + 'calibration = "500 images, sha256:226f7a17ff27f225"\n')),
     # EmitError
     "exists": Case(EmitError, CONVERT, exists),
     "forced": Case(EmitError, f"{CONVERT} --force", file("out", "mine")),

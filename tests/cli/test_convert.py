@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 REPORT = ["version", "network", "source", "before", "after", "steps", "cleanup", "refusals", "warnings", "transform"]
@@ -56,6 +57,10 @@ def test_a_dry_run_writes_nothing(run, mini, tmp_path, monkeypatch):
         ("-o out --solver base_lr", "--solver 'base_lr': give KEY=VALUE"),
         ("-o out --solver base_rl=1", "Caffe's solver has no field 'base_rl'; did you mean base_lr?"),
         ("-o out --solver base_lr=fast", "wants a number"),
+        ("-o out --calibration folder:photos", "--calibration is what --tucker goes by: give --tucker too"),
+        ("-o out --tucker --calibration-images 9", "--calibration-images goes with --calibration"),
+        ("-o out --mean 1,2,3", "--mean goes with --calibration"),
+        ("-o out --calibration folder:photos --tucker --calibration-images 0", "0 is not in the range"),
         ("-o out --train-source images", "give lmdb:PATH, list:FILE or hdf5:FILE"),
         ("-o out --test-source zip:images", "give lmdb:PATH, list:FILE or hdf5:FILE"),
     ],
@@ -117,3 +122,28 @@ def test_names_beyond_ascii(run, pair, tmp_path):
     again = run("convert", *pair, "-o", tmp_path / "again", "--recipe", out / "recipe.toml", "--json")
     assert again.code == 0 and (tmp_path / "again/weights.caffemodel").read_bytes() == (out / "weights.caffemodel").read_bytes()
     assert run("inspect", out / "deploy.prototxt", out / "weights.caffemodel").code == 0
+
+
+def test_calibration(run, mini, tmp_path):
+    np.savez(tmp_path / "photos.npz", images=np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8))
+    spec = f"npz:{tmp_path / 'photos.npz'}"
+    words = ["convert", *mini, "--tucker", "--rank", "macs:0.5", "--absorb", "", "--calibration", spec]
+    done = run(*words, "-o", tmp_path / "out", "--calibration-images", 4, "--scale", "0.5", "--no-steps")
+    assert done.code == 0 and done.err == "", done
+    assert f"\n\ncalibrated on 4 images of {spec}\n\n" in done.out
+    report = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
+    assert set(report) == {*REPORT, "calibration"} and report["calibration"]["images"] == 4
+    recipe = (tmp_path / "out/recipe.toml").read_text(encoding="utf-8")
+    assert f'calibration = "4 images, sha256:{report["calibration"]["sha256"][:16]}"' in recipe and "[step.ranks]" in recipe
+    done = run("convert", *mini, "--recipe", tmp_path / "out/recipe.toml", "--calibration", spec, "--dry-run")
+    assert done.code == 0 and "these are others (5 images, sha256:" in done.err
+
+
+def test_what_is_too_large_is_told(run, mini, tmp_path, monkeypatch):
+    from deepmerge.calibrate import collect
+
+    monkeypatch.setattr(collect, "MOST_VALUES", 100)
+    np.savez(tmp_path / "photos.npz", images=np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8))
+    done = run("convert", *mini, "--tucker", "--absorb", "", "--calibration", f"npz:{tmp_path / 'photos.npz'}", "--dry-run")
+    assert done.code == 0 and done.err == ""
+    assert "; patches too large for a covariance of their own, which is taken as channels x taps: conv2/3x3" in done.out
