@@ -18,10 +18,8 @@ from deepmerge.emit.prototxt import format_tree, message
 from deepmerge.errors import ReadError
 from deepmerge.graph.tree import Field, Message, Quoted, Token
 from deepmerge.read.heads import is_data
-from deepmerge.read.network import read_tree, todays_tree
-from deepmerge.read.phase import in_phase
 from deepmerge.read.solver import NetSource, Solver
-from deepmerge.read.training import TrainingNet
+from deepmerge.read.training import TrainingNet, phase_layers
 from deepmerge.training.guards import writing
 
 NEVER = 2**31 - 1
@@ -107,16 +105,15 @@ def _net_tree(
     source: NetSource, phase: str, data: CaffeData, net: TrainingNet, wishes: ImageWishes, folder: Path, shuffle: bool
 ) -> Message:
     """The network of one phase, reading `data`; its state is resolved, its other layers are as they stand."""
-    tree, _ = read_tree(source.path) if source.tree is None else todays_tree(source.tree.copy(), source.path)
-    state = Message([*(tree.message("state") or ()), *source.state])
-    layers = [m for m in tree.values("layer") if in_phase(m, state, source.path, phase)]
+    tree, layers, _ = phase_layers(source, phase)
     feeding = [m for m in layers if is_data(m)]
     new = _data_layer(phase, data.source, net, wishes, shuffle)
     made = Message([f for f in tree if f.name not in ("layer", "state")])
     made.add("layer", new)
     made.fields += [Field("layer", _always(m)) for m in from_anywhere((m for m in layers if m not in feeding), (source.path.parent,))]
-    for listed in (hdf5_list(phase, data.source),):
-        if listed:
+    listed = hdf5_list(phase, data.source)
+    if listed:
+        with writing(folder / listed[0]):
             (folder / listed[0]).write_text(listed[1], encoding="utf-8")
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 from deepmerge.emit import write_caffemodel
 from deepmerge.engines.caffe import CaffeEngine, CaffeSolver
-from deepmerge.errors import DeepmergeError, TrainingError
+from deepmerge.errors import DeepmergeError, EngineError, TrainingError
 from deepmerge.finetune.caffe_files import CaffeData, caffe_data, write_solver
 from deepmerge.finetune.policies import learning_rate
 from deepmerge.finetune.progress import Arrays, Paused, Story, smooth, snapshot_prefix, way_out
@@ -34,6 +35,8 @@ class CaffeRunner(Runner):
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            raise EngineError("--engine caffe runs in one process; start it without torchrun")
         self.engine = CaffeEngine(timeout=_PATIENCE)
 
     def train(self, number: int, starts: list[Path], arrays: Arrays, story: dict[str, Any] | None) -> tuple[Graph, dict[str, Any]]:

@@ -73,6 +73,8 @@ class Runner(ABC):
         if stage.solver is not None:
             if stage.name:
                 self.tell(f"step {stage.name}: {stage.solver.max_iter - (story or {}).get('iteration', 0)} iterations")
+            if stage.solver.snapshot_format == "HDF5":
+                self.note([f"{stage.solver.path} asks for HDF5 snapshots; they are written as .caffemodel, which Caffe reads as well"])
             return self.train(number, starts, arrays, story)
         graph = stage.pair.read()  # it hands on the weights of the one before it, with its own new layers
         for file in starts[1:]:

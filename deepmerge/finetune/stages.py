@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmerge.converted import Converted, Pair, StepFolder
+from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate, select
@@ -46,6 +47,8 @@ def plan_stages(converted: Converted, steps: str | None, overrides: Mapping[str,
     if steps is None:
         solver = read_solver(converted.final.prototxt.with_name("solver.prototxt"), overrides)
         return [Stage("", Path(), converted.final, solver=solver)]
+    if not converted.steps:
+        raise PlanError(f"{converted.folder} has no approximate step to fine-tune; leave --steps out, and the final network is")
     wanted = _wanted(converted.steps, steps)
     begin = next(place for place, step in enumerate(converted.steps) if step.name in wanted)
     stages = []

@@ -38,6 +38,8 @@ class TorchRunner(Runner):
             loop.load(arrays, story)
         ended, student = loop.run(), loop.student
         student.store()
+        if skipped := loop.loader.skipped:
+            self.note([f"{len(skipped)} of {loop.loader.count} images could not be read; the first: {skipped[0]}"])
         entry = run_entry(self.stages[number], ended, student.net.batch_size)
         return student.net.graph, entry | {"images": images_of(loop.loader)}
 

@@ -58,9 +58,7 @@ def read_training(
     """
     source = source if isinstance(source, NetSource) else NetSource(Path(source))
     file = source.path
-    tree, typos = read_tree(file) if source.tree is None else todays_tree(source.tree.copy(), file)
-    state, level = _state(tree, source, file)
-    layers = [m for m in tree.values("layer") if in_phase(m, state, file, phase, level)]
+    tree, layers, typos = phase_layers(source, phase)
     sources = [m for m in layers if is_data(m) or (kind_of(m) == "Input" and "bottom" not in m)]
     images, labels = _fed(sources, layers, phase, file)
     size = batch_size or next((n for m in sources if (n := _batch_size(m))), USUAL_BATCH)
@@ -74,6 +72,18 @@ def read_training(
     if phase == "TRAIN" and not any(weight for _, weight in losses(graph)):
         raise ReadError("has no loss in the TRAIN phase, so that there is nothing to learn from; add a loss layer", file)
     return TrainingNet(graph, phase, images, labels, size, file, shapes_of(graph, file))
+
+
+def phase_layers(source: NetSource, phase: str) -> tuple[Message, list[Message], list[str]]:
+    """The whole network as a tree in today's form, its layers in the phase, and its misspelt fields.
+
+    The network's own state counts, and the solver's behind it. Caffe: Solver::InitTrainNet.
+    """
+    file = source.path
+    tree, typos = read_tree(file) if source.tree is None else todays_tree(source.tree.copy(), file)
+    state = Message([*(tree.message("state") or ()), *source.state])
+    level = Reader(state, "NetState", file, "state").one("level")
+    return tree, [m for m in tree.values("layer") if in_phase(m, state, file, phase, level)], typos
 
 
 def losses(graph: Graph) -> list[tuple[Blob, float]]:
@@ -118,12 +128,6 @@ def multipliers(layer: Layer, index: int) -> tuple[float, float]:
         return 1.0, 1.0
     reader = Reader(layer.param_specs[index], "ParamSpec", None, f"layer {layer.name!r} ({layer.type}), param")
     return reader.one("lr_mult"), reader.one("decay_mult")
-
-
-def _state(tree: Message, source: NetSource, file) -> tuple[Message, int]:
-    """The network's own state and the solver's behind it. Caffe: Solver::InitTrainNet."""
-    state = Message([*(tree.message("state") or ()), *source.state])
-    return state, Reader(state, "NetState", file, "state").one("level")
 
 
 def _fed(sources: list[Message], layers: list[Message], phase: str, file) -> tuple[str, str | None]:

@@ -21,6 +21,7 @@ from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, Sourc
 from deepmerge.finetune.job import Job, checkpoint_folder, finetune
 from deepmerge.finetune.progress import Paused
 from deepmerge.read.caffemodel import read_caffemodel
+from finetune.small import pictures
 
 
 @pytest.fixture
@@ -242,8 +243,6 @@ def test_images_that_vanish(job, made, tmp_path):
     """A folder that goes while training runs."""
     from PIL import Image
 
-    from finetune.small import pictures
-
     folder = tmp_path / "photos"
     for number, (pixels, label) in enumerate(zip(*pictures(12), strict=True)):
         place = folder / f"class{label}"
@@ -302,6 +301,49 @@ def test_what_does_not_fit_is_said_before_anything_is_done(job, made, tmp_path):
     with pytest.raises(SourceError, match="has no label, and labels are wanted"):
         finetune(replace(job, data=f"npz:{tmp_path / 'bare.npz'}"))
     assert not job.to.exists() and not checkpoint_folder(job.to).exists()
+
+
+def test_images_that_cannot_be_read_are_left_out_and_told(job, made, tmp_path):
+    from PIL import Image
+
+    pixels, labels = pictures(9)
+    lines = ["none.png 1"]
+    for number, (one, label) in enumerate(zip(pixels, labels, strict=True)):
+        Image.fromarray(one).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png {label}")
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    job = replace(job, data=f"list:{tmp_path / 'list.txt'}")
+    told = finetune(job)["finetuning"]
+    assert told["warnings"] == ["1 of 10 images could not be read; the first: none.png: no such file"]
+    assert told["runs"][0]["images"] == {"count": 10, "skipped": ["none.png: no such file"]}
+    with pytest.raises(ReadError, match="--strict: none.png: no such file"):
+        finetune(replace(job, strict=True, force=True))
+
+
+def test_a_network_of_random_layers_learns_too(made, tmp_path, job):
+    """convert --init xavier: the paper's way."""
+    from deepmerge.convert import Job as Conversion
+    from deepmerge.convert import convert
+    from deepmerge.passes.base import Options
+    from deepmerge.plan import Wishes
+
+    wishes = Wishes(False, "all", False, Options(init="xavier"))
+    convert(Conversion(made / "net.prototxt", made / "net.caffemodel", tmp_path / "random", wishes, train_val=made / "train_val.prototxt"))
+    told = finetune(replace(job, out=tmp_path / "random", solver={"max_iter": "40", "base_lr": "0.01"}))["finetuning"]
+    assert told["loss_after"] < 0.9 * told["loss_before"]
+
+
+def test_an_exact_conversion_has_no_steps(job, made, tmp_path):
+    from deepmerge.convert import Job as Conversion
+    from deepmerge.convert import convert
+    from deepmerge.passes.base import Options
+    from deepmerge.plan import Wishes
+
+    exact = Conversion(made / "net.prototxt", made / "net.caffemodel", tmp_path / "exact", Wishes(True, "all", False, Options()), train_val=made / "train_val.prototxt")
+    convert(exact)
+    with pytest.raises(PlanError, match="exact has no approximate step to fine-tune; leave --steps out"):
+        finetune(replace(job, out=tmp_path / "exact", steps="all"))
+    finetune(replace(job, out=tmp_path / "exact"))
 
 
 def test_steps_want_their_folders(job, out):
