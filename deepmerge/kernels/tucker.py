@@ -116,6 +116,9 @@ def spectra(weight: np.ndarray, group: int = 1) -> tuple[np.ndarray, np.ndarray]
     """
     weight = np.asarray(weight)
     blocks = _blocks(weight.reshape(*weight.shape, *(1,) * (4 - weight.ndim)), group)
+    if weight.ndim == 2 or weight.shape[2:] == (1, 1):
+        values = np.stack([singular_values(unfold_out(block)) ** 2 for block in blocks])
+        return _padded(values, blocks.shape[1]), _padded(values, blocks.shape[2])
     outs, ins = ([_padded(singular_values(unfold(b)) ** 2, len(unfold(b))) for b in blocks] for unfold in (unfold_out, unfold_in))
     return np.stack(outs), np.stack(ins)
 
@@ -184,7 +187,8 @@ def _blocks(weight: np.ndarray, group: int) -> np.ndarray:
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:
-    return np.pad(values, (0, size - len(values)))
+    """With zeros behind the last axis, up to that size."""
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, size - values.shape[-1])])
 
 
 def _float32(array: np.ndarray | None) -> np.ndarray | None:

@@ -42,11 +42,10 @@ class DecomposeTucker(Pass):
     exact = False
     summary = "a convolution into three small ones (Tucker-2), an inner product into two (SVD)"
     types = frozenset(("Convolution", "InnerProduct"))
-
     prepared = False  # whether `prepare` has shared out a budget
 
     def prepare(self, graph: Graph, names: Collection[str], shapes: Shapes) -> None:
-        """With `rank` macs:SHARE, ranks for all of these layers together, but those that have theirs already."""
+        """With `rank` macs:SHARE, and no ranks by name, ranks for all of these layers together."""
         if self._shared_out():
             layers = [layer for layer in decomposable(graph, shapes, self.options.keep) if layer.name in names]
             self.options, self.prepared = replace(self.options, ranks=allot_ranks(layers, self.options, shapes)), True

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph
+from deepmerge.graph.shapes import infer_shapes
 from deepmerge.kernels.moments import Moments
 from deepmerge.passes.base import Options
+from deepmerge.passes.decompose_tucker import decomposable
 from deepmerge.plan.recipe import Step
 
 
@@ -19,7 +21,7 @@ class Calibration(Protocol):
     about: str
 
     def moments(self, graph: Graph, names: Collection[str]) -> Mapping[str, Moments]:
-        """What those of the layers of these names that have weights are fed, in the graph as it is."""
+        """What these layers, which decompose_tucker could decompose, are fed in the graph as it is."""
         ...
 
 
@@ -38,4 +40,5 @@ def measured(graph: Graph, step: Step, options: Options, calibration: Calibratio
     if calibration.about != options.calibration:
         found = f"these are others ({calibration.about})"
         graph.warnings.append(f"{step.title} was made with calibration images ({options.calibration}); {found}, and so its weights differ")
-    return replace(options, moments=calibration.moments(graph, step.layers))
+    able = decomposable(graph, infer_shapes(graph), options.keep)
+    return replace(options, moments=calibration.moments(graph, [layer.name for layer in able if layer.name in step.layers]))

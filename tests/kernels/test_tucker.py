@@ -187,6 +187,18 @@ def test_ranks_energy_are_the_least(group):
     assert relative_error(weight, approx) <= np.sqrt(2 * (1 - 0.8))
 
 
+@pytest.mark.parametrize("shape", [(12, 7, 3, 5), (12, 7, 1, 1), (6, 20), (20, 6)])
+def test_spectra_are_the_squared_singular_values(shape):
+    group = 1 if len(shape) == 2 else 2
+    weight = weights(*shape)
+    out, inside = tucker.spectra(weight, group)
+    assert out.shape == (group, shape[0] // group) and inside.shape == (group, shape[1])
+    for g, block in enumerate(weight.reshape(group, -1, *shape[1:])):
+        for found, matrix in ((out[g], block), (inside[g], np.moveaxis(block, 1, 0))):
+            values = np.linalg.svd(matrix.reshape(len(matrix), -1).astype(np.float64), compute_uv=False) ** 2
+            np.testing.assert_allclose(found, np.pad(values, (0, len(found) - len(values))), rtol=1e-6, atol=1e-9)
+
+
 def test_ranks_ratio_rounds_up():
     assert tucker.ranks_ratio(weights(10, 7, 3, 3), 1, 0.5) == (5, 4)
     assert tucker.ranks_ratio(weights(10, 7, 3, 3), 2, 0.5) == (3, 4)

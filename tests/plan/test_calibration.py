@@ -130,3 +130,10 @@ def test_what_an_edited_recipe_may_have_wrong(tmp_path, text, wanted):
     path.write_text(f'version = 1\n[[step]]\nname = "t"\npasses = ["decompose_tucker"]\nlayers = ["conv2"]\n{text}\n')
     with pytest.raises(PlanError, match=wanted):
         read_recipe(path)
+
+
+def test_a_layer_that_cannot_be_decomposed_is_refused_with_its_reason(read):
+    graph = read(inputs((1, 24, 5, 6)) + layer("ip", "InnerProduct", "data", "num_output: 4 axis: 2"))
+    step = Step("t", ("decompose_tucker",), ("ip",), options={"rank": "energy:0.5", "calibration": Images.about})
+    with pytest.raises(PlanError, match="decompose_tucker refuses 'ip': it works on axis 2, not 1"):
+        list(run_recipe(graph, Recipe("net", steps=(step,)), calibration=Images()))
