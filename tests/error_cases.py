@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 from collections.abc import Callable
@@ -151,9 +152,47 @@ def converted(folder: Path) -> None:
     np.savez(folder / "images.npz", images=pixels, labels=np.arange(8) % 2)
 
 
+def from_here(folder: Path) -> None:
+    """out, whose report names the original from the current folder."""
+    from deepmerge.convert import Job, convert
+
+    convert(Job(Path("net.prototxt"), Path("net.caffemodel"), Path("out")))
+
+
+def moved(folder: Path) -> None:
+    """out, whose original has gone."""
+    from_here(folder)
+    (folder / "net.caffemodel").rename(folder / "moved.caffemodel")
+
+
+def changed(folder: Path) -> None:
+    """out, whose original is another now."""
+    from_here(folder)
+    (folder / "net.prototxt").write_text(NET + "# better\n")
+
+
+def onnx_alone(folder: Path) -> None:
+    from deepmerge.convert import Job, convert
+    from deepmerge.emit.output import Settings
+
+    settings = Settings(("onnx",), steps=False)
+    convert(Job(folder / "net.prototxt", folder / "net.caffemodel", folder / "out", settings=settings))
+
+
+def another_run(folder: Path) -> None:
+    """out, and the checkpoint of a recovery with another seed."""
+    from deepmerge.recover.job import Job, recover
+    from deepmerge.recover.train import Paused
+
+    converted(folder)
+    with contextlib.suppress(Paused):
+        recover(Job(Path("out"), "npz:images.npz", Path("recovered"), seed=1, threads=1, stop_after=1e-9))
+
+
 INSPECT, PAIR = "inspect net.prototxt", "inspect net.prototxt net.caffemodel"
 CONVERT, VERIFY = "convert net.prototxt net.caffemodel -o out", "verify net.prototxt net.caffemodel net.prototxt net.caffemodel"
 FINETUNE = "finetune out --data npz:images.npz -o tuned -q --threads 1"
+RECOVER = "recover out --data npz:images.npz -o recovered"
 CASES: dict[str, Case] = {
     # ReadError: what the file is
     "no such file": Case(ReadError, "inspect nett.prototxt"),
@@ -209,6 +248,11 @@ CASES: dict[str, Case] = {
     # ReadError: bench and profile
     "no deploy": Case(ReadError, "profile out --engine ort", lambda folder: (folder / "out").mkdir()),
     "no baseline": Case(ReadError, "bench net.prototxt --against a.json", file("a.json", b"{}")),
+    # ReadError: OUT
+    "no conversion": Case(ReadError, "recover . --data npz:images.npz -o recovered"),
+    "moved": Case(ReadError, RECOVER, moved),
+    "changed": Case(ReadError, RECOVER, changed),
+    "onnx alone": Case(ReadError, RECOVER, onnx_alone),
     # GraphError
     "random weights": Case(GraphError, "profile net.prototxt --engine ort", text('"LRN"', '"Strange"')),
     "everywhere": Case(GraphError, f"{EVAL} npz:photos.npz --output conv1", photos(0, 1)),
@@ -250,6 +294,7 @@ CASES: dict[str, Case] = {
     "no caffe": Case(EngineError, f"{VERIFY} --engine caffe"),
     "torch": Case(EngineError, f"{VERIFY} --engine torch", text('"LRN"', '"MyLRN"')),
     # TrainingError
+    "another run": Case(TrainingError, RECOVER, another_run),
     "diverged": Case(TrainingError, f"{FINETUNE} --solver base_lr=1e30", converted),
     # DeepmergeError
     "worse": Case(DeepmergeError, "bench a=net.prototxt b=net.prototxt --engine ort --measure time --repeat 2 -q --against a.json", baseline),
