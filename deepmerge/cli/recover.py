@@ -52,7 +52,7 @@ def _iterations(text: str) -> dict[str, int]:
     help="Iterations of segments, chain, distill, such as those that report.json tells of an earlier run.",
 )
 @click.option("--images", "limit", type=click.IntRange(1), metavar="N", help="At most so many images, spread evenly. Default: all.")
-@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, metavar="N", help="Images of an iteration.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images of an iteration. Default: 128, or less on a CPU.")
 @click.option(
     "--lr",
     type=click.FloatRange(0, min_open=True),

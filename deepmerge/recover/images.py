@@ -12,6 +12,7 @@ import numpy as np
 
 from deepmerge.data import ImageWishes, Loader, Preprocessing, image_input, open_images, preprocessing_of
 from deepmerge.data.images import Images
+from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.training.device import cores
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 HELD_OUT = 1000  # at most; a tenth of the images, where that is less
+SLOW_HELD_OUT, WORK = 200, 4e11  # no more than that, where more would take so many multiplications
 FEWEST = 20  # with fewer images than this, none is held out
 
 
@@ -61,7 +63,8 @@ def open_sources(
         hows, notes = [how for how, _ in chosen], [note for _, told in chosen for note in told]
     count = images.count if limit is None else min(limit, images.count)
     places = [place * images.count // count for place in range(count)]
-    apart = max(10, -(-count // HELD_OUT))
+    most = min(HELD_OUT, max(SLOW_HELD_OUT, int(WORK / max(1, summary(graph)["macs"]))))
+    apart = max(10, -(-count // most))
     held = places[apart // 2 :: apart] if count >= FEWEST else []
     kept = set(held)
     train = Loader(_some(images, [p for p in places if p not in kept]), hows[0], shape, batch_size, seed=seed, train=True, strict=strict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from deepmerge.converted import Converted, read_converted
 from deepmerge.data import ImageWishes
 from deepmerge.emit.folder import check_free, staged
 from deepmerge.errors import ReadError
+from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate, select
 from deepmerge.recover.images import Sources, open_sources
-from deepmerge.recover.schedule import BATCH_SIZE, RATE, STAGES, TRAINED
+from deepmerge.recover.schedule import RATE, STAGES, TRAINED, default_batch_size
 from deepmerge.recover.segments import Segment, find_segments
 from deepmerge.recover.stages import Run
 from deepmerge.recover.write import write_recovered
@@ -33,7 +34,7 @@ class Job:
 
     folder: OUT. data: the images' SPEC. out: OUT2. original: the files of the network that was converted, None for those
     that the report names. steps: --steps. limit: --images. minutes: for all stages, None for the iterations of `counts`
-    or the defaults. lr: Adam's rate. precision: of the
+    or the defaults. batch_size: None for what suits network and device. lr: Adam's rate. precision: of the
     distillation, fp32, bf16, or auto: bf16 where the device is faster at it. stop_after: minutes of this piece of the run.
     """
 
@@ -50,7 +51,7 @@ class Job:
     device: str = "cpu"
     threads: int | None = None
     seed: int = 0
-    batch_size: int = BATCH_SIZE
+    batch_size: int | None = None
     lr: float = RATE
     precision: str = "auto"
     stop_after: float | None = None
@@ -70,6 +71,8 @@ def recover(job: Job, progress: Progress = lambda what, done, total: None) -> di
     segments = _chosen(converted, original, merged, job.steps)
     if not segments:
         return _copied(converted, job)
+    if job.batch_size is None:
+        job = replace(job, batch_size=default_batch_size(summary(original)["macs"], job.device))
     if set(job.stages) & set(TRAINED):
         prepare(job.device, job.threads, job.seed)  # says what is missing, before anything is done
     sources = open_sources(job.data, merged, converted.final.prototxt, job.batch_size, job.wishes, job.limit, job.seed, job.strict)

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 TRAINED = ("segments", "chain", "distill")
 STAGES = ("lsq", *TRAINED)
-BATCH_SIZE = 128
-IMAGES = {"segments": 50_000, "chain": 50_000, "distill": 1_000_000}  # images that a stage sees, where no time is given
-SHARES = {"segments": 0.06, "chain": 0.09, "distill": 0.85}  # of the time that is given
+SHARES = {"segments": 0.04, "chain": 0.11, "distill": 0.85}  # of the time that is given
+IMAGES = 1_200_000  # that all stages see together, where no time is given; fewer, where they take more than
+WORK = 1e14  # multiplications: about an hour of two CPU cores
 RATE = 0.03  # Adam's, as a share of the weights, see scales.py
 WARM_UP = 0.02  # share of a stage's iterations over which the rate grows to its full
 _MOST_WARM_UP = 200  # iterations
-_MEASURED = 2.0  # seconds of each stage, at least 3 iterations
+_BATCH_WORK = 1e10  # multiplications of a batch, on a CPU
+_MEASURED = 2.0  # seconds, at least 3 iterations
+_SLOW = 0.5  # seconds of an eighth of a batch, from which on it stands for the whole
 _SLACK = 0.97  # of the time given: the rest is for what was not foreseen
 
 
@@ -44,8 +46,15 @@ def rate(iteration: int, iterations: int, full: float) -> float:
     return full * 0.5 * (1 + math.cos(math.pi * (iteration - warm) / max(1, iterations - warm)))
 
 
-def default_iterations(stages: Sequence[str], batch_size: int) -> dict[str, int]:
-    return {stage: math.ceil(IMAGES[stage] / batch_size) for stage in stages if stage in TRAINED}
+def default_batch_size(macs: int, device: str) -> int:
+    """Images of an iteration. macs: of the original on one image; what is slow had better learn from few images often."""
+    return 128 if device != "cpu" or macs * 128 <= _BATCH_WORK else 64 if macs * 64 <= _BATCH_WORK else 32
+
+
+def default_iterations(stages: Sequence[str], batch_size: int, macs: tuple[int, int]) -> dict[str, int]:
+    """The same for the same networks. macs: of the original and the merged network on one image."""
+    images = min(IMAGES, WORK / max(1, macs[0] + 3 * macs[1]))  # backward takes twice as long as forward
+    return {stage: math.ceil(SHARES[stage] * images / batch_size) for stage in stages if stage in TRAINED}
 
 
 def divided(seconds: float, costs: Mapping[str, Callable[[float], int]]) -> dict[str, int]:
@@ -83,12 +92,21 @@ def measure(step: Callable[[Tensor], object], images: Iterator[Tensor], device: 
     import torch
 
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    took: list[float] = []
-    while len(took) < 4 or sum(took) < _MEASURED:
-        batch = next(images)
+
+    def once(batch: Tensor) -> float:
         wait()
         start = time.perf_counter()
         step(batch)
         wait()
-        took.append(time.perf_counter() - start)
-    return statistics.median(took[1:])  # the first one makes ready
+        return time.perf_counter() - start
+
+    batch = next(images)
+    small = batch[: max(1, len(batch) // 8)]
+    once(small)  # makes ready
+    if (seconds := once(small)) > _SLOW:
+        return min(seconds, once(small)) * len(batch) / len(small)
+    once(batch)
+    took: list[float] = []
+    while len(took) < 3 or sum(took) < _MEASURED:
+        took.append(once(next(images)))
+    return statistics.median(took)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.recover import lsq, story
 from deepmerge.recover.images import Sources, sample
@@ -122,7 +123,8 @@ class Run:
     def _plan(self) -> None:
         """Fix the iterations of all stages that train."""
         stages = [name for name in self.job.stages if name in TRAINED]
-        self.iterations = default_iterations(stages, self.job.batch_size)
+        macs = summary(self.original)["macs"], summary(self.merged)["macs"]
+        self.iterations = default_iterations(stages, self.job.batch_size, macs)
         if self.job.minutes is not None:
             from deepmerge.recover.trained import planned
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from deepmerge.recover.stages import Run
     from deepmerge.training.checkpoint import Saved
 
-JUDGED = 256  # images that a stage's losses are measured on
+JUDGED = 256  # images, half of those held out, that a stage's losses are measured on
+LEAST_JUDGED = 64
 SIZED = 32  # images that say how large the values behind a layer are
 
 
@@ -88,7 +89,7 @@ class TrainedStage:
         return [found[blob] for blob in self.objective.parameters]
 
     def _losses(self) -> list[float]:
-        return judged(self.objective, self._judging(JUDGED))
+        return judged(self.objective, self._judging(max(LEAST_JUDGED, min(JUDGED, self.ran.sources.held_out // 2))))
 
     def _judging(self, most: int) -> Iterator[Tensor]:
         return Feed(self.ran.sources.judge, device_of(self.ran)).once(most)
