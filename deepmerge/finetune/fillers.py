@@ -6,7 +6,7 @@ That is an auxiliary head of a train_val network, as a rule. The numbers are not
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import ceil, sqrt
 
 import numpy as np
@@ -28,10 +28,11 @@ _FIELDS: dict[str, tuple[tuple[str, float], ...]] = {
 _USUAL = (("weight_filler", 0.0), ("bias_filler", 0.0))
 
 
-def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int) -> list[str]:
+def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Collection[str] = ()) -> list[str]:
     """Give each layer that wants weights and has none those that its fillers make. Returns what to tell the user, a line each.
 
-    The weights depend on the seed and the layer's name alone. ReadError for a filler that Caffe does not have.
+    The weights depend on the seed and the layer's name alone. known: layers that nothing need be told of, as they get
+    others yet. ReadError for a filler that Caffe does not have.
     """
     filled, zeros = [], []
     for layer in graph.layers:
@@ -40,7 +41,7 @@ def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int) -> list[str]
             continue
         random = np.random.default_rng([seed, zlib.crc32(layer.name.encode("utf-8", "surrogateescape"))])
         layer.weights = [_filled(layer, index, shape, random) for index, shape in enumerate(wanted)]
-        if layer.type != "BatchNorm":
+        if layer.type != "BatchNorm" and layer.name not in known:
             (filled if layer.weights[0].any() else zeros).append(layer.name)
     notes = [f"no caffemodel has weights for {_listed(filled)}, which starts from its fillers"] if filled else []
     if zeros:

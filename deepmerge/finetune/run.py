@@ -21,6 +21,7 @@ from deepmerge.finetune.student import Student, Tester
 from deepmerge.finetune.teacher import Distilling, Teacher
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.read.caffemodel import read_caffemodel
 from deepmerge.read.solver import NetSource
 from deepmerge.read.training import TrainingNet, load_weights, losses, read_training
 
@@ -94,7 +95,8 @@ def image_shape(deploy: Graph, stage: Stage) -> tuple[int, ...]:
 def _start(net: TrainingNet, starts: Sequence[Path], seed: int) -> list[str]:
     """The network's weights: the first file's as they stand, the others' where they fit, fillers' for the rest."""
     load_weights(net, starts[:1])
-    notes = fill(net.graph, net.shapes, seed)
+    later = {layer.name for file in starts[1:] for layer in read_caffemodel(file) if layer.blobs}
+    notes = fill(net.graph, net.shapes, seed, later)
     for file in starts[1:]:
         override_weights(net.graph, file)
     return notes

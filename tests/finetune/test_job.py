@@ -104,6 +104,30 @@ def test_one_step_alone_hands_its_weights_on(made, job):
     assert [run["step"] for run in story(job.to)["runs"]] == ["conv1"]
 
 
+AUXILIARY = """layer {
+  name: "aux" type: "InnerProduct" bottom: "norm1" top: "aux" include { phase: TRAIN }
+  inner_product_param { num_output: 5 weight_filler { type: "xavier" } }
+}
+layer { name: "loss1" type: "SoftmaxWithLoss" bottom: "aux" bottom: "label" top: "loss1" loss_weight: 0.3 include { phase: TRAIN } }
+"""
+
+
+def test_auxiliary_heads_learn_from_step_to_step(made, tmp_path, job):
+    """They are in no network that is used, so no caffemodel has weights for them: their fillers start them, once."""
+    from finetune.small import HEADS, convert_small
+
+    for name in ("train_lmdb", "test_lmdb"):
+        shutil.copytree(made / name, tmp_path / name)
+    out = convert_small(tmp_path, HEADS + AUXILIARY, max_iter=3)
+    told = finetune(replace(job, out=out, steps="all"))["finetuning"]
+    assert told["warnings"] == ["no caffemodel has weights for aux, which starts from its fillers"]
+    snapshots = [weights(job.to / "steps" / name / "snapshot_iter_3.caffemodel") for name in ("01-conv1", "02-conv2")]
+    assert all(set(one) == {"conv1", "conv2", "fc", "aux"} for one in snapshots)
+    moved = np.abs(snapshots[1]["aux"][0] - snapshots[0]["aux"][0]).max()
+    assert 0 < moved < 0.1 * np.abs(snapshots[0]["aux"][0]).max()  # it went on from where it was
+    assert "aux" not in weights(job.to / "weights.caffemodel")
+
+
 def test_a_second_run_keeps_the_first_ones_story(tuned, job):
     finetune(replace(job, out=tuned, solver={"max_iter": "2"}))
     assert story(job.to)["iterations"] == 2 and story(job.to)["previous"]["iterations"] == 10
