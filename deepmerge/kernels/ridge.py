@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 CHUNK = 1 << 13  # rows that are held in float64 at a time
-_LEAST = 1e-10  # of the mean of the diagonal: what is added to it whatever the strength, so that it can be factored
+_LEAST = 1e-10  # of each entry of the diagonal: what is added to it whatever the strength, so that it can be factored
 
 
 class Normal:
@@ -48,6 +48,10 @@ class Normal:
             return self._scaled.T @ (self._inverse @ (residual + self.x @ offset)) - offset
         return self._inverse @ (_transposed_times(self.x, residual) - self.damp[:, None] * offset)
 
+    def price(self, offset: np.ndarray) -> float:
+        """What the shrinking adds to the sum of squares: λ·offset²."""
+        return float(np.vdot(self.damp, np.square(offset).sum(axis=1)))
+
 
 def gram(x: np.ndarray) -> np.ndarray:
     """XᵀX, summed in float64; x (n, d) → (d, d)."""
@@ -64,10 +68,11 @@ def damping(diagonal: np.ndarray, strength: float, bias: bool = False) -> np.nda
     diagonal: of XᵀX. bias: whether the last input is the constant 1, which is on no scale of the others.
     """
     inputs = diagonal[:-1] if bias and len(diagonal) > 1 else diagonal
-    damp = np.full(len(diagonal), (strength + _LEAST) * max(float(inputs.mean()), 1e-30))
+    mean = max(float(inputs.mean()), 1e-30)
+    damp = np.full(len(diagonal), strength * mean)
     if bias:
-        damp[-1] = (strength + _LEAST) * diagonal[-1]
-    return damp
+        damp[-1] = strength * diagonal[-1]
+    return damp + _LEAST * np.where(diagonal > 0, diagonal, mean)
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
@@ -144,6 +149,7 @@ def fit(
         new = ahead + normal.step(left, ahead - start)
         new_values = predict(normal.x, new)
         new_left, now = aim.residual(new_values)
+        now += normal.price(new - start) / target.size
         if now > last and momentum > 1:  # begin anew from the best so far, without momentum
             ahead, left, momentum = weight, aim.residual(values)[0], 1.0
             continue

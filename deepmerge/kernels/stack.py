@@ -209,4 +209,5 @@ def _combined(ways, left: np.ndarray) -> list[np.ndarray]:
     right = np.array([np.vdot(move, left) for move in moves], np.float64)
     system += 1e-6 * np.diag(np.maximum(np.diag(system), 1e-30))
     shares = np.linalg.solve(system, right)
-    return [sum(np.float32(share) * part for share, part in zip(shares, parts, strict=True)) for parts in zip(*(way for way, _ in ways), strict=True)]
+    layers = zip(*(steps for steps, _ in ways), strict=True)
+    return [sum(np.float32(share) * part for share, part in zip(shares, parts, strict=True)) for parts in layers]

@@ -41,7 +41,7 @@ class Options:
     memory: int = 2 << 30
     threads: int = 1
     iterations: int = 30
-    rounds: int = 12
+    rounds: int = 20
 
 
 @dataclass(frozen=True)
