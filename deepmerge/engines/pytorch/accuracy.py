@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def accuracy(step: Step, scores: Tensor, labels: Tensor) -> list[Tensor]:
     """Caffe: accuracy_layer.cpp: the share of labels whose score has fewer than top_k others as large or larger.
 
-    A second top has the share of each class, 0 for a class without labels.
+    A second top has the share of each class. The share of none is 0.
     """
     p, axis = step.params, step.axis(scores, step.params.axis)
     scores = scores.movedim(axis, -1).flatten(0, -2)
@@ -26,7 +26,7 @@ def accuracy(step: Step, scores: Tensor, labels: Tensor) -> list[Tensor]:
         scores, labels = scores[kept], labels[kept]
     own = scores.gather(1, labels[:, None])
     right = ((scores >= own).sum(1) <= p.top_k).to(scores.dtype)
-    tops = [right.sum() / len(labels)]
+    tops = [right.sum() / max(len(labels), 1)]
     if len(step.layer.tops) > 1:
         hits, count = (torch.zeros(scores.shape[1], device=scores.device) for _ in range(2))
         hits.index_add_(0, labels, right)

@@ -18,11 +18,10 @@ def test_inner_product(worker, tmp_path):
 
 
 def test_embed(worker, tmp_path):
-    text = inputs((3, 4)) + layer("rows", "Embed", "embed_param { num_output: 5 input_dim: 9 }")
-    text += layer("bare", "Embed", "embed_param { num_output: 2 input_dim: 9 bias_term: false }")
+    text = inputs((3, 4)) + layer("rows", "Embed", "embed_param { num_output: 5 input_dim: 9 } loss_weight: 0.5")
+    text += layer("bare", "Embed", "embed_param { num_output: 2 input_dim: 9 bias_term: false } loss_weight: -2")
     fed = {"data": np.random.default_rng(0).integers(0, 9, (3, 4)).astype(np.float32)}
-    text = text.replace("force_backward: true", "")
-    judge(worker, tmp_path, text, fed, {"data": np.tile(fed["data"], (2, 1))}, backward=False)
+    judge(worker, tmp_path, text, fed, {"data": np.tile(fed["data"], (2, 1))}, unlearned=["data"], force=False)
 
 
 def test_learned_scale_and_bias(worker, tmp_path):

@@ -135,6 +135,11 @@ def test_accuracy_of_equal_scores(worker, tmp_path):
     judge(worker, tmp_path, text, fed, backward=False)
 
 
+def test_accuracy_of_nothing(worker, tmp_path):
+    text = inputs((3, 5), (3,)) + layer("a", "Accuracy", "accuracy_param { ignore_label: 2 }", "data data1", "a each")
+    judge(worker, tmp_path, text, {"data": scores((3, 5)), "data1": np.full(3, 2, np.float32)}, backward=False)
+
+
 def test_labels_may_be_integers(tmp_path):
     net = TorchNet(network(tmp_path, inputs((4, 5), (4,)) + loss_layers("SoftmaxWithLoss", [""])))
     data, label = torch.from_numpy(scores((4, 5))), torch.from_numpy(labels(4))

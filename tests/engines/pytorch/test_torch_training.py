@@ -70,6 +70,18 @@ def test_batch_norm_by_the_batch(tmp_path, params):
     np.testing.assert_allclose(factor, fraction * before[2] + 1, rtol=1e-6)
 
 
+def test_batch_norm_of_single_values(tmp_path):
+    """m is 1, and so is Caffe's bias correction, of a variance of 0."""
+    net = TorchNet(network(tmp_path, inputs((1, 4)) + layer("bn", "BatchNorm")), "TRAIN")
+    before = [blob.detach().clone() for blob in net.blobs_of("bn")]
+    x = torch.tensor([[1.0, 2, -3, 4]])
+    torch.testing.assert_close(net({"data": x})["bn"], torch.zeros(1, 4), rtol=0, atol=1e-4)
+    mean, variance, factor = net.blobs_of("bn")
+    torch.testing.assert_close(mean.data, before[0] * 0.999 + x[0])
+    torch.testing.assert_close(variance.data, before[1] * 0.999)
+    torch.testing.assert_close(factor.data, before[2] * 0.999 + 1)
+
+
 def test_the_stored_sums_become_the_mean_over_batches(tmp_path):
     """From sums of 0, as Caffe starts, TEST has the mean and the unbiased variance of what TRAIN has seen."""
     graph = batch_norm(tmp_path)
