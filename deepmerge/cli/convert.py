@@ -88,6 +88,7 @@ SPEC = Checked("SPEC", _source)
 @click.option("--recover-stages", type=Listed(STAGES, empty=False), default=",".join(STAGES), show_default=True, help="What it does.")
 @click.option("--recover-device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs for it.")
 @click.option("--no-steps", is_flag=True, help="The final network only, no folder for each step.")
+@click.option("--report", "as_page", is_flag=True, help="Write OUT/report.html, too: see `deepmerge report`.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
 @click.option("--check", is_flag=True, help="Check the graph's invariants behind every step.")
 @click.option("--strict", is_flag=True, help="Fail on a warning.")
@@ -95,8 +96,8 @@ SPEC = Checked("SPEC", _source)
 @preprocessing
 @common
 def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_source, test_source, batch_size, solver,
-            calibration, calibration_images, recover_data, no_steps, dry_run, check, strict, force, as_json, quiet, verbose, debug,
-            **chosen):  # fmt: skip
+            calibration, calibration_images, recover_data, no_steps, as_page, dry_run, check, strict, force, as_json, quiet, verbose,
+            debug, **chosen):  # fmt: skip
     """Convert a trained network: exact folds first, then the approximate steps, each written with what it takes to
     fine-tune it.
 
@@ -138,11 +139,13 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
     job = Job(prototxt, caffemodel, out, wanted, recipe, train_val, settings, check, strict, force, dry_run, images)
     try:
         if recover_data is None:
-            report = run(job, progress, digest)
+            report = run(job, progress, digest, _page_writer(job) if as_page else lambda folder: None)
         else:
             from deepmerge.recover.converting import convert_and_recover
 
             report = convert_and_recover(job, recover_data, pictures, progress, digest, **recovery)
+            if as_page:
+                _page_writer(job)(job.out)
     except KeyboardInterrupt:
         told_interrupted(out if recover_data else None)
         raise
@@ -153,6 +156,14 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
         show_json(report)
     else:
         show(_told(report, job, verbose), quiet)
+
+
+def _page_writer(job):
+    """What writes report.html into the folder of a conversion."""
+    from deepmerge.converted import Pair
+    from deepmerge.page import write_page
+
+    return lambda folder: write_page(folder, original=Pair(job.prototxt, job.caffemodel), force=True)
 
 
 def _check_calibration(calibration: str | None, recipe: object, recover: str | None, chosen: dict[str, Any]) -> None:

@@ -82,8 +82,9 @@ class Output:
             write_onnx(graph, self.root / "model.onnx")
 
     def documents(self, recipe: str, report: dict[str, Any]) -> None:
-        (self.root / "recipe.toml").write_text(recipe, encoding="utf-8")
-        (self.root / "report.json").write_text(report_text(report), encoding="utf-8")
+        """Names that are no UTF-8 keep their bytes, as in the prototxt."""
+        for name, text in (("recipe.toml", recipe), ("report.json", report_text(report))):
+            (self.root / name).write_text(text, encoding="utf-8", errors="surrogateescape")
 
     def _training(self, graph: Graph, here: Path, about: str, is_new: Callable[[Layer], bool], iterations: int, home: str = "") -> None:
         """train_val and solver. home: from `here` to OUT."""

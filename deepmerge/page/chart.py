@@ -48,9 +48,22 @@ def _drawn(line: Line, to_x, to_y, number: int, last: bool):
     kind = "last" if last else f"line{min(number, 2)}"
     places = [(name, round(to_x(x), 1), round(to_y(y), 1)) for name, x, y in line.points]
     yield Html(f'<path class="series {kind}" d="M{"L".join(f"{x:g} {y:g}" for _, x, y in places)}"/>')
-    for name, x, y in places:
+    for _, x, y in places:
         yield Html(f'<circle class="{kind}" cx="{x:g}" cy="{y:g}" r="3.2"/>')
-        yield _text(x, y - 7, name, "middle", "point")
+    for name, x, y in _apart(places):
+        yield _text(x, y, name, "middle", "point")
+
+
+def _apart(places: list[tuple[str, float, float]]):
+    """Where the points' names can stand, above or below, without one covering another; those that cannot are left out."""
+    taken: list[tuple[float, float, float]] = []
+    for name, x, y in places:
+        half = 3.5 * len(name) + 1
+        for at in (y - 7, y + 16):
+            if all(abs(x - other) >= half + width or abs(at - height) >= 11 for other, height, width in taken):
+                taken.append((x, at, half))
+                yield name, x, at
+                break
 
 
 def _text(x: float, y: float, text: str, anchor: str, class_: str | None = None) -> Html:

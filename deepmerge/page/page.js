@@ -10,7 +10,8 @@ function showTheme() {
   if (!themes.includes(theme)) theme = "auto";
   if (theme === "auto") document.documentElement.removeAttribute("data-theme");
   else document.documentElement.dataset.theme = theme;
-  themeButton.textContent = `Theme: ${theme}`;
+  themeButton.textContent = { auto: "Auto", light: "Light", dark: "Dark" }[theme];
+  themeButton.setAttribute("aria-label", `Theme: ${theme}`);
 }
 themeButton.hidden = false;
 themeButton.addEventListener("click", () => {
@@ -36,5 +37,5 @@ for (const button of document.querySelectorAll(".copy")) {
 }
 
 addEventListener("beforeprint", () => {
-  for (const one of document.querySelectorAll("td details")) one.open = true;
+  for (const one of document.querySelectorAll("td details, th details")) one.open = true;
 });

@@ -55,6 +55,7 @@ class Scrubber {
     this.slider.value = to;
     this.slider.setAttribute("aria-valuetext", this.caption());
     byId("where").textContent = this.caption();
+    byId("what").textContent = this.what();
     byId("previous").disabled = to === 0;
     byId("next").disabled = to === last;
     this.buttons.forEach((button, index) => {
@@ -74,6 +75,14 @@ class Scrubber {
     const stage = this.data.stages[this.now];
     const step = stage.index === null ? stage.title : `Step ${stage.index}, ${stage.title}`;
     return `${step}: ${number.format(stage.layers)} layers, ${three(stage.macs)} MACs`;
+  }
+
+  what() {
+    const { passes, merged, into, exact, title } = this.data.stages[this.now];
+    if (!merged.length) return title === "Original" ? "The network as it was." : "";
+    const layers = (names) => `${names.length} layer${names.length === 1 ? "" : "s"}`;
+    const cost = exact ? "The output stays the same." : "Approximate: it costs accuracy until the network is recovered or fine-tuned.";
+    return `${passes.join(", ")}: ${layers(merged)} into ${layers(into)}. ${cost}`;
   }
 
   zoom(scale) { this.drawing.setZoom(scale); this.map.frame(); }

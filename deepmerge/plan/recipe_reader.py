@@ -49,7 +49,7 @@ def _load(path: str | Path) -> dict[str, Any]:
     except ModuleNotFoundError:  # Python 3.10
         import tomli as tomllib
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read(MAX_LENGTH + 1)
         if len(text) > MAX_LENGTH:
             raise PlanError(f"{path}: is longer than {MAX_LENGTH:,} characters, too long for a recipe")

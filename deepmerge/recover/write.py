@@ -50,7 +50,7 @@ def write_recovered(
     order = [entry["name"] for entry in converted.entries]
     for step in converted.steps if reached else ():
         _write_step(step, stage / step.folder.relative_to(converted.folder), reached, segments, order)
-    (stage / "report.json").write_text(report_text(dict(report)), encoding="utf-8")
+    (stage / "report.json").write_text(report_text(dict(report)), encoding="utf-8", errors="surrogateescape")
 
 
 def _write_step(step: StepFolder, here: Path, reached: Weights, segments: Sequence[Segment], order: Sequence[str]) -> None:

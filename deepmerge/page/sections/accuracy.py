@@ -101,7 +101,7 @@ def _bench(found: Measured) -> Html:
 
 def recovery(story: Any) -> Html:
     """The stages of a recovery; nothing where there was none."""
-    stages = [one for one in (story.get("stages") or []) if isinstance(one, dict)] if isinstance(story, dict) else []
+    stages = _entries(story, "stages")
     if not stages:
         return Html("")
     rows = []
@@ -120,12 +120,12 @@ def recovery(story: Any) -> Html:
 
 def finetuning(story: Any) -> Html:
     """The runs of a fine-tuning, with their last tests; nothing where there was none."""
-    runs = [one for one in (story.get("runs") or []) if isinstance(one, dict)] if isinstance(story, dict) else []
+    runs = _entries(story, "runs")
     if not runs:
         return Html("")
     rows = []
     for one in runs:
-        tests = [test for test in one.get("tests") or [] if isinstance(test, dict)]
+        tests = _entries(one, "tests")
         last = {key: value for key, value in (tests[-1] if tests else {}).items() if key not in ("iteration", "test", "all")}
         told = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if is_number(value))
         forms = {"iterations": "{:,}", "loss_before": "{:.4g}", "loss_after": "{:.4g}", "seconds": "{:,.0f} s"}
@@ -133,6 +133,12 @@ def finetuning(story: Any) -> Html:
         rows.append((code(one.get("step") or "all steps"), *numbers, told))
     head = ("step", "iterations", "loss before", "after", "took", "last test")
     return join([element("h3", "Fine-tuning"), table("Fine-tuned with labels", head, rows, "lrrrrl")])
+
+
+def _entries(value: Any, key: str) -> list[dict[str, Any]]:
+    """The objects in the list under a key; none where there is no such thing."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _number(value: Any, form: str) -> str:

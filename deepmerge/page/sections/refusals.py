@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from deepmerge.page.markup import Html, code, element, join, table
 from deepmerge.page.sections.steps import names
+from deepmerge.page.words import count
+
+_MANY = 4  # from so many on, reasons that differ in names and numbers alone are told as one
+_PARTICULARS = re.compile(r"'[^']*'|\b\d[\d,]*(\.\d+)?\b")
 
 
 def refusals(report: dict[str, Any]) -> Html:
-    """A row for each reason; layers that a pass leaves alone for one reason share it."""
-    rows: dict[tuple[str, str], list[str]] = {}
+    """A row for each reason; layers that a pass leaves alone for one reason, or for reasons much alike, share it."""
+    kinds: dict[tuple[str, str], list[dict[str, str]]] = {}
     for one in report["refusals"]:
-        rows.setdefault((one["pass"], one["reason"]), []).append(one["layer"])
+        kinds.setdefault((one["pass"], _PARTICULARS.sub("…", one["reason"])), []).append(one)
+    rows = []
+    for (pass_name, _), alike in kinds.items():
+        reasons: dict[str, list[str]] = {}
+        for one in alike:
+            reasons.setdefault(one["reason"], []).append(one["layer"])
+        if len(alike) >= _MANY and len(reasons) > 1:
+            rows.append((_each(alike), code(pass_name), _alike(list(reasons))))
+        else:
+            rows += [(names(layers), code(pass_name), reason) for reason, layers in reasons.items()]
     if not rows:
         return element("p", "No pass refused a layer.")
-    told = [(names(layers), code(name), reason) for (name, reason), layers in rows.items()]
-    return table("Layers that a pass looked at and left as they were", ("layer", "pass", "because"), told, class_="reasons")
+    return table("Layers that a pass looked at and left as they were", ("layer", "pass", "because"), rows, class_="reasons")
+
+
+def _alike(reasons: list[str]) -> str:
+    """What the reasons, which differ in particulars alone, have in common, with … for what they have not."""
+    made, end = "", 0
+    found = [[one.group() for one in _PARTICULARS.finditer(reason)] for reason in reasons]
+    for number, one in enumerate(_PARTICULARS.finditer(reasons[0])):
+        same = len({particulars[number] for particulars in found}) == 1
+        made += reasons[0][end : one.start()] + (one.group() if same else "…")
+        end = one.end()
+    return made + reasons[0][end:]
+
+
+def _each(alike: list[dict[str, str]]) -> Html:
+    """The layers, folded away, each with its own reason."""
+    told = join(element("li", join([code(one["layer"]), ": ", one["reason"]])) for one in alike)
+    return element("details", join([element("summary", count(len(alike), "layer")), element("ul", told)]))
 
 
 def warnings(lines: list[str]) -> Html:

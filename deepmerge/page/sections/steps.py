@@ -8,7 +8,7 @@ from deepmerge.page.figures import bar
 from deepmerge.page.markup import Html, code, element, join, table
 from deepmerge.page.words import count, left, many
 
-FEW = 8  # names that stand in a row as they are; more are folded away
+FEW = 3  # names that stand in a row as they are; more are folded away
 
 
 def step_table(report: dict[str, Any]) -> Html:
@@ -22,15 +22,15 @@ def step_table(report: dict[str, Any]) -> Html:
             (
                 join([element("span", step["index"], class_="index"), " ", code(step["name"])]),
                 "exact" if step["exact"] else "approximate",
-                join([names(step["merged"]), Html(' <span class="arrow" role="img" aria-label="into">→</span> '), names(step["into"])]),
                 f"{after['layers']:,}" if "layers" in after else "?",
                 many(macs) if macs is not None else "?",
                 left(whole, macs),
                 bar(macs / whole if whole and macs is not None else None),
+                join([names(step["merged"]), Html(' <span class="arrow" role="img" aria-label="into">→</span> '), names(step["into"])]),
             )
         )
-    head = ("step", "output", "merged → into", "layers", "MACs", "left", "")
-    return table("The steps, and what is there behind each", head, rows, "lllrrrl", "steps") if rows else element("p", "There was no step.")
+    head = ("step", "output", "layers", "MACs", "left", "", "merged → into")
+    return table("The steps, and what is there behind each", head, rows, "llrrrll", "steps") if rows else element("p", "There was no step.")
 
 
 def cleanup(report: dict[str, Any]) -> Html:

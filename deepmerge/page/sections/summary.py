@@ -63,11 +63,11 @@ def strips(stages: list[Stage], placed: list[Layout]) -> Html:
         ]
     key = join(
         [
-            Html('<span class="key tensor"></span> layers with learned tensors'),
-            Html('<span class="key other"></span> all others'),
-            Html('<span class="key touched"></span> merged or changed, and what came of it'),
+            Html('<span><span class="key tensor"></span> layers with learned tensors</span>'),
+            Html('<span><span class="key other"></span> all others</span>'),
+            Html('<span><span class="key touched"></span> merged or changed, and what came of it</span>'),
         ],
-        " &nbsp; ",
+        " ",
     )
     return element("div", join([*drawings, element("p", key, class_="keys")], "\n"), class_="strips")
 

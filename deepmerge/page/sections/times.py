@@ -42,6 +42,9 @@ def totals(found: Measured) -> Html:
     used = [i for i in range(len(head)) if i < 2 or any(row[i] for row in rows)]
     told = table("Whole forwards", [head[i] for i in used], [[row[i] for i in used] for row in rows], "l" + "r" * (len(used) - 1))
     absent = join(element("li", join([code(engine), ": ", why])) for engine, why in found.absent.items())
+    if any(run.total is not None for runs in found.engines.values() for run in runs):
+        note = "Layers are timed one by one, without the fusion that a whole forward has: their sum differs from it."
+        told = join([told, element("p", note, class_="note")])
     why = element("details", join([element("summary", "Not measured"), element("ul", absent)])) if absent else ""
     return join([told if rows else "", why])
 

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import html
+import json
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepmerge.page.markup import Html, code, data, element, join, plain, shown, table
+
+
+class Seen(HTMLParser):
+    """The tags and the text that a browser's parser would see."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, text):
+        self.text += text
+
+
+@given(st.text())
+def test_text_makes_no_tag_and_comes_back(text):
+    seen = Seen(element("p", text, title=text))
+    assert [tag for tag, _ in seen.tags] == ["p"] and set(seen.tags[0][1]) == {"title"}
+    if text.isprintable():
+        assert seen.text == text and seen.tags[0][1]["title"] == text
+    assert not any(ord(c) < 32 or c in "\u202e\u2028" for c in shown(text))
+
+
+@given(st.recursive(st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_data_cannot_end_its_script_and_comes_back(value):
+    text = data(value)
+    assert not set("<>&") & set(text) and text.isascii()
+    assert json.loads(text) == value
+
+
+def test_what_is_html_stays_what_it_is():
+    assert element("p", join(["<", code("&"), Html("<br>")])) == "<p>&lt;<code>&amp;</code><br></p>"
+    assert element("td", 3, class_=None, hidden=True, aria_label='"') == '<td hidden aria-label="&quot;">3</td>'
+
+
+def test_tables():
+    made = table("A <b>", ("name", "n"), [("<x>", 1), (Html("<i>y</i>"), 2)], "lr", "k")
+    seen = Seen(made)
+    assert [tag for tag, _ in seen.tags if tag in ("caption", "i", "b", "x")] == ["caption", "i"]
+    scopes = [attributes.get("scope") for tag, attributes in seen.tags if tag == "th"]
+    assert scopes == ["col", "col", "row", "row"]
+    box = seen.tags[0][1]
+    assert box["tabindex"] == "0" and box["role"] == "region" and box["aria-label"] == "Table: A <b>"
+    with pytest.raises(ValueError):
+        table("short row", ("a", "b"), [("x",)])
+
+
+def test_plain():
+    assert plain("a < b") == "a < b" and plain(Html("a &lt; b <b>c</b>")) == "a < b"
+    assert html.unescape(shown("\x00\ud800")) == "\\x00\\ud800"

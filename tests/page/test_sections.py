@@ -1,0 +1,121 @@
+"""What the sections say, and that they say it as it is."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+
+from deepmerge.converted import read_converted
+from deepmerge.page.measured import read_measured, read_steps
+from deepmerge.page.report import checked
+from deepmerge.page.sections import accuracy, costs, refusals, steps, summary, times, training
+
+from .conftest import bench_json, profile_json, table_json
+
+
+def text(markup: str) -> str:
+    """What a reader sees, blanks made one."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", markup)).split())
+
+
+@pytest.fixture(scope="module")
+def converted(mini):
+    return read_converted(mini)
+
+
+@pytest.fixture(scope="module")
+def report(converted):
+    return checked(converted.report, converted.folder)
+
+
+def test_lead_and_totals(report):
+    assert text(summary.lead(report)).startswith("5 approximate steps took it from 57 to 36 layers; 34.5% of the multiply-adds are left")
+    made = text(summary.totals(report))
+    assert "Parameters 286 k 195 k 68.4%" in made and "Activations, planned 197 kB 65.5 kB 33.3%" in made
+
+
+def test_lead_of_exact_steps_and_of_none(report):
+    exact = report | {"steps": [step | {"exact": True} for step in report["steps"][:1]]}
+    assert "1 exact step took it" in text(summary.lead(exact)) and "float rounding alone" in text(summary.lead(exact))
+    assert text(summary.lead(report | {"steps": [], "before": {}, "after": {}})) == "No step took it from ? to ? layers."
+
+
+def test_steps(report):
+    made = text(steps.step_table(report))
+    assert "1 conv1 approximate 54 17.8 M 96.4% conv1/3x3 , pool1/3x3_s2 , pool1/norm1 → conv1/3x3" in made
+    assert text(steps.cleanup(report)) == "Also, exactly: remove_dropout : pool5/drop ."
+    assert text(steps.step_table(report | {"steps": []})) == "There was no step."
+
+
+def test_refusals_that_differ_in_numbers_alone_share_a_row():
+    alike = [{"pass": "decompose_tucker", "layer": f"c{i}", "reason": f"at rank {i} it must save 20%"} for i in range(5)]
+    other = [{"pass": "merge_lrn", "layer": name, "reason": "'x' reads it, too"} for name in ("n1", "n2")]
+    made = text(refusals.refusals({"refusals": alike + other}))
+    assert "5 layers c0 : at rank 0 it must save 20%" in made and "decompose_tucker at rank … it must save 20%" in made
+    assert "n1 , n2 merge_lrn 'x' reads it, too" in made
+    assert text(refusals.refusals({"refusals": []})) == "No pass refused a layer."
+
+
+def test_warnings():
+    assert text(refusals.warnings(["<odd>"])) == "Warnings <odd>" and refusals.warnings([]) == ""
+
+
+def test_costs(mini_stages):
+    first, last = mini_stages[0].facts, mini_stages[-1].facts
+    made = text(costs.by_type(mini_stages))
+    assert f"LRN {sum(fact.type == 'LRN' for fact in first)} " in made
+    assert costs.profiles(mini_stages).count("<figure>") == 4
+    every = costs.every_layer(mini_stages)
+    assert every.count('<th scope="row">') == len(first) + len(last)
+
+
+def test_times(saved):
+    found = read_measured(saved("p.json", profile_json()), "profile")
+    made = text(times.profile(found))
+    assert "after on ort 5.00 ms 4.50 ms – 6.00 ms 4.00× (3.33× – 4.44×) 5.00 ms 60.0%" in made
+    assert "LRN 12.0 ms 60.0% 3.00 ms 15.0%" in made and "caffe : no <b>Caffe</b>" in made
+    assert "<b>Caffe" not in times.profile(found)
+    made = text(times.bench(read_measured(saved("b.json", bench_json()), "bench")))
+    assert "peak memory largest batch" in made and "20.0 MB 16" in made and "energy" not in made
+
+
+def test_accuracy_of_a_table(saved, report, converted):
+    found = read_steps(saved("t.json", table_json(converted)))
+    made = accuracy.accuracy(report, found, None)
+    assert "1 conv1 10.0 ms 1.50× 80.0% 89.0%" in text(made) and '<svg class="chart"' in made
+    assert "recovered: from 90.0% at 1.00× to 85.0% at 3.50×" in made
+    assert "not measured" not in made
+
+
+def test_accuracy_without_times_is_drawn_by_macs(saved, report, converted):
+    made = text(accuracy.accuracy(report, read_steps(saved("t.json", table_json(converted, timed=False))), None))
+    assert "times fewer MACs (counted; no time was measured)" in made and "times as fast" not in made
+
+
+def test_accuracy_that_nobody_measured(report):
+    made = text(accuracy.accuracy(report, None, None))
+    assert made.startswith("Accuracy was not measured step by step. This does it: deepmerge table OUT")
+    exact = report | {"steps": [step | {"exact": True} for step in report["steps"]]}
+    assert text(accuracy.accuracy(exact, None, None)).startswith("Every step was exact")
+
+
+def test_recovery_and_finetuning(report):
+    stages = [
+        {"name": "lsq", "seconds": 84.0, "share": 0.7, "loss_before": 2.0, "loss_after": 0.5, "segments": []},
+        {"name": "distill", "seconds": 10.0, "loss_before": 1.0, "loss_after": 0.9, "agreement_before": 0.5, "agreement_after": 0.75},
+    ]
+    runs = [{"step": "conv1", "iterations": 100, "loss_before": 2.0, "loss_after": 1.0, "seconds": 12.0,
+             "tests": [{"iteration": 100, "test": 0, "all": True, "accuracy": 0.81, "images": 10}]}]  # fmt: skip
+    made = text(accuracy.accuracy(report | {"recovery": {"stages": stages}, "finetuning": {"runs": runs}}, None, None))
+    assert "lsq 84.0 s 2 0.5 25.0%" in made and "distill 10.0 s 1 0.9 90.0% 50.0% 75.0%" in made
+    assert "conv1 100 2 1 12 s accuracy 0.81, images 10" in made
+    for odd in (3, {"stages": 3, "runs": None}, {"stages": [None], "runs": ["x"]}, {"stages": [{}], "runs": [{"tests": 3}]}):
+        accuracy.accuracy(report | {"recovery": odd, "finetuning": odd}, None, None)
+
+
+def test_training(converted):
+    made = text(training.training(converted))
+    for command in ("deepmerge recover OUT", "deepmerge finetune OUT", "make -C OUT -f finetune.mk", "deepmerge eval OUT"):
+        assert command in made
