@@ -43,9 +43,9 @@ def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Colle
         layer.weights = [_filled(layer, index, shape, random) for index, shape in enumerate(wanted)]
         if layer.type != "BatchNorm" and layer.name not in known:
             (filled if layer.weights[0].any() else zeros).append(layer.name)
-    notes = [f"no caffemodel has weights for {_listed(filled)}, which starts from its fillers"] if filled else []
+    notes = [f"no caffemodel has weights for {_listed(filled)}; fillers make them"] if filled else []
     if zeros:
-        notes.append(f"no caffemodel has weights for {_listed(zeros)}, and there is no weight_filler: it starts at 0, as in Caffe")
+        notes.append(f"no caffemodel has weights for {_listed(zeros)}, and there is no weight_filler: all 0, as in Caffe")
     return notes
 
 

@@ -42,7 +42,7 @@ def test_laws(tmp_path, filler):
     assert least - 1e-6 <= weights.min() and weights.max() <= most + 1e-6
     assert weights.mean() == pytest.approx(mean, abs=4 * deviation / np.sqrt(weights.size) + 1e-7)
     assert weights.std() == pytest.approx(deviation, rel=0.03)
-    assert notes == ["no caffemodel has weights for conv, which starts from its fillers"]
+    assert notes == ["no caffemodel has weights for conv; fillers make them"]
 
 
 def test_positive_unitball(tmp_path):
@@ -71,7 +71,7 @@ def test_without_fillers(tmp_path):
     graph, notes = filled(tmp_path, text)
     found = {m.name: [float(w.ravel()[0]) for w in m.weights] for m in graph.layers if m.weights}
     assert found == {"conv": [0.0, 0.0], "bn": [0.0] * 3, "scale": [1.0, 0.0], "prelu": [0.25]}
-    assert notes[1] == "no caffemodel has weights for conv, and there is no weight_filler: it starts at 0, as in Caffe"
+    assert notes[1] == "no caffemodel has weights for conv, and there is no weight_filler: all 0, as in Caffe"
     assert "scale, prelu" in notes[0]
 
 

@@ -120,7 +120,7 @@ def test_auxiliary_heads_learn_from_step_to_step(made, tmp_path, job):
         shutil.copytree(made / name, tmp_path / name)
     out = convert_small(tmp_path, HEADS + AUXILIARY, max_iter=3)
     told = finetune(replace(job, out=out, steps="all"))["finetuning"]
-    assert told["warnings"] == ["no caffemodel has weights for aux, which starts from its fillers"]
+    assert told["warnings"] == ["no caffemodel has weights for aux; fillers make them"]
     snapshots = [weights(job.to / "steps" / name / "snapshot_iter_3.caffemodel") for name in ("01-conv1", "02-conv2")]
     assert all(set(one) == {"conv1", "conv2", "fc", "aux"} for one in snapshots)
     moved = np.abs(snapshots[1]["aux"][0] - snapshots[0]["aux"][0]).max()
