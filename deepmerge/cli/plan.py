@@ -21,7 +21,8 @@ from deepmerge.cli.tables import cost_table, costly_table, refusal_table, step_t
 @common
 def plan(prototxt, caffemodel, write, force, as_json, quiet, verbose, debug, **chosen):
     """Show the steps that convert would take, and what is left alone and why. Without a caffemodel the plan comes from
-    the structure alone. With -v nothing is left out of the names and reasons.
+    the structure alone. With -v nothing is left out of the names and reasons. Tucker's ranks come from the weights here; those
+    by calibration images are shown by `convert --dry-run --calibration SPEC`.
 
     \b
     Examples:
