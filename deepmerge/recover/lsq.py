@@ -32,13 +32,14 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Options:
-    """points: at most about so many places of each image. memory: bytes, about, for a segment's rows, and for what is kept
-    of each network's values. threads: of ONNX Runtime. iterations, rounds: see solve.Effort.
+    """points: at most about so many places of each image. memory: bytes, about; half of it for a segment's rows (where that is
+    too little, of fewer images), a quarter for what is kept of each network's values (where that is too little, they are
+    computed anew). threads: of ONNX Runtime. iterations, rounds: see solve.Effort.
     """
 
     seed: int = 0
     points: int = 60
-    memory: int = 2 << 30
+    memory: int = 4 << 30
     threads: int = 1
     iterations: int = 30
     rounds: int = 20
@@ -93,7 +94,7 @@ class _Stage:
         self.merged, self.segments, self.options, self.images = merged, segments, options, images
         self.shapes = infer_shapes(merged)
         run = engine("ort")
-        self.walks = [Walk(graph, feeds, images, run, options.threads, options.memory) for graph in (original, merged)]
+        self.walks = [Walk(graph, feeds, images, run, options.threads, options.memory // 4) for graph in (original, merged)]
         finals = [{blob.name: blob for blob in graph.blobs} for graph in (original, merged)]
         self.wanted, self.outputs = ([blobs[segment.output] for segment in segments] for blobs in finals)
 
@@ -138,9 +139,9 @@ class _Stage:
 
     def _every(self, tasks: list[Task], shape: tuple[int, ...]) -> int:
         """Of every so many images one is used: as many as the memory holds, with the targets and what fitting needs."""
-        floats = 2 * max((task.floats for task in tasks), default=0) + sum(task.floats for task in tasks)
-        floats += 8 * shape[0] * self.options.points
-        return max(1, -(-4 * floats * self.images // self.options.memory))
+        floats = max((task.floats for task in tasks), default=0) + sum(task.floats for task in tasks)
+        floats += 6 * shape[0] * self.options.points
+        return max(1, -(-4 * floats * self.images // (self.options.memory // 2)))
 
     def _where(self, number: int, place: int, shape: tuple[int, ...], tiled: bool) -> np.ndarray:
         key = [self.options.seed, number, place]

@@ -13,7 +13,7 @@ from deepmerge.kernels.stack import Linear, Stack, Window, fit_stack
 from deepmerge.recover.linear import Last, Link
 from deepmerge.recover.patches import group_of, matrix_of, patches_at, store, tiles_at
 
-STRENGTHS = (1e-7, 1e-3, 1e-1)  # of the ridge; the first alone, where rows are plenty
+STRENGTHS = (1e-7, 1e-3, 1e-1, 10.0)  # of the ridge; the first alone, where rows are plenty
 PLENTY = 20  # rows for each input
 ROUND_ROWS = 12_000  # rows that the rounds over several layers work on
 

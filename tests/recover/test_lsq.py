@@ -195,7 +195,7 @@ def test_the_same_seed_gives_the_same_bytes(mini, pictures):
 
 
 def test_little_memory_uses_fewer_images_and_keeps_nothing(mini, pictures):
-    after, found = run(mini, pictures, rounds=0, memory=1 << 20)
+    after, found = run(mini, pictures, rounds=0, memory=2 << 20)
     assert found[0].rows < 120 * 16 and all(one.error_after < one.error_before for one in found)
 
 
