@@ -1,0 +1,58 @@
+"""How the time is divided, and the rates."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepmerge.recover.schedule import (
+    IMAGES,
+    SHARES,
+    WORK,
+    default_batch_size,
+    default_iterations,
+    divided,
+    rate,
+    sinking,
+    steady,
+)
+
+
+def test_the_rate_grows_and_sinks_to_nothing():
+    rates = [rate(i, 1000, 0.1) for i in range(1000)]
+    assert rates[0] < 0.01 and max(rates) == rates[20] == 0.1 and rates[999] < 1e-5
+    assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_the_shortest_stages_have_rates(iterations):
+    assert all(0 < rate(i, iterations, 0.1) <= 0.1 for i in range(iterations))
+
+
+def test_stages_take_their_shares():
+    found = divided(1000, {"segments": steady(0.5), "chain": steady(1.0), "distill": steady(0.1)})
+    assert found == {"segments": int(970 * 0.04 / 0.5), "chain": int(970 * 0.11), "distill": int(970 * 0.85 / 0.1)}
+    assert sum(SHARES.values()) == pytest.approx(1)
+
+
+def test_stages_that_are_left_out_leave_their_time_to_the_others():
+    assert divided(100, {"distill": steady(1.0)}) == {"distill": 97}
+    assert divided(0.001, {"chain": steady(1.0)}) == {"chain": 1}
+
+
+def test_answers_that_are_known_cost_nothing():
+    # An epoch of 10 iterations at 3 seconds, then 1 second each.
+    assert sinking(3, 1, 10, mirrored=False)(25) == 8
+    assert sinking(3, 1, 10, mirrored=False)(30 + 55) == 10 + 55
+    # Mirrored, half of the images are new in the second epoch, a quarter in the third …
+    assert sinking(3, 1, 10, mirrored=True)(30 + 20 + 15) == 30
+    # Nothing is kept.
+    assert sinking(3, 1, 10, mirrored=True, kept=0)(90) == 30
+
+
+def test_defaults_depend_on_the_networks_alone():
+    small = default_iterations(("lsq", "segments", "chain", "distill"), 100, (18_000_000, 6_000_000))
+    assert small == {"segments": IMAGES * 0.04 / 100, "chain": IMAGES * 0.11 / 100, "distill": IMAGES * 0.85 / 100}
+    (large,) = default_iterations(("distill",), 32, (1_600_000_000, 800_000_000)).values()
+    assert large * 32 * 4e9 == pytest.approx(0.85 * WORK, rel=0.01)
+    assert [default_batch_size(macs, "cpu") for macs in (18e6, 100e6, 1600e6)] == [128, 64, 32]
+    assert default_batch_size(1600e6, "cuda") == 128
