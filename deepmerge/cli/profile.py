@@ -12,6 +12,7 @@ from deepmerge.cli.output import Progress, show, show_json, table, warn
 from deepmerge.measuring.words import milliseconds, times_as_fast
 
 LAYER_REPEAT = 15
+BUSY = 0.1  # the share of the time from which on waiting is worth a warning
 
 
 @click.command(short_help="where the time goes: by layer, type or step, on every engine")
@@ -62,6 +63,7 @@ def profile(words, engines, threads, batch, device, repeat, seconds, seed, by, c
         report = measure(nets, chosen, progress)
     finally:
         progress.clear()
+    warn(waiting(report), quiet)
     if chart is not None:
         from deepmerge.profiling.chart import draw
 
@@ -70,6 +72,19 @@ def profile(words, engines, threads, batch, device, repeat, seconds, seed, by, c
         show_json(report)
     else:
         show(told(report, by, verbose), quiet)
+
+
+def waiting(report: dict) -> list[str]:
+    """A line for each engine whose networks had to wait for a core: it can be taken off whole forwards, not off layers."""
+    lines = []
+    for engine in report["engines"]:
+        share = max((entry.get("waited") or 0 for entry in engine["networks"]), default=0)
+        if share > BUSY:
+            lines.append(
+                f"{engine['engine']}: networks waited for a core {share:.0%} of the time, which the layers' times hold; "
+                "measure on a quieter machine"
+            )
+    return lines
 
 
 def told(report: dict, by: str, verbose: bool = False) -> str:

@@ -13,7 +13,7 @@ MOST = 160.0  # inches of height
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Write a picture of a profile (see measure.profile): a panel for each engine and network, a bar for each layer.
+    """Write a picture of a profile (see measure.profile): a row for each engine, a panel for each network, a bar for each layer.
 
     The format is the file name's (png, svg, pdf). EngineError where matplotlib is missing, does not know the format, or no
     layer was timed; OSError where the file cannot be written.
@@ -24,16 +24,20 @@ def draw(report: dict[str, Any], file: Path) -> None:
     except ImportError:
         raise EngineError("--chart needs matplotlib: pip install matplotlib") from None
 
-    panels = [(e["engine"], n) for e in report["engines"] for n in e["networks"] if n.get("layers")]
-    if not panels:
+    rows = [(e["engine"], [n for n in e["networks"] if n.get("layers")]) for e in report["engines"]]
+    rows = [(engine, networks) for engine, networks in rows if networks]
+    if not rows:
         raise EngineError("--chart: no engine told its layers' times, so that there is nothing to draw")
-    across = max(len(e["networks"]) for e in report["engines"])
-    down = -(-len(panels) // across)
-    longest = max(len(network["layers"]) for _, network in panels)
-    figure = Figure((6.5 * across, min(max(3.0, ROW * longest) * down, MOST)), layout="constrained")
+    across = max(len(networks) for _, networks in rows)
+    longest = max(len(network["layers"]) for _, networks in rows for network in networks)
+    figure = Figure((6.5 * across, min(max(3.0, ROW * longest) * len(rows), MOST)), layout="constrained")
     FigureCanvasAgg(figure)
-    for at, (engine, network) in enumerate(panels):
-        _bars(figure.add_subplot(down, across, at + 1), engine, network)
+    for down, (engine, networks) in enumerate(rows):
+        widest = 1e3 * max(layer["seconds"]["median"] for network in networks for layer in network["layers"])
+        for at, network in enumerate(networks):
+            axes = figure.add_subplot(len(rows), across, down * across + at + 1)
+            _bars(axes, engine, network)
+            axes.set_xlim(0, 1.05 * widest or 1)  # one scale for an engine, so that bars can be compared
     try:
         # no date and no version in the file: the same report gives the same picture
         figure.savefig(file, dpi=100, metadata={"Software": None} if file.suffix.lower() == ".png" else None)

@@ -9,7 +9,7 @@ QUICK = ("--repeat", 2)
 
 def test_a_table_for_each_engine(run, mini):
     done = run("profile", f"one={mini[0]}", mini[1], mini[0], "--engine", "ort", *QUICK)
-    assert done.code == 0 and done.err == ""
+    assert done.code == 0 and all("waited for a core" in line for line in done.err.splitlines())
     head, note, totals, rows = done.out.rstrip("\n").split("\n\n")
     assert "1 thread an engine" in head and "load average" in head
     assert note == "inception_mini: no caffemodel given, random weights (seeded): for times alone"
@@ -62,3 +62,12 @@ def test_words_that_make_no_network(run, mini):
     assert done.code == 2 and "'nonsense' is none of" in done.err
     assert run("profile").code == 2
     assert "no-such.prototxt" in run("profile", "no-such.prototxt").line
+
+
+def test_a_busy_machine_is_warned_of():
+    from deepmerge.cli.profile import waiting
+
+    engines = [{"engine": "a", "networks": [{"waited": 0.02}, {"waited": None}]}, {"engine": "b", "networks": [{"waited": 0.5}, {}]}]
+    assert waiting({"engines": engines}) == [
+        "b: networks waited for a core 50% of the time, which the layers' times hold; measure on a quieter machine"
+    ]
