@@ -24,7 +24,7 @@ first-python = for python in $(1); do \
     $$python -c 'import sys, ensurepip, venv; sys.exit("%d.%d" % sys.version_info[:2] not in "$(2)".split())' 2>/dev/null \
     && { echo $$python; break; }; done
 
-.PHONY: venv demo test test-all fuzz pitfalls test-protobuf caffe lint clean help
+.PHONY: venv demo test test-all test-report fuzz pitfalls test-protobuf caffe lint clean help
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed  ## an environment in .venv with deepmerge in it (PYTHON=... chooses the interpreter)
@@ -41,7 +41,7 @@ $(VENV)/.installed: $(PACKAGING) | $(BIN)/python
 
 # The same with the tests' needs; also what `venv` asks for, so that neither undoes the other.
 $(VENV)/.installed-test: $(PACKAGING) | $(BIN)/python
-	$(PIP) -e '.[test,h5,torch,plot]'
+	$(PIP) -e '.[test,h5,torch,plot,bench,ncnn]'
 	@touch $@ $(VENV)/.installed
 
 NET := models/inception_mini/inception_mini
@@ -56,6 +56,18 @@ test: $(VENV)/.installed-test caffe lint test-protobuf  ## lint and tests, with 
 test-all: $(VENV)/.installed-test caffe  ## the slow tests too
 	$(BIN)/python -m pytest -q -m ""
 
+# Chromium and its driver: those on PATH, or Debian's.
+test-report: $(VENV)/.installed-browser  ## the report page in a real browser: mouse, keys, themes, sizes (SCREENSHOTS=dir keeps pictures)
+	@if ! command -v chromedriver >/dev/null; then \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; \
+	    else echo "no browser: install chromium and chromedriver (Debian: chromium, chromium-driver)" >&2; exit 1; fi; fi
+	DEEPMERGE_REQUIRE_BROWSER=1 DEEPMERGE_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -q -p no:cacheprovider -m browser tests/page
+
+$(VENV)/.installed-browser: $(PACKAGING) | $(BIN)/python
+	$(PIP) -e '.[test,browser]'
+	@touch $@ $(VENV)/.installed
+
 pitfalls: $(VENV)/.installed-test caffe  ## what real Caffe files do, row by row: the tests of tests/pitfalls.toml
 	$(BIN)/python -m pytest -q --pitfalls
 
@@ -64,7 +76,7 @@ fuzz: $(VENV)/.installed-fuzz  ## both readers against files that a fuzzer makes
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --findings fuzz-findings
 
 $(VENV)/.installed-fuzz: $(PACKAGING) | $(VENV)/.installed-test
-	$(PIP) -e '.[test,h5,torch,plot,fuzz]'
+	$(PIP) -e '.[test,h5,torch,plot,bench,ncnn,fuzz]'
 	@touch $@
 
 lint: $(VENV)/.installed-test  ## ruff, and who may import whom

@@ -152,6 +152,12 @@ def converted(folder: Path) -> None:
     np.savez(folder / "images.npz", images=pixels, labels=np.arange(8) % 2)
 
 
+def paged(folder: Path) -> None:
+    """out, with a page of it."""
+    converted(folder)
+    (folder / "out" / "report.html").write_text("mine")
+
+
 def from_here(folder: Path) -> None:
     """out, whose report names the original from the current folder."""
     from deepmerge.convert import Job, convert
@@ -247,6 +253,7 @@ CASES: dict[str, Case] = {
     "no net": Case(ReadError, f"{FINETUNE} --solver net=trainval.prototxt", converted),
     # ReadError: bench and profile
     "no deploy": Case(ReadError, "profile out --engine ort", lambda folder: (folder / "out").mkdir()),
+    "no profile": Case(ReadError, "report out --profile a.json", lambda folder: (converted(folder), file("a.json", b"[]")(folder))),
     "no baseline": Case(ReadError, "bench net.prototxt --against a.json", file("a.json", b"{}")),
     # ReadError: OUT
     "no conversion": Case(ReadError, "recover . --data npz:images.npz -o recovered"),
@@ -285,6 +292,7 @@ CASES: dict[str, Case] = {
     "recipe of another": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "pool9"))),
     "recipe of data": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE + 'calibration = "500 images, sha256:226f7a17ff27f225"\n')),
     # EmitError
+    "page": Case(EmitError, "report out", paged),
     "exists": Case(EmitError, CONVERT, exists),
     "forced": Case(EmitError, f"{CONVERT} --force", file("out", "mine")),
     "written": Case(EmitError, "plan net.prototxt --write recipe.toml", file("recipe.toml", RECIPE)),

@@ -20,9 +20,11 @@ class Overview {
     }
     paths.forEach((path, i) => this.parts[i].setAttribute("d", path.join("")));
     this.root.setAttribute("viewBox", `${-MARGIN} 0 ${stage.w + 4 * MARGIN} ${stage.h + MARGIN}`);
+    this.root.setAttribute("height", Math.min(this.place.clientHeight, (stage.h + MARGIN) / 2));
     this.frame();
   }
 
+  // Where in the drawing the view is.
   frame() {
     const { view, scale, stage } = this.drawing;
     const box = { x: -MARGIN / 2, y: view.scrollTop / scale, width: stage.w + 3 * MARGIN, height: Math.min(view.clientHeight / scale, stage.h + MARGIN) };
@@ -30,7 +32,7 @@ class Overview {
   }
 
   go(event) {
-    const box = this.place.getBoundingClientRect();
+    const box = this.root.getBoundingClientRect();
     const { view } = this.drawing;
     view.scrollTop = ((event.clientY - box.top) / box.height) * view.scrollHeight - view.clientHeight / 2;
   }

@@ -9,6 +9,13 @@ function put(parent, tag, text, className) {
   return made;
 }
 
+// A name, with places between its parts where a line may break.
+function putName(parent, tag, text, className) {
+  const made = put(parent, tag, undefined, className);
+  for (const part of text.split(/(?<=[/_])/)) made.append(part, document.createElement("wbr"));
+  return made;
+}
+
 function three(value) {
   for (const [factor, letter] of [[1e9, " G"], [1e6, " M"], [1e3, " k"]]) {
     if (value >= factor * 0.9995) return `${(value / factor).toPrecision(3)}${letter}`;
@@ -32,7 +39,7 @@ class Scrubber {
     byId("fit").addEventListener("click", () => { this.drawing.fit(); this.map.frame(); });
     byId("change").addEventListener("click", () => { this.drawing.setZoom(0); this.drawing.showChange(); this.map.frame(); });
     byId("graph").addEventListener("keydown", (event) => this.key(event));
-    new ResizeObserver(() => { if (this.now !== undefined) { this.drawing.resize(); this.map.frame(); } }).observe(byId("view"));
+    new ResizeObserver(() => { if (this.now !== undefined) { this.drawing.resize(); this.map.show(); } }).observe(byId("view"));
     this.buttons = data.stages.map((stage, index) => this.entry(stage, index));
     this.go(0);
   }
@@ -99,11 +106,11 @@ class Scrubber {
     const [index, , , mark] = stage.nodes[place];
     const layer = this.data.layers[index];
     panel.replaceChildren();
-    put(panel, "h3", layer.name, "mono");
+    putName(panel, "h3", layer.name, "mono");
     put(panel, "p", layer.type);
     if (mark) put(panel, "p", said(mark).slice(2), "mark");
     const list = put(panel, "dl");
-    const row = (name, values) => { if (values.length) { put(list, "dt", name); for (const [i, value] of values.entries()) { if (i) put(list, "dt"); put(list, "dd", value); } } };
+    const row = (name, values) => { if (values.length) { put(list, "dt", name); for (const [i, value] of values.entries()) { if (i) put(list, "dt"); putName(list, "dd", value); } } };
     row("settings", layer.settings);
     row(layer.tops.length > 1 ? "tops" : "top", layer.tops);
     row("weights", layer.weights);
@@ -111,9 +118,9 @@ class Scrubber {
     row("MACs", layer.macs ? [number.format(layer.macs)] : []);
     row("top, bytes", layer.bytes ? [bytes(layer.bytes)] : []);
     row("weights, bytes", layer.weightBytes ? [bytes(layer.weightBytes)] : []);
-    const name = (other) => this.data.layers[stage.nodes[other][0]].name;
-    row("reads", stage.edges.filter((edge) => edge[1] === place).map((edge) => name(edge[0])));
-    row("read by", stage.edges.filter((edge) => edge[0] === place).map((edge) => name(edge[1])));
+    const called = (other) => this.data.layers[stage.nodes[other][0]].name;
+    row("reads", stage.edges.filter((edge) => edge[1] === place).map((edge) => called(edge[0])));
+    row("read by", stage.edges.filter((edge) => edge[0] === place).map((edge) => called(edge[1])));
   }
 }
 
