@@ -19,7 +19,6 @@ import numpy as np
 
 from deepmerge.engines import engine
 from deepmerge.graph.graph import Blob, Graph
-from deepmerge.graph.shapes import infer_shapes
 from deepmerge.recover.linear import chain_of, last_layers
 from deepmerge.recover.patches import places, tile, tile_size, values_at
 from deepmerge.recover.segments import Segment
@@ -27,6 +26,8 @@ from deepmerge.recover.solve import Effort, Task, task_for
 from deepmerge.recover.walk import Feeds, Walk
 
 HELD_OUT = 5  # of every so many images, the last one
+_NO_LAYER = "no linear layer stands before its output, with at most an activation between"
+_TOO_FEW = "there are too few images"
 Progress = Callable[[str, int, int], None]
 
 
@@ -75,7 +76,7 @@ def lsq(
 
     feeds: gives the images each time that it is called, batch by batch, the same ones: input blob → float32 (N, …).
     progress: called with what begins, how many segments are done, how many there are. images: how many feeds gives (they are
-    counted, if it is not told).
+    counted, if it is not told). EngineError for a layer that the engine cannot run.
     """
     if images is None:
         images = sum(len(next(iter(batch.values()))) for batch in feeds()) if segments else 0
@@ -92,39 +93,41 @@ class _Stage:
 
     def __init__(self, original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Feeds, images: int, options: Options):
         self.merged, self.segments, self.options, self.images = merged, segments, options, images
-        self.shapes = infer_shapes(merged)
         run = engine("ort")
         self.walks = [Walk(graph, feeds, images, run, options.threads, options.memory // 4) for graph in (original, merged)]
+        self.shapes = self.walks[1].shapes
         finals = [{blob.name: blob for blob in graph.blobs} for graph in (original, merged)]
         self.wanted, self.outputs = ([blobs[segment.output] for segment in segments] for blobs in finals)
 
     def solve(self, number: int) -> Solved:
         start = time.perf_counter()
         segment, output = self.segments[number], self.outputs[number]
-        shape = self.shapes[output][1:]
         tasks, tiled = self._tasks(segment, output)
-        every = self._every(tasks, shape)
-        targets, before, after, norm, changed = [], 0.0, 0.0, 0.0, []
-        for place, values in self._values(number, tasks):
-            if tasks and place % every == 0:
-                where = self._where(number, place, shape, tiled)[None]
-                targets.append(values_at(values[0], where))
-                for task in tasks:
-                    task.gather(values[1][task.bottom], where)
-        count = len(targets)
+        target, count = self._gather(number, tasks, self.shapes[output][1:], tiled)
         held = np.arange(count) % HELD_OUT == HELD_OUT - 1 if count >= HELD_OUT else np.arange(count) == count - 1
-        target = np.concatenate(targets) if targets else np.empty((0, 1), np.float32)
         rows = np.repeat(held, len(target) // max(count, 1))
         effort = Effort(self.options.iterations, self.options.rounds, self.options.seed)
+        before, after, norm, changed = 0.0, 0.0, 0.0, []
         for task in tasks if count > 1 else ():
             wanted = np.ascontiguousarray(target[:, task.to[0] : task.to[1]])
             outcome = task.solve(wanted, held, effort)
             norm += float(np.square(wanted[rows], dtype=np.float64).sum())
             before, after = before + outcome.before, after + outcome.after
             changed += outcome.changed
-        note = "" if tasks else "no linear layer stands before its output, with at most an activation between"
+        note = _NO_LAYER if not tasks else _TOO_FEW if count < 2 else ""
         errors = [(error / max(norm, 1e-30)) ** 0.5 for error in (before, after)]
         return Solved(segment.name, *errors, len(target), time.perf_counter() - start, tuple(changed), note)
+
+    def _gather(self, number: int, tasks: list[Task], shape: tuple[int, ...], tiled: bool) -> tuple[np.ndarray, int]:
+        """Fills the tasks, and gives the targets (images·P, C), and of how many images they are."""
+        every, targets = self._every(tasks, shape), []
+        for place, wanted, values in self._values(number, tasks):
+            if tasks and place % every == 0:
+                where = (tile if tiled else places)(shape, self.options.points, [self.options.seed, number, place])[None]
+                targets.append(values_at(wanted, where))
+                for task in tasks:
+                    task.gather(values[task.bottom], where)
+        return np.concatenate(targets) if targets else np.empty((0, 1), np.float32), len(targets)
 
     def _tasks(self, segment: Segment, output: Blob) -> tuple[list[Task], bool]:
         """What is to be solved, and whether the places are to lie in a tile."""
@@ -143,11 +146,7 @@ class _Stage:
         floats += 6 * shape[0] * self.options.points
         return max(1, -(-4 * floats * self.images // (self.options.memory // 2)))
 
-    def _where(self, number: int, place: int, shape: tuple[int, ...], tiled: bool) -> np.ndarray:
-        key = [self.options.seed, number, place]
-        return (tile if tiled else places)(shape, self.options.points, key)
-
-    def _values(self, number: int, tasks: list[Task]) -> Iterator[tuple[int, tuple]]:
+    def _values(self, number: int, tasks: list[Task]) -> Iterator[tuple[int, np.ndarray, dict[Blob, np.ndarray]]]:
         """Image by image: the original's value at the segment's output, and the merged network's where the tasks read."""
         bottoms = list(dict.fromkeys(task.bottom for task in tasks))
         changing = [self.merged.layer(name) for later in self.segments[number:] for name in later.trained]
@@ -155,8 +154,8 @@ class _Stage:
         ours = self.walks[1].front_before(changing, self.outputs[number:])
         place = 0
         both = zip(self.walks[0].through(front, [self.wanted[number]]), self.walks[1].through(ours, bottoms), strict=True)
-        for wanted, values in both:
-            (target,) = wanted.values()
-            for i in range(len(target)):
-                yield place + i, (target[i : i + 1], {blob: value[i : i + 1] for blob, value in values.items()})
-            place += len(target)
+        for theirs, values in both:
+            (wanted,) = theirs.values()
+            for i in range(len(wanted)):
+                yield place + i, wanted[i : i + 1], {blob: value[i : i + 1] for blob, value in values.items()}
+            place += len(wanted)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.shapes import infer_shapes
 from deepmerge.recover.partial import Part, layers_between
 
 if TYPE_CHECKING:
@@ -25,8 +24,10 @@ class Walk:
     """
 
     def __init__(self, graph: Graph, feeds: Feeds, images: int, run: Engine, threads: int = 1, memory: int = 1 << 30):
+        from deepmerge.emit.onnx.batch import known_shapes
+
         self.graph, self.run, self.threads = graph, run, threads
-        self.shapes = infer_shapes(graph)
+        self.shapes = known_shapes(graph)
         self._images, self._memory = images, memory
         self._feeds, self._fed = feeds, list(graph.inputs)
         self._kept: list[dict[Blob, np.ndarray]] | None = None
