@@ -102,6 +102,7 @@ class Run:
 
         if name not in self.iterations:
             self._plan()
+            self.save(f"the start of stage {name}")  # not to be measured again
         stage = TrainedStage(self, name, under_way)
         before = stage.agreement if under_way is not None else self.agreement()
         stage.agreement = before
@@ -146,10 +147,12 @@ class Run:
 
     def save(self, what: str, arrays: Mapping[str, np.ndarray] = {}, under_way: Mapping[str, Any] | None = None) -> None:
         """arrays, under_way: of the stage that is not at its end."""
+        start = time.monotonic()
         kept = {**_arrays("weights", weights_of(self.merged)), **_arrays("reached", self.reached), **arrays}
         meta = {"entries": self.entries, "iterations": self.iterations, "elapsed": self.elapsed, "under_way": under_way}
         self.checkpoint.save(what, kept, meta)
         self.pace.saved = time.monotonic()
+        self.pace.took = self.pace.saved - start
 
     def _restore(self, saved: Saved) -> Saved | None:
         """Go on from there; what the stage under way needs, if one is."""

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-SAVED_EVERY = 30.0  # seconds
+SAVED_EVERY = 30.0  # seconds, or
+SAVING = 20  # times as long as the last checkpoint took to write, where that is more
 LOOKED_AT = 20  # iterations between two looks at the loss, which a GPU has to be waited for
 
 
@@ -26,17 +27,20 @@ class Paused(Exception):
 
 @dataclass
 class Pace:
-    """When to save and when to stop. saved, started: time.monotonic(); stop_after: seconds from `started`, None for never."""
+    """When to save and when to stop. saved, started: time.monotonic(); stop_after: seconds from `started`, None for never.
+    took: seconds of the last saving.
+    """
 
     started: float
     stop_after: float | None = None
     saved: float = 0.0
+    took: float = 0.0
 
     def over(self) -> bool:
         return self.stop_after is not None and time.monotonic() - self.started >= self.stop_after
 
     def due(self) -> bool:
-        return time.monotonic() - self.saved >= SAVED_EVERY
+        return time.monotonic() - self.saved >= max(SAVED_EVERY, SAVING * self.took)
 
 
 class Trainer:
@@ -69,7 +73,6 @@ class Trainer:
             if (due or over) and self.iteration < self.iterations:
                 self._require_weights()
                 save()
-                pace.saved = time.monotonic()
                 if over:
                     raise Paused
         self._require_weights()

@@ -157,6 +157,7 @@ def die_in(stage: str, job: Job) -> None:
     def stepping(trainer, images):
         if trainer.name == stage:
             train.SAVED_EVERY = 0.0 if trainer.iteration == 2 else 1e9
+            train.SAVING = 0
             if trainer.iteration == 4:
                 os.kill(os.getpid(), signal.SIGKILL)
         return step(trainer, images)
@@ -191,6 +192,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, monkeypatch, re
         return made
 
     monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
+    monkeypatch.setattr(train, "SAVING", 0)
     monkeypatch.setattr(Trainer, "_step", spoilt)
     with pytest.raises(TrainingError, match=r"stage distill, iteration 5 of 8: the loss is nan, .* smaller --lr \(it was 0.03\)"):
         recover(job)
@@ -217,6 +219,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(job, monkeypatch, recovered):
         return real(handle)
 
     monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
+    monkeypatch.setattr(train, "SAVING", 0)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TrainingError, match="the disk is full; free some space; the checkpoint of .*stage .* is kept in .*out2.checkpoint"):
         recover(job)
