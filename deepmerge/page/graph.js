@@ -2,6 +2,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const NEW = 1, GOING = 2;
 const MARGIN = 14;
+const LEAST = 0.2; // the scale at which boxes can still be told apart
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 function svg(tag, attributes, parent) {
@@ -130,7 +131,7 @@ class Drawing {
 
   fit() {
     const width = this.stage.w + 2 * MARGIN, height = this.stage.h + MARGIN;
-    this.setZoom(Math.min(this.view.clientWidth / width, this.view.clientHeight / height, 1));
+    this.setZoom(Math.min(this.view.clientWidth / width, Math.max(this.view.clientHeight / height, LEAST), 1));
   }
 
   // Brings what changes into view: what this stage has made, or what the next one takes.
@@ -143,6 +144,14 @@ class Drawing {
     const room = this.view.clientHeight;
     const to = bottom - top < room ? (top + bottom - room) / 2 : top - 60;
     this.view.scrollTo({ top: to, behavior: still.matches ? "auto" : "smooth" });
+  }
+
+  // Brings the band of this number to the top, and selects its first layer.
+  showBand(number) {
+    const y = this.stage.bands[number][1];
+    const below = this.stage.nodes.map((node, place) => [node[2], place]).filter(([top]) => top >= y);
+    this.select(this.idOf(below.sort((a, b) => a[0] - b[0] || a[1] - b[1])[0][1]));
+    this.view.scrollTo({ top: y * this.scale, behavior: still.matches ? "auto" : "smooth" });
   }
 
   select(id) {

@@ -38,6 +38,7 @@ class Scrubber {
     byId("larger").addEventListener("click", () => this.zoom(this.drawing.scale * 1.3));
     byId("fit").addEventListener("click", () => { this.drawing.fit(); this.map.frame(); });
     byId("change").addEventListener("click", () => { this.drawing.setZoom(0); this.drawing.showChange(); this.map.frame(); });
+    byId("part").addEventListener("change", () => this.drawing.showBand(byId("part").value));
     byId("graph").addEventListener("keydown", (event) => this.key(event));
     new ResizeObserver(() => { if (this.now !== undefined) { this.drawing.resize(); this.map.show(); } }).observe(byId("view"));
     this.buttons = data.stages.map((stage, index) => this.entry(stage, index));
@@ -75,7 +76,18 @@ class Scrubber {
     this.drawing.show(to);
     this.drawing.showChange();
     this.map.show();
+    this.parts();
     if (inside) this.drawing.boxes.get(this.drawing.chosen).element.focus({ preventScroll: true });
+  }
+
+  parts() {
+    const select = byId("part");
+    select.replaceChildren();
+    const none = put(select, "option", "To a part");
+    none.value = "";
+    none.disabled = true;
+    this.drawing.stage.bands.forEach(([name], index) => { put(select, "option", name).value = index; });
+    select.selectedIndex = 0;
   }
 
   caption() {
@@ -96,7 +108,7 @@ class Scrubber {
 
   key(event) {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!by || event.target === this.slider || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!by || event.target === this.slider || event.target === byId("part") || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     this.go(this.now + by);
   }
