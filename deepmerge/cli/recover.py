@@ -142,13 +142,14 @@ def told_interrupted(out: Path | None) -> None:
 
 
 def recovery_table(story: dict[str, Any], full: bool = False) -> str:
-    """A row for each stage: its time, and what it gained. full: a row for each segment, too."""
+    """A row for each stage: its time, and what it gained. full: a row for each segment, too. A stage that did harm was undone."""
     if not story["stages"]:
         return story["note"]
     rows = []
     for stage in story["stages"]:
         took = f"{stage['seconds']:.0f} s", f"{stage['share']:.0%}"
-        rows.append((stage["name"], *took, stage.get("iterations", ""), *_losses(stage), *_agreement(stage)))
+        name = f"{stage['name']} (undone)" if stage.get("undone") else stage["name"]
+        rows.append((name, *took, stage.get("iterations", ""), *_losses(stage), *_agreement(stage)))
         for part in stage.get("segments", stage.get("outputs", [])) if full else []:
             rows.append((f"  {part['name']}", "", "", "", *_losses(part), "", ""))
     head = ("stage", "time", "share", "iterations", "loss", "→", "agreement", "→")

@@ -18,7 +18,8 @@ STAGES = ("lsq", *TRAINED)
 SHARES = {"segments": 0.04, "chain": 0.11, "distill": 0.85}  # of the time that is given
 IMAGES = 1_200_000  # that all stages see together, where no time is given; fewer, where they take more than
 WORK = 1e14  # multiplications: about an hour of two CPU cores
-RATE = 0.03  # Adam's, as a share of the weights, see scales.py
+RATE = 0.03  # Adam's, as a share of the weights, see scales.py; for stages of FULL iterations or more
+FULL = 4000
 WARM_UP = 0.02  # share of a stage's iterations over which the rate grows to its full
 _MOST_WARM_UP = 200  # iterations
 _BATCH_WORK = 1e10  # multiplications of a batch, on a CPU
@@ -44,6 +45,11 @@ def rate(iteration: int, iterations: int, full: float) -> float:
     if iteration < warm:
         return full * (iteration + 1) / (warm + 1)
     return full * 0.5 * (1 + math.cos(math.pi * (iteration - warm) / max(1, iterations - warm)))
+
+
+def rate_for(full: float, iterations: int) -> float:
+    """The rate of a stage of so many iterations: a short one has no time to make good what large steps spoil."""
+    return full * min(1.0, math.sqrt(iterations / FULL))
 
 
 def default_batch_size(macs: int, device: str) -> int:

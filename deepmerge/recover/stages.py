@@ -16,7 +16,7 @@ from deepmerge.recover.judge import Judge
 from deepmerge.recover.schedule import TRAINED, default_iterations
 from deepmerge.recover.segments import Segment
 from deepmerge.recover.train import Pace, Paused
-from deepmerge.recover.write import Weights, give_weights, weights_of
+from deepmerge.recover.write import Weights, arrays_of, give_weights, weights_in, weights_of
 from deepmerge.training.checkpoint import Checkpoint, Saved
 from deepmerge.training.device import cores
 
@@ -107,13 +107,17 @@ class Run:
         before = stage.agreement if under_way is not None else self.agreement()
         stage.agreement = before
         stage.run()
-        self._done(stage.entry(), before)
+        self._done(stage.entry(), before, stage.first)
 
-    def _done(self, entry: dict[str, Any], before: float | None) -> None:
+    def _done(self, entry: dict[str, Any], before: float | None, first: Weights | None = None) -> None:
+        """The end of a stage. first: the weights before it, which come back if it has done harm."""
         self._agreement = None
         after = self.agreement()
         if after is not None:
             entry |= {"agreement_before": before, "agreement_after": after}
+            if first is not None and after < before:
+                give_weights(self.merged, first)
+                self._agreement, entry["undone"] = before, True
         self.entries.append(entry)
         if entry["name"] != "distill":
             self.reached = weights_of(self.merged)
@@ -148,7 +152,7 @@ class Run:
     def save(self, what: str, arrays: Mapping[str, np.ndarray] = {}, under_way: Mapping[str, Any] | None = None) -> None:
         """arrays, under_way: of the stage that is not at its end."""
         start = time.monotonic()
-        kept = {**_arrays("weights", weights_of(self.merged)), **_arrays("reached", self.reached), **arrays}
+        kept = {**arrays_of(weights_of(self.merged), "weights"), **arrays_of(self.reached, "reached"), **arrays}
         meta = {"entries": self.entries, "iterations": self.iterations, "elapsed": self.elapsed, "under_way": under_way}
         self.checkpoint.save(what, kept, meta)
         self.pace.saved = time.monotonic()
@@ -157,25 +161,11 @@ class Run:
     def _restore(self, saved: Saved) -> Saved | None:
         """Go on from there; what the stage under way needs, if one is."""
         arrays, meta = saved
-        give_weights(self.merged, _weights("weights", arrays))
-        self.reached = _weights("reached", arrays)
+        give_weights(self.merged, weights_in(arrays, "weights"))
+        self.reached = weights_in(arrays, "reached")
         self.entries, self.iterations, self.before = meta["entries"], meta["iterations"], meta["elapsed"]
         return Saved(arrays, meta["under_way"]) if meta["under_way"] is not None else None
 
 
 def _engine(device: str) -> dict[str, str]:
     return {"engine": "ort"} if device == "cpu" else {"engine": "torch", "device": device}
-
-
-def _arrays(prefix: str, weights: Weights) -> dict[str, np.ndarray]:
-    return {f"{prefix}/{i}/{name}": array for name, arrays in weights.items() for i, array in enumerate(arrays)}
-
-
-def _weights(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """The reverse; a layer's blobs are there in their order."""
-    found: dict[str, list[np.ndarray]] = {}
-    for key, array in arrays.items():
-        kind, _, rest = key.partition("/")
-        if kind == prefix:
-            found.setdefault(rest.partition("/")[2], []).append(array)
-    return found

@@ -30,8 +30,9 @@ def recovery(entries: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> 
     for entry in entries:
         shares = {"seconds": round(entry["seconds"], 2), "share": round(entry["seconds"] / whole, 4)}
         stages.append({"name": entry["name"], **shares, **{key: value for key, value in entry.items() if key not in ("name", "seconds")}})
-    agreements = [entry[key] for entry in stages for key in ("agreement_before", "agreement_after") if entry.get(key) is not None]
-    overall = {"agreement_before": agreements[0], "agreement_after": agreements[-1]} if agreements else {}
+    known = [entry for entry in stages if entry.get("agreement_after") is not None]
+    last = "agreement_before" if known and known[-1].get("undone") else "agreement_after"
+    overall = {"agreement_before": known[0]["agreement_before"], "agreement_after": known[-1][last]} if known else {}
     return {**asked, **overall, "stages": stages}
 
 

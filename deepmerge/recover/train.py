@@ -97,7 +97,7 @@ class Trainer:
 
     def _require(self, value: float) -> None:
         where = f"stage {self.name}, iteration {self.iteration} of {self.iterations}"
-        require_finite(value, where, f"go on with a smaller --lr (it was {self.lr:g})")
+        require_finite(value, where, "go on with a smaller --lr")
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Adam's state, for a checkpoint."""

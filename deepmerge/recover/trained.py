@@ -11,8 +11,9 @@ from deepmerge.recover.distill import MOST_KEPT, Answers, Distillation
 from deepmerge.recover.images import Feed
 from deepmerge.recover.reconstruct import Reconstruction
 from deepmerge.recover.scales import scales
-from deepmerge.recover.schedule import divided, measure, sinking, steady
+from deepmerge.recover.schedule import divided, measure, rate_for, sinking, steady
 from deepmerge.recover.train import Trainer, backward, judged
+from deepmerge.recover.write import Weights, arrays_of, weights_in, weights_of
 from deepmerge.training.device import fast_halves
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class TrainedStage:
     def __init__(self, run: Run, name: str, under_way: Saved | None = None):
         self.ran, self.name, self.iterations = run, name, run.iterations[name]
         self.start = time.monotonic()
+        self.first: Weights = weights_of(run.merged)  # before the stage
         self.answers = Answers() if name == "distill" and run.sources.repeats else None
         self.objective = objective(run, name, self.answers)
         self.feed = Feed(run.sources.train, device_of(run))
@@ -43,6 +45,7 @@ class TrainedStage:
             self.trainer = self._trainer(self._sizes())
         else:
             arrays, meta = under_way
+            self.first = weights_in(arrays, "first")
             self.seconds, self.agreement, self.before = meta["seconds"], meta["agreement"], meta["before"]
             self.trainer = self._trainer(meta["sizes"])
             self.trainer.restore(meta["iteration"], arrays)
@@ -63,7 +66,7 @@ class TrainedStage:
 
     def entry(self) -> dict[str, Any]:
         job = self.ran.job
-        asked = {"seconds": self._took, "iterations": self.iterations, "batch_size": job.batch_size, "lr": job.lr}
+        asked = {"seconds": self._took, "iterations": self.iterations, "batch_size": job.batch_size, "lr": self.trainer.lr}
         asked["precision"] = "bf16" if self.trainer.halves else "fp32"
         return story.trained_entry(self.name, asked, zip(self.objective.parts, self.before, self.after, strict=True))
 
@@ -80,7 +83,8 @@ class TrainedStage:
         return stages.index(name) < stages.index(self.name)
 
     def _trainer(self, sizes: Sequence[float]) -> Trainer:
-        return Trainer(self.objective, self.name, self.iterations, self.ran.job.lr, sizes, halves(self.ran, self.name))
+        lr = rate_for(self.ran.job.lr, self.iterations)
+        return Trainer(self.objective, self.name, self.iterations, lr, sizes, halves(self.ran, self.name))
 
     def _sizes(self) -> list[float]:
         """Of the parameters, as the stage begins."""
@@ -96,7 +100,7 @@ class TrainedStage:
 
     def _save(self) -> None:
         self.student.store(self.ran.merged)
-        arrays = self.trainer.arrays() | (self.answers.arrays() if self.answers is not None else {})
+        arrays = self.trainer.arrays() | arrays_of(self.first, "first") | (self.answers.arrays() if self.answers is not None else {})
         under_way = {
             "iteration": self.trainer.iteration,
             "seconds": self._took,

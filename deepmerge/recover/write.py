@@ -32,6 +32,20 @@ def give_weights(graph: Graph, weights: Weights) -> None:
             layer.weights = list(new)
 
 
+def arrays_of(weights: Weights, kind: str) -> dict[str, np.ndarray]:
+    """The weights as the arrays of a checkpoint."""
+    return {f"{kind}/{i}/{name}": array for name, arrays in weights.items() for i, array in enumerate(arrays)}
+
+
+def weights_in(arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, list[np.ndarray]]:
+    """The reverse; a layer's blobs are there in their order."""
+    found: dict[str, list[np.ndarray]] = {}
+    for key, array in arrays.items():
+        if key.startswith(f"{kind}/"):
+            found.setdefault(key.split("/", 2)[2], []).append(array)
+    return found
+
+
 def write_recovered(
     converted: Converted, stage: Path, final: Graph, reached: Weights, segments: Sequence[Segment], report: Mapping[str, Any]
 ) -> None:

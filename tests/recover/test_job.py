@@ -19,6 +19,7 @@ import pytest
 from recover.conftest import TEXT, lay_out
 
 from deepmerge.converted import read_converted
+from deepmerge.data import Loader
 from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, TrainingError
 from deepmerge.plan.discover import Wishes
 from deepmerge.recover import train
@@ -28,18 +29,19 @@ from deepmerge.recover.train import Paused, Trainer
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
 COUNTS = {"segments": 6, "chain": 6, "distill": 8}
+QUICK = {"counts": COUNTS, "threads": 1, "batch_size": 16, "lr": 0.001}
 
 
 @pytest.fixture
 def job(small, images, tmp_path) -> Job:
-    return Job(small, images, tmp_path / "out2", counts=COUNTS, threads=1, batch_size=16)
+    return Job(small, images, tmp_path / "out2", **QUICK)
 
 
 @pytest.fixture(scope="module")
 def recovered(small, tmp_path_factory) -> Path:
     """What an undisturbed run wrote."""
     out = tmp_path_factory.mktemp("recovered") / "out2"
-    recover(Job(small, f"npz:{small.parent / 'images.npz'}", out, counts=COUNTS, threads=1, batch_size=16))
+    recover(Job(small, f"npz:{small.parent / 'images.npz'}", out, **QUICK))
     return out
 
 
@@ -89,9 +91,18 @@ def test_the_report_tells_the_story(recovered):
 @pytest.mark.parametrize("name", ["lsq", "segments", "chain", "distill"])
 def test_each_stage_alone_lowers_its_loss(job, name):
     counts = {name: 100} if name != "lsq" else {}
-    (stage,) = recover(replace(job, stages=(name,), counts=counts))["recovery"]["stages"]
+    (stage,) = recover(replace(job, stages=(name,), counts=counts, lr=0.03))["recovery"]["stages"]
     assert stage["loss_after"] < 0.5 * stage["loss_before"]
     assert all(part["loss_after"] < part["loss_before"] for part in stage.get("segments", stage.get("outputs")))
+
+
+def test_a_stage_that_does_harm_is_undone(job):
+    report = recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
+    assert "undone" not in report["recovery"]["stages"][0]
+    story = recover(replace(job, stages=("lsq", "distill"), lr=1.0))["recovery"]
+    assert story["stages"][1]["undone"] and story["stages"][1]["agreement_after"] < story["stages"][1]["agreement_before"]
+    assert story["agreement_after"] == story["stages"][0]["agreement_after"]
+    assert same_weights(job.out, job.out.with_name("lsq"))
 
 
 def test_the_last_step_has_the_weights_of_before_the_distillation(small, recovered):
@@ -194,7 +205,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, monkeypatch, re
     monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
     monkeypatch.setattr(train, "SAVING", 0)
     monkeypatch.setattr(Trainer, "_step", spoilt)
-    with pytest.raises(TrainingError, match=r"stage distill, iteration 5 of 8: the loss is nan, .* smaller --lr \(it was 0.03\)"):
+    with pytest.raises(TrainingError, match=r"stage distill, iteration 5 of 8: the loss is nan, .* go on with a smaller --lr"):
         recover(job)
     monkeypatch.undo()
     assert not job.out.exists() and checkpoint_folder(job.out).exists()
@@ -205,7 +216,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, monkeypatch, re
 def test_a_smaller_lr_goes_on_from_the_checkpoint(job):
     with pytest.raises(Paused):
         recover(replace(job, stop_after=1e-9))
-    recover(replace(job, lr=0.001))
+    recover(replace(job, lr=0.0005))
     assert job.out.exists()
 
 
@@ -243,7 +254,7 @@ def test_images_that_vanish(small, tmp_path, monkeypatch):
         return step(trainer, images)
 
     monkeypatch.setattr(Trainer, "_step", vanishing)
-    monkeypatch.setattr("deepmerge.data.loader.CACHE_BYTES", 0)
+    monkeypatch.setitem(Loader.__init__.__kwdefaults__, "cache_bytes", 0)
     with pytest.raises(ReadError, match="photos.*no longer there"):
         recover(Job(small, f"folder:{folder}", tmp_path / "out2", stages=("chain",), counts={"chain": 30}, threads=1, batch_size=16))
     assert not (tmp_path / "out2").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.recover.schedule import (
+    FULL,
     IMAGES,
     SHARES,
     WORK,
@@ -12,6 +13,7 @@ from deepmerge.recover.schedule import (
     default_iterations,
     divided,
     rate,
+    rate_for,
     sinking,
     steady,
 )
@@ -26,6 +28,11 @@ def test_the_rate_grows_and_sinks_to_nothing():
 @pytest.mark.parametrize("iterations", [1, 2, 3])
 def test_the_shortest_stages_have_rates(iterations):
     assert all(0 < rate(i, iterations, 0.1) <= 0.1 for i in range(iterations))
+
+
+def test_short_stages_learn_slowly():
+    assert rate_for(0.03, FULL) == rate_for(0.03, 10 * FULL) == 0.03
+    assert rate_for(0.03, FULL // 4) == pytest.approx(0.015) and 0 < rate_for(0.03, 1) < 0.001
 
 
 def test_stages_take_their_shares():
