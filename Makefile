@@ -24,7 +24,7 @@ first-python = for python in $(1); do \
     $$python -c 'import sys, ensurepip, venv; sys.exit("%d.%d" % sys.version_info[:2] not in "$(2)".split())' 2>/dev/null \
     && { echo $$python; break; }; done
 
-.PHONY: venv demo test test-all test-report fuzz pitfalls test-protobuf caffe lint clean help
+.PHONY: venv demo tables test test-all test-report fuzz pitfalls test-protobuf caffe lint clean help
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed  ## an environment in .venv with deepmerge in it (PYTHON=... chooses the interpreter)
@@ -49,6 +49,13 @@ demo: venv  ## convert the small trained network in models/, exactly and with me
 	$(BIN)/deepmerge convert $(NET).prototxt $(NET).caffemodel --exact -o demo/exact --force
 	$(BIN)/deepmerge verify $(NET).prototxt $(NET).caffemodel demo/exact/deploy.prototxt demo/exact/weights.caffemodel
 	$(BIN)/deepmerge convert $(NET).prototxt $(NET).caffemodel -o demo/merged --force
+
+# What was measured is kept in benchmarks/measured/, and a run that was stopped goes on; `rm -r benchmarks/measured` begins anew.
+SECONDS := 8
+LIMIT   := 500
+tables: $(VENV)/.installed-test caffe  ## the paper's tables into benchmarks/RESULTS.md (ZOO=dir DATA=SPEC RECOVERED=dir SECONDS=8 LIMIT=500)
+	$(BIN)/python benchmarks/tables.py --seconds $(SECONDS) --limit $(LIMIT) \
+	    $(if $(ZOO),--zoo $(ZOO)) $(if $(DATA),--data $(DATA)) $(if $(RECOVERED),--recovered $(RECOVERED)) $(if $(TABLES),--tables $(TABLES))
 
 test: $(VENV)/.installed-test caffe lint test-protobuf  ## lint and tests, with real Caffe where it can be had
 	$(BIN)/python -m pytest -q
@@ -117,7 +124,7 @@ make-caffe = rm -rf $(CAFFE_VENV) && $(1) -m venv $(CAFFE_VENV) && \
     $(CAFFE_VENV)/bin/python -c 'import caffe' && touch $(CAFFE_VENV)/.installed
 
 clean:  ## remove all that make has made
-	rm -rf $(VENV) $(CAFFE_VENV) demo fuzz-findings build dist *.egg-info deepmerge/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CAFFE_VENV) demo benchmarks/measured fuzz-findings build dist *.egg-info deepmerge/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:

@@ -1,0 +1,66 @@
+"""Commands that measure, run once: what they print as JSON is kept in a folder, and a later run goes on behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Measured:
+    """The folder of what was measured. shown: text → what stands for it wherever a command or a result is shown."""
+
+    def __init__(self, folder: Path, shown: dict[str, str]):
+        self.folder, self.shown = folder, {**shown, f"{ROOT}/": ""}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.failed: list[str] = []
+
+    def run(self, name: str, words: Sequence[object], makes: Sequence[Path] = (), script: bool = False) -> dict[str, Any]:
+        """What `deepmerge WORDS` (script: `python WORDS`) found: date, command, seconds, and `result`, its JSON, or None and `error`,
+        its last line. A result is kept while the command is the same and the files that it `makes` are there; an error is not."""
+        words, path = [str(word) for word in words], self.folder / f"{name}.json"
+        if path.exists() and all(made.exists() for made in makes):
+            kept = json.loads(path.read_text())
+            if kept["words"] == words:
+                return kept
+        program = ["python"] if script else ["deepmerge"]
+        print(self.told(shlex.join([*program, *words])), file=sys.stderr, flush=True)
+        found = {"words": words, "command": self.command([*program, *words]), "date": time.strftime("%Y-%m-%d %H:%M"), "error": None}
+        start = time.perf_counter()
+        python = [sys.executable] if script else [sys.executable, "-m", "deepmerge"]
+        done = subprocess.run([*python, *words], cwd=ROOT, capture_output=True, text=True)
+        found |= {"seconds": round(time.perf_counter() - start, 1), "result": _result(done.stdout)}
+        if done.returncode and not (script and found["result"]):
+            found |= {"result": None, "error": self.told((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])}
+            self.failed.append(f"{name}: {found['error']}")
+            return found
+        half = path.with_suffix(".half")
+        half.write_text(json.dumps(found, indent=1) + "\n")
+        half.replace(path)
+        return found
+
+    def told(self, text: str) -> str:
+        for long, short in self.shown.items():
+            text = text.replace(long, short)
+        return text
+
+    def command(self, words: Sequence[str]) -> str:
+        """As a reader can type it: paths of this machine stand as $ZOO, $DATA, $RECOVERED, other folders as DIR."""
+        plain = [re.sub(r"(^|[=:])/(?:[^/]+/)*([^/]+)$", r"\1DIR/\2", self.told(word)) for word in words]
+        return " ".join(word if "$" in word else shlex.quote(word) for word in plain)
+
+
+def _result(text: str) -> Any:
+    """JSON as it stands; any other text as text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.strip() or None
