@@ -56,10 +56,8 @@ def _iterations(text: str) -> dict[str, int]:
 @click.option(
     "--lr",
     type=click.FloatRange(0, min_open=True),
-    default=0.03,
-    show_default=True,
     metavar="X",
-    help="How far an iteration moves a weight at most, as a share of the layer's weights (Adam's rate).",
+    help="How far an iteration moves a weight, as a share of its layer's weights (Adam's rate). Default: tried out.",
 )
 @click.option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs; cuda:1 is the second GPU.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: every core.")
@@ -69,6 +67,12 @@ def _iterations(text: str) -> dict[str, int]:
     default="auto",
     show_default=True,
     help="Of distill's forward and backward; auto: bfloat16 where the machine is faster at it.",
+)
+@click.option(
+    "--vary/--no-vary",
+    default=True,
+    show_default=True,
+    help="distill shows images shifted, and half of them mixed with others, so that few images say much.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the images' order, mirroring and crops.")
 @click.option(

@@ -48,20 +48,17 @@ class Segment:
 Entries = Sequence[Mapping[str, Any]]
 
 
-def find_segments(original: Graph, merged: Graph, entries: Entries, others: bool = False) -> list[Segment]:
+def find_segments(original: Graph, merged: Graph, entries: Entries) -> list[Segment]:
     """The segments of `merged` that approximate steps have made, in its order.
 
-    entries: report.json's `steps`, those that `merged` has behind it. others: also those of the convolutions and inner
-    products behind that no step has changed, which may make up for some of what is lost; they have no `steps`, and the name of
-    their output. GraphError where behind a merged layer no blob is found that the original has, too.
+    entries: report.json's `steps`, those that `merged` has behind it.
+    GraphError where behind a merged layer no blob is found that the original has, too.
     """
     rough = [entry for entry in entries if not entry["exact"]]
     anchors = find_anchors(original, merged, entries)
     place = {layer: i for i, layer in enumerate(merged.layers)}
     alike = _twins(original, anchors)
-    made = _made_by(merged, rough)
-    outputs = {_output(merged, layer, anchors, place) for layer in made}
-    outputs |= {_output(merged, layer, anchors, place) for layer in _behind(merged, made)} if others else set()
+    outputs = {_output(merged, layer, anchors, place) for layer in _made_by(merged, rough)}
     found: list[Segment] = []
     taken: set[str] = set()
     for output in sorted(outputs, key=lambda blob: place[blob.producer]):
@@ -72,8 +69,8 @@ def find_segments(original: Graph, merged: Graph, entries: Entries, others: bool
         taken |= set(trained)
         inputs = {b for layer in inside for b in layer.bottoms if b.producer not in inside}
         names = tuple(b.name for b in sorted(inputs, key=lambda blob: place[blob.producer]))
-        title = "+".join(steps) or output.name
-        found.append(Segment(title, steps, names, output.name, tuple(layer.name for layer in inside), tuple(trained)))
+        layers = tuple(layer.name for layer in inside)
+        found.append(Segment("+".join(steps), steps, names, output.name, layers, tuple(trained)))
     return _named_apart(found)
 
 
@@ -152,15 +149,6 @@ def _made_by(merged: Graph, rough: Iterable[Mapping[str, Any]]) -> list[Layer]:
     """The layers that approximate steps have made or changed, but for those that a later step has taken apart."""
     names = {name for entry in rough for name in entry["into"]}
     return [layer for layer in merged.layers if layer.name in names]
-
-
-def _behind(merged: Graph, made: Sequence[Layer]) -> list[Layer]:
-    """The linear layers that read, at one remove or more, what the `made` ones make."""
-    touched: set[Blob] = set()
-    for layer in merged.layers:
-        if layer in made or any(bottom in touched for bottom in layer.bottoms):
-            touched |= set(layer.tops)
-    return [layer for layer in merged.layers if layer.type in ("Convolution", "InnerProduct") and touched & set(layer.tops)]
 
 
 def _steps(rough: Iterable[Mapping[str, Any]], inside: set[str], replaced: set[str]) -> tuple[str, ...]:

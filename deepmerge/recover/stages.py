@@ -40,6 +40,7 @@ class Run:
         self.sources, self.checkpoint, self.progress = sources, checkpoint, progress
         self.threads = job.threads or cores()
         self.reached: Weights = {}
+        self.safe, self.safe_agreement = weights_of(merged), -1.0  # to go back to
         self.entries: list[dict[str, Any]] = []
         self.iterations: dict[str, int] = {}
         self.pace = Pace(time.monotonic(), None if job.stop_after is None else 60 * job.stop_after, time.monotonic())
@@ -77,7 +78,7 @@ class Run:
             many = "1 image could not be read and was" if len(skipped) == 1 else f"{len(skipped)} images could not be read and were"
             warnings.append(f"{many} left out: {skipped[0]}")
         asked["warnings"] = warnings
-        return story.recovery(self.entries, asked) | ({"previous": dict(previous)} if previous else {})
+        return story.recovery(self.entries, asked, self.agreement()) | ({"previous": dict(previous)} if previous else {})
 
     @property
     def elapsed(self) -> float:
@@ -105,25 +106,32 @@ class Run:
             self.save(f"the start of stage {name}")  # not to be measured again
         stage = TrainedStage(self, name, under_way)
         before = stage.agreement if under_way is not None else self.agreement()
+        if self.safe_agreement < 0 and before is not None:
+            self.safe_agreement = before
         stage.agreement = before
         stage.run()
-        self._done(stage.entry(), before, stage.first)
+        self._done(stage.entry(), before)
 
-    def _done(self, entry: dict[str, Any], before: float | None, first: Weights | None = None) -> None:
-        """The end of a stage. first: the weights before it, which come back if it has done harm."""
+    def _done(self, entry: dict[str, Any], before: float | None) -> None:
+        """The end of a stage. What has done harm is undone; segments with chain, if that is to follow, as it mends most."""
         self._agreement = None
         after = self.agreement()
         if after is not None:
             entry |= {"agreement_before": before, "agreement_after": after}
-            if first is not None and after < before:
-                give_weights(self.merged, first)
-                self._agreement, entry["undone"] = before, True
+            if entry["name"] in TRAINED and after < self.safe_agreement and not self._chain_follows(entry["name"]):
+                give_weights(self.merged, self.safe)
+                self._agreement, entry["undone"] = self.safe_agreement, True
+            elif not self._chain_follows(entry["name"]):
+                self.safe, self.safe_agreement = weights_of(self.merged), after
         self.entries.append(entry)
         if entry["name"] != "distill":
             self.reached = weights_of(self.merged)
         self.save(f"the end of stage {entry['name']}")
         if self.pace.over() and len(self.entries) < len(self.job.stages):
             raise Paused
+
+    def _chain_follows(self, name: str) -> bool:
+        return name == "segments" and "chain" in self.job.stages
 
     def _plan(self) -> None:
         """Fix the iterations of all stages that train."""
@@ -152,9 +160,10 @@ class Run:
     def save(self, what: str, arrays: Mapping[str, np.ndarray] = {}, under_way: Mapping[str, Any] | None = None) -> None:
         """arrays, under_way: of the stage that is not at its end."""
         start = time.monotonic()
-        kept = {**arrays_of(weights_of(self.merged), "weights"), **arrays_of(self.reached, "reached"), **arrays}
-        meta = {"entries": self.entries, "iterations": self.iterations, "elapsed": self.elapsed, "under_way": under_way}
-        self.checkpoint.save(what, kept, meta)
+        weights = {"weights": weights_of(self.merged), "reached": self.reached, "safe": self.safe}
+        kept = {name: array for kind, one in weights.items() for name, array in arrays_of(one, kind).items()}
+        meta = {"entries": self.entries, "iterations": self.iterations, "elapsed": self.elapsed, "safe": self.safe_agreement}
+        self.checkpoint.save(what, {**kept, **arrays}, {**meta, "under_way": under_way})
         self.pace.saved = time.monotonic()
         self.pace.took = self.pace.saved - start
 
@@ -163,6 +172,7 @@ class Run:
         arrays, meta = saved
         give_weights(self.merged, weights_in(arrays, "weights"))
         self.reached = weights_in(arrays, "reached")
+        self.safe, self.safe_agreement = weights_in(arrays, "safe"), meta["safe"]
         self.entries, self.iterations, self.before = meta["entries"], meta["iterations"], meta["elapsed"]
         return Saved(arrays, meta["under_way"]) if meta["under_way"] is not None else None
 

@@ -23,16 +23,15 @@ def trained_entry(name: str, asked: Mapping[str, Any], losses: Iterable[tuple[st
     return {"name": name, **asked, **_summed(parts), "segments" if name != "distill" else "outputs": parts}
 
 
-def recovery(entries: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The report's "recovery". asked: seed, images and so on."""
+def recovery(entries: Sequence[Mapping[str, Any]], asked: Mapping[str, Any], agreement: float | None) -> dict[str, Any]:
+    """The report's "recovery". asked: seed, images and so on. agreement: at the end."""
     whole = sum(entry["seconds"] for entry in entries) or 1.0
     stages = []
     for entry in entries:
         shares = {"seconds": round(entry["seconds"], 2), "share": round(entry["seconds"] / whole, 4)}
         stages.append({"name": entry["name"], **shares, **{key: value for key, value in entry.items() if key not in ("name", "seconds")}})
-    known = [entry for entry in stages if entry.get("agreement_after") is not None]
-    last = "agreement_before" if known and known[-1].get("undone") else "agreement_after"
-    overall = {"agreement_before": known[0]["agreement_before"], "agreement_after": known[-1][last]} if known else {}
+    known = [entry["agreement_before"] for entry in stages if entry.get("agreement_before") is not None]
+    overall = {"agreement_before": known[0], "agreement_after": agreement} if known else {}
     return {**asked, **overall, "stages": stages}
 
 

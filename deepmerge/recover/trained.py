@@ -11,9 +11,10 @@ from deepmerge.recover.distill import MOST_KEPT, Answers, Distillation
 from deepmerge.recover.images import Feed
 from deepmerge.recover.reconstruct import Reconstruction
 from deepmerge.recover.scales import scales
-from deepmerge.recover.schedule import divided, measure, rate_for, sinking, steady
+from deepmerge.recover.schedule import RATES, beside_trials, divided, measure, sinking, steady, trial
 from deepmerge.recover.train import Trainer, backward, judged
-from deepmerge.recover.write import Weights, arrays_of, weights_in, weights_of
+from deepmerge.recover.trials import best_rate
+from deepmerge.recover.views import all_varied
 from deepmerge.training.device import fast_halves
 
 if TYPE_CHECKING:
@@ -35,33 +36,31 @@ class TrainedStage:
     def __init__(self, run: Run, name: str, under_way: Saved | None = None):
         self.ran, self.name, self.iterations = run, name, run.iterations[name]
         self.start = time.monotonic()
-        self.first: Weights = weights_of(run.merged)  # before the stage
-        self.answers = Answers() if name == "distill" and run.sources.repeats else None
+        self.answers = Answers() if name == "distill" and repeats(run) else None
         self.objective = objective(run, name, self.answers)
         self.feed = Feed(run.sources.train, device_of(run))
         if under_way is None:
             self.seconds, self.agreement = 0.0, None
             self.before = self._losses()
-            self.trainer = self._trainer(self._sizes())
+            self.sizes = self._sizes()
+            self.trainer = self._trainer(self._rate())
         else:
             arrays, meta = under_way
-            self.first = weights_in(arrays, "first")
             self.seconds, self.agreement, self.before = meta["seconds"], meta["agreement"], meta["before"]
-            self.trainer = self._trainer(meta["sizes"])
+            self.sizes = meta["sizes"]
+            self.trainer = self._trainer(run.job.lr or meta["lr"])
             self.trainer.restore(meta["iteration"], arrays)
             if self.answers is not None:
                 self.answers.restore(arrays)
 
     def run(self) -> None:
         """To the end; the run's merged graph has the weights."""
-        run = self.ran
-        first = sum(count for name, count in run.iterations.items() if self._before(name))
-        images = self.feed.batches(first + self.trainer.iteration)
+        images = self._images(self.trainer.iteration)
         try:
-            self.trainer.run(images, run.pace, self._save, self._tell)
+            self.trainer.run(images, self.ran.pace, self._save, self._tell)
         finally:
             images.close()
-        self.student.store(run.merged)
+        self.student.store(self.ran.merged)
         self.after = self._losses()
 
     def entry(self) -> dict[str, Any]:
@@ -78,13 +77,32 @@ class TrainedStage:
     def _took(self) -> float:
         return self.seconds + time.monotonic() - self.start
 
-    def _before(self, name: str) -> bool:
+    @property
+    def _first_batch(self) -> int:
+        """Behind those of the stages before."""
         stages = self.ran.job.stages
-        return stages.index(name) < stages.index(self.name)
+        before = stages[: stages.index(self.name)]
+        return sum(count for name, count in self.ran.iterations.items() if name in before)
 
-    def _trainer(self, sizes: Sequence[float]) -> Trainer:
-        lr = rate_for(self.ran.job.lr, self.iterations)
-        return Trainer(self.objective, self.name, self.iterations, lr, sizes, halves(self.ran, self.name))
+    def _images(self, start: int) -> Iterator[Tensor]:
+        """Batch `start` of the stage, and those behind it."""
+        first = self._first_batch + start
+        batches = self.feed.batches(first)
+        if self.name != "distill" or not self.ran.job.vary:
+            return batches
+        return all_varied(batches, self.ran.job.seed, first)
+
+    def _trainer(self, lr: float, iterations: int | None = None) -> Trainer:
+        return Trainer(self.objective, self.name, iterations or self.iterations, lr, self.sizes, halves(self.ran, self.name))
+
+    def _rate(self) -> float:
+        """The learning rate that was asked for, or the one that does best."""
+        if self.ran.job.lr is not None:
+            return self.ran.job.lr
+        self.ran.progress(f"{self.name}, trying learning rates", 0, self.iterations)
+        count = trial(self.iterations)
+        loss = lambda: sum(self._losses())  # noqa: E731
+        return best_rate(lambda lr: self._trainer(lr, count), RATES, lambda: self._images(0), loss, sum(self.before))
 
     def _sizes(self) -> list[float]:
         """Of the parameters, as the stage begins."""
@@ -100,13 +118,14 @@ class TrainedStage:
 
     def _save(self) -> None:
         self.student.store(self.ran.merged)
-        arrays = self.trainer.arrays() | arrays_of(self.first, "first") | (self.answers.arrays() if self.answers is not None else {})
+        arrays = self.trainer.arrays() | (self.answers.arrays() if self.answers is not None else {})
         under_way = {
             "iteration": self.trainer.iteration,
             "seconds": self._took,
             "agreement": self.agreement,
             "before": self.before,
-            "sizes": self.trainer.sizes,
+            "sizes": self.sizes,
+            "lr": self.trainer.lr,
         }
         self.ran.save(f"stage {self.name}, iteration {self.trainer.iteration} of {self.iterations}", arrays, under_way)
 
@@ -138,6 +157,11 @@ def objective(run: Run, name: str, answers: Answers | None = None) -> Any:
     return made
 
 
+def repeats(run: Run) -> bool:
+    """Whether distill shows the same arrays again and again."""
+    return run.sources.repeats and not run.job.vary
+
+
 def halves(run: Run, name: str) -> bool:
     """Whether the stage computes in bfloat16: scores bear it, and reconstruction does not."""
     asked = run.job.precision
@@ -153,14 +177,15 @@ def planned(run: Run, stages: Sequence[str], seconds: float) -> dict[str, int]:
             costs[name] = _cost(run, name, images)
         finally:
             images.close()
-    return divided(max(seconds - _judging(run), 1.0), costs)
+    found = divided(max(seconds - _judging(run), 1.0), costs)
+    return found if run.job.lr is not None else {name: beside_trials(count) for name, count in found.items()}
 
 
 def _cost(run: Run, name: str, images: Iterator[Tensor]) -> Callable[[float], int]:
     """For schedule.divided."""
     device = device_of(run)
     asking = measure(_step(run, name, objective(run, name)), images, device)
-    if name != "distill" or not run.sources.repeats:
+    if name != "distill" or not repeats(run):
         return steady(asking)
     made = objective(run, name, Answers())
     batch = next(images)

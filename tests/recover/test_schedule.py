@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.recover.schedule import (
-    FULL,
     IMAGES,
     SHARES,
     WORK,
+    beside_trials,
     default_batch_size,
     default_iterations,
     divided,
     rate,
-    rate_for,
     sinking,
     steady,
+    trial,
 )
 
 
@@ -30,19 +30,20 @@ def test_the_shortest_stages_have_rates(iterations):
     assert all(0 < rate(i, iterations, 0.1) <= 0.1 for i in range(iterations))
 
 
-def test_short_stages_learn_slowly():
-    assert rate_for(0.03, FULL) == rate_for(0.03, 10 * FULL) == 0.03
-    assert rate_for(0.03, FULL // 4) == pytest.approx(0.015) and 0 < rate_for(0.03, 1) < 0.001
+def test_trials_are_a_tenth_of_a_stage_at_most():
+    assert [trial(count) for count in (10, 300, 3000, 30000)] == [3, 10, 100, 100]
+    assert beside_trials(3000) == 2700 and beside_trials(30000) == 29700
+    assert [beside_trials(count) for count in (1, 6, 20)] == [1, 3, 11]
 
 
 def test_stages_take_their_shares():
     found = divided(1000, {"segments": steady(0.5), "chain": steady(1.0), "distill": steady(0.1)})
-    assert found == {"segments": int(970 * 0.04 / 0.5), "chain": int(970 * 0.11), "distill": int(970 * 0.85 / 0.1)}
+    assert found == {"segments": int(960 * 0.04 / 0.5), "chain": int(960 * 0.11), "distill": int(960 * 0.85 / 0.1)}
     assert sum(SHARES.values()) == pytest.approx(1)
 
 
 def test_stages_that_are_left_out_leave_their_time_to_the_others():
-    assert divided(100, {"distill": steady(1.0)}) == {"distill": 97}
+    assert divided(100, {"distill": steady(1.0)}) == {"distill": 96}
     assert divided(0.001, {"chain": steady(1.0)}) == {"chain": 1}
 
 

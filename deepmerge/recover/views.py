@@ -1,0 +1,63 @@
+"""Ever new images out of few: what the stage distill shows to both networks.
+
+A network that sees the same images again and again learns its original's answers to them by heart, and not what it does
+with others. No label has to stay right here, as the original answers whatever it is shown; so each image is shifted, and half
+of them are mixed with another one. Sources: Zhang et al., "mixup" (arXiv 1710.09412); Beyer et al., "Knowledge distillation:
+A good teacher is patient and consistent" (arXiv 2106.05237).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHIFT = 1 / 8  # of height and width, at most; what comes in at an edge repeats it
+MIXED = 0.5  # share of the images
+_DRAWS = 2  # keeps these random numbers apart from the loader's
+
+
+def all_varied(batches: Generator[Tensor, None, None], seed: int, start: int) -> Generator[Tensor, None, None]:
+    """Batch `start` and those behind it, each as it is shown."""
+    try:
+        for index, images in enumerate(batches, start):
+            yield varied(images, seed, index)
+    finally:
+        batches.close()
+
+
+def varied(images: Tensor, seed: int, index: int) -> Tensor:
+    """Batch `index`, float32 (N, …), as it is shown: of the same shape, the same for the same seed and index.
+
+    Arrays that are no images, (N, C, H, W), are mixed only.
+    """
+    rng = np.random.default_rng([seed, _DRAWS, index])
+    shifted = _shifted(images, rng) if images.dim() == 4 else images
+    return _mixed(shifted, rng)
+
+
+def _shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
+    import torch
+
+    count, _, height, width = images.shape
+    rows, columns = (
+        (np.arange(size) + rng.integers(-int(size * SHIFT), int(size * SHIFT) + 1, (count, 1))).clip(0, size - 1)
+        for size in (height, width)
+    )
+    place = torch.arange(count)[:, None, None]
+    rows, columns = (torch.from_numpy(axis).to(images.device) for axis in (rows, columns))
+    taken = images.movedim(1, -1)[place.to(images.device), rows[:, :, None], columns[:, None, :]]
+    return taken.movedim(-1, 1)
+
+
+def _mixed(images: Tensor, rng: np.random.Generator) -> Tensor:
+    import torch
+
+    count = len(images)
+    shares = np.where(rng.random(count) < MIXED, rng.random(count), 1.0).astype(np.float32)
+    share = torch.from_numpy(shares).to(images.device).reshape(-1, *[1] * (images.dim() - 1))
+    return torch.lerp(images.roll(1, 0), images, share)
