@@ -21,12 +21,15 @@ class Measured:
     def __init__(self, folder: Path, shown: dict[str, str]):
         self.folder, self.shown = folder, {**shown, f"{ROOT}/": ""}
         folder.mkdir(parents=True, exist_ok=True)
-        self.failed: list[str] = []
+        self.failed: dict[str, dict[str, Any]] = {}  # tried once a run
+        self.conversions: list[dict[str, Any]] = []
 
     def run(self, name: str, words: Sequence[object], makes: Sequence[Path] = (), script: bool = False) -> dict[str, Any]:
         """What `deepmerge WORDS` (script: `python WORDS`) found: date, command, seconds, and `result`, its JSON, or None and `error`,
         its last line. A result is kept while the command is the same and the files that it `makes` are there; an error is not."""
         words, path = [str(word) for word in words], self.folder / f"{name}.json"
+        if name in self.failed:
+            return self.failed[name]
         if path.exists() and all(made.exists() for made in makes):
             kept = json.loads(path.read_text())
             if kept["words"] == words:
@@ -38,9 +41,9 @@ class Measured:
         python = [sys.executable] if script else [sys.executable, "-m", "deepmerge"]
         done = subprocess.run([*python, *words], cwd=ROOT, capture_output=True, text=True)
         found |= {"seconds": round(time.perf_counter() - start, 1), "result": _result(done.stdout)}
-        if done.returncode and not (script and found["result"]):
+        if done.returncode and (not script or done.stderr):  # a script that says nothing has found what it does not like
             found |= {"result": None, "error": self.told((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])}
-            self.failed.append(f"{name}: {found['error']}")
+            self.failed[name] = found
             return found
         half = path.with_suffix(".half")
         half.write_text(json.dumps(found, indent=1) + "\n")

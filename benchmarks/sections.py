@@ -17,6 +17,7 @@ from deepmerge.profiling.rows import keys, side_by_side
 NONE = "–"
 TITLES = {"googlenet": "GoogLeNet", "inception_mini": "inception_mini"}
 RESNETS = {"exact": ("--exact",), "merge": (), "cover": ("--kernel", "cover")}
+RES2A = ("conv1", "res2a")
 
 NOT_COMPARABLE = """\
 DeepRebirth's figures (AAAI 2018) are of networks trained on ImageNet, run by Caffe on phones, a laptop's processor and a Titan X.
@@ -30,8 +31,8 @@ MEMORY = """\
 The paper's memory fits every distinct blob and the indices of max pooling. Its batches fill a Titan X; ours are of a process on
 the processor: set the ratios side by side."""
 RESNET = """\
-conv1-res2a: BatchNorm and Scale of these layers folded, exactly; exact: those of all layers; merge: conv1's pooling merged too,
-approximately, and not trained again; cover: the same with a kernel that sees all that the pooling saw."""
+exact: BatchNorm and Scale folded, of conv1 to res2a alone, then of all layers; merge: conv1's pooling merged too, approximately,
+and not trained again; cover: the same with a kernel that sees all that the pooling saw."""
 NETRON = """\
 netron is not in the table: what pip serves of it is a program for browsers, in JavaScript, that shows structures and computes nothing."""
 
@@ -114,8 +115,8 @@ def table1(found: dict[str, Any], figure: Path) -> str:
     means = [[one for one in column if one is not None] for column in zip(*shares, strict=True)]
     ours = [cell for mean in means for cell in (f"{sum(mean) / len(mean):.1%}" if mean else NONE, "")]
     rows.append(["average", "49.89 %", "33.17 %", "35.22 %", *ours])
-    note = f"Shares of the sum of the layers' own times, fusion off. Figure 1, bars of each layer: ![Figure 1]({figure.name})"
-    return section(title, [found], grid(head, rows), note, absent(result))
+    note = "Shares of the sum of the layers' own times, fusion off; LRN is one of the non-tensor layers."
+    return section(title, [found], grid(head, rows), note, f"![Figure 1: the time of each layer]({figure.name})", absent(result))
 
 
 def lrn(one: dict[str, Any]) -> str:
@@ -160,7 +161,8 @@ def steps(result: dict[str, Any], of_paper: Any, *paper_head: str) -> tuple[list
 
 
 def images(result: dict[str, Any]) -> str:
-    accuracy = f"{result['images']} images of {result['data']}, engine {result['engine']}" if result["data"] else ""
+    data = re.sub(r":/.*/", ":", result["data"] or "")  # where it lies is this machine's
+    accuracy = f"{result['images']} images of {data}, engine {result['engine']}" if data else ""
     times = f"times on {result['time_engine']}" if result["rows"][0]["seconds"] is not None else ""
     return "; ".join(filter(None, [accuracy, times])) or "Without test images (DATA=SPEC) there is no accuracy."
 
@@ -238,7 +240,8 @@ def table5(found: dict[str, Any], batches: dict[str, Any], limit: str) -> str:
         line = [label, theirs[0], joules, theirs[1], f"{one['storage_bytes'] / 1e6:.2f}", theirs[2], *held, peak]
         rows.append([*line, theirs[3], batch.get("images", NONE)])
     head = ["model", "energy, mJ: paper", "here", "storage, MB: paper", "here", "memory, MB: paper", "distinct blobs"]
-    head += ["as Caffe holds them", "planned", f"peak of the process, {engine['engine']}", "largest batch: paper", f"here, process within {limit}"]
+    head += ["as Caffe holds them", "planned", f"peak of the process, {engine['engine']}"]
+    head += ["largest batch: paper", f"here, process within {limit}"]
     return section(title, [found, batches], grid(head, rows), MEMORY, *(f"Energy: {reason}." for reason in sorted(reasons)))
 
 
@@ -283,7 +286,8 @@ def self_check(found: Sequence[dict[str, Any]], network: str) -> str:
     engines = {e["engine"]: e for e in measured_engines(done[0]["result"])}
     rows = []
     for name in engines:
-        ratios = [entry(e, "again")["ratio"] for one in done for e in one["result"]["engines"] if e["engine"] == name and not e["absent"]]
+        entries = [entry(e, "again") for one in done for e in measured_engines(one["result"]) if e["engine"] == name]
+        ratios = [one["ratio"] for one in entries if one.get("ratio")]
         within = all(abs(ratio["value"] - 1) <= 0.03 for ratio in ratios) and len(ratios) == len(found)
         rows.append([name, *(f"{r['value']:.4f} ({r['low']:.4f}–{r['high']:.4f})" for r in ratios), "yes" if within else "**no**"])
     head = ["engine", *(f"run {i}" for i in range(1, len(done) + 1)), f"all {len(found)} within 1 ± 0.03"]
@@ -294,3 +298,9 @@ def opens(found: dict[str, Any]) -> str:
     text = found["result"] if isinstance(found["result"], str) else ""
     text = re.sub(r"\n\n(.*)\Z", lambda rest: "\n\n" + rest[1].replace("\n", "  \n"), text, flags=re.DOTALL)
     return section("Which engines take the converted networks", [found], text, NETRON)
+
+
+def conversions(found: Sequence[dict[str, Any]]) -> str:
+    """The commands that made what was measured."""
+    text = "\n".join(one["command"] for one in found)
+    return f"### The conversions\n\n```text\n{text}\n```" if found else ""

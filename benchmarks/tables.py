@@ -8,6 +8,7 @@ See README.md beside this file.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -58,10 +59,11 @@ def main() -> int:
     measured = Measured(args.keep, {path: name for name, path in named.items() if path})
     start, about = time.perf_counter(), machine()
     parts = [make(measured, inputs) for number, make in TABLES.items() if number in args.tables]
-    text = "\n\n".join([sections.preface(about, inputs, os.getloadavg()[0]), *parts])
+    text = "\n\n".join([sections.preface(about, inputs, os.getloadavg()[0]), *parts, sections.conversions(measured.conversions)])
     write(args.results, measured.told(text))
     print(f"{args.results}: written after {(time.perf_counter() - start) / 60:.1f} minutes", file=sys.stderr)
-    print("\n".join(f"not measured: {line}" for line in measured.failed), file=sys.stderr)
+    for name, found in measured.failed.items():
+        print(f"{name}: not measured: {found['error']}", file=sys.stderr)
     return int(bool(measured.failed))
 
 
@@ -103,7 +105,10 @@ def write(results: Path, text: str) -> None:
 def convert(measured: Measured, inputs: Inputs, network: str, name: str, *options: str) -> Path:
     """The folder of a conversion."""
     out = measured.folder / f"{network}{name}"
-    measured.run(f"convert {out.name}", ["convert", *inputs.zoo[network], *options, "-o", out, "--force", "--json"], [out])
+    words = ["convert", *inputs.zoo[network], *options, "-o", out, "--force", "--json"]
+    found = measured.run(f"convert {out.name}", words, [out])
+    if found not in measured.conversions:
+        measured.conversions.append(found)
     return out
 
 
@@ -200,8 +205,12 @@ def table7(measured: Measured, inputs: Inputs) -> str:
         return sections.missing(7, "ResNet, conv1 to res2a", "resnet50")
     pair = inputs.zoo["resnet50"]
     made = {name: convert(measured, inputs, "resnet50", f"-{name}", *options) for name, options in sections.RESNETS.items()}
-    part = next((made["merge"] / "steps").glob("*-res2a"), None)
-    named = [f"original={pair[0]}", pair[1], *([f"conv1-res2a={part}"] if part else []), *(f"{n}={f}" for n, f in made.items())]
+    report = made["exact"] / "report.json"
+    steps = json.loads(report.read_text())["steps"] if report.exists() else []
+    rest = ",".join(layer for step in steps if step["name"] not in sections.RES2A for layer in step["merged"])
+    for name, options in {"conv1-res2a exact": ["--exact"], "conv1-res2a merge": []}.items() if rest else ():
+        made[name] = convert(measured, inputs, "resnet50", f"-{name.replace(' ', '-')}", *options, "--keep", rest)
+    named = [f"original={pair[0]}", pair[1], *(f"{name}={made[name]}" for name in sorted(made, key=lambda name: (" " not in name, name)))]
     found = measured.run("table 7", ["bench", *named, *inputs.data, "--measure", "time", *inputs.timing])
     recovered = None
     if inputs.recovered and (inputs.recovered / "resnet50").is_dir():
