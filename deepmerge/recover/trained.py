@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from deepmerge.recover.scales import scales
 from deepmerge.recover.schedule import RATES, beside_trials, divided, measure, sinking, steady, trial
 from deepmerge.recover.train import Trainer, backward, judged
 from deepmerge.recover.trials import best_rate
-from deepmerge.recover.views import all_varied
+from deepmerge.recover.views import USES, all_varied
 from deepmerge.training.device import fast_halves
 
 if TYPE_CHECKING:
@@ -86,11 +87,10 @@ class TrainedStage:
 
     def _images(self, start: int) -> Iterator[Tensor]:
         """Batch `start` of the stage, and those behind it."""
-        first = self._first_batch + start
-        batches = self.feed.batches(first)
+        first = self._first_batch
         if self.name != "distill" or not self.ran.job.vary:
-            return batches
-        return all_varied(batches, self.ran.job.seed, first)
+            return self.feed.batches(first + start)
+        return all_varied(self.feed.batches, self.ran.job.seed, first, math.ceil(self.iterations / USES), start)
 
     def _trainer(self, lr: float, iterations: int | None = None) -> Trainer:
         return Trainer(self.objective, self.name, iterations or self.iterations, lr, self.sizes, halves(self.ran, self.name))
@@ -158,8 +158,8 @@ def objective(run: Run, name: str, answers: Answers | None = None) -> Any:
 
 
 def repeats(run: Run) -> bool:
-    """Whether distill shows the same arrays again and again."""
-    return run.sources.repeats and not run.job.vary
+    """Whether distill shows the same arrays again, so that the original need not be asked each time."""
+    return run.sources.repeats or run.job.vary
 
 
 def halves(run: Run, name: str) -> bool:
@@ -191,6 +191,8 @@ def _cost(run: Run, name: str, images: Iterator[Tensor]) -> Callable[[float], in
     batch = next(images)
     made.targets(batch)  # from here on it is known
     knowing = measure(_step(run, name, made), iter(lambda: batch, None), device)
+    if run.job.vary:
+        return steady(asking / USES + knowing * (1 - 1 / USES))
     loader = run.sources.train
     mirrored = loader.preprocessing.mirror
     room = MOST_KEPT / max(1, made.answer_bytes * loader.count * (2 if mirrored else 1))

@@ -8,7 +8,7 @@ A good teacher is patient and consistent" (arXiv 2106.05237).
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,16 +18,26 @@ if TYPE_CHECKING:
 
 SHIFT = 1 / 8  # of height and width, at most; what comes in at an edge repeats it
 MIXED = 0.5  # share of the images
+USES = 3  # times that a view is shown: asking the original takes longer than learning from its answer
 _DRAWS = 2  # keeps these random numbers apart from the loader's
 
 
-def all_varied(batches: Generator[Tensor, None, None], seed: int, start: int) -> Generator[Tensor, None, None]:
-    """Batch `start` and those behind it, each as it is shown."""
-    try:
-        for index, images in enumerate(batches, start):
-            yield varied(images, seed, index)
-    finally:
-        batches.close()
+def all_varied(
+    batches: Callable[[int], Generator[Tensor, None, None]], seed: int, first: int, period: int, start: int = 0
+) -> Generator[Tensor, None, None]:
+    """Batch `start` of a row without end, and those behind it: `period` batches as they are shown, over and over.
+
+    batches: from its batch `first` on, a source's batches, which the row is made of.
+    """
+    while True:
+        place = start % period
+        source = batches(first + place)
+        try:
+            for index in range(place, period):
+                yield varied(next(source), seed, first + index)
+        finally:
+            source.close()
+        start = 0
 
 
 def varied(images: Tensor, seed: int, index: int) -> Tensor:

@@ -53,18 +53,23 @@ def test_arrays_that_are_no_images_are_mixed_only():
     assert shown.shape == rows.shape and any(torch.equal(a, b) for a, b in zip(shown, rows, strict=True))
 
 
-def test_batches_are_counted_and_closed():
-    closed = []
+def test_views_come_again_and_a_row_may_begin_anywhere():
+    opened, closed = [], []
 
-    def batches():
+    def batches(start):
+        opened.append(start)
         try:
             while True:
-                yield IMAGES
+                yield IMAGES + start
+                start += 1
         finally:
             closed.append(True)
 
-    made = all_varied(batches(), 7, 3)
-    next(made)
-    assert torch.equal(next(made), varied(IMAGES, 7, 4))
-    made.close()
-    assert closed == [True]
+    whole = all_varied(batches, seed=7, first=10, period=3)
+    rows = [next(whole) for _ in range(7)]
+    for index, row in enumerate(rows):
+        assert torch.equal(row, varied(IMAGES + 10 + index % 3, 7, 10 + index % 3))
+    whole.close()
+    assert opened == [10, 10, 10] and closed == [True] * 3
+    behind = all_varied(batches, seed=7, first=10, period=3, start=5)
+    assert torch.equal(next(behind), rows[5]) and torch.equal(next(behind), rows[6])
