@@ -17,7 +17,7 @@ from cli.listing import commands, missing_from, options
 from deepmerge import __version__
 from deepmerge.cli import main
 
-NAMES = ["convert", "plan", "inspect", "verify", "passes", "doctor"]
+NAMES = "convert recover finetune plan inspect verify eval table profile bench report passes doctor".split()
 COMMON = {"--json", "--quiet", "--verbose", "--debug"}
 PLANNING = set("--exact --steps --absorb --keep --width --kernel --init --tucker --rank".split())
 CONVERT = set(
