@@ -18,7 +18,8 @@ STAGES = ("lsq", *TRAINED)
 SHARES = {"segments": 0.04, "chain": 0.11, "distill": 0.85}  # of the time that is given
 IMAGES = 1_200_000  # that all stages see together, where no time is given; fewer, where they take more than
 WORK = 1e14  # multiplications: about an hour of two CPU cores
-RATES = (0.04, 0.01, 0.0025)  # Adam's, as a share of the weights, see scales.py: what a stage does best with is tried out
+RATE = 0.03  # Adam's, as a share of the weights, see scales.py; for stages of FULL iterations or more
+FULL = 4000
 WARM_UP = 0.02  # share of a stage's iterations over which the rate grows to its full
 _MOST_WARM_UP = 200  # iterations
 _BATCH_WORK = 1e10  # multiplications of a batch, on a CPU
@@ -46,14 +47,12 @@ def rate(iteration: int, iterations: int, full: float) -> float:
     return full * 0.5 * (1 + math.cos(math.pi * (iteration - warm) / max(1, iterations - warm)))
 
 
-def trial(iterations: int) -> int:
-    """The iterations for which each of RATES is tried, in a stage of so many."""
-    return max(3, min(100, iterations // 30))
+def rate_for(iterations: int) -> float:
+    """The full rate of a stage of so many iterations: a short one has no time to make good what large steps spoil.
 
-
-def beside_trials(iterations: int) -> int:
-    """How many iterations a stage may have where so many are to be enough for its trials, too."""
-    return max(iterations - len(RATES) * trial(iterations), iterations // 2, 1)
+    Trying several rates for some iterations is no guide: what does best at first is far too small for a long stage.
+    """
+    return RATE * min(1.0, math.sqrt(iterations / FULL))
 
 
 def default_batch_size(macs: int, device: str) -> int:

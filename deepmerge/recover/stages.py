@@ -113,15 +113,18 @@ class Run:
         self._done(stage.entry(), before)
 
     def _done(self, entry: dict[str, Any], before: float | None) -> None:
-        """The end of a stage. What has done harm is undone; segments with chain, if that is to follow, as it mends most."""
+        """The end of a stage; one that has done harm is undone.
+
+        So segments counts for little behind lsq, which has looked at the merged network's own inputs already.
+        """
         self._agreement = None
         after = self.agreement()
         if after is not None:
             entry |= {"agreement_before": before, "agreement_after": after}
-            if entry["name"] in TRAINED and after < self.safe_agreement and not self._chain_follows(entry["name"]):
+            if entry["name"] in TRAINED and after < self.safe_agreement:
                 give_weights(self.merged, self.safe)
                 self._agreement, entry["undone"] = self.safe_agreement, True
-            elif not self._chain_follows(entry["name"]):
+            else:
                 self.safe, self.safe_agreement = weights_of(self.merged), after
         self.entries.append(entry)
         if entry["name"] != "distill":
@@ -129,9 +132,6 @@ class Run:
         self.save(f"the end of stage {entry['name']}")
         if self.pace.over() and len(self.entries) < len(self.job.stages):
             raise Paused
-
-    def _chain_follows(self, name: str) -> bool:
-        return name == "segments" and "chain" in self.job.stages
 
     def _plan(self) -> None:
         """Fix the iterations of all stages that train."""

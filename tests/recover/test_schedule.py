@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.recover.schedule import (
+    FULL,
     IMAGES,
+    RATE,
     SHARES,
     WORK,
-    beside_trials,
     default_batch_size,
     default_iterations,
     divided,
     rate,
+    rate_for,
     sinking,
     steady,
-    trial,
 )
 
 
@@ -30,10 +31,9 @@ def test_the_shortest_stages_have_rates(iterations):
     assert all(0 < rate(i, iterations, 0.1) <= 0.1 for i in range(iterations))
 
 
-def test_trials_are_a_tenth_of_a_stage_at_most():
-    assert [trial(count) for count in (10, 300, 3000, 30000)] == [3, 10, 100, 100]
-    assert beside_trials(3000) == 2700 and beside_trials(30000) == 29700
-    assert [beside_trials(count) for count in (1, 6, 20)] == [1, 3, 11]
+def test_short_stages_learn_slowly():
+    assert rate_for(FULL) == rate_for(10 * FULL) == RATE
+    assert rate_for(FULL // 4) == pytest.approx(RATE / 2) and 0 < rate_for(1) < RATE / 50
 
 
 def test_stages_take_their_shares():
