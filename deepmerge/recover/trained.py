@@ -12,9 +12,8 @@ from deepmerge.recover.distill import MOST_KEPT, Answers, Distillation
 from deepmerge.recover.images import Feed
 from deepmerge.recover.reconstruct import Reconstruction
 from deepmerge.recover.scales import scales
-from deepmerge.recover.schedule import RATES, beside_trials, divided, measure, sinking, steady, trial
+from deepmerge.recover.schedule import divided, measure, rate_for, sinking, steady
 from deepmerge.recover.train import Trainer, backward, judged
-from deepmerge.recover.trials import best_rate
 from deepmerge.recover.views import USES, all_varied
 from deepmerge.training.device import fast_halves
 
@@ -44,7 +43,7 @@ class TrainedStage:
             self.seconds, self.agreement = 0.0, None
             self.before = self._losses()
             self.sizes = self._sizes()
-            self.trainer = self._trainer(self._rate())
+            self.trainer = self._trainer(run.job.lr or rate_for(self.iterations))
         else:
             arrays, meta = under_way
             self.seconds, self.agreement, self.before = meta["seconds"], meta["agreement"], meta["before"]
@@ -92,17 +91,8 @@ class TrainedStage:
             return self.feed.batches(first + start)
         return all_varied(self.feed.batches, self.ran.job.seed, first, math.ceil(self.iterations / USES), start)
 
-    def _trainer(self, lr: float, iterations: int | None = None) -> Trainer:
-        return Trainer(self.objective, self.name, iterations or self.iterations, lr, self.sizes, halves(self.ran, self.name))
-
-    def _rate(self) -> float:
-        """The learning rate that was asked for, or the one that does best."""
-        if self.ran.job.lr is not None:
-            return self.ran.job.lr
-        self.ran.progress(f"{self.name}, trying learning rates", 0, self.iterations)
-        count = trial(self.iterations)
-        loss = lambda: sum(self._losses())  # noqa: E731
-        return best_rate(lambda lr: self._trainer(lr, count), RATES, lambda: self._images(0), loss, sum(self.before))
+    def _trainer(self, lr: float) -> Trainer:
+        return Trainer(self.objective, self.name, self.iterations, lr, self.sizes, halves(self.ran, self.name))
 
     def _sizes(self) -> list[float]:
         """Of the parameters, as the stage begins."""
@@ -177,8 +167,7 @@ def planned(run: Run, stages: Sequence[str], seconds: float) -> dict[str, int]:
             costs[name] = _cost(run, name, images)
         finally:
             images.close()
-    found = divided(max(seconds - _judging(run), 1.0), costs)
-    return found if run.job.lr is not None else {name: beside_trials(count) for name, count in found.items()}
+    return divided(max(seconds - _judging(run), 1.0), costs)
 
 
 def _cost(run: Run, name: str, images: Iterator[Tensor]) -> Callable[[float], int]:
