@@ -174,7 +174,11 @@ class Run:
         self.reached = weights_in(arrays, "reached")
         self.safe, self.safe_agreement = weights_in(arrays, "safe"), meta["safe"]
         self.entries, self.iterations, self.before = meta["entries"], meta["iterations"], meta["elapsed"]
-        return Saved(arrays, meta["under_way"]) if meta["under_way"] is not None else None
+        if meta["under_way"] is None:
+            self.safe = weights_of(self.merged)
+            return None
+        self.safe = {**self.safe, **self.reached}  # as the stage under way began
+        return Saved(arrays, meta["under_way"])
 
 
 def _engine(device: str) -> dict[str, str]:

@@ -104,6 +104,21 @@ def test_a_stage_that_does_harm_is_undone(job):
     assert same_weights(job.out, job.out.with_name("lsq"))
 
 
+def test_harm_is_undone_in_a_run_that_was_killed_too(job):
+    recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
+    harmful = replace(job, stages=("lsq", "distill"), lr=1.0)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(300)
+        with contextlib.suppress(BaseException):
+            die_in("distill", harmful)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert checkpoint_folder(job.out).exists()
+    assert recover(harmful)["recovery"]["stages"][1]["undone"]
+    assert same_weights(job.out, job.out.with_name("lsq"))
+
+
 def test_the_last_step_has_the_weights_of_before_the_distillation(small, recovered):
     final, steps = (read_converted(recovered).final.read(), [step.pair.read() for step in read_converted(recovered).steps])
     old = [step.pair.read() for step in read_converted(small).steps]
