@@ -3,6 +3,7 @@
 The descriptor is compiled when the package is built, so that running deepmerge takes no protoc and no
 generated code. A wheel gets it in its own tree; an editable install gets it beside the sources, where git ignores it.
 """
+
 from pathlib import Path
 
 from setuptools import setup

@@ -1,6 +1,6 @@
 """VGG-16 (Simonyan, Zisserman: arXiv 1409.1556, table 1, column D) with random weights: 138 M parameters, 553 MB.
 
-    python benchmarks/vgg16.py FOLDER     writes vgg16.prototxt and vgg16.caffemodel
+python benchmarks/vgg16.py FOLDER     writes vgg16.prototxt and vgg16.caffemodel
 """
 
 from __future__ import annotations

@@ -2,4 +2,5 @@
 
 This module imports nothing: `import deepmerge` is instant, and each part loads what it needs.
 """
+
 __version__ = "0.1.0"

@@ -1,4 +1,5 @@
 """`python -m deepmerge` is the command `deepmerge`."""
+
 from deepmerge.cli import main
 
 if __name__ == "__main__":

@@ -87,9 +87,7 @@ def deepmerge_itself() -> Check:
     if installed is None:
         return Check("deepmerge", "ok", f"{version} in {FOLDER}, not installed by pip", details=details)
     if installed != version:
-        return Check(
-            "deepmerge", "warning", f"{version} in {FOLDER}, but pip has installed {installed}", again, details
-        )
+        return Check("deepmerge", "warning", f"{version} in {FOLDER}, but pip has installed {installed}", again, details)
     return Check("deepmerge", "ok", f"{version} in {FOLDER}", details=details)
 
 
@@ -103,9 +101,7 @@ def namesake() -> Check:
         return Check(name, "ok", "not installed (it is another package of the same import name)", details=details)
     remedy = f"pip uninstall {NAMESAKE}; pip install --force-reinstall {DISTRIBUTION} (who needs both needs two environments)"
     if hasattr(deepmerge, "always_merger"):
-        return Check(
-            name, "missing", "it has overwritten this package: `import deepmerge` gives that one", remedy, details
-        )
+        return Check(name, "missing", "it has overwritten this package: `import deepmerge` gives that one", remedy, details)
     if installed is None:
         return Check(name, "warning", f"it has left {', '.join(foreign)} in {FOLDER}", remedy, details)
     return Check(
@@ -125,9 +121,7 @@ def package(name: str, module: str) -> Check:
     except ModuleNotFoundError as error:
         if error.name and module.startswith(error.name):
             return Check(name, "missing", "not installed", remedy)
-        return Check(
-            name, "missing", f"cannot be imported: {_one_line(error)}", f"pip install --force-reinstall {name}"
-        )
+        return Check(name, "missing", f"cannot be imported: {_one_line(error)}", f"pip install --force-reinstall {name}")
     except Exception as error:  # a broken installation fails in any way it likes
         return Check(
             name,
@@ -156,12 +150,8 @@ def schema() -> Check:
     except DeepmergeError as error:
         return Check("schema", "missing", _one_line(error), "pip install -e . in a checkout builds it")
     except Exception as error:  # protobuf is broken, or too old or new
-        return Check(
-            "schema", "missing", f"does not load: {_one_line(error)}", f"pip install 'protobuf{_wanted('protobuf')}'"
-        )
-    return Check(
-        "schema", "ok", f"caffe.proto, {layer_fields} fields in a layer", details={"layer_fields": layer_fields}
-    )
+        return Check("schema", "missing", f"does not load: {_one_line(error)}", f"pip install 'protobuf{_wanted('protobuf')}'")
+    return Check("schema", "ok", f"caffe.proto, {layer_fields} fields in a layer", details={"layer_fields": layer_fields})
 
 
 def ort() -> Check:
@@ -271,9 +261,7 @@ def cuda() -> Check:
         return Check("CUDA", "absent", "no nvidia-smi here; only recovery and fine-tuning would use a GPU")
     query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(
-            query, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=20, check=False
-        )
+        done = subprocess.run(query, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check("CUDA", "warning", f"{tool} does not run: {_one_line(error)}", "look at the driver")
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]

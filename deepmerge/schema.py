@@ -7,6 +7,7 @@ in the same process, which registers the same names in protobuf's default pool, 
 `fields` and `enum_values` are all that readers and emitters need; `descriptor` and `message_class` give protobuf's own
 objects.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """What tests share: real networks and real Caffe. A test that misses something skips and says how to get it."""
+
 from __future__ import annotations
 
 import os

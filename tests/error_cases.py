@@ -143,6 +143,8 @@ def a_label_missing(folder: Path) -> None:
 
 
 EVAL = "eval net.prototxt net.caffemodel --data"
+
+
 def converted(folder: Path) -> None:
     """out, and labelled images for it."""
     from deepmerge.convert import Job, convert
@@ -267,8 +269,21 @@ CASES: dict[str, Case] = {
     "same name": Case(GraphError, INSPECT, text('name: "norm1"', 'name: "conv1"')),
     "same top": Case(GraphError, INSPECT, text('top: "norm1"', 'top: "data"')),
     "same tops": Case(GraphError, INSPECT, text('top: "norm1"', 'top: "norm1" top: "norm1"')),
-    "overwritten": Case(GraphError, INSPECT, lambda folder: text('bottom: "norm1"', 'bottom: "conv1"')(folder) and (folder / "net.prototxt").write_text((folder / "net.prototxt").read_text() + 'layer { name: "relu" type: "ReLU" bottom: "conv1" top: "conv1" }')),
-    "other inputs": Case(GraphError, "verify net.prototxt net.caffemodel b.prototxt net.caffemodel", lambda folder: (folder / "b.prototxt").write_text(NET.replace('"data"', '"image"'))),
+    "overwritten": Case(
+        GraphError,
+        INSPECT,
+        lambda folder: (
+            text('bottom: "norm1"', 'bottom: "conv1"')(folder)
+            and (folder / "net.prototxt").write_text(
+                (folder / "net.prototxt").read_text() + 'layer { name: "relu" type: "ReLU" bottom: "conv1" top: "conv1" }'
+            )
+        ),
+    ),
+    "other inputs": Case(
+        GraphError,
+        "verify net.prototxt net.caffemodel b.prototxt net.caffemodel",
+        lambda folder: (folder / "b.prototxt").write_text(NET.replace('"data"', '"image"')),
+    ),
     "unknown shape": Case(GraphError, VERIFY, text(" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } }", "")),
     # ShapeError
     "kernel": Case(ShapeError, INSPECT, text("kernel_size: 3", "kernel_size: 30")),
@@ -290,7 +305,9 @@ CASES: dict[str, Case] = {
     "recipe of tomorrow": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("= 1", "= 2"))),
     "recipe layer": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "fc"))),
     "recipe of another": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "pool9"))),
-    "recipe of data": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE + 'calibration = "500 images, sha256:226f7a17ff27f225"\n')),
+    "recipe of data": Case(
+        PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE + 'calibration = "500 images, sha256:226f7a17ff27f225"\n')
+    ),
     # EmitError
     "page": Case(EmitError, "report out", paged),
     "exists": Case(EmitError, CONVERT, exists),
@@ -305,6 +322,8 @@ CASES: dict[str, Case] = {
     "another run": Case(TrainingError, RECOVER, another_run),
     "diverged": Case(TrainingError, f"{FINETUNE} --solver base_lr=1e30", converted),
     # DeepmergeError
-    "worse": Case(DeepmergeError, "bench a=net.prototxt b=net.prototxt --engine ort --measure time --repeat 2 -q --against a.json", baseline),
+    "worse": Case(
+        DeepmergeError, "bench a=net.prototxt b=net.prototxt --engine ort --measure time --repeat 2 -q --against a.json", baseline
+    ),
     "apart": Case(DeepmergeError, "verify net.prototxt net.caffemodel net.prototxt other.caffemodel -q", others),
 }

@@ -35,11 +35,14 @@ layer {{ name: "{name}_perm" type: "Permute" bottom: "{name}" top: "{name}_perm"
   permute_param {{ order: 0 order: 2 order: 3 order: 1 }} }}
 layer {{ name: "{name}_flat" type: "Flatten" bottom: "{name}_perm" top: "{name}_flat" flatten_param {{ axis: 1 }} }}
 """
-    return text + f"""
+    return (
+        text
+        + f"""
 layer {{ name: "{feature}_mbox_priorbox" type: "PriorBox" bottom: "{feature}" bottom: "data" top: "{feature}_mbox_priorbox"
   prior_box_param {{ min_size: {low} max_size: {high} {ratios} flip: true clip: false
     variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 offset: 0.5 }} }}
 """
+    )
 
 
 RATIOS = "aspect_ratio: 2.0 aspect_ratio: 3.0"  # with 1, both flipped, and the larger square: 6 boxes
@@ -233,8 +236,10 @@ def _blob(layer: Layer, index: int, shape: tuple[int, ...], rng: np.random.Gener
     mean, variance = rng.normal(0, 1, shape), rng.uniform(0.05, 3, shape)
     places: dict[str, Callable] = {
         "BN": lambda: (slope, shift, mean, variance)[index],
-        "BatchNorm": lambda: (mean, variance, np.full(shape, 1.0 if layer.params.scale_bias else 2.5), slope, shift)[index]
-        * (2.5 if index < 2 and not layer.params.scale_bias else 1),
+        "BatchNorm": lambda: (
+            (mean, variance, np.full(shape, 1.0 if layer.params.scale_bias else 2.5), slope, shift)[index]
+            * (2.5 if index < 2 and not layer.params.scale_bias else 1)
+        ),
         "Scale": lambda: (slope, shift)[index],
         "Normalize": lambda: rng.uniform(5, 20, shape),
         "PReLU": lambda: rng.uniform(0.05, 0.5, shape),

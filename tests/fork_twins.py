@@ -164,7 +164,9 @@ class Twin:
             matrix = np.zeros((after, before))
             matrix[:, cut[0] : before + cut[1]] = interpolated(before - cut[0] + cut[1], after)
             at = self.add(name, "InnerProduct", at, f"{name}//", "", [matrix])
-            self.text = self.text.replace(f'top: "{name}//" ', f'top: "{name}//" inner_product_param {{ num_output: {after} axis: 3 bias_term: false }} ')
+            self.text = self.text.replace(
+                f'top: "{name}//" ', f'top: "{name}//" inner_product_param {{ num_output: {after} axis: 3 bias_term: false }} '
+            )
             top = self.names[layer.top] if axis else f"{name}//turned"
             at = self.add(f"{name}/turn", "Permute", at, top, "order: 0 order: 1 order: 3 order: 2")
 

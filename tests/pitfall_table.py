@@ -3,6 +3,7 @@
 A test says which row it shows with @pytest.mark.pitfall("row", 12) or ("fold", 3). A row passes if it has a test and all its
 tests pass; a skipped test shows nothing. Slow tests take part only where `-m` asks for them.
 """
+
 from __future__ import annotations
 
 from collections import Counter

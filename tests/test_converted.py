@@ -33,7 +33,10 @@ def change(out, edit) -> None:
 
 def test_what_is_in_it(out, pair):
     found = read_converted(out, need_steps=True)
-    assert [(step.index, step.name, step.folder.name) for step in found.steps] == [(1, "conv1", "01-conv1"), (2, "inception_3a", "02-inception_3a")]
+    assert [(step.index, step.name, step.folder.name) for step in found.steps] == [
+        (1, "conv1", "01-conv1"),
+        (2, "inception_3a", "02-inception_3a"),
+    ]
     assert found.steps[0].new_layers.exists() and found.entries == found.approximate
     assert tuple(map(str, found.original)) == tuple(map(str, pair))
     names = [layer.name for layer in found.final.read().layers]

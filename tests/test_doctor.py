@@ -75,8 +75,7 @@ def test_the_namesake_has_left_files_behind(versions, monkeypatch, tmp_path):
 def test_the_command_line_starts_under_the_namesakes_init():
     """Theirs has no __version__; ours must then still come as far as saying what is wrong."""
     program = "import deepmerge; del deepmerge.__version__; deepmerge.always_merger = 1; " + (
-        "import deepmerge.doctor as d; d.caffe = lambda: d.Check('caffe', 'absent', ''); "
-        "from deepmerge.cli import main; main(['doctor'])"
+        "import deepmerge.doctor as d; d.caffe = lambda: d.Check('caffe', 'absent', ''); from deepmerge.cli import main; main(['doctor'])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1

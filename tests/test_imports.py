@@ -1,4 +1,5 @@
 """Who may import whom, and that nothing heavy is loaded before it is needed."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,4 +1,5 @@
 """Each row of tests/pitfalls.toml has a test, and the table says what became of it."""
+
 from __future__ import annotations
 
 import importlib.util

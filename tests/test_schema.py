@@ -1,4 +1,5 @@
 """proto/caffe.proto is real Caffe's schema, and deepmerge.schema tells it rightly, under any protobuf."""
+
 from __future__ import annotations
 
 import base64
@@ -35,7 +36,12 @@ def add_message(flat: dict[str, object], message: descriptor_pb2.DescriptorProto
         if default is not None and field.type in FLOATS:
             default = float(default)
         flat[f"{name}.{field.name}"] = (
-            field.number, field.label, field.type, field.type_name, default, field.options.packed,
+            field.number,
+            field.label,
+            field.type,
+            field.type_name,
+            default,
+            field.options.packed,
             field.HasField("oneof_index"),
         )
     add_enums(flat, f"{name}.", message.enum_type)
@@ -56,10 +62,7 @@ def ours() -> descriptor_pb2.FileDescriptorProto:
 
 @pytest.fixture(scope="module")
 def real(caffe_python: Path) -> descriptor_pb2.FileDescriptorProto:
-    program = (
-        "import base64; from caffe.proto import caffe_pb2; "
-        "print(base64.b64encode(caffe_pb2.DESCRIPTOR.serialized_pb).decode())"
-    )
+    program = "import base64; from caffe.proto import caffe_pb2; print(base64.b64encode(caffe_pb2.DESCRIPTOR.serialized_pb).decode())"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run([caffe_python, "-c", program], env=environment, check=True, capture_output=True, text=True)
     return descriptor_pb2.FileDescriptorProto.FromString(base64.b64decode(done.stdout.split()[-1]))
@@ -67,7 +70,7 @@ def real(caffe_python: Path) -> descriptor_pb2.FileDescriptorProto:
 
 def test_equals_real_caffe_field_by_field(ours, real):
     expected, found = described(real), described(ours)
-    assert len(expected) > 500   # 67 messages, some 440 fields
+    assert len(expected) > 500  # 67 messages, some 440 fields
     assert found == expected
 
 
@@ -164,7 +167,10 @@ assert schema.message_class("NetParameter")(name="n").SerializeToString() == b"\
 def test_beside_an_imported_pycaffe(implementation):
     environment = os.environ | ({"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation} if implementation else {})
     done = subprocess.run(
-        [sys.executable, "-c", PYCAFFE_FIRST, schema.DESCRIPTOR_FILE], env=environment, capture_output=True, text=True,
+        [sys.executable, "-c", PYCAFFE_FIRST, schema.DESCRIPTOR_FILE],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
 

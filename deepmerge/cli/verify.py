@@ -78,9 +78,7 @@ def _refuse_mixture(images) -> None:
     useless = ("random", "seed") if images is not None else ("limit", "resize", "crop")
     for name in useless:
         if source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(
-                f"--{name} and --images exclude each other" if images is not None else f"--{name} goes with --images"
-            )
+            raise click.UsageError(f"--{name} and --images exclude each other" if images is not None else f"--{name} goes with --images")
 
 
 def _one_line(failures: list[str]) -> str:

@@ -83,8 +83,7 @@ def checked_feeds(inputs: Mapping[str, tuple[int, ...]], feeds: Feeds) -> dict[s
         array = np.ascontiguousarray(feeds[name], dtype=np.float32)
         if array.ndim != len(shape) or array.shape[1:] != tuple(shape[1:]):
             raise EngineError(
-                f"input {name!r} is declared as {tuple(shape)}, but {array.shape} was fed: "
-                "only the first axis, the batch, may differ"
+                f"input {name!r} is declared as {tuple(shape)}, but {array.shape} was fed: only the first axis, the batch, may differ"
             )
         checked[name] = array
     return checked

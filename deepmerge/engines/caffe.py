@@ -86,9 +86,7 @@ class CaffeEngine:
         session._owns_worker = True
         return session
 
-    def solve(
-        self, solver: str | os.PathLike, weights: Weights = None, steps: int = 3, threads: int = 1, **options: Any
-    ) -> Solved:
+    def solve(self, solver: str | os.PathLike, weights: Weights = None, steps: int = 3, threads: int = 1, **options: Any) -> Solved:
         """Run a solver for some steps, in a process of its own. See CaffeWorker.solve."""
         with self.start(threads) as worker:
             return worker.solve(solver, weights, steps, **options)
@@ -130,9 +128,7 @@ class CaffeWorker:
         about = " with ".join(["loading " + prototxt, *weights])
         number = next(self._ids)
         new_shapes = {name: [int(size) for size in shape] for name, shape in (shapes or {}).items()}
-        reply, _ = self.process.request(
-            "load", about, id=number, prototxt=prototxt, weights=weights, phase=phase, shapes=new_shapes
-        )
+        reply, _ = self.process.request("load", about, id=number, prototxt=prototxt, weights=weights, phase=phase, shapes=new_shapes)
         return CaffeSession(self, number, prototxt, reply)
 
     def solve(

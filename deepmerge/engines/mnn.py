@@ -113,9 +113,7 @@ class MnnSession(FileSession):
 
     def _value(self, name: str) -> np.ndarray:
         tensor, shape = self._made[name], self._made[name].getShape()
-        host = self._mnn.Tensor(
-            shape, self._mnn.Halide_Type_Float, np.zeros(shape, np.float32), self._mnn.Tensor_DimensionType_Caffe
-        )
+        host = self._mnn.Tensor(shape, self._mnn.Halide_Type_Float, np.zeros(shape, np.float32), self._mnn.Tensor_DimensionType_Caffe)
         tensor.copyToHostTensor(host)
         return np.array(host.getData(), np.float32).ravel()
 

@@ -133,9 +133,7 @@ def _data_layer(phase: str, source: Source, net: TrainingNet, wishes: ImageWishe
     if source.kind == "hdf5":
         return layer
     guessed = GUESS in "".join(net.file.read_text(errors="replace").splitlines()[:3])
-    how, _ = choose_preprocessing(
-        net.graph, shape, **asdict(wishes), folder=net.file.parent, phase=net.phase, guessed=guessed
-    )
+    how, _ = choose_preprocessing(net.graph, shape, **asdict(wishes), folder=net.file.parent, phase=net.phase, guessed=guessed)
     if source.kind == "list":
         param = layer.message("image_data_param")
         param.remove("new_height", "new_width", "shuffle")
@@ -158,4 +156,3 @@ def _transform(how: Preprocessing, net: TrainingNet, phase: str) -> Message:
         crop_size=how.crop,
         mirror=True if how.mirror and phase == "TRAIN" else None,
     )
-

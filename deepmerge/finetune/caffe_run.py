@@ -86,9 +86,7 @@ class _CaffeStage:
         """From where the story stands to the end; leaves `weights`."""
         job, story = self.job, self.story
         begin = _start(self.nets[0], starts, self.folder / "start.caffemodel")
-        path = write_solver(
-            self.solver, self.data, self.test_data, self.nets, job.wishes, self.folder, self.runner.seed, job.shuffle
-        )
+        path = write_solver(self.solver, self.data, self.test_data, self.nets, job.wishes, self.folder, self.runner.seed, job.shuffle)
         with self.runner.engine.start(job.threads or cores()) as worker:
             state = self.folder / f"state_iter_{story.iteration}.solverstate"
             opened = worker.open_solver(path, begin, state if story.iteration else None, self.folder, self.runner.seed)

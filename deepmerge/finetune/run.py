@@ -66,9 +66,7 @@ def make_loop(
     return Loop(stage.solver, student, loader, testers, keeping, tell, limit, pause), notes + told
 
 
-def _loader(
-    spec: str, feeding: Feeding, deploy: Graph, net: TrainingNet, batch_size: int, **options: Any
-) -> tuple[Loader, list[str]]:
+def _loader(spec: str, feeding: Feeding, deploy: Graph, net: TrainingNet, batch_size: int, **options: Any) -> tuple[Loader, list[str]]:
     """Images for a network of either phase, preprocessed as its data layers say, or as the user does."""
     images = open_images(spec)
     _, shape = image_input(deploy, images)

@@ -14,8 +14,7 @@ Shapes = dict[Blob, "Shape | None"]
 
 # value by value, so that the top may be written over the bottom
 _ELEMENTWISE = frozenset(
-    "AbsVal BNLL BatchNorm Bias Clip Dropout ELU Eltwise Exp Log PReLU Power ReLU Scale Sigmoid Swish TanH"
-    " Threshold".split()
+    "AbsVal BNLL BatchNorm Bias Clip Dropout ELU Eltwise Exp Log PReLU Power ReLU Scale Sigmoid Swish TanH Threshold".split()
 )
 _VIEWS = frozenset({"Flatten", "Reshape", "Split"})  # the same numbers in the same order: no buffer of their own
 

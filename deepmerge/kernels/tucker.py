@@ -50,9 +50,7 @@ def tucker2(weight: np.ndarray, rank_out: int, rank_in: int, group: int = 1) -> 
     return _float32(first), _float32(core), _float32(last)
 
 
-def reconstruct(
-    first: np.ndarray | None, core: np.ndarray, last: np.ndarray | None, group: int = 1
-) -> np.ndarray:
+def reconstruct(first: np.ndarray | None, core: np.ndarray, last: np.ndarray | None, group: int = 1) -> np.ndarray:
     """Return the weights (num_output, channels_per_group, kernel_h, kernel_w), float32, of the chain."""
     weight = np.asarray(core, dtype=np.float64)
     weight = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
@@ -65,9 +63,7 @@ def reconstruct(
     return weight.reshape(-1, *weight.shape[2:]).astype(np.float32)
 
 
-def feasible_ranks(
-    shape: tuple[int, int, int, int], rank_out: int, rank_in: int, group: int = 1
-) -> tuple[int, int]:
+def feasible_ranks(shape: tuple[int, int, int, int], rank_out: int, rank_in: int, group: int = 1) -> tuple[int, int]:
     """Return (rank_out, rank_in) without what no core can use.
 
     A core of rank_in channels and kernel_h*kernel_w taps has no more than rank_in*kernel_h*kernel_w outputs

@@ -79,9 +79,7 @@ def evbmf_rank(matrix: np.ndarray, noise_variance: float | None = None) -> int:
     return evbmf_rank_of_values(singular_values(matrix), np.shape(matrix), noise_variance)
 
 
-def evbmf_rank_of_values(
-    values: np.ndarray, shape: tuple[int, int], noise_variance: float | None = None
-) -> int:
+def evbmf_rank_of_values(values: np.ndarray, shape: tuple[int, int], noise_variance: float | None = None) -> int:
     """`evbmf_rank` for a caller who has the min(shape) singular values of a matrix of `shape` already."""
     short, long = min(shape), max(shape)
     squares = _squares(values, short)
@@ -173,9 +171,7 @@ def _free_energy(log_variance: np.ndarray, squares: np.ndarray, long: int, alpha
     return squares.size * log_variance + np.sum(x + kept, axis=1)
 
 
-def _golden_section(
-    left: float, right: float, squares: np.ndarray, long: int, alpha: float
-) -> tuple[float, float]:
+def _golden_section(left: float, right: float, squares: np.ndarray, long: int, alpha: float) -> tuple[float, float]:
     def energy(point: float) -> float:
         return float(_free_energy(np.array([point]), squares, long, alpha)[0])
 

@@ -1,9 +1,9 @@
 """Inception-like modules: parallel branches from one blob into one Concat, recognised by structure.
 
-                 ┌ 1x1 ─────────────────┐   point
-    entry blob ──┼ 1x1 → kxk ───────────┼─ Concat     reduced (a host)
-                 ├ kxk ─────────────────┤   plain (a host)
-                 └ pooling → 1x1 ───────┘   pooled
+             ┌ 1x1 ─────────────────┐   point
+entry blob ──┼ 1x1 → kxk ───────────┼─ Concat     reduced (a host)
+             ├ kxk ─────────────────┤   plain (a host)
+             └ pooling → 1x1 ───────┘   pooled
 """
 
 from __future__ import annotations

@@ -168,4 +168,3 @@ def _named(layer: Layer, ranks) -> Ranks:
 def _full(layer: Layer) -> tuple[int, int]:
     weight = weight_of(layer)
     return weight.shape[1], weight.shape[0] // group_of(layer)
-

@@ -149,9 +149,7 @@ def detail(network: Network, rows: dict[tuple[str, str], list[float]], forwards:
         if place.type == "Input":
             continue
         spent = spread(times)
-        layers.append(
-            {"name": name, "type": place.type, "group": place.group, "tensor": place.tensor, "seconds": asdict(spent)}
-        )
+        layers.append({"name": name, "type": place.type, "group": place.group, "tensor": place.tensor, "seconds": asdict(spent)})
         seconds.append(times)
         tensor.append(place.tensor)
     table, outside = np.array(seconds), ~np.array(tensor, bool)

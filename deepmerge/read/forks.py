@@ -42,9 +42,7 @@ MESSAGES: dict[str, Mapping[str, Field]] = {
         *(_field(name, "int", 0) for name in ("pad_beg", "pad_end")),
         _field("interp_type", "string", "bilinear"),
     ),
-    "norm_param": _message(
-        _field("across_spatial", "bool", True), _field("channel_shared", "bool", True), _field("eps", "float", 1e-10)
-    ),
+    "norm_param": _message(_field("across_spatial", "bool", True), _field("channel_shared", "bool", True), _field("eps", "float", 1e-10)),
     "prior_box_param": _message(
         *(_field(name, "float", repeated=True) for name in ("min_size", "max_size", "aspect_ratio")),
         _field("flip", "bool", True),

@@ -46,9 +46,7 @@ class TrainingNet:
     shapes: dict[Blob, Shape | None] = field(repr=False, default_factory=dict)
 
 
-def read_training(
-    source: NetSource | str | Path, phase: str, image_shape: Sequence[int], batch_size: int | None = None
-) -> TrainingNet:
+def read_training(source: NetSource | str | Path, phase: str, image_shape: Sequence[int], batch_size: int | None = None) -> TrainingNet:
     """The TRAIN or TEST network of a train_val prototxt, without weights.
 
     image_shape: (channels, height, width) of the images that will be fed; labels are (batch,). batch_size: in the place

@@ -19,7 +19,11 @@ def report(time=0.5):
         {"label": "a", "refused": None, "ratio": None, "memory": {"peak": 200}},
         {"label": "b", "refused": None, "ratio": {"value": time, "low": time, "high": time}, "memory": {"peak": 100}},
     ]
-    return {"version": 1, "networks": [network("a", 10), network("b", 5)], "engines": [{"engine": "ort", "absent": None, "networks": entries}]}
+    return {
+        "version": 1,
+        "networks": [network("a", 10), network("b", 5)],
+        "engines": [{"engine": "ort", "absent": None, "networks": entries}],
+    }
 
 
 def test_ratios():
@@ -54,7 +58,12 @@ def test_another_first_network():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is no JSON"), ("[]", "is no bench report"), ('{"version": 2}', "is no bench report of version 1"), ("null", "is no bench report")],
+    [
+        ("{", "is no JSON"),
+        ("[]", "is no bench report"),
+        ('{"version": 2}', "is no bench report of version 1"),
+        ("null", "is no bench report"),
+    ],
 )
 def test_files_that_are_no_baseline(tmp_path, text, message):
     file = tmp_path / "b.json"

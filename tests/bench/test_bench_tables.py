@@ -4,8 +4,19 @@ from deepmerge.bench.tables import figures, markdown, notes, tables
 
 
 def network(label, size):
-    sizes = {"layers": size, "params": size * 10**6, "macs": size * 10**7, "storage_bytes": 4 * size * 10**6, "file_bytes": 5 * size * 10**6}
-    return {"label": label, **sizes, "activation_bytes": {"caffe": 3 * size * 10**6, "unique": 2 * size * 10**6, "planned": size * 10**6}, "accuracy": None}
+    sizes = {
+        "layers": size,
+        "params": size * 10**6,
+        "macs": size * 10**7,
+        "storage_bytes": 4 * size * 10**6,
+        "file_bytes": 5 * size * 10**6,
+    }
+    return {
+        "label": label,
+        **sizes,
+        "activation_bytes": {"caffe": 3 * size * 10**6, "unique": 2 * size * 10**6, "planned": size * 10**6},
+        "accuracy": None,
+    }
 
 
 def measured(label, seconds, ratio=None):

@@ -33,7 +33,9 @@ def test_a_table(run, mini, data):
     lines = done.out.splitlines()
     assert lines[0].split() == ["network", "top-1", "top-5"] and lines[2].split()[0] == "network"
     assert [line.split()[0] for line in lines if line[:2].strip() in tuple("abcdefghij")] == list("abcdefghij")
-    assert lines[-1].startswith(f"12 images of npz:{data}/a.npz, output 'prob', engine ort: ") and lines[-1].endswith("images/s with 1 thread")
+    assert lines[-1].startswith(f"12 images of npz:{data}/a.npz, output 'prob', engine ort: ") and lines[-1].endswith(
+        "images/s with 1 thread"
+    )
 
 
 def test_a_folder_and_its_steps(run, out, data):

@@ -42,7 +42,9 @@ def test_json_and_quiet(run, words, tmp_path):
     assert [(one["step"], one["solver"]["type"]) for one in told["runs"]] == [("conv2", "Adam")]
 
 
-@pytest.mark.parametrize("words_, steps", [(["--steps"], ["conv1", "conv2"]), (["--steps", "conv1-conv2"], ["conv1", "conv2"]), ([], [None])])
+@pytest.mark.parametrize(
+    "words_, steps", [(["--steps"], ["conv1", "conv2"]), (["--steps", "conv1-conv2"], ["conv1", "conv2"]), ([], [None])]
+)
 def test_steps_may_have_a_list(run, words, words_, steps):
     done = run(*words, *words_, "--max-iter", "1", "--json", "-q")
     assert [one["step"] for one in json.loads(done.out)["runs"]] == steps
@@ -65,7 +67,10 @@ def test_paused(run, words, tmp_path):
 
 def test_the_time_was_up(run, words):
     done = run(*words, "--minutes", "1e-9", "-q")
-    assert done.code == 0 and run(*words, "--minutes", "1e-9", "--force").out.splitlines()[-3] == "training: the time was up at iteration 1 of 4"
+    assert (
+        done.code == 0
+        and run(*words, "--minutes", "1e-9", "--force").out.splitlines()[-3] == "training: the time was up at iteration 1 of 4"
+    )
 
 
 USAGE = {
@@ -90,5 +95,7 @@ def test_usage(run, more):
 
 
 def test_one_line(run, words):
-    assert run(*words, "--solver", "lr_policy=none").line.endswith("is no policy of Caffe's; give one of fixed, step, exp, inv, multistep, poly, sigmoid")
+    assert run(*words, "--solver", "lr_policy=none").line.endswith(
+        "is no policy of Caffe's; give one of fixed, step, exp, inv, multistep, poly, sigmoid"
+    )
     assert run(*words, "--device", "cuda:99").line.startswith("deepmerge: device 'cuda:99'")

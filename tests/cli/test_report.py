@@ -34,7 +34,9 @@ def test_measurements_go_in(run, pair, tmp_path):
     assert run("report", tmp_path / "out", "--profile", tmp_path / "p.json").code == 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Times were not measured" not in page and "<code>after</code> on ort" in page
-    assert "is not what `deepmerge table … --json` writes" in run("report", tmp_path / "out", "--force", "--table", tmp_path / "p.json").line
+    assert (
+        "is not what `deepmerge table … --json` writes" in run("report", tmp_path / "out", "--force", "--table", tmp_path / "p.json").line
+    )
 
 
 def test_an_original_elsewhere(run, pair, tmp_path):

@@ -41,4 +41,7 @@ def test_nothing_asked_for(run, out):
 
 
 def test_no_such_folder(run, tmp_path):
-    assert run("table", tmp_path / "none").line == f"deepmerge: {tmp_path}/none: no such folder; give the folder that `deepmerge convert` has written"
+    assert (
+        run("table", tmp_path / "none").line
+        == f"deepmerge: {tmp_path}/none: no such folder; give the folder that `deepmerge convert` has written"
+    )

@@ -57,7 +57,9 @@ def test_grey_networks():
     how = Preprocessing((7,), 0.5, (6, 5))
     wanted = np.stack([(resize(pixels, 5, 6) @ GREY - 7) * 0.5 for pixels in PIXELS])
     np.testing.assert_allclose(make_batch(PIXELS, how, 1)[:, 0], wanted, atol=1e-4)
-    np.testing.assert_allclose(make_batch(PIXELS[..., :1], how, 1)[:, 0], [(resize(p[:, :, :1], 5, 6)[:, :, 0] - 7) * 0.5 for p in PIXELS], atol=1e-4)
+    np.testing.assert_allclose(
+        make_batch(PIXELS[..., :1], how, 1)[:, 0], [(resize(p[:, :, :1], 5, 6)[:, :, 0] - 7) * 0.5 for p in PIXELS], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("stored", "wanted"), [(1, 3), (4, 3), (4, 1), (2, 1)])

@@ -45,4 +45,7 @@ def test_what_does_not_fit(tmp_path, shape):
     wanted = "×".join(map(str, shape[1:]))
     with pytest.raises(ReadError) as caught:
         whole_mean(path, shape)
-    assert str(caught.value) == f"{path}: is a mean of 2×5×8 (channels×height×width), and the network takes {wanted}; --mean says what to subtract"
+    assert (
+        str(caught.value)
+        == f"{path}: is a mean of 2×5×8 (channels×height×width), and the network takes {wanted}; --mean says what to subtract"
+    )

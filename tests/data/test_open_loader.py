@@ -101,5 +101,7 @@ def test_what_is_fed_as_it_is(tmp_path):
         file["data"] = np.zeros((2, 5))
     graph, path = read(tmp_path, "net.prototxt", DEPLOY.replace("dim: 1 dim: 3 dim: 8 dim: 8", "dim: 1 dim: 5"))
     loader, notes = open_loader(f"hdf5:{tmp_path / 'a.h5'}", graph, path, 4, ImageWishes(mean=(3,), channel_order="rgb"))
-    assert notes == [f"hdf5:{tmp_path / 'a.h5'} holds what the network is fed: {flag} does nothing" for flag in ("--mean", "--channel-order")]
+    assert notes == [
+        f"hdf5:{tmp_path / 'a.h5'} holds what the network is fed: {flag} does nothing" for flag in ("--mean", "--channel-order")
+    ]
     assert [batch.data.shape for batch in loader.once()] == [(2, 5)]

@@ -142,7 +142,9 @@ def test_it_is_what_caffes_image_data_layer_does(tmp_path, real_caffe, resize, a
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.png'} 3\n")
     size = "" if resize is None else f"new_width: {resize[0]} new_height: {resize[1]}"
-    (tmp_path / "net.prototxt").write_text(CAFFE_NET.format(list=tmp_path / "list.txt", size=size, mean="mean_value: 10.5 mean_value: 20 mean_value: 30"))
+    (tmp_path / "net.prototxt").write_text(
+        CAFFE_NET.format(list=tmp_path / "list.txt", size=size, mean="mean_value: 10.5 mean_value: 20 mean_value: 30")
+    )
     with real_caffe.load_files(tmp_path / "net.prototxt") as session:
         wanted = session.forward({}, ["data"])["data"][0]
     made = Preprocessing((10.5, 20, 30), 0.25, resize, 5).array(PIXELS)

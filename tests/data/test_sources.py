@@ -48,9 +48,7 @@ def folder(tmp_path):
 def test_folder(folder):
     images, found = read(f"folder:{folder}")
     assert images.classes == ("cat", "dog") and images.count == 3
-    assert [picture.name for picture in found] == [
-        f"{folder}/{n}" for n in ("cat/z.PNG", "dog/b.png", "dog/deep/a.png")
-    ]
+    assert [picture.name for picture in found] == [f"{folder}/{n}" for n in ("cat/z.PNG", "dog/b.png", "dog/deep/a.png")]
     assert [picture.label for picture in found] == [0, 1, 1]
     for picture, index in zip(found, (1, 0, 2), strict=True):
         np.testing.assert_array_equal(picture.pixels, PIXELS[index])

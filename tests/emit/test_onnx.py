@@ -57,12 +57,7 @@ def test_names_of_blobs_written_in_place(tmp_path):
 
 
 def test_names_that_are_taken(tmp_path):
-    text = (
-        inputs((2, 3))
-        + layer("conv@1", "ReLU")
-        + layer("conv", "TanH", "", "conv@1")
-        + layer("r", "ReLU", "", "conv", "conv")
-    )
+    text = inputs((2, 3)) + layer("conv@1", "ReLU") + layer("conv", "TanH", "", "conv@1") + layer("r", "ReLU", "", "conv", "conv")
     names = list(tensor_names(network(tmp_path, text)).values())
     assert names == ["data", "conv@1", "conv@1_2", "conv"]
 
@@ -112,9 +107,7 @@ def test_random_data_is_refused(tmp_path):
 def test_shared_weights(worker, tmp_path):
     """A layer that stores none has those of the layer that shares them."""
     params = 'param { name: "w" } param { name: "b" } inner_product_param { num_output: 3 }'
-    text = (
-        inputs((2, 3), (2, 3)) + layer("one", "InnerProduct", params) + layer("other", "InnerProduct", params, "data1")
-    )
+    text = inputs((2, 3), (2, 3)) + layer("one", "InnerProduct", params) + layer("other", "InnerProduct", params, "data1")
     graph = network(tmp_path, text)
     graph.layers[3].weights = []
     fed = images((2, 3), (2, 3))
@@ -176,16 +169,13 @@ def test_large_models_have_their_weights_beside_them(models, tmp_path):
     onnx.checker.check_model(str(large), full_check=True)
     fed = images((3, 3, 32, 32), low=-120, high=130)
     runs = [
-        onnxruntime.InferenceSession(str(p), providers=["CPUExecutionProvider"]).run(None, fed)[0]
-        for p in (large, tmp_path / "whole.onnx")
+        onnxruntime.InferenceSession(str(p), providers=["CPUExecutionProvider"]).run(None, fed)[0] for p in (large, tmp_path / "whole.onnx")
     ]
     np.testing.assert_array_equal(*runs)
 
 
 def test_the_emitters_do_not_load_onnx():
-    program = (
-        "import sys, deepmerge.emit, deepmerge.engines; print('onnx' in sys.modules, 'onnxruntime' in sys.modules)"
-    )
+    program = "import sys, deepmerge.emit, deepmerge.engines; print('onnx' in sys.modules, 'onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False False\n"
 
 

@@ -105,7 +105,10 @@ def test_networks(name, read, worker, tmp_path):
         (fork("Upsample", "upsample_param { scale: 2 mode: BILINEAR }"), "layer 'y' (Upsample): the type is not known"),
         (fork("Upsample", "", "data data"), "layer 'y' (Upsample): unpooling by a mask cannot be written as ONNX"),
         (fork("BN", "bn_param { bn_mode: LEARN }"), "layer 'y' (BN): bn_param does not say that it uses stored statistics"),
-        (fork("Interp", 'interp_param { zoom_factor: 2 interp_type: "nearest_neighbor" }'), "interp_type 'nearest_neighbor' cannot be written"),
+        (
+            fork("Interp", 'interp_param { zoom_factor: 2 interp_type: "nearest_neighbor" }'),
+            "interp_type 'nearest_neighbor' cannot be written",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_said(read, text, message):

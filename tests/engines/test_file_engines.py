@@ -135,5 +135,8 @@ def test_mnn_says_what_it_was_made_from_and_leaves_stdout_alone(capfd):
 def test_a_blob_of_another_shape_than_caffes_is_noticed(tmp_path):
     """OpenCV passes over a pad_h that has no pad_w beside it."""
     graph = network(tmp_path, inputs((1, 3, 9, 8)) + conv("c", "data", 2, "kernel_size: 3 pad_h: 1"))
-    with the("opencv").load(graph) as session, pytest.raises(EngineError, match=r"opencv makes blob 'c' \(1, 2, 7, 6\), where Caffe makes it"):
+    with (
+        the("opencv").load(graph) as session,
+        pytest.raises(EngineError, match=r"opencv makes blob 'c' \(1, 2, 7, 6\), where Caffe makes it"),
+    ):
         session.forward({"data": np.zeros((1, 3, 9, 8))})

@@ -54,7 +54,15 @@ def test_per_class():
         ((5, 1, 5), 6, (1, 5), []),
         ((1, 5), 3, (1, 2), ["top-5 of 3 classes is always right; top-2 is measured instead"]),
         ((1, 5), 2, (1,), ["top-5 of 2 classes is always right; top-1 is measured instead"]),
-        ((5, 10), 5, (4,), ["top-5 of 5 classes is always right; top-4 is measured instead", "top-10 of 5 classes is always right; top-4 is measured instead"]),
+        (
+            (5, 10),
+            5,
+            (4,),
+            [
+                "top-5 of 5 classes is always right; top-4 is measured instead",
+                "top-10 of 5 classes is always right; top-4 is measured instead",
+            ],
+        ),
     ],
 )
 def test_tops_that_say_something(asked, classes, tops, told):

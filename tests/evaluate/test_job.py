@@ -92,7 +92,12 @@ def test_a_folder_without_labels_is_held_against_its_original(mini, out, unlabel
 def test_steps(mini, out, labelled):
     report = run(Job(out, labelled, steps=("all",)))
     assert [entry["name"] for entry in report["networks"]] == ["conv1", "conv2", "final"] and report["against"]["name"] == "original"
-    assert {**report["networks"][1], "name": "", "prototxt": "", "caffemodel": ""} == {**report["networks"][2], "name": "", "prototxt": "", "caffemodel": ""}
+    assert {**report["networks"][1], "name": "", "prototxt": "", "caffemodel": ""} == {
+        **report["networks"][2],
+        "name": "",
+        "prototxt": "",
+        "caffemodel": "",
+    }
     single = run(Job(mini, labelled))["networks"][0]["top"]
     assert report["against"]["top"] == single
     assert [entry["name"] for entry in run(Job(out, labelled, steps=("conv2",)))["networks"]] == ["conv2", "final"]
@@ -141,7 +146,9 @@ def test_unreadable_images(mini, tmp_path):
     (tmp_path / "list.txt").write_text("0.png 1\n1.png 2\n2.png 3\n")
     report = run(Job(mini, f"list:{tmp_path / 'list.txt'}"))
     assert report["images"] == 2 and report["skipped"] == 1
-    assert report["warnings"] == ["1 of 3 images could not be read, and were left out; the first: 1.png: is not an image of a known format (BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP)"]
+    assert report["warnings"] == [
+        "1 of 3 images could not be read, and were left out; the first: 1.png: is not an image of a known format (BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP)"
+    ]
     with pytest.raises(ReadError, match=r"^--strict: 1\.png: is not an image"):
         run(Job(mini, f"list:{tmp_path / 'list.txt'}", strict=True))
 

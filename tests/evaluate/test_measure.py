@@ -89,7 +89,9 @@ def test_mirrored():
         seen.append(data)
         return np.stack([data[:, 0, 0, 0], data[:, 0, 1, 0] - 3], 1)  # 0, 1 and, mirrored, 3, 4; in the second 0, 5 and 6, 11
 
-    found = evaluate(corners, Loader(images, Preprocessing(), (1, 1, 3, 4), 2), (1,), mirror=True, against=lambda data: np.array([[1.5, 2.5], [3, 8]]))
+    found = evaluate(
+        corners, Loader(images, Preprocessing(), (1, 1, 3, 4), 2), (1,), mirror=True, against=lambda data: np.array([[1.5, 2.5], [3, 8]])
+    )
     np.testing.assert_array_equal(seen[1], seen[0][..., ::-1])
     assert found["agreement"]["max_abs"] == 0
     seen.clear()

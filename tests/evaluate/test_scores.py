@@ -34,7 +34,11 @@ def test_the_output(shapes, asked, wanted):
     [
         ({"a": (1, 5), "b": (1, 7)}, None, "several outputs have a score for each class: 'a', 'b'; choose one with --output"),
         ({"a": (1, 5)}, "c", "--output: the network has no blob 'c'; its outputs are 'a'"),
-        ({"a": (1, 21, 50, 60)}, None, "output 'a', 1×21×50×60, has scores at 50×60 places, as a fully convolutional network has; one score"),
+        (
+            {"a": (1, 21, 50, 60)},
+            None,
+            "output 'a', 1×21×50×60, has scores at 50×60 places, as a fully convolutional network has; one score",
+        ),
         ({"a": (1, 21, 5, 6), "b": (2,)}, None, "is wanted, nor has any other of 'a', 'b'"),
         ({"a": (1, 1)}, None, "output 'a', 1×1, has no score for each of two classes or more"),
         ({"a": (8,), "b": (1, 4)}, "a", "output 'a', 8, has no score"),
@@ -75,7 +79,10 @@ def test_answers_that_are_no_scores(tmp_path):
     for answer in (np.zeros(5), np.zeros((5, 1)), np.zeros((4, 3)), np.zeros((5, 3, 2))):
         with pytest.raises(GraphError), Runner(lambda data, answer=answer: answer) as one:
             one(DATA)
-    with engine("ort").load(network(tmp_path, inputs((1, 3, 4, 4)) + FC + MAP)) as session, pytest.raises(GraphError, match="several outputs"):
+    with (
+        engine("ort").load(network(tmp_path, inputs((1, 3, 4, 4)) + FC + MAP)) as session,
+        pytest.raises(GraphError, match="several outputs"),
+    ):
         Runner(session)
 
 

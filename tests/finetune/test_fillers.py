@@ -17,7 +17,12 @@ def filled(folder, text: str, seed: int = 1):
 
 
 def conv(filler: str, num_output: int = 50, kernel: str = "kernel_h: 5 kernel_w: 3", kind: str = "Convolution") -> str:
-    return layer("conv", kind, "data", f"num_output: {num_output} {kernel} weight_filler {{ {filler} }} bias_filler {{ type: 'constant' value: 0.2 }}")
+    return layer(
+        "conv",
+        kind,
+        "data",
+        f"num_output: {num_output} {kernel} weight_filler {{ {filler} }} bias_filler {{ type: 'constant' value: 0.2 }}",
+    )
 
 
 FAN_IN, FAN_OUT = 20 * 5 * 3, 50 * 5 * 3
@@ -88,7 +93,13 @@ def test_weights_that_are_there_stay(tmp_path):
     assert fill(graph, infer_shapes(graph), 1) == [] and graph.layer("conv").weights[0] is before
 
 
-@pytest.mark.parametrize("filler, told", [("type: 'kaiming'", "'kaiming' is no filler of Caffe's; give one of constant, uniform"), ("type: 'xavier' variance_norm: FAN", "variance_norm FAN is none of FAN_IN")])
+@pytest.mark.parametrize(
+    "filler, told",
+    [
+        ("type: 'kaiming'", "'kaiming' is no filler of Caffe's; give one of constant, uniform"),
+        ("type: 'xavier' variance_norm: FAN", "variance_norm FAN is none of FAN_IN"),
+    ],
+)
 def test_refused(tmp_path, filler, told):
     with pytest.raises(ReadError, match=rf"layer 'conv' \(Convolution\), weight_filler: {told}"):
         filled(tmp_path, conv(filler))

@@ -256,7 +256,9 @@ def test_a_full_disk(job, monkeypatch):
         real(file, **arrays)
 
     monkeypatch.setattr(np, "savez", savez)
-    with pytest.raises(TrainingError, match=r"out2.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 2 is kept"):
+    with pytest.raises(
+        TrainingError, match=r"out2.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 2 is kept"
+    ):
         finetune(replace(job, solver={"snapshot": "2"}))
     monkeypatch.undo()
     assert not job.to.exists() and [file.name for file in checkpoint_folder(job.to).glob("state*")] == ["state.npz"]
@@ -363,7 +365,13 @@ def test_an_exact_conversion_has_no_steps(job, made, tmp_path):
     from deepmerge.passes.base import Options
     from deepmerge.plan import Wishes
 
-    exact = Conversion(made / "net.prototxt", made / "net.caffemodel", tmp_path / "exact", Wishes(True, "all", False, Options()), train_val=made / "train_val.prototxt")
+    exact = Conversion(
+        made / "net.prototxt",
+        made / "net.caffemodel",
+        tmp_path / "exact",
+        Wishes(True, "all", False, Options()),
+        train_val=made / "train_val.prototxt",
+    )
     convert(exact)
     with pytest.raises(PlanError, match="exact has no approximate step to fine-tune; leave --steps out"):
         finetune(replace(job, out=tmp_path / "exact", steps="all"))

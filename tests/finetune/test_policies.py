@@ -46,7 +46,9 @@ def test_sigmoids_end_without_overflow():
     assert learning_rate(solver("sigmoid", gamma=-10.0, stepsize=1000), 0) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("policy, fields", [("exp", {"gamma": 1e30}), ("inv", {"gamma": -0.1, "power": 0.5}), ("inv", {"gamma": -0.05, "power": 1.0})])
+@pytest.mark.parametrize(
+    "policy, fields", [("exp", {"gamma": 1e30}), ("inv", {"gamma": -0.1, "power": 0.5}), ("inv", {"gamma": -0.05, "power": 1.0})]
+)
 def test_no_number(policy, fields):
     with pytest.raises(DeepmergeError, match=rf"solver.prototxt: lr_policy '{policy}' gives no finite learning rate at iteration 20"):
         learning_rate(solver(policy, **fields), 20)

@@ -16,7 +16,20 @@ from deepmerge.errors import DeepmergeError, EngineError
 from deepmerge.finetune.processes import Processes, joined
 from deepmerge.read.caffemodel import read_caffemodel
 
-OPTIONS = ["--max-iter", "12", "--solver", "display=1", "--solver", "iter_size=2", "--solver", "clip_gradients=1", "--threads", "1", "--seed", "3"]
+OPTIONS = [
+    "--max-iter",
+    "12",
+    "--solver",
+    "display=1",
+    "--solver",
+    "iter_size=2",
+    "--solver",
+    "clip_gradients=1",
+    "--threads",
+    "1",
+    "--seed",
+    "3",
+]
 
 
 def _finetune(made: Path, out: Path, processes: int = 1, *more: str) -> subprocess.CompletedProcess:
@@ -27,7 +40,16 @@ def _finetune(made: Path, out: Path, processes: int = 1, *more: str) -> subproce
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        before = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-addr", "127.0.0.1", "--master-port", str(port)]
+        before = [
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node",
+            str(processes),
+            "--master-addr",
+            "127.0.0.1",
+            "--master-port",
+            str(port),
+        ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     return subprocess.run([sys.executable, *before, *words], capture_output=True, text=True, timeout=240, env=environment)
 

@@ -1,6 +1,6 @@
 """What the fuzz targets share: how one is run under Atheris, and what may come out of a reader.
 
-    python tests/fuzz/fuzz_prototxt.py [libFuzzer's options] tests/fuzz/corpus/prototxt
+python tests/fuzz/fuzz_prototxt.py [libFuzzer's options] tests/fuzz/corpus/prototxt
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Write corpus/caffemodel: the weights of counterpart.prototxt in every form that caffemodels have.
 
-    python tests/fuzz/make_corpus.py
+python tests/fuzz/make_corpus.py
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from deepmerge import schema
 from deepmerge.emit.wire import block, key, varint
 
 FOLDER = Path(__file__).parent / "corpus" / "caffemodel"
-SHAPES = {"conv": [(2, 1, 1, 2), (2,)], "bn": [(2,), (2,), (1,)], "scale": [(2,), (2,)], "prelu": [()], "fork": [(3, 1)], "fc": [(3, 32), (3,)]}
+SHAPES = {
+    "conv": [(2, 1, 1, 2), (2,)],
+    "bn": [(2,), (2,), (1,)],
+    "scale": [(2,), (2,)],
+    "prelu": [()],
+    "fork": [(3, 1)],
+    "fc": [(3, 32), (3,)],
+}
 TYPES = {"conv": "Convolution", "bn": "BatchNorm", "scale": "Scale", "prelu": "PReLU", "fork": "SomeForksLayer", "fc": "InnerProduct"}
 V1_TYPES = {"conv": 4, "fc": 14}
 V0_TYPES = {"conv": "conv", "fc": "innerproduct"}
@@ -37,17 +44,24 @@ def doubles(shape) -> dict:
 
 
 def v2(blob, **more) -> bytes:
-    layers = [{"name": n, "type": TYPES[n], "bottom": ["x"], "top": [n], "phase": 1, "blobs": list(map(blob, s))} for n, s in SHAPES.items()]
+    layers = [
+        {"name": n, "type": TYPES[n], "bottom": ["x"], "top": [n], "phase": 1, "blobs": list(map(blob, s))} for n, s in SHAPES.items()
+    ]
     return schema.message_class("NetParameter")(name="counterpart", layer=layers, **more).SerializeToString()
 
 
 def v1() -> bytes:
-    layers = [{"name": n, "type": t, "bottom": ["x"], "top": [n], "blobs": list(map(legacy, SHAPES[n])), "blobs_lr": [1, 2]} for n, t in V1_TYPES.items()]
+    layers = [
+        {"name": n, "type": t, "bottom": ["x"], "top": [n], "blobs": list(map(legacy, SHAPES[n])), "blobs_lr": [1, 2]}
+        for n, t in V1_TYPES.items()
+    ]
     return schema.message_class("NetParameter")(name="v1", layers=layers).SerializeToString()
 
 
 def v0() -> bytes:
-    layers = [{"layer": {"name": n, "type": t, "blobs": list(map(legacy, SHAPES[n]))}, "bottom": ["x"], "top": [n]} for n, t in V0_TYPES.items()]
+    layers = [
+        {"layer": {"name": n, "type": t, "blobs": list(map(legacy, SHAPES[n]))}, "bottom": ["x"], "top": [n]} for n, t in V0_TYPES.items()
+    ]
     return schema.message_class("NetParameter")(name="v0", layers=layers).SerializeToString()
 
 

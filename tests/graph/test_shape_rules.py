@@ -63,9 +63,7 @@ REFUSALS = {
         "a spatial axis behind the channels",
     ),
     "convolution of unequal bottoms": (
-        IMAGE
-        + data(1, 6, 7, 9, name="z")
-        + layer("Convolution", "convolution_param { num_output: 1 kernel_size: 1 }", "y", "x z", "y u"),
+        IMAGE + data(1, 6, 7, 9, name="z") + layer("Convolution", "convolution_param { num_output: 1 kernel_size: 1 }", "y", "x z", "y u"),
         "bottom 'z': expected (1, 6, 7, 10), the shape of bottom 'x', found (1, 6, 7, 9)",
     ),
     "convolution with too few tops": (
@@ -203,9 +201,7 @@ REFUSALS = {
         "bottom 'c': expected (4, 2), the time and streams of bottom 'x', found (4, 3)",
     ),
     "recurrent states": (
-        data(4, 2, 5)
-        + data(4, 2, name="c")
-        + layer("RNN", "recurrent_param { num_output: 3 expose_hidden: true }", "y", "x c"),
+        data(4, 2, 5) + data(4, 2, name="c") + layer("RNN", "recurrent_param { num_output: 3 expose_hidden: true }", "y", "x c"),
         "expected 3 or 4, and 2, found 2 and 1",
     ),
     "reindex": (IMAGE + data(2, 2, name="i") + layer("BatchReindex", "", "y", "x i"), "one axis, of indices"),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from graph_nets import NETS, data, layer
+from helpers import calls
 
 from deepmerge.graph import Layer
 from deepmerge.graph import params as typed
@@ -43,11 +42,7 @@ def test_batch_takes_the_place_of_the_first_axis(read):
 
 def test_behind_an_unknown_layer_shapes_are_unknown(read):
     graph = read(
-        data(1, 4, 5, 6)
-        + layer("Correlation")
-        + layer("ReLU", "", "z", "y")
-        + layer("Eltwise", "", "e", "x z")
-        + layer("ReLU", "", "r")
+        data(1, 4, 5, 6) + layer("Correlation") + layer("ReLU", "", "z", "y") + layer("Eltwise", "", "e", "x z") + layer("ReLU", "", "r")
     )
     shapes = {blob.name: found for blob, found in infer_shapes(graph).items()}
     assert shapes == {"x": (1, 4, 5, 6), "y": None, "z": None, "e": None, "r": (1, 4, 5, 6)}
@@ -62,11 +57,6 @@ def test_an_input_without_a_shape_is_unknown(read):
 
 
 @pytest.mark.parametrize("name", ["resnet50", "googlenet"])
-def test_a_large_network_takes_milliseconds(name, models):
+def test_a_large_network_takes_work_by_its_layers(name, models):
     graph = read_network(models / name / "deploy.prototxt")
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        infer_shapes(graph)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.02
+    assert calls(lambda: infer_shapes(graph)) < 100 * len(graph.layers)

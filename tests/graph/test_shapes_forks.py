@@ -134,7 +134,12 @@ def test_several_tops(shapes_of):
         ([X], "Interp", "interp_param { zoom_factor: 2 pad_beg: 1 }", "pad_beg and pad_end: expected 0 or less"),
         ([X], "Interp", "interp_param { zoom_factor: 2 pad_beg: -6 }", "some of bottom 'x0'"),
         ([X], "Interp", "interp_param { zoom_factor: 0 }", "zoom_factor: expected 1 or more, found 0"),
-        ([X], "ConvolutionDepthwise", "convolution_param { num_output: 24 kernel_size: 3 }", "num_output: expected the channels of bottom 'x0'"),
+        (
+            [X],
+            "ConvolutionDepthwise",
+            "convolution_param { num_output: 24 kernel_size: 3 }",
+            "num_output: expected the channels of bottom 'x0'",
+        ),
         ([X], "DepthwiseConvolution", "convolution_param { num_output: 8 kernel_size: 3 group: 8 }", "group"),
     ],
 )

@@ -84,8 +84,7 @@ def test_a_matrix_by_its_outputs_is_the_matrix_by_its_inputs():
     one = data_aware.aware_svd(weight, 4, 1, m)
     other = data_aware.aware_svd(weight, 4, 1, outputs_of(m, weight))
     errors = [
-        apart(weight, matrix_of(f, 1), x, data_aware.bias_shift(weight, f, 1, mm))
-        for f, mm in ((one, m), (other, outputs_of(m, weight)))
+        apart(weight, matrix_of(f, 1), x, data_aware.bias_shift(weight, f, 1, mm)) for f, mm in ((one, m), (other, outputs_of(m, weight)))
     ]
     assert errors[1] == pytest.approx(errors[0], rel=1e-2)
     assert data_aware.aware_spectra(weight, 1, m)[0] == pytest.approx(

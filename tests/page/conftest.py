@@ -73,7 +73,13 @@ def profile_json(labels=("before", "after"), seconds=(0.02, 0.005)) -> dict:
         entries.append(entry | {"non_tensor": spread(0.6), "layers_refused": None, "layers": layers})
     machine = {"processor": "A processor", "cores": 2, "load": [0.25, 0.5, 1.0]}
     engines = [{"engine": "ort", "absent": None, "networks": entries}, {"engine": "caffe", "absent": "no <b>Caffe</b>", "networks": []}]
-    return {"version": 1, "machine": machine, "settings": {"threads": 1}, "networks": [{"label": one} for one in labels], "engines": engines}
+    return {
+        "version": 1,
+        "machine": machine,
+        "settings": {"threads": 1},
+        "networks": [{"label": one} for one in labels],
+        "engines": engines,
+    }
 
 
 def bench_json() -> dict:

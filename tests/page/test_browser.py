@@ -127,7 +127,9 @@ class Shown:
             self.driver.save_screenshot(str(Path(PICTURES, f"{name}.png")))
 
 
-@pytest.fixture(params=[(DESKTOP, False), (DESKTOP, True), (PHONE, False), (PHONE, True)], ids=["desktop", "desktop-dark", "phone", "phone-dark"])
+@pytest.fixture(
+    params=[(DESKTOP, False), (DESKTOP, True), (PHONE, False), (PHONE, True)], ids=["desktop", "desktop-dark", "phone", "phone-dark"]
+)
 def view(request, driver, page):
     size, dark = request.param
     return Shown(driver, page, size, dark)
@@ -263,7 +265,10 @@ def test_copying(driver, page):
     button = view.one(".copy")
     view.js("arguments[0].scrollIntoView({block: 'center'})", button)
     button.click()
-    assert view.js("new Promise(done => setTimeout(() => done(document.querySelector('.copy').textContent), 300))") in ("Copied", "Selected")
+    assert view.js("new Promise(done => setTimeout(() => done(document.querySelector('.copy').textContent), 300))") in (
+        "Copied",
+        "Selected",
+    )
 
 
 def test_without_javascript_all_but_the_drawing_is_there(driver, page):

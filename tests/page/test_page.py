@@ -91,7 +91,9 @@ def test_it_loads_nothing(text):
         assert attributes.get("href", "#").startswith(("#", "data:,"))
         assert not [key for key in attributes if key.startswith("on") or key == "style"]
     for script in page.raw["script"][1:]:
-        assert not re.search(r"\b(fetch|XMLHttpRequest|import|WebSocket|innerHTML|outerHTML|insertAdjacentHTML|eval|document\.write)\b", script)
+        assert not re.search(
+            r"\b(fetch|XMLHttpRequest|import|WebSocket|innerHTML|outerHTML|insertAdjacentHTML|eval|document\.write)\b", script
+        )
     assert not re.search(r"url\(|@import", "".join(page.raw["style"]))
 
 
@@ -151,7 +153,9 @@ def test_the_page_of_resnet_152_is_small(models, tmp_path):
     assert write_page(tmp_path / "out").stat().st_size < 2_000_000
 
 
-@pytest.mark.parametrize("break_", [lambda r: r.update(before=3), lambda r: r["steps"][0].update(into=[3]), lambda r: r.update(warnings={})])
+@pytest.mark.parametrize(
+    "break_", [lambda r: r.update(before=3), lambda r: r["steps"][0].update(into=[3]), lambda r: r.update(warnings={})]
+)
 def test_reports_that_are_none(mini, tmp_path, break_):
     shutil.copytree(mini, tmp_path / "out")
     report = json.loads((mini / "report.json").read_text())

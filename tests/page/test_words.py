@@ -7,7 +7,17 @@ from deepmerge.page.words import count, left, many, milliseconds, share, size, t
 
 @pytest.mark.parametrize(
     "number, told",
-    [(0, "0"), (17, "17"), (999, "999"), (999.6, "1.00 k"), (1000, "1.00 k"), (12_345, "12.3 k"), (999_900, "1.00 M"), (1_582_671_872, "1.58 G"), (5e12, "5,000 G")],
+    [
+        (0, "0"),
+        (17, "17"),
+        (999, "999"),
+        (999.6, "1.00 k"),
+        (1000, "1.00 k"),
+        (12_345, "12.3 k"),
+        (999_900, "1.00 M"),
+        (1_582_671_872, "1.58 G"),
+        (5e12, "5,000 G"),
+    ],
 )
 def test_many(number, told):
     assert many(number) == told

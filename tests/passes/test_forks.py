@@ -160,7 +160,9 @@ def test_bn_goes_into_the_layer_before_it(judge, kind, params):
 
 
 def test_bn_in_place_and_forwards_and_into_a_scale(judge):
-    text = DATA + conv("conv", "data", "num_output: 4 kernel_size: 1") + fork("bn", "BN", "conv", YJXIONG, "conv") + fork("r", "ReLU", "conv")
+    text = (
+        DATA + conv("conv", "data", "num_output: 4 kernel_size: 1") + fork("bn", "BN", "conv", YJXIONG, "conv") + fork("r", "ReLU", "conv")
+    )
     judge(text, FoldBatchnorm, left={"Convolution": 1, "ReLU": 1})
     text = DATA + fork("bn", "BN", "data", YJXIONG) + conv("conv", "bn", "num_output: 4 group: 2 kernel_size: 2")
     judge(text, FoldBatchnorm, left={"Convolution": 1})
@@ -168,7 +170,9 @@ def test_bn_in_place_and_forwards_and_into_a_scale(judge):
 
 
 def test_bn_through_a_pooling_only_where_no_slope_is_negative(judge, read):
-    pooled = conv("conv", "data", "num_output: 4 kernel_size: 2") + fork("pool", "Pooling", "conv", "pooling_param { kernel_size: 2 stride: 2 }")
+    pooled = conv("conv", "data", "num_output: 4 kernel_size: 2") + fork(
+        "pool", "Pooling", "conv", "pooling_param { kernel_size: 2 stride: 2 }"
+    )
     text = DATA + pooled + fork("bn", "BN", "pool", YJXIONG)
     assert "a factor may be negative" in refused(read(text), FoldBatchnorm)["bn"]
     graph = read(text)
@@ -292,12 +296,18 @@ def test_relu6_twice_is_relu6_once(judge, read, first, second, left):
 
 def test_relu6_with_a_slope_is_not_idempotent(read):
     sloped = "relu6_param { negative_slope: 0.1 }"
-    text = DATA + conv("conv", "data", "num_output: 4 kernel_size: 2") + fork("a", "ReLU6", "conv", sloped) + fork("b", "ReLU6", "a", sloped)
+    text = (
+        DATA + conv("conv", "data", "num_output: 4 kernel_size: 2") + fork("a", "ReLU6", "conv", sloped) + fork("b", "ReLU6", "a", sloped)
+    )
     assert refused(read(text), RemoveIdentity) == {}
 
 
 def test_a_shuffle_of_one_group_is_taken_out(judge, read):
-    text = DATA + conv("conv", "data", "num_output: 4 kernel_size: 2") + fork("s", "ShuffleChannel", "conv", "shuffle_channel_param { group: %s }")
+    text = (
+        DATA
+        + conv("conv", "data", "num_output: 4 kernel_size: 2")
+        + fork("s", "ShuffleChannel", "conv", "shuffle_channel_param { group: %s }")
+    )
     for group in ("1", "4"):
         judge(text % group, RemoveIdentity, left={"Convolution": 1})
     assert refused(read(text % "2"), RemoveIdentity) == {}
@@ -330,7 +340,9 @@ def test_row_23_a_mask_that_is_used_keeps_its_pooling(read):
 
 @pytest.mark.parametrize("name", [name for name in NETS if name != "enet"])
 def test_everything_around_them_still_merges(judge, read, name):
-    left = Counter(layer.type for layer in read(NETS[name]).layers if layer.type not in ("Input", "BatchNorm", "Scale", "BN", "ShuffleChannel"))
+    left = Counter(
+        layer.type for layer in read(NETS[name]).layers if layer.type not in ("Input", "BatchNorm", "Scale", "BN", "ShuffleChannel")
+    )
     left["ShuffleChannel"] = NETS[name].count('"ShuffleChannel"')
     judge(NETS[name], *BOTH, left={kind: count for kind, count in left.items() if count})
 

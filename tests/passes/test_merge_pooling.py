@@ -124,7 +124,9 @@ SHARED = 'param { name: "w" } param { name: "b" }'
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        pytest.param(CONV + pool("conv", "kernel_size: 2 stride: 2", "pool mask"), "its mask is used", marks=pytest.mark.pitfall("row", 23)),
+        pytest.param(
+            CONV + pool("conv", "kernel_size: 2 stride: 2", "pool mask"), "its mask is used", marks=pytest.mark.pitfall("row", 23)
+        ),
         (CONV + pool("conv", "global_pooling: true"), "pools the whole image"),
         (CONV + pool("conv", "pool: AVE kernel_h: 17 kernel_w: 14"), "pools the whole image"),
         (CONV + pool("conv", "kernel_size: 3 pad: 1"), "its stride is 1"),

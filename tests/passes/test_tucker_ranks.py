@@ -32,7 +32,12 @@ def graph(tmp_path):
 def test_macs_are_what_the_layers_then_take(graph):
     """Of every rank that a layer may have, full ones included, which save a layer."""
     shapes = infer_shapes(graph)
-    for name, ranks in (("a", [(1, 1), (5, 3), (6, 7), (4, 16), (6, 16)]), ("b", [(1,), (17,)]), ("c", [(9, 20), (40, 6)]), ("ip", [(1,), (8,)])):
+    for name, ranks in (
+        ("a", [(1, 1), (5, 3), (6, 7), (4, 16), (6, 16)]),
+        ("b", [(1,), (17,)]),
+        ("c", [(9, 20), (40, 6)]),
+        ("ip", [(1,), (8,)]),
+    ):
         for one in ranks:
             copy = graph.copy()
             before = macs(graph, shapes) - layer_macs(graph.layer(name), shapes)

@@ -46,11 +46,7 @@ def test_names_with_underscores_are_not_joined(tmp_path):
 
 def test_places(tmp_path, real_caffe):
     text = (
-        inputs((1, 3, 9, 8))
-        + conv("c", "data", 4)
-        + relu("c", "r")
-        + layer("p", "Pooling", "c", "kernel_size: 2")
-        + layer("n", "LRN", "c")
+        inputs((1, 3, 9, 8)) + conv("c", "data", 4) + relu("c", "r") + layer("p", "Pooling", "c", "kernel_size: 2") + layer("n", "LRN", "c")
     )
     graph = network(tmp_path, text)
     known = places(graph)

@@ -55,7 +55,10 @@ def parameters(kind: str, chance: random.Random) -> str:
 
 def network(chance: random.Random) -> str:
     """Some inputs, and a few layers behind them and behind each other."""
-    lines = [f'layer {{ name: "{n}" type: "Input" top: "{n}" input_param {{ shape {{ {" ".join(f"dim: {d}" for d in s)} }} }} }}' for n, s in INPUTS.items()]
+    lines = [
+        f'layer {{ name: "{n}" type: "Input" top: "{n}" input_param {{ shape {{ {" ".join(f"dim: {d}" for d in s)} }} }} }}'
+        for n, s in INPUTS.items()
+    ]
     made = [*INPUTS, "x", "x", "x"]
     for index in range(chance.randrange(1, 4)):
         kind = chance.choice(sorted(TYPES))

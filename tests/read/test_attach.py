@@ -76,7 +76,10 @@ def test_two_of_one_name():
     text = layer("conv", "Convolution", CONV)
     with pytest.raises(ShapeError) as caught:
         attached(text, conv(), conv(start=1))
-    assert str(caught.value) == "two layers have weights and the name 'conv'; as weights go by name, one would be lost: rename one, here and in the prototxt"
+    assert (
+        str(caught.value)
+        == "two layers have weights and the name 'conv'; as weights go by name, one would be lost: rename one, here and in the prototxt"
+    )
     for twins in ((conv(phase="TEST", start=5), conv(phase="TRAIN")), (conv(phase="TRAIN"), conv(phase="TEST", start=5))):
         assert attached(text, *twins).layer("conv").weights[1].tolist() == [5, 6]
 

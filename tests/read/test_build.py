@@ -118,7 +118,12 @@ def test_two_layers_of_one_name():
 
 @pytest.mark.parametrize(
     ("kind", "hint"),
-    [("Correlation", ""), ("convolution", "; did you mean 'Convolution'?"), ("AnotherOne", ""), ("Batchnorm", "; did you mean 'BatchNorm'?")],
+    [
+        ("Correlation", ""),
+        ("convolution", "; did you mean 'Convolution'?"),
+        ("AnotherOne", ""),
+        ("Batchnorm", "; did you mean 'BatchNorm'?"),
+    ],
 )
 def test_unknown_types_are_passed_through(kind, hint):
     graph = build("net", parse(DATA + layer("x", kind, "data", "x", "my_param { a: 1 }")).values("layer"), "x")

@@ -53,7 +53,9 @@ POINTER = pytest.mark.pitfall("row", 12)
 
 
 @pytest.mark.parametrize("read", [read_text, map_file])
-@pytest.mark.parametrize(("data", "message"), [pytest.param(*OTHERS[name], id=name, marks=POINTER if name == "lfs" else ()) for name in OTHERS])
+@pytest.mark.parametrize(
+    ("data", "message"), [pytest.param(*OTHERS[name], id=name, marks=POINTER if name == "lfs" else ()) for name in OTHERS]
+)
 def test_other_kinds(tmp_path, read, data, message):
     path = tmp_path / "file"
     path.write_bytes(data)

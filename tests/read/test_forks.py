@@ -286,6 +286,8 @@ def test_row_30_shared_names_are_kept(network):
 
 
 def test_depthwise_weights_that_do_not_fit_are_named(network):
-    text = DATA + 'layer { name: "a" type: "ConvolutionDepthwise" bottom: "data" top: "a" convolution_param { num_output: 8 kernel_size: 3 } }'
+    text = (
+        DATA + 'layer { name: "a" type: "ConvolutionDepthwise" bottom: "data" top: "a" convolution_param { num_output: 8 kernel_size: 3 } }'
+    )
     with pytest.raises(ShapeError, match=r"net\.prototxt:2:\d+: layer 'a' \(ConvolutionDepthwise\): num_output: expected the channels"):
         network(text)

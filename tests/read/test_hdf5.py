@@ -110,7 +110,9 @@ def test_the_networks_run_alike(saved, worker):
 
 
 def test_names_with_slashes_are_groups_in_groups(tmp_path):
-    path = snapshot(tmp_path, {"conv1": {"0": np.ones((2, 1), "f4")}, "conv1/7x7_s2": {"0": np.zeros(3, "f4")}, "a/b/c": {"10": np.ones(1)}})
+    path = snapshot(
+        tmp_path, {"conv1": {"0": np.ones((2, 1), "f4")}, "conv1/7x7_s2": {"0": np.zeros(3, "f4")}, "a/b/c": {"10": np.ones(1)}}
+    )
     stored = {s.name: s.blobs for s in read_caffemodel(path)}
     assert sorted(stored) == ["a/b/c", "conv1", "conv1/7x7_s2"]
     assert stored["conv1"][0].shape == (2, 1) and stored["conv1/7x7_s2"][0].tolist() == [0, 0, 0]

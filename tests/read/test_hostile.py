@@ -17,7 +17,7 @@ from deepmerge.read import caffemodel, read_network
 from deepmerge.read.files import MAX_TEXT
 from deepmerge.read.prototxt import MAX_VALUES
 
-SECONDS = 8.0  # a hundredth of it where nothing else runs
+SECONDS = 8.0  # of this process, whatever else runs; a hundredth of it is enough
 MEGABYTES = 150
 
 DATA = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
@@ -119,14 +119,14 @@ def test_prototxts_of_very_many(name, tmp_path):
 def look(folder, text: str, expected: str) -> None:
     path = folder / "net.prototxt"
     path.write_text(text)
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         graph = read_network(path)
         summary(graph, shapes_of_one(graph))
         found = ""
     except DeepmergeError as error:
         found = str(error)
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     assert expected in found and bool(expected) == bool(found), found[:1000]
     assert found.isprintable() and len(found) < 2500
 
@@ -159,7 +159,7 @@ def test_caffemodels(name, tmp_path, monkeypatch):
     data, expected = MODELS[name]
     path = tmp_path / "net.caffemodel"
     path.write_bytes(data)
-    started = time.perf_counter()
+    started = time.process_time()
     tracemalloc.start()
     try:
         caffemodel.read_caffemodel(path)
@@ -168,7 +168,7 @@ def test_caffemodels(name, tmp_path, monkeypatch):
         found = str(error)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.perf_counter() - started < SECONDS and peak < MEGABYTES * 1e6
+    assert time.process_time() - started < SECONDS and peak < MEGABYTES * 1e6
     assert expected in found and bool(expected) == bool(found), found[:1000]
     assert found.isprintable() and len(found) < 2500
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import random
-import time
 
 import numpy as np
 import pytest
+from helpers import calls
 
 from deepmerge.emit import write_pair
 from deepmerge.engines.caffe import CaffeEngine
@@ -62,10 +62,9 @@ def test_zoo(zoo, name):
     assert graph.warnings == []
 
 
-def test_reading_is_quick(zoo):
-    started = time.perf_counter()
-    read_network(zoo / "googlenet.prototxt", zoo / "googlenet.caffemodel")
-    assert time.perf_counter() - started < 0.3  # 0.02 s where nothing else runs
+def test_reading_takes_few_calls(zoo):
+    """None for each of the six million numbers."""
+    assert calls(lambda: read_network(zoo / "googlenet.prototxt", zoo / "googlenet.caffemodel")) < 250_000
 
 
 def test_fields_of_the_network_are_kept(tmp_path):

@@ -38,7 +38,14 @@ def test_every_field_is_read(read):
         'test_initialization: false test_compute_loss: true snapshot: 30 snapshot_prefix: "a/b" snapshot_format: HDF5 '
         'snapshot_after_train: false random_seed: 5 solver_mode: CPU weights: "a.caffemodel, b.caffemodel" weights: "c.caffemodel"'
     )
-    assert (solver.type, solver.gamma, solver.power, solver.stepsize, solver.stepvalue, solver.iter_size) == ("Adam", 0.5, 2.0, 7, (3, 9), 2)
+    assert (solver.type, solver.gamma, solver.power, solver.stepsize, solver.stepvalue, solver.iter_size) == (
+        "Adam",
+        0.5,
+        2.0,
+        7,
+        (3, 9),
+        2,
+    )
     assert (solver.momentum, solver.momentum2, solver.delta, solver.weight_decay) == (0.9, 0.99, 1e-4, 0.1)
     assert (solver.regularization_type, solver.clip_gradients, solver.display, solver.average_loss) == ("L1", 35.0, 20, 10)
     assert [count for _, count in solver.tests] == [4] and solver.test_interval == 50 and not solver.test_initialization

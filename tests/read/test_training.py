@@ -37,7 +37,10 @@ def shape_of(net, name: str):
     return next(shape for blob, shape in net.shapes.items() if blob.name == name)
 
 
-@pytest.mark.parametrize("phase, batch, kinds", [("TRAIN", 7, "Input InnerProduct Dropout SoftmaxWithLoss"), ("TEST", 11, "Input InnerProduct SoftmaxWithLoss Accuracy")])
+@pytest.mark.parametrize(
+    "phase, batch, kinds",
+    [("TRAIN", 7, "Input InnerProduct Dropout SoftmaxWithLoss"), ("TEST", 11, "Input InnerProduct SoftmaxWithLoss Accuracy")],
+)
 def test_each_phase_has_its_own_layers_and_batch(read, phase, batch, kinds):
     net = read(phase=phase)
     assert [m.type for m in net.graph.layers] == kinds.split() and net.graph.name == "net"
@@ -104,7 +107,9 @@ def test_multipliers(read):
 def test_crop_size_must_be_the_networks(read):
     text = NET.replace('source: "x" batch_size: 7 }', 'source: "x" } transform_param { crop_size: 8 }')
     assert read(text, shape=(3, 8, 8)).batch_size == 32
-    with pytest.raises(ReadError, match=r"layer 'd' \(Data\), transform_param: crop_size is 8, and the network's input is 6×8 \(width×height\)"):
+    with pytest.raises(
+        ReadError, match=r"layer 'd' \(Data\), transform_param: crop_size is 8, and the network's input is 6×8 \(width×height\)"
+    ):
         read(text)
 
 
@@ -149,7 +154,9 @@ def test_later_caffemodels_override_earlier_ones(read, tmp_path):
 
 def test_shared_blobs_are_one(read, tmp_path):
     shared = 'param { name: "w" } param { name: "b" }'
-    text = NET.replace(FC, layer("fc", "InnerProduct", "data", "num_output: 4", param=shared)).replace(LOSS, layer("aux", "InnerProduct", "data", "num_output: 4", param=shared) + LOSS)
+    text = NET.replace(FC, layer("fc", "InnerProduct", "data", "num_output: 4", param=shared)).replace(
+        LOSS, layer("aux", "InnerProduct", "data", "num_output: 4", param=shared) + LOSS
+    )
     net = read(text)
     saved(net, tmp_path / "a.caffemodel")
     again = read(text)
@@ -159,7 +166,9 @@ def test_shared_blobs_are_one(read, tmp_path):
 
 def test_other_shapes_are_refused(read, tmp_path):
     saved(read(), tmp_path / "a.caffemodel")
-    with pytest.raises(ShapeError, match=r"a.caffemodel: layer 'fc' \(InnerProduct\): weight blob 0 is \(4, 144\), and the network wants \(5, 144\)"):
+    with pytest.raises(
+        ShapeError, match=r"a.caffemodel: layer 'fc' \(InnerProduct\): weight blob 0 is \(4, 144\), and the network wants \(5, 144\)"
+    ):
         load_weights(read(NET.replace("num_output: 4", "num_output: 5")), [tmp_path / "a.caffemodel"])
     with pytest.raises(ShapeError, match=r"layer 'fc' \(InnerProduct\) has 2 weight blobs; the network wants 1"):
         load_weights(read(NET.replace("num_output: 4", "num_output: 4 bias_term: false")), [tmp_path / "a.caffemodel"])
@@ -170,4 +179,3 @@ def test_what_else_a_file_has_is_left_alone(read, tmp_path):
     saved(read(text), tmp_path / "a.caffemodel")
     net = read(NET.replace(FC, conv("fc", "data", 4, "kernel_h: 8 kernel_w: 6")))
     assert load_weights(net, [tmp_path / "a.caffemodel"]) == [] and net.graph.warnings == []
-

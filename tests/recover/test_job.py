@@ -307,7 +307,9 @@ def test_some_steps(small, job):
     report = recover(replace(job, steps="conv2", stages=("segments",)))
     assert [part["name"] for part in report["recovery"]["stages"][0]["segments"]] == ["conv2"]
     before, after = (read_converted(folder).final.read() for folder in (small, job.out))
-    changed = [a.name for a, b in zip(before.layers, after.layers, strict=True) if a.weights and not np.array_equal(a.weights[0], b.weights[0])]
+    changed = [
+        a.name for a, b in zip(before.layers, after.layers, strict=True) if a.weights and not np.array_equal(a.weights[0], b.weights[0])
+    ]
     assert changed == ["conv2"]
 
 

@@ -18,7 +18,8 @@ from deepmerge.recover.segments import Segment, find_segments
 
 PRELU = layer("c/prelu", "PReLU", "c", tops="c")
 PLANTED = {
-    "kernel_h != kernel_w, stride, pad": conv("c", "data", 4, "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 1 pad_w: 2") + relu("c"),
+    "kernel_h != kernel_w, stride, pad": conv("c", "data", 4, "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 1 pad_w: 2")
+    + relu("c"),
     "groups, dilation, no bias": conv("c", "data", 6, "kernel_size: 3 dilation: 2 group: 3 bias_term: false") + relu("c"),
     "no activation": conv("c", "data", 4, "kernel_size: 3 pad: 1"),
     "leaky": conv("c", "data", 4, "kernel_size: 3") + relu("c", params="negative_slope: 0.1"),
@@ -151,7 +152,16 @@ def mini(models):
     plan = make_plan(original, Wishes(options=PassOptions()))
     for index, result in run_recipe(merged, plan.recipe):
         passes = [change.pass_name for change in result.changes]
-        entries.append({"index": index, "name": result.step.name, "passes": passes, "exact": result.exact, "merged": result.merged, "into": result.into})
+        entries.append(
+            {
+                "index": index,
+                "name": result.step.name,
+                "passes": passes,
+                "exact": result.exact,
+                "merged": result.merged,
+                "into": result.into,
+            }
+        )
     return original, merged, find_segments(original, merged, entries)
 
 
@@ -163,14 +173,22 @@ def pictures():
         small = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8)).resize((32, 32), Image.BICUBIC)
         file = io.BytesIO()
         small.save(file, "JPEG")
-        made.append(np.asarray(Image.open(file), np.float32)[:, :, ::-1].transpose(2, 0, 1) - np.array([104, 117, 123], np.float32)[:, None, None])
+        made.append(
+            np.asarray(Image.open(file), np.float32)[:, :, ::-1].transpose(2, 0, 1) - np.array([104, 117, 123], np.float32)[:, None, None]
+        )
     return np.stack(made)
 
 
 def run(mini, pictures, **options):
     original, merged, segments = mini
     merged = merged.copy()
-    found = lsq(original, merged, segments, lambda: ({"data": pictures[i : i + 40]} for i in range(0, len(pictures), 40)), Options(points=16, iterations=10, **options))
+    found = lsq(
+        original,
+        merged,
+        segments,
+        lambda: ({"data": pictures[i : i + 40]} for i in range(0, len(pictures), 40)),
+        Options(points=16, iterations=10, **options),
+    )
     return merged, found
 
 
@@ -183,7 +201,11 @@ def test_inception_mini_comes_nearer_to_its_original(mini, pictures):
     name = "pool5/4x4_s1"
     values = [engine().load(g).forward({"data": pictures}, [name])[name] for g in (original, before, after)]
     assert np.linalg.norm(values[2] - values[0]) < 0.75 * np.linalg.norm(values[1] - values[0])
-    changed = {one.name for one, other in zip(before.layers, after.layers, strict=True) if any(a is not b for a, b in zip(one.weights, other.weights, strict=True))}
+    changed = {
+        one.name
+        for one, other in zip(before.layers, after.layers, strict=True)
+        if any(a is not b for a, b in zip(one.weights, other.weights, strict=True))
+    }
     assert changed == {name for one in found for name in one.layers} <= {name for s in segments for name in s.trained}
 
 

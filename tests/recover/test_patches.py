@@ -58,7 +58,9 @@ def test_padding_is_marked(tmp_path):
     assert valid.shape == (1, 11, 14) and valid[0, 1:10, 3:11].all() and valid.sum() == 72
 
 
-@pytest.mark.parametrize(("shape", "points"), [((4, 9, 8), 12), ((4, 2, 30), 20), ((4, 1, 1), 60), ((4,), 60), ((4, 7, 7), 60), ((2, 30, 3), 25)])
+@pytest.mark.parametrize(
+    ("shape", "points"), [((4, 9, 8), 12), ((4, 2, 30), 20), ((4, 1, 1), 60), ((4,), 60), ((4, 7, 7), 60), ((2, 30, 3), 25)]
+)
 def test_places_are_different_and_inside(shape, points):
     size = int(np.prod(shape[1:]))
     for choose in (places, tile) if len(shape) == 3 else (places,):

@@ -50,7 +50,9 @@ def test_the_loss_is_normalised_by_the_targets_variance(graphs):
 def test_the_chain_reads_what_it_has_made(graphs):
     one, batch = made(graphs, True), images()
     t, y = (net({"data": batch}, ("norm2",))["norm2"] for net in (one.teacher, one.student))
-    assert float(one.losses(batch)[1].detach()) == pytest.approx(float(((y - t).square().mean() / t.var(unbiased=False)).detach()), rel=1e-5)
+    assert float(one.losses(batch)[1].detach()) == pytest.approx(
+        float(((y - t).square().mean() / t.var(unbiased=False)).detach()), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("own_inputs", [False, True])

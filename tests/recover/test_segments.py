@@ -47,7 +47,16 @@ def entries(graph, *steps):
     made = []
     for index, result in run_recipe(merged, Recipe(graph.name, cleanup=(), steps=steps)):
         passes = [change.pass_name for change in result.changes]
-        made.append({"index": index, "name": result.step.name, "passes": passes, "exact": result.exact, "merged": result.merged, "into": result.into})
+        made.append(
+            {
+                "index": index,
+                "name": result.step.name,
+                "passes": passes,
+                "exact": result.exact,
+                "merged": result.merged,
+                "into": result.into,
+            }
+        )
     return merged, made
 
 

@@ -29,7 +29,13 @@ def gathered(task, shape, images=20, seed=0):
     return np.maximum(rng.normal(size=(where.size, shape[0])), 0).astype(np.float32)
 
 
-@pytest.mark.parametrize("text", [conv("c", "data", 4, "kernel_size: 3") + relu("c"), conv("r", "data", 5) + relu("r") + conv("c", "r", 4, "kernel_size: 3") + relu("c")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        conv("c", "data", 4, "kernel_size: 3") + relu("c"),
+        conv("r", "data", 5) + relu("r") + conv("c", "r", 4, "kernel_size: 3") + relu("c"),
+    ],
+)
 def test_what_does_no_better_on_the_images_held_out_is_not_kept(tmp_path, text):
     """The targets held out are what the layers make already, those learned from are noise."""
     graph, (task,), shape = tasks(tmp_path, text)

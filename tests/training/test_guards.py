@@ -19,13 +19,19 @@ def test_finite_losses_pass():
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_others_do_not(loss):
-    with pytest.raises(TrainingError, match="^stage chain, iteration 5: the loss is .*, so that training cannot go on; take a smaller --lr$"):
+    with pytest.raises(
+        TrainingError, match="^stage chain, iteration 5: the loss is .*, so that training cannot go on; take a smaller --lr$"
+    ):
         require_finite(loss, "stage chain, iteration 5", "take a smaller --lr")
 
 
 @pytest.mark.parametrize(
     "code, told",
-    [(errno.ENOSPC, "the disk is full; free some space"), (errno.EDQUOT, "your quota is used up; free some space"), (errno.EROFS, "Read-only file system")],
+    [
+        (errno.ENOSPC, "the disk is full; free some space"),
+        (errno.EDQUOT, "your quota is used up; free some space"),
+        (errno.EROFS, "Read-only file system"),
+    ],
 )
 def test_disks_that_refuse(code, told):
     with pytest.raises(TrainingError, match=f"^here: cannot be written: {told}, kept$"), writing(Path("here"), lambda: ", kept"):

@@ -49,9 +49,7 @@ class Names:
         return tuple(known[name] for name in names)
 
 
-def make_schedule(
-    steps: Mapping[Layer, Step], fed: tuple[Blob, ...], wanted: tuple[Blob, ...], order: Sequence[Layer]
-) -> Schedule:
+def make_schedule(steps: Mapping[Layer, Step], fed: tuple[Blob, ...], wanted: tuple[Blob, ...], order: Sequence[Layer]) -> Schedule:
     """What to run, in `order`; EngineError for an input that is needed and not fed."""
     needed = _needed(fed, wanted)
     layers = [layer for layer in order if layer in needed]

@@ -14,7 +14,12 @@ def test_flatten_and_reshape(worker, tmp_path):
     for number, params in enumerate(["", "axis: 2", "axis: 1 end_axis: 2", "axis: -2", "axis: 0 end_axis: 1", "axis: 0"]):
         text += layer(f"flat{number}", "Flatten", f"flatten_param {{ {params} }}")
     for number, params in enumerate(
-        ["shape { dim: 0 dim: -1 }", "shape { dim: 3 dim: 2 } axis: 1 num_axes: 1", "shape { dim: 1 } axis: -1 num_axes: 0", "shape { dim: -1 dim: 4 }"]
+        [
+            "shape { dim: 0 dim: -1 }",
+            "shape { dim: 3 dim: 2 } axis: 1 num_axes: 1",
+            "shape { dim: 1 } axis: -1 num_axes: 0",
+            "shape { dim: -1 dim: 4 }",
+        ]
     ):
         text += layer(f"shape{number}", "Reshape", f"reshape_param {{ {params} }}")
     judge(worker, tmp_path, text, images(SHAPE), images((4, *SHAPE[1:])))
@@ -22,9 +27,15 @@ def test_flatten_and_reshape(worker, tmp_path):
 
 def test_concat_slice_and_split(worker, tmp_path):
     shapes = SHAPE, (2, 3, 5, 4), (2, 6, 5, 2)
-    text = inputs(*shapes) + layer("join", "Concat", "", "data data1 data") + layer("wide", "Concat", "concat_param { axis: -1 }", "data2 data")
+    text = (
+        inputs(*shapes)
+        + layer("join", "Concat", "", "data data1 data")
+        + layer("wide", "Concat", "concat_param { axis: -1 }", "data2 data")
+    )
     text += layer("alone", "Concat", "", "data1")
-    text += layer("cut", "Slice", "", "data", "a b c") + layer("points", "Slice", "slice_param { axis: 2 slice_point: 1 slice_point: 4 }", "data", "d e f")
+    text += layer("cut", "Slice", "", "data", "a b c") + layer(
+        "points", "Slice", "slice_param { axis: 2 slice_point: 1 slice_point: 4 }", "data", "d e f"
+    )
     text += layer("copies", "Split", "", "data", "g h")
     text += layer("square", "Power", "power_param { power: 2 }", "g")
     judge(worker, tmp_path, text, images(*shapes))

@@ -37,7 +37,9 @@ def test_softmax_loss_where_all_are_ignored(worker, tmp_path):
 
 
 def test_softmax_loss_axes_and_weights(worker, tmp_path):
-    text = inputs(SHAPE, (4, 5, 3)) + loss_layers("SoftmaxWithLoss", ["softmax_param { axis: -1 }", "softmax_param { axis: 3 } loss_weight: 0.3"])
+    text = inputs(SHAPE, (4, 5, 3)) + loss_layers(
+        "SoftmaxWithLoss", ["softmax_param { axis: -1 }", "softmax_param { axis: 3 } loss_weight: 0.3"]
+    )
     net = judge(worker, tmp_path, text, {"data": scores(), "data1": labels(4, 5, 3, classes=2)}, unlearned=["data1"])
     assert net.losses == {"loss0": 1, "loss1": 0.3}
 
@@ -130,7 +132,11 @@ def test_accuracy(worker, tmp_path, ignored):
 
 
 def test_accuracy_of_equal_scores(worker, tmp_path):
-    text = inputs((6, 5), (6,)) + layer("a", "Accuracy", "", "data data1") + layer("b", "Accuracy", "accuracy_param { top_k: 3 }", "data data1")
+    text = (
+        inputs((6, 5), (6,))
+        + layer("a", "Accuracy", "", "data data1")
+        + layer("b", "Accuracy", "accuracy_param { top_k: 3 }", "data data1")
+    )
     fed = {"data": np.random.default_rng(1).integers(0, 2, (6, 5)).astype(np.float32), "data1": labels(6)}
     judge(worker, tmp_path, text, fed, backward=False)
 

@@ -58,10 +58,7 @@ def layer(name: str, kind: str, params: str = "", bottoms: str = "data", tops: s
 
 def images(*shapes: tuple[int, ...], low: float = -3.0, high: float = 3.0, seed: int = 11) -> Arrays:
     rng = np.random.default_rng(seed)
-    return {
-        name: rng.uniform(low, high, shape).astype(np.float32)
-        for name, shape in zip(_names(len(shapes)), shapes, strict=True)
-    }
+    return {name: rng.uniform(low, high, shape).astype(np.float32) for name, shape in zip(_names(len(shapes)), shapes, strict=True)}
 
 
 def judge(

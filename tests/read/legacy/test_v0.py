@@ -65,7 +65,9 @@ def test_any_field_with_any_value_as_real_caffe(judge):
 
 
 def test_what_stands_outside_the_layer_is_lost(judge):
-    text = INPUT + 'state { stage: "s" } input_shape { dim: 2 } layers { name: "y" layer { name: "x" type: "relu" } include { phase: TRAIN } }'
+    text = (
+        INPUT + 'state { stage: "s" } input_shape { dim: 2 } layers { name: "y" layer { name: "x" type: "relu" } include { phase: TRAIN } }'
+    )
     judge.agree(text, warnings := [])
     assert warnings == [
         "left out, as a V0 network has no such fields: state, input_shape",

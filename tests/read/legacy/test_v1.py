@@ -82,7 +82,9 @@ def test_what_forks_add_to_a_layer_is_kept(tmp_path):
 
 def test_errors_still_know_the_line(tmp_path):
     path = tmp_path / "net.prototxt"
-    path.write_text('input: "a"\ninput_dim: [1, 8, 4, 4]\nlayers { name: "c" type: CONVOLUTION\n  bottom: "b" convolution_param { num_output: 1 kernel_size: 1 } }')
+    path.write_text(
+        'input: "a"\ninput_dim: [1, 8, 4, 4]\nlayers { name: "c" type: CONVOLUTION\n  bottom: "b" convolution_param { num_output: 1 kernel_size: 1 } }'
+    )
     with pytest.raises(Exception, match=r"net.prototxt:3:1: layer 'c' \(Convolution\) reads 'b', which no layer before it makes"):
         read_network(path)
 
