@@ -18,14 +18,15 @@ STAGES = ("lsq", *TRAINED)
 SHARES = {"segments": 0.04, "chain": 0.11, "distill": 0.85}  # of the time that is given
 IMAGES = 1_200_000  # that all stages see together, where no time is given; fewer, where they take more than
 WORK = 1e14  # multiplications: about an hour of two CPU cores
-RATE = 0.03  # Adam's, as a share of the weights, see scales.py; for stages of FULL iterations or more
+RATE = 0.03  # the largest of Adam's, as a share of the weights, see scales.py; for stages of FULL iterations or more
 FULL = 4000
+_RATES = 4  # to try, each a quarter of the one before
 WARM_UP = 0.02  # share of a stage's iterations over which the rate grows to its full
 _MOST_WARM_UP = 200  # iterations
 _BATCH_WORK = 1e10  # multiplications of a batch, on a CPU
 _MEASURED = 2.0  # seconds, at least 3 iterations
 _SLOW = 0.5  # seconds of an eighth of a batch, from which on it stands for the whole
-_SLACK = 0.96  # of the time given: the rest is for what was not foreseen
+_SLACK = 0.92  # of the time given: the rest is for trying rates, and for what was not foreseen
 
 
 class Objective(Protocol):
@@ -47,12 +48,13 @@ def rate(iteration: int, iterations: int, full: float) -> float:
     return full * 0.5 * (1 + math.cos(math.pi * (iteration - warm) / max(1, iterations - warm)))
 
 
-def rate_for(iterations: int) -> float:
-    """The full rate of a stage of so many iterations: a short one has no time to make good what large steps spoil.
+def rates_for(iterations: int) -> tuple[float, ...]:
+    """The rates that a stage of so many iterations tries, the largest first; see trials.py.
 
-    Trying several rates for some iterations is no guide: what does best at first is far too small for a long stage.
+    They are smaller for a short stage, which has no time to make good what large steps spoil.
     """
-    return RATE * min(1.0, math.sqrt(iterations / FULL))
+    full = RATE * min(1.0, math.sqrt(iterations / FULL))
+    return tuple(full / 4**power for power in range(_RATES))
 
 
 def default_batch_size(macs: int, device: str) -> int:

@@ -12,8 +12,9 @@ from deepmerge.recover.distill import MOST_KEPT, Answers, Distillation
 from deepmerge.recover.images import Feed
 from deepmerge.recover.reconstruct import Reconstruction
 from deepmerge.recover.scales import scales
-from deepmerge.recover.schedule import divided, measure, rate_for, sinking, steady
+from deepmerge.recover.schedule import divided, measure, rates_for, sinking, steady
 from deepmerge.recover.train import Trainer, backward, judged
+from deepmerge.recover.trials import largest_rate, trial_length
 from deepmerge.recover.views import USES, all_varied
 from deepmerge.training.device import fast_halves
 
@@ -43,7 +44,7 @@ class TrainedStage:
             self.seconds, self.agreement = 0.0, None
             self.before = self._losses()
             self.sizes = self._sizes()
-            self.trainer = self._trainer(run.job.lr or rate_for(self.iterations))
+            self.trainer = self._trainer(run.job.lr or self._rate())
         else:
             arrays, meta = under_way
             self.seconds, self.agreement, self.before = meta["seconds"], meta["agreement"], meta["before"]
@@ -91,8 +92,19 @@ class TrainedStage:
             return self.feed.batches(first + start)
         return all_varied(self.feed.batches, self.ran.job.seed, first, math.ceil(self.iterations / USES), start)
 
-    def _trainer(self, lr: float) -> Trainer:
-        return Trainer(self.objective, self.name, self.iterations, lr, self.sizes, halves(self.ran, self.name))
+    def _rate(self) -> float:
+        length = trial_length(self.iterations)
+        self.ran.progress(f"{self.name}, trying learning rates", 0, 1)
+        return largest_rate(
+            lambda lr: self._trainer(lr, length),
+            rates_for(self.iterations),
+            lambda: self._images(0),
+            lambda: sum(self._losses()),
+            sum(self.before),
+        )
+
+    def _trainer(self, lr: float, iterations: int | None = None) -> Trainer:
+        return Trainer(self.objective, self.name, iterations or self.iterations, lr, self.sizes, halves(self.ran, self.name))
 
     def _sizes(self) -> list[float]:
         """Of the parameters, as the stage begins."""
