@@ -53,6 +53,7 @@ def _override(text: str) -> Any:
     "--images", "limit", type=click.IntRange(1), metavar="N", help="Train on at most so many images, spread evenly. Default: all."
 )
 @click.option("--in-order", is_flag=True, help="Take the images in the order of the source, as Caffe does; else they are shuffled.")
+@click.option("--vary", is_flag=True, help="Show images shifted by up to an eighth, so that few images say much.")
 @click.option("--seed", type=click.IntRange(0), help="Of shuffling, augmentation, dropout. Default: the solver's random_seed, or 0.")
 @click.option(
     "--engine", type=click.Choice(["torch", "caffe"]), default="torch", show_default=True, help="What trains: PyTorch, or real Caffe."
@@ -89,7 +90,7 @@ def finetune(out, data, to, solver, max_iter, in_order, as_json, quiet, verbose,
       deepmerge finetune out/ --data lmdb:train_lmdb --test-data lmdb:test_lmdb -o tuned/
       deepmerge finetune out/ --data folder:photos -o tuned/ --steps --max-iter 2000 --device cuda
       deepmerge finetune out/ --data npz:train.npz -o tuned/ --solver base_lr=0.01 --solver type=Adam --minutes 30
-      deepmerge finetune out/ --data npz:train.npz -o tuned/ --distill
+      deepmerge finetune out/ --data npz:train.npz -o tuned/ --distill --vary --mirror
       deepmerge finetune out/ --data lmdb:train_lmdb -o tuned/ --engine caffe
     """
     _refuse_mixture(chosen)
@@ -136,7 +137,7 @@ def _refuse_mixture(chosen: dict[str, Any]) -> None:
         for name in sorted(given & {"distill_weight", "temperature", "original"}):
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --distill")
     if chosen["engine"] == "caffe":
-        for name in sorted(given & {"distill", "device", "limit", "strict"}):
+        for name in sorted(given & {"distill", "device", "limit", "strict", "vary"}):
             raise click.UsageError(f"--{'images' if name == 'limit' else name} is for --engine torch")
         if chosen.get("channel_order") == "rgb":
             raise click.UsageError("--channel-order rgb is for --engine torch: Caffe reads images as BGR")

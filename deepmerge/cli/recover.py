@@ -72,7 +72,7 @@ def _iterations(text: str) -> dict[str, int]:
     "--vary/--no-vary",
     default=True,
     show_default=True,
-    help="distill shows images shifted, and half of them mixed with others, so that few images say much.",
+    help="distill shows images shifted, and a quarter of them mixed with others, so that few images say much.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the images' order, mirroring and crops.")
 @click.option(

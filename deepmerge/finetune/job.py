@@ -27,6 +27,7 @@ class Job:
     out: what `convert` or `recover` wrote. to: the folder to write. data, test_data: sources of images, see data.sources.
     solver: fields of every solver by name, as text. steps: see stages.plan_stages. minutes: of all stages together.
     stop_after: minutes of this piece of the run. limit: at most so many training images. shuffle: else in their order.
+    vary: show the images shifted, see training.shifts.
     distill: kl or mse, None without a teacher. original: its pair, if not the one that report.json names.
     """
 
@@ -41,6 +42,7 @@ class Job:
     batch_size: int | None = None
     limit: int | None = None
     shuffle: bool = True
+    vary: bool = False
     seed: int | None = None
     engine: str = "torch"
     device: str = "cpu"
@@ -110,7 +112,7 @@ def _identity(job: Job, converted: Converted, stages: list[Stage]) -> dict[str, 
             digest.update(stage.solver.path.read_bytes())
             for source in (stage.solver.train, *(source for source, _ in stage.solver.tests)):
                 digest.update(source.path.read_bytes())
-    named = ("data", "test_data", "solver", "steps", "batch_size", "limit", "shuffle", "seed", "engine")
+    named = ("data", "test_data", "solver", "steps", "batch_size", "limit", "shuffle", "vary", "seed", "engine")
     named += ("distill", "distill_weight", "temperature")
     chosen = {f"--{name.replace('_', '-')}": getattr(job, name) for name in named}
     chosen |= {"command": "finetune", "OUT's files": digest.hexdigest()}

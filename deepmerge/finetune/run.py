@@ -39,6 +39,7 @@ class Feeding:
     shuffle: bool = True
     strict: bool = False
     limit: int | None = None
+    vary: bool = False
 
 
 def make_loop(
@@ -56,7 +57,9 @@ def make_loop(
     notes = net.graph.warnings + _start(net, starts, seed)
     end = judged(net.graph)
     taught = Teacher(teacher[0], end.bottoms[0].name, teacher[1], device) if teacher else None
-    student = Student(net, device, processes, seed, taught)
+    if feeding.vary and len(shape) != 3:
+        raise ReadError(f"the input is {' x '.join(map(str, shape))}, and --vary shifts images, which are channels x height x width")
+    student = Student(net, device, processes, seed, taught, feeding.vary)
     if not student.blobs:
         raise ReadError("every layer's lr_mult is 0, so that nothing can learn; see to its `param` messages", stage.solver.train.path)
     share = processes.share(net.batch_size)

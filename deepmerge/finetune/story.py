@@ -36,6 +36,7 @@ def whole_story(job: Job, runs: list[dict[str, Any]], notes: list[str], seed: in
         "engine": job.engine,
         "seed": seed,
         "data": job.data,
+        "vary": job.vary,
         "test_data": job.test_data,
         "distill": None if job.distill is None else {"kind": job.distill, "weight": job.distill_weight, "temperature": job.temperature},
         "iterations": sum(run["iterations"] for run in runs),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,13 +20,18 @@ from deepmerge.finetune.teacher import Teacher
 from deepmerge.finetune.updates import Learned
 from deepmerge.graph.graph import Graph
 from deepmerge.read.training import TrainingNet, multipliers
+from deepmerge.training.shifts import shifted
 
 
 class Student:
-    """A TRAIN network on a device. blobs: those that learn, each once, in the order of the layers."""
+    """A TRAIN network on a device. blobs: those that learn, each once, in the order of the layers. vary: shift the images."""
 
-    def __init__(self, net: TrainingNet, device: torch.device, processes: Processes, seed: int, teacher: Teacher | None = None):
+    def __init__(
+        self, net: TrainingNet, device: torch.device, processes: Processes, seed: int, teacher: Teacher | None = None,
+        vary: bool = False,
+    ):  # fmt: skip
         self.net, self.device, self.processes, self.seed, self.teacher = net, device, processes, seed, teacher
+        self.vary = vary
         self.torch = TorchNet(net.graph, "TRAIN").to(device)
         self.blobs = _learned(net.graph, self.torch)
         self._weights = _parts(net.graph, self.torch.losses, processes.size)
@@ -44,8 +50,9 @@ class Student:
             blob.grad = None
         total, count = torch.zeros((), device=self.device), 0
         for batch in batches:
-            self.torch.seed(self._draw(first + count))
-            loss = self._loss(batch)
+            draw = self._draw(first + count)
+            self.torch.seed(draw)
+            loss = self._loss(batch, draw)
             loss.backward()
             total += loss.detach()
             count += 1
@@ -53,9 +60,11 @@ class Student:
         self.processes.sum([total, *gradients])
         return float(total) / count, gradients
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: Batch, draw: int) -> Tensor:
         """This process's part of the batch's loss: the parts of all add up to it."""
         feeds = fed(self.net, batch, self.device)
+        if self.vary:
+            feeds[self.net.images] = shifted(feeds[self.net.images], np.random.default_rng(draw))
         values = self.torch(feeds, self._wanted)
         loss = sum(values[name].sum() * weight for name, weight in self._weights.items())
         if self.teacher is not None:

@@ -53,7 +53,7 @@ class TorchRunner(Runner):
         loop, notes = make_loop(
             self.stages[number],
             starts,
-            Feeding(job.data, job.test_data, job.batch_size, job.wishes, job.shuffle, job.strict, job.limit),
+            Feeding(job.data, job.test_data, job.batch_size, job.wishes, job.shuffle, job.strict, job.limit, job.vary),
             self.seed,
             self.device,
             self.processes,

@@ -72,11 +72,14 @@ class Distillation:
     parts' losses for a batch, to be summed.
 
     teacher, student: the networks of the graphs original and merged. input: their input blob. answers: what the teacher has
-    said already; None to ask it each time.
+    said already; None to ask it each time. halves: the teacher computes in bfloat16, whoever asks.
     """
 
-    def __init__(self, teacher: TorchNet, student: TorchNet, graphs: tuple[Graph, Graph], input: str, answers: Answers | None):
-        self.teacher, self.student, self.input, self.answers = teacher, student, input, answers
+    def __init__(
+        self, teacher: TorchNet, student: TorchNet, graphs: tuple[Graph, Graph], input: str, answers: Answers | None,
+        halves: bool = False,
+    ):  # fmt: skip
+        self.teacher, self.student, self.input, self.answers, self.halves = teacher, student, input, answers, halves
         self._merged = graphs[1]
         pairs = [_compared(*graphs, output) for output in student.outputs]
         self.parts = tuple(mine for _, mine, _ in pairs)
@@ -125,9 +128,7 @@ class Distillation:
     def _ask(self, images: Tensor) -> list[Tensor]:
         import torch
 
-        exact = self.answers is not None  # what is kept must not depend on who asks; what is heard once may be rounded
-        now = torch.is_autocast_enabled(images.device.type)
-        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=now and not exact):
+        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.halves):
             said = self.teacher({self.input: images}, self._asked)
         return [said[blob].float() for blob in self._asked]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TRAINED = ("segments", "chain", "distill")
 STAGES = ("lsq", *TRAINED)
-SHARES = {"segments": 0.04, "chain": 0.11, "distill": 0.85}  # of the time that is given
+SHARES = {"segments": 0.02, "chain": 0.06, "distill": 0.92}  # of the time that is given
 IMAGES = 1_200_000  # that all stages see together, where no time is given; fewer, where they take more than
 WORK = 1e14  # multiplications: about an hour of two CPU cores
 RATE = 0.03  # the largest of Adam's, as a share of the weights, see scales.py; for stages of FULL iterations or more

@@ -151,7 +151,7 @@ def objective(run: Run, name: str, answers: Answers | None = None) -> Any:
     nets = [TorchNet(graph).to(device).to(memory_format=torch.channels_last) for graph in (run.original, run.merged)]
     nets[0].requires_grad_(False)
     if name == "distill":
-        return Distillation(*nets, (run.original, run.merged), run.sources.input, answers)
+        return Distillation(*nets, (run.original, run.merged), run.sources.input, answers, halves(run, name))
     made = Reconstruction(*nets, run.segments, run.sources.input, own_inputs=name == "chain")
     nets[1].requires_grad_(False)
     for blob in made.parameters:

@@ -82,6 +82,7 @@ USAGE = {
     "--distill warm": "'warm' is not one of",
     "--engine caffe --distill": "--distill is for --engine torch",
     "--engine caffe --images 5": "--images is for --engine torch",
+    "--engine caffe --vary": "--vary is for --engine torch",
     "--engine caffe --device cuda": "--device is for --engine torch",
     "--engine caffe --channel-order rgb": "--channel-order rgb is for --engine torch",
     "--minutes 0": "not in the range",

@@ -81,6 +81,17 @@ def test_the_report_tells_the_story(tuned):
     assert told["seconds"] >= run["seconds"] > 0
 
 
+def test_shifted_images_teach_something_else_and_the_same_each_time(job, tuned):
+    varied = [replace(job, vary=True, to=job.to.with_name(name)) for name in ("a", "b")]
+    for one in varied:
+        finetune(one)
+    assert same(varied[0].to, varied[1].to) and story(varied[0].to)["vary"]
+    assert not any(
+        np.array_equal(blobs[0], weights(tuned / "weights.caffemodel")[name][0])
+        for name, blobs in weights(varied[0].to / "weights.caffemodel").items()
+    )
+
+
 def test_steps_go_on_from_one_another(made, job):
     finetune(replace(job, steps="all"))
     first, second = (job.to / "steps" / name for name in ("01-conv1", "02-conv2"))

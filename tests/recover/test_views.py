@@ -7,8 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed; extra [torch]")
 
-from deepmerge.recover import views  # noqa: E402
 from deepmerge.recover.views import all_varied, varied  # noqa: E402
+from deepmerge.training import shifts  # noqa: E402
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 3, 16, 24)).astype(np.float32))
 
@@ -20,23 +20,8 @@ def test_equal_for_equal_seeds_and_batches():
     assert varied(IMAGES, 1, 5).shape == IMAGES.shape
 
 
-def test_shifts_are_whole_images_moved(monkeypatch):
-    monkeypatch.setattr(views, "MIXED", 0.0)
-    seen = set()
-    for image, shown in zip(IMAGES.numpy(), varied(IMAGES, 0, 0).numpy(), strict=True):
-        found = [
-            (dy, dx)
-            for dy in range(-2, 3)
-            for dx in range(-3, 4)
-            if np.array_equal(shown, np.pad(image, ((0, 0), (2, 2), (3, 3)), "edge")[:, 2 + dy : 18 + dy, 3 + dx : 27 + dx])
-        ]
-        assert len(found) == 1
-        seen.add(found[0])
-    assert len(seen) > 10, "each image goes its own way"
-
-
-def test_half_are_mixed_with_their_neighbour(monkeypatch):
-    monkeypatch.setattr(views, "SHIFT", 0.0)
+def test_a_quarter_is_mixed_with_its_neighbour(monkeypatch):
+    monkeypatch.setattr(shifts, "SHIFT", 0.0)
     shown, before = varied(IMAGES, 3, 0), IMAGES.roll(1, 0)
     mixed = 0
     for image, other, view in zip(IMAGES, before, shown, strict=True):
@@ -44,7 +29,7 @@ def test_half_are_mixed_with_their_neighbour(monkeypatch):
         torch.testing.assert_close(view, other + share * (image - other), rtol=0, atol=1e-5)
         assert -1e-5 <= share <= 1 + 1e-5
         mixed += share < 0.9999
-    assert 8 <= mixed <= 32  # 40 draws at one half: outside of this in one case of 10,000
+    assert 1 <= mixed <= 21  # 40 draws at a quarter: outside of this in one case of 10,000
 
 
 def test_arrays_that_are_no_images_are_mixed_only():
