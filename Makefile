@@ -54,6 +54,7 @@ demo: venv  ## convert the small trained network in models/, exactly and with me
 SECONDS := 8
 LIMIT   := 500
 tables: $(VENV)/.installed-test caffe  ## the paper's tables into benchmarks/RESULTS.md (ZOO=dir DATA=SPEC RECOVERED=dir SECONDS=8 LIMIT=500)
+	$(PIP) netron  # whose parser benchmarks/opens.py tries, where Node.js is
 	$(BIN)/python benchmarks/tables.py --seconds $(SECONDS) --limit $(LIMIT) \
 	    $(if $(ZOO),--zoo $(ZOO)) $(if $(DATA),--data $(DATA)) $(if $(RECOVERED),--recovered $(RECOVERED)) $(if $(TABLES),--tables $(TABLES))
 

@@ -31,7 +31,7 @@ def main() -> int:
     limits = ["--limit", str(args.limit)] if args.limit else []
     told = [*words, "--data", args.test, *limits, *shlex.split(args.table), "--original", args.prototxt, args.caffemodel]
     found["table"] = json.loads(deepmerge("table", *told, "--json", "--png", args.out / "table.png"))
-    last = list(columns.values())[0 if len(columns) == 1 else 1][0]
+    last = next(columns[name][0] for name in ("recovered", "least squares", "merged") if name in columns)
     found["tucker"] = [tucker(args, last, limits, calibrated) for calibrated in (False, True)] if args.tucker else []
     (args.out / "accuracy.json").write_text(json.dumps(found, indent=2) + "\n")
     text = as_text(found)
@@ -49,7 +49,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-o", "--out", type=Path, required=True, help="a folder for all that is made; what is there already is kept")
     parser.add_argument("--recipe", metavar="FILE", help="the plan to carry out; otherwise deepmerge's own")
     parser.add_argument("--convert", default="", metavar="WORDS", help="options of convert, in one word: '--absorb lrn'")
-    parser.add_argument("--recover", metavar="WORDS", help="recover, with these options; may be ''")
+    parser.add_argument("--lsq", metavar="WORDS", help="least squares alone, with these options of recover; may be ''")
+    parser.add_argument("--recover", metavar="WORDS", help="recover (what least squares left), with these options; may be ''")
     parser.add_argument("--finetune", metavar="WORDS", help="finetune what was recovered, with these options; may be ''")
     parser.add_argument("--xavier", action="store_true", help="the paper's way, too: --init xavier, then the same finetune")
     parser.add_argument("--tucker", metavar="RANK", help="Tucker on top, untrained, by weights and by data: macs:0.5")
@@ -63,6 +64,10 @@ def make_columns(args: argparse.Namespace) -> dict[str, tuple[Path, float]]:
     network = [args.prototxt, args.caffemodel, *(["--recipe", args.recipe] if args.recipe else []), *shlex.split(args.convert)]
     columns = {"merged": made(args.out / "merged", "convert", *network)}
     last = columns["merged"][0]
+    if args.lsq is not None:
+        squares = ["--data", args.train, "--stages", "lsq", *shlex.split(args.lsq)]
+        columns["least squares"] = made(args.out / "least_squares", "recover", last, *squares)
+        last = columns["least squares"][0]
     if args.recover is not None:
         columns["recovered"] = made(args.out / "recovered", "recover", last, "--data", args.train, *shlex.split(args.recover))
         last = columns["recovered"][0]

@@ -3,12 +3,19 @@
     python benchmarks/opens.py NET [NET …]
 
 NET as for `deepmerge bench`: an OUT folder, PROTOTXT CAFFEMODEL, NAME=NET. Exit code 1 where an engine takes a network and
-makes something else of it than Caffe does (above 1e-4 of the output's range).
+makes something else of it than Caffe does (above 1e-4 of the output's range). Where `pip install netron` and Node.js are there,
+a column says whether netron's parser finds the same layers and the same weights in the files.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import json
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -39,10 +46,29 @@ def apart(found: list[dict[str, np.ndarray]], wanted: list[dict[str, np.ndarray]
     return worst
 
 
+def netron(network: Network) -> str:
+    """What netron's parser makes of the network's files."""
+    spec, node = importlib.util.find_spec("netron"), shutil.which("node")
+    if spec is None or node is None:
+        return "not installed"
+    files = [str(network.source.prototxt), str(network.source.caffemodel)]
+    script = Path(__file__).with_name("netron_reads.mjs")
+    done = subprocess.run([node, str(script), str(Path(spec.origin).parent), *files], capture_output=True, text=True)
+    if done.returncode:
+        return next((line for line in done.stderr.splitlines() if "Error" in line), "failed")
+    text, weights = (json.loads(done.stdout)[file] for file in files)
+    learned = [layer for layer in network.graph.layers if layer.weights]
+    types = {layer["name"]: layer["type"] for layer in text}
+    blobs = {layer["name"]: layer["blobs"] for layer in weights if layer["blobs"]}
+    wanted = {layer.name: [[list(w.shape), hashlib.sha256(np.float32(w).tobytes()).hexdigest()] for w in layer.weights] for layer in learned}
+    same = blobs == wanted and all(types.get(layer.name) == layer.type for layer in learned)
+    return "equal" if same else "**other layers or weights**"
+
+
 def main(words: list[str]) -> int:
     networks = read_networks(parse_networks(words), batch=1)
     notes, wrong = [], False
-    print("| network | " + " | ".join(ENGINES) + " |\n|---|" + "---|" * len(ENGINES))
+    print("| network | " + " | ".join([*ENGINES, "netron"]) + " |\n|---|" + "---|" * (len(ENGINES) + 1))
     for network in networks:
         rng = np.random.default_rng(0)
         shapes = {blob.name: blob.producer.params.shape[0] for blob in network.graph.inputs}
@@ -60,6 +86,8 @@ def main(words: list[str]) -> int:
             difference = apart(found, wanted)
             wrong |= not difference <= TOLERANCE
             cells.append(f"{difference:.0e}" + ("" if difference <= TOLERANCE else " **too far**"))
+        cells.append(netron(network))
+        wrong |= "**" in cells[-1]
         print(f"| {network.label} | " + " | ".join(cells) + " |", flush=True)
     print("\n".join(["", f"Greatest difference from real Caffe over {IMAGES} inputs of noise, as a share of the output's range.", *notes]))
     return int(wrong)
