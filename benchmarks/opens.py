@@ -60,7 +60,9 @@ def netron(network: Network) -> str:
     learned = [layer for layer in network.graph.layers if layer.weights]
     types = {layer["name"]: layer["type"] for layer in text}
     blobs = {layer["name"]: layer["blobs"] for layer in weights if layer["blobs"]}
-    wanted = {layer.name: [[list(w.shape), hashlib.sha256(np.float32(w).tobytes()).hexdigest()] for w in layer.weights] for layer in learned}
+    wanted = {
+        layer.name: [[list(w.shape), hashlib.sha256(np.float32(w).tobytes()).hexdigest()] for w in layer.weights] for layer in learned
+    }
     same = blobs == wanted and all(types.get(layer.name) == layer.type for layer in learned)
     return "equal" if same else "**other layers or weights**"
 

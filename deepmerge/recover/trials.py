@@ -1,7 +1,9 @@
-"""Which learning rate a stage begins with: the largest that does no harm when it is tried for a few iterations.
+"""Which learning rate a stage has: the largest that does no great harm when it is tried for a few iterations.
 
-What suits a shallow network in a long stage wrecks a deep one in a short stage, which has no time to make it good. What does
-best in a few iterations is far too small for many of them; so it is the largest, not the best.
+What suits a shallow network in a long stage wrecks a deep one in a short stage, which has no time to make it good. But some
+harm at first is made good, and what does best in a few iterations is far too small for many of them: inception_mini, for
+which 21,000 iterations at 0.03 took the loss from 1.6 to 0.33, had 1.6 times the loss after a trial of 500, and 0.7 times at
+0.002. GoogLeNet behind a trial of 35 has 6 times the loss at 0.004, 1.6 times at 0.0003 and 0.95 times at 0.0001.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ from deepmerge.recover.train import Pace, Trainer
 if TYPE_CHECKING:
     from torch import Tensor
 
-SHARE = 40  # a trial has so many times fewer iterations than its stage, and
-FEWEST, MOST = 3, 100
+SHARE = 40  # a trial has so many times fewer iterations than its stage
+FEWEST = 3
+HARM = 2.0  # how many times the loss may grow
 
 
 def trial_length(iterations: int) -> int:
     """Iterations of a trial for a stage of so many."""
-    return min(max(iterations // SHARE, FEWEST), MOST)
+    return max(iterations // SHARE, FEWEST)
 
 
 def largest_rate(
@@ -32,7 +35,7 @@ def largest_rate(
     judge: Callable[[], float],
     before: float,
 ) -> float:
-    """The first of `rates` whose trial brings the loss below `before`; the last where none does. The parameters stay as they are.
+    """The first of `rates` whose trial ends below HARM times the loss `before`; the last where none does. The parameters stay as they are.
 
     trainer: for a trial at a rate. images: the batches to try on, the same each time. judge: the loss on images held out.
     """
@@ -47,7 +50,7 @@ def largest_rate(
                 blob.copy_(value)
                 blob.grad = None
         torch.clear_autocast_cache()
-        if loss < before:
+        if loss < HARM * before:
             return rate
     return rates[-1]
 

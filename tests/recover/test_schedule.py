@@ -32,7 +32,7 @@ def test_the_shortest_stages_have_rates(iterations):
 
 
 def test_short_stages_learn_slowly():
-    assert rates_for(FULL) == rates_for(10 * FULL) == (RATE, RATE / 4, RATE / 16, RATE / 64)
+    assert rates_for(FULL) == rates_for(10 * FULL) == (RATE, RATE / 4, RATE / 16, RATE / 64, RATE / 256)
     assert rates_for(FULL // 4) == pytest.approx([rate / 2 for rate in rates_for(FULL)])
 
 

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
 from deepmerge.recover.train import Trainer  # noqa: E402
-from deepmerge.recover.trials import FEWEST, MOST, largest_rate, trial_length  # noqa: E402
+from deepmerge.recover.trials import FEWEST, largest_rate, trial_length  # noqa: E402
 
 
 class Distance:
@@ -38,9 +38,9 @@ def tried(one: Distance, rates: tuple[float, ...]) -> float:
     return found
 
 
-def test_the_largest_that_does_no_harm():
-    """0.1 gets to 1.4 and would be the best; 0.15 gets nearer to it, too, from the other side."""
-    assert tried(Distance(1.4), (10.0, 0.15, 0.1, 1e-4)) == 0.15
+def test_the_largest_that_does_no_great_harm():
+    """0.1 gets to 1.4 and would be the best; 0.2 goes beyond it, and its loss stays below twice what it was."""
+    assert tried(Distance(1.4), (10.0, 0.2, 0.1, 1e-4)) == 0.2
     assert tried(Distance(1.4), (10.0, 0.1, 1e-4)) == 0.1
 
 
@@ -53,4 +53,4 @@ def test_a_rate_that_ends_in_no_number_is_none():
 
 
 def test_a_trial_is_a_small_share_of_its_stage():
-    assert [trial_length(n) for n in (1, 400, 10**6)] == [FEWEST, 10, MOST]
+    assert [trial_length(n) for n in (1, 400, 40_000)] == [FEWEST, 10, 1000]
