@@ -52,7 +52,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lsq", metavar="WORDS", help="least squares alone, with these options of recover; may be ''")
     parser.add_argument("--recover", metavar="WORDS", help="recover (what least squares left), with these options; may be ''")
     parser.add_argument("--finetune", metavar="WORDS", help="finetune what was recovered, with these options; may be ''")
-    parser.add_argument("--xavier", action="store_true", help="the paper's way, too: --init xavier, then the same finetune")
+    parser.add_argument(
+        "--xavier", nargs="?", const="", metavar="WORDS", help="the paper's way, too: --init xavier, then finetune as above, or with these options"
+    )
     parser.add_argument("--tucker", metavar="RANK", help="Tucker on top, untrained, by weights and by data: macs:0.5")
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many test images")
     parser.add_argument("--table", default="", metavar="WORDS", help="options of table: '--time-engine caffe'")
@@ -74,7 +76,8 @@ def make_columns(args: argparse.Namespace) -> dict[str, tuple[Path, float]]:
     if args.finetune is not None:
         tuning = ["--data", args.train, *shlex.split(args.finetune)]
         columns["fine-tuned"] = made(args.out / "finetuned", "finetune", last, *tuning)
-        if args.xavier:
+        if args.xavier is not None:
+            tuning = ["--data", args.train, *shlex.split(args.xavier)] if args.xavier else tuning
             begun, _ = made(args.out / "xavier", "convert", *network, "--init", "xavier")
             columns["xavier, fine-tuned"] = made(args.out / "xavier_finetuned", "finetune", begun, *tuning)
     return columns

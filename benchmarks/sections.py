@@ -34,7 +34,7 @@ RESNET = """\
 exact: BatchNorm and Scale folded, of conv1 to res2a alone, then of all layers; merge: conv1's pooling merged too, approximately,
 and not trained again; cover: the same with a kernel that sees all that the pooling saw."""
 NETRON = """\
-netron computes nothing: `equal` says that its parser, run in Node.js, finds the same layers and, bit for bit, the same weights in the files."""
+netron computes nothing: `equal` says that its parser, run in Node.js, finds the same layers and, bit for bit, the same weights."""
 
 
 def titled(network: str) -> str:
