@@ -53,7 +53,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--recover", metavar="WORDS", help="recover (what least squares left), with these options; may be ''")
     parser.add_argument("--finetune", metavar="WORDS", help="finetune what was recovered, with these options; may be ''")
     parser.add_argument(
-        "--xavier", nargs="?", const="", metavar="WORDS", help="the paper's way, too: --init xavier, then finetune as above, or with these options"
+        "--xavier",
+        nargs="?",
+        const="",
+        metavar="WORDS",
+        help="the paper's way, too: --init xavier, then finetune, or with these options",
     )
     parser.add_argument("--tucker", metavar="RANK", help="Tucker on top, untrained, by weights and by data: macs:0.5")
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many test images")

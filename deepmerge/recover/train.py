@@ -65,7 +65,7 @@ class Trainer:
         TrainingError where the loss is no number any more; Paused where the time is over, behind a checkpoint.
         """
         while self.iteration < self.iterations:
-            loss = self._step(next(images))
+            loss = self.step(next(images))
             self.iteration += 1
             due, over = pace.due(), pace.over()
             if due or over or self.iteration % LOOKED_AT == 0 or self.iteration == self.iterations:
@@ -77,7 +77,8 @@ class Trainer:
                     raise Paused
         self._require_weights()
 
-    def _step(self, images: Tensor) -> Tensor:
+    def step(self, images: Tensor) -> Tensor:
+        """One iteration on a batch; its loss."""
         now = rate(self.iteration, self.iterations, self.lr)
         for group, size in zip(self.adam.param_groups, self.sizes, strict=True):
             group["lr"] = now * size

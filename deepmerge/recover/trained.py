@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepmerge.recover import story
@@ -13,7 +13,7 @@ from deepmerge.recover.images import Feed
 from deepmerge.recover.reconstruct import Reconstruction
 from deepmerge.recover.scales import scales
 from deepmerge.recover.schedule import divided, measure, rates_for, sinking, steady
-from deepmerge.recover.train import Trainer, backward, judged
+from deepmerge.recover.train import Trainer, judged
 from deepmerge.recover.trials import largest_rate, trial_length
 from deepmerge.recover.views import USES, all_varied
 from deepmerge.training.device import fast_halves
@@ -174,7 +174,7 @@ def planned(run: Run, stages: Sequence[str], seconds: float) -> dict[str, int]:
     """The iterations of each stage that fit into so many seconds. The weights stay as they are."""
     costs = {}
     for name in stages:
-        images = Feed(run.sources.train, device_of(run)).batches(0)
+        images = _shown(run, name)
         try:
             costs[name] = _cost(run, name, images)
         finally:
@@ -200,8 +200,18 @@ def _cost(run: Run, name: str, images: Iterator[Tensor]) -> Callable[[float], in
     return sinking(asking, knowing, loader.count / loader.batch_size, mirrored, min(1.0, room))
 
 
+def _shown(run: Run, name: str) -> Generator[Tensor, None, None]:
+    """Batches as the stage shows them, made as they are asked for."""
+    feed = Feed(run.sources.train, device_of(run))
+    if name != "distill" or not run.job.vary:
+        return feed.batches(0)
+    return all_varied(feed.batches, run.job.seed, 0, run.sources.train.count, 0)
+
+
 def _step(run: Run, name: str, made: Any) -> Callable[[Tensor], object]:
-    return lambda batch: backward(made, batch, halves(run, name))
+    """An iteration that changes no weight."""
+    trainer = Trainer(made, name, 1, 0.0, [0.0] * len(made.parameters), halves(run, name))
+    return lambda batch: trainer.step(batch)
 
 
 def _judging(run: Run) -> float:

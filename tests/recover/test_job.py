@@ -177,7 +177,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(job, recovered):
 
 def die_in(stage: str, job: Job) -> None:
     """A run that is killed in a stage behind iteration 4; the checkpoint is of iteration 3."""
-    step = Trainer._step
+    step = Trainer.step
 
     def stepping(trainer, images):
         if trainer.name == stage:
@@ -187,7 +187,7 @@ def die_in(stage: str, job: Job) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
         return step(trainer, images)
 
-    Trainer._step = stepping
+    Trainer.step = stepping
     train.SAVED_EVERY = 1e9
     recover(job)
 
@@ -208,7 +208,7 @@ def test_in_pieces(job, recovered):
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, monkeypatch, recovered):
-    step = Trainer._step
+    step = Trainer.step
 
     def spoilt(trainer, images):
         made = step(trainer, images)
@@ -218,7 +218,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, monkeypatch, re
 
     monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
     monkeypatch.setattr(train, "SAVING", 0)
-    monkeypatch.setattr(Trainer, "_step", spoilt)
+    monkeypatch.setattr(Trainer, "step", spoilt)
     with pytest.raises(TrainingError, match=r"stage distill, iteration 5 of 8: the loss is nan, .* go on with a smaller --lr"):
         recover(job)
     monkeypatch.undo()
@@ -260,14 +260,14 @@ def test_images_that_vanish(small, tmp_path, monkeypatch):
     folder.mkdir()
     for i, pixels in enumerate(np.load(small.parent / "images.npz")["images"]):
         Image.fromarray(pixels).save(folder / f"{i}.png")
-    step = Trainer._step
+    step = Trainer.step
 
     def vanishing(trainer, images):
         if trainer.iteration == 1 and folder.exists():
             shutil.rmtree(folder)
         return step(trainer, images)
 
-    monkeypatch.setattr(Trainer, "_step", vanishing)
+    monkeypatch.setattr(Trainer, "step", vanishing)
     monkeypatch.setitem(Loader.__init__.__kwdefaults__, "cache_bytes", 0)
     with pytest.raises(ReadError, match="photos.*no longer there"):
         recover(Job(small, f"folder:{folder}", tmp_path / "out2", stages=("chain",), counts={"chain": 30}, threads=1, batch_size=16))
