@@ -8,14 +8,14 @@ from typing import Any
 from deepmerge.errors import EngineError
 
 TENSOR, NON_TENSOR = "black", "#d62728"
-ROW, WIDEST = 0.16, 0.8  # inches a layer; of the page
-MOST = 160.0  # inches of height
+ROW, BAR = 0.16, 0.8  # inches for a layer with its name; the bar's share of a layer's height
+MOST = 24.0  # inches of height: enough for one GoogLeNet's names
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
     """Write a picture of a profile (see measure.profile): a row for each engine, a panel for each network, a bar for each layer.
 
-    The format is the file name's (png, svg, pdf). EngineError where matplotlib is missing, does not know the format, or no
+    Layers too many for their names have numbers. The format is the file name's (png, svg, pdf). EngineError where matplotlib is missing, does not know the format, or no
     layer was timed; OSError where the file cannot be written.
     """
     try:
@@ -30,13 +30,14 @@ def draw(report: dict[str, Any], file: Path) -> None:
         raise EngineError("--chart: no engine told its layers' times, so that there is nothing to draw")
     across = max(len(networks) for _, networks in rows)
     longest = max(len(network["layers"]) for _, networks in rows for network in networks)
-    figure = Figure((6.5 * across, min(max(3.0, ROW * longest) * len(rows), MOST)), layout="constrained")
+    height = min(max(3.0, ROW * longest), MOST / len(rows))
+    figure = Figure((6.5 * across, height * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     for down, (engine, networks) in enumerate(rows):
         widest = 1e3 * max(layer["seconds"]["median"] for network in networks for layer in network["layers"])
         for at, network in enumerate(networks):
             axes = figure.add_subplot(len(rows), across, down * across + at + 1)
-            _bars(axes, engine, network)
+            _bars(axes, engine, network, named=ROW * len(network["layers"]) <= height)
             axes.set_xlim(0, 1.05 * widest or 1)  # one scale for an engine, so that bars can be compared
     try:
         # no date and no version in the file: the same report gives the same picture
@@ -45,11 +46,14 @@ def draw(report: dict[str, Any], file: Path) -> None:
         raise EngineError(f"--chart {file}: {error}") from None
 
 
-def _bars(axes: Any, engine: str, network: dict[str, Any]) -> None:
+def _bars(axes: Any, engine: str, network: dict[str, Any], named: bool) -> None:
     layers = network["layers"]
     times = [1e3 * layer["seconds"]["median"] for layer in layers]
-    axes.barh(range(len(layers)), times, WIDEST, color=[TENSOR if layer["tensor"] else NON_TENSOR for layer in layers])
-    axes.set_yticks(range(len(layers)), [layer["name"].replace("$", r"\$") for layer in layers], fontsize=6)
+    axes.barh(range(len(layers)), times, BAR, color=[TENSOR if layer["tensor"] else NON_TENSOR for layer in layers])
+    if named:
+        axes.set_yticks(range(len(layers)), [layer["name"].replace("$", r"\$") for layer in layers], fontsize=6)
+    else:
+        axes.set_ylabel("layer")
     axes.set_ylim(len(layers), -1)
     axes.set_xlabel("milliseconds")
     share = network["non_tensor"]["median"]
