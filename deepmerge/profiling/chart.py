@@ -15,8 +15,8 @@ MOST = 24.0  # inches of height: enough for one GoogLeNet's names
 def draw(report: dict[str, Any], file: Path) -> None:
     """Write a picture of a profile (see measure.profile): a row for each engine, a panel for each network, a bar for each layer.
 
-    Layers too many for their names have numbers. The format is the file name's (png, svg, pdf). EngineError where matplotlib is missing, does not know the format, or no
-    layer was timed; OSError where the file cannot be written.
+    Layers too many for their names have numbers. The format is the file name's (png, svg, pdf). EngineError where matplotlib is
+    missing, does not know the format, or no layer was timed; OSError where the file cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
