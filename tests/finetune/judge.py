@@ -77,8 +77,8 @@ def train(torch, stage, made: Path, tmp: Path) -> list[float]:
     loop, _ = make_loop(stage, stage.starts_from(None), feeding, 0, torch.device("cpu"), Processes(), keeping)
     losses, real = [], loop.student._loss
 
-    def watched(batch):
-        loss = real(batch)
+    def watched(batch, draw: int):
+        loss = real(batch, draw)
         losses.append(float(loss.detach()))
         return loss
 
