@@ -10,6 +10,8 @@ import numpy as np
 
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import expected_weights, infer_shapes
+from deepmerge.plan import run_recipe
+from deepmerge.plan.recipe import Recipe
 from deepmerge.read import read_network
 
 
@@ -123,3 +125,13 @@ def calls(function: Callable[[], object]) -> int:
     finally:
         sys.setprofile(before)
     return made
+
+
+def carried_out(graph: Graph, recipe: Recipe) -> tuple[Graph, list[dict]]:
+    """A copy of the graph behind the recipe's steps, and what report.json would say of them."""
+    merged, entries = graph.copy(), []
+    for index, result in run_recipe(merged, recipe):
+        passes = [change.pass_name for change in result.changes]
+        told = {"name": result.step.name, "exact": result.exact, "merged": result.merged, "into": result.into}
+        entries.append({"index": index, "passes": passes, **told})
+    return merged, entries

@@ -39,7 +39,6 @@ class TrainedStage:
         self.start = time.monotonic()
         self.answers = Answers() if name == "distill" and repeats(run) else None
         self.objective = objective(run, name, self.answers)
-        self.feed = Feed(run.sources.train, device_of(run))
         if under_way is None:
             self.seconds, self.agreement = 0.0, None
             self.before = self._losses()
@@ -87,10 +86,7 @@ class TrainedStage:
 
     def _images(self, start: int) -> Iterator[Tensor]:
         """Batch `start` of the stage, and those behind it."""
-        first = self._first_batch
-        if self.name != "distill" or not self.ran.job.vary:
-            return self.feed.batches(first + start)
-        return all_varied(self.feed.batches, self.ran.job.seed, first, math.ceil(self.iterations / USES), start)
+        return shown(self.ran, self.name, math.ceil(self.iterations / USES), self._first_batch, start)
 
     def _rate(self) -> float:
         length = trial_length(self.iterations)
@@ -159,6 +155,14 @@ def objective(run: Run, name: str, answers: Answers | None = None) -> Any:
     return made
 
 
+def shown(run: Run, name: str, period: int, first: int = 0, start: int = 0) -> Generator[Tensor, None, None]:
+    """Batch `start` of what the stage shows, and those behind it. period: of them, until views come again; first: of the source's."""
+    feed = Feed(run.sources.train, device_of(run))
+    if name != "distill" or not run.job.vary:
+        return feed.batches(first + start)
+    return all_varied(feed.batches, run.job.seed, first, period, start)
+
+
 def repeats(run: Run) -> bool:
     """Whether distill shows the same arrays again, so that the original need not be asked each time."""
     return run.sources.repeats or run.job.vary
@@ -174,7 +178,7 @@ def planned(run: Run, stages: Sequence[str], seconds: float) -> dict[str, int]:
     """The iterations of each stage that fit into so many seconds. The weights stay as they are."""
     costs = {}
     for name in stages:
-        images = _shown(run, name)
+        images = shown(run, name, run.sources.train.count)
         try:
             costs[name] = _cost(run, name, images)
         finally:
@@ -198,14 +202,6 @@ def _cost(run: Run, name: str, images: Iterator[Tensor]) -> Callable[[float], in
     mirrored = loader.preprocessing.mirror
     room = MOST_KEPT / max(1, made.answer_bytes * loader.count * (2 if mirrored else 1))
     return sinking(asking, knowing, loader.count / loader.batch_size, mirrored, min(1.0, room))
-
-
-def _shown(run: Run, name: str) -> Generator[Tensor, None, None]:
-    """Batches as the stage shows them, made as they are asked for."""
-    feed = Feed(run.sources.train, device_of(run))
-    if name != "distill" or not run.job.vary:
-        return feed.batches(0)
-    return all_varied(feed.batches, run.job.seed, 0, run.sources.train.count, 0)
 
 
 def _step(run: Run, name: str, made: Any) -> Callable[[Tensor], object]:

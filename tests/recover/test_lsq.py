@@ -6,12 +6,12 @@ import io
 
 import numpy as np
 import pytest
-from helpers import conv, feeds, fill, inputs, layer, network, relu
+from helpers import carried_out, conv, feeds, fill, inputs, layer, network, relu
 from PIL import Image
 
 from deepmerge.engines import engine
 from deepmerge.passes.base import Options as PassOptions
-from deepmerge.plan import make_plan, run_recipe
+from deepmerge.plan import make_plan
 from deepmerge.plan.discover import Wishes
 from deepmerge.recover.lsq import Options, lsq
 from deepmerge.recover.segments import Segment, find_segments
@@ -148,20 +148,7 @@ def mini(models):
     from deepmerge.read import read_network
 
     original = read_network(models / "inception_mini/inception_mini.prototxt", models / "inception_mini/inception_mini.caffemodel")
-    merged, entries = original.copy(), []
-    plan = make_plan(original, Wishes(options=PassOptions()))
-    for index, result in run_recipe(merged, plan.recipe):
-        passes = [change.pass_name for change in result.changes]
-        entries.append(
-            {
-                "index": index,
-                "name": result.step.name,
-                "passes": passes,
-                "exact": result.exact,
-                "merged": result.merged,
-                "into": result.into,
-            }
-        )
+    merged, entries = carried_out(original, make_plan(original, Wishes(options=PassOptions())).recipe)
     return original, merged, find_segments(original, merged, entries)
 
 

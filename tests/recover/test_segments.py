@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import conv, feeds, inputs, layer, network, relu
+from helpers import carried_out, conv, feeds, inputs, layer, network, relu
 from renamed import Renamer
 
 from deepmerge.convert import Job, convert
@@ -14,7 +14,6 @@ from deepmerge.emit.output import Settings
 from deepmerge.engines import engine
 from deepmerge.errors import GraphError
 from deepmerge.passes.base import Options
-from deepmerge.plan import run_recipe
 from deepmerge.plan.discover import Wishes
 from deepmerge.plan.recipe import Recipe, Step
 from deepmerge.read import read_network
@@ -43,21 +42,7 @@ def converted(tmp_path, prototxt, caffemodel, wishes):
 
 def entries(graph, *steps):
     """The graph with the steps carried out, and what report.json would say of them."""
-    merged = graph.copy()
-    made = []
-    for index, result in run_recipe(merged, Recipe(graph.name, cleanup=(), steps=steps)):
-        passes = [change.pass_name for change in result.changes]
-        made.append(
-            {
-                "index": index,
-                "name": result.step.name,
-                "passes": passes,
-                "exact": result.exact,
-                "merged": result.merged,
-                "into": result.into,
-            }
-        )
-    return merged, made
+    return carried_out(graph, Recipe(graph.name, cleanup=(), steps=steps))
 
 
 @pytest.mark.parametrize(("name", "wishes"), CASES)
