@@ -57,8 +57,8 @@ def _iterations(text: str) -> dict[str, int]:
     "--lr",
     type=click.FloatRange(0, min_open=True),
     metavar="X",
-    help="How far an iteration moves a weight, as a share of its layer's weights (Adam's rate). "
-    "Default: the largest of five, up to 0.03, that does no great harm in a trial.",
+    help="How far an iteration moves a weight, as a share of its layer's weights. "
+    "Default: the largest of five, up to 0.015, that does no great harm in a trial.",
 )
 @click.option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs; cuda:1 is the second GPU.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: every core.")

@@ -18,6 +18,7 @@ from deepmerge.graph.graph import Graph
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate, select
 from deepmerge.recover.images import Sources, open_sources
+from deepmerge.recover.optimizer import OPTIMIZER
 from deepmerge.recover.schedule import STAGES, TRAINED, default_batch_size
 from deepmerge.recover.segments import Segment, find_segments
 from deepmerge.recover.stages import Run
@@ -34,7 +35,7 @@ class Job:
 
     folder: OUT. data: the images' SPEC. out: OUT2. original: the files of the network that was converted, None for those
     that the report names. steps: --steps. limit: --images. minutes: for all stages, None for the iterations of `counts`
-    or the defaults. batch_size: None for what suits network and device. lr: Adam's rate, None for
+    or the defaults. batch_size: None for what suits network and device. lr: the learning rate, see schedule.py, None for
     what does best. precision: of the distillation, fp32, bf16, or auto: bf16 where the device is faster at it. vary: whether distill
     shows shifted and mixed images, see views.py. stop_after: minutes of this piece of the run.
     """
@@ -142,6 +143,7 @@ def _key(job: Job, converted: Converted, sources: Sources) -> dict[str, Any]:
         "--seed": job.seed,
         "--batch-size": job.batch_size,
         "--vary": job.vary,
+        "the optimizer": OPTIMIZER,
     }
 
 

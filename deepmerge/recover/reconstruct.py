@@ -5,7 +5,8 @@ chain: on the merged network's own inputs, as the recovered segments before leav
 border, so that what a step's layers become depends on the steps before it alone.
 
 A segment's loss is mean((y − t)²) / var(t), t the original's output: 1 for a segment that knows no more than the mean.
-Each has weights of its own, and Adam looks at each weight alone, so that the sum of the losses trains each by its own.
+Each has weights of its own, and no step depends on how large a gradient is (optimizer.py), so that the sum of the losses
+trains each by its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How large a step of training each blob takes: Adam moves every number by about its rate, whatever it is worth.
+"""How large a step of training each blob takes: optimizers move numbers by about the rate, whatever they are worth.
 
 A layer that reads pixels up to 255 has weights of hundredths and biases of tens; one rate for both would spoil the ones
 and hardly move the others. So the rate is taken as a share: of the weights' root mean square; for a bias, of that of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,7 @@ class Run:
         after = self.agreement()
         if after is not None:
             entry |= {"agreement_before": before, "agreement_after": after}
-            if entry["name"] in TRAINED and after < self.safe_agreement:
+            if did_harm(entry, self.safe_agreement, self.sources.judge.count):
                 give_weights(self.merged, self.safe)
                 self._agreement, entry["undone"] = self.safe_agreement, True
             else:
@@ -179,6 +180,19 @@ class Run:
             return None
         self.safe = {**self.safe, **self.reached}  # as the stage under way began
         return Saved(arrays, meta["under_way"])
+
+
+def did_harm(entry: Mapping[str, Any], before: float, images: int) -> bool:
+    """Whether a stage had better be undone: a smaller share of the images agrees than `before` it.
+
+    Where distill's loss on them fell, a standard error is borne: the loss weighs all that the network says of an image, the
+    agreement only what it says first.
+    """
+    if entry["name"] not in TRAINED:
+        return False
+    gained = entry["name"] == "distill" and entry["loss_after"] < entry["loss_before"]
+    borne = math.sqrt(before * (1 - before) / images) if gained else 0.0
+    return entry["agreement_after"] < before - borne
 
 
 def _engine(device: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One stage's training: Adam, iteration by iteration, with a checkpoint now and then."""
+"""One stage's training, iteration by iteration, with a checkpoint now and then."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepmerge.recover.optimizer import Optimizer
 from deepmerge.recover.schedule import Objective, rate
 from deepmerge.training.guards import require_finite
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 SAVED_EVERY = 30.0  # seconds, or
 SAVING = 20  # times as long as the last checkpoint took to write, where that is more
+_STATE = "optimizer/"  # its arrays in a checkpoint
 LOOKED_AT = 20  # iterations between two looks at the loss, which a GPU has to be waited for
 
 
@@ -51,13 +52,11 @@ class Trainer:
     """
 
     def __init__(self, objective: Objective, name: str, iterations: int, lr: float, sizes: Sequence[float], halves: bool = False):
-        import torch
-
         self.objective, self.name, self.iterations, self.lr, self.sizes = objective, name, iterations, lr, sizes
         self.halves = halves
         self.iteration = 0
         self.parameters = objective.parameters
-        self.adam = torch.optim.Adam([{"params": [blob]} for blob in self.parameters], lr=lr, fused=True)
+        self.optimizer = Optimizer(self.parameters)
 
     def run(self, images: Iterator[Tensor], pace: Pace, save: Callable[[], None], tell: Callable[[int, float], None]) -> None:
         """To the stage's end. images: from batch `iteration` on. save: makes a checkpoint. tell: iteration, loss.
@@ -80,11 +79,9 @@ class Trainer:
     def step(self, images: Tensor) -> Tensor:
         """One iteration on a batch; its loss."""
         now = rate(self.iteration, self.iterations, self.lr)
-        for group, size in zip(self.adam.param_groups, self.sizes, strict=True):
-            group["lr"] = now * size
-        self.adam.zero_grad()
+        self.optimizer.zero_grad()
         loss = backward(self.objective, images, self.halves)
-        self.adam.step()
+        self.optimizer.step([now * size for size in self.sizes])
         return loss
 
     def _look(self, loss: Tensor, tell: Callable[[int, float], None]) -> None:
@@ -101,26 +98,13 @@ class Trainer:
         require_finite(value, where, "go on with a smaller --lr")
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Adam's state, for a checkpoint."""
-        state = self.adam.state_dict()["state"]
-        return {f"adam/{i}/{key}": value.cpu().numpy() for i, values in state.items() for key, value in values.items()}
+        """The optimizer's state, for a checkpoint."""
+        return {f"{_STATE}{name}": value for name, value in self.optimizer.arrays().items()}
 
     def restore(self, iteration: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Go on from a checkpoint, whose weights the objective's networks have already.
-
-        Adam's arrays are laid out in memory as the parameters are, or it would take longer, and round otherwise.
-        """
-        import torch
-
+        """Go on from a checkpoint, whose weights the objective's networks have already."""
         self.iteration = iteration
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in arrays.items():
-            if name.startswith("adam/"):
-                _, index, key = name.split("/")
-                like = self.parameters[int(index)].detach() if value.ndim else torch.zeros(())
-                state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(torch.from_numpy(value))
-        groups = self.adam.state_dict()["param_groups"]
-        self.adam.load_state_dict({"state": state, "param_groups": groups})
+        self.optimizer.restore({name.removeprefix(_STATE): value for name, value in arrays.items() if name.startswith(_STATE)})
 
 
 def backward(objective: Objective, images: Tensor, halves: bool) -> Tensor:
