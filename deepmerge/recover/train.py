@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SAVED_EVERY = 30.0  # seconds, or
-SAVING = 20  # times as long as the last checkpoint took to write, where that is more
+SAVING = 50  # times as long as the last checkpoint took to write, where that is more
 _STATE = "optimizer/"  # its arrays in a checkpoint
 LOOKED_AT = 20  # iterations between two looks at the loss, which a GPU has to be waited for
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 JUDGED = 256  # images, half of those held out, that a stage's losses are measured on
 LEAST_JUDGED = 64
+_ASKED = 8  # batches that the original has been asked about, to measure by
 SIZED = 32  # images that say how large the values behind a layer are
 
 
@@ -188,20 +190,26 @@ def planned(run: Run, stages: Sequence[str], seconds: float) -> dict[str, int]:
 
 def _cost(run: Run, name: str, images: Iterator[Tensor]) -> Callable[[float], int]:
     """For schedule.divided."""
-    device = device_of(run)
-    asking = measure(_step(run, name, objective(run, name)), images, device)
+    asked = objective(run, name)
+    asking = measure(_step(run, name, asked), images, device_of(run))
     if name != "distill" or not repeats(run):
         return steady(asking)
-    made = objective(run, name, Answers())
-    batch = next(images)
-    made.targets(batch)  # from here on it is known
-    knowing = measure(_step(run, name, made), iter(lambda: batch, None), device)
+    knowing = _knowing(run, name)
     if run.job.vary:
         return steady(asking / USES + knowing * (1 - 1 / USES))
     loader = run.sources.train
     mirrored = loader.preprocessing.mirror
-    room = MOST_KEPT / max(1, made.answer_bytes * loader.count * (2 if mirrored else 1))
+    room = MOST_KEPT / max(1, asked.answer_bytes * loader.count * (2 if mirrored else 1))
     return sinking(asking, knowing, loader.count / loader.batch_size, mirrored, min(1.0, room))
+
+
+def _knowing(run: Run, name: str) -> float:
+    """Seconds of an iteration on images that the original has been asked about."""
+    made = objective(run, name, Answers())
+    again = itertools.chain.from_iterable(itertools.islice(shown(run, name, _ASKED), _ASKED) for _ in itertools.count())
+    for images in itertools.islice(again, _ASKED):
+        made.targets(images)
+    return measure(_step(run, name, made), again, device_of(run))
 
 
 def _step(run: Run, name: str, made: Any) -> Callable[[Tensor], object]:
