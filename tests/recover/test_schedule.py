@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from deepmerge.recover import schedule
 from deepmerge.recover.schedule import (
     FULL,
     IMAGES,
@@ -13,6 +16,7 @@ from deepmerge.recover.schedule import (
     default_batch_size,
     default_iterations,
     divided,
+    measure,
     rate,
     rates_for,
     sinking,
@@ -38,8 +42,20 @@ def test_short_stages_learn_slowly():
 
 def test_stages_take_their_shares():
     found = divided(1000, {"segments": steady(0.5), "chain": steady(1.0), "distill": steady(0.1)})
-    assert found == {"segments": int(920 * 0.02 / 0.5), "chain": int(920 * 0.06), "distill": int(920 * 0.92 / 0.1)}
+    assert found == {"segments": int(920 * 0.01 / 0.5), "chain": int(920 * 0.04), "distill": int(920 * 0.95 / 0.1)}
     assert sum(SHARES.values()) == pytest.approx(1)
+
+
+def test_a_measured_batch_includes_its_making(monkeypatch):
+    torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
+    monkeypatch.setattr(schedule, "_MEASURED", 0.0)
+
+    def slowly():
+        while True:
+            time.sleep(0.02)
+            yield torch.zeros(8)
+
+    assert measure(lambda batch: None, slowly(), torch.device("cpu")) >= 0.02
 
 
 def test_stages_that_are_left_out_leave_their_time_to_the_others():
@@ -59,8 +75,8 @@ def test_answers_that_are_known_cost_nothing():
 
 def test_defaults_depend_on_the_networks_alone():
     small = default_iterations(("lsq", "segments", "chain", "distill"), 100, (18_000_000, 6_000_000))
-    assert small == {"segments": IMAGES * 0.02 / 100, "chain": IMAGES * 0.06 / 100, "distill": IMAGES * 0.92 / 100}
+    assert small == {"segments": IMAGES * 0.01 / 100, "chain": IMAGES * 0.04 / 100, "distill": IMAGES * 0.95 / 100}
     (large,) = default_iterations(("distill",), 32, (1_600_000_000, 800_000_000)).values()
-    assert large * 32 * 4e9 == pytest.approx(0.92 * WORK, rel=0.01)
+    assert large * 32 * 4e9 == pytest.approx(0.95 * WORK, rel=0.01)
     assert [default_batch_size(macs, "cpu") for macs in (18e6, 100e6, 1600e6)] == [128, 64, 32]
     assert default_batch_size(1600e6, "cuda") == 128
