@@ -11,7 +11,7 @@ import click
 from deepmerge.cli.image_options import PREPROCESSING, image_wishes, preprocessing
 from deepmerge.cli.options import FILE, PLANNING, Checked, Listed, common, given, planning, wishes
 from deepmerge.cli.output import Progress, count, shortened, show, show_json, warn
-from deepmerge.cli.recover import STAGES, recovery_table, told_interrupted
+from deepmerge.cli.recover import STAGES, USUAL, recovery_table, told_interrupted
 from deepmerge.cli.tables import cost_table, refusal_table, step_table
 
 
@@ -85,7 +85,7 @@ SPEC = Checked("SPEC", _source)
 )
 @click.option("--recover", "recover_data", metavar="SPEC", help="Images (no labels): `deepmerge recover` at once, with its defaults.")
 @click.option("--recover-minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="Time for it; see `deepmerge recover`.")
-@click.option("--recover-stages", type=Listed(STAGES, empty=False), default=",".join(STAGES), show_default=True, help="What it does.")
+@click.option("--recover-stages", type=Listed(STAGES, empty=False), default=USUAL, show_default=True, help="What it does.")
 @click.option("--recover-device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs for it.")
 @click.option("--no-steps", is_flag=True, help="The final network only, no folder for each step.")
 @click.option("--report", "as_page", is_flag=True, help="Write OUT/report.html, too: see `deepmerge report`.")

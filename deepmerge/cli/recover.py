@@ -11,7 +11,8 @@ from deepmerge.cli.image_options import image_wishes, mirror, preprocessing
 from deepmerge.cli.options import FILE, Checked, Listed, common
 from deepmerge.cli.output import Progress, count, show, show_json, table, warn
 
-STAGES = ("lsq", "segments", "chain", "distill")  # recover.schedule's, which takes an import of the whole library
+STAGES = ("lsq", "refit", "segments", "chain", "distill")  # recover.schedule's, which takes an import of the whole library
+TRAINED, USUAL = STAGES[2:], ",".join(stage for stage in STAGES if stage != "refit")
 
 
 def _iterations(text: str) -> dict[str, int]:
@@ -21,8 +22,8 @@ def _iterations(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for word in filter(None, (word.strip() for word in text.split(","))):
         stage, _, number = word.partition("=")
-        if stage not in STAGES[1:] or not (number.isascii() and number.isdigit() and 0 < int(number) < 10**9):
-            raise ValueError(f"{word!r} is not STAGE=N, STAGE being {', '.join(STAGES[1:])}, and N a number from 1 on")
+        if stage not in TRAINED or not (number.isascii() and number.isdigit() and 0 < int(number) < 10**9):
+            raise ValueError(f"{word!r} is not STAGE=N, STAGE being {', '.join(TRAINED)}, and N a number from 1 on")
         found[stage] = int(number)
     return found
 
@@ -34,9 +35,9 @@ def _iterations(text: str) -> dict[str, int]:
 @click.option(
     "--stages",
     type=Listed(STAGES, empty=False),
-    default=",".join(STAGES),
+    default=USUAL,
     show_default=True,
-    help="What to do, in this order. lsq alone needs no PyTorch.",
+    help=f"What to do, of {', '.join(STAGES)}, in this order. lsq and refit need no PyTorch.",
 )
 @click.option("--steps", default="all", show_default=True, metavar="LIST", help="all, or approximate steps by name, and ranges.")
 @click.option(
@@ -94,9 +95,13 @@ def recover(out, data, to, stages, iterations, as_json, quiet, verbose, debug, *
 
     \b
     lsq       the last linear layers of each merged segment, by least squares
+    refit     the linear layers behind the merged segments, by least squares
     segments  all layers of each merged segment, on the original's inputs
     chain     the same, on the merged network's own inputs
     distill   the whole network, on the original's scores
+
+    refit is for conversions that merge a few layers and leave many behind them;
+    it takes a minute or so for each of these.
 
     A run that was killed goes on from its last checkpoint (OUT2.checkpoint) when it is started again with the same
     command. The same seed, iterations and number of threads give the same weights on the CPU.
@@ -106,6 +111,7 @@ def recover(out, data, to, stages, iterations, as_json, quiet, verbose, debug, *
       deepmerge recover out/ --data folder:photos -o recovered/ --minutes 20 --mirror
       deepmerge recover out/ --data lmdb:train_lmdb -o recovered/ --device cuda --stop-after 9
       deepmerge recover out/ --data npz:train.npz -o recovered/ --stages lsq --images 1000
+      deepmerge recover out/ --data npz:train.npz -o recovered/ --stages lsq,refit,distill
     """
     wishes = image_wishes(chosen)
     from deepmerge.recover.job import Job, checkpoint_folder

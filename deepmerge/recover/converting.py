@@ -14,12 +14,12 @@ from deepmerge.data import ImageWishes
 from deepmerge.digest import Digest
 from deepmerge.emit.folder import check_free
 from deepmerge.recover.job import Job, Progress, recover
-from deepmerge.recover.schedule import STAGES
+from deepmerge.recover.schedule import USUAL
 
 
 def convert_and_recover(
     job: conversion.Job, data: str, wishes: ImageWishes, progress: Progress, digest: Digest | None, *,
-    minutes: float | None = None, stages: Sequence[str] = STAGES, device: str = "cpu",
+    minutes: float | None = None, stages: Sequence[str] = USUAL, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Write to job.out what convert and then recover would write, and return the report. A DeepmergeError leaves nothing
     behind but recover's checkpoint, from which the same call goes on: the conversion gives the same bytes again.

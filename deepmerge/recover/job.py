@@ -1,4 +1,4 @@
-"""Recovery, the story: OUT and images in, OUT2 out. lsq, segments, chain, distill, each where the last one stopped."""
+"""Recovery, the story: OUT and images in, OUT2 out. lsq, refit, segments, chain, distill, each where the last one stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate, select
 from deepmerge.recover.images import Sources, open_sources
 from deepmerge.recover.optimizer import OPTIMIZER
-from deepmerge.recover.schedule import STAGES, TRAINED, default_batch_size
+from deepmerge.recover.refit import find_behind
+from deepmerge.recover.schedule import TRAINED, USUAL, default_batch_size
 from deepmerge.recover.segments import Segment, find_segments
 from deepmerge.recover.stages import Run
 from deepmerge.recover.write import write_recovered
@@ -45,7 +46,7 @@ class Job:
     out: Path
     original: tuple[Path, Path] | None = None
     wishes: ImageWishes = field(default_factory=ImageWishes)
-    stages: tuple[str, ...] = STAGES
+    stages: tuple[str, ...] = USUAL
     steps: str = "all"
     limit: int | None = None
     minutes: float | None = None
@@ -80,7 +81,8 @@ def recover(job: Job, progress: Progress = lambda what, done, total: None) -> di
         prepare(job.device, job.threads, job.seed)  # says what is missing, before anything is done
     sources = open_sources(job.data, merged, converted.final.prototxt, job.batch_size, job.wishes, job.limit, job.seed, job.strict)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _key(job, converted, sources))
-    run = Run(job, original, merged, segments, sources, checkpoint, progress)
+    behind = find_behind(original, merged, converted.entries, segments) if "refit" in job.stages else []
+    run = Run(job, original, merged, segments, behind, sources, checkpoint, progress)
     run.all_stages()
     report = {**converted.report, "recovery": run.recovery(converted.report.get("recovery"))}
     progress("writing", 1, 1)

@@ -22,7 +22,7 @@ from deepmerge.graph.graph import Blob, Graph
 from deepmerge.recover.linear import chain_of, last_layers
 from deepmerge.recover.patches import places, tile, tile_size, values_at
 from deepmerge.recover.segments import Segment
-from deepmerge.recover.solve import Effort, Task, task_for
+from deepmerge.recover.solve import STRENGTHS, Effort, Task, task_for
 from deepmerge.recover.walk import Feeds, Walk
 
 HELD_OUT = 5  # of every so many images, the last one
@@ -35,7 +35,7 @@ Progress = Callable[[str, int, int], None]
 class Options:
     """points: at most about so many places of each image. memory: bytes, about; half of it for a segment's rows (where that is
     too little, of fewer images), a quarter for what is kept of each network's values (where that is too little, they are
-    computed anew). threads: of ONNX Runtime. iterations, rounds: see solve.Effort.
+    computed anew). threads: of ONNX Runtime. iterations, rounds, strength: see solve.Effort.
     """
 
     seed: int = 0
@@ -44,6 +44,7 @@ class Options:
     threads: int = 1
     iterations: int = 30
     rounds: int = 20
+    strength: float = STRENGTHS[0]
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class _Stage:
         target, count = self._gather(number, tasks, self.shapes[output][1:], tiled)
         held = np.arange(count) % HELD_OUT == HELD_OUT - 1 if count >= HELD_OUT else np.arange(count) == count - 1
         rows = np.repeat(held, len(target) // max(count, 1))
-        effort = Effort(self.options.iterations, self.options.rounds, self.options.seed)
+        effort = Effort(self.options.iterations, self.options.rounds, self.options.seed, self.options.strength)
         before, after, norm, changed = 0.0, 0.0, 0.0, []
         for task in tasks if count > 1 else ():
             wanted = np.ascontiguousarray(target[:, task.to[0] : task.to[1]])

@@ -11,6 +11,7 @@ step, the root mean square of Adam's: Liu et al., "Muon is Scalable for LLM Trai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
 OPTIMIZER = "Muon and Adam"  # whose state a checkpoint holds
+_MUONS = 0.2  # the root mean square of its step, as a share of the rate
 
 
 class Optimizer:
@@ -32,6 +34,7 @@ class Optimizer:
         self.parameters = parameters
         self._orders = {place: _order(blob) for place, blob in enumerate(parameters) if _is_convolution(blob)}
         self._matrices = {place: _matrix(parameters[place].detach(), order) for place, order in self._orders.items()}
+        self._shares = [_share(blob) for blob in parameters]
         others = {place: blob for place, blob in enumerate(parameters) if place not in self._matrices}
         groups = lambda blobs: [{"params": [blob], "place": place} for place, blob in blobs.items()]  # noqa: E731
         self._all: list[torch.optim.Optimizer] = []
@@ -51,7 +54,7 @@ class Optimizer:
             matrix.grad = None if grad is None else _matrix(grad, self._orders[place])
         for one in self._all:
             for group in one.param_groups:
-                group["lr"] = rates[group["place"]]
+                group["lr"] = rates[group["place"]] * self._shares[group["place"]]
             one.step()
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -78,6 +81,11 @@ class Optimizer:
 def _is_convolution(blob: Tensor) -> bool:
     """A convolution's weights (num_output, channels, height, width); those of a depthwise one are no matrix."""
     return blob.dim() == 4 and blob.shape[1] > 1
+
+
+def _share(blob: Tensor) -> float:
+    """Of the rate, that Adam takes for a matrix."""
+    return _MUONS / math.sqrt(min(blob.shape)) if blob.dim() == 2 else 1.0
 
 
 def _order(blob: Tensor) -> tuple[int, ...]:

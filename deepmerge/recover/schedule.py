@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Parameter
 
+SOLVED = ("lsq", "refit")
 TRAINED = ("segments", "chain", "distill")
-STAGES = ("lsq", *TRAINED)
+STAGES = (*SOLVED, *TRAINED)
+USUAL = ("lsq", *TRAINED)  # refit takes a minute a layer, however little a merge has changed what the layer sees
 SHARES = {"segments": 0.01, "chain": 0.04, "distill": 0.95}  # of the time that is given
 IMAGES = 1_200_000  # that all stages see together, where no time is given; fewer, where they take more than
 WORK = 1e14  # multiplications: about an hour of two CPU cores

@@ -13,18 +13,21 @@ from deepmerge.kernels.stack import Linear, Stack, Window, fit_stack
 from deepmerge.recover.linear import Last, Link
 from deepmerge.recover.patches import group_of, matrix_of, patches_at, store, tiles_at
 
-STRENGTHS = (1e-7, 1e-3, 1e-1, 10.0)  # of the ridge; the first alone, where rows are plenty
+STRENGTHS = (1e-7, 1e-3, 1e-1, 10.0)  # of the ridge, to choose from where rows are few
 PLENTY = 20  # rows for each input
 ROUND_ROWS = 12_000  # rows that the rounds over several layers work on
 
 
 @dataclass(frozen=True)
 class Effort:
-    """iterations: of one layer with an activation; rounds: over several layers, 0 to leave all but the last alone."""
+    """iterations: of one layer with an activation; rounds: over several layers, 0 to leave all but the last alone. strength: of
+    the ridge, where rows are plenty.
+    """
 
     iterations: int = 30
     rounds: int = 20
     seed: int = 0
+    strength: float = STRENGTHS[0]
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Single:
             at = columns - own[0]
             problem = Problem(part, target[:, at], None if self.last.slope is None else self.last.slope[at], bias, outside)
             before += problem.error(matrix[:, columns])
-            new[:, columns], error = problem.best(matrix[:, columns], effort.iterations)
+            new[:, columns], error = problem.best(matrix[:, columns], effort)
             after += error
         if after >= before:
             return Outcome(before, before, ())
@@ -118,12 +121,12 @@ class Problem:
         made = activated(predict(self.outside, weight), self.slope)
         return float(np.square(made - self.judge, dtype=np.float64).sum())
 
-    def best(self, start: np.ndarray, iterations: int) -> tuple[np.ndarray, float]:
+    def best(self, start: np.ndarray, effort: Effort) -> tuple[np.ndarray, float]:
         """The weights of that strength of the ridge which does best on the rows held out, and their error there."""
         plenty = len(self.inside) >= PLENTY * self.inside.shape[1]
         found = []
-        for strength in STRENGTHS[:1] if plenty else STRENGTHS:
-            weight = fit(Normal(self.inside, strength, self.bias), self.wanted, start, self.slope, iterations)
+        for strength in (effort.strength,) if plenty else STRENGTHS:
+            weight = fit(Normal(self.inside, strength, self.bias), self.wanted, start, self.slope, effort.iterations)
             found.append((self.error(weight), len(found), weight))
         error, _, weight = min(found)
         return weight, error
@@ -192,7 +195,7 @@ def _last_alone(stack: Stack, weights, target, held, effort: Effort) -> list[np.
     last = stack.layers[-1]
     rows = stack.features(weights)
     problem = Problem(rows, target, last.slope, last.bias, np.repeat(held, len(rows) // len(held)))
-    solved, _ = problem.best(weights[-1], effort.iterations)
+    solved, _ = problem.best(weights[-1], effort)
     return [*weights[:-1], solved.astype(np.float32)]
 
 

@@ -14,7 +14,7 @@ from deepmerge.graph.graph import Graph
 from deepmerge.recover import lsq, story
 from deepmerge.recover.images import Sources, sample
 from deepmerge.recover.judge import Judge
-from deepmerge.recover.schedule import TRAINED, default_iterations
+from deepmerge.recover.schedule import SOLVED, TRAINED, default_iterations
 from deepmerge.recover.segments import Segment
 from deepmerge.recover.train import Pace, Paused
 from deepmerge.recover.write import Weights, arrays_of, give_weights, weights_in, weights_of
@@ -24,26 +24,30 @@ from deepmerge.training.device import cores
 if TYPE_CHECKING:
     from deepmerge.recover.job import Job, Progress
 
-LSQ_IMAGES = 1000
+LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
+REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}  # its layers are nearly right: more images, and shorter steps, than lsq
+WHOLE = ("refit", "distill")  # stages that change layers of no segment, which the steps' folders do without
 
 
 class Run:
     """One recovery under way. `merged` gets its weights stage by stage.
 
-    reached: the weights behind the last of the stages that go segment by segment, {} before the first.
+    behind: what refit solves, see refit.py. reached: the weights behind the last of the stages that go segment by segment, {}
+    before the first.
     """
 
     def __init__(
-        self, job: Job, original: Graph, merged: Graph, segments: list[Segment], sources: Sources, checkpoint: Checkpoint,
-        progress: Progress,
+        self, job: Job, original: Graph, merged: Graph, segments: list[Segment], behind: list[Segment], sources: Sources,
+        checkpoint: Checkpoint, progress: Progress,
     ):  # fmt: skip
-        self.job, self.original, self.merged, self.segments = job, original, merged, segments
+        self.job, self.original, self.merged, self.segments, self.behind = job, original, merged, segments, behind
         self.sources, self.checkpoint, self.progress = sources, checkpoint, progress
         self.threads = job.threads or cores()
         self.reached: Weights = {}
         self.safe, self.safe_agreement = weights_of(merged), -1.0  # to go back to
         self.entries: list[dict[str, Any]] = []
         self.iterations: dict[str, int] = {}
+        self.halves: bool | None = None  # whether distill computes in bfloat16, once that is known
         self.pace = Pace(time.monotonic(), None if job.stop_after is None else 60 * job.stop_after, time.monotonic())
         self._skipped: list[str] = []
         self.before = 0.0  # seconds that earlier pieces of the run took
@@ -57,8 +61,8 @@ class Run:
         if saved is not None:
             under_way = self._restore(saved)
         for name in self.job.stages[len(self.entries) :]:
-            if name == "lsq":
-                self._solve()
+            if name in SOLVED:
+                self._solve(name)
             else:
                 self._train(name, under_way)
             under_way = None
@@ -88,15 +92,16 @@ class Run:
 
     # -- stages ----------------------------------------------------------------------------------
 
-    def _solve(self) -> None:
+    def _solve(self, name: str) -> None:
         start = time.monotonic()
         before = self.agreement()
-        loader = sample(self.sources, LSQ_IMAGES)
+        segments, images, how = (self.segments, LSQ_IMAGES, {}) if name == "lsq" else (self.behind, REFIT_IMAGES, REFIT)
+        loader = sample(self.sources, images)
         feeds = lambda: ({self.sources.input: batch.data} for batch in loader.once())  # noqa: E731
-        options = lsq.Options(seed=self.job.seed, threads=self.threads)
-        found = lsq.lsq(self.original, self.merged, self.segments, feeds, options, self.progress)
+        options = lsq.Options(seed=self.job.seed, threads=self.threads, **how)
+        found = lsq.lsq(self.original, self.merged, segments, feeds, options, self.progress)
         self._skipped += loader.skipped
-        entry = story.solved_entry(found, time.monotonic() - start, loader.count)
+        entry = story.solved_entry(name, found, time.monotonic() - start, loader.count)
         self._done(entry, before)
 
     def _train(self, name: str, under_way: Saved | None) -> None:
@@ -107,8 +112,6 @@ class Run:
             self.save(f"the start of stage {name}")  # not to be measured again
         stage = TrainedStage(self, name, under_way)
         before = stage.agreement if under_way is not None else self.agreement()
-        if self.safe_agreement < 0 and before is not None:
-            self.safe_agreement = before
         stage.agreement = before
         stage.run()
         self._done(stage.entry(), before)
@@ -118,6 +121,8 @@ class Run:
 
         So segments counts for little behind lsq, which has looked at the merged network's own inputs already.
         """
+        if self.safe_agreement < 0 and before is not None:
+            self.safe_agreement = before
         self._agreement = None
         after = self.agreement()
         if after is not None:
@@ -128,7 +133,7 @@ class Run:
             else:
                 self.safe, self.safe_agreement = weights_of(self.merged), after
         self.entries.append(entry)
-        if entry["name"] != "distill":
+        if entry["name"] not in WHOLE:
             self.reached = weights_of(self.merged)
         self.save(f"the end of stage {entry['name']}")
         if self.pace.over() and len(self.entries) < len(self.job.stages):
@@ -164,6 +169,7 @@ class Run:
         weights = {"weights": weights_of(self.merged), "reached": self.reached, "safe": self.safe}
         kept = {name: array for kind, one in weights.items() for name, array in arrays_of(one, kind).items()}
         meta = {"entries": self.entries, "iterations": self.iterations, "elapsed": self.elapsed, "safe": self.safe_agreement}
+        meta["halves"] = self.halves
         self.checkpoint.save(what, {**kept, **arrays}, {**meta, "under_way": under_way})
         self.pace.saved = time.monotonic()
         self.pace.took = self.pace.saved - start
@@ -175,22 +181,19 @@ class Run:
         self.reached = weights_in(arrays, "reached")
         self.safe, self.safe_agreement = weights_in(arrays, "safe"), meta["safe"]
         self.entries, self.iterations, self.before = meta["entries"], meta["iterations"], meta["elapsed"]
-        if meta["under_way"] is None:
-            self.safe = weights_of(self.merged)
-            return None
-        self.safe = {**self.safe, **self.reached}  # as the stage under way began
-        return Saved(arrays, meta["under_way"])
+        self.halves = meta["halves"]
+        return None if meta["under_way"] is None else Saved(arrays, meta["under_way"])
 
 
 def did_harm(entry: Mapping[str, Any], before: float, images: int) -> bool:
     """Whether a stage had better be undone: a smaller share of the images agrees than `before` it.
 
-    Where distill's loss on them fell, a standard error is borne: the loss weighs all that the network says of an image, the
-    agreement only what it says first.
+    Where the loss of distill or refit fell, a standard error is borne: the loss weighs all that the network says of an image,
+    the agreement only what it says first.
     """
-    if entry["name"] not in TRAINED:
+    if entry["name"] == "lsq":
         return False
-    gained = entry["name"] == "distill" and entry["loss_after"] < entry["loss_before"]
+    gained = entry["name"] in WHOLE and entry["loss_after"] < entry["loss_before"]
     borne = math.sqrt(before * (1 - before) / images) if gained else 0.0
     return entry["agreement_after"] < before - borne
 

@@ -8,13 +8,13 @@ from typing import Any
 from deepmerge.recover.lsq import Solved
 
 
-def solved_entry(found: Sequence[Solved], seconds: float, images: int) -> dict[str, Any]:
-    """The stage lsq."""
+def solved_entry(name: str, found: Sequence[Solved], seconds: float, images: int) -> dict[str, Any]:
+    """One of the stages lsq and refit."""
     parts = []
     for one in found:
         entry = one.entry()
         parts.append({"name": entry.pop("segment"), **_losses(entry.pop("error_before") ** 2, entry.pop("error_after") ** 2), **entry})
-    return {"name": "lsq", "seconds": seconds, "images": images, **_summed(parts), "segments": parts}
+    return {"name": name, "seconds": seconds, "images": images, **_summed(parts), "segments": parts}
 
 
 def trained_entry(name: str, asked: Mapping[str, Any], losses: Iterable[tuple[str, float, float]]) -> dict[str, Any]:

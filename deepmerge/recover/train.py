@@ -117,13 +117,14 @@ def backward(objective: Objective, images: Tensor, halves: bool) -> Tensor:
     return loss.detach()
 
 
-def judged(objective: Objective, images: Iterator[Tensor]) -> list[float]:
-    """The mean loss of each part over all batches of `images`."""
+def judged(objective: Objective, images: Iterator[Tensor], halves: bool = False) -> list[float]:
+    """The mean loss of each part over all batches of `images`. halves: in bfloat16."""
     import torch
 
     sums, count = np.zeros(len(objective.parts)), 0
     with torch.no_grad():
         for batch in images:
-            sums += objective.losses(batch).double().cpu().numpy() * len(batch)
+            with torch.autocast(batch.device.type, torch.bfloat16, enabled=halves):
+                sums += objective.losses(batch).double().cpu().numpy() * len(batch)
             count += len(batch)
     return [float(value) for value in sums / max(count, 1)]

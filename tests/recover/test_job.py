@@ -95,6 +95,34 @@ def test_each_stage_alone_lowers_its_loss(job, name):
     assert all(part["loss_after"] < part["loss_before"] for part in stage.get("segments", stage.get("outputs")))
 
 
+def test_refit_solves_what_lies_behind_the_segments(job):
+    """Here fc; the steps' folders have the segments' weights alone."""
+    recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
+    story = recover(replace(job, stages=("lsq", "refit")))["recovery"]
+    refit = story["stages"][1]
+    assert [part["name"] for part in refit["segments"]] == ["fc"] and refit["images"] == 54
+    assert refit["loss_after"] < refit["loss_before"] and "undone" not in refit
+    assert not same_weights(job.out, job.out.with_name("lsq"))
+    shutil.copy(job.out / "weights.caffemodel", job.out.with_name("lsq"))
+    assert same_weights(job.out, job.out.with_name("lsq"))
+
+
+def test_harm_behind_refit_goes_back_to_refit(job):
+    """Killed or not: what is gone back to is not where the steps' folders stand."""
+    recover(replace(job, stages=("lsq", "refit"), out=job.out.with_name("refit")))
+    harmful = replace(job, stages=("lsq", "refit", "distill"), lr=1.0)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(300)
+        with contextlib.suppress(BaseException):
+            die_in("distill", harmful)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert checkpoint_folder(job.out).exists()
+    assert recover(harmful)["recovery"]["stages"][2]["undone"]
+    assert same_weights(job.out, job.out.with_name("refit"))
+
+
 def test_a_stage_that_does_harm_is_undone(job):
     report = recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
     assert "undone" not in report["recovery"]["stages"][0]

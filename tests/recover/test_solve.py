@@ -63,7 +63,7 @@ def test_the_strength_that_does_best_outside_is_taken_where_rows_are_few():
     start = np.zeros((40, 1))
     start[0] = 1.0
     problem = Problem(x, target, None, False, held)
-    weight, error = problem.best(start, 10)
+    weight, error = problem.best(start, Effort(10))
     assert problem.error(weight) == error < 1.2 * problem.error(start)
 
 
