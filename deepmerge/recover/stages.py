@@ -47,7 +47,7 @@ class Run:
         self.safe, self.safe_agreement = weights_of(merged), -1.0  # to go back to
         self.entries: list[dict[str, Any]] = []
         self.iterations: dict[str, int] = {}
-        self.halves: bool | None = None  # whether distill computes in bfloat16, once that is known
+        self.halves = job.precision == "bf16"  # whether distill computes in bfloat16
         self.pace = Pace(time.monotonic(), None if job.stop_after is None else 60 * job.stop_after, time.monotonic())
         self._skipped: list[str] = []
         self.before = 0.0  # seconds that earlier pieces of the run took
@@ -140,13 +140,15 @@ class Run:
             raise Paused
 
     def _plan(self) -> None:
-        """Fix the iterations of all stages that train."""
+        """Fix the iterations of all stages that train, and what distill computes in."""
+        from deepmerge.recover.trained import bears_halves, planned
+
         stages = [name for name in self.job.stages if name in TRAINED]
         macs = summary(self.original)["macs"], summary(self.merged)["macs"]
         self.iterations = default_iterations(stages, self.job.batch_size, macs)
+        if "distill" in stages and self.job.precision == "auto":
+            self.halves = bears_halves(self)
         if self.job.minutes is not None:
-            from deepmerge.recover.trained import planned
-
             self.progress("measuring the speed", 0, 1)
             self.iterations = planned(self, stages, 60 * self.job.minutes - self.elapsed)
         self.iterations |= {name: count for name, count in self.job.counts.items() if name in stages}
@@ -181,7 +183,7 @@ class Run:
         self.reached = weights_in(arrays, "reached")
         self.safe, self.safe_agreement = weights_in(arrays, "safe"), meta["safe"]
         self.entries, self.iterations, self.before = meta["entries"], meta["iterations"], meta["elapsed"]
-        self.halves = meta["halves"]
+        self.halves = meta["halves"] if self.job.precision == "auto" else self.halves
         return None if meta["under_way"] is None else Saved(arrays, meta["under_way"])
 
 

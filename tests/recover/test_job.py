@@ -384,6 +384,17 @@ def test_minutes_fix_the_iterations(job, monkeypatch):
     assert same_weights(job.out, job.out.with_name("again"))
 
 
+@pytest.mark.parametrize(("rounding", "precision"), [(1e9, "bf16"), (0.0, "fp32")])
+@pytest.mark.parametrize("minutes", [None, 0.02])
+def test_distill_rounds_where_that_costs_little(job, monkeypatch, rounding, precision, minutes):
+    from deepmerge.recover import trained
+
+    monkeypatch.setattr(trained, "fast_halves", lambda device: True)
+    monkeypatch.setattr(trained, "ROUNDING", rounding)
+    report = recover(replace(job, stages=("distill",), minutes=minutes))
+    assert report["recovery"]["stages"][0]["precision"] == precision
+
+
 def test_few_images(job, tmp_path, small):
     report = recover(replace(job, limit=5, stages=("distill",), counts={"distill": 3}))
     assert (report["recovery"]["images"], report["recovery"]["held_out"]) == (5, 0)
