@@ -79,18 +79,20 @@ class Loop:
         solver, story = self.solver, self.story
         start = saved = time.monotonic()
         before, first = story.seconds, self.student.processes.first
+        if first and story.iteration and self._is_due() and not self._path().exists():
+            self._write()  # killed between the checkpoint and its snapshot
         with contextlib.closing(prefetched(self._batches(story.iteration * solver.iter_size))) as batches:
             while story.iteration < solver.max_iter and not self._over(story):
                 self._test(story)
                 self._step(batches)
                 story.seconds = before + time.monotonic() - start
-                if solver.snapshot and story.iteration % solver.snapshot == 0:
+                if self._is_due():
                     self._snapshot()
                     saved = time.monotonic()
                 if first and time.monotonic() - saved >= self.keeping.every:
                     self._keep()
                     saved = time.monotonic()
-        if solver.snapshot_after_train and not (solver.snapshot and story.iteration % solver.snapshot == 0):
+        if solver.snapshot_after_train and not self._is_due():
             self._snapshot()
         self._test(story, last=True)
         story.seconds = before + time.monotonic() - start
@@ -143,13 +145,25 @@ class Loop:
             told = ", ".join(f"{key} {value:.4g}" for key, value in values.items() if key != "images")
             self.tell(f"iteration {story.iteration}, test{name} on {values['images']} images: {told}")
 
+    def _is_due(self) -> bool:
+        return bool(self.solver.snapshot) and self.story.iteration % self.solver.snapshot == 0
+
+    def _path(self) -> Path:
+        return self.keeping.snapshots / f"{snapshot_prefix(self.solver)}_iter_{self.story.iteration}.caffemodel"
+
     def _snapshot(self) -> None:
         """A checkpoint goes first: the snapshots' folder is the checkpoint's."""
         if self.student.processes.first:
             self._keep()
-            path = self.keeping.snapshots / f"{snapshot_prefix(self.solver)}_iter_{self.story.iteration}.caffemodel"
-            with writing(path):
-                self.student.save(path)
+            self._write()
+
+    def _write(self) -> None:
+        """A snapshot, whole or not at all: one that was cut off would never be written again."""
+        path = self._path()
+        part = path.with_name(f"{path.name}.part")
+        with writing(path):
+            self.student.save(part)
+            part.replace(path)
 
     def _keep(self) -> None:
         """A checkpoint of a state that is worth going on from."""

@@ -212,6 +212,27 @@ def _pausing(monkeypatch, every: int) -> list[int]:
     return pauses
 
 
+@pytest.mark.parametrize("written", [0, 100])
+def test_killed_in_a_snapshot_it_is_written_whole(tmp_path, job, monkeypatch, written):
+    """The checkpoint is there, and its snapshot is not, or in part."""
+    from deepmerge.finetune.student import Student
+
+    job = replace(job, solver={"max_iter": "40", "snapshot": "20", "display": "0"}, test_data=None)
+    whole = replace(job, to=tmp_path / "whole")
+    finetune(whole)
+
+    def killed(student, path):
+        if written:
+            path.write_bytes(bytes(written))
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(Student, "save", killed)
+        finetune(job)
+    finetune(job)
+    assert same(job.to, whole.to)
+
+
 def test_killed_it_goes_on_and_ends_with_the_same_bytes(made, tmp_path, job):
     """SIGKILL in the middle, then the same command."""
     job = replace(job, solver={"max_iter": "400", "snapshot": "20", "display": "0"}, test_data=None)
