@@ -20,7 +20,7 @@ from deepmerge.finetune.progress import Arrays, Paused, Story, Tell, smooth, sna
 from deepmerge.finetune.student import Student, Tester
 from deepmerge.finetune.updates import Updates
 from deepmerge.read.solver import Solver
-from deepmerge.training.guards import require_finite, writing
+from deepmerge.training.guards import replacing, require_finite
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -159,11 +159,8 @@ class Loop:
 
     def _write(self) -> None:
         """A snapshot, whole or not at all: one that was cut off would never be written again."""
-        path = self._path()
-        part = path.with_name(f"{path.name}.part")
-        with writing(path):
-            self.student.save(part)
-            part.replace(path)
+        with replacing(self._path()) as aside:
+            self.student.save(aside)
 
     def _keep(self) -> None:
         """A checkpoint of a state that is worth going on from."""

@@ -16,7 +16,7 @@ from deepmerge.finetune.stages import Stage, override_weights
 from deepmerge.finetune.story import whole_story
 from deepmerge.graph.graph import Graph
 from deepmerge.training.checkpoint import Checkpoint
-from deepmerge.training.guards import writing
+from deepmerge.training.guards import replacing
 
 if TYPE_CHECKING:
     from deepmerge.finetune.job import Job
@@ -82,11 +82,8 @@ class Runner(ABC):
         return graph, None
 
     def _finish(self, number: int, graph: Graph) -> None:
-        path = self.weights(number)
-        aside = path.with_suffix(".partial")
-        with writing(path, lambda: _dropped(aside)):
+        with replacing(self.weights(number)) as aside:
             write_caffemodel(graph, aside)
-            aside.replace(path)
         self.save(f"{number + 1} of {len(self.stages)} stages", {}, None)
 
     def save(self, what: str, arrays: Arrays, story: dict[str, Any] | None) -> None:
@@ -119,8 +116,3 @@ def _seed(job: Job, stages: list[Stage]) -> int:
     """--seed, or the first solver's random_seed, or 0."""
     given = next(stage.solver.random_seed for stage in stages if stage.solver is not None)
     return job.seed if job.seed is not None else max(given, 0)
-
-
-def _dropped(aside: Path) -> str:
-    aside.unlink(missing_ok=True)
-    return ""

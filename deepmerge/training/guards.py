@@ -31,3 +31,17 @@ def writing(place: Path, then: Callable[[], str] = lambda: "") -> Iterator[None]
         reason = _FULL.get(error.errno or 0)
         told = f"{reason}; free some space" if reason else error.strerror or str(error)
         raise TrainingError(f"{place}: cannot be written: {told}{rest}") from None
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write what is to be `path`, which it becomes at the end: whole or not at all. TrainingError as in `writing`."""
+    aside = path.with_name(f"{path.name}.partial")
+
+    def dropped() -> str:
+        aside.unlink(missing_ok=True)
+        return ""
+
+    with writing(path, dropped):
+        yield aside
+        aside.replace(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deepmerge.errors import TrainingError
-from deepmerge.training.guards import require_finite, writing
+from deepmerge.training.guards import replacing, require_finite, writing
 
 
 def test_finite_losses_pass():
@@ -36,3 +36,14 @@ def test_others_do_not(loss):
 def test_disks_that_refuse(code, told):
     with pytest.raises(TrainingError, match=f"^here: cannot be written: {told}, kept$"), writing(Path("here"), lambda: ", kept"):
         raise OSError(code, "Read-only file system")
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "a.caffemodel"
+    with replacing(path) as aside:
+        aside.write_bytes(b"old")
+    with pytest.raises(TrainingError, match="a.caffemodel: cannot be written: the disk is full"), replacing(path) as aside:
+        aside.write_bytes(b"ne")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.caffemodel"]
+    assert path.read_bytes() == b"old"
