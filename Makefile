@@ -81,7 +81,7 @@ pitfalls: $(VENV)/.installed-test caffe  ## what real Caffe files do, row by row
 
 FUZZ_SECONDS := 600
 fuzz: $(VENV)/.installed-fuzz  ## both readers against files that a fuzzer makes up, for FUZZ_SECONDS=600; what fails goes to fuzz-findings/
-	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) --findings fuzz-findings
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --findings fuzz-findings
 
 $(VENV)/.installed-fuzz: $(PACKAGING) | $(VENV)/.installed-test
 	$(PIP) -e '.[test,h5,torch,plot,bench,ncnn,fuzz]'
@@ -93,9 +93,9 @@ lint: $(VENV)/.installed-test  ## ruff, and who may import whom
 
 # One protobuf of each major, each in a folder of its own that goes before the environment's.
 PROTOBUFS      := 4.21.12 4.25.9 5.29.6 6.33.6 7.36.1
-PROTOBUF_TESTS := tests/test_schema.py tests/data/test_sources.py \
-                  $(foreach name,caffemodel scalars wire,tests/read/test_$(name).py) \
-                  $(foreach name,caffemodel prototxt wire,tests/emit/test_$(name).py)
+PROTOBUF_TESTS := tests/formats/test_schema.py tests/data/test_sources.py \
+                  $(foreach name,caffemodel scalars wire,tests/formats/read/test_$(name).py) \
+                  $(foreach name,caffemodel prototxt wire,tests/formats/write/test_$(name).py)
 
 test-protobuf: $(PROTOBUFS:%=$(VENV)/protobuf/%)  ## the schema and what reads and writes by it, under protobuf 4, 5, 6 and 7
 	@for version in $(PROTOBUFS); do \
@@ -125,7 +125,7 @@ make-caffe = rm -rf $(CAFFE_VENV) && $(1) -m venv $(CAFFE_VENV) && \
     $(CAFFE_VENV)/bin/python -c 'import caffe' && touch $(CAFFE_VENV)/.installed
 
 clean:  ## remove all that make has made
-	rm -rf $(VENV) $(CAFFE_VENV) demo benchmarks/measured fuzz-findings build dist *.egg-info deepmerge/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CAFFE_VENV) demo benchmarks/measured fuzz-findings build dist *.egg-info deepmerge/formats/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:

@@ -1,4 +1,4 @@
-"""The one build step that setup.cfg cannot say: proto/caffe.proto becomes deepmerge/caffe.desc.
+"""The one build step that setup.cfg cannot say: proto/caffe.proto becomes deepmerge/formats/caffe.desc.
 
 The descriptor is compiled when the package is built, so that running deepmerge takes no protoc and no
 generated code. A wheel gets it in its own tree; an editable install gets it beside the sources, where git ignores it.
@@ -23,7 +23,7 @@ class BuildPyAndDescriptor(build_py):
 
     def _descriptor(self) -> Path:
         package_parent = ROOT if self.editable_mode else Path(self.build_lib)
-        return package_parent / "deepmerge" / "caffe.desc"
+        return package_parent / "deepmerge" / "formats" / "caffe.desc"
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         return [*super().get_outputs(include_bytecode), *([] if self.editable_mode else [str(self._descriptor())])]

@@ -22,9 +22,9 @@ from verdicts import verdicts
 
 from deepmerge.cli.output import table
 from deepmerge.engines import engine
-from deepmerge.engines.timing import time_interleaved
+from deepmerge.engines.timing.timing import time_interleaved
 from deepmerge.graph.costs import summary
-from deepmerge.passes.base import Options
+from deepmerge.passes.support.base import Options
 
 IMAGES, ACCURACY_BATCH = 32, 25
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from deepmerge.data import Preprocessing, open_images
+from deepmerge.formats.read import read_network
 from deepmerge.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.passes.base import Options
+from deepmerge.passes.support.base import Options
 from deepmerge.plan import Wishes, make_plan, run_recipe
-from deepmerge.read import read_network
 
 LRN = Wishes(options=Options(absorb=("lrn",)))
 FULL = Wishes(steps="inception_4a", options=Options(width="full", absorb=("branches",)))

@@ -21,7 +21,7 @@ import numpy as np
 
 from deepmerge.engines import engine
 from deepmerge.errors import DeepmergeError
-from deepmerge.measuring.networks import Network, parse_networks, read_networks
+from deepmerge.measure.harness.networks import Network, parse_networks, read_networks
 
 ENGINES = ("ort", "torch", "opencv", "mnn", "ncnn")
 TOLERANCE = 1e-4

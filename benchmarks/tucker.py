@@ -14,15 +14,15 @@ from pathlib import Path
 
 from machine import machine
 
-from deepmerge.calibrate import CalibrationImages
 from deepmerge.cli.output import table
+from deepmerge.convert.calibrate import CalibrationImages
 from deepmerge.data import open_loader
-from deepmerge.evaluate import evaluate
+from deepmerge.formats.read import read_network
 from deepmerge.graph import Graph
 from deepmerge.graph.costs import summary
-from deepmerge.passes.base import Options
+from deepmerge.measure.accuracy import evaluate
+from deepmerge.passes.support.base import Options
 from deepmerge.plan import Wishes, make_plan, run_recipe
-from deepmerge.read import read_network
 
 NETWORKS = ("inception_mini", "alexnet", "squeezenet", "resnet50", "googlenet")
 HEAD = ("network", "Tucker", "by", "MACs", "left", "layers", "top-1", "seconds")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deepmerge.emit import write_caffemodel
+from deepmerge.formats.read import read_network
+from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.shapes import expected_weights, infer_shapes
-from deepmerge.read import read_network
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # num_output, convolutions before the pooling
 INPUT = 'name: "VGG16"\nlayer { name: "data" type: "Input" top: "data" input_param { shape { dim: [10, 3, 224, 224] } } }\n'

@@ -143,7 +143,7 @@ def optional_package(name: str, purpose: str) -> Check:
 def schema() -> Check:
     """Caffe's schema loads under the protobuf that is here, and protobuf's classes can be made from it."""
     try:
-        from deepmerge import schema as caffe_schema
+        from deepmerge.formats import schema as caffe_schema
 
         layer_fields = len(caffe_schema.fields("LayerParameter"))
         caffe_schema.message_class("NetParameter")

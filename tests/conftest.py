@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["pitfall_table"]
+pytest_plugins = ["tests.pitfall_table"]
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIRE_CAFFE = "DEEPMERGE_REQUIRE_CAFFE"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from deepmerge.emit.caffemodel import write_caffemodel
 from deepmerge.errors import (
     DeepmergeError,
     EmitError,
@@ -24,6 +23,7 @@ from deepmerge.errors import (
     SourceError,
     TrainingError,
 )
+from deepmerge.formats.write.caffemodel import write_caffemodel
 
 NET = """name: "net"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }
@@ -52,7 +52,7 @@ class Case:
 
 def lay_out(folder: Path) -> None:
     """net.prototxt and net.caffemodel, its weights."""
-    from helpers import network
+    from tests.helpers import network
 
     graph = network(folder, NET)
     write_caffemodel(graph, folder / "net.caffemodel")
@@ -77,7 +77,7 @@ def other_weights(folder: Path) -> None:
     """A caffemodel of the same network with one channel more in conv1."""
     text = (folder / "net.prototxt").read_text()
     (folder / "other").mkdir()
-    from helpers import network
+    from tests.helpers import network
 
     write_caffemodel(network(folder / "other", text.replace("num_output: 4", "num_output: 5")), folder / "net.caffemodel")
 
@@ -100,14 +100,14 @@ def twice(folder: Path) -> None:
 
 
 def huge_claim(folder: Path) -> None:
-    from deepmerge.emit.wire import block, prefix, varint
+    from deepmerge.formats.write.wire import block, prefix, varint
 
     blob = block(7, block(1, varint(10**12))) + prefix(5, 4 * 10**12)
     (folder / "net.caffemodel").write_bytes(block(100, block(1, b"conv1") + block(7, blob)))
 
 
 def not_a_number(folder: Path) -> None:
-    from deepmerge.read import read_network
+    from deepmerge.formats.read import read_network
 
     graph = read_network(folder / "net.prototxt", folder / "net.caffemodel")
     graph.layers[1].weights[0] = np.full_like(graph.layers[1].weights[0], np.nan)
@@ -116,7 +116,7 @@ def not_a_number(folder: Path) -> None:
 
 def others(folder: Path) -> None:
     """other.caffemodel: half of fc's weights."""
-    from deepmerge.read import read_network
+    from deepmerge.formats.read import read_network
 
     graph = read_network(folder / "net.prototxt", folder / "net.caffemodel")
     graph.layers[-1].weights[0] = graph.layers[-1].weights[0] / 2
@@ -147,7 +147,7 @@ EVAL = "eval net.prototxt net.caffemodel --data"
 
 def converted(folder: Path) -> None:
     """out, and labelled images for it."""
-    from deepmerge.convert import Job, convert
+    from deepmerge.convert.convert import Job, convert
 
     convert(Job(folder / "net.prototxt", folder / "net.caffemodel", folder / "out"))
     pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
@@ -162,7 +162,7 @@ def paged(folder: Path) -> None:
 
 def from_here(folder: Path) -> None:
     """out, whose report names the original from the current folder."""
-    from deepmerge.convert import Job, convert
+    from deepmerge.convert.convert import Job, convert
 
     convert(Job(Path("net.prototxt"), Path("net.caffemodel"), Path("out")))
 
@@ -180,8 +180,8 @@ def changed(folder: Path) -> None:
 
 
 def onnx_alone(folder: Path) -> None:
-    from deepmerge.convert import Job, convert
-    from deepmerge.emit.output import Settings
+    from deepmerge.convert.convert import Job, convert
+    from deepmerge.out.write import Settings
 
     settings = Settings(("onnx",), steps=False)
     convert(Job(folder / "net.prototxt", folder / "net.caffemodel", folder / "out", settings=settings))
@@ -189,8 +189,8 @@ def onnx_alone(folder: Path) -> None:
 
 def another_run(folder: Path) -> None:
     """out, and the checkpoint of a recovery with another seed."""
-    from deepmerge.recover.job import Job, recover
-    from deepmerge.recover.train import Paused
+    from deepmerge.train.recover.job import Job, recover
+    from deepmerge.train.recover.trainer import Paused
 
     converted(folder)
     with contextlib.suppress(Paused):

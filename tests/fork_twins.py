@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from deepmerge.emit import write_pair
-from deepmerge.emit.layers import layer_message
-from deepmerge.emit.prototxt import format_tree
+from deepmerge.formats.read import read_network
+from deepmerge.formats.write import write_pair
+from deepmerge.formats.write.layers import layer_message
+from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params_forks import FORK_TYPES
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Quoted
-from deepmerge.read import read_network
 
 Weights = dict[str, list[np.ndarray]]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from deepmerge.formats.read import read_network
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import expected_weights, infer_shapes
 from deepmerge.plan import run_recipe
 from deepmerge.plan.recipe import Recipe
-from deepmerge.read import read_network
 
 
 def inputs(*shapes: tuple[int, ...]) -> str:

@@ -8,15 +8,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from helpers import apart
-from real_images import prepared, read_npz, write_lmdb
 
-from deepmerge.emit.data_layers import Source
-from deepmerge.emit.output import Settings
-from deepmerge.emit.train_val import TrainData
 from deepmerge.engines.ort import OrtEngine
-from deepmerge.read import read_network
-from deepmerge.read.caffemodel import read_caffemodel
+from deepmerge.formats.read import read_network
+from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.formats.write.data_layers import Source
+from deepmerge.formats.write.train_val import TrainData
+from deepmerge.out.write import Settings
+from tests.helpers import apart
+from tests.real_images import prepared, read_npz, write_lmdb
 
 
 def pictures(count: int = 12) -> tuple[np.ndarray, np.ndarray]:

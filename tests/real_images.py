@@ -36,7 +36,7 @@ def write_lmdb(path: Path, images: np.ndarray, labels: np.ndarray, height: int, 
     """An LMDB of Caffe's Datums, uint8, BGR, as convert_imageset writes it."""
     import lmdb
 
-    from deepmerge import schema
+    from deepmerge.formats import schema
 
     datum = schema.message_class("Datum")
     pixels = np.moveaxis(resized(images, height, width)[..., ::-1], 3, 1).round().astype(np.uint8)

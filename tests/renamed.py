@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from google.protobuf import text_format
 
-from deepmerge import schema
+from deepmerge.formats import schema
 
 WORDS = "fc conv pool norm loss data x inception res relu split".split()
 

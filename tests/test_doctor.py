@@ -130,7 +130,7 @@ def test_schema(monkeypatch):
     def fail(*_):
         raise DeepmergeError("caffe.desc: the compiled proto/caffe.proto is not there; build it with `make`")
 
-    monkeypatch.setattr("deepmerge.schema.fields", fail)
+    monkeypatch.setattr("deepmerge.formats.schema.fields", fail)
     check = doctor.schema()
     assert check.state == "missing" and "is not there" in check.found
 

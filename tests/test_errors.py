@@ -7,10 +7,10 @@ import re
 
 import pytest
 from click.testing import CliRunner
-from error_cases import CASES, lay_out
 
 from deepmerge import errors
 from deepmerge.cli import main
+from tests.error_cases import CASES, lay_out
 
 KINDS = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.DeepmergeError)]
 

@@ -19,7 +19,7 @@ REPORT = f"import sys; print('loaded:', *[name for name in {HEAVY} if name in sy
     "program",
     [
         "import deepmerge",
-        "import deepmerge.errors, deepmerge.schema",
+        "import deepmerge.errors, deepmerge.formats.schema",
         "from deepmerge.cli import main; main(['--help'], standalone_mode=False)",
     ],
 )

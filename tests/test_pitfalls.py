@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from pitfall_table import SHOWN, TITLES, WHOLE
+
+from tests.pitfall_table import SHOWN, TITLES, WHOLE
 
 SAMPLE = """
 import pytest
@@ -35,8 +36,21 @@ def test_of_no_row():
 
 def run(folder: Path, text: str) -> subprocess.CompletedProcess:
     (folder / "test_sample.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", folder, "-p", "pitfall_table", "--pitfalls", folder]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        folder,
+        "-p",
+        "tests.pitfall_table",
+        "--pitfalls",
+        folder,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
 
 
 def test_every_row_has_a_test(request):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cli.listing import missing_from
+from tests.cli.listing import missing_from
 
 ROOT = Path(__file__).parents[1]
 

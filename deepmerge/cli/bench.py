@@ -79,9 +79,9 @@ def bench(words, engines, threads, batch, device, repeat, seconds, seed, as_json
         raise click.UsageError("--memory device is the GPU's: give --device cuda, or an amount such as 1GB")
     if chosen["data"] is None and (useless := given("images", *PREPROCESSING)):
         raise click.UsageError(f"--{'limit' if useless[0] == 'images' else useless[0].replace('_', '-')} goes with --data")
-    from deepmerge.bench import Settings
-    from deepmerge.bench import bench as measure
-    from deepmerge.bench.against import read_baseline, worse
+    from deepmerge.measure.bench import Settings
+    from deepmerge.measure.bench import bench as measure
+    from deepmerge.measure.bench.against import read_baseline, worse
 
     baseline = chosen["against"] and read_baseline(chosen["against"])
     nets = read(words, batch)
@@ -106,8 +106,8 @@ def _accuracies(nets, chosen, threads, progress) -> dict[str, dict]:
     wishes = image_wishes(chosen)
     if chosen["data"] is None:
         return {}
-    from deepmerge.converted import Pair
-    from deepmerge.evaluate import Job, run
+    from deepmerge.measure.accuracy import Job, run
+    from deepmerge.out.read import Pair
 
     found = {}
     for net in nets:
@@ -119,7 +119,7 @@ def _accuracies(nets, chosen, threads, progress) -> dict[str, dict]:
 
 
 def _show(report: dict, as_json: bool, chosen: dict, quiet: bool) -> None:
-    from deepmerge.bench.tables import CSV_HEAD, figures, markdown, notes, tables
+    from deepmerge.measure.bench.tables import CSV_HEAD, figures, markdown, notes, tables
 
     if as_json:
         return show_json(report)

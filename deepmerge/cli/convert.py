@@ -16,13 +16,13 @@ from deepmerge.cli.tables import cost_table, refusal_table, step_table
 
 
 def _source(spec: str) -> Any:
-    from deepmerge.emit.data_layers import Source
+    from deepmerge.formats.write.data_layers import Source
 
     return _usage(Source.parse, spec)
 
 
 def _override(text: str) -> Any:
-    from deepmerge.emit.solver import parse_override
+    from deepmerge.formats.write.solver import parse_override
 
     return _usage(parse_override, text)
 
@@ -119,21 +119,21 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
     recovery = {name: chosen.pop(f"recover_{name}") for name in ("minutes", "stages", "device")}
     if recover_data is not None and (dry_run or "caffe" not in formats):
         raise click.UsageError(f"--recover trains what is written: leave {'--dry-run' if dry_run else '--emit onnx alone'} out")
-    from deepmerge.digest import Digest
+    from deepmerge.out.digest import Digest
 
     digest = Digest(caffemodel)  # begins before the imports do
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # numpy's idle threads sleep, and leave the core to the hashing
     wanted, pictures = wishes(chosen), image_wishes(chosen)
-    from deepmerge.convert import Job
-    from deepmerge.convert import convert as run
-    from deepmerge.emit.output import Settings
-    from deepmerge.emit.train_val import TrainData
+    from deepmerge.convert.convert import Job
+    from deepmerge.convert.convert import convert as run
+    from deepmerge.formats.write.train_val import TrainData
+    from deepmerge.out.write import Settings
 
     settings = Settings(formats, TrainData(train_source, test_source, batch_size), dict(solver), not no_steps, style)
     progress = Progress(quiet or as_json)
     images = None
     if calibration is not None:
-        from deepmerge.calibrate import CalibrationImages
+        from deepmerge.convert.calibrate import CalibrationImages
 
         images = CalibrationImages(calibration, train_val or prototxt, calibration_images, pictures, strict, progress)
     job = Job(prototxt, caffemodel, out, wanted, recipe, train_val, settings, check, strict, force, dry_run, images)
@@ -141,7 +141,7 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
         if recover_data is None:
             report = run(job, progress, digest, _page_writer(job) if as_page else lambda folder: None)
         else:
-            from deepmerge.recover.converting import convert_and_recover
+            from deepmerge.train.recover.converting import convert_and_recover
 
             report = convert_and_recover(job, recover_data, pictures, progress, digest, **recovery)
             if as_page:
@@ -160,7 +160,7 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
 
 def _page_writer(job):
     """What writes report.html into the folder of a conversion."""
-    from deepmerge.converted import Pair
+    from deepmerge.out.read import Pair
     from deepmerge.page import write_page
 
     return lambda folder: write_page(folder, original=Pair(job.prototxt, job.caffemodel), force=True)

@@ -67,8 +67,8 @@ def eval_(files, data, as_json, quiet, verbose, debug, **chosen):
       deepmerge eval out/ --data list:val.txt --steps --per-class --json
       deepmerge eval out/deploy.prototxt out/weights.caffemodel --against net.prototxt net.caffemodel --data npz:test.npz
     """
-    from deepmerge.converted import Pair
-    from deepmerge.evaluate import Job, run
+    from deepmerge.measure.accuracy import Job, run
+    from deepmerge.out.read import Pair
 
     if len(files) > 2:
         raise click.UsageError("give OUT, or a PROTOTXT and its CAFFEMODEL")

@@ -13,8 +13,8 @@ from deepmerge.cli.output import show, show_json, table, warn
 
 
 def _override(text: str) -> Any:
-    from deepmerge.emit.solver import parse_override
     from deepmerge.errors import EmitError
+    from deepmerge.formats.write.solver import parse_override
 
     try:
         return parse_override(text)
@@ -100,9 +100,9 @@ def finetune(out, data, to, solver, max_iter, in_order, as_json, quiet, verbose,
             raise click.UsageError("--max-iter and --solver max_iter exclude each other")
         overrides["max_iter"] = str(max_iter)
     wishes = image_wishes(chosen)
-    from deepmerge.finetune.job import Job, checkpoint_folder
-    from deepmerge.finetune.job import finetune as run
-    from deepmerge.finetune.progress import Paused
+    from deepmerge.train.finetune.job import Job, checkpoint_folder
+    from deepmerge.train.finetune.job import finetune as run
+    from deepmerge.train.finetune.progress import Paused
 
     job = Job(out, to, data, solver=overrides, shuffle=not in_order, wishes=wishes, **chosen)
     first = os.environ.get("RANK", "0") == "0"  # of those that torchrun starts, one speaks

@@ -21,8 +21,8 @@ def inspect(prototxt, caffemodel, as_json, quiet, verbose, debug):
       deepmerge inspect net.prototxt
       deepmerge inspect net.prototxt net.caffemodel --json
     """
+    from deepmerge.formats.read import read_network
     from deepmerge.graph.costs import layer_costs, non_tensor_share, shapes_of_one, summary
-    from deepmerge.read import read_network
 
     graph = read_network(prototxt, caffemodel)
     shapes = shapes_of_one(graph)

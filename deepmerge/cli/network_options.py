@@ -43,7 +43,7 @@ def networks(command: Callable) -> Callable:
 
 def read(words: tuple[str, ...], batch: int | None) -> list[Any]:
     """The networks that NET … names; UsageError where the words make none."""
-    from deepmerge.measuring.networks import parse_networks, read_networks
+    from deepmerge.measure.harness.networks import parse_networks, read_networks
 
     try:
         sources = parse_networks(words)
@@ -54,7 +54,7 @@ def read(words: tuple[str, ...], batch: int | None) -> list[Any]:
 
 def budget(repeat: int | None, seconds: float):
     """When to stop measuring."""
-    from deepmerge.engines.timing import Budget
+    from deepmerge.engines.timing.timing import Budget
 
     if repeat is None:
         return Budget(seconds=seconds)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from deepmerge.passes import choices
+from deepmerge.passes.support import choices
 
 FILE = click.Path(path_type=Path)
 DEBUG = "deepmerge.debug"  # in Context.meta: whether --debug was given
@@ -141,7 +141,7 @@ def wishes(chosen: dict[str, Any]):
         raise click.UsageError("--exact takes no approximate steps: leave --steps out, or add --width full to embed branches exactly")
     if given("rank") and not one["tucker"]:
         raise click.UsageError("--rank says how --tucker chooses its ranks: give --tucker too")
-    from deepmerge.passes.base import Options
+    from deepmerge.passes.support.base import Options
     from deepmerge.plan import Wishes
 
     options = {name: one[name] for name in ("absorb", "width", "kernel", "init", "rank")}

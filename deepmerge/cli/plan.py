@@ -30,8 +30,8 @@ def plan(prototxt, caffemodel, write, force, as_json, quiet, verbose, debug, **c
       deepmerge plan net.prototxt net.caffemodel --tucker --write recipe.toml
     """
     wanted = wishes(chosen)
+    from deepmerge.formats.read import read_network
     from deepmerge.plan import make_plan
-    from deepmerge.read import read_network
 
     graph = read_network(prototxt, caffemodel)
     made = make_plan(graph, wanted)

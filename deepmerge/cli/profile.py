@@ -9,7 +9,7 @@ import click
 from deepmerge.cli.network_options import budget, networks, random_note, read, settings_line
 from deepmerge.cli.options import common
 from deepmerge.cli.output import Progress, show, show_json, table, warn
-from deepmerge.measuring.words import milliseconds, times_as_fast
+from deepmerge.measure.harness.words import milliseconds, times_as_fast
 
 LAYER_REPEAT = 15
 BUSY = 0.1  # the share of the time from which on waiting is worth a warning
@@ -51,8 +51,8 @@ def profile(words, engines, threads, batch, device, repeat, seconds, seed, by, c
       deepmerge profile before=net.prototxt net.caffemodel after=out/ --engine caffe,ort
       deepmerge profile net.prototxt --by type --batch 8 --threads 2 --json
     """
-    from deepmerge.profiling import Settings
-    from deepmerge.profiling import profile as measure
+    from deepmerge.measure.profile import Settings
+    from deepmerge.measure.profile import profile as measure
 
     nets = read(words, batch)
     for net in nets:
@@ -65,7 +65,7 @@ def profile(words, engines, threads, batch, device, repeat, seconds, seed, by, c
         progress.clear()
     warn(waiting(report), quiet)
     if chart is not None:
-        from deepmerge.profiling.chart import draw
+        from deepmerge.measure.profile.chart import draw
 
         draw(report, chart)
     if as_json:
@@ -128,7 +128,7 @@ def _totals(engine: dict) -> str:
 
 def _rows(engine: dict, by: str, verbose: bool) -> str:
     """Where the time goes: milliseconds and share, networks side by side."""
-    from deepmerge.profiling.rows import side_by_side, tensor_keys
+    from deepmerge.measure.profile.rows import side_by_side, tensor_keys
 
     entries = [entry for entry in engine["networks"] if entry.get("layers")]
     if not entries:

@@ -29,7 +29,7 @@ def report(folder, file, original, force, as_json, quiet, verbose, debug, **file
       deepmerge report out/
       deepmerge report out/ --profile profile.json --table table.json -o page.html
     """
-    from deepmerge.converted import Pair
+    from deepmerge.out.read import Pair
     from deepmerge.page import Files, write_page
 
     written = write_page(folder, file, original and Pair(*original), Files(**files), force)

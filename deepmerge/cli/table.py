@@ -41,8 +41,8 @@ def table(words, png, as_json, quiet, verbose, debug, **chosen):
       deepmerge table out/ recovered/ tuned/ --data folder:val --time-engine caffe --png table.png
       deepmerge table out/ --json > table.json
     """
-    from deepmerge.converted import Pair
-    from deepmerge.table import Job, run
+    from deepmerge.measure.steps import Job, run
+    from deepmerge.out.read import Pair
 
     chosen["original"] = chosen["original"] and Pair(*chosen["original"])
     if not chosen["data"] and not chosen["seconds"]:
@@ -56,7 +56,7 @@ def table(words, png, as_json, quiet, verbose, debug, **chosen):
         progress.clear()
     warn(report["warnings"], quiet)
     if png is not None:
-        from deepmerge.table.chart import draw
+        from deepmerge.measure.steps.chart import draw
 
         draw(report, png)
     if as_json:
@@ -73,7 +73,7 @@ def _named(word: str) -> tuple[str, Path]:
 
 def told(report: dict) -> str:
     """The table, and what it was measured with."""
-    from deepmerge.measuring.words import milliseconds
+    from deepmerge.measure.harness.words import milliseconds
 
     rows, columns = report["rows"], [column["title"] for column in report["columns"]]
     head, right = ["", "step", "merged"], "rll"

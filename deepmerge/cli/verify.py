@@ -54,8 +54,8 @@ def verify(a_prototxt, a_caffemodel, b_prototxt, b_caffemodel, as_json, quiet, v
     """
     _refuse_mixture(chosen["images"])
     from deepmerge.errors import DeepmergeError
-    from deepmerge.verify import Job, Pair
-    from deepmerge.verify import verify as run
+    from deepmerge.measure.compare import Job, Pair
+    from deepmerge.measure.compare import verify as run
 
     job = Job(Pair(a_prototxt, a_caffemodel), Pair(b_prototxt, b_caffemodel), **chosen)
     progress = Progress(quiet or as_json)

@@ -18,7 +18,7 @@ import numpy as np
 
 from deepmerge.data.images import Images, Picture
 from deepmerge.errors import ReadError, SourceError
-from deepmerge.read.files import is_hdf5, read_text
+from deepmerge.formats.read.files import is_hdf5, read_text
 
 _CHUNKS = 64 << 20  # bytes of unpacked chunks that h5py keeps for each file
 _LONGEST = 1 << 30  # bytes that one image may claim

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deepmerge import schema
 from deepmerge.data.decode import decode
 from deepmerge.data.images import Images, Picture
 from deepmerge.data.lmdb_file import LmdbFile
 from deepmerge.errors import ReadError
+from deepmerge.formats import schema
 
 
 def open_lmdb(spec: str, path: Path) -> Images:

@@ -10,7 +10,7 @@ from array import array
 from pathlib import Path
 
 from deepmerge.errors import ReadError
-from deepmerge.read.files import map_file
+from deepmerge.formats.read.files import map_file
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _META = struct.Struct("<IIQQ")  # magic, version, address, size of the map

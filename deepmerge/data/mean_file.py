@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmerge.errors import ReadError
-from deepmerge.read.binaryproto import read_mean
+from deepmerge.formats.read.binaryproto import read_mean
 
 
 def find_mean_file(name: str, folder: Path) -> Path | None:

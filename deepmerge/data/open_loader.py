@@ -11,8 +11,8 @@ from deepmerge.data.loader import Loader
 from deepmerge.data.preprocess import Preprocessing, choose_preprocessing
 from deepmerge.data.sources import open_images
 from deepmerge.errors import ReadError
+from deepmerge.formats.read.network import read_tree
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.read.network import read_tree
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph

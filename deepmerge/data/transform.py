@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deepmerge.read.scalars import Reader
+from deepmerge.formats.read.scalars import Reader
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph, Message

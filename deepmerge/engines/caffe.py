@@ -23,7 +23,7 @@ import numpy as np
 from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.engines.caffe_process import CaffeProcess
 from deepmerge.engines.discover import VARIABLE, describe, find_python
-from deepmerge.engines.timing import Sample, time_interleaved
+from deepmerge.engines.timing.timing import Sample, time_interleaved
 from deepmerge.errors import EngineError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class CaffeEngine:
 
     def load(self, graph: Graph, threads: int = 1) -> CaffeSession:
         """Write ``graph`` as Caffe's files into a temporary folder and load them."""
-        from deepmerge.emit import write_pair
+        from deepmerge.formats.write import write_pair
 
         with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
             prototxt, caffemodel = Path(folder, "deploy.prototxt"), Path(folder, "weights.caffemodel")

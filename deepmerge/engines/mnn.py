@@ -54,14 +54,14 @@ def convert(graph: Graph, folder: Path) -> tuple[Path, str]:
 
     EngineError, with the converter's words, where it takes neither.
     """
-    from deepmerge.emit import write_pair
+    from deepmerge.formats.write import write_pair
 
     prototxt, caffemodel, model = folder / "deploy.prototxt", folder / "weights.caffemodel", folder / "model.mnn"
     write_pair(graph, prototxt, caffemodel)
     refusal = _convert(model, "-f", "CAFFE", "--modelFile", caffemodel, "--prototxt", prototxt)
     if refusal is None:
         return model, "caffe"
-    from deepmerge.emit.onnx import write_onnx
+    from deepmerge.formats.onnx import write_onnx
 
     write_onnx(graph, folder / "model.onnx")
     other = _convert(model, "-f", "ONNX", "--modelFile", folder / "model.onnx")

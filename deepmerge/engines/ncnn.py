@@ -43,14 +43,14 @@ class NcnnEngine:
 
     def load(self, graph: Graph, threads: int = 1) -> NcnnSession:
         """Write the network as ONNX, let pnnx convert it, and load that."""
-        from deepmerge.emit.onnx import too_large
+        from deepmerge.formats.onnx import too_large
 
         if any(blob.producer.params.shape[0][:1] != (1,) for blob in graph.inputs):
             raise EngineError("ncnn runs one image at a time: give the network a batch of 1")
         with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
             import onnx
 
-            from deepmerge.emit.onnx import to_onnx
+            from deepmerge.formats.onnx import to_onnx
 
             model = to_onnx(graph, free_batch=False)
             if too_large(model):

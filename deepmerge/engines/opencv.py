@@ -34,7 +34,7 @@ class OpencvEngine:
 
     def load(self, graph: Graph, threads: int = 1) -> OpencvSession:
         """Write ``graph`` as Caffe's files into a temporary folder and load them."""
-        from deepmerge.emit import write_pair
+        from deepmerge.formats.write import write_pair
 
         with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
             files = Path(folder, "deploy.prototxt"), Path(folder, "weights.caffemodel")

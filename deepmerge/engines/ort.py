@@ -50,7 +50,7 @@ class OrtSession:
     """
 
     def __init__(self, graph: Graph, threads: int = 1) -> None:
-        from deepmerge.emit.onnx.batch import known_shapes
+        from deepmerge.formats.onnx.batch import known_shapes
 
         shapes = known_shapes(graph)
         self._graph: Graph | None = graph.copy()  # what the caller does to his must not reach us
@@ -104,7 +104,7 @@ class OrtSession:
 
     def _model(self, arrays: Mapping[str, np.ndarray], extra: Sequence[Blob]) -> _Model:
         """The model that takes these arrays and has these blobs, too, among its outputs."""
-        from deepmerge.emit.onnx.batch import with_firsts
+        from deepmerge.formats.onnx.batch import with_firsts
 
         firsts = {name: array.shape[0] for name, array in arrays.items() if array.ndim}
         fixed = {} if self._main.takes(firsts) else firsts
@@ -138,7 +138,7 @@ class _Model:
     """
 
     def __init__(self, graph: Graph, extra: Sequence[Blob], threads: int, free_batch: bool = True, like: Graph | None = None) -> None:
-        from deepmerge.emit.onnx import tensor_names, to_onnx
+        from deepmerge.formats.onnx import tensor_names, to_onnx
 
         model = to_onnx(graph, extra, free_batch)
         self._tensors = tensor_names(like or graph)
@@ -166,7 +166,7 @@ def _session(model: Any, threads: int) -> Any:
     """An InferenceSession with one running order, all of ONNX Runtime's optimisations, and no chatter."""
     import onnxruntime
 
-    from deepmerge.emit.onnx import too_large, write_model
+    from deepmerge.formats.onnx import too_large, write_model
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

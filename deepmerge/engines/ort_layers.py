@@ -28,8 +28,8 @@ def time_layers(
     arrays: the inputs. Fusion is off: with it, one node does several layers' work. A layer's time is the sum of its nodes'; one
     without nodes (a Dropout, a Split) takes none. Times are whole microseconds, as ONNX Runtime counts them.
     """
-    from deepmerge.emit.onnx import to_onnx, too_large, write_model
-    from deepmerge.emit.onnx.batch import with_firsts
+    from deepmerge.formats.onnx import to_onnx, too_large, write_model
+    from deepmerge.formats.onnx.batch import with_firsts
 
     graph = with_firsts(graph, {name: array.shape[0] for name, array in arrays.items() if array.ndim})
     model = to_onnx(graph, free_batch=False)
@@ -51,7 +51,7 @@ def node_layers(graph: Graph, model: Any) -> list[tuple[Any, Layer]]:
 
     A node that makes a blob is of the blob's layer; one that makes something in between is of its reader's.
     """
-    from deepmerge.emit.onnx import tensor_names
+    from deepmerge.formats.onnx import tensor_names
 
     makers: dict[str, Layer] = {tensor: blob.producer for blob, tensor in tensor_names(graph).items()}
     pairs: list[tuple[Any, Layer]] = []

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import ReadError
-from deepmerge.page.report import is_number
-from deepmerge.read.files import read_text
+from deepmerge.formats.read.files import read_text
+from deepmerge.page.checked import is_number
 
 
 @dataclass(frozen=True)

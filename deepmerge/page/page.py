@@ -10,12 +10,12 @@ from pathlib import Path
 from string import Template
 
 import deepmerge
-from deepmerge.converted import Converted
 from deepmerge.errors import one_line
+from deepmerge.out.read import Converted
+from deepmerge.page.checked import checked
 from deepmerge.page.drawings import drawn, layouts
 from deepmerge.page.markup import Html, code, data, element, join, shown
 from deepmerge.page.measured import Measured, read_measured, read_steps
-from deepmerge.page.report import checked
 from deepmerge.page.sections import accuracy, costs, refusals, steps, summary, times, training
 from deepmerge.page.stages import Stage, stages
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from deepmerge.converted import Converted
 from deepmerge.errors import DeepmergeError
+from deepmerge.formats.read import read_network
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
+from deepmerge.out.read import Converted
 from deepmerge.page.layers import Fact, facts, reads
 from deepmerge.plan import read_recipe, run_recipe
 from deepmerge.plan.recipe import check_fits
-from deepmerge.read import read_network
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from deepmerge.converted import Pair, read_converted
 from deepmerge.errors import EmitError
+from deepmerge.out.read import Pair, read_converted
 from deepmerge.page.page import Files, make_page
 
 NAME = "report.html"

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from deepmerge.graph.costs import layer_macs
 from deepmerge.kernels.compose import compose_convolutions
-from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import alone, fixed
-from deepmerge.passes.weights import bias_of, declare_bias, set_weights
+from deepmerge.passes.support.base import Match, Pass
+from deepmerge.passes.support.chains import alone, fixed
+from deepmerge.passes.support.weights import bias_of, declare_bias, set_weights
 
 
 class ComposeConvolutions(Pass):

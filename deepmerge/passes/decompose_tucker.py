@@ -31,10 +31,10 @@ from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import Convolution, InnerProduct
 from deepmerge.kernels.moments import Moments
-from deepmerge.passes.base import Match, Pass, Shapes
-from deepmerge.passes.chains import fixed
-from deepmerge.passes.tucker_ranks import SAVING, Ranks, allot_ranks, choose_ranks, decomposed_macs, group_of, parse_rank
-from deepmerge.passes.weights import bias_of, bias_or_zero, weight_of
+from deepmerge.passes.support.base import Match, Pass, Shapes
+from deepmerge.passes.support.chains import fixed
+from deepmerge.passes.support.tucker_ranks import SAVING, Ranks, allot_ranks, choose_ranks, decomposed_macs, group_of, parse_rank
+from deepmerge.passes.support.weights import bias_of, bias_or_zero, weight_of
 
 
 class DecomposeTucker(Pass):

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from deepmerge.passes.base import Options
 from deepmerge.passes.merge_branches import MergeBranches
+from deepmerge.passes.support.base import Options
 
 
 class EmbedBranches(MergeBranches):

@@ -18,7 +18,7 @@ import numpy as np
 
 from deepmerge.graph.graph import Layer
 from deepmerge.kernels import fold
-from deepmerge.passes.affine import Affine, FoldAffine
+from deepmerge.passes.support.affine import Affine, FoldAffine
 
 # NVCaffe: batch_norm_layer.cpp, LayerSetUp
 _NVCAFFE_LEAST_EPS = 1e-5

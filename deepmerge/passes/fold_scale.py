@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepmerge.passes.affine import FoldAffine, by_channel
+from deepmerge.passes.support.affine import FoldAffine, by_channel
 
 
 class FoldScale(FoldAffine):

@@ -22,9 +22,9 @@ import numpy as np
 
 from deepmerge.graph.graph import Blob, Layer
 from deepmerge.graph.params import Slice
-from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import fixed, is_plain_1x1
-from deepmerge.passes.weights import bias_or_zero
+from deepmerge.passes.support.base import Match, Pass
+from deepmerge.passes.support.chains import fixed, is_plain_1x1
+from deepmerge.passes.support.weights import bias_or_zero
 
 WIDEST = 16
 

@@ -27,11 +27,11 @@ from deepmerge.graph.params import Convolution
 from deepmerge.kernels.branches import Pair, join, widen
 from deepmerge.kernels.shrink import shrink
 from deepmerge.kernels.xavier import xavier
-from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import in_order, only_reader
-from deepmerge.passes.modules import Branch, assign, branches_of
-from deepmerge.passes.streamline import poolable, start, strided
-from deepmerge.passes.weights import bias_or_zero
+from deepmerge.passes.support.base import Match, Pass
+from deepmerge.passes.support.chains import in_order, only_reader
+from deepmerge.passes.support.modules import Branch, assign, branches_of
+from deepmerge.passes.support.streamline import poolable, start, strided
+from deepmerge.passes.support.weights import bias_or_zero
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ Source: Li et al., DeepRebirth (AAAI 2018), streamline merging; Caffe, lrn_layer
 from __future__ import annotations
 
 from deepmerge.kernels.xavier import xavier
-from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import CONVOLUTIONS, back_over_activations, fixed
+from deepmerge.passes.support.base import Match, Pass
+from deepmerge.passes.support.chains import CONVOLUTIONS, back_over_activations, fixed
 
 # The activations f with f(c·x) = c·f(x) for every c above 0
 _HOMOGENEOUS = frozenset(("ReLU", "PReLU"))

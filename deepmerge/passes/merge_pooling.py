@@ -9,9 +9,9 @@ Source: Li et al., DeepRebirth (AAAI 2018), streamline merging.
 
 from __future__ import annotations
 
-from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import CONVOLUTIONS, back_over_activations, fixed
-from deepmerge.passes.streamline import poolable, start, strided
+from deepmerge.passes.support.base import Match, Pass
+from deepmerge.passes.support.chains import CONVOLUTIONS, back_over_activations, fixed
+from deepmerge.passes.support.streamline import poolable, start, strided
 
 
 class MergePooling(Pass):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 
 from deepmerge.errors import PassError
-from deepmerge.passes.base import Options, Pass
 from deepmerge.passes.compose_convolutions import ComposeConvolutions
 from deepmerge.passes.decompose_tucker import DecomposeTucker
 from deepmerge.passes.embed_branches import EmbedBranches
@@ -17,6 +16,7 @@ from deepmerge.passes.merge_lrn import MergeLrn
 from deepmerge.passes.merge_pooling import MergePooling
 from deepmerge.passes.remove_dropout import RemoveDropout
 from deepmerge.passes.remove_identity import RemoveIdentity
+from deepmerge.passes.support.base import Options, Pass
 from deepmerge.passes.swap_relu_pool import SwapReluPool
 
 PASSES: dict[str, type[Pass]] = {

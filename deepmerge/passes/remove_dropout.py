@@ -10,8 +10,8 @@ Source: Caffe, dropout_layer.cpp, Forward_cpu.
 from __future__ import annotations
 
 from deepmerge.graph.tree import Field, Message, Quoted
-from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import alone
+from deepmerge.passes.support.base import Match, Pass
+from deepmerge.passes.support.chains import alone
 
 
 class RemoveDropout(Pass):

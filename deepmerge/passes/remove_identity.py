@@ -9,8 +9,8 @@ Source: Caffe, power_layer.cpp, split_layer.cpp, pooling_layer.cpp, concat_layer
 
 from __future__ import annotations
 
-from deepmerge.passes.base import Match, Pass, Shapes
-from deepmerge.passes.chains import alone, is_idempotent
+from deepmerge.passes.support.base import Match, Pass, Shapes
+from deepmerge.passes.support.chains import alone, is_idempotent
 
 
 class RemoveIdentity(Pass):

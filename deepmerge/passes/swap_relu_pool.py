@@ -18,8 +18,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from deepmerge.graph.graph import Blob
-from deepmerge.passes.base import Match, Pass
-from deepmerge.passes.chains import alone, empty_window
+from deepmerge.passes.support.base import Match, Pass
+from deepmerge.passes.support.chains import alone, empty_window
 
 
 class SwapReluPool(Pass):

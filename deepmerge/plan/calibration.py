@@ -10,8 +10,8 @@ from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.kernels.moments import Moments
-from deepmerge.passes.base import Options
 from deepmerge.passes.decompose_tucker import decomposable
+from deepmerge.passes.support.base import Options
 from deepmerge.plan.recipe import Step
 
 

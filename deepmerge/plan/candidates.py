@@ -9,9 +9,9 @@ from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
-from deepmerge.passes.base import Match, Options, Pass, Refusal
-from deepmerge.passes.chains import ACTIVATIONS, CONVOLUTIONS, only_reader
 from deepmerge.passes.registry import make
+from deepmerge.passes.support.base import Match, Options, Pass, Refusal
+from deepmerge.passes.support.chains import ACTIVATIONS, CONVOLUTIONS, only_reader
 from deepmerge.plan.execute import StepResult, run_step
 from deepmerge.plan.names import step_names
 from deepmerge.plan.recipe import Step

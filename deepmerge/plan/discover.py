@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.passes.base import Change, Match, Options, Refusal, run
 from deepmerge.passes.decompose_tucker import decomposable
 from deepmerge.passes.registry import CLEANUP, FOLDS, make
+from deepmerge.passes.support.base import Change, Match, Options, Refusal, run
 from deepmerge.plan.calibration import Calibration
 from deepmerge.plan.candidates import find_candidates, step_options
 from deepmerge.plan.execute import run_cleanup, run_recipe

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.shapes import Memo, infer_shapes
-from deepmerge.passes.base import Applied, Change, Match, Options, Pass, Refusal, Shapes, run
 from deepmerge.passes.registry import make
+from deepmerge.passes.support.base import Applied, Change, Match, Options, Pass, Refusal, Shapes, run
 from deepmerge.plan.calibration import Calibration, measured
 from deepmerge.plan.recipe import Recipe, Step, options_for
 from deepmerge.plan.words import hint

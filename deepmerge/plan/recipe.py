@@ -9,8 +9,8 @@ from typing import Any
 
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph
-from deepmerge.passes.base import Options
 from deepmerge.passes.registry import CLEANUP
+from deepmerge.passes.support.base import Options
 from deepmerge.plan.words import hint
 
 VERSION = 1

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import PlanError
-from deepmerge.passes import choices
 from deepmerge.passes.registry import CLEANUP, PASSES
+from deepmerge.passes.support import choices
 from deepmerge.plan.recipe import STEP_OPTIONS, VERSION, Recipe, Step
 from deepmerge.plan.words import hint
 

@@ -7,7 +7,7 @@ look at any name.
 from __future__ import annotations
 
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.passes.chains import LINEAR
+from deepmerge.passes.support.chains import LINEAR
 
 
 def regions(graph: Graph) -> dict[Layer, int]:

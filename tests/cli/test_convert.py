@@ -140,7 +140,7 @@ def test_calibration(run, mini, tmp_path):
 
 
 def test_what_is_too_large_is_told(run, mini, tmp_path, monkeypatch):
-    from deepmerge.calibrate import collect
+    from deepmerge.convert.calibrate import collect
 
     monkeypatch.setattr(collect, "MOST_VALUES", 100)
     np.savez(tmp_path / "photos.npz", images=np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from finetune.small import convert_small, write_images
+
+from tests.train.finetune.small import convert_small, write_images
 
 
 @pytest.fixture(scope="module")

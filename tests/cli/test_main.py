@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
-from cli.listing import commands, missing_from, options
 from deepmerge import __version__
 from deepmerge.cli import main
+from tests.cli.listing import commands, missing_from, options
 
 NAMES = "convert recover finetune plan inspect verify eval table profile bench report passes doctor".split()
 COMMON = {"--json", "--quiet", "--verbose", "--debug"}

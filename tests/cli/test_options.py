@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.cli.options import PLANNING
-from deepmerge.passes.base import Options
+from deepmerge.passes.support.base import Options
 from deepmerge.plan import Wishes
 
 

@@ -7,7 +7,8 @@ import json
 import shutil
 
 import pytest
-from recover.conftest import lay_out
+
+from tests.train.recover.conftest import lay_out
 
 LSQ = ("--stages", "lsq", "--threads", 1)
 
@@ -133,7 +134,7 @@ def test_distinct_tops_are_refused(run, out, data, tmp_path):
     shutil.rmtree(tmp_path / "styled")
     assert run("convert", *pair, "-o", tmp_path / "styled", "--style", "legacy-input").code == 0
     assert run("recover", tmp_path / "styled", "--data", data, "-o", tmp_path / "out2", *LSQ).code == 0
-    from deepmerge.read.caffemodel import read_caffemodel
+    from deepmerge.formats.read.caffemodel import read_caffemodel
 
     names = [[layer.name for layer in read_caffemodel(tmp_path / name / "weights.caffemodel")] for name in ("styled", "out2")]
     assert names[0] == names[1] and "input" not in names[0]

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from deepmerge.cli import main
-from deepmerge.emit import write_pair
-from deepmerge.read import read_network
+from deepmerge.formats.read import read_network
+from deepmerge.formats.write import write_pair
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from test_preprocess import CAFFE_NET, write_mean
+from tests.data.test_preprocess import CAFFE_NET, write_mean
 
 from deepmerge.data import Preprocessing, choose_preprocessing
 from deepmerge.data.batches import GREY, make_batch
 from deepmerge.data.resize import resize
 from deepmerge.errors import ReadError, SourceError
-from deepmerge.read import read_network
+from deepmerge.formats.read import read_network
 
 RNG = np.random.default_rng(4)
 PIXELS = RNG.integers(0, 256, (7, 9, 13, 3), dtype=np.uint8)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmerge import schema
 from deepmerge.data.mean_file import centre_of, find_mean_file, whole_mean
 from deepmerge.errors import ReadError
+from deepmerge.formats import schema
 
 
 def write(path, *shape: int) -> Path:

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmerge.convert import Job as Convert
-from deepmerge.convert import convert
+from deepmerge.convert.convert import Job as Convert
+from deepmerge.convert.convert import convert
 from deepmerge.data import ImageWishes, Preprocessing, open_loader, preprocessing_of
-from deepmerge.emit.data_layers import Source
-from deepmerge.emit.output import Settings
-from deepmerge.emit.train_data import TrainData
 from deepmerge.errors import ReadError
-from deepmerge.read import read_network
+from deepmerge.formats.read import read_network
+from deepmerge.formats.write.data_layers import Source
+from deepmerge.formats.write.train_data import TrainData
+from deepmerge.out.write import Settings
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (4, 10, 12, 3), dtype=np.uint8)
 DEPLOY = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }'

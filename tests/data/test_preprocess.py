@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepmerge import schema
 from deepmerge.data import Preprocessing, choose_preprocessing
 from deepmerge.errors import ReadError
-from deepmerge.read import read_network
+from deepmerge.formats import schema
+from deepmerge.formats.read import read_network
 
 PIXELS = np.random.default_rng(2).integers(0, 256, (7, 10, 3), dtype=np.uint8)
 SHAPE = (1, 3, 8, 6)

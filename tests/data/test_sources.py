@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepmerge import schema
 from deepmerge.data import Loader, Preprocessing, open_images, pictures
 from deepmerge.data.lmdb import picture as picture_of
 from deepmerge.data.mean_file import find_mean_file
 from deepmerge.errors import ReadError, SourceError
+from deepmerge.formats import schema
 
 RNG = np.random.default_rng(8)
 PIXELS = RNG.integers(0, 256, (4, 5, 7, 3), dtype=np.uint8)  # 4 images of 7 × 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.data.transform import Transform, read_transform
-from deepmerge.read import read_network
+from deepmerge.formats.read import read_network
 
 HEAD = """
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2 } }

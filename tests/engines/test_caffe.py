@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmerge.engines.timing import time_interleaved
+from deepmerge.engines.timing.timing import time_interleaved
 from deepmerge.errors import EngineError
-from deepmerge.training.device import cores
+from deepmerge.train.shared.device import cores
 
 MINI = Path(__file__).parents[2] / "models/inception_mini"
 PROTOTXT, CAFFEMODEL = MINI / "inception_mini.prototxt", MINI / "inception_mini.caffemodel"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import conv, inputs, layer, network, relu
 
 from deepmerge.engines import engine
 from deepmerge.engines.ncnn import find_pnnx
 from deepmerge.errors import EngineError
-from deepmerge.read import read_network
+from deepmerge.formats.read import read_network
+from tests.helpers import conv, inputs, layer, network, relu
 
 MINI = Path(__file__).parents[2] / "models/inception_mini"
 PAIR = MINI / "inception_mini.prototxt", MINI / "inception_mini.caffemodel"

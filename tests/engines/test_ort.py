@@ -7,9 +7,9 @@ import pytest
 
 from deepmerge.engines import engine
 from deepmerge.engines.ort import OrtEngine
-from deepmerge.engines.timing import time_interleaved
+from deepmerge.engines.timing.timing import time_interleaved
 from deepmerge.errors import EngineError
-from deepmerge.read.network import read_network
+from deepmerge.formats.read.network import read_network
 
 IN_PLACE = """
 layer { name: "data" type: "Input" top: "data" top: "gate"

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import conv, inputs, layer, network, relu
 
-from deepmerge.emit.onnx import to_onnx
 from deepmerge.engines import engine
 from deepmerge.engines.ort_layers import node_layers
-from deepmerge.read import read_network
+from deepmerge.formats.onnx import to_onnx
+from deepmerge.formats.read import read_network
+from tests.helpers import conv, inputs, layer, network, relu
 
 # Layers that are several nodes (AVE pooling with overhang, Scale on an axis), none (Dropout, Split) or share a prefix
 TEXT = (

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fuzzing
+from tests.fuzz import fuzzing
 
 
 def target() -> fuzzing.Check:
     import numpy as np
 
-    from deepmerge.emit.caffemodel import write_caffemodel
     from deepmerge.errors import ReadError
+    from deepmerge.formats.read.caffemodel import read_caffemodel
+    from deepmerge.formats.write.caffemodel import write_caffemodel
     from deepmerge.graph import Graph, Layer
-    from deepmerge.read.caffemodel import read_caffemodel
 
     folder = fuzzing.scratch()
     path, again = folder / "net.caffemodel", folder / "again.caffemodel"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from zlib import crc32
 
-import fuzzing
+from tests.fuzz import fuzzing
 
 
 def target() -> fuzzing.Check:
-    from deepmerge.emit.prototxt import format_tree
     from deepmerge.errors import ReadError
-    from deepmerge.read.files import read_text
-    from deepmerge.read.prototxt import parse
+    from deepmerge.formats.read.files import read_text
+    from deepmerge.formats.read.prototxt import parse
+    from deepmerge.formats.write.prototxt import format_tree
 
     path = fuzzing.scratch() / "net.prototxt"
 

@@ -1,6 +1,6 @@
 """What the fuzz targets share: how one is run under Atheris, and what may come out of a reader.
 
-python tests/fuzz/fuzz_prototxt.py [libFuzzer's options] tests/fuzz/corpus/prototxt
+python -m tests.fuzz.fuzz_prototxt [libFuzzer's options] tests/fuzz/corpus/prototxt
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def read(*files: Path):
     Any other exception than a reader's own, and a message that is not one line for a terminal, goes through.
     """
     from deepmerge.errors import GraphError, ReadError
+    from deepmerge.formats.read import read_network
     from deepmerge.graph.costs import layer_costs, shapes_of_one, summary
-    from deepmerge.read import read_network
 
     try:
         graph = read_network(*files)
@@ -52,9 +52,9 @@ def check_message(error: Exception) -> None:
 
 def words() -> tuple[list[str], list[str]]:
     """Layer types; and names of fields and enum values: what a prototxt is made of."""
-    from deepmerge import schema
+    from deepmerge.formats import schema
+    from deepmerge.formats.read.forks import MESSAGES
     from deepmerge.graph.params import TYPES
-    from deepmerge.read.forks import MESSAGES
 
     found, messages = set(), ["NetParameter"]
     for message in messages:

@@ -1,6 +1,6 @@
 """Write corpus/caffemodel: the weights of counterpart.prototxt in every form that caffemodels have.
 
-python tests/fuzz/make_corpus.py
+python -m tests.fuzz.make_corpus
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepmerge import schema
-from deepmerge.emit.wire import block, key, varint
+from deepmerge.formats import schema
+from deepmerge.formats.write.wire import block, key, varint
 
 FOLDER = Path(__file__).parent / "corpus" / "caffemodel"
 SHAPES = {

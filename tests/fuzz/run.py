@@ -1,6 +1,6 @@
 """Run the fuzz targets one after the other, and show what came of it. Exit code 1 where there is a finding.
 
-python tests/fuzz/run.py --seconds 600 --findings fuzz-findings
+python -m tests.fuzz.run --seconds 600 --findings fuzz-findings
 """
 
 from __future__ import annotations
@@ -43,13 +43,16 @@ def fuzz(target: str, seconds: float, findings: Path) -> Result:
         while (left := seconds - (time.monotonic() - started)) >= 1:
             command = [
                 sys.executable,
-                str(HERE / f"fuzz_{target}.py"),
+                "-m",
+                f"tests.fuzz.fuzz_{target}",
                 *LIMITS,
                 f"-max_total_time={int(left)}",
                 f"-artifact_prefix={folder}/",
                 str(grown),
             ]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment)
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, cwd=HERE.parents[1]
+            )
             executions += sum(map(int, re.findall(r"stat::number_of_executed_units:\s*(\d+)", done.stdout)))
             new = set(folder.iterdir()) - before
             if done.returncode:

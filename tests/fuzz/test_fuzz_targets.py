@@ -6,14 +6,15 @@ import importlib
 import random
 
 import pytest
-from fuzzing import HERE
+
+from tests.fuzz.fuzzing import HERE
 
 CORPUS = {name: sorted((HERE / "corpus" / name).iterdir()) for name in ("prototxt", "caffemodel")}
 
 
 @pytest.fixture(scope="module", params=CORPUS)
 def target(request):
-    return request.param, importlib.import_module(f"fuzz_{request.param}").target()
+    return request.param, importlib.import_module(f"tests.fuzz.fuzz_{request.param}").target()
 
 
 def test_corpus(target):
@@ -39,7 +40,7 @@ def test_changes(target):
 
 
 def test_the_corpus_is_what_its_script_makes(tmp_path, monkeypatch):
-    import make_corpus
+    from tests.fuzz import make_corpus
 
     monkeypatch.setattr(make_corpus, "FOLDER", tmp_path)
     make_corpus.main()

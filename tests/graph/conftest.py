@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepmerge.read import read_network
+from deepmerge.formats.read import read_network
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from deepmerge.formats.read import read_network
 from deepmerge.graph.batching import declared_batch, runs_at_any_batch
-from deepmerge.read import read_network
 
 
 def net(*shapes, body=""):

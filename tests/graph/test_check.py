@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graph_nets import convolution, data, layer
 
 from deepmerge.errors import GraphError
+from deepmerge.formats.read import read_network
 from deepmerge.graph import Blob, Graph, Layer
 from deepmerge.graph import params as typed
 from deepmerge.graph.check import check, require
-from deepmerge.read import read_network
+from tests.graph.graph_nets import convolution, data, layer
 
 NET = (
     data(1, 3, 7, 5)

@@ -8,8 +8,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from graph_nets import NETS, convolution, data, layer, one_layer, shape
 
+from deepmerge.formats.read import read_network
 from deepmerge.graph import params as typed
 from deepmerge.graph.costs import (
     is_tensor,
@@ -23,7 +23,7 @@ from deepmerge.graph.costs import (
     summary,
 )
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.read import read_network
+from tests.graph.graph_nets import NETS, convolution, data, layer, one_layer, shape
 
 # parameters as published (BatchNorm's statistics aside), and millions of multiply-adds, published to three digits
 PUBLISHED = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graph_nets import convolution, data, layer
 
 from deepmerge.errors import GraphError
 from deepmerge.graph import Blob, Field, Graph, Layer, Message, Quoted, Token
 from deepmerge.graph import params as typed
 from deepmerge.graph.check import check
+from tests.graph.graph_nets import convolution, data, layer
 
 #  x ─ conv ─ relu (in place) ─┬─ left ──┬─ join
 #                              └─ right ─┘

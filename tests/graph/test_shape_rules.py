@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from graph_nets import convolution, data, layer, one_layer, shape
 
 from deepmerge.errors import EngineError, ShapeError
 from deepmerge.graph import params as typed
 from deepmerge.graph.shapes import infer_shapes
+from tests.graph.graph_nets import convolution, data, layer, one_layer, shape
 
 IMAGE = data(1, 6, 7, 10)
 REFUSALS = {

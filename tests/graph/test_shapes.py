@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from graph_nets import NETS, data, layer
-from helpers import calls
 
+from deepmerge.formats.read import read_network
 from deepmerge.graph import Layer
 from deepmerge.graph import params as typed
 from deepmerge.graph.params_forks import FORK_TYPES
 from deepmerge.graph.shape_forks import FORK_RULES
 from deepmerge.graph.shape_rules import RULES
 from deepmerge.graph.shapes import expected_weights, infer_shapes
-from deepmerge.read import read_network
+from tests.graph.graph_nets import NETS, data, layer
+from tests.helpers import calls
 
 ROUNDED = "pooling", "convolution"
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from fork_nets import NETS
 
 from deepmerge.errors import ShapeError
+from deepmerge.formats.read import read_network
 from deepmerge.graph.costs import is_tensor, layer_costs, param_count, summary
 from deepmerge.graph.params_forks import DEPTHWISE, FORK_TYPES
 from deepmerge.graph.shape_forks import FORK_RULES
 from deepmerge.graph.shapes import check_weights, expected_weights, infer_shapes
-from deepmerge.read import read_network
+from tests.fork_nets import NETS
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from graph_nets import one_layer
 
 from deepmerge.errors import ShapeError
 from deepmerge.graph import Graph
 from deepmerge.graph import params as typed
 from deepmerge.graph.shapes import check_weights, fits, infer_shapes
+from tests.graph.graph_nets import one_layer
 
 CONV = typed.Convolution(num_output=3, kernel_h=2, kernel_w=1)
 
@@ -92,7 +92,7 @@ def test_legacy_blobs_fit_where_only_ones_in_front_are_added(found, expected, an
 @pytest.mark.slow
 def test_real_caffe_loads_the_same_legacy_blobs(real_caffe, tmp_path):
     """A caffemodel with four legacy axes for a vector and a matrix, written by Caffe's own schema."""
-    from deepmerge import schema
+    from deepmerge.formats import schema
 
     text = """
     layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 7 } } }

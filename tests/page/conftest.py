@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import conv, inputs, layer, network, relu
 
-from deepmerge.convert import Job, convert
-from deepmerge.converted import read_converted
-from deepmerge.emit.caffemodel import write_caffemodel
+from deepmerge.convert.convert import Job, convert
+from deepmerge.formats.write.caffemodel import write_caffemodel
+from deepmerge.out.read import read_converted
 from deepmerge.page.layout import lay_out
 from deepmerge.page.stages import stages
+from tests.helpers import conv, inputs, layer, network, relu
 
 EVIL = "</script><img src=x onerror=document.title='pwned'>"
 QUOTE = "a'\\\"><svg onload=document.title='pwned'>"  # as a prototxt has it, with an escaped quote

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.converted import read_converted
+from deepmerge.out.read import read_converted
 from deepmerge.page import Files, write_page
-
-from .conftest import EVIL, profile_json, table_json
+from tests.page.conftest import EVIL, profile_json, table_json
 
 pytestmark = pytest.mark.browser
 

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from helpers import conv, inputs, layer, network, relu
-
+from deepmerge.formats.read import read_network
 from deepmerge.page.groups import groups
-from deepmerge.read import read_network
+from tests.helpers import conv, inputs, layer, network, relu
 
 
 def test_layers_without_tensors_go_with_what_they_read(tmp_path):

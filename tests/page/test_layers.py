@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from helpers import conv, inputs, layer, network
-
 from deepmerge.page.layers import facts, reads, size
+from tests.helpers import conv, inputs, layer, network
 
 
 def test_what_differs_from_the_defaults(tmp_path):

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deepmerge.converted import read_converted
 from deepmerge.errors import ReadError
+from deepmerge.out.read import read_converted
 from deepmerge.page.measured import read_measured, read_steps
-
-from .conftest import bench_json, profile_json, table_json
+from tests.page.conftest import bench_json, profile_json, table_json
 
 
 def test_a_profile(saved):

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 import deepmerge.page
-from deepmerge.convert import Job, convert
-from deepmerge.converted import read_converted
+from deepmerge.convert.convert import Job, convert
 from deepmerge.errors import EmitError, ReadError
+from deepmerge.out.read import read_converted
 from deepmerge.page import Files, make_page, write_page
-
-from .conftest import BIDI, EVIL, TEMPLATE, bench_json, profile_json, table_json
+from tests.page.conftest import BIDI, EVIL, TEMPLATE, bench_json, profile_json, table_json
 
 VOID = {"meta", "link", "input", "br", "img"}
 
@@ -141,9 +140,9 @@ def test_pages_of_large_networks_are_small(zoo, tmp_path):
 
 @pytest.mark.slow  # 240 MB of made-up weights
 def test_the_page_of_resnet_152_is_small(models, tmp_path):
-    from deepmerge.emit.caffemodel import write_caffemodel
-    from deepmerge.measuring.fill import fill
-    from deepmerge.read import read_network
+    from deepmerge.formats.read import read_network
+    from deepmerge.formats.write.caffemodel import write_caffemodel
+    from deepmerge.measure.harness.fill import fill
 
     prototxt = models / "resnet152" / "deploy.prototxt"
     graph = read_network(prototxt)

@@ -7,12 +7,11 @@ import re
 
 import pytest
 
-from deepmerge.converted import read_converted
+from deepmerge.out.read import read_converted
+from deepmerge.page.checked import checked
 from deepmerge.page.measured import read_measured, read_steps
-from deepmerge.page.report import checked
 from deepmerge.page.sections import accuracy, costs, refusals, steps, summary, times, training
-
-from .conftest import bench_json, profile_json, table_json
+from tests.page.conftest import bench_json, profile_json, table_json
 
 
 def text(markup: str) -> str:

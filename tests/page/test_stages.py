@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from deepmerge.convert import Job, convert
-from deepmerge.converted import read_converted
-from deepmerge.emit.output import Settings
+from deepmerge.convert.convert import Job, convert
+from deepmerge.out.read import read_converted
+from deepmerge.out.write import Settings
 from deepmerge.page.stages import stages
 from deepmerge.plan.discover import Wishes
 

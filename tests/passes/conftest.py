@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import apart, feeds, network, structure
 
-from deepmerge.emit import write_pair
+from deepmerge.formats.write import write_pair
 from deepmerge.graph.check import require
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.passes.base import Applied, Options, Pass, run
+from deepmerge.passes.support.base import Applied, Options, Pass, run
+from tests.helpers import apart, feeds, network, structure
 
 EXACT = 1e-5  # of the output's range: what float rounding alone may do
 

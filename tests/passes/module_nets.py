@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers import conv, inputs, layer
+from tests.helpers import conv, inputs, layer
 
 KERNELS = {
     "3x3": "kernel_size: 3 pad: 1",

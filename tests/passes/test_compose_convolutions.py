@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from helpers import conv, inputs, layer, relu
 
 from deepmerge.passes.compose_convolutions import ComposeConvolutions
+from tests.helpers import conv, inputs, layer, relu
 
 DATA = inputs((2, 3, 11, 9))
 WIDE = "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import conv, inputs, layer, network, relu
 
 from deepmerge.errors import PassError
 from deepmerge.graph.costs import macs
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.passes.base import Options
 from deepmerge.passes.decompose_tucker import DecomposeTucker
+from deepmerge.passes.support.base import Options
+from tests.helpers import conv, inputs, layer, network, relu
 
 NEAR = 3e-5  # of the output's range: three layers round where there was one
 ALL = "energy:0.9999999"
@@ -212,7 +212,7 @@ def test_the_same_bytes_every_time(apply_and_check):
 
 def measured(graph, names, count=300):
     """The moments of layers that read the only input, from images with few directions and a mean."""
-    from deepmerge.calibrate.collect import collect
+    from deepmerge.convert.calibrate.collect import collect
     from deepmerge.engines import engine
 
     return collect(graph, names, [few_directions(graph, count)], engine())[0]

@@ -6,11 +6,11 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from helpers import conv, layer
-from module_nets import ENTRY, KERNELS, act, concat, inception, plain, point, pooled, reduced
 
 from deepmerge.passes.embed_branches import EmbedBranches
 from deepmerge.passes.merge_branches import MergeBranches
+from tests.helpers import conv, layer
+from tests.passes.module_nets import ENTRY, KERNELS, act, concat, inception, plain, point, pooled, reduced
 
 
 @pytest.mark.parametrize("order", [" ".join(p) for p in permutations("abc")])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import conv, inputs, layer, network, relu
 
 from deepmerge.passes.fold_scale import FoldScale
+from tests.helpers import conv, inputs, layer, network, relu
 
 CONV = inputs((2, 6, 9, 7)) + conv("conv", "data", 4, "kernel_h: 3 kernel_w: 2 pad_h: 1 pad_w: 0")
 

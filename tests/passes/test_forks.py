@@ -6,23 +6,23 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from fork_nets import NETS, NVCAFFE, fill
-from fork_twins import run_twin
-from helpers import apart, feeds, inputs
 
-from deepmerge.emit import write_pair
 from deepmerge.errors import ShapeError
+from deepmerge.formats.read import read_network
+from deepmerge.formats.write import write_pair
 from deepmerge.graph.check import require
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.passes.base import Options, run
 from deepmerge.passes.fold_batchnorm import FoldBatchnorm
 from deepmerge.passes.fold_scale import FoldScale
 from deepmerge.passes.merge_pooling import MergePooling
 from deepmerge.passes.registry import CLEANUP, FOLDS, make
 from deepmerge.passes.remove_identity import RemoveIdentity
+from deepmerge.passes.support.base import Options, run
 from deepmerge.passes.swap_relu_pool import SwapReluPool
-from deepmerge.read import read_network
+from tests.fork_nets import NETS, NVCAFFE, fill
+from tests.fork_twins import run_twin
+from tests.helpers import apart, feeds, inputs
 
 EXACT = 1e-5  # of the output's range
 DATA = inputs((2, 6, 9, 8))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from helpers import conv, inputs, layer, relu
 
 from deepmerge.passes.join_siblings import JoinSiblings
+from tests.helpers import conv, inputs, layer, relu
 
 DATA = inputs((2, 6, 5, 7))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import conv, inputs, layer
-from module_nets import ENTRY, concat, inception, plain, point, reduced
 
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.passes.merge_branches import MergeBranches
+from tests.helpers import conv, inputs, layer
+from tests.passes.module_nets import ENTRY, concat, inception, plain, point, reduced
 
 RUNS = 1e3  # the outputs differ, but are finite and of the right shape
 POOL = layer("pool", "Pooling", "out", "kernel_size: 3 stride: 2")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import conv, inputs, layer, relu
 
 from deepmerge.passes.merge_lrn import MergeLrn
+from tests.helpers import conv, inputs, layer, relu
 
 CONV = inputs((2, 3, 9, 8)) + conv("conv", "data", 6, "kernel_h: 3 kernel_w: 2 pad: 1")
 

@@ -6,11 +6,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-from helpers import conv, feeds, inputs, layer, network, relu
 
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.passes.base import Match, Options
 from deepmerge.passes.merge_pooling import MergePooling
+from deepmerge.passes.support.base import Match, Options
+from tests.helpers import conv, feeds, inputs, layer, network, relu
 
 DATA = inputs((2, 3, 17, 14))
 CONV = DATA + conv("conv", "data", 5, "kernel_h: 3 kernel_w: 5 pad_h: 1 pad_w: 2")

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from helpers import apart, feeds, inputs, layer, network, structure
-from module_nets import ENTRY, concat, plain, point, pooled, reduced
 
 from deepmerge.graph.check import require
-from deepmerge.passes.base import Options, run
 from deepmerge.passes.embed_branches import EmbedBranches
 from deepmerge.passes.merge_branches import MergeBranches
 from deepmerge.passes.registry import PASSES, make
+from deepmerge.passes.support.base import Options, run
+from tests.helpers import apart, feeds, inputs, layer, network, structure
+from tests.passes.module_nets import ENTRY, concat, plain, point, pooled, reduced
 
 EXACT = [name for name, one in PASSES.items() if one.exact]
 IN_PLACE = ("BatchNorm", "Scale", "Bias", "ReLU", "Dropout")

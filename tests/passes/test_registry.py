@@ -7,16 +7,16 @@ import re
 
 import numpy as np
 import pytest
-from helpers import conv, inputs, layer, network, relu
 
 from deepmerge.errors import PassError
 from deepmerge.graph.check import require
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.passes import choices
-from deepmerge.passes.base import Change, Match, Options, Pass, Refusal, run
 from deepmerge.passes.fold_batchnorm import FoldBatchnorm
 from deepmerge.passes.fold_scale import FoldScale
 from deepmerge.passes.registry import CLEANUP, FOLDS, PASSES, make
+from deepmerge.passes.support import choices
+from deepmerge.passes.support.base import Change, Match, Options, Pass, Refusal, run
+from tests.helpers import conv, inputs, layer, network, relu
 
 NET = inputs((2, 6, 9, 7)) + conv("a", "data", 4) + layer("bn", "BatchNorm", "a") + relu("bn")
 NET += conv("b", "bn", 3) + layer("s", "Scale", "b", "bias_term: true")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from helpers import conv, inputs, layer, relu
 
 from deepmerge.passes.remove_dropout import RemoveDropout
+from tests.helpers import conv, inputs, layer, relu
 
 CONV = inputs((2, 6, 5, 7)) + conv("conv", "data", 4, "kernel_h: 3 kernel_w: 2")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import conv, feeds, inputs, layer, network, relu
 
 from deepmerge.passes.remove_identity import RemoveIdentity
+from tests.helpers import conv, feeds, inputs, layer, network, relu
 
 CONV = inputs((2, 6, 5, 7)) + conv("conv", "data", 4, "kernel_size: 3 stride: 2")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from helpers import conv, inputs, layer, relu
 
 from deepmerge.passes.swap_relu_pool import SwapReluPool
+from tests.helpers import conv, inputs, layer, relu
 
 CONV = inputs((2, 3, 9, 8)) + conv("conv", "data", 4, "kernel_h: 3 kernel_w: 2")
 POOL = "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 3"

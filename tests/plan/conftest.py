@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from helpers import network
 
-from deepmerge.passes.base import Options
+from deepmerge.formats.read import read_network
+from deepmerge.passes.support.base import Options
 from deepmerge.plan import Wishes, make_plan
-from deepmerge.read import read_network
+from tests.helpers import network
 
 
 @pytest.fixture

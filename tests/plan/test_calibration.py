@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import conv, inputs, layer, relu
 
 from deepmerge.errors import PlanError
 from deepmerge.kernels.moments import Moments
-from deepmerge.passes.base import Options
+from deepmerge.passes.support.base import Options
 from deepmerge.plan import Recipe, Step, Wishes, make_plan, read_recipe, run_recipe
+from tests.helpers import conv, inputs, layer, relu
 
 NET = (
     inputs((1, 24, 12, 12))

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from helpers import conv, inputs, layer, relu
-
-from deepmerge.passes.base import Options
+from deepmerge.passes.support.base import Options
 from deepmerge.plan.candidates import find_candidates, step_options
+from tests.helpers import conv, inputs, layer, relu
 
 PASSES = ["merge_lrn", "merge_pooling", "merge_branches"]
 POOL = "pool: MAX kernel_size: 3 stride: 2"

@@ -6,15 +6,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from helpers import conv, inputs, layer, relu
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepmerge.errors import PlanError
-from deepmerge.passes.base import Options, run
 from deepmerge.passes.registry import FOLDS, make
+from deepmerge.passes.support.base import Options, run
 from deepmerge.plan import Recipe, read_recipe, run_recipe
 from deepmerge.plan.select import select
+from tests.helpers import conv, inputs, layer, relu
 
 GOOGLENET = (
     "conv1 conv2 inception_3a inception_3b inception_4a inception_4b inception_4c inception_4d inception_4e inception_5a inception_5b"
@@ -52,7 +52,7 @@ def test_googlenet(model, plan_of):
 
 
 def test_googlenet_with_its_weights_has_the_same_plan(zoo, plan_of):
-    from deepmerge.read import read_network
+    from deepmerge.formats.read import read_network
 
     trained = read_network(zoo / "googlenet.prototxt", zoo / "googlenet.caffemodel")
     assert names(plan_of(trained)) == GOOGLENET.split()

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from helpers import conv, inputs, layer, relu
 
 from deepmerge.errors import PlanError
-from deepmerge.passes.base import Change
+from deepmerge.passes.support.base import Change
 from deepmerge.plan.execute import StepResult, run_cleanup, run_recipe, run_step
 from deepmerge.plan.recipe import Recipe, Step
+from tests.helpers import conv, inputs, layer, relu
 
 # conv1 → ReLU → LRN → pooling → conv2 → BatchNorm → Scale → Dropout
 NET = inputs((1, 3, 17, 13)) + conv("conv1", "data", 8, "kernel_size: 3 stride: 1 pad: 1") + relu("conv1")

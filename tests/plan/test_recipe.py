@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from helpers import conv, inputs
 from hypothesis import given, settings
 
 from deepmerge.errors import PlanError
-from deepmerge.passes.base import Options
+from deepmerge.passes.support.base import Options
 from deepmerge.plan.recipe import STEP_OPTIONS, Recipe, Step, check_fits, check_keep, options_for
-from plan.strategies import RECIPES
+from tests.helpers import conv, inputs
+from tests.plan.strategies import RECIPES
 
 try:
     import tomllib

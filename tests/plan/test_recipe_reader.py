@@ -5,7 +5,7 @@ from hypothesis import given, settings
 
 from deepmerge.errors import PlanError
 from deepmerge.plan.recipe_reader import read_recipe
-from plan.strategies import RECIPES
+from tests.plan.strategies import RECIPES
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from helpers import conv, inputs, layer, relu
-
 from deepmerge.plan.regions import regions
+from tests.helpers import conv, inputs, layer, relu
 
 
 def named(graph) -> list[list[str]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from deepmerge.page.chart import Line, speed_chart
+from deepmerge.page.checked import is_number
 from deepmerge.page.markup import Html, code, element, join, table
 from deepmerge.page.measured import Measured, Steps
-from deepmerge.page.report import is_number
 from deepmerge.page.words import count, left, milliseconds, share, times
 
 _HOW = "deepmerge table OUT --data folder:TEST_IMAGES --json > table.json && deepmerge report OUT --table table.json --force"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepmerge.converted import Converted
+from deepmerge.out.read import Converted
 from deepmerge.page.markup import Html, code, element, join
 
 

@@ -1,0 +1,160 @@
+"""Timing networks fairly: turn by turn, so that a machine that slows down slows all of them."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from deepmerge.engines.timing.estimate import Ratio, Spread, ratio_of_pairs, spread
+
+QUIET = 0.02  # a run that waited for less than this share of its time counts as undisturbed
+SHORT = 0.01  # seconds: a sample of shorter runs is of several
+
+
+class Timed(Protocol):
+    def time_once(self) -> float: ...
+
+
+class Sample(NamedTuple):
+    """One run. wall: seconds of wall clock. waited: of them, those in which it stood in the queue for a core while others
+    ran (Linux: schedstat), None where that is not known."""
+
+    wall: float
+    waited: float | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: as soon as every ratio's interval is narrower than ±`narrow`, not before `least` rounds, at the latest
+    after `most` rounds or `seconds` of wall clock (None: however long it takes; never before two rounds)."""
+
+    narrow: float = 0.01
+    least: int = 10
+    most: int = 200
+    seconds: float | None = 60.0
+
+
+@dataclass
+class Timings:
+    """Rounds of samples: each network once in each round. The first network is what the others are compared with.
+
+    threads: CPU threads of each run. Where it is one, the time that it waited for a core is taken off; where there are
+    several, disturbed rounds are left out, if enough are left.
+    """
+
+    threads: int = 1
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+
+    @property
+    def rounds(self) -> int:
+        return min(map(len, self.samples.values()), default=0)
+
+    def times(self, name: str) -> list[float]:
+        """Seconds of each round that counts."""
+        return [self._seconds(self.samples[name][turn]) for turn in self._turns([name])]
+
+    def spread(self, name: str) -> Spread:
+        return spread(self.times(name))
+
+    def ratio(self, name: str) -> Ratio:
+        """Of the network's time to the first one's."""
+        base = next(iter(self.samples))
+        turns = self._turns([base, name])
+        return ratio_of_pairs(*([self._seconds(self.samples[one][turn]) for turn in turns] for one in (name, base)))
+
+    def waited(self, name: str) -> float | None:
+        """The share of its time that the network spent in the queue for a core, of all its threads; None where not known."""
+        samples = self.samples[name][: self.rounds]
+        if any(one.waited is None for one in samples):
+            return None
+        return sum(one.waited for one in samples) / sum(one.wall for one in samples) / self.threads
+
+    def _seconds(self, sample: Sample) -> float:
+        if self.threads > 1 or sample.waited is None:
+            return sample.wall
+        return max(sample.wall - sample.waited, 1e-9)
+
+    def _turns(self, names: list[str]) -> list[int]:
+        """The rounds that count for these networks, as many forwards as backwards."""
+        every = range(self.rounds)
+        if self.threads == 1:
+            return list(every)
+        quiet = [t for t in every if all(_quiet(self.samples[name][t]) for name in names)]
+        return quiet if len(quiet) >= max(8, self.rounds // 3) else list(every)
+
+
+def _quiet(sample: Sample) -> bool:
+    return sample.waited is None or sample.waited <= QUIET * sample.wall
+
+
+def compare(
+    runs: Mapping[str, Callable[[], Sample]],
+    budget: Budget = Budget(),
+    *,
+    threads: int = 1,
+    warmup: int = 2,
+    seed: int = 0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Timings:
+    """Time several networks against each other; runs: name → what runs that network once.
+
+    In each round every network runs once, in an order that is drawn anew for every two rounds: the second of the two takes it
+    backwards, so that drift and what a network leaves in the caches strike all alike. Runs of less than 10 ms are taken
+    several at a time, behind one that is not timed, and the sample is their mean.
+    """
+    timings = Timings(threads, {name: [] for name in runs})
+    repeats = {name: _repeats(run, warmup) for name, run in runs.items()}
+    rng, start = random.Random(seed), clock()
+    order = list(runs)
+    while timings.rounds < budget.most:
+        rng.shuffle(order)
+        for turn in (order, order[::-1]):
+            for name in turn:
+                timings.samples[name].append(_sample(runs[name], repeats[name]))
+        late = budget.seconds is not None and clock() - start >= budget.seconds
+        if late or (timings.rounds >= budget.least and _narrow(timings, budget.narrow)):
+            break
+    return timings
+
+
+def _repeats(run: Callable[[], Sample], warmup: int) -> int:
+    """Warm up, and say how many runs make a sample."""
+    fastest = min(run().wall for _ in range(max(warmup, 1)))
+    return 1 if fastest >= SHORT else math.ceil(SHORT / max(fastest, 1e-6))
+
+
+def _sample(run: Callable[[], Sample], repeats: int) -> Sample:
+    if repeats == 1:
+        return run()
+    run()
+    runs = [run() for _ in range(repeats)]
+    waits = [one.waited for one in runs]
+    waited = None if None in waits else sum(waits) / repeats
+    return Sample(sum(one.wall for one in runs) / repeats, waited)
+
+
+def _narrow(timings: Timings, narrow: float) -> bool:
+    others = list(timings.samples)[1:]
+    if not others:  # nothing to compare: the median's own interval is what counts
+        times = timings.times(next(iter(timings.samples)))
+        return ratio_of_pairs(times, [1.0] * len(times)).half_width <= narrow
+    return all(timings.ratio(name).half_width <= narrow for name in others)
+
+
+def time_interleaved(sessions: Mapping[str, Timed], repeat: int = 15, warmup: int = 2) -> dict[str, list[float]]:
+    """Forward times of several sessions, measured round robin.
+
+    Each round runs every session once, in the order given. The first ``warmup`` rounds are
+    dropped. Returns ``repeat`` wall-clock times in seconds for each session.
+    """
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    for turn in range(warmup + repeat):
+        for name, session in sessions.items():
+            seconds = session.time_once()
+            if turn >= warmup:
+                times[name].append(seconds)
+    return times

@@ -1,6 +1,0 @@
-"""How good a network is: accuracy where there are labels, agreement with another network where there are none."""
-
-from deepmerge.evaluate.job import Job, run
-from deepmerge.evaluate.measure import evaluate, measure
-
-__all__ = ["Job", "evaluate", "measure", "run"]

@@ -1,0 +1,144 @@
+"""Builder: what the layer functions write their nodes with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+
+from deepmerge.errors import EngineError
+from deepmerge.formats.onnx.batch import Dims
+from deepmerge.formats.onnx.names import tensor_names, unused
+from deepmerge.graph.graph import Blob, Graph, Layer
+
+
+class FixedBatch(Exception):
+    """Raised while building for any batch, by a layer that needs the number."""
+
+
+class Builder:
+    """Nodes and initializers of one network, layer after layer.
+
+    A layer function gets (builder, layer), writes nodes with `op` and returns the tensor of its
+    top, or a list, one for each top. `dims`: each blob's shape, None for a first size that is free.
+    """
+
+    def __init__(self, graph: Graph, dims: dict[Blob, Dims]):
+        self.graph = graph
+        self.dims = dims
+        self.names = tensor_names(graph)
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._taken = set(self.names.values())
+        self._node_names: set[str] = set()
+        self._layer = Layer("", "")
+        self._first = 0
+        self._owners = _owners(graph)
+
+    # -- what a layer function asks for ------------------------------------------------------------
+
+    def of(self, blob: Blob) -> str:
+        """The blob's tensor."""
+        return self.names[blob]
+
+    def shape(self, blob: Blob) -> Dims:
+        """The blob's shape; its first size is None where it is free."""
+        return self.dims[blob]
+
+    def sizes(self, blob: Blob) -> tuple[int, ...]:
+        """The blob's shape in numbers. A network in which a layer asks for a free one gets a fixed batch."""
+        dims = self.dims[blob]
+        if None in dims:
+            raise FixedBatch
+        return dims
+
+    def axis(self, blob: Blob, axis: int) -> int:
+        """`axis` counted from the front."""
+        return axis % len(self.dims[blob])
+
+    def weight(self, index: int) -> np.ndarray:
+        """The current layer's learned blob, its own or the one it shares; EngineError where there is none."""
+        layer = self._layer
+        if index < len(layer.weights):
+            return layer.weights[index]
+        name = _shared_name(layer, index)
+        if name not in self._owners:
+            raise EngineError(f"layer {layer.name!r} ({layer.type}) has no weights; give the network its caffemodel")
+        return self._owners[name]
+
+    # -- what it writes ----------------------------------------------------------------------------
+
+    def op(self, kind: str, *inputs: str | np.ndarray | np.generic, outputs: int = 1, **attributes):
+        """Write a node; arrays among the inputs become initializers. Returns the output's name, or several."""
+        names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
+        made = [self._fresh(kind.lower()) for _ in range(outputs)]
+        given = {key: value for key, value in attributes.items() if value is not None}
+        self.nodes.append(onnx.helper.make_node(kind, names, made, **given))
+        return made[0] if outputs == 1 else made
+
+    def constant(self, array: np.ndarray | np.generic, stem: str = "constant") -> str:
+        """An initializer with the array's values: float32, or int64 where they are whole numbers."""
+        array = np.asarray(array)
+        wanted = np.int64 if array.dtype.kind in "iu" else np.float32
+        name = self._fresh(stem)
+        # Not np.ascontiguousarray: it makes a scalar an array of one axis.
+        self.initializers.append(onnx.numpy_helper.from_array(np.require(array, wanted, "C"), name))
+        return name
+
+    def reshape(self, tensor: str, dims: Dims) -> str:
+        """The tensor in another shape, of which one size may be None."""
+        return self.op("Reshape", tensor, np.array([-1 if size is None else size for size in dims], np.int64))
+
+    def integers(self, tensor: str) -> str:
+        """Indices, which Caffe keeps as floats, as int64."""
+        return self.op("Cast", tensor, to=onnx.TensorProto.INT64)
+
+    def floats(self, tensor: str) -> str:
+        """Integers or truth values as float32."""
+        return self.op("Cast", tensor, to=onnx.TensorProto.FLOAT)
+
+    def refuse(self, reason: str) -> EngineError:
+        return EngineError(f"layer {self._layer.name!r} ({self._layer.type}): {reason}")
+
+    # -- layer after layer -------------------------------------------------------------------------
+
+    def begin(self, layer: Layer) -> None:
+        self._layer, self._first = layer, len(self.nodes)
+
+    def end(self, values: str | Sequence[str]) -> None:
+        """Give the current layer's values, no two of them the same, the names of its tops."""
+        made = {name for node in self.nodes[self._first :] for name in node.output}
+        for value, top in zip([values] if isinstance(values, str) else values, self._layer.tops, strict=True):
+            if value in made:
+                self._rename(value, self.names[top])
+                made.discard(value)
+            else:
+                self.nodes.append(onnx.helper.make_node("Identity", [value], [self.names[top]]))
+        mine = self.nodes[self._first :]
+        for node in mine:
+            base = self._layer.name if len(mine) == 1 else f"{self._layer.name}/{node.op_type}"
+            node.name = unused(base or node.op_type, self._node_names)
+
+    def _rename(self, old: str, new: str) -> None:
+        for node in self.nodes[self._first :]:
+            for names in (node.input, node.output):
+                names[:] = [new if name == old else name for name in names]
+
+    def _fresh(self, stem: str) -> str:
+        return unused(f"{self._layer.name}/{stem}", self._taken)
+
+
+def _shared_name(layer: Layer, index: int) -> str:
+    """The ParamSpec name of one of the layer's blobs, "" if it has none."""
+    return str(layer.param_specs[index].value("name") or "") if index < len(layer.param_specs) else ""
+
+
+def _owners(graph: Graph) -> dict[str, np.ndarray]:
+    """Shared name → the blob as the first layer that has it stores it. Caffe: net.cpp, AppendParam."""
+    owners: dict[str, np.ndarray] = {}
+    for layer in graph.layers:
+        for index, array in enumerate(layer.weights):
+            if name := _shared_name(layer, index):
+                owners.setdefault(name, array)
+    return owners

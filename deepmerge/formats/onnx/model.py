@@ -1,0 +1,74 @@
+"""Graph → onnx.ModelProto."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from deepmerge.errors import EngineError
+from deepmerge.formats.onnx.batch import Dims, free_dims, free_inputs, known_shapes
+from deepmerge.formats.onnx.builder import Builder, FixedBatch
+from deepmerge.formats.onnx.table import WRITERS, refusal
+from deepmerge.graph.graph import Blob, Graph
+
+OPSET = 17
+IR_VERSION = 8  # the one that opset 17 came with
+BATCH = "N"
+
+
+def to_onnx(graph: Graph, blobs: Sequence[Blob] = (), free_batch: bool = True) -> onnx.ModelProto:
+    """The network as an ONNX model (opset 17) that computes what Caffe computes, in float32.
+
+    blobs: more blobs to be outputs, beside the network's own.
+    free_batch: let the first axis of the inputs be "N" where the network runs at any batch; with
+    False, or where a layer is made for one batch (a Reshape to a fixed size, a Slice of axis 0), all
+    shapes are the declared ones.
+    An input that nobody reads is no output of the model, although Caffe counts it as one.
+    The bytes depend on the graph alone. EngineError for a layer that cannot be written, or that has
+    no weights; ShapeError where layers do not fit together.
+    """
+    for layer in graph.layers:
+        if layer.type not in WRITERS or layer.params is None:
+            raise EngineError(refusal(layer))
+    shapes = known_shapes(graph)
+    dims = free_dims(graph, shapes) if free_batch else None
+    if dims is not None:
+        try:
+            return _model(graph, _built(graph, dims), blobs, shapes)
+        except FixedBatch:
+            pass
+    return _model(graph, _built(graph, dict(shapes)), blobs, shapes)
+
+
+def _built(graph: Graph, dims: dict[Blob, Dims]) -> Builder:
+    builder = Builder(graph, dims)
+    for layer in graph.layers:
+        if layer.type != "Input":
+            builder.begin(layer)
+            builder.end(WRITERS[layer.type](builder, layer))
+    return builder
+
+
+def _model(graph: Graph, builder: Builder, blobs: Sequence[Blob], shapes: dict[Blob, tuple[int, ...]]) -> onnx.ModelProto:
+    inputs = graph.inputs
+    batch = {shapes[blob][0] for blob in free_inputs(graph, shapes)}
+    outputs = [blob for blob in dict.fromkeys([*graph.outputs, *blobs]) if blob not in inputs]
+    if not outputs:
+        raise EngineError(f"network {graph.name!r} computes nothing: it has no output")
+
+    def declared(blob: Blob) -> onnx.ValueInfoProto:
+        dims: list[int | str | None] = list(builder.dims[blob])
+        if dims[:1] == [None] and shapes[blob][0] in batch:
+            dims[0] = BATCH
+        return onnx.helper.make_tensor_value_info(builder.of(blob), onnx.TensorProto.FLOAT, dims)
+
+    made = onnx.helper.make_graph(
+        builder.nodes,
+        graph.name or "network",
+        [declared(b) for b in inputs],
+        [declared(b) for b in outputs],
+        builder.initializers,
+    )
+    opset = onnx.helper.make_opsetid("", OPSET)
+    return onnx.helper.make_model(made, opset_imports=[opset], ir_version=IR_VERSION, producer_name="deepmerge")

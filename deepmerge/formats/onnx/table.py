@@ -1,0 +1,76 @@
+"""WRITERS: for each layer type, the function that writes its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from deepmerge.formats.onnx import arithmetic, axes, elementwise, forks, linear, normalise, pooling, ranking, sources, windows
+from deepmerge.graph.graph import Layer
+
+WRITERS: dict[str, Callable] = {
+    "Input": sources.given,
+    "ArgMax": ranking.argmax,
+    "BatchNorm": normalise.batch_norm,
+    "BatchReindex": axes.batch_reindex,
+    "Bias": linear.bias,
+    "Clip": elementwise.clip,
+    "Concat": axes.concat,
+    "Convolution": windows.convolution,
+    "Crop": axes.crop,
+    "Deconvolution": windows.deconvolution,
+    "DummyData": sources.dummy_data,
+    "ELU": elementwise.elu,
+    "Eltwise": arithmetic.eltwise,
+    "Embed": linear.embed,
+    "Exp": arithmetic.exp,
+    "Flatten": axes.reshape,
+    "Im2col": windows.im2col,
+    "InnerProduct": linear.inner_product,
+    "LRN": normalise.lrn,
+    "Log": arithmetic.log,
+    "MVN": normalise.mvn,
+    "PReLU": elementwise.prelu,
+    "Parameter": sources.parameter,
+    "Permute": axes.permute,
+    "Pooling": pooling.pooling,
+    "Power": arithmetic.power,
+    "ReLU": elementwise.relu,
+    "Reduction": ranking.reduction,
+    "Reshape": axes.reshape,
+    "SPP": pooling.spp,
+    "Scale": linear.scale,
+    "Silence": axes.silence,
+    "Slice": axes.slice_,
+    "Softmax": normalise.softmax,
+    "Split": axes.split,
+    "Swish": elementwise.swish,
+    "Threshold": elementwise.threshold,
+    "Tile": axes.tile,
+} | {kind: elementwise.plain(node) for kind, node in elementwise.PLAIN.items()}
+
+# Layers of Caffe's forks
+WRITERS |= {
+    "Axpy": forks.axpy,
+    "BN": forks.bn,
+    "ConvolutionDepthwise": windows.convolution,
+    "CropCenter": forks.crop_center,
+    "DepthwiseConvolution": windows.convolution,
+    "Interp": forks.interp,
+    "Normalize": forks.normalize,
+    "ReLU6": forks.relu6,
+    "Reorg": forks.reorg,
+    "ShuffleChannel": forks.shuffle_channel,
+    "Upsample": forks.upsample,
+}
+
+_RECURRENT = ("LSTM", "RNN", "LSTMUnit")
+
+
+def refusal(layer: Layer) -> str:
+    """Why a layer cannot be written; one line."""
+    reason = "this type cannot be written as ONNX; leave the layer out, or use --engine caffe"
+    if layer.type in _RECURRENT:
+        reason = "recurrent layers cannot be written as ONNX; use --engine caffe"
+    elif layer.params is None:
+        reason = "the type is not known, so it cannot be written as ONNX; use --engine caffe, with a Caffe that has it"
+    return f"layer {layer.name!r} ({layer.type}): {reason}"

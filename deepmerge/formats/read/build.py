@@ -1,0 +1,90 @@
+"""Layer messages → Graph, blobs joined by name as Caffe joins them (net.cpp, AppendTop and AppendBottom)."""
+
+from __future__ import annotations
+
+from deepmerge.errors import GraphError
+from deepmerge.formats.read.params import read_params
+from deepmerge.formats.read.scalars import near
+from deepmerge.formats.read.validate import name_of
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.params import TYPES
+from deepmerge.graph.tree import Message
+
+# What a Layer holds as attributes, and what has done its work once the phase is chosen
+_MAX_HINTS = 1000  # in a file that has more of what is unknown, nobody misspelt it
+_NOT_KEPT = frozenset(("name", "type", "bottom", "top", "param", "blobs", "include", "exclude", "phase"))
+
+
+def build(name: str, messages: list[Message], file, phase: str = "TEST") -> Graph:
+    """The graph of these layers, in their order. phase: the one that they were chosen for, for messages.
+
+    ReadError or GraphError (file:line:column) where a layer is not complete, or does not fit the ones before it.
+    """
+    graph = Graph(name)
+    current: dict[str, Blob] = {}
+    names: set[str] = set()
+    for message in messages:
+        layer = _layer(message, file)
+        if layer.name in names:
+            raise _error(message, file, "has the name of a layer before it; weights go by name, so rename one")
+        names.add(layer.name)
+        layer.bottoms = [_bottom(str(b), current, message, file, phase) for b in message.values("bottom")]
+        layer.tops = _tops(layer, current, message, file)
+        graph.insert(layer)
+        _check_overwritten(layer, message, file)
+        current |= {top.name: top for top in layer.tops}
+        if layer.params is None:
+            graph.warnings.append(_unknown_type(layer, len(graph.warnings) < _MAX_HINTS))
+    return graph
+
+
+def _error(message: Message, file, text: str) -> GraphError:
+    return GraphError(f"{file}:{message.line}:{message.column}: {name_of(message)} {text}")
+
+
+def _layer(message: Message, file) -> Layer:
+    layer = Layer(str(message.value("name")), str(message.value("type")))
+    layer.params = layer.read_params = read_params(layer.type, message, file, name_of(message))
+    layer.param_specs = message.values("param")
+    layer.tree = Message([f for f in message if f.name not in _NOT_KEPT], message.line, message.column)
+    return layer
+
+
+def _bottom(name: str, current: dict[str, Blob], message: Message, file, phase: str) -> Blob:
+    if name in current:
+        return current[name]
+    typo = near(name, current, 0.6)
+    hint = f"; did you mean {typo!r}?" if typo else ""
+    raise _error(message, file, f"reads {name!r}, which no layer before it makes in the {phase} phase{hint}")
+
+
+def _tops(layer: Layer, current: dict[str, Blob], message: Message, file) -> list[Blob]:
+    tops: dict[str, Blob] = {}
+    for index, name in enumerate(str(t) for t in message.values("top")):
+        in_place = index < len(layer.bottoms) and layer.bottoms[index].name == name
+        if name in tops:
+            raise _error(message, file, f"makes {name!r} twice; give each top a name of its own")
+        if name in current and not in_place:
+            other = current[name].producer.name
+            raise _error(message, file, f"makes {name!r}, as layer {other!r} does; give its top another name")
+        tops[name] = Blob(name)
+    return list(tops.values())
+
+
+def _check_overwritten(layer: Layer, message: Message, file) -> None:
+    """Caffe refuses to overwrite a blob that another layer reads, too ("produced by multiple sources")."""
+    tops = {top.name for top in layer.tops}
+    for blob in layer.bottoms:
+        if len(blob.consumers) > 1 and blob.name in tops:
+            other = next((c.name for c in blob.consumers if c is not layer), layer.name)
+            text = f"overwrites {blob.name!r} in place, but {other!r} reads it too; give its top another name"
+            raise _error(message, file, text)
+
+
+def _unknown_type(layer: Layer, hints: bool) -> str:
+    if layer.type in TYPES:
+        text = f"has {TYPES[layer.type].FIELD} fields that are not those of the {layer.type} known here"
+        return f"layer {layer.name!r} {text}, and is passed through as it is"
+    typo = near(layer.type, TYPES) if hints else None
+    hint = f"; did you mean {typo!r}?" if typo and typo != layer.type else ""
+    return f"layer {layer.name!r} has the unknown type {layer.type!r}, and is passed through as it is{hint}"

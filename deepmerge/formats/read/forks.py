@@ -1,0 +1,147 @@
+"""Forks' messages, read by name: which fields they have, of which kind, with which default.
+
+Forks give the same numbers to different fields, so these are no part of the schema (proto/caffe.proto) and are never encoded
+into a caffemodel. Here stand the fields that shapes and passes need; whatever else a message holds stays in the tree.
+Sources: the caffe.proto of weiliu89/caffe (ssd), hszhao/PSPNet, yjxiong/caffe, TimoSaemann/caffe-segnet-cudnn5,
+eric612/MobileNet-YOLO, farmingyard/ShuffleNet, lltcggie/caffe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from deepmerge.formats.read.scalars import Reader
+from deepmerge.formats.schema import Default, Field, Kind
+from deepmerge.graph.graph import Layer
+from deepmerge.graph.tree import Message
+
+
+def _field(name: str, kind: Kind, default: Default | None = None, repeated: bool = False) -> Field:
+    return Field(name, 0, kind, repeated, False, default, None)
+
+
+def _message(*fields: Field) -> Mapping[str, Field]:
+    return {field.name: field for field in fields}
+
+
+MESSAGES: dict[str, Mapping[str, Field]] = {
+    "bn_param": _message(
+        _field("eps", "float", 1e-5),
+        _field("var_eps", "float", 1e-10),
+        _field("axis", "int", 1),
+        _field("moving_average", "bool", False),
+        _field("use_history_in_test", "bool", False),
+    ),
+    "clip_param": _message(_field("min", "float"), _field("max", "float")),
+    "crop_center_param": _message(_field("crop_size", "uint", repeated=True)),
+    "interp_param": _message(
+        *(_field(name, "int") for name in ("height", "width", "zoom_factor", "shrink_factor")),
+        *(_field(name, "int", 0) for name in ("pad_beg", "pad_end")),
+        _field("interp_type", "string", "bilinear"),
+    ),
+    "norm_param": _message(_field("across_spatial", "bool", True), _field("channel_shared", "bool", True), _field("eps", "float", 1e-10)),
+    "prior_box_param": _message(
+        *(_field(name, "float", repeated=True) for name in ("min_size", "max_size", "aspect_ratio")),
+        _field("flip", "bool", True),
+    ),
+    "resize_param": _message(_field("height", "uint", 0), _field("width", "uint", 0)),
+    "transform_param": _message(_field("crop_h", "uint", 0), _field("crop_w", "uint", 0), _field("resize_param", "message")),
+    "relu6_param": _message(_field("negative_slope", "float", 0.0)),
+    "reorg_param": _message(_field("stride", "uint"), _field("reverse", "bool", False)),
+    "shuffle_channel_param": _message(_field("group", "uint", 1)),
+    "upsample_param": _message(
+        *(_field(name, "uint") for name in ("scale", "scale_h", "scale_w", "upsample_h", "upsample_w")),
+        *(_field(name, "bool", False) for name in ("pad_out_h", "pad_out_w")),
+    ),
+}
+
+# Fields that leave sizes and values as the others say. Any other one makes the layer another than the one known here
+_HARMLESS = {
+    "interp_param": {"align_corners"},
+    "prior_box_param": set("clip variance img_size img_h img_w step step_h step_w offset".split()),
+    "reorg_param": set(),
+    "upsample_param": set(),
+}
+
+
+def is_another(field: str, layer: Message, block: Message) -> bool:
+    """Whether the message `field` says that this is not the layer that deepmerge knows by the name."""
+    if field in _HARMLESS:
+        known = MESSAGES[field].keys() | _HARMLESS[field]
+        if any(f.name not in known for f in block) or str(block.value("align_corners")).lower() in ("false", "0", "f"):
+            return True
+    if field != "upsample_param":
+        return False
+    one_bottom = len(layer.values("bottom")) == 1
+    return one_bottom and any(f.name != "scale" for f in block)  # a mask is needed for all else
+
+
+def has_scale_bias(reader: Reader) -> bool:
+    """Whether a BatchNorm is NVCaffe's, with a scale and a bias of its own. NVCaffe: batch_norm_layer.cpp, LayerSetUp."""
+    said = str(reader.message.value("scale_bias")).lower() in ("true", "1", "t")
+    return said or reader.has("scale_filler") or reader.has("bias_filler")
+
+
+def batch_norm_blobs(layer: Layer, blobs: list[np.ndarray]) -> list[np.ndarray]:
+    """A BatchNorm's stored blobs. Five are NVCaffe's, whether the prototxt says so or not: the layer is marked.
+
+    They come back as mean, variance, factor, scale and bias, of one axis each; files from NVIDIA's DIGITS have the scale
+    and bias first, and the factor last. NVCaffe: net.cpp, CopyTrainedLayersFrom.
+    """
+    if layer.type != "BatchNorm" or layer.params is None or len(blobs) != 5:
+        return blobs
+    layer.params = replace(layer.params, scale_bias=True)
+    if blobs[4].size == 1 < blobs[0].size:
+        blobs = [*blobs[2:], *blobs[:2]]
+    return [blob.reshape(-1) for blob in blobs]
+
+
+def bn(_cls, reader: Reader) -> dict:
+    """Which of the families of BN it is; see graph/params_forks.py."""
+    has, mode = reader.has, str(reader.message.value("bn_mode") or "").upper()
+    values = {"axis": reader.one("axis"), "eps": reader.one("eps")}
+    if mode in ("INFERENCE", "1"):
+        return values | {"statistics": "folded"}
+    if mode:
+        return values | {"statistics": "batch"}
+    flags = [name for name in ("moving_average", "use_history_in_test") if has(name)]
+    if flags:
+        stored = any(reader.one(name) for name in flags)
+        return values | {"eps": reader.one("var_eps"), "statistics": "stored" if stored else "batch"}
+    if any(has(name) for name in ("var_eps", "decay", "scale_filler", "shift_filler")):
+        return values | {"eps": reader.one("var_eps"), "statistics": "batch"}
+    known = any(has(name) for name in ("frozen", "momentum", "eps", "slope_filler", "bias_filler"))
+    return values | {"statistics": "stored" if known else "unclear"}
+
+
+def image_size(layer: Message, file, where: str) -> tuple[int, int] | None:
+    """The height and width of a data layer's images by crop_h and crop_w, or by resize_param. SSD: data_transformer.cpp."""
+    transform = Reader(layer.message("transform_param"), MESSAGES["transform_param"], file, f"{where}, transform_param")
+    resize = Reader(transform.message.message("resize_param"), MESSAGES["resize_param"], file, f"{where}, resize_param")
+    for reader, names in ((transform, ("crop_h", "crop_w")), (resize, ("height", "width"))):
+        if all(reader.one(name) for name in names):
+            return tuple(reader.one(name) for name in names)
+    return None
+
+
+def depthwise(layer: Message, values: dict) -> dict:
+    """A group a channel where `group` is left out, and in ConvolutionDepthwise, which does not look at it, in any case."""
+    block = layer.message("convolution_param") or Message()
+    if str(layer.value("type")) == "ConvolutionDepthwise" or "group" not in block:
+        values["group"] = values["num_output"]
+    return values
+
+
+def holes(reader: Reader) -> list[int]:
+    """`hole`, `hole_h` and `hole_w`: dilation as DeepLab and PSPNet spell it; [] where none of them stands."""
+    given = [name for name in ("hole", "hole_h", "hole_w") if reader.has(name)]
+    if given and reader.has("dilation"):
+        raise reader.error(f"gives both 'dilation' and {given[0]!r}; keep 'dilation'")
+    both = reader.message.value("hole") or "1"
+    sizes = [str(reader.message.value(name) or both) for name in ("hole_h", "hole_w")]
+    if not all(size.isdecimal() and len(size) < 11 for size in sizes):
+        raise reader.error(f"{given[0]!r} wants a whole number, found {', '.join(sizes)}")
+    return [int(size) for size in sizes] if given else []

@@ -1,0 +1,102 @@
+"""What a train_val network is there for: which of its blobs are predictions, and which layers lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from deepmerge.formats.read.scalars import Reader
+from deepmerge.formats.read.validate import name_of
+from deepmerge.graph.params import TYPES
+from deepmerge.graph.tree import Message
+
+PREDICTS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
+_SCORES = ("Accuracy", "Evaluate")  # SSD has a DetectionEvaluate
+
+
+def kind_of(layer: Message) -> str:
+    """The layer's type."""
+    return str(layer.value("type"))
+
+
+def blobs(layer: Message, end: str) -> list[str]:
+    """The names of its blobs; `end` is "bottom" or "top"."""
+    return [str(v) for v in layer.values(end)]
+
+
+def is_data(layer: Message) -> bool:
+    """A layer that reads a data set: without bottoms, and of no type known to want some or to need no files."""
+    return "bottom" not in layer and kind_of(layer) not in TYPES
+
+
+def judges(layer: Message) -> bool:
+    """Losses and accuracies say how good the network is, and are no part of it."""
+    return kind_of(layer).endswith(("Loss", *_SCORES)) and "bottom" in layer
+
+
+def main_losses(layers: list[Message], file) -> list[Message]:
+    """The losses of the largest weight: auxiliary heads do not go to users."""
+    losses = [m for m in layers if judges(m) and not kind_of(m).endswith(_SCORES)]
+    weights = [(Reader(m, "LayerParameter", file, name_of(m)).all("loss_weight") or [1.0])[0] for m in losses]
+    largest = max(weights, default=0.0)
+    return [m for m, weight in zip(losses, weights, strict=True) if weight == largest]
+
+
+def heads_of(layers: list[Message], losses: list[Message]) -> set[str]:
+    """The blobs that a user wants: what the losses judge, and outputs that need no label; else what Accuracy judges."""
+    sources = {top for m in layers if is_data(m) for top in blobs(m, "top")}
+    made = _behind(layers, _images(layers)) - sources
+    heads = {blob for loss in losses for blob in _predicted(loss, made)} | set(_outputs(layers))
+    return heads or {blobs(m, "bottom")[0] for m in layers if judges(m)}
+
+
+def leading_to(layers: list[Message], heads: set[str]) -> tuple[list[Message], set[str]]:
+    """The layers that the heads need, data layers aside, and all blobs among them."""
+    kept: list[Message] = []
+    wanted = set(heads)
+    for layer in reversed(layers):
+        if not is_data(layer) and not judges(layer) and wanted & set(blobs(layer, "top")):
+            kept.append(layer)
+            wanted.update(blobs(layer, "bottom"))
+    return kept[::-1], wanted
+
+
+def left_out(layers: list[Message], kept: list[Message]) -> list[str]:
+    """The names of layers that compute something from the images, and are not kept."""
+    ids = {id(m) for m in kept}
+    behind = _behind(layers, _images(layers))
+    rest = [m for m in layers if id(m) not in ids and not judges(m) and "top" in m]
+    return [str(m.value("name")) for m in rest if behind & set(blobs(m, "bottom"))]
+
+
+def _predicted(loss: Message, made: set[str]) -> list[str]:
+    """The bottoms of a loss that are among those `made` by the network; the others are labels.
+
+    That is the first, but a EuclideanLoss takes its two in any order, and a ContrastiveLoss has two features.
+    """
+    bottoms = blobs(loss, "bottom")
+    if kind_of(loss) in PREDICTS:
+        return bottoms[:1]
+    return [b for b in bottoms if b in made] or bottoms[:1]
+
+
+def _images(layers: list[Message]) -> set[str]:
+    """The first top of each data layer; Caffe's data layers have labels as their second."""
+    return {blobs(m, "top")[0] for m in layers if is_data(m) and "top" in m}
+
+
+def _behind(layers: list[Message], start: Iterable[str]) -> set[str]:
+    """These blobs and all that is made from them."""
+    found = set(start)
+    for layer in layers:
+        if found & set(blobs(layer, "bottom")):
+            found.update(blobs(layer, "top"))
+    return found
+
+
+def _outputs(layers: list[Message]) -> list[str]:
+    """Blobs that nobody reads, made from images without a label."""
+    labels = {top for m in layers if is_data(m) for top in blobs(m, "top")[1:]}
+    fit = _behind(layers, _images(layers)) - _behind(layers, labels)
+    read = {b for m in layers for b in set(blobs(m, "bottom")) - set(blobs(m, "top"))}  # not in place
+    tops = [t for m in layers if not is_data(m) and not judges(m) for t in blobs(m, "top")]
+    return [top for top in tops if top in fit and top not in read]

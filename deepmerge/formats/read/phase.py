@@ -1,0 +1,35 @@
+"""Which layers belong to a phase. Caffe: net.cpp, FilterNet and StateMeetsRule."""
+
+from __future__ import annotations
+
+from deepmerge.formats.read.scalars import Reader
+from deepmerge.formats.read.validate import name_of
+from deepmerge.graph.tree import Message
+
+
+def in_phase(layer: Message, state: Message | None, file, phase: str = "TEST", level: int = 0) -> bool:
+    """Whether the layer is part of the network in `phase`; ReadError for include and exclude in one layer.
+
+    state: the network's own `state { … }`. Its stages count; its phase and level do not, as the caller of Caffe's
+    Net gives both.
+    """
+    includes = [f for f in layer if f.name == "include"]
+    excludes = [f for f in layer if f.name == "exclude"]
+    if includes and excludes:
+        error = Reader(layer, "LayerParameter", file, name_of(layer)).error
+        raise error("has both include and exclude; keep one of them", excludes[0])
+    stages = set(Reader(state, "NetState", file, "state").all("stage"))
+    where = f"{name_of(layer)}, {'include' if includes else 'exclude'}"
+    rules = [Reader(f.value, "NetStateRule", file, where) for f in includes or excludes]
+    met = any(_meets(rule, phase, stages, level) for rule in rules)
+    return met if includes else not met
+
+
+def _meets(rule: Reader, phase: str, stages: set[str], level: int) -> bool:
+    return not (
+        (rule.has("phase") and rule.one("phase") != phase)
+        or (rule.has("min_level") and level < rule.one("min_level"))
+        or (rule.has("max_level") and level > rule.one("max_level"))
+        or any(stage not in stages for stage in rule.all("stage"))
+        or any(stage in stages for stage in rule.all("not_stage"))
+    )

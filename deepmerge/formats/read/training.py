@@ -1,0 +1,213 @@
+"""train_val.prototxt and a phase → the network that a solver runs, fed from outside.
+
+Data layers become Input layers; losses, dropouts, accuracies and auxiliary heads stay, as the phase has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from deepmerge.errors import ReadError, ShapeError
+from deepmerge.formats.read.build import build
+from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.formats.read.forks import batch_norm_blobs
+from deepmerge.formats.read.heads import blobs, is_data, judges, kind_of
+from deepmerge.formats.read.network import read_tree, shapes_of, todays_tree
+from deepmerge.formats.read.phase import in_phase
+from deepmerge.formats.read.scalars import Reader
+from deepmerge.formats.read.solver import NetSource
+from deepmerge.formats.read.validate import name_of
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.shapes import Shape, expected_weights, fits
+from deepmerge.graph.tree import Field, Message, Quoted, Token
+
+USUAL_BATCH = 32  # where a data layer does not say
+_CROPPING = ("Data", "ImageData", "MemoryData", "WindowData")
+
+
+@dataclass
+class TrainingNet:
+    """A network in one phase. graph: its weights are those that `load_weights` has found, and [] before.
+
+    images, labels: the blobs to feed; labels is None where the network reads none. batch_size: the data layer's. file: what
+    it was read from. Graph.train_layers has the data layers, whose transform_param says what becomes of images.
+    """
+
+    graph: Graph
+    phase: str
+    images: str
+    labels: str | None
+    batch_size: int
+    file: Path
+    shapes: dict[Blob, Shape | None] = field(repr=False, default_factory=dict)
+
+
+def read_training(source: NetSource | str | Path, phase: str, image_shape: Sequence[int], batch_size: int | None = None) -> TrainingNet:
+    """The TRAIN or TEST network of a train_val prototxt, without weights.
+
+    image_shape: (channels, height, width) of the images that will be fed; labels are (batch,). batch_size: in the place
+    of the data layer's. Graph.warnings has what is worth knowing.
+    ReadError, GraphError or ShapeError, one line, where the file is no such network, has no data or no loss (TRAIN), or
+    reads other data than images and their labels.
+    """
+    source = source if isinstance(source, NetSource) else NetSource(Path(source))
+    file = source.path
+    tree, layers, typos = phase_layers(source, phase)
+    sources = [m for m in layers if is_data(m) or (kind_of(m) == "Input" and "bottom" not in m)]
+    images, labels = _fed(sources, layers, phase, file)
+    size = batch_size or next((n for m in sources if (n := _batch_size(m))), USUAL_BATCH)
+    _check_crop(sources, tuple(image_shape), file)
+    shapes = {images: (size, *image_shape), labels: (size,)}
+    made = [_input(m, shapes) if m in sources else _with_top(m) for m in layers]
+    graph = build(str(tree.value("name") or ""), made, file, phase)
+    graph.tree = Message([f for f in tree if f.name not in ("name", "layer", "state")])
+    graph.train_layers = [m for m in sources if is_data(m)]
+    graph.warnings = typos + graph.warnings
+    if phase == "TRAIN" and not any(weight for _, weight in losses(graph)):
+        raise ReadError("has no loss in the TRAIN phase, so that there is nothing to learn from; add a loss layer", file)
+    return TrainingNet(graph, phase, images, labels, size, file, shapes_of(graph, file))
+
+
+def phase_layers(source: NetSource, phase: str) -> tuple[Message, list[Message], list[str]]:
+    """The whole network as a tree in today's form, its layers in the phase, and its misspelt fields.
+
+    The network's own state counts, and the solver's behind it. Caffe: Solver::InitTrainNet.
+    """
+    file = source.path
+    tree, typos = read_tree(file) if source.tree is None else todays_tree(source.tree.copy(), file)
+    state = Message([*(tree.message("state") or ()), *source.state])
+    level = Reader(state, "NetState", file, "state").one("level")
+    return tree, [m for m in tree.values("layer") if in_phase(m, state, file, phase, level)], typos
+
+
+def losses(graph: Graph) -> list[tuple[Blob, float]]:
+    """The blobs that are losses, each with its weight. Caffe: layer.hpp SetLossWeights, loss_layer.cpp."""
+    found = []
+    for layer in graph.layers:
+        reader = Reader(layer.tree, "LayerParameter", None, f"layer {layer.name!r} ({layer.type})")
+        weights = reader.all("loss_weight")
+        if weights and len(weights) != len(layer.tops):
+            raise reader.error(f"has {len(weights)} loss_weight for {len(layer.tops)} tops; give one for each")
+        if not weights and layer.type.endswith("Loss"):
+            weights = [1.0]
+        found += [(top, weight) for top, weight in zip(layer.tops, weights, strict=False) if weight]
+    return found
+
+
+def load_weights(net: TrainingNet, caffemodels: Sequence[str | Path]) -> list[str]:
+    """Give the network's layers the weights stored under their names; later files override earlier ones.
+
+    Returns the names of layers that want weights and found none. What a file has beside is left alone, as Caffe does it
+    (net.cpp, CopyTrainedLayersFrom). ShapeError, one line, where a layer's blobs are not those that the network wants.
+    """
+    graph = net.graph
+    for file in caffemodels:
+        stored = {layer.name: layer for layer in read_caffemodel(file) if layer.blobs}
+        loaded = []
+        for layer in graph.layers:
+            if layer.name in stored:
+                wanted = expected_weights(layer, [net.shapes.get(b) for b in layer.bottoms])
+                layer.weights = _fitting(layer, batch_norm_blobs(layer, stored[layer.name].blobs), wanted, file)
+                loaded.append(layer)
+        _share(graph, loaded)
+    shapes = net.shapes
+    return [m.name for m in graph.layers if not m.weights and expected_weights(m, [shapes.get(b) for b in m.bottoms])]
+
+
+def multipliers(layer: Layer, index: int) -> tuple[float, float]:
+    """(lr_mult, decay_mult) of one of the layer's weight blobs. Caffe: net.cpp, AppendParam; batch_norm_layer.cpp."""
+    if layer.type == "BatchNorm":
+        return 0.0, 0.0  # statistics
+    if index >= len(layer.param_specs):
+        return 1.0, 1.0
+    reader = Reader(layer.param_specs[index], "ParamSpec", None, f"layer {layer.name!r} ({layer.type}), param")
+    return reader.one("lr_mult"), reader.one("decay_mult")
+
+
+def _fed(sources: list[Message], layers: list[Message], phase: str, file) -> tuple[str, str | None]:
+    """The blobs of images and of labels."""
+    read = {b for m in layers for b in blobs(m, "bottom")}
+    tops = [(m, top) for m in sources for top in blobs(m, "top") if top in read]
+    if not tops:
+        raise ReadError(f"has no data layer in the {phase} phase that anything reads; give the train_val.prototxt", file)
+    if len(tops) > 2:
+        layer, extra = tops[2]
+        text = f"gives {extra!r}, and what is fed are images and a label each; such a network trains with --engine caffe"
+        raise ReadError(f"{name_of(layer)} {text}", file, layer.line, layer.column)
+    judged = {b for m in layers if judges(m) for b in blobs(m, "bottom")}
+    names = [top for _, top in tops]
+    if len(names) == 2 and names[0] in judged and names[1] not in judged:
+        names.reverse()
+    return names[0], names[1] if len(names) > 1 else None
+
+
+def _batch_size(layer: Message) -> int:
+    """The data layer's batch_size, 0 where it gives none that is a number."""
+    sizes = [f.value.value("batch_size") for f in layer if isinstance(f.value, Message)]
+    return next((int(s) for s in sizes if s is not None and str(s).isdigit()), 0)
+
+
+def _check_crop(sources: list[Message], image_shape: tuple[int, ...], file) -> None:
+    """ReadError where a data layer would cut other images than those that the network takes."""
+    for layer in (m for m in sources if kind_of(m) in _CROPPING and len(image_shape) == 3):
+        where = f"{name_of(layer)}, transform_param"
+        crop = Reader(layer.message("transform_param"), "TransformationParameter", file, where).one("crop_size")
+        height, width = image_shape[1:]
+        if crop and (crop, crop) != (height, width):
+            text = f"crop_size is {crop}, and the network's input is {width}×{height} (width×height); make them one"
+            raise ReadError(f"{where}: {text}", file, layer.line, layer.column)
+
+
+def _input(layer: Message, shapes: dict[str | None, tuple[int, ...]]) -> Message:
+    """The Input layer in the place of a data layer. A top that nobody reads has a shape that does not matter."""
+    made = Message([], layer.line, layer.column)
+    made.add("name", Quoted(str(layer.value("name"))))
+    made.add("type", Quoted("Input"))
+    tops = blobs(layer, "top")
+    made.fields += [Field("top", Quoted(top)) for top in tops]
+    sizes = [Message([Field("dim", Token(n)) for n in shapes.get(top, (1,))]) for top in tops]
+    made.add("input_param", Message([Field("shape", size) for size in sizes]))
+    return made
+
+
+def _with_top(layer: Message) -> Message:
+    """A loss without a top gets one of its own name. Caffe: net.cpp, Init, AutoTopBlobs."""
+    if "top" in layer or not kind_of(layer).endswith("Loss"):
+        return layer
+    made = layer.copy()
+    made.add("top", Quoted(str(layer.value("name"))))
+    return made
+
+
+def _fitting(layer: Layer, found: list[np.ndarray | None], wanted: list[Shape] | None, file) -> list[np.ndarray]:
+    if wanted is None:
+        return [blob for blob in found if blob is not None]
+    if len(found) != len(wanted):
+        raise ShapeError(f"{file}: layer {layer.name!r} ({layer.type}) has {len(found)} weight blobs; the network wants {len(wanted)}")
+    made = []
+    for index, (blob, shape) in enumerate(zip(found, wanted, strict=True)):
+        if blob is None or not fits(blob.shape, shape):
+            text = f"weight blob {index} is {None if blob is None else blob.shape}, and the network wants {shape}"
+            raise ShapeError(f"{file}: layer {layer.name!r} ({layer.type}): {text}; do the files belong together?")
+        made.append(blob.reshape(shape))
+    return made
+
+
+def _share(graph: Graph, loaded: list[Layer]) -> None:
+    """Layers that share blobs by ParamSpec names have one array of those: the last that was loaded."""
+    named = {name: array for layer in loaded for name, array in zip(_names(layer), layer.weights, strict=False) if name}
+    for layer in graph.layers:
+        names = _names(layer)
+        if not layer.weights and names and all(name in named for name in names):
+            layer.weights = [named[name] for name in names]
+        for index, name in enumerate(names[: len(layer.weights)]):
+            if name in named and named[name].shape == layer.weights[index].shape:
+                layer.weights[index] = named[name]
+
+
+def _names(layer: Layer) -> list[str]:
+    return [str(spec.value("name") or "") for spec in layer.param_specs]

@@ -1,0 +1,91 @@
+"""Graph → layer messages: names, bottoms, tops, parameters; in-place tops where they were."""
+
+from __future__ import annotations
+
+from deepmerge.formats.write.params import layer_fields
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.tree import Field, Message, Quoted
+
+# Types that Caffe runs with top == bottom. Not AbsVal, which refuses, nor Eltwise, which overwrites what it still needs
+IN_PLACE = frozenset("BNLL BatchNorm Bias Clip Dropout ELU Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split())
+FORKS_IN_PLACE = frozenset(("BN", "Normalize", "ReLU6"))
+
+# Types whose tops are their bottom's memory (Concat of one bottom, Slice into one top)
+SHARING = frozenset("Concat Flatten Reshape Slice Split".split())
+
+
+def blob_names(graph: Graph) -> dict[Blob, str]:
+    """A name for each blob; versions of one blob share it where the layer between them runs in place.
+
+    The last version keeps the name, so that outputs are called what they were called; others that cannot
+    share it are called `name_1`, `name_2`….
+    """
+    names: dict[Blob, str] = {}
+    used: set[str] = set()
+    taken = {blob.name for blob in graph.blobs}
+    for blob in reversed(graph.blobs):
+        name = blob.name
+        if name in used:
+            name = _shared_name(blob, names) or _free(name, taken)
+            taken.add(name)
+        names[blob] = name
+        used.add(name)
+    return names
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number = 1
+    while f"{name}_{number}" in taken:
+        number += 1
+    return f"{name}_{number}"
+
+
+def _shared_name(blob: Blob, names: dict[Blob, str]) -> str | None:
+    """What the next version of the blob is called, if the layer between the two is the blob's only reader and runs in place."""
+    if len(blob.consumers) != 1 or _shares_memory(blob):
+        return None
+    reader = blob.consumers[0]
+    at = reader.bottoms.index(blob)
+    able = reader.type in IN_PLACE | FORKS_IN_PLACE or reader.params is None
+    if not able or at >= len(reader.tops) or reader.tops[at].name != blob.name:
+        return None
+    return names[reader.tops[at]]
+
+
+def _shares_memory(blob: Blob) -> bool:
+    """Whether writing over `blob` would write over a blob that others read: some layers hand on their bottom's memory.
+
+    Caffe: ShareData in split_layer.cpp, flatten_layer.cpp, reshape_layer.cpp, concat_layer.cpp, slice_layer.cpp.
+    """
+    layer = blob.producer
+    while layer.type in SHARING and len(layer.bottoms) == 1 and (layer.type != "Slice" or len(layer.tops) == 1):
+        if len(layer.bottom.consumers) > 1 or len(layer.tops) > 1:
+            return True
+        layer = layer.bottom.producer
+    return False
+
+
+def layer_message(layer: Layer, names: dict[Blob, str]) -> Message:
+    """The `layer { … }` message with its ParamSpecs, without weights."""
+    made = Message()
+    made.add("name", Quoted(layer.name))
+    made.add("type", Quoted(layer.type))
+    for blob in layer.bottoms:
+        made.add("bottom", Quoted(names[blob]))
+    for blob in layer.tops:
+        made.add("top", Quoted(names[blob]))
+    made.fields += [Field("param", spec) for spec in layer.param_specs]
+    made.fields += layer_fields(layer).fields
+    return made
+
+
+def network_tree(graph: Graph) -> Message:
+    """The whole network as a deploy prototxt's tree."""
+    names = blob_names(graph)
+    made = Message()
+    if graph.name:
+        made.add("name", Quoted(graph.name))
+    made.fields += graph.tree.fields
+    for layer in graph.layers:
+        made.add("layer", layer_message(layer, names))
+    return made

@@ -1,0 +1,67 @@
+"""Loss and accuracy of a train_val network, where the user's own are not there to be kept."""
+
+from __future__ import annotations
+
+from deepmerge.formats.write.messages import free_name, kind_of, read_by
+from deepmerge.formats.write.prototxt import message
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.tree import Message, Quoted, Token
+
+_PREDICTIONS = frozenset(("Softmax", "Sigmoid"))
+
+
+def has_loss(layers: list[Message]) -> bool:
+    """Whether one of the layers is a loss, by its type or its weight."""
+    return any(kind_of(m).endswith("Loss") or "loss_weight" in m for m in layers)
+
+
+def idle_predictions(graph: Graph, names: dict[Blob, str], readers: list[Message]) -> set[Layer]:
+    """The probabilities at the network's end that training does without, as none of `readers` reads them."""
+    read = read_by(readers)
+    return {layer for layer in _ends(graph) if not read & {names[t] for t in layer.tops}}
+
+
+def _ends(graph: Graph) -> list[Layer]:
+    """The layers that only turn scores into probabilities, at the network's very end."""
+    outputs = set(graph.outputs)
+    return [layer for layer in graph.layers if layer.type in _PREDICTIONS and outputs.issuperset(layer.tops)]
+
+
+def make_losses(graph: Graph, names: dict[Blob, str], label: str, notes: list[str]) -> list[Message]:
+    """SoftmaxWithLoss and Accuracy on the scores: on what the last Softmax reads, else on the last output.
+
+    notes: gets a line for what the user should know.
+    """
+    end = (_ends(graph) or [b.producer for b in graph.outputs])[-1]
+    scores = end.bottom if end.type in _PREDICTIONS else end.tops[-1]
+    shape = infer_shapes(graph, strict=False).get(scores)
+    about = f"train_val.prototxt has a loss on {scores.name!r}"
+    if len(graph.outputs) > 1:
+        notes.append(f"{about} alone, of {len(graph.outputs)} outputs; add the others, or give --train-val")
+    if shape is None:
+        notes.append(f"{about}, the output of a {end.type}, whose shape is not known; unless these are scores, give --train-val")
+    elif len(shape) == 4 and shape[2] * shape[3] > 1:
+        notes.append(f"{about}, which wants {shape[2]}x{shape[3]} labels an image; give --train-val")
+    bottoms = [Quoted(names[scores]), Quoted(label)]
+    top = Quoted(free_name("loss", names.values()))
+    if end.type == "Sigmoid":
+        return [message(name=top, type=Quoted("SigmoidCrossEntropyLoss"), bottom=bottoms, top=top)]
+    axis = end.params.axis if end.type == "Softmax" else 1
+    other = None if axis == 1 else axis
+    param = None if other is None else message(axis=axis)
+    loss = message(name=top, type=Quoted("SoftmaxWithLoss"), bottom=bottoms, top=top, softmax_param=param)
+    classes = shape[axis] if shape is not None and len(shape) > 1 else 0
+    return [loss] + [_accuracy(k, bottoms, names, other) for k in (1, 5) if classes > k]
+
+
+def _accuracy(k: int, bottoms: list[Quoted], names: dict[Blob, str], axis: int | None) -> Message:
+    top = Quoted(free_name(f"accuracy/top-{k}", names.values()))
+    return message(
+        name=top,
+        type=Quoted("Accuracy"),
+        bottom=bottoms,
+        top=top,
+        include=message(phase=Token("TEST")),
+        accuracy_param=message(top_k=k, axis=axis),
+    )

@@ -1,0 +1,101 @@
+"""Typed parameters → the `*_param` message, rewriting only what a pass has changed.
+
+Whatever else stands in the message (fillers, engine, a fork's fields) stays as it was read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from deepmerge.formats.write.prototxt import message, scalar
+from deepmerge.graph import params as typed
+from deepmerge.graph.graph import Layer
+from deepmerge.graph.tree import Message, Token
+
+# property → (spelling for both axes, spellings per axis, default)
+_WINDOWS = {
+    "kernel": ("kernel_size", ("kernel_h", "kernel_w"), None),
+    "stride": ("stride", ("stride_h", "stride_w"), 1),
+    "pad": ("pad", ("pad_h", "pad_w"), 0),
+}
+# dataclass fields that the format spells otherwise: see _windows, _dilation, _rounding, _shapes
+_SPELLED_APART = {f"{stem}_{axis}" for stem in ("kernel", "stride", "pad", "dilation") for axis in ("h", "w", "nd")}
+_SPELLED_APART |= {"ceil", "shape"}
+_OLD_SPELLINGS = {typed.Concat: {"axis": "concat_dim"}, typed.Slice: {"axis": "slice_dim"}}
+
+
+def layer_fields(layer: Layer) -> Message:
+    """The layer's own fields with its parameters as they are now: layer.tree itself where nothing has changed."""
+    if layer.params is None or layer.params == layer.read_params or not layer.params.FIELD:
+        return layer.tree
+    name = layer.params.FIELD
+    tree = layer.tree.copy()
+    block = _updated(tree.message(name) or Message(), layer.params, layer.read_params)
+    tree.set(name, block)
+    if not block.fields:
+        tree.remove(name)
+    return tree
+
+
+def _updated(block: Message, new: typed.Params, old: typed.Params | None) -> Message:
+    """`block` with what differs between old and new; all of `new` where old is of another type, or None."""
+    block = Message(list(block.fields))
+    if type(old) is not type(new):
+        old = None
+    for field in dataclasses.fields(new):
+        value = getattr(new, field.name)
+        if field.name in _SPELLED_APART or (old is not None and value == getattr(old, field.name)):
+            continue
+        block.remove(*filter(None, [_OLD_SPELLINGS.get(type(new), {}).get(field.name)]))
+        if value == field.default:
+            block.remove(field.name)
+        else:
+            block.set(field.name, *map(scalar, value if isinstance(value, tuple) else [value]))
+    if isinstance(new, typed.Window):
+        _windows(block, new, old)
+    if isinstance(new, typed.Im2col):
+        _dilation(block, new, old)
+    if isinstance(new, typed.Pooling):
+        _rounding(block, new, old)
+    if hasattr(new, "shape"):
+        _shapes(block, new, old)
+    return block
+
+
+def _windows(block: Message, new: typed.Window, old: typed.Window | None) -> None:
+    """One field for both axes where they are equal, one for each where not, in the place of the old ones."""
+    for stem, (both, each, default) in _WINDOWS.items():
+        pair = getattr(new, stem)
+        if old is not None and getattr(old, stem) == pair:
+            continue
+        place = next((i for i, f in enumerate(block.fields) if f.name in (both, *each)), len(block.fields))
+        block.remove(both, *each)
+        if pair in ((default, default), (0, 0)):
+            continue
+        made = {both: pair[0]} if pair[0] == pair[1] else dict(zip(each, pair, strict=True))
+        block.fields[place:place] = message(**made).fields
+
+
+def _dilation(block: Message, new: typed.Im2col, old: typed.Im2col | None) -> None:
+    """`dilation` has no spelling per axis: it is repeated, once for all axes or once for each."""
+    if old is not None and old.dilation == new.dilation:
+        return
+    block.remove("hole", "hole_h", "hole_w")  # DeepLab's spelling
+    sizes = new.dilation[:1] if new.dilation_h == new.dilation_w else new.dilation
+    block.set("dilation", *(map(scalar, sizes) if new.dilation != (1, 1) else ()))
+
+
+def _rounding(block: Message, new: typed.Pooling, old: typed.Pooling | None) -> None:
+    if old is not None and old.ceil == new.ceil:
+        return
+    block.remove("round_mode", "ceil_mode")
+    if not new.ceil:
+        block.set("round_mode", Token("FLOOR"))
+
+
+def _shapes(block: Message, new: typed.Params, old: typed.Params | None) -> None:
+    if old is not None and old.shape == new.shape:
+        return
+    block.remove("num", "channels", "height", "width")  # DummyData's older spelling
+    several = isinstance(new, typed.Input | typed.DummyData)
+    block.set("shape", *(message(dim=list(dims)) for dims in (new.shape if several else (new.shape,))))

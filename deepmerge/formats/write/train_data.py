@@ -1,0 +1,104 @@
+"""What feeds a train_val network: the user's own data layers, or new ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from deepmerge.formats.write.data_layers import Source, data_layer
+from deepmerge.formats.write.messages import free_name, is_source, kind_of, read_by, renamed, runs_in, tops_of
+from deepmerge.formats.write.prototxt import message
+from deepmerge.graph.graph import Blob, Graph
+from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.tree import Message, Quoted
+
+PHASES = ("TRAIN", "TEST")
+_FED_BY_NO_FILE = frozenset(("Input", "DummyData", "Parameter"))
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """Where the images come from if the network brings no data layers of its own.
+
+    home: what leads from the train_val's folder to the one where train_lmdb and test_lmdb are looked for
+    when no source is given.
+    """
+
+    train: Source | None = None
+    test: Source | None = None
+    batch_size: int = 32
+    home: str = ""
+
+    def source(self, phase: str) -> Source:
+        return {"TRAIN": self.train, "TEST": self.test}[phase] or Source("lmdb", f"{self.home}{phase.lower()}_lmdb")
+
+
+@dataclass
+class Front:
+    """The layers in front of a train_val network.
+
+    label: what they call the labels. phases: those that have data. batch_size: in training, 0 where it is
+    not known. guessed: whether a source and a mean are there that nobody has given. notes: a line each.
+    """
+
+    layers: list[Message]
+    label: str = "label"
+    phases: tuple[str, ...] = PHASES
+    batch_size: int = 0
+    guessed: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def make_front(graph: Graph, names: dict[Blob, str], own: list[Message], data: TrainData) -> Front:
+    """The user's data layers among `own` where they feed the network, else new ones; what nothing feeds stays an Input."""
+    inputs = [names[b] for b in graph.inputs]
+    sources = [m for m in own if is_source(m)]
+    feeding = [m for m in sources if set(tops_of([m])) & set(inputs)]
+    front = _kept(sources, feeding, data) if feeding else _new(graph, names, sources, data)
+    front.label = next((top for top in tops_of(front.layers) if top not in inputs), "label")
+    shapes = infer_shapes(graph, strict=False)
+    for blob in (b for b in graph.inputs if names[b] not in tops_of(front.layers)):
+        front.notes.append(f"train_val.prototxt has no data for the input {blob.name!r}; give --train-val")
+        front.layers.append(_input(names[blob], shapes[blob]))
+    return front
+
+
+def _kept(sources: list[Message], feeding: list[Message], data: TrainData) -> Front:
+    front = Front(list(sources), phases=tuple(p for p in PHASES if any(runs_in(m, p) for m in feeding)))
+    front.batch_size = next((b for m in feeding if runs_in(m, "TRAIN") and (b := _batch_size(m))), 0)
+    if data.train or data.test:
+        why = "--train-source and --test-source are for networks that have none"
+        front.notes.append(f"the network's own data layers are kept; {why}")
+    return front
+
+
+def _new(graph: Graph, names: dict[Blob, str], sources: list[Message], data: TrainData) -> Front:
+    blob = graph.inputs[0]
+    shape = infer_shapes(graph, strict=False)[blob]
+    tops = names[blob], free_name("label", names.values())
+    layers = [data_layer(phase, tops, shape, data.source(phase), data.batch_size) for phase in PHASES]
+    return Front(layers + sources, batch_size=data.batch_size, guessed=not (data.train and data.test))
+
+
+def _input(name: str, shape: tuple[int, ...]) -> Message:
+    param = message(shape=message(dim=list(shape)))
+    return message(name=Quoted(name), type=Quoted("Input"), top=Quoted(name), input_param=param)
+
+
+def own_layers(graph: Graph, names: dict[Blob, str]) -> list[Message]:
+    """The user's training layers.
+
+    Where their data layer calls the images otherwise than the network's only input, it takes over that name.
+    """
+    inputs, own = [names[b] for b in graph.inputs], list(graph.train_layers)
+    sources = [m for m in own if is_source(m)]
+    images = [tops_of([m])[0] for m in sources if kind_of(m) not in _FED_BY_NO_FILE]
+    if len(inputs) != 1 or inputs[0] in tops_of(sources) or not images:
+        return own
+    labels = read_by(m for m in own if kind_of(m).endswith(("Loss", "Accuracy")))
+    old = next((top for top in images if top not in labels), images[0])
+    return [renamed(m, old, inputs[0]) for m in own]
+
+
+def _batch_size(layer: Message) -> int:
+    sizes = [f.value.value("batch_size") for f in layer if isinstance(f.value, Message)]
+    return next((int(s) for s in sizes if s is not None and str(s).isdigit()), 0)

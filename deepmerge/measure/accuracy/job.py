@@ -1,0 +1,157 @@
+"""The story: which networks → which images → one pass → the report."""
+
+from __future__ import annotations
+
+import difflib
+import filecmp
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepmerge.data import ImageWishes, Loader, open_loader
+from deepmerge.errors import GraphError, PlanError, ReadError
+from deepmerge.graph.graph import Graph
+from deepmerge.measure.accuracy.measure import TOP, measure
+from deepmerge.measure.accuracy.scores import check_same_input, fitting_batch, output_of
+from deepmerge.out.read import Converted, Pair, read_converted
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement, as the command line asks for it.
+
+    network: a network's two files, or the folder that convert wrote. data: a source (see data.open_images).
+    against: the network whose answers are held to be right; for a folder, the original where nothing else is said and
+    there are no labels. original: that, where the folder's report names other files.
+    steps: of a folder, the steps whose networks are measured, too ("all" for all of them), and the original; () for none.
+    output: the blob that has the scores. limit, strict: see data.Loader. batch_size: None for what fits into memory.
+    """
+
+    network: Pair | Path
+    data: str
+    wishes: ImageWishes = field(default_factory=ImageWishes)
+    top: tuple[int, ...] = TOP
+    per_class: bool = False
+    against: Pair | None = None
+    original: Pair | None = None
+    steps: tuple[str, ...] = ()
+    output: str | None = None
+    limit: int | None = None
+    batch_size: int | None = None
+    strict: bool = False
+    engine: str = "ort"
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Named:
+    """A network to be measured: what the table calls it, its files, and what is in them."""
+
+    name: str
+    pair: Pair
+    graph: Graph
+
+
+def run(job: Job, progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> dict[str, Any]:
+    """Measure the networks of the job.
+
+    Keys: data, engine, threads, images, skipped (how many could not be read), classes, networks (entries of
+    evaluate.measure, with name, prototxt and caffemodel), against (one more, or None), seconds, images_per_second (of all
+    networks together), warnings. Raises a DeepmergeError where something cannot be read, run or compared.
+    """
+    converted = None if isinstance(job.network, Pair) else read_converted(job.network, job.original)
+    named = [Named("network", job.network, job.network.read())] if converted is None else _of_folder(converted, job.steps)
+    main = named[-1]
+    graphs = list(dict.fromkeys(n.graph for n in named))
+    loader, warnings = _loader(job, main, graphs)
+    against, more = _against(job, converted, loader)
+    if against is not None:
+        check_same_input(main.graph, against.graph)
+    elif not loader.has_labels:
+        text = "has no labels, so that no accuracy can be measured; give labels, or --against PROTOTXT CAFFEMODEL"
+        raise ReadError(text, job.data)
+    warnings = [f"{n.name}: {line}" for n in _all(named, against) for line in n.graph.warnings] + warnings + more
+    if job.strict and warnings:
+        raise GraphError(f"--strict: {warnings[0]} (a warning, without --strict)")
+    progress("loading", 0, loader.count)
+    found = measure(
+        graphs, loader, job.top, against=against and against.graph, output=job.output,
+        per_class=job.per_class, mirror=bool(job.wishes.mirror), engine=job.engine, threads=job.threads, progress=progress,
+    )  # fmt: skip
+    found["networks"] = [found["networks"][graphs.index(n.graph)] for n in named]
+    return _report(job, named, against, loader, found, warnings)
+
+
+def _of_folder(converted: Converted, wanted: Sequence[str]) -> list[Named]:
+    """The networks of the steps that are wanted, and the final one behind them, which is often the last step's."""
+    names = [step.name for step in converted.steps]
+    if wanted and not names:
+        raise ReadError("has no folder for each step; convert without --no-steps, or leave --steps out", converted.folder)
+    for name in wanted:
+        if name != "all" and name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise PlanError(f"--steps: {converted.folder} has no step {name!r}, but {', '.join(names)}{hint}")
+    chosen = [step for step in converted.steps if step.name in wanted or "all" in wanted]
+    named = [Named(step.name, step.pair, step.pair.read()) for step in chosen]
+    same = bool(named) and all(filecmp.cmp(*files, shallow=False) for files in zip(named[-1].pair, converted.final, strict=True))
+    return [*named, Named("final", converted.final, named[-1].graph if same else converted.final.read())]
+
+
+def _loader(job: Job, main: Named, graphs: Sequence[Graph]) -> tuple[Loader, list[str]]:
+    size = job.batch_size or fitting_batch(graphs)
+    loader, notes = open_loader(
+        job.data, main.graph, main.pair.prototxt, size, job.wishes,
+        limit=job.limit, strict=job.strict, cache_bytes=0, classes=output_of(main.graph, job.output)[1],
+    )  # fmt: skip
+    loader.labelled = loader.has_labels
+    return loader, notes
+
+
+def _against(job: Job, converted: Converted | None, loader: Loader) -> tuple[Named | None, list[str]]:
+    """The network that the others are held against, and what to tell the user.
+
+    What the user names must be there; and so must the original where there is nothing else to measure by.
+    """
+    if job.against is not None:
+        return Named("against", job.against, job.against.read()), []
+    if converted is None or (loader.has_labels and not job.steps and job.original is None):
+        return None, []
+    try:
+        return Named("original", converted.original, converted.original.read()), []
+    except ReadError as error:
+        if not loader.has_labels or job.original is not None:
+            raise
+        return None, [f"the original is left out: {error}"]
+
+
+def _all(named: Sequence[Named], against: Named | None) -> list[Named]:
+    return [*named, *([against] if against is not None else [])]
+
+
+def _report(
+    job: Job, named: Sequence[Named], against: Named | None, loader: Loader, found: dict[str, Any], warnings: list[str]
+) -> dict[str, Any]:
+    skipped = found["skipped"]
+    if skipped:
+        left = f"{len(skipped)} of {loader.count} images could not be read, and were left out; the first: {skipped[0]}"
+        warnings = [*warnings, left]
+    entries = [_entry(n, entry) for n, entry in zip(named, found["networks"], strict=True)]
+    return {
+        "data": job.data,
+        "engine": job.engine,
+        "threads": job.threads,
+        "images": found["images"],
+        "skipped": len(skipped),
+        "classes": found["classes"],
+        "networks": entries,
+        "against": None if against is None else _entry(against, found["against"]),
+        "seconds": round(found["seconds"], 3),
+        "images_per_second": round(found["images"] / found["seconds"], 1),
+        "warnings": list(dict.fromkeys(warnings + found["notes"])),
+    }
+
+
+def _entry(named: Named, entry: dict[str, Any]) -> dict[str, Any]:
+    return {"name": named.name, "prototxt": str(named.pair.prototxt), "caffemodel": str(named.pair.caffemodel), **entry}

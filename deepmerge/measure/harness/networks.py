@@ -1,0 +1,122 @@
+"""From the words of a command line to networks: which files, under which label, in which batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepmerge.errors import ReadError
+from deepmerge.graph.graph import Graph
+from deepmerge.measure.harness.fill import fill
+
+WEIGHTS = (".caffemodel", ".h5", ".hdf5")
+FOLDER = ("deploy.prototxt", "weights.caffemodel")
+PLAIN = frozenset({"deploy", "net", "network", "model", "train_val", "test"})  # names of files that say nothing
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network's files, and what tables call it. caffemodel: None for random weights."""
+
+    label: str
+    prototxt: Path
+    caffemodel: Path | None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, read. random: whether its weights are made up, since there was no caffemodel."""
+
+    label: str
+    source: Source
+    graph: Graph
+    random: bool
+
+
+def parse_networks(words: Sequence[str]) -> list[Source]:
+    """The networks that the words name, in order, each with a label of its own.
+
+    A word is a folder that `convert` wrote (or one of its steps'), or a PROTOTXT; the word behind a PROTOTXT is its
+    CAFFEMODEL where it ends as one (.caffemodel, .h5). PROTOTXT,CAFFEMODEL in one word does as well. NAME= before it
+    sets the label. ValueError for words that make no network.
+    """
+    found: list[Source] = []
+    for word in words:
+        name, path = _labelled(word)
+        if path.suffix.lower() in WEIGHTS and "," not in path.name:
+            if name or not found or found[-1].caffemodel is not None:
+                raise ValueError(f"{word!r} are weights; they stand behind their PROTOTXT")
+            found[-1] = dataclasses.replace(found[-1], caffemodel=path)
+        else:
+            found.append(_source(name, path))
+    return _distinct(found)
+
+
+def _labelled(word: str) -> tuple[str, Path]:
+    """NAME and the path of NAME=PATH; a file whose name has a = in it is a file."""
+    name, equals, rest = word.partition("=")
+    if equals and name and rest and "/" not in name and not Path(word).exists():
+        return name, Path(rest)
+    return "", Path(word)
+
+
+def _source(name: str, path: Path) -> Source:
+    if path.is_dir():
+        return Source(name or path.resolve().name, path / FOLDER[0], path / FOLDER[1])
+    prototxt, comma, caffemodel = str(path).rpartition(",")
+    if comma and prototxt and caffemodel and not path.exists():
+        return Source(name or _plain(Path(prototxt)), Path(prototxt), Path(caffemodel))
+    return Source(name or _plain(path), path, None)
+
+
+def _plain(prototxt: Path) -> str:
+    """What a prototxt is called: by its own name, or by its folder's where that says more."""
+    stem = prototxt.name.removesuffix(".prototxt")
+    return (prototxt.resolve().parent.name or stem) if stem in PLAIN else stem
+
+
+def _distinct(sources: Sequence[Source]) -> list[Source]:
+    """Labels that are taken get a number."""
+    taken: set[str] = set()
+    labelled = []
+    for source in sources:
+        label, number = source.label, 1
+        while label in taken:
+            number += 1
+            label = f"{source.label} ({number})"
+        taken.add(label)
+        labelled.append(dataclasses.replace(source, label=label))
+    return labelled
+
+
+def read_networks(sources: Sequence[Source], batch: int | None = None) -> list[Network]:
+    """The networks, with random weights where there is no caffemodel, and `batch` images at a time (None: as declared).
+
+    Errors as read_network's; ReadError where a folder is not one that convert wrote.
+    """
+    from deepmerge.formats.read import read_network
+
+    networks = []
+    for source in sources:
+        if source.prototxt.name == FOLDER[0] and not source.prototxt.exists() and source.prototxt.parent.is_dir():
+            raise ReadError("holds no deploy.prototxt; give a folder that `deepmerge convert` wrote, or a PROTOTXT", source.prototxt.parent)
+        graph = read_network(source.prototxt, source.caffemodel)
+        if source.caffemodel is None:
+            fill(graph)
+        networks.append(Network(source.label, source, graph if batch is None else with_batch(graph, batch), source.caffemodel is None))
+    return networks
+
+
+def with_batch(graph: Graph, batch: int) -> Graph:
+    """A copy of the network that takes so many images at a time. ShapeError where it holds at its own batch only."""
+    from deepmerge.graph.shapes import infer_shapes
+
+    twin = graph.copy()
+    for layer in twin.layers:
+        if layer.type == "Input":
+            shapes = tuple((batch, *shape[1:]) if len(shape) > 1 else shape for shape in layer.params.shape)
+            layer.params = dataclasses.replace(layer.params, shape=shapes)
+    infer_shapes(twin)
+    return twin

@@ -1,0 +1,59 @@
+"""Networks on disk, as every engine of a measurement reads them, and engines with all of them loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from deepmerge.errors import EngineError
+from deepmerge.measure.harness.networks import Network
+from deepmerge.measure.harness.process import Worker
+
+# In the order of tables: the judge, then what trains, then what runs
+ENGINES = ("caffe", "torch", "ort", "opencv", "mnn", "ncnn")
+
+Files = Mapping[str, tuple[Path, Path]]
+
+
+@contextlib.contextmanager
+def files_of(networks: Sequence[Network]) -> Iterator[Files]:
+    """Label → prototxt and caffemodel, written as deepmerge writes them, so that every engine is given the same network."""
+    from deepmerge.formats.write import write_pair
+
+    with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+        files = {}
+        for number, network in enumerate(networks):
+            pair = Path(folder, f"{number}.prototxt"), Path(folder, f"{number}.caffemodel")
+            write_pair(network.graph, *pair)
+            files[network.label] = pair
+        yield files
+
+
+@contextlib.contextmanager
+def loaded(engine: str, files: Files, threads: int = 1, device: str = "cpu") -> Iterator[tuple[Worker, dict[str, str]]]:
+    """The engine with the networks in it, and why it does not take those that it does not take: label → one line.
+
+    A network that takes the engine's process along is tried once. EngineError where the engine is not installed.
+    """
+    refused: dict[str, str] = {}
+    worker = Worker(engine, threads, device)
+    try:
+        while True:
+            for label, pair in files.items():
+                if label in refused:
+                    continue
+                try:
+                    worker.load(label, *pair)
+                except EngineError as error:
+                    refused[label] = str(error)
+                    if not worker.alive:
+                        break
+            else:
+                break
+            worker.close()
+            worker = Worker(engine, threads, device)
+        yield worker, refused
+    finally:
+        worker.close()

@@ -1,0 +1,136 @@
+"""One engine in a process of its own, so that no engine's threads, memory or end touches another's measuring.
+
+    python -m deepmerge.measure.harness.worker ENGINE THREADS
+
+Requests come on stdin, replies go to what was stdout, each a line of JSON. A request has a "command"; a reply holds the
+result, or an "error".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepmerge.errors import DeepmergeError
+
+LOW, HIGH = -128.0, 127.0  # noise as images with their mean taken off
+
+
+class Server:
+    """The engine and the networks loaded in it, by label."""
+
+    def __init__(self, name: str, threads: int, device: str = "cpu") -> None:
+        from deepmerge.engines import engine
+
+        self.threads = threads
+        self.engine = engine(name, device=device) if device != "cpu" else engine(name)
+        self.sessions: dict[str, Any] = {}
+        # real Caffe runs in yet another process; it is there from the start, so that its memory can be watched
+        self._caffe = self.engine.start(threads) if hasattr(self.engine, "load_files") else None
+
+    def load(self, label: str, prototxt: str, caffemodel: str, seed: int = 0) -> dict:
+        """Load a network and run it once on noise. → batch: the first input's first size; source: what it was read from."""
+        from deepmerge.formats.read import read_network
+
+        if self._caffe:
+            session = self._caffe.load(prototxt, caffemodel)
+        else:
+            session = self.engine.load(read_network(prototxt, caffemodel), self.threads)
+        self._limit_threads()
+        rng = np.random.default_rng(seed)
+        feeds = {name: rng.uniform(LOW, HIGH, shape).astype(np.float32) for name, shape in session.inputs.items()}
+        with np.errstate(all="ignore"):
+            session.forward(feeds)
+        self.sessions[label] = session
+        return {"batch": next(iter(session.inputs.values()))[0], "source": getattr(session, "source", None)}
+
+    def time(self, label: str) -> dict:
+        """Run once. → wall, waited: seconds (see timing.Sample)."""
+        from deepmerge.engines.timing.waiting import take
+
+        sample = take(self.sessions[label], self.threads)
+        return {"wall": sample.wall, "waited": sample.waited}
+
+    def layers(self, label: str, repeat: int, warmup: int) -> dict:
+        """→ layers: [name, type, seconds of each forward]; forwards: each one's own seconds, where it is another run than `time`'s."""
+        session = self.sessions[label]
+        if not hasattr(session, "time_layers"):
+            raise DeepmergeError(f"{self.engine.name} does not tell its layers' times")
+        layers = session.time_layers(repeat, warmup)
+        return {"layers": layers, "forwards": getattr(session, "forward_seconds", None)}
+
+    def memory(self) -> dict:
+        """→ pid: the process in which the networks run; peak, now: its bytes of resident memory, None where the system does not tell."""
+        return {"pid": self._elsewhere() or os.getpid(), **resident(self._elsewhere())}
+
+    def unload(self, label: str) -> dict:
+        self.sessions.pop(label).close()
+        return {}
+
+    def _elsewhere(self) -> int | None:
+        return self._caffe.process.pid if self._caffe else None
+
+    def _limit_threads(self) -> None:
+        """Thread pools of native libraries that did not look at the environment."""
+        with contextlib.suppress(ImportError):
+            import threadpoolctl
+
+            threadpoolctl.threadpool_limits(self.threads)
+
+
+def resident(process: int | None = None) -> dict[str, int | None]:
+    """Bytes of resident memory of a process, now and at its peak. Linux: /proc/…/status."""
+    fields: dict[str, int | None] = {"peak": None, "now": None}
+    try:
+        lines = Path(f"/proc/{process or 'self'}/status").read_text().splitlines()
+    except OSError:
+        return fields
+    for line in lines:
+        key, _, rest = line.partition(":")
+        if key in ("VmHWM", "VmRSS"):
+            fields["peak" if key == "VmHWM" else "now"] = int(rest.split()[0]) * 1024
+    return fields
+
+
+def serve(server: Server, requests, replies) -> None:
+    commands: dict[str, Callable[..., dict]] = {name: getattr(server, name) for name in ("load", "time", "layers", "memory", "unload")}
+    for line in requests:
+        request = json.loads(line)
+        try:
+            reply = commands[request.pop("command")](**request)
+        except DeepmergeError as error:
+            reply = {"error": " ".join(str(error).split())}
+        except MemoryError:
+            reply = {"error": "out of memory", "memory": True}
+        except Exception as error:
+            reply = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def main(arguments: list[str]) -> int:
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what engines print must not get among the replies
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the client ends us
+    try:
+        server = Server(arguments[0], int(arguments[1]), *arguments[2:3])
+    except DeepmergeError as error:
+        replies.write(json.dumps({"error": " ".join(str(error).split())}) + "\n")
+        replies.flush()
+        return 1
+    replies.write(json.dumps({"ready": True}) + "\n")
+    replies.flush()
+    serve(server, sys.stdin, replies)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

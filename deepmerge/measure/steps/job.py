@@ -1,0 +1,183 @@
+"""The story: folders → the networks behind each step → accuracy in one pass, times in turns → the table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from deepmerge.data import ImageWishes, open_loader
+from deepmerge.errors import GraphError, ReadError
+from deepmerge.graph.graph import Graph
+from deepmerge.measure.accuracy.measure import TOP, measure
+from deepmerge.measure.accuracy.scores import fitting_batch, output_of
+from deepmerge.measure.harness.machine import machine
+from deepmerge.measure.steps.times import step_times
+from deepmerge.out.read import Converted, Pair, read_converted
+
+VERSION = 1
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One table, as the command line asks for it.
+
+    folders: OUT as convert wrote it, and what recover and finetune made of it; titles: what the table calls them, "" for what
+    their reports say. data: a source of images (see
+    data.open_images), "" for a table without accuracy. seconds: for timing, 0 for a table without times.
+    original: where the folders' reports name other files. engine, threads: of the accuracy, and of the times where no time_engine
+    is given.
+    """
+
+    folders: Sequence[Path]
+    titles: Sequence[str] = ()
+    data: str = ""
+    wishes: ImageWishes = field(default_factory=ImageWishes)
+    top: tuple[int, ...] = TOP
+    original: Pair | None = None
+    limit: int | None = None
+    batch_size: int | None = None
+    engine: str = "ort"
+    threads: int = 1
+    time_engine: str | None = None
+    seconds: float = 60.0
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One folder: what the table calls it, and the network behind each row that is not in an earlier column already."""
+
+    title: str
+    converted: Converted
+    graphs: dict[str, Graph]
+
+
+FINAL = "all"
+
+
+def run(job: Job, progress: Progress = lambda what, done, total: None) -> dict[str, Any]:
+    """Measure, and return the table, JSON-ready.
+
+    Keys: version, network, machine, data, images, engine, time_engine, threads, columns (title, folder), rows, warnings.
+    A row has
+    step: None for the original, "all" for the folders' final networks where they are not just the last step's;
+    index, merged (layers), passes: as in report.json;
+    top: {column: {k: share}}, without a column whose network is an earlier one's; the original's under "original"; None without data;
+    seconds: a Spread, of the first folder's network, since weights cost no time; None without times;
+    speedup: value, low, high: the original's time by this one's, with its 95 % interval.
+    Raises a DeepmergeError where the folders are not of one conversion, or something cannot be read or run.
+    """
+    converted = [read_converted(folder, job.original, need_steps=True) for folder in job.folders]
+    _one_conversion(converted)
+    original = converted[0].original.read()
+    columns = _columns(converted, job.titles)
+    rows = [_row(None, original=True), *(_row(entry) for entry in converted[0].approximate)]
+    if any(FINAL in column.graphs for column in columns):
+        rows.append({**_row(None), "step": FINAL})
+    report = {
+        "version": VERSION,
+        "network": converted[0].report.get("network", ""),
+        "machine": machine(),
+        "data": job.data or None,
+        "images": None,
+        "engine": job.engine,
+        "time_engine": job.time_engine or job.engine,
+        "threads": job.threads,
+        "columns": [{"title": column.title, "folder": str(column.converted.folder)} for column in columns],
+        "rows": rows,
+        "warnings": [],
+    }
+    if job.data:
+        report |= _accuracy(job, original, columns, rows, progress)
+    if job.seconds:
+        _times(job, original, columns[0], rows, progress)
+    return report
+
+
+def _one_conversion(converted: Sequence[Converted]) -> None:
+    """ReadError where folders have other steps than the first, or another original."""
+    first = converted[0]
+    if not first.approximate:
+        raise ReadError("has no approximate step, so that there is nothing to tabulate", first.folder)
+    for other in converted[1:]:
+        if other.report["source"]["caffemodel"]["sha256"] != first.report["source"]["caffemodel"]["sha256"]:
+            raise ReadError(f"was made from another network than {first.folder}", other.folder)
+        if [entry["name"] for entry in other.approximate] != [entry["name"] for entry in first.approximate]:
+            raise ReadError(f"has other steps than {first.folder}; give what recover and finetune made of it", other.folder)
+
+
+def _columns(converted: Sequence[Converted], titles: Sequence[str]) -> list[Column]:
+    told = [title or _title(one.report) for title, one in zip_longest(titles, converted, fillvalue="")]
+    named = [t if told.count(t) == 1 else one.folder.name for t, one in zip(told, converted, strict=True)]
+    if len(set(named)) < len(named):
+        named = [str(one.folder) for one in converted]
+    seen: set[tuple[str, bytes]] = set()
+    return [Column(title, one, _networks(one, seen)) for title, one in zip(named, converted, strict=True)]
+
+
+def _title(report: dict[str, Any]) -> str:
+    return "fine-tuned" if "finetuning" in report else "recovered" if "recovery" in report else "merged"
+
+
+def _networks(converted: Converted, seen: set[tuple[str, bytes]]) -> dict[str, Graph]:
+    """Row → its network, without those that `seen` has (which is added to): finetune may leave the steps as they were.
+
+    The final network has a row of its own where its weights are not the last step's.
+    """
+    pairs = {step.name: step.pair for step in converted.steps}
+    last = converted.steps[-1].pair
+    if last.caffemodel.read_bytes() != converted.final.caffemodel.read_bytes():
+        pairs[FINAL] = converted.final
+    graphs = {}
+    for row, pair in pairs.items():
+        known = row, hashlib.sha256(pair.caffemodel.read_bytes()).digest()
+        if known not in seen:
+            seen.add(known)
+            graphs[row] = pair.read()
+    return graphs
+
+
+def _row(entry: dict[str, Any] | None, original: bool = False) -> dict[str, Any]:
+    about = {"step": None, "index": 0 if original else None, "merged": [], "passes": []}
+    if entry is not None:
+        about = {"step": entry["name"], "index": entry["index"], "merged": entry["merged"], "passes": entry["passes"]}
+    return {**about, "top": None, "seconds": None, "speedup": None}
+
+
+def _accuracy(job: Job, original: Graph, columns: Sequence[Column], rows: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:
+    """All networks on all images in one pass; fills the rows' `top`."""
+    keyed = [(None, "original", original)]
+    keyed += [(step, column.title, graph) for column in columns for step, graph in column.graphs.items()]
+    graphs = [graph for _, _, graph in keyed]
+    loader, notes = open_loader(
+        job.data, original, columns[0].converted.final.prototxt, job.batch_size or fitting_batch(graphs), job.wishes,
+        limit=job.limit, strict=job.strict, cache_bytes=0, classes=output_of(original)[1],
+    )  # fmt: skip
+    if not loader.has_labels:
+        raise ReadError("has no labels, so that no accuracy can be measured; `deepmerge eval OUT --steps` measures agreement", job.data)
+    loader.labelled = True
+    found = measure(graphs, loader, job.top, engine=job.engine, threads=job.threads, progress=progress)
+    for row in rows:
+        tops = {title: entry["top"] for (step, title, _), entry in zip(keyed, found["networks"], strict=True) if step == row["step"]}
+        row["top"] = tops
+    if found["skipped"]:
+        notes = [*notes, f"{len(found['skipped'])} images could not be read; the first: {found['skipped'][0]}"]
+    if job.strict and notes:
+        raise GraphError(f"--strict: {notes[0]} (a warning, without --strict)")
+    return {"images": found["images"], "warnings": list(dict.fromkeys(notes + found["notes"]))}
+
+
+def _times(job: Job, original: Graph, column: Column, rows: list[dict[str, Any]], progress: Progress) -> None:
+    networks = {"": original, **{step.name: column.graphs[step.name] for step in column.converted.steps}}
+    timed_on = job.time_engine or job.engine
+    progress(f"timing on {timed_on}", 0, 1)
+    found = step_times(networks, timed_on, job.threads, job.seconds)
+    last = list(networks)[-1]
+    for row in rows:
+        step = last if row["step"] == FINAL else row["step"] or ""
+        row["seconds"], row["speedup"] = found[step]

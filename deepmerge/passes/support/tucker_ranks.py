@@ -1,0 +1,170 @@
+"""How many channels decompose_tucker leaves between its layers, by itself and under a budget for the whole network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepmerge.errors import PassError
+from deepmerge.graph.costs import layer_macs
+from deepmerge.graph.graph import Layer
+from deepmerge.kernels.budget import Setting, allot, frontier, losses
+from deepmerge.passes.support import choices
+from deepmerge.passes.support.base import Options, Shapes
+from deepmerge.passes.support.weights import weight_of
+
+SAVING = 0.2  # two layers more cost about that share of a layer's MACs in time (measured in Caffe on GoogLeNet's layers)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Ranks per group; `out` 0 means one rank only (`inside`), as for a matrix."""
+
+    inside: int
+    out: int = 0
+
+    @property
+    def as_list(self) -> list[int]:
+        """As recipes have them."""
+        return [self.inside, self.out] if self.out else [self.inside]
+
+    def __str__(self) -> str:
+        return f"ranks {self.inside}, {self.out}" if self.out else f"rank {self.inside}"
+
+
+def parse_rank(text: str) -> tuple[str, float]:
+    """("vbmf" | "energy" | "ratio" | "macs", value) of --rank; PassError for anything else."""
+    try:
+        kind, _, share = choices.rank(text).partition(":")
+    except ValueError:
+        wanted = "vbmf, energy:SHARE, ratio:SHARE or macs:SHARE, with a share above 0 and up to 1"
+        raise PassError(f"--rank {text}: give {wanted}") from None
+    return kind, float(share or 0)
+
+
+def is_matrix(layer: Layer) -> bool:
+    """Whether the layer is one matrix at every place, an InnerProduct or a 1x1 convolution, and has one rank."""
+    return layer.type == "InnerProduct" or layer.params.kernel == (1, 1)
+
+
+def group_of(layer: Layer) -> int:
+    return 1 if layer.type == "InnerProduct" else layer.params.group
+
+
+def choose_ranks(layer: Layer, options: Options, shapes: Shapes) -> Ranks:
+    """The ranks of one layer: those that the options name for it, else what `rank` makes of it.
+
+    Of its weights, or where there are its moments, of its weights on the data. PassError for ranks it cannot have.
+    """
+    if layer.name in options.ranks:
+        return _named(layer, options.ranks[layer.name])
+    kind, share = parse_rank(options.rank)
+    if kind == "macs":
+        offers = {layer.name: settings(layer, options, shapes) or [Setting(0, 0.0, (1,) if is_matrix(layer) else (1, 1))]}
+        return Ranks(*allot(offers, int(share * layer_macs(layer, shapes)))[layer.name].ranks)
+    if kind == "energy" and layer.name in options.moments:
+        return _feasible(layer, *_aware_energy(layer, options, share))
+    return _feasible(layer, *_plain(layer, kind, share))
+
+
+def allot_ranks(layers: Iterable[Layer], options: Options, shapes: Shapes) -> dict[str, list[int]]:
+    """The ranks of all layers together, such that they keep that share of their MACs; layers left alone are left out."""
+    layers = list(layers)
+    _, share = parse_rank(options.rank)
+    offers = {layer.name: [Setting(layer_macs(layer, shapes), 0.0), *settings(layer, options, shapes)] for layer in layers}
+    chosen = allot(offers, int(share * sum(layer_macs(layer, shapes) for layer in layers)))
+    return {name: list(setting.ranks) for name, setting in chosen.items() if setting.ranks}
+
+
+def settings(layer: Layer, options: Options, shapes: Shapes) -> list[Setting]:
+    """What ranks a layer could have, with their MACs and losses, save for those to which others are to be preferred.
+
+    Those that save less than SAVING of the layer's MACs are none.
+    """
+    lost_out, lost_in = (losses(spectrum) for spectrum in _spectra(layer, options))
+    if is_matrix(layer):
+        inside, out = np.arange(1, min(len(lost_in), len(lost_out)) + 1), np.zeros(1, int)
+        loss = lost_out[: len(inside)]
+    else:
+        inside, out = (grid.ravel() for grid in np.meshgrid(np.arange(1, len(lost_in) + 1), np.arange(1, len(lost_out) + 1)))
+        taps = layer.params.kernel_h * layer.params.kernel_w
+        useful = ((out <= inside * taps) | (out == len(lost_out))) & ((inside <= out * taps) | (inside == len(lost_in)))
+        loss = np.where(useful, lost_in[inside - 1] + lost_out[out - 1], np.inf)
+    work = decomposed_macs(layer, inside, out, shapes)
+    cheap = work <= (1 - SAVING) * layer_macs(layer, shapes)
+    places = frontier(work, np.where(cheap, loss, np.inf))
+    out = np.broadcast_to(out, inside.shape)
+    return [Setting(int(work[i]), float(loss[i]), tuple(Ranks(int(inside[i]), int(out[i])).as_list)) for i in places]
+
+
+def decomposed_macs(layer: Layer, inside, out, shapes: Shapes):
+    """Multiply-adds for one image of what would take the layer's place; ranks as in Ranks, numbers or arrays of them."""
+    into, top = shapes[layer.bottom], shapes[layer.top]
+    p = layer.params
+    if layer.type == "InnerProduct":
+        outputs, inputs = weight_of(layer).shape
+        return layer_macs(layer, shapes) // (outputs * inputs) * inside * (outputs + inputs)
+    before, after = into[2] * into[3], top[2] * top[3]
+    channels, outputs = into[1] // p.group, p.num_output // p.group
+    if is_matrix(layer):  # its stride goes with the first factor
+        return p.group * inside * (channels + outputs) * after
+    core = inside * out * p.kernel_h * p.kernel_w * after
+    first = channels * inside * before * np.less(inside, channels)
+    last = out * outputs * after * np.less(out, outputs)
+    return p.group * (first + core + last)
+
+
+def _spectra(layer: Layer, options: Options) -> tuple[np.ndarray, np.ndarray]:
+    """(group, outputs) and (group, channels), the energies of the layer's directions."""
+    from deepmerge.kernels import data_aware, tucker
+
+    weight, group = weight_of(layer), group_of(layer)
+    moments = options.moments.get(layer.name)
+    if moments is not None:
+        return data_aware.aware_spectra(weight, group, moments)
+    return tucker.spectra(weight, group)
+
+
+def _aware_energy(layer: Layer, options: Options, share: float) -> tuple[int, int]:
+    from deepmerge.kernels.svd import energy_rank
+
+    out, inside = (max(energy_rank(np.sqrt(one), share) for one in spectrum) for spectrum in _spectra(layer, options))
+    return out, inside
+
+
+def _plain(layer: Layer, kind: str, share: float) -> tuple[int, int]:
+    from deepmerge.kernels import svd, tucker
+
+    weight, group = weight_of(layer), group_of(layer)
+    if is_matrix(layer):
+        if kind == "vbmf":
+            return 0, svd.rank_vbmf(weight, group)
+        return 0, {"energy": svd.rank_energy, "ratio": svd.rank_ratio}[kind](weight, share, group)
+    if kind == "vbmf":
+        return tucker.ranks_vbmf(weight, group)
+    return {"energy": tucker.ranks_energy, "ratio": tucker.ranks_ratio}[kind](weight, group, share)
+
+
+def _feasible(layer: Layer, out: int, inside: int) -> Ranks:
+    from deepmerge.kernels.tucker import feasible_ranks
+
+    if is_matrix(layer):
+        return Ranks(max(1, min(inside, *_full(layer))))
+    out, inside = feasible_ranks(weight_of(layer).shape, max(1, out), max(1, inside), layer.params.group)
+    return Ranks(inside, out)
+
+
+def _named(layer: Layer, ranks) -> Ranks:
+    channels, outputs = _full(layer)
+    most = [min(channels, outputs)] if is_matrix(layer) else [channels, outputs]
+    if len(ranks) != len(most) or not all(1 <= rank <= full for rank, full in zip(ranks, most, strict=True)):
+        wanted = f"[rank], up to {most[0]}" if is_matrix(layer) else f"[rank_in, rank_out], up to {most[0]} and {most[1]}"
+        raise PassError(f"layer {layer.name!r} ({layer.type}) cannot have the ranks {list(ranks)}; give {wanted}")
+    return Ranks(*ranks) if is_matrix(layer) else _feasible(layer, ranks[1], ranks[0])
+
+
+def _full(layer: Layer) -> tuple[int, int]:
+    weight = weight_of(layer)
+    return weight.shape[1], weight.shape[0] // group_of(layer)

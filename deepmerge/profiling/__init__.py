@@ -1,5 +1,0 @@
-"""Where a network's time goes: by layer, by type, by step, on each engine; networks side by side."""
-
-from deepmerge.profiling.measure import Settings, profile
-
-__all__ = ["Settings", "profile"]

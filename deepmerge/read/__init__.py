@@ -1,5 +1,0 @@
-"""Files → Graph: prototxt text, caffemodel bytes, legacy spellings."""
-
-from deepmerge.read.network import read_network, read_train_layers
-
-__all__ = ["read_network", "read_train_layers"]

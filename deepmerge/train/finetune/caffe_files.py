@@ -1,0 +1,158 @@
+"""A stage's solver and networks as real Caffe is to run them: copies that read the images that were given.
+
+`lmdb:`, `list:` and `hdf5:` go to Caffe's own data layers as they are. Other images are written as files with a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deepmerge.data import Images, ImageWishes, Preprocessing, choose_preprocessing, open_images, pictures
+from deepmerge.data.open_loader import GUESS
+from deepmerge.errors import ReadError
+from deepmerge.formats.read.heads import is_data
+from deepmerge.formats.read.solver import NetSource, Solver
+from deepmerge.formats.read.training import TrainingNet, phase_layers
+from deepmerge.formats.write.data_layers import Source, data_layer, from_anywhere, hdf5_list
+from deepmerge.formats.write.prototxt import format_tree, message
+from deepmerge.graph.tree import Field, Message, Quoted, Token
+from deepmerge.train.shared.guards import writing
+
+NEVER = 2**31 - 1
+_OWN = ("lmdb", "list", "hdf5")  # what Caffe reads itself
+_NETS = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param")
+
+
+@dataclass(frozen=True)
+class CaffeData:
+    """Images for one phase. source: as emit.data_layers has it. count: how many there are."""
+
+    source: Source
+    count: int
+
+
+def caffe_data(spec: str, folder: Path, seed: int, shuffle: bool) -> CaffeData:
+    """Images as Caffe can read them; those of npz: and folder: are written into `folder`, in a shuffled order if wanted.
+
+    ReadError where there are none, or one has no label; TrainingError where they cannot be written.
+    """
+    kind = spec.partition(":")[0]
+    images = open_images(spec)
+    if kind in _OWN:
+        return CaffeData(Source.parse(spec), images.count)
+    order = np.random.default_rng(seed).permutation(images.count) if shuffle else np.arange(images.count)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = _written(images, folder)
+    if not lines:
+        raise ReadError("none of the images could be read", spec)
+    chosen = [lines[place] for place in order if place < len(lines)]
+    with writing(folder):
+        (folder / "list.txt").write_text("".join(chosen), encoding="utf-8")
+    return CaffeData(Source("list", str((folder / "list.txt").absolute())), len(chosen))
+
+
+def _written(images: Images, folder: Path) -> list[str]:
+    """Every readable image as a PNG; the lines of the list."""
+    from PIL import Image
+
+    lines = []
+    for number, picture in enumerate(pictures(images)):
+        if picture.label is None:
+            raise ReadError("has no label, and labels are wanted", picture.name)
+        name = f"{number:07d}.png"
+        Image.fromarray(picture.pixels[..., 0] if picture.pixels.shape[2] == 1 else picture.pixels).save(folder / name)
+        lines.append(f"{name} {picture.label}\n")
+    return lines
+
+
+def write_solver(
+    solver: Solver, train: CaffeData, test: CaffeData | None, nets: Sequence[TrainingNet], wishes: ImageWishes, folder: Path,
+    seed: int, shuffle: bool,
+) -> Path:  # fmt: skip
+    """solver.prototxt and its networks in `folder`, which tests and displays nothing by itself. Returns its path.
+
+    nets: what read_training made of the solver's networks, the TRAIN one first, each with the batch size to take.
+    """
+    tree = solver.tree.copy()
+    tree.remove(*_NETS, "train_state", "test_state", "test_iter", "test_interval", "test_initialization", "weights", "snapshot_after_train")
+    sources = [(solver.train, "TRAIN", train)] + [(source, "TEST", test) for source, _ in solver.tests if test is not None]
+    for number, ((source, phase, data), net) in enumerate(zip(sources, nets, strict=False)):
+        name = f"net_{number}.prototxt"
+        text = format_tree(_net_tree(source, phase, data, net, wishes, folder, shuffle))
+        with writing(folder / name):
+            (folder / name).write_text(text, encoding="utf-8")
+        tree.add("train_net" if number == 0 else "test_net", Quoted(name))
+        if number:
+            tree.add("test_iter", Token("1"))
+    if len(sources) > 1:
+        tree.set("test_interval", Token(str(NEVER)))
+        tree.set("test_initialization", Token("false"))
+    for key, value in (("display", 0), ("snapshot", 0), ("random_seed", seed), ("solver_mode", "CPU")):
+        tree.set(key, Token(str(value)))
+    tree.set("snapshot_prefix", Quoted("state"))
+    tree.set("snapshot_format", Token("BINARYPROTO"))
+    with writing(folder):
+        (folder / "solver.prototxt").write_text(format_tree(tree), encoding="utf-8")
+    return folder / "solver.prototxt"
+
+
+def _net_tree(
+    source: NetSource, phase: str, data: CaffeData, net: TrainingNet, wishes: ImageWishes, folder: Path, shuffle: bool
+) -> Message:
+    """The network of one phase, reading `data`; its state is resolved, its other layers are as they stand."""
+    tree, layers, _ = phase_layers(source, phase)
+    feeding = [m for m in layers if is_data(m)]
+    new = _data_layer(phase, data.source, net, wishes, shuffle)
+    made = Message([f for f in tree if f.name not in ("layer", "state")])
+    made.add("layer", new)
+    made.fields += [Field("layer", _always(m)) for m in from_anywhere((m for m in layers if m not in feeding), (source.path.parent,))]
+    listed = hdf5_list(phase, data.source)
+    if listed:
+        with writing(folder / listed[0]):
+            (folder / listed[0]).write_text(listed[1], encoding="utf-8")
+    return made
+
+
+def _always(layer: Message) -> Message:
+    made = layer.copy()
+    made.remove("include", "exclude")
+    return made
+
+
+def _data_layer(phase: str, source: Source, net: TrainingNet, wishes: ImageWishes, shuffle: bool) -> Message:
+    """The layer that reads `source`, transforming as the network's own data layer does, or as the user says."""
+    shape = next(shape for blob, shape in net.shapes.items() if blob.name == net.images)
+    tops = (net.images, net.labels or "label")
+    layer = data_layer(phase, tops, shape, source, net.batch_size)
+    layer.remove("transform_param", "include")
+    if source.kind == "hdf5":
+        return layer
+    guessed = GUESS in "".join(net.file.read_text(errors="replace").splitlines()[:3])
+    how, _ = choose_preprocessing(net.graph, shape, **asdict(wishes), folder=net.file.parent, phase=net.phase, guessed=guessed)
+    if source.kind == "list":
+        param = layer.message("image_data_param")
+        param.remove("new_height", "new_width", "shuffle")
+        width, height = how.resize or (shape[3], shape[2])
+        param.fields += message(new_height=height, new_width=width, shuffle=True if shuffle and phase == "TRAIN" else None).fields
+    layer.add("transform_param", _transform(how, net, phase))
+    return layer
+
+
+def _transform(how: Preprocessing, net: TrainingNet, phase: str) -> Message:
+    file = None
+    if how.mean_file is not None:
+        own = next(m.message("transform_param") for m in net.graph.train_layers if m.message("transform_param"))
+        absolute = from_anywhere([message(transform_param=own)], (net.file.parent,))[0].message("transform_param")
+        file = absolute.value("mean_file")
+    return message(
+        mean_file=file,
+        mean_value=[] if file else [float(mean) for mean in how.mean],
+        scale=how.scale,
+        crop_size=how.crop,
+        mirror=True if how.mirror and phase == "TRAIN" else None,
+    )

@@ -1,0 +1,115 @@
+"""Where layers start that no caffemodel has weights for: Caffe's fillers (filler.hpp), seeded.
+
+That is an auxiliary head of a train_val network, as a rule. The numbers are not those that Caffe draws, but their law is.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Collection
+from math import ceil, sqrt
+
+import numpy as np
+
+from deepmerge.errors import ReadError
+from deepmerge.formats.read.scalars import Reader
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.shapes import Shape, expected_weights
+
+# The filler of each blob, by the name that its field has in the layer's parameters, and what stands in for one that is not given
+_FIELDS: dict[str, tuple[tuple[str, float], ...]] = {
+    "BatchNorm": (("", 0.0), ("", 0.0), ("", 0.0)),
+    "Bias": (("filler", 0.0),),
+    "Normalize": (("scale_filler", 1.0),),
+    "PReLU": (("filler", 0.25),),
+    "Parameter": (("", 0.0),),
+    "Scale": (("filler", 1.0), ("bias_filler", 0.0)),
+}
+_USUAL = (("weight_filler", 0.0), ("bias_filler", 0.0))
+
+
+def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Collection[str] = ()) -> list[str]:
+    """Give each layer that wants weights and has none those that its fillers make. Returns what to tell the user, a line each.
+
+    The weights depend on the seed and the layer's name alone. known: layers that nothing need be told of, as they get
+    others yet. ReadError for a filler that Caffe does not have.
+    """
+    filled, zeros = [], []
+    for layer in graph.layers:
+        wanted = expected_weights(layer, [shapes.get(bottom) for bottom in layer.bottoms])
+        if not wanted or layer.weights:
+            continue
+        random = np.random.default_rng([seed, zlib.crc32(layer.name.encode("utf-8", "surrogateescape"))])
+        layer.weights = [_filled(layer, index, shape, random) for index, shape in enumerate(wanted)]
+        if layer.type != "BatchNorm" and layer.name not in known:
+            (filled if layer.weights[0].any() else zeros).append(layer.name)
+    notes = [f"no caffemodel has weights for {_listed(filled)}; fillers make them"] if filled else []
+    if zeros:
+        notes.append(f"no caffemodel has weights for {_listed(zeros)}, and there is no weight_filler: all 0, as in Caffe")
+    return notes
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _filled(layer: Layer, index: int, shape: Shape, random: np.random.Generator) -> np.ndarray:
+    fields = _FIELDS.get(layer.type, _USUAL)
+    name, usual = fields[min(index, len(fields) - 1)]
+    if layer.type not in _FIELDS and len(shape) > 1:
+        name, usual = _USUAL[0]  # a recurrent layer's many matrices
+    params = layer.tree.message(layer.params.FIELD) if layer.params is not None and layer.params.FIELD else None
+    message = params.message(name) if params is not None and name else None
+    if message is None:
+        return np.full(shape, usual, np.float32)
+    reader = Reader(message, "FillerParameter", None, f"layer {layer.name!r} ({layer.type}), {name}")
+    kind = reader.one("type")
+    if kind not in _FILLERS:
+        raise reader.error(f"{kind!r} is no filler of Caffe's; give one of {', '.join(_FILLERS)}")
+    return np.ascontiguousarray(_FILLERS[kind](reader, shape, random), dtype=np.float32).reshape(shape)
+
+
+def _fan(reader: Reader, shape: Shape) -> float:
+    """How many values a blob's element is joined with, as variance_norm says."""
+    count = int(np.prod(shape))
+    fan_in, fan_out = count / shape[0], count / shape[1] if len(shape) > 1 else count
+    fans = {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}
+    norm = reader.one("variance_norm")
+    if norm not in fans:
+        raise reader.error(f"variance_norm {norm} is none of {', '.join(fans)}")
+    return fans[norm]
+
+
+def _gaussian(reader: Reader, shape: Shape, random: np.random.Generator) -> np.ndarray:
+    values = random.normal(reader.one("mean"), reader.one("std"), shape)
+    sparse = reader.one("sparse")
+    return values if sparse < 0 else values * (random.random(shape) < sparse / shape[0])
+
+
+def _xavier(reader: Reader, shape: Shape, random: np.random.Generator) -> np.ndarray:
+    limit = sqrt(3 / _fan(reader, shape))
+    return random.uniform(-limit, limit, shape)
+
+
+def _unitball(_reader: Reader, shape: Shape, random: np.random.Generator) -> np.ndarray:
+    rows = random.random((shape[0], -(-int(np.prod(shape)) // shape[0])))
+    return rows / rows.sum(axis=1, keepdims=True)
+
+
+def _bilinear(reader: Reader, shape: Shape, _random: np.random.Generator) -> np.ndarray:
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise ReadError(f"{reader.where}: bilinear is for square kernels, and this blob is {shape}")
+    half = ceil(shape[3] / 2)
+    line = 1 - np.abs(np.arange(shape[3]) / half - (shape[3] - 1) / (2 * half))
+    return np.broadcast_to(np.outer(line, line), shape)
+
+
+_FILLERS: dict[str, Callable[[Reader, Shape, np.random.Generator], np.ndarray]] = {
+    "constant": lambda reader, shape, _random: np.full(shape, reader.one("value")),
+    "uniform": lambda reader, shape, random: random.uniform(reader.one("min"), reader.one("max"), shape),
+    "gaussian": _gaussian,
+    "positive_unitball": _unitball,
+    "xavier": _xavier,
+    "msra": lambda reader, shape, random: random.normal(0, sqrt(2 / _fan(reader, shape)), shape),
+    "bilinear": _bilinear,
+}

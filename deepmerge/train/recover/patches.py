@@ -1,0 +1,99 @@
+"""What a layer reads at some places of its output, as rows of a matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deepmerge.graph.graph import Layer
+from deepmerge.graph.params import Convolution
+from deepmerge.passes.support.weights import bias_of, weight_of
+
+
+def places(shape: tuple[int, ...], points: int, key: list[int]) -> np.ndarray:
+    """Up to `points` different places of one image's output (C, H, W) or (C,), as flat indices, in rising order.
+
+    key: what the choice depends on. An output without height and width has one place, 0.
+    """
+    size = int(np.prod(shape[1:]))
+    if size <= points:
+        return np.arange(size)
+    return np.sort(np.random.default_rng(key).choice(size, points, replace=False))
+
+
+def tile(shape: tuple[int, ...], points: int, key: list[int]) -> np.ndarray:
+    """As `places`, but all in one rectangle, see `tile_size`."""
+    height, width = tile_size(shape, points)
+    top, left = np.random.default_rng(key).integers((shape[1] - height + 1, shape[2] - width + 1))
+    return ((top + np.arange(height))[:, None] * shape[2] + left + np.arange(width)).reshape(-1)
+
+
+def tile_size(shape: tuple[int, ...], points: int) -> tuple[int, int]:
+    """Height and width of a rectangle of about `points` places, as square as the output (C, H, W) allows."""
+    side = max(1, round(points**0.5))
+    width = min(shape[2], max(side, points // max(1, min(shape[1], side))))
+    return min(shape[1], max(1, round(points / width))), width
+
+
+def tiles_at(layer: Layer, bottom: np.ndarray, where: np.ndarray, size: tuple[int, int], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a convolution reads of its bottom for tiles of its output: (N, rows, columns, C), and 0 where that is padding
+    and 1 elsewhere, (N, rows, columns).
+
+    where: (N, P), the tiles' places. size: their height and width. width: of the output.
+    """
+    p: Convolution = layer.params
+    span_h = (size[0] - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1
+    span_w = (size[1] - 1) * p.stride_w + (p.kernel_w - 1) * p.dilation_w + 1
+    rows = (where[:, 0] // width * p.stride_h)[:, None] + np.arange(span_h) - p.pad_h
+    columns = (where[:, 0] % width * p.stride_w)[:, None] + np.arange(span_w) - p.pad_w
+    inside_h, inside_w = (rows >= 0) & (rows < bottom.shape[2]), (columns >= 0) & (columns < bottom.shape[3])
+    rows, columns = np.clip(rows, 0, bottom.shape[2] - 1), np.clip(columns, 0, bottom.shape[3] - 1)
+    valid = (inside_h[:, :, None] & inside_w[:, None, :]).astype(np.float32)
+    images = np.arange(len(bottom))[:, None, None]
+    found = bottom.transpose(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]]
+    return found * valid[..., None], valid
+
+
+def values_at(blob: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The channels of a blob (N, C, …) at places (N, P): (N·P, C)."""
+    flat = blob.reshape(*blob.shape[:2], -1)
+    return np.take_along_axis(flat, where[:, None, :], axis=2).transpose(0, 2, 1).reshape(-1, blob.shape[1])
+
+
+def patches_at(layer: Layer, bottom: np.ndarray, where: np.ndarray, width: int) -> np.ndarray:
+    """What a Convolution or InnerProduct reads of its bottom for places (N, P) of its output: (N·P, inputs).
+
+    width: of its output. The inputs of a convolution lie as (channels, kernel_h, kernel_w), padding is 0. With groups,
+    they are all there, group behind group.
+    """
+    if layer.type == "InnerProduct":
+        return bottom.reshape(len(bottom), -1)
+    p: Convolution = layer.params
+    padded = np.pad(bottom.transpose(0, 2, 3, 1), ((0, 0), (p.pad_h, p.pad_h), (p.pad_w, p.pad_w), (0, 0)))
+    rows = (where // width * p.stride_h)[:, :, None, None] + (np.arange(p.kernel_h) * p.dilation_h)[:, None]
+    columns = (where % width * p.stride_w)[:, :, None, None] + (np.arange(p.kernel_w) * p.dilation_w)[None, :]
+    images = np.arange(len(bottom))[:, None, None, None]
+    found = padded[images, rows, columns]  # (N, P, kernel_h, kernel_w, C)
+    return found.transpose(0, 1, 4, 2, 3).reshape(where.size, -1)
+
+
+def group_of(layer: Layer) -> int:
+    return layer.params.group if layer.type == "Convolution" else 1
+
+
+def matrix_of(layer: Layer) -> np.ndarray:
+    """The layer's weights, float64 (inputs of a group, num_output), the bias, if there is one, as the last row."""
+    weight = weight_of(layer)
+    matrix = weight.reshape(len(weight), -1).T.astype(np.float64)
+    bias = bias_of(layer)
+    return matrix if bias is None else np.vstack([matrix, bias.reshape(1, -1)])
+
+
+def store(layer: Layer, matrix: np.ndarray) -> None:
+    """Give the layer new arrays, of the shapes that its own have, float32, from a matrix as `matrix_of` gives it."""
+    bias = bias_of(layer)
+    weight = (matrix if bias is None else matrix[:-1]).T.reshape(weight_of(layer).shape)
+    if layer.type == "InnerProduct" and layer.params.transpose:
+        weight = weight.T
+    layer.weights = [np.ascontiguousarray(weight, np.float32)]
+    if bias is not None:
+        layer.weights.append(np.ascontiguousarray(matrix[-1].reshape(bias.shape), np.float32))

@@ -1,0 +1,204 @@
+"""Solving for the weights of a segment's last layers, from what they read and what is wanted behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from deepmerge.graph.graph import Blob
+from deepmerge.kernels.ridge import Normal, activated, fit, predict
+from deepmerge.kernels.stack import Linear, Stack, Window, fit_stack
+from deepmerge.train.recover.linear import Last, Link
+from deepmerge.train.recover.patches import group_of, matrix_of, patches_at, store, tiles_at
+
+STRENGTHS = (1e-7, 1e-3, 1e-1, 10.0)  # of the ridge, to choose from where rows are few
+PLENTY = 20  # rows for each input
+ROUND_ROWS = 12_000  # rows that the rounds over several layers work on
+
+
+@dataclass(frozen=True)
+class Effort:
+    """iterations: of one layer with an activation; rounds: over several layers, 0 to leave all but the last alone. strength: of
+    the ridge, where rows are plenty.
+    """
+
+    iterations: int = 30
+    rounds: int = 20
+    seed: int = 0
+    strength: float = STRENGTHS[0]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Sums of squared errors on the images held out, with the old weights and those that stay; the layers with new ones."""
+
+    before: float
+    after: float
+    changed: tuple[str, ...]
+
+
+class Task(Protocol):
+    """One of a segment's last layers, perhaps with others before it, and the rows gathered for it."""
+
+    to: tuple[int, int]  # the channels of the segment's output that it makes
+    bottom: Blob  # what it reads
+    floats: int  # that it gathers for an image
+
+    def gather(self, bottom: np.ndarray, where: np.ndarray) -> None:
+        """Take in what a batch's bottom (N, C, …) holds for places (N, P) of the output."""
+        ...
+
+    def solve(self, target: np.ndarray, held: np.ndarray, effort: Effort) -> Outcome:
+        """Give the layers new weights if these do better. target (images·P, channels); held: images to judge by."""
+        ...
+
+
+def task_for(last: Last, chain: list[Link], shapes, points: int, size: tuple[int, int]) -> Task:
+    """points: places of an image; they lie in a rectangle of this size, where the chain has several links."""
+    width = (*shapes[last.layer.top], 1, 1)[3]
+    if len(chain) > 1:
+        return Several(last, chain, size, width, shapes)
+    inputs = int(np.prod(matrix_of(last.layer).shape[:1])) * group_of(last.layer)
+    return Single(last, width, inputs * points)
+
+
+@dataclass
+class Single:
+    """One layer by itself: ridge least squares, a group at a time."""
+
+    last: Last
+    width: int
+    floats: int
+    rows: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def to(self) -> tuple[int, int]:
+        return self.last.to
+
+    @property
+    def bottom(self) -> Blob:
+        return self.last.layer.bottom
+
+    def gather(self, bottom: np.ndarray, where: np.ndarray) -> None:
+        self.rows.append(patches_at(self.last.layer, bottom, where, self.width))
+
+    def solve(self, target: np.ndarray, held: np.ndarray, effort: Effort) -> Outcome:
+        x, layer, own = np.concatenate(self.rows), self.last.layer, self.last.own
+        self.rows = []
+        outside = np.repeat(held, len(x) // len(held))
+        matrix, group = matrix_of(layer), group_of(layer)
+        new, outputs, inputs = matrix.copy(), matrix.shape[1] // group, x.shape[1] // group
+        before = after = 0.0
+        for g in range(group):
+            columns = np.arange(max(own[0], g * outputs), min(own[1], (g + 1) * outputs))
+            if not len(columns):
+                continue
+            part, bias = x[:, g * inputs : (g + 1) * inputs], len(matrix) > inputs
+            part = np.hstack([part, np.ones((len(part), 1), part.dtype)]) if bias else part
+            at = columns - own[0]
+            problem = Problem(part, target[:, at], None if self.last.slope is None else self.last.slope[at], bias, outside)
+            before += problem.error(matrix[:, columns])
+            new[:, columns], error = problem.best(matrix[:, columns], effort)
+            after += error
+        if after >= before:
+            return Outcome(before, before, ())
+        store(layer, new)
+        return Outcome(before, after, (layer.name,))
+
+
+class Problem:
+    """Rows x of one layer's inputs, their targets, and which of them are held out."""
+
+    def __init__(self, x: np.ndarray, target: np.ndarray, slope: np.ndarray | None, bias: bool, held: np.ndarray):
+        self.slope, self.bias = slope, bias
+        self.inside, self.wanted = np.ascontiguousarray(x[~held]), np.ascontiguousarray(target[~held])
+        self.outside, self.judge = x[held], target[held]
+
+    def error(self, weight: np.ndarray) -> float:
+        """The sum of squares behind the activation, on the rows held out."""
+        made = activated(predict(self.outside, weight), self.slope)
+        return float(np.square(made - self.judge, dtype=np.float64).sum())
+
+    def best(self, start: np.ndarray, effort: Effort) -> tuple[np.ndarray, float]:
+        """The weights of that strength of the ridge which does best on the rows held out, and their error there."""
+        plenty = len(self.inside) >= PLENTY * self.inside.shape[1]
+        found = []
+        for strength in (effort.strength,) if plenty else STRENGTHS:
+            weight = fit(Normal(self.inside, strength, self.bias), self.wanted, start, self.slope, effort.iterations)
+            found.append((self.error(weight), len(found), weight))
+        error, _, weight = min(found)
+        return weight, error
+
+
+class Several:
+    """A chain of convolutions: all together in rounds on some of the images, then the last one by itself on all."""
+
+    def __init__(self, last: Last, chain: list[Link], size: tuple[int, int], width: int, shapes):
+        self.to, self.bottom = last.to, chain[0].layer.bottom
+        self.chain, self.size, self.width = chain, size, width
+        windowed = next((link.layer for link in chain if not link.is_point), last.layer)
+        p = self.windowed = windowed.params
+        self.layer = windowed
+        span = [(n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(size, p.stride, p.kernel, p.dilation, strict=True)]
+        wide = matrix_of(last.layer).shape[0]
+        self.floats = span[0] * span[1] * (shapes[self.bottom][1] + 1) + size[0] * size[1] * wide
+        self.tiles: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def gather(self, bottom: np.ndarray, where: np.ndarray) -> None:
+        self.tiles.append(tiles_at(self.layer, bottom, where, self.size, self.width))
+
+    def solve(self, target: np.ndarray, held: np.ndarray, effort: Effort) -> Outcome:
+        x, valid = (np.concatenate(part) for part in zip(*self.tiles, strict=True))
+        self.tiles = []
+        target = target.reshape(len(x), -1, target.shape[1])
+        layers = self._layers()
+        old = [layer.weight for layer in layers]
+        everywhere, outside = Stack(layers, x, valid), Stack(layers, x[held], valid[held])
+        judge = target[held].reshape(-1, target.shape[2])
+        before = _error(outside, old, judge)
+        few = np.flatnonzero(~held)
+        few = few[:: max(1, len(few) * target.shape[1] // ROUND_ROWS)]
+        weights = self._rounds(Stack(layers, x[few], valid[few]), target[few].reshape(-1, target.shape[2]), old, effort)
+        if _error(outside, weights, judge) >= _error(outside, [*old[:-1], weights[-1]], judge):
+            weights = [*old[:-1], weights[-1]]
+        weights = _last_alone(everywhere, weights, target.reshape(-1, target.shape[2]), held, effort)
+        after = _error(outside, weights, judge)
+        if after >= before:
+            return Outcome(before, before, ())
+        for link, weight in zip(self.chain, weights, strict=True):
+            store(link.layer, weight.astype(np.float64))
+        return Outcome(before, after, tuple(link.layer.name for link in self.chain))
+
+    def _layers(self) -> list[Linear]:
+        p = self.windowed
+        window = Window(*p.kernel, *p.stride, *p.dilation, *self.size)
+        return [
+            Linear(matrix_of(link.layer).astype(np.float32), link.layer.params.bias_term, link.slope, None if link.is_point else window)
+            for link in self.chain
+        ]
+
+    @staticmethod
+    def _rounds(stack: Stack, target: np.ndarray, weights: list[np.ndarray], effort: Effort) -> list[np.ndarray]:
+        last = stack.layers[-1]
+        rows = stack.forward(weights)[0][-1]
+        start = fit(Normal(rows, STRENGTHS[0], last.bias), target, weights[-1], last.slope, effort.iterations // 2)
+        weights = [*weights[:-1], start.astype(np.float32)]
+        if not effort.rounds:
+            return weights
+        layers = [replace(layer, weight=weight) for layer, weight in zip(stack.layers, weights, strict=True)]
+        return fit_stack(stack.having(layers), target, effort.rounds, effort.seed)
+
+
+def _last_alone(stack: Stack, weights, target, held, effort: Effort) -> list[np.ndarray]:
+    last = stack.layers[-1]
+    rows = stack.features(weights)
+    problem = Problem(rows, target, last.slope, last.bias, np.repeat(held, len(rows) // len(held)))
+    solved, _ = problem.best(weights[-1], effort)
+    return [*weights[:-1], solved.astype(np.float32)]
+
+
+def _error(stack: Stack, weights: list[np.ndarray], target: np.ndarray) -> float:
+    made = activated(stack.features(weights) @ weights[-1], stack.layers[-1].slope)
+    return float(np.square(made - target, dtype=np.float64).sum())

@@ -1,5 +1,0 @@
-"""Comparing two networks: the same inputs through both, output by output, and blob by blob."""
-
-from deepmerge.verify.compare import Job, Pair, verify
-
-__all__ = ["Job", "Pair", "verify"]

@@ -1,0 +1,98 @@
+"""Moments of a graph's layers, against what real Caffe feeds them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from deepmerge.convert.calibrate import collect as module
+
+from deepmerge.convert.calibrate.collect import collect
+from deepmerge.engines import engine
+from deepmerge.formats.write import write_pair
+from tests.helpers import conv, inputs, layer, network, relu
+
+NET = (
+    inputs((1, 3, 9, 8))
+    + conv("conv1", "data", 6, "kernel_h: 3 kernel_w: 2 pad_h: 1")
+    + relu("conv1")
+    + conv("a", "conv1", 8, "kernel_size: 3 pad: 1 group: 2 stride: 2")
+    + conv("b", "conv1", 5)
+    + conv("c", "conv1", 7)
+    + layer("ip", "InnerProduct", "b", "num_output: 4")
+)
+NAMES = ["data", "conv1", "a", "b", "c", "ip"]
+
+
+def images(count=20, shape=(3, 9, 8)):
+    return np.random.default_rng(3).normal(1, 2, (count, *shape)).astype(np.float32)
+
+
+def batches(array, size=8):
+    return (array[start : start + size] for start in range(0, len(array), size))
+
+
+@pytest.fixture
+def graph(tmp_path):
+    return network(tmp_path, NET)
+
+
+def test_mean_and_covariance_of_what_caffe_feeds_the_layers(graph, real_caffe, tmp_path, monkeypatch):
+    """All places being looked at, and zeros for what is padded."""
+    monkeypatch.setattr(module, "PLACES", 1000)
+    found, separable = collect(graph, NAMES, batches(images()), engine())
+    assert list(found) == ["conv1", "a", "b", "c", "ip"] and separable == []
+    files = tmp_path / "a.prototxt", tmp_path / "a.caffemodel"
+    write_pair(graph, *files)
+    with real_caffe.start() as worker, worker.load(*files) as session:
+        blobs = session.forward({"data": images()}, ["conv1", "b"])
+    ones = np.moveaxis(blobs["conv1"], 1, 3).reshape(-1, 6)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(blobs["conv1"], ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3))
+    windows = windows[:, :, ::2, ::2].transpose(0, 2, 3, 1, 4, 5).reshape(-1, 2, 27)
+    outputs = blobs["b"].reshape(20, -1) @ graph.layer("ip").weights[0].T
+    for name, group, wanted in (("b", 0, ones), ("c", 0, ones), ("a", 0, windows[:, 0]), ("a", 1, windows[:, 1]), ("ip", 0, outputs)):
+        moments = found[name]
+        assert moments.samples == len(wanted) and moments.fits(graph.layer(name).weights[0].shape, moments.mean.shape[0])
+        np.testing.assert_allclose(moments.mean[group], wanted.mean(axis=0), atol=1e-4)
+        covariance = np.cov(wanted, rowvar=False, bias=True)
+        np.testing.assert_allclose(moments.covariance[group], covariance, atol=1e-4 * np.abs(covariance).max())
+    assert found["b"] is found["c"]
+
+
+def test_the_same_numbers_every_time_and_in_batches_of_any_size(graph):
+    one, again = (collect(graph, NAMES, batches(images()), engine())[0] for _ in range(2))
+    other, _ = collect(graph, NAMES, batches(images(), 3), engine())
+    for name in one:
+        assert one[name].covariance.tobytes() == again[name].covariance.tobytes()
+        np.testing.assert_allclose(one[name].covariance, other[name].covariance, atol=1e-4 * np.abs(one[name].covariance).max())
+
+
+@pytest.mark.parametrize("bounds", [{"MOST_VALUES": 20}, {"MOST_BYTES": 8 * (2 * 27**2 - 1)}])
+def test_what_is_too_large_is_separable_and_said_so(graph, monkeypatch, bounds):
+    for name, value in bounds.items():
+        monkeypatch.setattr(module, name, value)
+    whole = collect(graph, ["b", "ip"], batches(images()), engine())[0]
+    found, separable = collect(graph, NAMES, batches(images()), engine())
+    assert separable == ["a"] and found["a"].kind == "separable" and found["a"].covariance.shape == (2, 3, 3)
+    assert found["a"].fits(graph.layer("a").weights[0].shape, 2)
+    assert whole["ip"].covariance.tobytes() == found["ip"].covariance.tobytes()
+
+
+def test_a_network_that_holds_at_one_batch_only(tmp_path):
+    text = (
+        inputs((3, 2, 4, 6))
+        + layer("flat", "Reshape", "data", "shape { dim: 3 dim: 2 dim: 24 dim: 1 }")
+        + conv("conv", "flat", 5, "kernel_h: 3 kernel_w: 1")
+    )
+    graph, array = network(tmp_path, text), images(7, (2, 4, 6))
+    found, _ = collect(graph, ["conv"], batches(array), engine())
+    assert found["conv"].samples == 7 * 22
+    windows = np.lib.stride_tricks.sliding_window_view(array.reshape(7, 2, 24), 3, axis=2).transpose(0, 2, 1, 3).reshape(-1, 6)
+    np.testing.assert_allclose(found["conv"].mean[0], windows.mean(axis=0), atol=1e-5)
+
+
+def test_the_graph_stays_as_it_was_and_nothing_is_run_for_nothing(graph):
+    names = [blob.name for blob in graph.blobs]
+    told = []
+    collect(graph, ["conv1"], batches(images()), engine(), told.append)
+    assert [blob.name for blob in graph.blobs] == names and told == [8, 16, 20]
+    assert collect(graph, ["conv1/relu", "no such"], iter([]), engine()) == ({}, [])

@@ -1,0 +1,63 @@
+"""The layers of a phase; the judge is what real Caffe's Net keeps."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepmerge.errors import ReadError
+from deepmerge.formats.read.phase import in_phase
+from deepmerge.formats.read.prototxt import parse
+
+RULES = [
+    "", "include { }", "exclude { }",
+    "include { phase: TEST }", "include { phase: TRAIN }", "exclude { phase: TEST }", "exclude { phase: TRAIN }",
+    "include: { phase: 1 }", "include < phase: TRAIN > include < phase: TEST >", "exclude { phase: TRAIN } exclude { phase: TEST }",
+    "include { min_level: 0 }", "include { min_level: 1 }", "include { max_level: 0 }", "include { max_level: -1 }",
+    "exclude { min_level: -1 max_level: 1 }", "include { phase: TEST min_level: 1 }",
+    'include { stage: "a" }', 'include { stage: "a" stage: "b" }', 'include { stage: "a" stage: "c" }', 'exclude { stage: "a" }',
+    'include { not_stage: "a" }', 'include { not_stage: "c" }', 'exclude { not_stage: "c" }', 'include { stage: "a" not_stage: "b" }',
+    'include { phase: TEST stage: "c" } include { stage: "b" }', 'exclude { phase: TRAIN stage: "a" }',
+]  # fmt: skip
+STATE = 'state { phase: TRAIN level: 5 stage: "a" stage: "b" }'
+
+
+def kept(state: str) -> list[int]:
+    tree = parse(state)
+    return [i for i, rule in enumerate(RULES) if in_phase(parse(rule), tree.message("state"), "net.prototxt")]
+
+
+@pytest.mark.pitfall("row", 15)
+@pytest.mark.parametrize("state", ["", STATE])
+def test_rules_as_real_caffe_has_them(tmp_path, real_caffe, state):
+    layers = [
+        f'layer {{ name: "{i}" type: "DummyData" top: "{i}" dummy_data_param {{ shape {{ dim: 1 }} }} {rule} }}'
+        for i, rule in enumerate(RULES)
+    ]
+    path = tmp_path / "net.prototxt"
+    path.write_text("\n".join([state, *layers]))
+    with real_caffe.load_files(path) as session:
+        assert kept(state) == [int(layer["name"]) for layer in session.info()["layers"]]
+
+
+@pytest.mark.pitfall("row", 15)
+def test_rules():
+    assert kept("") == [0, 1, 3, 6, 7, 8, 10, 12, 19, 20, 21, 25]
+
+
+@pytest.mark.pitfall("row", 15)
+def test_the_other_phase():
+    layer = parse("include { phase: TRAIN }")
+    assert in_phase(layer, None, "x", "TRAIN") and not in_phase(layer, None, "x")
+
+
+@pytest.mark.pitfall("row", 6)
+def test_a_phase_of_some_fork_is_another_phase():
+    assert not in_phase(parse("include { phase: RUN }"), None, "x")
+    assert in_phase(parse("exclude { phase: RUN }"), None, "x")
+
+
+@pytest.mark.pitfall("row", 15)
+def test_both_in_one_layer():
+    with pytest.raises(ReadError) as caught:
+        in_phase(parse("name: 'x' type: 'X'\ninclude { phase: TEST }\nexclude { phase: TRAIN }"), None, "net.prototxt")
+    assert str(caught.value) == "net.prototxt:3:1: layer 'x' (X): has both include and exclude; keep one of them"

@@ -1,0 +1,69 @@
+"""Top-k as real Caffe's Accuracy layer counts it, ties included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deepmerge.measure.accuracy.accuracy import Accuracy, ranks, sensible_tops
+
+RNG = np.random.default_rng(0)
+NET = """layer { name: "s" type: "Input" top: "s" input_param { shape { dim: 200 dim: 7 } } }
+layer { name: "l" type: "Input" top: "l" input_param { shape { dim: 200 } } }
+layer { name: "a" type: "Accuracy" bottom: "s" bottom: "l" top: "a" top: "c" accuracy_param { top_k: %d } }
+"""
+
+
+@pytest.mark.parametrize("values", [3, 1000], ids=["many ties", "few ties"])
+def test_it_is_what_caffes_accuracy_layer_counts(tmp_path, real_caffe, values):
+    scores = RNG.integers(0, values, (200, 7)).astype(np.float32)
+    labels = RNG.integers(0, 6, 200)  # none is of class 6
+    counted = Accuracy(7, (1, 2, 5))
+    for start in (0, 77):
+        stop = 77 if start == 0 else 200
+        counted.add(scores[start:stop], labels[start:stop])
+    for k in (1, 2, 5):
+        (tmp_path / "net.prototxt").write_text(NET % k)
+        with real_caffe.load_files(tmp_path / "net.prototxt") as session:
+            found = session.forward({"s": scores, "l": labels.astype(np.float32)}, ["a", "c"])
+        assert counted.top()[k] == pytest.approx(float(found["a"]), abs=1e-6)
+        ours = [entry["top"][k] or 0 for entry in counted.per_class()]
+        np.testing.assert_allclose(ours, found["c"], atol=1e-6)
+
+
+def test_ties_are_wrong_and_so_is_nan():
+    scores = np.array([[1, 1, 0], [0, 2, 1], [np.nan, 2, 1], [5, 5, 5]], np.float32)
+    assert ranks(scores, np.array([0, 1, 1, 2])).tolist() == [1, 0, 3, 2]
+
+
+def test_per_class():
+    counted = Accuracy(3, (1, 2))
+    counted.add(np.array([[3, 2, 1], [3, 2, 1], [1, 2, 3]]), np.array([0, 1, 1]))
+    assert counted.top() == {1: 1 / 3, 2: 1.0}
+    assert counted.per_class(("cat", "dog")) == [
+        {"label": 0, "name": "cat", "images": 1, "top": {1: 1.0, 2: 1.0}},
+        {"label": 1, "name": "dog", "images": 2, "top": {1: 0.0, 2: 1.0}},
+        {"label": 2, "name": None, "images": 0, "top": {1: None, 2: None}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "classes", "tops", "told"),
+    [
+        ((1, 5), 10, (1, 5), []),
+        ((5, 1, 5), 6, (1, 5), []),
+        ((1, 5), 3, (1, 2), ["top-5 of 3 classes is always right; top-2 is measured instead"]),
+        ((1, 5), 2, (1,), ["top-5 of 2 classes is always right; top-1 is measured instead"]),
+        (
+            (5, 10),
+            5,
+            (4,),
+            [
+                "top-5 of 5 classes is always right; top-4 is measured instead",
+                "top-10 of 5 classes is always right; top-4 is measured instead",
+            ],
+        ),
+    ],
+)
+def test_tops_that_say_something(asked, classes, tops, told):
+    assert sensible_tops(asked, classes) == (tops, told)

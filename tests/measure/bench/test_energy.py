@@ -1,0 +1,81 @@
+"""Meters as Linux shows them, in a folder of our own; what is said where there is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepmerge.measure.bench import energy
+from deepmerge.measure.bench.energy import NoMeter, Nvml, Rapl, find_meter
+
+
+def zone(folder, name, called, used, most=1000000):
+    one = folder / name
+    one.mkdir(parents=True)
+    (one / "name").write_text(called + "\n")
+    (one / "energy_uj").write_text(str(used))
+    (one / "max_energy_range_uj").write_text(str(most))
+    return one
+
+
+def test_packages_are_summed_and_their_counters_go_round(tmp_path):
+    first = zone(tmp_path, "intel-rapl:0", "package-0", 100)
+    second = zone(tmp_path, "intel-rapl:1", "package-1", 999_900)
+    zone(tmp_path, "intel-rapl:0:0", "core", 5)  # a part of package-0
+    zone(tmp_path, "intel-rapl:2", "psys", 5)  # the whole board, the packages included
+    meter = Rapl(tmp_path)
+    assert meter.name == "RAPL: package-0, package-1" and meter.joules() == 0
+    (first / "energy_uj").write_text("600")
+    (second / "energy_uj").write_text("150")
+    assert meter.joules() == pytest.approx((500 + 250) * 1e-6)
+    assert meter.joules() == pytest.approx((500 + 250) * 1e-6)
+
+
+def test_no_meter_is_said_not_estimated(tmp_path, monkeypatch):
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path / "none")
+    with pytest.raises(NoMeter, match="it has no .*none"):
+        Rapl(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoMeter, match="counts no CPU package"):
+        Rapl(tmp_path / "empty")
+    (zone(tmp_path / "broken", "intel-rapl:0", "package-0", 1) / "energy_uj").unlink()
+    with pytest.raises(NoMeter, match="energy_uj cannot be read"):
+        Rapl(tmp_path / "broken")
+    with pytest.raises(NoMeter, match="has no libnothing.so"):
+        Nvml("libnothing.so")
+
+
+def test_a_counter_for_root_alone(tmp_path, monkeypatch):
+    zone(tmp_path, "intel-rapl:0", "package-0", 1)
+
+    def refuse(path, *_, **__):
+        raise PermissionError if path.name == "energy_uj" else FileNotFoundError
+
+    meter = Rapl(tmp_path)
+    monkeypatch.setattr("pathlib.Path.read_text", refuse)
+    with pytest.raises(NoMeter, match="may not be read; let root run this"):
+        meter.joules()
+
+
+def test_a_machines_own(monkeypatch):
+    found = find_meter()
+    assert found.startswith("not available on this machine, because") if isinstance(found, str) else found.joules() >= 0
+
+
+def test_nvml(monkeypatch):
+    class Library:
+        """The driver's, with 5 J on its counter."""
+
+        def nvmlInit_v2(self):
+            return 0
+
+        def nvmlDeviceGetHandleByIndex_v2(self, index, handle):
+            return 0
+
+        def nvmlDeviceGetTotalEnergyConsumption(self, handle, used):
+            used._obj.value = 5000
+            return 0
+
+    monkeypatch.setattr(energy.ctypes, "CDLL", lambda name: Library())
+    assert Nvml().joules() == 5.0 and find_meter("cuda").name == "NVML: GPU 0"
+    monkeypatch.setattr(Library, "nvmlDeviceGetTotalEnergyConsumption", lambda *_: 3)
+    assert "nvmlDeviceGetTotalEnergyConsumption answers with error 3" in find_meter("cuda")

@@ -1,0 +1,106 @@
+"""Engines in processes of their own: what they answer, and what is said when they die."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from deepmerge.errors import EngineError
+from deepmerge.measure.harness.machine import machine
+from deepmerge.measure.harness.networks import Source, read_networks
+from deepmerge.measure.harness.process import Worker
+from deepmerge.measure.harness.setup import files_of, loaded
+from deepmerge.measure.harness.worker import resident
+from tests.helpers import conv, inputs, network
+
+
+@pytest.fixture
+def small(tmp_path):
+    graph = network(tmp_path, inputs((2, 3, 9, 8)) + conv("c", "data", 4, "kernel_size: 3"))
+    from deepmerge.formats.write import write_pair
+
+    pair = tmp_path / "n.prototxt", tmp_path / "n.caffemodel"
+    write_pair(graph, *pair)
+    return pair
+
+
+@pytest.mark.parametrize("name", ["ort", "caffe"])
+def test_a_worker(request, small, name):
+    if name == "caffe":
+        request.getfixturevalue("caffe_python")
+    with Worker(name, threads=1) as worker:
+        assert worker.load("n", *small)["batch"] == 2
+        sample = worker.run("n")
+        assert 0 < sample.wall < 10 and (sample.waited is None or 0 <= sample.waited <= sample.wall)
+        reply = worker.layers("n", 3, 1)
+        assert {kind: len(seconds) for _, kind, seconds in reply["layers"]}["Convolution"] == 3
+        memory = worker.memory()
+        assert memory["peak"] is None or memory["peak"] >= memory["now"] > 1e6
+        worker.unload("n")
+        with pytest.raises(EngineError, match="KeyError"):
+            worker.run("n")
+        assert worker.alive
+    assert not worker.alive
+
+
+def test_a_worker_that_dies(small):
+    with Worker("ort") as worker:
+        worker.load("n", *small)
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match="ort, running n: its process was ended by SIGKILL"):
+            worker.run("n")
+        assert not worker.alive
+        with pytest.raises(EngineError, match="SIGKILL"):
+            worker.run("n")
+
+
+def test_a_worker_that_takes_too_long(small):
+    with Worker("ort") as worker:
+        worker.load("n", *small)
+        worker.timeout = 0.2
+        os.kill(worker.pid, signal.SIGSTOP)
+        with pytest.raises(EngineError, match="no answer within 0.2 s"):
+            worker.run("n")
+
+
+def test_engines_that_are_not_there():
+    with pytest.raises(EngineError, match="there is no engine 'nonsense'"):
+        Worker("nonsense")
+
+
+def test_networks_that_an_engine_does_not_take(models, tmp_path):
+    mini = models / "inception_mini/inception_mini.prototxt"
+    good, bad = read_networks([Source("good", mini, None), Source("bad", mini, None)])
+    bad.graph.layer("pool1/norm1").type = "Strange"
+    bad.graph.layer("pool1/norm1").params = None
+    with files_of([bad, good]) as files, loaded("ort", files) as (worker, refused):
+        assert list(refused) == ["bad"] and "pool1/norm1" in refused["bad"]
+        assert worker.run("good").wall > 0
+
+
+def test_a_network_that_takes_the_engine_along(models, monkeypatch):
+    """Every load of one network kills the worker; the other is measured all the same."""
+    mini = models / "inception_mini/inception_mini.prototxt"
+    networks = read_networks([Source("killer", mini, None), Source("good", mini, None)])
+    load = Worker.load
+
+    def deadly(self, label, *pair):
+        if label == "killer":
+            os.kill(self.pid, signal.SIGKILL)
+        return load(self, label, *pair)
+
+    monkeypatch.setattr(Worker, "load", deadly)
+    with files_of(networks) as files, loaded("ort", files) as (worker, refused):
+        assert list(refused) == ["killer"] and "SIGKILL" in refused["killer"]
+        assert worker.run("good").wall > 0
+
+
+def test_memory_of_a_process_that_is_not_there():
+    assert resident(2**30) == {"peak": None, "now": None}
+
+
+def test_the_machine():
+    found = machine()
+    assert found["processor"] and found["cores"] >= 1 and found["packages"]["numpy"]

@@ -1,0 +1,128 @@
+"""Reading OUT: what is in it, where the original is, and one line for each way in which it can be spoiled."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from deepmerge.convert.convert import Job, convert
+from deepmerge.errors import ReadError
+from deepmerge.out.read import read_converted
+from deepmerge.out.write import Settings
+from deepmerge.plan.discover import Wishes
+
+
+@pytest.fixture
+def pair(models, tmp_path):
+    return tuple(shutil.copy(models / "inception_mini" / f"inception_mini.{kind}", tmp_path) for kind in ("prototxt", "caffemodel"))
+
+
+@pytest.fixture
+def out(pair, tmp_path):
+    convert(Job(*pair, tmp_path / "out", Wishes(steps="conv1,inception_3a")))
+    return tmp_path / "out"
+
+
+def change(out, edit) -> None:
+    report = json.loads((out / "report.json").read_text())
+    edit(report)
+    (out / "report.json").write_text(json.dumps(report))
+
+
+def test_what_is_in_it(out, pair):
+    found = read_converted(out, need_steps=True)
+    assert [(step.index, step.name, step.folder.name) for step in found.steps] == [
+        (1, "conv1", "01-conv1"),
+        (2, "inception_3a", "02-inception_3a"),
+    ]
+    assert found.steps[0].new_layers.exists() and found.entries == found.approximate
+    assert tuple(map(str, found.original)) == tuple(map(str, pair))
+    names = [layer.name for layer in found.final.read().layers]
+    assert names == [layer.name for layer in found.steps[1].pair.read().layers] and "inception_3a/1x1" not in names
+
+
+def test_the_original_is_found_from_the_current_folder_and_from_outs(pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    convert(Job("inception_mini.prototxt", "inception_mini.caffemodel", tmp_path / "out"))
+    assert read_converted("out").original.prototxt.exists()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_converted("../out").original.prototxt.samefile(pair[0])
+
+
+def test_an_original_that_has_gone_is_asked_for_when_it_is_needed(out, pair, tmp_path):
+    shutil.move(pair[1], tmp_path / "moved.caffemodel")
+    found = read_converted(out)
+    with pytest.raises(ReadError, match=r"caffemodel, .* is not there \(any more\); say where with --original"):
+        assert found.original
+    given = (pair[0], tmp_path / "moved.caffemodel")
+    assert tuple(map(str, read_converted(out, given).original)) == tuple(map(str, given))
+    with pytest.raises(ReadError, match="no such file"):
+        assert read_converted(out, (pair[0], pair[1])).original
+
+
+def test_an_original_that_has_changed_is_refused(out, pair):
+    with open(pair[0], "a") as file:
+        file.write("# changed\n")
+    with pytest.raises(ReadError, match="has changed since .* was made from it"):
+        assert read_converted(out).original
+
+
+def test_without_step_folders(pair, tmp_path):
+    convert(Job(*pair, tmp_path / "out", settings=Settings(steps=False)))
+    assert read_converted(tmp_path / "out").steps == []
+    with pytest.raises(ReadError, match="out: has no folder for each step .* without --no-steps"):
+        read_converted(tmp_path / "out", need_steps=True)
+
+
+def test_only_exact_steps_need_no_folders(pair, tmp_path):
+    convert(Job(*pair, tmp_path / "out", Wishes(exact=True)))
+    assert read_converted(tmp_path / "out", need_steps=True).steps == []
+
+
+def test_onnx_alone_is_refused(pair, tmp_path):
+    convert(Job(*pair, tmp_path / "out", settings=Settings(formats=("onnx",), steps=False)))
+    with pytest.raises(ReadError, match="holds model.onnx alone, .* --emit caffe,onnx"):
+        read_converted(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "name", ["deploy.prototxt", "weights.caffemodel", "steps/01-conv1/deploy.prototxt", "steps/02-inception_3a/new_layers.caffemodel"]
+)
+def test_missing_files_are_named(out, name):
+    (out / name).unlink()
+    with pytest.raises(ReadError, match=rf"{name}: is missing"):
+        read_converted(out)
+
+
+def test_other_folders_are_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for name, text in (("none", "no such folder"), ("file", "is not a folder"), (".", "holds no report.json")):
+        with pytest.raises(ReadError, match=f"{text}; give the folder that `deepmerge convert` has written"):
+            read_converted(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "it is not an object"),
+        ("{}", "it has no 'version'"),
+        ('{"version": 2}', "is of version 2, and this deepmerge reads version 1"),
+        ('{"version": 1, "source": {}, "steps": []}', "its source has no prototxt"),
+        ("", "is empty"),
+    ],
+)
+def test_reports_that_are_none(out, text, told):
+    (out / "report.json").write_text(text)
+    with pytest.raises(ReadError, match=told):
+        read_converted(out)
+
+
+def test_steps_that_are_none(out):
+    change(out, lambda report: report["steps"][1].pop("into"))
+    with pytest.raises(ReadError, match="step 2 has no 'into'"):
+        read_converted(out)

@@ -1,0 +1,202 @@
+"""OUT appears whole or not at all, whatever goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deepmerge.errors import DeepmergeError, EmitError
+from deepmerge.out.staging import check_free, staged
+
+
+def ours(out: Path, text: str = "old") -> Path:
+    """A folder as convert leaves one."""
+    out.mkdir(parents=True)
+    (out / "report.json").write_text(text)
+    return out
+
+
+def write(out: Path, force: bool = False) -> None:
+    with staged(out, force) as folder:
+        (folder / "steps").mkdir()
+        (folder / "report.json").write_text("new")
+        assert folder.parent == out.parent and not (out / "steps").exists()
+
+
+def test_a_new_folder_and_its_parents(tmp_path):
+    write(tmp_path / "a/b/out")
+    assert (tmp_path / "a/b/out/report.json").read_text() == "new"
+    assert [p.name for p in (tmp_path / "a/b").iterdir()] == ["out"]
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write(tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
+def test_a_relative_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(Path("out"))
+    assert (tmp_path / "out/report.json").exists()
+
+
+def test_force_replaces_whole(tmp_path):
+    out = ours(tmp_path / "out")
+    (out / "left_over").write_text("")
+    write(out, force=True)
+    assert sorted(p.name for p in out.iterdir()) == ["report.json", "steps"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "force", "message"),
+    [
+        ("folder", False, "out: exists already; give another -o, or --force to replace it"),
+        ("file", False, "out: exists already"),
+        ("broken link", False, "out: exists already"),
+        ("file", True, "out: is not a folder, and --force replaces folders only"),
+        ("link to a folder", True, "out: is not a folder"),
+        ("broken link", True, "out: is not a folder"),
+        ("home", True, "out: is a home folder"),
+    ],
+)
+def test_what_stands_in_the_way_stays(kind, force, message, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    if kind == "folder":
+        ours(out)
+    elif kind == "file":
+        out.write_text("mine")
+    elif kind == "home":
+        out.mkdir()
+        (out / "thesis.tex").write_text("mine")
+        monkeypatch.setenv("HOME", str(out))
+    else:
+        if kind == "link to a folder":
+            ours(tmp_path / "target")
+        out.symlink_to(tmp_path / "target")
+    before = {p: p.lstat().st_mtime_ns for p in tmp_path.rglob("*")}
+    with pytest.raises(EmitError, match=message) as caught:
+        write(out, force)
+    assert "\n" not in str(caught.value)
+    assert {p: p.lstat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("out", [".", "", "..", "/", "../{}"])
+def test_the_current_folder_is_no_out(out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EmitError, match="is the current folder, or holds it"):
+        check_free(out.format(tmp_path.name), force=True)
+
+
+def test_an_empty_folder_may_be_taken_with_force(tmp_path):
+    (tmp_path / "out").mkdir()
+    write(tmp_path / "out", force=True)
+    assert (tmp_path / "out/report.json").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), DeepmergeError("no"), ValueError("bug"), KeyboardInterrupt()],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_any_error_leaves_everything_as_it_was(error, there, tmp_path):
+    out = ours(tmp_path / "a/out") if there else tmp_path / "a/out"
+    before = sorted(tmp_path.rglob("*"))
+    expected = EmitError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected), staged(out, force=True) as folder:
+        (folder / "half").write_text("written")
+        raise error
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not there or (out / "report.json").read_text() == "old"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+def test_a_move_that_fails_brings_the_old_folder_back(error, tmp_path, monkeypatch):
+    out, real = ours(tmp_path / "out"), os.rename
+
+    def rename(old, new):
+        if str(new) == str(out) and str(old).endswith(".partial"):
+            raise error
+        real(old, new)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(EmitError if isinstance(error, OSError) else KeyboardInterrupt):
+        write(out, force=True)
+    assert (out / "report.json").read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmitError, match="file/deep/out: cannot be written: Not a directory"):
+        write(tmp_path / "file/deep/out")
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    write(tmp_path / ("x" * 250))
+    with pytest.raises(EmitError, match="cannot be written: File name too long"):
+        write(tmp_path / ("x" * 300))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 kB; it takes the right to mount."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if done.returncode:
+        pytest.skip(f"mounting takes root: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_full_disk(there, small_disk, models, tmp_path):
+    from deepmerge.convert.convert import Job, convert
+
+    mini = models / "inception_mini"
+    job = Job(mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel", small_disk / "out", force=True)
+    if there:
+        ours(small_disk / "out")
+    with pytest.raises(
+        EmitError, match=r"disk/out: cannot be written: No space left on device; free some space, or write elsewhere"
+    ) as caught:
+        convert(job)
+    assert "\n" not in str(caught.value)
+    assert [str(p.relative_to(small_disk)) for p in small_disk.rglob("*")] == (["out", "out/report.json"] if there else [])
+
+
+def test_a_read_only_disk(small_disk):
+    ours(small_disk / "out")
+    done = subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting takes root: {done.stderr.strip()}")
+    for out, force in ((small_disk / "out", True), (small_disk / "new", False)):
+        with pytest.raises(EmitError, match="cannot be written: Read-only file system; the disk is read-only; write elsewhere"):
+            write(out, force)
+    assert (small_disk / "out/report.json").read_text() == "old"
+
+
+def test_no_permission(tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    if os.access(closed, os.W_OK):  # root may write everywhere
+        monkeypatch.setattr("tempfile.mkdtemp", _refuse)
+    with pytest.raises(EmitError, match="cannot be written: Permission denied; give a folder in which you may write"):
+        write(closed / "out")
+    assert list(closed.iterdir()) == []
+
+
+def _refuse(**_):
+    raise PermissionError(errno.EACCES, "Permission denied")

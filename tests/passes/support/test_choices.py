@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from deepmerge.passes.decompose_tucker import parse_rank
+from deepmerge.passes.support import choices
+from deepmerge.passes.support.base import Options
+
+
+def test_the_defaults_are_among_them():
+    options = Options()
+    assert options.kernel in choices.KERNELS and options.init in choices.INITS and options.absorb == choices.ABSORB
+    assert choices.width(options.width) == options.width and choices.rank(options.rank) == options.rank
+
+
+@pytest.mark.parametrize("value, expected", [("0.5", 0.5), (1, 1.0), (0.001, 0.001), ("full", "full")])
+def test_width(value, expected):
+    assert choices.width(value) == expected
+
+
+@pytest.mark.parametrize("value", ["0", 0, -0.5, 1.5, "half", "", "nan", "inf", True, None, [], {}])
+def test_width_that_is_none(value):
+    with pytest.raises(ValueError, match="is neither a number above 0 and up to 1 nor 'full'"):
+        choices.width(value)
+
+
+@pytest.mark.parametrize("value", ["vbmf", "energy:0.95", "ratio:1", "ratio:1e-3"])
+def test_rank(value):
+    assert choices.rank(value) == value
+    parse_rank(value)
+
+
+@pytest.mark.parametrize("value", ["", "vbmf:", "vbmf:1", "energy", "energy:", "energy:0", "ratio:1.01", "rank:3", "energy:nan", 3, None])
+def test_rank_that_is_none(value):
+    with pytest.raises(ValueError, match="is none of vbmf, energy:SHARE, ratio:SHARE and macs:SHARE"):
+        choices.rank(value)

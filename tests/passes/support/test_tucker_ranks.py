@@ -1,0 +1,111 @@
+"""Ranks of one layer, and of all layers under one budget."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deepmerge.errors import PassError
+from deepmerge.graph.costs import layer_macs, macs
+from deepmerge.graph.shapes import infer_shapes
+from deepmerge.kernels.moments import Moments
+from deepmerge.passes.decompose_tucker import DecomposeTucker, decomposable
+from deepmerge.passes.support.base import Match, Options
+from deepmerge.passes.support.tucker_ranks import Ranks, allot_ranks, choose_ranks, decomposed_macs, settings
+from tests.helpers import conv, inputs, network
+from tests.helpers import layer as text_of
+
+NET = (
+    inputs((2, 12, 9, 8))
+    + conv("a", "data", 32, "kernel_h: 3 kernel_w: 5 stride_h: 2 stride_w: 1 group: 2")
+    + conv("b", "a", 40)
+    + conv("c", "b", 24, "kernel_size: 2")
+    + text_of("ip", "InnerProduct", "c", "num_output: 30")
+)
+
+
+@pytest.fixture
+def graph(tmp_path):
+    return network(tmp_path, NET)
+
+
+def test_macs_are_what_the_layers_then_take(graph):
+    """Of every rank that a layer may have, full ones included, which save a layer."""
+    shapes = infer_shapes(graph)
+    for name, ranks in (
+        ("a", [(1, 1), (5, 3), (6, 7), (4, 16), (6, 16)]),
+        ("b", [(1,), (17,)]),
+        ("c", [(9, 20), (40, 6)]),
+        ("ip", [(1,), (8,)]),
+    ):
+        for one in ranks:
+            copy = graph.copy()
+            before = macs(graph, shapes) - layer_macs(graph.layer(name), shapes)
+            layer = copy.layer(name)
+            wanted = decomposed_macs(graph.layer(name), one[0], one[1] if len(one) > 1 else 0, shapes)
+            DecomposeTucker(Options()).apply(copy, Match(layer, (layer,), (layer,), Ranks(*one), exact=False))
+            assert macs(copy, infer_shapes(copy)) - before == wanted, (name, one)
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c", "ip"])
+def test_settings_save_a_fifth_and_none_is_beaten(graph, name):
+    shapes = infer_shapes(graph)
+    found = settings(graph.layer(name), Options(), shapes)
+    assert found and all(s.macs <= 0.8 * layer_macs(graph.layer(name), shapes) for s in found)
+    assert all(a.macs < b.macs and a.loss > b.loss for a, b in zip(found, found[1:], strict=False))
+    for one in found:
+        ranks = choose_ranks(graph.layer(name), Options(ranks={name: one.ranks}), shapes)
+        assert tuple(ranks.as_list) == one.ranks
+        assert decomposed_macs(graph.layer(name), ranks.inside, ranks.out, shapes) == one.macs
+
+
+@pytest.mark.parametrize("share", [0.7, 0.5, 0.3])
+def test_a_budget_is_kept_and_nearly_spent(graph, share):
+    shapes = infer_shapes(graph)
+    layers, total = decomposable(graph, shapes), macs(graph, shapes)
+    assert [layer.name for layer in layers] == ["a", "b", "c", "ip"]
+    one = DecomposeTucker(Options(rank=f"macs:{share}"))
+    one.prepare(graph, [layer.name for layer in layers], shapes)
+    assert one.options.ranks == allot_ranks(layers, Options(rank=f"macs:{share}"), shapes)
+    copy = graph.copy()
+    for name in one.options.ranks:
+        one.apply(copy, one.look(copy, copy.layer(name), infer_shapes(copy)))
+    assert (share - 0.05) * total < macs(copy, infer_shapes(copy)) <= share * total
+    for layer in layers:
+        if layer.name not in one.options.ranks:
+            assert one.look(graph, layer, shapes).reason == f"macs:{share} keeps it as it is"
+
+
+def test_all_that_may_be_kept_is_kept(graph):
+    assert allot_ranks(decomposable(graph, infer_shapes(graph)), Options(rank="macs:1"), infer_shapes(graph)) == {}
+
+
+def test_a_layer_by_itself_keeps_that_share_of_its_own(graph):
+    shapes = infer_shapes(graph)
+    for layer in decomposable(graph, shapes):
+        ranks = choose_ranks(layer, Options(rank="macs:0.4"), shapes)
+        assert 0.25 * layer_macs(layer, shapes) < decomposed_macs(layer, ranks.inside, ranks.out, shapes) <= 0.4 * layer_macs(layer, shapes)
+
+
+def test_energies_are_those_on_the_data(graph):
+    """b's input varies in three directions only: rank 3 has all of the energy, whatever the weights are."""
+    mix = np.random.default_rng(0).normal(0, 1, (32, 3))
+    seen = {"b": Moments("patches", np.zeros((1, 32)), (mix @ mix.T)[None])}
+    shapes = infer_shapes(graph)
+    assert choose_ranks(graph.layer("b"), Options(rank="energy:0.99", moments=seen), shapes) == Ranks(3)
+    assert choose_ranks(graph.layer("b"), Options(rank="energy:0.99"), shapes).inside > 20
+    assert choose_ranks(graph.layer("b"), Options(rank="ratio:0.5", moments=seen), shapes) == Ranks(16)
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "wanted"),
+    [
+        ("a", [3], r"\[rank_in, rank_out\], up to 6 and 16"),
+        ("a", [7, 3], "up to 6 and 16"),
+        ("b", [3, 3], r"\[rank\], up to 32"),
+        ("ip", [31], "up to 30"),
+    ],
+)
+def test_ranks_that_a_layer_cannot_have(graph, name, ranks, wanted):
+    with pytest.raises(PassError, match=f"layer '{name}' .* cannot have the ranks .*; give .*{wanted}"):
+        choose_ranks(graph.layer(name), Options(ranks={name: ranks}), infer_shapes(graph))

@@ -1,0 +1,417 @@
+"""The whole of finetune: what it writes, that it repeats, that it goes on where it was killed, and what stops it."""
+
+from __future__ import annotations
+
+import errno
+import filecmp
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, SourceError, TrainingError
+from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.out.read import read_converted
+from deepmerge.train.finetune.job import Job, checkpoint_folder, finetune
+from deepmerge.train.finetune.progress import Paused
+from tests.train.finetune.small import pictures
+
+
+@pytest.fixture
+def job(made, tmp_path, torch) -> Job:
+    return Job(made / "out", tmp_path / "out2", f"npz:{made / 'train.npz'}", f"npz:{made / 'test.npz'}", threads=1)
+
+
+@pytest.fixture(scope="module")
+def tuned(made, tmp_path_factory, torch) -> Path:
+    """What an undisturbed run of `job` writes."""
+    out = tmp_path_factory.mktemp("tuned") / "out2"
+    finetune(Job(made / "out", out, f"npz:{made / 'train.npz'}", f"npz:{made / 'test.npz'}", threads=1))
+    return out
+
+
+def files(folder: Path) -> set[Path]:
+    return {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
+
+
+def same(a: Path, b: Path) -> bool:
+    assert files(a) == files(b)
+    return all(filecmp.cmp(a / file, b / file, shallow=False) for file in files(a) if file.name != "report.json")
+
+
+def weights(path: Path) -> dict[str, list[np.ndarray]]:
+    return {layer.name: layer.blobs for layer in read_caffemodel(path) if layer.blobs}
+
+
+def story(out: Path) -> dict:
+    return json.loads((out / "report.json").read_text())["finetuning"]
+
+
+# -- what it writes --------------------------------------------------------------------------------
+
+
+def test_out2_has_outs_form_and_other_weights(made, tuned):
+    assert files(tuned) == files(made / "out") | {Path("snapshot_iter_10.caffemodel")}
+    before, after = (weights(folder / "weights.caffemodel") for folder in (made / "out", tuned))
+    assert before.keys() == after.keys() and not any(np.array_equal(before[name][0], after[name][0]) for name in after)
+    report = json.loads((tuned / "report.json").read_text())
+    assert {key: value for key, value in report.items() if key != "finetuning"} == json.loads((made / "out" / "report.json").read_text())
+    assert not checkpoint_folder(tuned).exists()
+
+
+def test_the_snapshot_is_the_trained_network(tuned):
+    final, snapshot = weights(tuned / "weights.caffemodel"), weights(tuned / "snapshot_iter_10.caffemodel")
+    assert all(np.array_equal(a, b) for name in final for a, b in zip(final[name], snapshot[name], strict=True))
+
+
+def test_the_report_tells_the_story(tuned):
+    told = story(tuned)
+    assert (told["engine"], told["device"], told["processes"], told["iterations"], told["seed"]) == ("torch", "cpu", 1, 10, 0)
+    (run,) = told["runs"]
+    assert [iteration for iteration, _ in run["losses"]] == [0, 2, 4, 6, 8] and run["step"] is None
+    assert run["loss_before"] == run["losses"][0][1] and run["loss_after"] < run["loss_before"]
+    assert told["accuracy"]["images"] == 20 and told["accuracy"]["top1"] == pytest.approx(told["accuracy"]["accuracy"], abs=1e-6)
+    assert told["seconds"] >= run["seconds"] > 0
+
+
+def test_shifted_images_teach_something_else_and_the_same_each_time(job, tuned):
+    varied = [replace(job, vary=True, to=job.to.with_name(name)) for name in ("a", "b")]
+    for one in varied:
+        finetune(one)
+    assert same(varied[0].to, varied[1].to) and story(varied[0].to)["vary"]
+    assert not any(
+        np.array_equal(blobs[0], weights(tuned / "weights.caffemodel")[name][0])
+        for name, blobs in weights(varied[0].to / "weights.caffemodel").items()
+    )
+
+
+def test_steps_go_on_from_one_another(made, job):
+    finetune(replace(job, steps="all"))
+    first, second = (job.to / "steps" / name for name in ("01-conv1", "02-conv2"))
+    one, two, final = (weights(folder / "weights.caffemodel") for folder in (first, second, job.to))
+    old = weights(made / "out" / "steps" / "02-conv2" / "weights.caffemodel")
+    assert all(np.array_equal(a, b) for name in final for a, b in zip(final[name], two[name], strict=True))
+    assert not np.array_equal(one["fc"][0], two["fc"][0]) and not np.array_equal(old["conv1"][0], two["conv1"][0])
+    assert list(weights(second / "new_layers.caffemodel")) == ["conv2"]
+    assert np.array_equal(weights(second / "new_layers.caffemodel")["conv2"][0], two["conv2"][0])
+    assert [run["step"] for run in story(job.to)["runs"]] == ["conv1", "conv2"]
+    assert {path.parent.name for path in job.to.rglob("snapshot_iter_10.caffemodel")} == {"01-conv1", "02-conv2"}
+
+
+def test_one_step_alone_hands_its_weights_on(made, job):
+    finetune(replace(job, steps="conv1"))
+    one, two, final = (weights(job.to / name / "weights.caffemodel") for name in ("steps/01-conv1", "steps/02-conv2", ""))
+    old = weights(made / "out" / "steps" / "02-conv2" / "weights.caffemodel")
+    for after in (two, final):
+        assert np.array_equal(after["conv1"][0], one["conv1"][0]) and np.array_equal(after["fc"][0], one["fc"][0])
+        assert np.array_equal(after["conv2"][0], old["conv2"][0])
+    assert [run["step"] for run in story(job.to)["runs"]] == ["conv1"]
+
+
+AUXILIARY = """layer {
+  name: "aux" type: "InnerProduct" bottom: "norm1" top: "aux" include { phase: TRAIN }
+  inner_product_param { num_output: 5 weight_filler { type: "xavier" } }
+}
+layer { name: "loss1" type: "SoftmaxWithLoss" bottom: "aux" bottom: "label" top: "loss1" loss_weight: 0.3 include { phase: TRAIN } }
+"""
+
+
+def test_auxiliary_heads_learn_from_step_to_step(made, tmp_path, job):
+    """They are in no network that is used, so no caffemodel has weights for them: their fillers start them, once."""
+    from tests.train.finetune.small import HEADS, convert_small
+
+    for name in ("train_lmdb", "test_lmdb"):
+        shutil.copytree(made / name, tmp_path / name)
+    out = convert_small(tmp_path, HEADS + AUXILIARY, max_iter=3)
+    told = finetune(replace(job, out=out, steps="all"))["finetuning"]
+    assert told["warnings"] == ["no caffemodel has weights for aux; fillers make them"]
+    snapshots = [weights(job.to / "steps" / name / "snapshot_iter_3.caffemodel") for name in ("01-conv1", "02-conv2")]
+    assert all(set(one) == {"conv1", "conv2", "fc", "aux"} for one in snapshots)
+    moved = np.abs(snapshots[1]["aux"][0] - snapshots[0]["aux"][0]).max()
+    assert 0 < moved < 0.1 * np.abs(snapshots[0]["aux"][0]).max()  # it went on from where it was
+    assert "aux" not in weights(job.to / "weights.caffemodel")
+
+
+def test_a_second_run_keeps_the_first_ones_story(tuned, job):
+    finetune(replace(job, out=tuned, solver={"max_iter": "2"}))
+    assert story(job.to)["iterations"] == 2 and story(job.to)["previous"]["iterations"] == 10
+
+
+@pytest.mark.parametrize("kind", ["kl", "mse"])
+def test_the_original_teaches(made, job, tuned, kind):
+    finetune(replace(job, distill=kind))
+    assert story(job.to)["distill"]["kind"] == kind
+    assert story(job.to)["loss_before"] > story(tuned)["loss_before"]  # there is more to it
+    finetune(replace(job, distill=kind, distill_weight=0.0, force=True))
+    assert same(job.to, tuned)
+
+
+def test_snapshots_and_tests_as_the_solver_says(job):
+    fields = {"snapshot": "4", "snapshot_prefix": "models/mine", "test_interval": "5", "test_iter": "2", "test_initialization": "true"}
+    finetune(replace(job, solver=fields))
+    assert sorted(path.name for path in job.to.glob("*_iter_*")) == [f"mine_iter_{n}.caffemodel" for n in (10, 4, 8)]
+    tests = [(test["iteration"], test["images"], test["all"]) for test in story(job.to)["runs"][0]["tests"]]
+    assert tests == [(0, 12, False), (5, 12, False), (10, 20, True)]
+
+
+def test_the_time_can_be_up(job):
+    finetune(replace(job, minutes=1e-9))
+    assert "the time was up at iteration 1 of 10" in story(job.to)["runs"][0]["stopped"]
+
+
+# -- that it repeats -------------------------------------------------------------------------------
+
+
+def test_the_same_command_gives_the_same_bytes(job, tuned):
+    finetune(job)
+    assert same(job.to, tuned)
+
+
+def test_another_seed_gives_others(job, tuned):
+    finetune(replace(job, seed=7))
+    assert not same(job.to, tuned)
+
+
+@pytest.mark.parametrize("steps", [None, "all"])
+def test_paused_again_and_again_it_ends_with_the_same_bytes(job, tuned, tmp_path, steps, monkeypatch):
+    job = replace(job, steps=steps, solver={"average_loss": "3", "type": "Adam", "base_lr": "0.01"})
+    whole = replace(job, to=tmp_path / "whole")
+    finetune(whole)
+    pauses = _pausing(monkeypatch, every=4)
+    while True:
+        try:
+            finetune(replace(job, stop_after=1.0))
+            break
+        except Paused:
+            continue
+    assert len(pauses) > 1 and same(job.to, whole.to)
+    assert story(job.to)["runs"][-1]["losses"] == story(whole.to)["runs"][-1]["losses"]
+
+
+def _pausing(monkeypatch, every: int) -> list[int]:
+    """Let a run pause after so many iterations, whatever the clock says."""
+    from deepmerge.train.finetune.loop import Loop
+
+    real, pauses = Loop._over, []
+
+    def over(self, told):
+        self.count = getattr(self, "count", -1) + 1
+        self.pause = 0.0 if self.count == every else None
+        if self.pause is not None:
+            pauses.append(told.iteration)
+        return real(self, told)
+
+    monkeypatch.setattr(Loop, "_over", over)
+    return pauses
+
+
+@pytest.mark.parametrize("written", [0, 100])
+def test_killed_in_a_snapshot_it_is_written_whole(tmp_path, job, monkeypatch, written):
+    """The checkpoint is there, and its snapshot is not, or in part."""
+    from deepmerge.train.finetune.student import Student
+
+    job = replace(job, solver={"max_iter": "40", "snapshot": "20", "display": "0"}, test_data=None)
+    whole = replace(job, to=tmp_path / "whole")
+    finetune(whole)
+
+    def killed(student, path):
+        if written:
+            path.write_bytes(bytes(written))
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(Student, "save", killed)
+        finetune(job)
+    finetune(job)
+    assert same(job.to, whole.to)
+
+
+def test_killed_it_goes_on_and_ends_with_the_same_bytes(made, tmp_path, job):
+    """SIGKILL in the middle, then the same command."""
+    job = replace(job, solver={"max_iter": "400", "snapshot": "20", "display": "0"}, test_data=None)
+    whole = replace(job, to=tmp_path / "whole")
+    finetune(whole)
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom deepmerge.train.finetune.job import Job, finetune\n"
+        f"finetune(Job(Path({str(job.out)!r}), Path({str(job.to)!r}), {job.data!r}, solver={job.solver!r}, threads=1))\n"
+    )
+    for round_number in range(2):
+        process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE)
+        if round_number == 0:
+            _wait_for(checkpoint_folder(job.to) / "snapshots-01" / "snapshot_iter_60.caffemodel", process)
+            process.send_signal(signal.SIGKILL)
+        assert process.wait(120) == (0 if round_number else -signal.SIGKILL), process.stderr.read()
+        assert job.to.exists() == bool(round_number)
+    assert same(job.to, whole.to) and not checkpoint_folder(job.to).exists()
+
+
+def _wait_for(path: Path, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < end, process.stderr.read()
+        time.sleep(0.005)
+
+
+# -- what stops it ---------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number(job):
+    """The rate grows beyond all bounds at iteration 5; what was kept before that stays."""
+    wanted = r"^iteration \d+: the loss is nan, .*--solver base_lr=.*; the checkpoint of iteration 4 is kept in .*checkpoint$"
+    with pytest.raises(TrainingError, match=wanted):
+        finetune(replace(job, solver={"lr_policy": "step", "gamma": "1e30", "stepsize": "5", "snapshot": "4"}))
+    assert not job.to.exists() and (checkpoint_folder(job.to) / "state.npz").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_kept(job):
+    with pytest.raises(TrainingError, match=r"iteration 1: the weights conv\d/\d are not finite"):
+        finetune(replace(job, solver={"base_lr": "1e38", "snapshot": "1"}))
+    assert not job.to.exists() and not checkpoint_folder(job.to).exists()
+
+
+def test_a_full_disk(job, monkeypatch):
+    """The second checkpoint does not fit; the first is kept, and there is no OUT2."""
+    real, calls = np.savez, []
+
+    def savez(file, **arrays):
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file, **arrays)
+
+    monkeypatch.setattr(np, "savez", savez)
+    with pytest.raises(
+        TrainingError, match=r"out2.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 2 is kept"
+    ):
+        finetune(replace(job, solver={"snapshot": "2"}))
+    monkeypatch.undo()
+    assert not job.to.exists() and [file.name for file in checkpoint_folder(job.to).glob("state*")] == ["state.npz"]
+    finetune(replace(job, solver={"snapshot": "2"}))
+
+
+def test_images_that_vanish(job, made, tmp_path):
+    """A folder that goes while training runs."""
+    from PIL import Image
+
+    folder = tmp_path / "photos"
+    for number, (pixels, label) in enumerate(zip(*pictures(12), strict=True)):
+        place = folder / f"class{label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+    told = []
+
+    def tell(line):
+        told.append(line)
+        if len(told) == 2:
+            shutil.rmtree(folder)
+
+    job = replace(job, data=f"folder:{folder}", solver={"snapshot": "1", "display": "1", "max_iter": "500"}, test_data=None)
+    job = replace(job, limit=None)
+    from deepmerge.data import loader
+
+    old, loader.Loader.__init__.__kwdefaults__["cache_bytes"] = loader.Loader.__init__.__kwdefaults__["cache_bytes"], 0
+    try:
+        with pytest.raises(ReadError, match="the checkpoint of iteration .* is kept in") as caught:
+            finetune(job, tell)
+    finally:
+        loader.Loader.__init__.__kwdefaults__["cache_bytes"] = old
+    assert "photos" in str(caught.value) and not job.to.exists() and (checkpoint_folder(job.to) / "state.npz").exists()
+
+
+def test_an_existing_out2_wants_force(job):
+    job.to.mkdir()
+    with pytest.raises(EmitError, match="exists already"):
+        finetune(job)
+
+
+def test_another_jobs_checkpoint_is_refused(job, monkeypatch):
+    _pausing(monkeypatch, every=2)
+    with pytest.raises(Paused):
+        finetune(replace(job, stop_after=1.0))
+    monkeypatch.undo()
+    with pytest.raises(TrainingError, match="is the checkpoint of another run: --seed was null, and is 3 now; delete"):
+        finetune(replace(job, seed=3))
+
+
+def test_what_does_not_fit_is_said_before_anything_is_done(job, made, tmp_path):
+    cases = {
+        "no such folder": (ReadError, {"out": tmp_path / "none"}),
+        "there is no step 'conv9'": (PlanError, {"steps": "conv9"}),
+        "no such file": (ReadError, {"data": "npz:none.npz"}),
+        "lr_policy 'stepp' is no policy of Caffe's; did you mean 'step'": (ReadError, {"solver": {"lr_policy": "stepp"}}),
+        "device 'tpu' is not one of": (EngineError, {"device": "tpu"}),
+    }
+    for text, (kind, change) in cases.items():
+        with pytest.raises(kind, match=text):
+            finetune(replace(job, **change))
+    np.savez(tmp_path / "odd.npz", images=np.zeros((8, 9, 7, 3), np.uint8), labels=np.arange(8))
+    with pytest.raises(SourceError, match="label . is out of range: the network has 5 classes"):
+        finetune(replace(job, data=f"npz:{tmp_path / 'odd.npz'}"))
+    np.savez(tmp_path / "bare.npz", images=np.zeros((8, 9, 7, 3), np.uint8))
+    with pytest.raises(SourceError, match="has no label, and labels are wanted"):
+        finetune(replace(job, data=f"npz:{tmp_path / 'bare.npz'}"))
+    assert not job.to.exists() and not checkpoint_folder(job.to).exists()
+
+
+def test_images_that_cannot_be_read_are_left_out_and_told(job, made, tmp_path):
+    from PIL import Image
+
+    pixels, labels = pictures(9)
+    lines = ["none.png 1"]
+    for number, (one, label) in enumerate(zip(pixels, labels, strict=True)):
+        Image.fromarray(one).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png {label}")
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    job = replace(job, data=f"list:{tmp_path / 'list.txt'}")
+    told = finetune(job)["finetuning"]
+    assert told["warnings"] == ["1 of 10 images could not be read; the first: none.png: no such file"]
+    assert told["runs"][0]["images"] == {"count": 10, "skipped": ["none.png: no such file"]}
+    with pytest.raises(ReadError, match="--strict: none.png: no such file"):
+        finetune(replace(job, strict=True, force=True))
+
+
+def test_a_network_of_random_layers_learns_too(made, tmp_path, job):
+    """convert --init xavier: the paper's way."""
+    from deepmerge.convert.convert import Job as Conversion
+    from deepmerge.convert.convert import convert
+    from deepmerge.passes.support.base import Options
+    from deepmerge.plan import Wishes
+
+    wishes = Wishes(False, "all", False, Options(init="xavier"))
+    convert(Conversion(made / "net.prototxt", made / "net.caffemodel", tmp_path / "random", wishes, train_val=made / "train_val.prototxt"))
+    told = finetune(replace(job, out=tmp_path / "random", solver={"max_iter": "40", "base_lr": "0.01"}))["finetuning"]
+    assert told["loss_after"] < 0.9 * told["loss_before"]
+
+
+def test_an_exact_conversion_has_no_steps(job, made, tmp_path):
+    from deepmerge.convert.convert import Job as Conversion
+    from deepmerge.convert.convert import convert
+    from deepmerge.passes.support.base import Options
+    from deepmerge.plan import Wishes
+
+    exact = Conversion(
+        made / "net.prototxt",
+        made / "net.caffemodel",
+        tmp_path / "exact",
+        Wishes(True, "all", False, Options()),
+        train_val=made / "train_val.prototxt",
+    )
+    convert(exact)
+    with pytest.raises(PlanError, match="exact has no approximate step to fine-tune; leave --steps out"):
+        finetune(replace(job, out=tmp_path / "exact", steps="all"))
+    finetune(replace(job, out=tmp_path / "exact", solver={"max_iter": "2"}))
+
+
+def test_steps_want_their_folders(job, out):
+    shutil.rmtree(out / "steps")
+    with pytest.raises(ReadError, match="convert again without --no-steps"):
+        finetune(replace(job, out=out, steps="all"))
+    assert read_converted(out).steps == []

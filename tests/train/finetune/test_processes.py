@@ -1,0 +1,99 @@
+"""Several processes against one: torchrun with Gloo on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepmerge.errors import DeepmergeError, EngineError
+from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.train.finetune.processes import Processes, joined
+
+OPTIONS = [
+    "--max-iter",
+    "12",
+    "--solver",
+    "display=1",
+    "--solver",
+    "iter_size=2",
+    "--solver",
+    "clip_gradients=1",
+    "--threads",
+    "1",
+    "--seed",
+    "3",
+]
+
+
+def _finetune(made: Path, out: Path, processes: int = 1, *more: str) -> subprocess.CompletedProcess:
+    words = ["-m", "deepmerge", "finetune", str(made / "out"), "--data", f"npz:{made / 'train.npz'}", "-o", str(out), *OPTIONS, *more]
+    words += ["--test-data", f"npz:{made / 'test.npz'}"]
+    before = []
+    if processes > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        before = [
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node",
+            str(processes),
+            "--master-addr",
+            "127.0.0.1",
+            "--master-port",
+            str(port),
+        ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.run([sys.executable, *before, *words], capture_output=True, text=True, timeout=240, env=environment)
+
+
+@pytest.mark.parametrize("more", [(), ("--distill", "--steps")], ids=str)
+def test_two_processes_do_what_one_does(made, torch, tmp_path, more):
+    outs = [tmp_path / f"of{count}" for count in (1, 2)]
+    for count, out in enumerate(outs, 1):
+        done = _finetune(made, out, count, *more)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("written to") == 1  # one process speaks
+    one, two = (json.loads((out / "report.json").read_text())["finetuning"] for out in outs)
+    assert (one["processes"], two["processes"]) == (1, 2)
+    for a, b in zip(one["runs"], two["runs"], strict=True):
+        assert len(a["losses"]) == 12
+        assert np.allclose(a["losses"], b["losses"], rtol=1e-5, atol=0)
+        assert a["tests"][-1]["loss"] == pytest.approx(b["tests"][-1]["loss"], rel=1e-5)
+    models = [read_caffemodel(out / "weights.caffemodel") for out in outs]
+    for a, b in zip(*models, strict=True):
+        assert all(np.allclose(x, y, rtol=1e-4, atol=1e-6) for x, y in zip(a.blobs, b.blobs, strict=True)), a.name
+
+
+def test_a_batch_that_cannot_be_divided(made, torch, tmp_path):
+    done = _finetune(made, tmp_path / "out2", 2, "--batch-size", "5")
+    assert done.returncode == 1 and not (tmp_path / "out2").exists()
+    assert "deepmerge: a batch of 5 images cannot be divided among 2 processes; give a --batch-size that is a multiple of 2" in done.stderr
+
+
+def test_shares():
+    assert [Processes(rank, 4).share(12) for rank in range(4)] == [3] * 4
+    assert [Processes(rank, 2).place(index) for index in range(2) for rank in range(2)] == [0, 1, 2, 3]
+    with pytest.raises(DeepmergeError, match="a batch of 6 images cannot be divided among 4 processes"):
+        Processes(0, 4).share(6)
+    alone = Processes()
+    assert alone.first and alone.share(7) == 7 and alone.told("x") == "x" and alone.sum([]) is None
+
+
+def test_odd_environments(monkeypatch, torch):
+    with joined("cpu") as alone:
+        assert alone == Processes()
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(EngineError, match="WORLD_SIZE is 'two', not a number; start several processes with torchrun"), joined("cpu"):
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(EngineError, match="the 2 processes do not find each other .*; start them with torchrun"), joined("cpu"):
+        pass

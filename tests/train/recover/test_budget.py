@@ -1,0 +1,82 @@
+"""How the time is divided, and the rates."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from deepmerge.train.recover import budget as schedule
+from deepmerge.train.recover.budget import (
+    FULL,
+    IMAGES,
+    RATE,
+    SHARES,
+    WORK,
+    default_batch_size,
+    default_iterations,
+    divided,
+    measure,
+    rate,
+    rates_for,
+    sinking,
+    steady,
+)
+
+
+def test_the_rate_grows_and_sinks_to_nothing():
+    rates = [rate(i, 1000, 0.1) for i in range(1000)]
+    assert rates[0] < 0.01 and max(rates) == rates[20] == 0.1 and rates[999] < 1e-5
+    assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_the_shortest_stages_have_rates(iterations):
+    assert all(0 < rate(i, iterations, 0.1) <= 0.1 for i in range(iterations))
+
+
+def test_short_stages_learn_slowly():
+    assert rates_for(FULL) == rates_for(10 * FULL) == (RATE, RATE / 4, RATE / 16, RATE / 64, RATE / 256)
+    assert rates_for(FULL // 4) == pytest.approx([rate / 2 for rate in rates_for(FULL)])
+
+
+def test_stages_take_their_shares():
+    found = divided(1000, {"segments": steady(0.5), "chain": steady(1.0), "distill": steady(0.1)})
+    assert found == {"segments": int(920 * 0.01 / 0.5), "chain": int(920 * 0.04), "distill": int(920 * 0.95 / 0.1)}
+    assert sum(SHARES.values()) == pytest.approx(1)
+
+
+def test_a_measured_batch_includes_its_making(monkeypatch):
+    torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
+    monkeypatch.setattr(schedule, "_MEASURED", 0.0)
+
+    def slowly():
+        while True:
+            time.sleep(0.02)
+            yield torch.zeros(8)
+
+    assert measure(lambda batch: None, slowly(), torch.device("cpu")) >= 0.02
+
+
+def test_stages_that_are_left_out_leave_their_time_to_the_others():
+    assert divided(100, {"distill": steady(1.0)}) == {"distill": 92}
+    assert divided(0.001, {"chain": steady(1.0)}) == {"chain": 1}
+
+
+def test_answers_that_are_known_cost_nothing():
+    # An epoch of 10 iterations at 3 seconds, then 1 second each.
+    assert sinking(3, 1, 10, mirrored=False)(25) == 8
+    assert sinking(3, 1, 10, mirrored=False)(30 + 55) == 10 + 55
+    # Mirrored, half of the images are new in the second epoch, a quarter in the third …
+    assert sinking(3, 1, 10, mirrored=True)(30 + 20 + 15) == 30
+    # Nothing is kept.
+    assert sinking(3, 1, 10, mirrored=True, kept=0)(90) == 30
+
+
+def test_defaults_depend_on_the_networks_alone():
+    small = default_iterations(("lsq", "segments", "chain", "distill"), 100, (18_000_000, 6_000_000))
+    assert small == {"segments": IMAGES * 0.01 / 100, "chain": IMAGES * 0.04 / 100, "distill": IMAGES * 0.95 / 100}
+    (large,) = default_iterations(("distill",), 32, (1_600_000_000, 800_000_000)).values()
+    assert large * 32 * 4e9 == pytest.approx(0.95 * WORK, rel=0.01)
+    assert [default_batch_size(macs, "cpu") for macs in (18e6, 100e6, 1600e6)] == [128, 64, 32]
+    assert default_batch_size(1600e6, "cuda") == 128

@@ -1,0 +1,420 @@
+"""The whole of recover: what it writes, that it repeats, that it goes on where it was killed, and what it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepmerge.data import Loader
+from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, TrainingError
+from deepmerge.out.read import read_converted
+from deepmerge.plan.discover import Wishes
+from deepmerge.train.recover import trainer as train
+from deepmerge.train.recover.job import Job, checkpoint_folder, recover
+from deepmerge.train.recover.trainer import Paused, Trainer
+from tests.train.recover.conftest import TEXT, lay_out
+
+torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
+
+COUNTS = {"segments": 6, "chain": 6, "distill": 8}
+QUICK = {"counts": COUNTS, "threads": 1, "batch_size": 16, "lr": 0.001}
+
+
+@pytest.fixture
+def job(small, images, tmp_path) -> Job:
+    return Job(small, images, tmp_path / "out2", **QUICK)
+
+
+@pytest.fixture(scope="module")
+def recovered(small, tmp_path_factory) -> Path:
+    """What an undisturbed run wrote."""
+    out = tmp_path_factory.mktemp("recovered") / "out2"
+    recover(Job(small, f"npz:{small.parent / 'images.npz'}", out, **QUICK))
+    return out
+
+
+def files(folder: Path) -> set[Path]:
+    return {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    assert files(a) == files(b)
+    return all(filecmp.cmp(a / file, b / file, shallow=False) for file in files(a) if file.name != "report.json")
+
+
+def untimed(folder: Path) -> dict:
+    """The report's recovery but for what a clock says."""
+    story = json.loads((folder / "report.json").read_text())["recovery"]
+    for stage in story["stages"]:
+        for part in (stage, *stage.get("segments", [])):
+            part.pop("seconds", None)
+            part.pop("share", None)
+    return story
+
+
+# -- what it writes ------------------------------------------------------------------------------
+
+
+def test_out2_has_outs_form(small, recovered):
+    assert files(recovered) == files(small)
+    before, after = (json.loads((folder / "report.json").read_text()) for folder in (small, recovered))
+    assert {key: value for key, value in after.items() if key != "recovery"} == before
+    kept = [file for file in files(small) if file.suffix not in (".caffemodel", ".json")]
+    assert kept and all(filecmp.cmp(small / file, recovered / file, shallow=False) for file in kept)
+    assert not checkpoint_folder(recovered).exists()
+
+
+def test_the_report_tells_the_story(recovered):
+    story = json.loads((recovered / "report.json").read_text())["recovery"]
+    assert [stage["name"] for stage in story["stages"]] == ["lsq", "segments", "chain", "distill"]
+    assert sum(stage["share"] for stage in story["stages"]) == pytest.approx(1, abs=1e-3)
+    assert [stage.get("iterations") for stage in story["stages"]] == [None, 6, 6, 8]
+    assert (story["images"], story["held_out"], story["seed"]) == (54, 6, 0)
+    for stage in story["stages"]:
+        assert 0 <= stage["agreement_before"] <= 1 and min(stage["loss_before"], stage["loss_after"]) > 0, stage["name"]
+    assert story["stages"][3]["outputs"][0]["name"] == "fc"
+    assert [part["name"] for part in story["stages"][2]["segments"]] == ["conv1", "conv2"]
+
+
+@pytest.mark.parametrize("name", ["lsq", "segments", "chain", "distill"])
+def test_each_stage_alone_lowers_its_loss(job, name):
+    counts = {name: 100} if name != "lsq" else {}
+    (stage,) = recover(replace(job, stages=(name,), counts=counts, lr=0.03))["recovery"]["stages"]
+    assert stage["loss_after"] < 0.5 * stage["loss_before"]
+    assert all(part["loss_after"] < part["loss_before"] for part in stage.get("segments", stage.get("outputs")))
+
+
+def test_refit_solves_what_lies_behind_the_segments(job):
+    """Here fc; the steps' folders have the segments' weights alone."""
+    recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
+    story = recover(replace(job, stages=("lsq", "refit")))["recovery"]
+    refit = story["stages"][1]
+    assert [part["name"] for part in refit["segments"]] == ["fc"] and refit["images"] == 54
+    assert refit["loss_after"] < refit["loss_before"] and "undone" not in refit
+    assert not same_weights(job.out, job.out.with_name("lsq"))
+    shutil.copy(job.out / "weights.caffemodel", job.out.with_name("lsq"))
+    assert same_weights(job.out, job.out.with_name("lsq"))
+
+
+def test_harm_behind_refit_goes_back_to_refit(job):
+    """Killed or not: what is gone back to is not where the steps' folders stand."""
+    recover(replace(job, stages=("lsq", "refit"), out=job.out.with_name("refit")))
+    harmful = replace(job, stages=("lsq", "refit", "distill"), lr=1.0)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(300)
+        with contextlib.suppress(BaseException):
+            die_in("distill", harmful)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert checkpoint_folder(job.out).exists()
+    assert recover(harmful)["recovery"]["stages"][2]["undone"]
+    assert same_weights(job.out, job.out.with_name("refit"))
+
+
+def test_a_stage_that_does_harm_is_undone(job):
+    report = recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
+    assert "undone" not in report["recovery"]["stages"][0]
+    story = recover(replace(job, stages=("lsq", "distill"), lr=1.0))["recovery"]
+    assert story["stages"][1]["undone"] and story["stages"][1]["agreement_after"] < story["stages"][1]["agreement_before"]
+    assert story["agreement_after"] == story["stages"][0]["agreement_after"]
+    assert same_weights(job.out, job.out.with_name("lsq"))
+
+
+def test_harm_is_undone_in_a_run_that_was_killed_too(job):
+    recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
+    harmful = replace(job, stages=("lsq", "distill"), lr=1.0)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(300)
+        with contextlib.suppress(BaseException):
+            die_in("distill", harmful)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert checkpoint_folder(job.out).exists()
+    assert recover(harmful)["recovery"]["stages"][1]["undone"]
+    assert same_weights(job.out, job.out.with_name("lsq"))
+
+
+def test_the_last_step_has_the_weights_of_before_the_distillation(small, recovered):
+    final, steps = (read_converted(recovered).final.read(), [step.pair.read() for step in read_converted(recovered).steps])
+    old = [step.pair.read() for step in read_converted(small).steps]
+    assert np.array_equal(steps[1].layer("fc").weights[0], old[1].layer("fc").weights[0])
+    assert not np.array_equal(steps[1].layer("conv2").weights[0], final.layer("conv2").weights[0])
+    assert not np.array_equal(steps[1].layer("conv2").weights[0], old[1].layer("conv2").weights[0])
+    # The first step has its own alone, and they are those of the steps behind it.
+    assert np.array_equal(steps[0].layer("conv2").weights[0], old[0].layer("conv2").weights[0])
+    assert np.array_equal(steps[0].layer("conv1").weights[0], steps[1].layer("conv1").weights[0])
+
+
+def test_new_layers_go_with_the_steps(recovered):
+    from deepmerge.formats.read.caffemodel import read_caffemodel
+
+    for step in read_converted(recovered).steps:
+        graph = step.pair.read()
+        stored = read_caffemodel(step.new_layers)
+        assert [layer.name for layer in stored] == [step.name]
+        assert all(np.array_equal(b, w) for layer in stored for b, w in zip(layer.blobs, graph.layer(layer.name).weights, strict=True))
+
+
+def test_a_second_recovery_keeps_the_first_ones_story(recovered, job):
+    report = recover(replace(job, folder=recovered, stages=("lsq",)))
+    assert [stage["name"] for stage in report["recovery"]["stages"]] == ["lsq"]
+    assert len(report["recovery"]["previous"]["stages"]) == 4
+
+
+# -- that it repeats -----------------------------------------------------------------------------
+
+
+def test_the_same_command_gives_the_same_bytes(job, recovered):
+    recover(job)
+    assert same_weights(job.out, recovered) and untimed(job.out) == untimed(recovered)
+
+
+def test_another_seed_gives_others(job, recovered):
+    recover(replace(job, seed=1))
+    assert not same_weights(job.out, recovered)
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bytes(job, recovered):
+    """SIGKILL in the middle of each stage that trains."""
+    for at in ("segments", "chain", "distill"):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(300)
+            with contextlib.suppress(BaseException):
+                die_in(at, job)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        assert checkpoint_folder(job.out).exists() and not job.out.exists()
+    recover(job)
+    assert same_weights(job.out, recovered) and untimed(job.out) == untimed(recovered)
+
+
+def die_in(stage: str, job: Job) -> None:
+    """A run that is killed in a stage behind iteration 4; the checkpoint is of iteration 3."""
+    step = Trainer.step
+
+    def stepping(trainer, images):
+        if trainer.name == stage:
+            train.SAVED_EVERY = 0.0 if trainer.iteration == 2 else 1e9
+            train.SAVING = 0
+            if trainer.iteration == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return step(trainer, images)
+
+    Trainer.step = stepping
+    train.SAVED_EVERY = 1e9
+    recover(job)
+
+
+def test_in_pieces(job, recovered):
+    pieces = 0
+    while not job.out.exists():
+        try:
+            recover(replace(job, stop_after=1e-9))
+        except Paused:
+            pieces += 1
+        assert pieces < 100
+    assert pieces == 4 + sum(COUNTS.values()) - 3 - 1  # behind each stage but the last, and each iteration but a stage's last
+    assert same_weights(job.out, recovered)
+
+
+# -- what goes wrong -----------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, monkeypatch, recovered):
+    step = Trainer.step
+
+    def spoilt(trainer, images):
+        made = step(trainer, images)
+        if trainer.name == "distill" and trainer.iteration == 4:
+            made = made * float("nan")
+        return made
+
+    monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
+    monkeypatch.setattr(train, "SAVING", 0)
+    monkeypatch.setattr(Trainer, "step", spoilt)
+    with pytest.raises(TrainingError, match=r"stage distill, iteration 5 of 8: the loss is nan, .* go on with a smaller --lr"):
+        recover(job)
+    monkeypatch.undo()
+    assert not job.out.exists() and checkpoint_folder(job.out).exists()
+    recover(job)
+    assert same_weights(job.out, recovered)
+
+
+def test_a_smaller_lr_goes_on_from_the_checkpoint(job):
+    with pytest.raises(Paused):
+        recover(replace(job, stop_after=1e-9))
+    recover(replace(job, lr=0.0005))
+    assert job.out.exists()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(job, monkeypatch, recovered):
+    real, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) == 16:
+            raise OSError(28, "No space left on device")
+        return real(handle)
+
+    monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
+    monkeypatch.setattr(train, "SAVING", 0)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingError, match="the disk is full; free some space; the checkpoint of .*stage .* is kept in .*out2.checkpoint"):
+        recover(job)
+    monkeypatch.undo()
+    recover(job)
+    assert same_weights(job.out, recovered)
+
+
+def test_images_that_vanish(small, tmp_path, monkeypatch):
+    from PIL import Image
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, pixels in enumerate(np.load(small.parent / "images.npz")["images"]):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    step = Trainer.step
+
+    def vanishing(trainer, images):
+        if trainer.iteration == 1 and folder.exists():
+            shutil.rmtree(folder)
+        return step(trainer, images)
+
+    monkeypatch.setattr(Trainer, "step", vanishing)
+    monkeypatch.setitem(Loader.__init__.__kwdefaults__, "cache_bytes", 0)
+    with pytest.raises(ReadError, match="photos.*no longer there"):
+        recover(Job(small, f"folder:{folder}", tmp_path / "out2", stages=("chain",), counts={"chain": 30}, threads=1, batch_size=16))
+    assert not (tmp_path / "out2").exists()
+
+
+def test_anothers_checkpoint_is_refused(job):
+    with pytest.raises(Paused):
+        recover(replace(job, stop_after=1e-9))
+    with pytest.raises(TrainingError, match="another run: --seed was 0, and is 3 now; delete .*out2.checkpoint to start anew"):
+        recover(replace(job, seed=3))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_no_cuda(job):
+    with pytest.raises(EngineError, match="finds no CUDA device"):
+        recover(replace(job, device="cuda"))
+
+
+def test_out2_that_exists(job):
+    job.out.mkdir()
+    with pytest.raises(EmitError, match="exists already"):
+        recover(job)
+
+
+def test_several_inputs(tmp_path):
+    text = TEXT.replace('top: "data"', 'top: "data" top: "more"', 1).replace("dim: 15 }", "dim: 15 } shape { dim: 1 dim: 1 }", 1)
+    out = lay_out(tmp_path / "two", text)
+    with pytest.raises(ReadError, match=r"the network has 2 \(data, more\)"):
+        recover(Job(out, f"npz:{out.parent / 'images.npz'}", tmp_path / "out2"))
+
+
+# -- some of it ----------------------------------------------------------------------------------
+
+
+def test_some_steps(small, job):
+    report = recover(replace(job, steps="conv2", stages=("segments",)))
+    assert [part["name"] for part in report["recovery"]["stages"][0]["segments"]] == ["conv2"]
+    before, after = (read_converted(folder).final.read() for folder in (small, job.out))
+    changed = [
+        a.name for a, b in zip(before.layers, after.layers, strict=True) if a.weights and not np.array_equal(a.weights[0], b.weights[0])
+    ]
+    assert changed == ["conv2"]
+
+
+def test_a_step_that_is_none(job):
+    with pytest.raises(PlanError, match="no step 'conv3'; did you mean"):
+        recover(replace(job, steps="conv3"))
+
+
+def test_nothing_to_recover(tmp_path):
+    out = lay_out(tmp_path / "exact", exact=True)
+    report = recover(Job(out, "npz:none.npz", tmp_path / "out2"))
+    assert report["recovery"]["note"] == "nothing to recover: every step is exact"
+    assert files(out) == files(tmp_path / "out2")
+    assert filecmp.cmp(out / "weights.caffemodel", tmp_path / "out2" / "weights.caffemodel", shallow=False)
+
+
+def test_least_squares_needs_no_torch(small, images, tmp_path):
+    code = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+sys.modules["torch"] = None
+from pathlib import Path
+from deepmerge.train.recover.job import Job, recover
+report = recover(Job(Path({str(small)!r}), {images!r}, Path({str(tmp_path / "out2")!r}), stages=("lsq",)))
+assert report["recovery"]["stages"][0]["loss_after"] < report["recovery"]["stages"][0]["loss_before"]
+try:
+    recover(Job(Path({str(small)!r}), {images!r}, Path({str(tmp_path / "out3")!r})))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("EngineError") and "pip install 'deepmerge-caffe[torch]'" in done.stdout
+
+
+def test_minutes_fix_the_iterations(job, monkeypatch):
+    from deepmerge.train.recover import budget as schedule
+
+    monkeypatch.setattr(schedule, "_MEASURED", 0.05)
+    report = recover(replace(job, minutes=0.05, counts={}))
+    counts = {stage["name"]: stage["iterations"] for stage in report["recovery"]["stages"][1:]}
+    again = recover(replace(job, out=job.out.with_name("again"), counts=counts))
+    assert again["recovery"]["stages"][3]["loss_after"] == report["recovery"]["stages"][3]["loss_after"]
+    assert same_weights(job.out, job.out.with_name("again"))
+
+
+@pytest.mark.parametrize(("rounding", "precision"), [(1e9, "bf16"), (0.0, "fp32")])
+@pytest.mark.parametrize("minutes", [None, 0.02])
+def test_distill_rounds_where_that_costs_little(job, monkeypatch, rounding, precision, minutes):
+    from deepmerge.train.recover import stage as trained
+
+    monkeypatch.setattr(trained, "fast_halves", lambda device: True)
+    monkeypatch.setattr(trained, "ROUNDING", rounding)
+    report = recover(replace(job, stages=("distill",), minutes=minutes))
+    assert report["recovery"]["stages"][0]["precision"] == precision
+
+
+def test_few_images(job, tmp_path, small):
+    report = recover(replace(job, limit=5, stages=("distill",), counts={"distill": 3}))
+    assert (report["recovery"]["images"], report["recovery"]["held_out"]) == (5, 0)
+
+
+def test_no_step_folders(tmp_path, images):
+    from deepmerge.convert.convert import Job as Conversion
+    from deepmerge.convert.convert import convert
+    from deepmerge.out.write import Settings
+
+    home = lay_out(tmp_path / "home").parent
+    settings = Settings(("caffe", "onnx"), steps=False)
+    convert(Conversion(home / "net.prototxt", home / "net.caffemodel", home / "plain", Wishes(), settings=settings))
+    recover(Job(home / "plain", images, tmp_path / "out2", stages=("segments",), counts={"segments": 5}, threads=1))
+    from deepmerge.engines import engine
+
+    graph = read_converted(tmp_path / "out2").final.read()
+    data = np.random.default_rng(0).uniform(-100, 100, (1, 3, 17, 15)).astype(np.float32)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(tmp_path / "out2" / "model.onnx"))
+    with engine("ort").load(graph) as own:
+        assert np.allclose(session.run(None, {"data": data})[0], own.forward({"data": data})["prob"], atol=1e-5)

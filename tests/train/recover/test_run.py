@@ -1,0 +1,27 @@
+"""Which stages are undone."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepmerge.train.recover.run import did_harm
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "agreement", "harm"),
+    [
+        ("distill", 0.09, 0.934, False),
+        ("distill", 0.09, 0.928, False),  # AlexNet's: 4 of 595 images less, whose standard error is 6, and a smaller loss
+        ("distill", 0.09, 0.920, True),
+        ("distill", 0.11, 0.928, True),
+        ("distill", 0.11, 0.934, False),
+        ("chain", 0.09, 0.934, False),
+        ("chain", 0.09, 0.933, True),  # its loss is about parts of the network
+        ("refit", 0.09, 0.928, False),
+        ("refit", 0.09, 0.920, True),
+        ("lsq", 0.09, 0.1, False),  # where recovery begins
+    ],
+)
+def test_harm_is_fewer_that_agree_but_for_noise_behind_a_smaller_loss(name, loss, agreement, harm):
+    entry = {"name": name, "loss_before": 0.107, "loss_after": loss, "agreement_after": agreement}
+    assert did_harm(entry, 0.934, 595) is harm

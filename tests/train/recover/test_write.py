@@ -1,0 +1,78 @@
+"""OUT2's files: the steps' folders get what belongs to them."""
+
+from __future__ import annotations
+
+import filecmp
+
+import numpy as np
+
+from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.out.read import read_converted
+from deepmerge.train.recover.segments import find_segments
+from deepmerge.train.recover.write import give_weights, weights_of, write_recovered
+from tests.helpers import conv, inputs, layer, relu
+from tests.train.recover.conftest import lay_out
+
+# A merge whose segment has a layer that no step has made: the 1x1 convolution before it.
+REDUCED = (
+    inputs((1, 3, 11, 9))
+    + conv("conv1", "data", 6, "kernel_size: 3")
+    + relu("conv1")
+    + layer("norm1", "LRN", "conv1", "local_size: 3")
+    + conv("squeeze", "norm1", 4)
+    + conv("conv2", "squeeze", 6, "kernel_size: 3 pad: 1")
+    + layer("norm2", "LRN", "conv2", "local_size: 5")
+    + layer("fc", "InnerProduct", "norm2", "num_output: 5")
+)
+
+
+def written(out, tmp_path, add: float):
+    """OUT2, where every weight has become larger by `add` before its distillation, and by twice that behind it."""
+    found = read_converted(out)
+    original, merged = found.original.read(), found.final.read()
+    segments = find_segments(original, merged, found.entries)
+    reached = {name: [w + np.float32(add) for w in blobs] for name, blobs in weights_of(merged).items()}
+    give_weights(merged, {name: [w + np.float32(add) for w in blobs] for name, blobs in reached.items()})
+    (tmp_path / "out2").mkdir()
+    write_recovered(found, tmp_path / "out2", merged, reached, segments, {**found.report, "recovery": {}})
+    return read_converted(tmp_path / "out2"), segments
+
+
+def moved(before, after) -> dict[str, float]:
+    """How far each layer's weights went."""
+    found = {a.name: float((b.weights[0] - a.weights[0]).mean()) for a, b in zip(before.layers, after.layers, strict=True) if a.weights}
+    return {name: round(by, 3) for name, by in found.items()}
+
+
+def test_steps_get_their_own_and_what_is_before(tmp_path):
+    out = lay_out(tmp_path / "home", REDUCED)
+    after, segments = written(out, tmp_path, 0.5)
+    assert [segment.trained for segment in segments] == [("conv1",), ("conv2",)] or segments[1].trained == ("squeeze", "conv2")
+    before = read_converted(out)
+    assert set(moved(before.final.read(), after.final.read()).values()) == {1.0}
+    first, second = (moved(a.pair.read(), b.pair.read()) for a, b in zip(before.steps, after.steps, strict=True))
+    assert first == {"conv1": 0.5, "squeeze": 0.0, "conv2": 0.0, "fc": 0.0}
+    assert second == {"conv1": 0.5, "squeeze": 0.5 if "squeeze" in segments[1].trained else 0.0, "conv2": 0.5, "fc": 0.0}
+
+
+def test_new_layers_hold_all_that_the_step_has_trained(tmp_path):
+    out = lay_out(tmp_path / "home", REDUCED)
+    after, segments = written(out, tmp_path, 0.5)
+    for step, segment in zip(after.steps, segments, strict=True):
+        assert [layer.name for layer in read_caffemodel(step.new_layers)] == list(segment.trained)
+
+
+def test_nothing_reached_leaves_the_steps(tmp_path):
+    out = lay_out(tmp_path / "home")
+    found = read_converted(out)
+    (tmp_path / "out2").mkdir()
+    write_recovered(found, tmp_path / "out2", found.final.read(), {}, [], found.report)
+    files = [file.relative_to(out) for file in out.rglob("*") if file.is_file()]
+    assert files and all(filecmp.cmp(out / file, tmp_path / "out2" / file, shallow=False) for file in files)
+
+
+def test_weights_of_another_shape_are_left_alone(tmp_path):
+    graph = read_converted(lay_out(tmp_path / "home")).final.read()
+    before = weights_of(graph)
+    give_weights(graph, {"conv1": [np.zeros((1, 1), np.float32)], "none": []})
+    assert all(a is b for name, blobs in before.items() for a, b in zip(blobs, graph.layer(name).weights, strict=True))
