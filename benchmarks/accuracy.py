@@ -29,7 +29,16 @@ def main() -> int:
     found = {**start, "seconds": {name: seconds for name, (_, seconds) in columns.items()}}
     words = [f"{name}={folder}" for name, (folder, _) in columns.items()]
     limits = ["--limit", str(args.limit)] if args.limit else []
-    told = [*words, "--data", args.test, *limits, *shlex.split(args.table), "--original", args.prototxt, args.caffemodel]
+    told = [
+        *words,
+        "--data",
+        args.test,
+        *limits,
+        *shlex.split(args.table),
+        "--original",
+        args.prototxt,
+        args.caffemodel,
+    ]
     found["table"] = json.loads(deepmerge("table", *told, "--json", "--png", args.out / "table.png"))
     last = next(columns[name][0] for name in ("recovered", "least squares", "merged") if name in columns)
     found["tucker"] = [tucker(args, last, limits, calibrated) for calibrated in (False, True)] if args.tucker else []
@@ -44,14 +53,24 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prototxt")
     parser.add_argument("caffemodel")
-    parser.add_argument("--train", required=True, metavar="SPEC", help="images to recover with (no labels) and to fine-tune with")
+    parser.add_argument(
+        "--train", required=True, metavar="SPEC", help="images to recover with (no labels) and to fine-tune with"
+    )
     parser.add_argument("--test", required=True, metavar="SPEC", help="labelled images to measure with")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="a folder for all that is made; what is there already is kept")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, help="a folder for all that is made; what is there already is kept"
+    )
     parser.add_argument("--recipe", metavar="FILE", help="the plan to carry out; otherwise deepmerge's own")
-    parser.add_argument("--convert", default="", metavar="WORDS", help="options of convert, in one word: '--absorb lrn'")
+    parser.add_argument(
+        "--convert", default="", metavar="WORDS", help="options of convert, in one word: '--absorb lrn'"
+    )
     parser.add_argument("--lsq", metavar="WORDS", help="least squares alone, with these options of recover; may be ''")
-    parser.add_argument("--recover", metavar="WORDS", help="recover (what least squares left), with these options; may be ''")
-    parser.add_argument("--finetune", metavar="WORDS", help="finetune what was recovered, with these options; may be ''")
+    parser.add_argument(
+        "--recover", metavar="WORDS", help="recover (what least squares left), with these options; may be ''"
+    )
+    parser.add_argument(
+        "--finetune", metavar="WORDS", help="finetune what was recovered, with these options; may be ''"
+    )
     parser.add_argument(
         "--xavier",
         nargs="?",
@@ -67,7 +86,12 @@ def arguments() -> argparse.Namespace:
 
 def make_columns(args: argparse.Namespace) -> dict[str, tuple[Path, float]]:
     """Column → its folder, and the seconds that the command which made it took."""
-    network = [args.prototxt, args.caffemodel, *(["--recipe", args.recipe] if args.recipe else []), *shlex.split(args.convert)]
+    network = [
+        args.prototxt,
+        args.caffemodel,
+        *(["--recipe", args.recipe] if args.recipe else []),
+        *shlex.split(args.convert),
+    ]
     columns = {"merged": made(args.out / "merged", "convert", *network)}
     last = columns["merged"][0]
     if args.lsq is not None:
@@ -75,7 +99,9 @@ def make_columns(args: argparse.Namespace) -> dict[str, tuple[Path, float]]:
         columns["least squares"] = made(args.out / "least_squares", "recover", last, *squares)
         last = columns["least squares"][0]
     if args.recover is not None:
-        columns["recovered"] = made(args.out / "recovered", "recover", last, "--data", args.train, *shlex.split(args.recover))
+        columns["recovered"] = made(
+            args.out / "recovered", "recover", last, "--data", args.train, *shlex.split(args.recover)
+        )
         last = columns["recovered"][0]
     if args.finetune is not None:
         tuning = ["--data", args.train, *shlex.split(args.finetune)]
@@ -105,7 +131,12 @@ def tucker(args: argparse.Namespace, folder: Path, limits: list[str], calibrated
     report = json.loads((out / "report.json").read_text())
     accuracy = json.loads(deepmerge("eval", out, "--data", args.test, *limits, "--json"))
     name = "Tucker by data" if calibrated else "Tucker by weights"
-    return {"name": name, "macs": report["after"]["macs"], "before": report["before"]["macs"], "top": accuracy["networks"][-1]["top"]}
+    return {
+        "name": name,
+        "macs": report["after"]["macs"],
+        "before": report["before"]["macs"],
+        "top": accuracy["networks"][-1]["top"],
+    }
 
 
 def deepmerge(*words: object) -> str:
@@ -119,10 +150,19 @@ def deepmerge(*words: object) -> str:
 def as_text(found: dict) -> str:
     from deepmerge.cli.table import told
 
-    parts = [found["command"], "\n".join(f"{key}: {value}" for key, value in found["machine"].items()), told(found["table"])]
-    parts.append(table([(name, f"{seconds:.0f} s") for name, seconds in found["seconds"].items()], ("made", "in"), "lr"))
+    parts = [
+        found["command"],
+        "\n".join(f"{key}: {value}" for key, value in found["machine"].items()),
+        told(found["table"]),
+    ]
+    parts.append(
+        table([(name, f"{seconds:.0f} s") for name, seconds in found["seconds"].items()], ("made", "in"), "lr")
+    )
     if found["tucker"]:
-        rows = [(r["name"], f"{r['macs'] / r['before']:.3f}", *(f"{share:.2%}" for share in r["top"].values())) for r in found["tucker"]]
+        rows = [
+            (r["name"], f"{r['macs'] / r['before']:.3f}", *(f"{share:.2%}" for share in r["top"].values()))
+            for r in found["tucker"]
+        ]
         head = ("on top, not trained", "MACs left", *(f"top-{k}" for k in found["tucker"][0]["top"]))
         parts.append(table(rows, head, "l" + "r" * (len(head) - 1)))
     return "\n\n".join(parts)

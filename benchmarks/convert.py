@@ -31,7 +31,12 @@ IMAGES, ACCURACY_BATCH = 32, 25
 
 def main() -> int:
     args = arguments()
-    result = {"machine": machine(), "engine": "caffe" if args.caffe else "ort", "rank": args.rank, "fast_rank": args.fast_rank}
+    result = {
+        "machine": machine(),
+        "engine": "caffe" if args.caffe else "ort",
+        "rank": args.rank,
+        "fast_rank": args.fast_rank,
+    }
     show("machine", [(key, value) for key, value in result["machine"].items()])
 
     # first, while this process is small: a child's peak memory begins with its parent's
@@ -40,7 +45,12 @@ def main() -> int:
 
     networks = {name: converted(args.zoo, name, args.rank, args.fast_rank) for name in VARIANTS}
     result["costs"] = {name: {n.title: summary(n.graph) for n in all_of} for name, all_of in networks.items()}
-    show("size", list(size_rows(result["costs"])), ("network", "version", "layers", "MACs", "storage", "unique activations"), "llrrrr")
+    show(
+        "size",
+        list(size_rows(result["costs"])),
+        ("network", "version", "layers", "MACs", "storage", "unique activations"),
+        "llrrrr",
+    )
 
     result["outputs"] = {name: outputs(all_of, args) for name, all_of in networks.items()}
     show(
@@ -51,7 +61,12 @@ def main() -> int:
     )
 
     result["seconds"] = {name: times(all_of, networks, args) for name, all_of in networks.items()}
-    show("time", list(time_rows(result["seconds"])), ("network", "version", "median ms", "fastest", "slowest", "times as fast"), "llrrrr")
+    show(
+        "time",
+        list(time_rows(result["seconds"])),
+        ("network", "version", "median ms", "fastest", "slowest", "times as fast"),
+        "llrrrr",
+    )
 
     judged = verdicts(result)
     result["verdicts"] = [list(row) for row in judged]
@@ -67,11 +82,17 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, required=True, metavar="DIR", help="NAME.prototxt and NAME.caffemodel")
     parser.add_argument("--data", type=Path, required=True, metavar="NPZ", help="the test images and their labels")
-    parser.add_argument("--caffe", action="store_true", help="run and time the networks in real Caffe, not in ONNX Runtime")
+    parser.add_argument(
+        "--caffe", action="store_true", help="run and time the networks in real Caffe, not in ONNX Runtime"
+    )
     parser.add_argument("--repeat", type=int, default=15, help="timed rounds (default 15)")
-    parser.add_argument("--accuracy", type=int, default=500, metavar="N", help="test images for top-1 (default 500, 0: none)")
+    parser.add_argument(
+        "--accuracy", type=int, default=500, metavar="N", help="test images for top-1 (default 500, 0: none)"
+    )
     parser.add_argument("--rank", default=Options().rank, help="of --tucker (default %(default)s)")
-    parser.add_argument("--fast-rank", default="ratio:0.5", help="of the version set against SqueezeNet (default %(default)s)")
+    parser.add_argument(
+        "--fast-rank", default="ratio:0.5", help="of the version set against SqueezeNet (default %(default)s)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     return parser.parse_args()
 
@@ -122,7 +143,9 @@ def apart(wanted: np.ndarray, found: np.ndarray) -> float:
     return float(np.abs(wanted.astype(np.float64) - found).max() / (wanted.max() - wanted.min()))
 
 
-def times(versions: list[Network], networks: dict[str, list[Network]], args: argparse.Namespace) -> dict[str, list[float]]:
+def times(
+    versions: list[Network], networks: dict[str, list[Network]], args: argparse.Namespace
+) -> dict[str, list[float]]:
     """Seconds of each round, one image, one thread; all versions (and GoogLeNet's rival) in turn."""
     rivals = networks["squeezenet"][:1] if versions[0].name == "googlenet" else []
     chosen = engine("caffe" if args.caffe else "ort")
@@ -169,7 +192,14 @@ def time_rows(seconds: dict):
         first = statistics.median(next(iter(versions.values())))
         for title, rounds in versions.items():
             middle = statistics.median(rounds)
-            yield name, title, f"{middle * 1e3:.2f}", f"{min(rounds) * 1e3:.2f}", f"{max(rounds) * 1e3:.2f}", f"{first / middle:.2f}"
+            yield (
+                name,
+                title,
+                f"{middle * 1e3:.2f}",
+                f"{min(rounds) * 1e3:.2f}",
+                f"{max(rounds) * 1e3:.2f}",
+                f"{first / middle:.2f}",
+            )
 
 
 def show(title: str, rows: list, head: tuple = (), right: str = "") -> None:

@@ -39,12 +39,19 @@ def main() -> int:
     args = _arguments()
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="deepmerge-io-") as folder:
         here = Path(folder)
-        subprocess.run([sys.executable, Path(__file__).with_name("vgg16.py"), here], check=True)  # its memory is not ours
+        subprocess.run(
+            [sys.executable, Path(__file__).with_name("vgg16.py"), here], check=True
+        )  # its memory is not ours
         size = (here / "vgg16.caffemodel").stat().st_size
         rounds = [_round(here) for _ in range(args.rounds)]
     result = {"machine": machine(), "bytes": size, "rounds": rounds}
     _show("machine", [(key, value) for key, value in result["machine"].items()])
-    _show(f"{size / 1e6:.0f} MB", _rows(rounds, size), ("", "seconds", "fastest", "times cp", "peak MB", "times the file"), "lrrrrr")
+    _show(
+        f"{size / 1e6:.0f} MB",
+        _rows(rounds, size),
+        ("", "seconds", "fastest", "times cp", "peak MB", "times the file"),
+        "lrrrrr",
+    )
     judged = _verdicts(rounds, size)
     _show("verdicts", judged, ("", "here", "wanted", ""), "lrrl")
     if args.json:
@@ -124,7 +131,10 @@ def _verdicts(rounds: list, size: int) -> list[tuple]:
         ("convert --exact, times cp", _times_cp(rounds, "deepmerge convert --exact"), COPIES),
         ("convert --exact, peak memory, times the file", peak / size, MEMORY),
     )
-    return [(what, f"{here:.2f}", f"at most {wanted}", "ok" if here <= wanted else "MISSED") for what, here, wanted in figures]
+    return [
+        (what, f"{here:.2f}", f"at most {wanted}", "ok" if here <= wanted else "MISSED")
+        for what, here, wanted in figures
+    ]
 
 
 def _show(title: str, rows: list, head=(), right: str = "") -> None:

@@ -24,9 +24,12 @@ class Measured:
         self.failed: dict[str, dict[str, Any]] = {}  # tried once a run
         self.conversions: list[dict[str, Any]] = []
 
-    def run(self, name: str, words: Sequence[object], makes: Sequence[Path] = (), script: bool = False) -> dict[str, Any]:
+    def run(
+        self, name: str, words: Sequence[object], makes: Sequence[Path] = (), script: bool = False
+    ) -> dict[str, Any]:
         """What `deepmerge WORDS` (script: `python WORDS`) found: date, command, seconds, and `result`, its JSON, or None and `error`,
-        its last line. A result is kept while the command is the same and the files that it `makes` are there; an error is not."""
+        its last line. A result is kept while the command is the same and the files that it `makes` are there; an error is not.
+        """
         words, path = [str(word) for word in words], self.folder / f"{name}.json"
         if name in self.failed:
             return self.failed[name]
@@ -36,13 +39,23 @@ class Measured:
                 return kept
         program = ["python"] if script else ["deepmerge"]
         print(self.told(shlex.join([*program, *words])), file=sys.stderr, flush=True)
-        found = {"words": words, "command": self.command([*program, *words]), "date": time.strftime("%Y-%m-%d %H:%M"), "error": None}
+        found = {
+            "words": words,
+            "command": self.command([*program, *words]),
+            "date": time.strftime("%Y-%m-%d %H:%M"),
+            "error": None,
+        }
         start = time.perf_counter()
         python = [sys.executable] if script else [sys.executable, "-m", "deepmerge"]
         done = subprocess.run([*python, *words], cwd=ROOT, capture_output=True, text=True)
         found |= {"seconds": round(time.perf_counter() - start, 1), "result": _result(done.stdout)}
-        if done.returncode and (not script or done.stderr):  # a script that says nothing has found what it does not like
-            found |= {"result": None, "error": self.told((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])}
+        if done.returncode and (
+            not script or done.stderr
+        ):  # a script that says nothing has found what it does not like
+            found |= {
+                "result": None,
+                "error": self.told((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]),
+            }
             self.failed[name] = found
             return found
         half = path.with_suffix(".half")

@@ -61,7 +61,8 @@ def netron(network: Network) -> str:
     types = {layer["name"]: layer["type"] for layer in text}
     blobs = {layer["name"]: layer["blobs"] for layer in weights if layer["blobs"]}
     wanted = {
-        layer.name: [[list(w.shape), hashlib.sha256(np.float32(w).tobytes()).hexdigest()] for w in layer.weights] for layer in learned
+        layer.name: [[list(w.shape), hashlib.sha256(np.float32(w).tobytes()).hexdigest()] for w in layer.weights]
+        for layer in learned
     }
     same = blobs == wanted and all(types.get(layer.name) == layer.type for layer in learned)
     return "equal" if same else "**other layers or weights**"
@@ -74,7 +75,10 @@ def main(words: list[str]) -> int:
     for network in networks:
         rng = np.random.default_rng(0)
         shapes = {blob.name: blob.producer.params.shape[0] for blob in network.graph.inputs}
-        feeds = [{name: rng.uniform(-128, 127, shape).astype(np.float32) for name, shape in shapes.items()} for _ in range(IMAGES)]
+        feeds = [
+            {name: rng.uniform(-128, 127, shape).astype(np.float32) for name, shape in shapes.items()}
+            for _ in range(IMAGES)
+        ]
         wanted = outputs("caffe", network, feeds)
         if isinstance(wanted, str):
             raise SystemExit(f"{network.label}: {wanted}")
@@ -91,7 +95,15 @@ def main(words: list[str]) -> int:
         cells.append(netron(network))
         wrong |= "**" in cells[-1]
         print(f"| {network.label} | " + " | ".join(cells) + " |", flush=True)
-    print("\n".join(["", f"Greatest difference from real Caffe over {IMAGES} inputs of noise, as a share of the output's range.", *notes]))
+    print(
+        "\n".join(
+            [
+                "",
+                f"Greatest difference from real Caffe over {IMAGES} inputs of noise, as a share of the output's range.",
+                *notes,
+            ]
+        )
+    )
     return int(wrong)
 
 

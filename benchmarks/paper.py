@@ -1,5 +1,6 @@
 """DeepRebirth's figures (AAAI 2018), table by table; measured on ImageNet's networks with Caffe. What is not here it does not give,
-or is not known to us: Table 3's times and Table 7."""
+or is not known to us: Table 3's times and Table 7.
+"""
 
 from __future__ import annotations
 

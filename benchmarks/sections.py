@@ -61,13 +61,21 @@ def about(found: dict[str, Any]) -> str:
         machine, threads = result["machine"], result.get("threads") or result.get("settings", {}).get("threads")
         loads = [one[0] for one in (machine["load"], result.get("load_after")) if one]
         words += [f"{threads} thread{'s' * (threads != 1)} an engine"] if threads else []
-        words += [f"load average {' before, '.join(f'{one:.2f}' for one in loads)}{' after' * (len(loads) > 1)}"] if loads else []
+        words += (
+            [f"load average {' before, '.join(f'{one:.2f}' for one in loads)}{' after' * (len(loads) > 1)}"]
+            if loads
+            else []
+        )
     return ", ".join(words)
 
 
 def preface(machine: dict[str, str], inputs: Any, load: float) -> str:
     rows = [[key, value] for key, value in machine.items()] + [["load at the end", f"{load:.2f}"]]
-    likeness = "step by step as in the paper" if inputs.main == "googlenet" else "since no GoogLeNet was given: no likeness is claimed"
+    likeness = (
+        "step by step as in the paper"
+        if inputs.main == "googlenet"
+        else "since no GoogLeNet was given: no likeness is claimed"
+    )
     given = f"Networks given: {', '.join(inputs.zoo)}. Tables 2 to 5 are of {titled(inputs.main)}, {likeness}."
     return "\n\n".join(["## The paper's tables", NOT_COMPARABLE, HOW, given, grid(["machine", ""], rows)])
 
@@ -81,7 +89,9 @@ def measured_engines(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def absent(result: dict[str, Any]) -> str:
-    return "  \n".join(f"{engine['engine']}: not measured: {engine['absent']}" for engine in result["engines"] if engine["absent"])
+    return "  \n".join(
+        f"{engine['engine']}: not measured: {engine['absent']}" for engine in result["engines"] if engine["absent"]
+    )
 
 
 def entry(engine: dict[str, Any], label: str) -> dict[str, Any]:
@@ -102,7 +112,13 @@ def table1(found: dict[str, Any], figure: Path) -> str:
     if not result:
         return section(title, [found])
     engines = measured_engines(result)
-    head = ["network", "paper: Intel x86", "Arm", "Titan X", *(cell for e in engines for cell in (e["engine"], "of it LRN"))]
+    head = [
+        "network",
+        "paper: Intel x86",
+        "Arm",
+        "Titan X",
+        *(cell for e in engines for cell in (e["engine"], "of it LRN")),
+    ]
     rows, shares = [], []
     for network in result["networks"]:
         label, cells, share = network["label"], [], []
@@ -116,7 +132,9 @@ def table1(found: dict[str, Any], figure: Path) -> str:
     ours = [cell for mean in means for cell in (f"{sum(mean) / len(mean):.1%}" if mean else NONE, "")]
     rows.append(["average", "49.89 %", "33.17 %", "35.22 %", *ours])
     note = "Shares of the sum of the layers' own times, fusion off; LRN is one of the non-tensor layers."
-    return section(title, [found], grid(head, rows), note, f"![Figure 1: the time of each layer]({figure.name})", absent(result))
+    return section(
+        title, [found], grid(head, rows), note, f"![Figure 1: the time of each layer]({figure.name})", absent(result)
+    )
 
 
 def lrn(one: dict[str, Any]) -> str:
@@ -135,7 +153,9 @@ def table2(found: dict[str, Any], tucker: dict[str, Any] | None, network: str) -
         scores = [f"{share:.2%}" for share in last["top"].values()]
         blanks = [NONE] * (len(head) - 3 - len(scores))
         rows.append([last.get("told", "Tucker on top, not trained"), "", paper.STEPS["Tucker"], *scores, *blanks])
-    return section(title, [found, *([tucker] if tucker and "command" in tucker else [])], grid(head, rows), images(result))
+    return section(
+        title, [found, *([tucker] if tucker and "command" in tucker else [])], grid(head, rows), images(result)
+    )
 
 
 def steps(result: dict[str, Any], of_paper: Any, *paper_head: str) -> tuple[list[str], list[list[object]]]:
@@ -155,7 +175,10 @@ def steps(result: dict[str, Any], of_paper: Any, *paper_head: str) -> tuple[list
             line += [f"{top[k]:.2%}" if top else NONE for k in ks]
         if timed:
             speedup = row["speedup"]
-            line += [milliseconds(row["seconds"]["median"]), f"{speedup['value']:.2f} ({speedup['low']:.2f}–{speedup['high']:.2f})"]
+            line += [
+                milliseconds(row["seconds"]["median"]),
+                f"{speedup['value']:.2f} ({speedup['low']:.2f}–{speedup['high']:.2f})",
+            ]
         rows.append(line)
     return head + (["ms", "times as fast"] if timed else []), rows
 
@@ -172,7 +195,13 @@ def from_accuracy(path: Path, measured: Measured) -> tuple[dict[str, Any], dict[
     left = json.loads(path.read_text())
     command = measured.command(left["command"].split())
     date = left["table"].get("date") or left.get("date") or f"from {path.parent.name}/{path.name}"
-    found = {"command": command, "date": date, "seconds": sum(left["seconds"].values()), "error": None, "result": left["table"]}
+    found = {
+        "command": command,
+        "date": date,
+        "seconds": sum(left["seconds"].values()),
+        "error": None,
+        "result": left["table"],
+    }
     rows = sorted(left.get("tucker") or [], key=lambda row: row["top"][list(row["top"])[-1]])
     if not rows:
         return found, None
@@ -192,7 +221,15 @@ def table3(found: dict[str, Any]) -> str:
         rows: list[list[object]] = []
         for key, times in side_by_side(entries, "group"):
             if any(time is not None and time / total >= 0.005 for time, total in zip(times, sums, strict=True)):
-                rows.append([key, *(NONE if t is None else f"{t * 1e3:.2f} ({t / s:.1%})" for t, s in zip(times, sums, strict=True))])
+                rows.append(
+                    [
+                        key,
+                        *(
+                            NONE if t is None else f"{t * 1e3:.2f} ({t / s:.1%})"
+                            for t, s in zip(times, sums, strict=True)
+                        ),
+                    ]
+                )
         shares = [f"{one['non_tensor']['median']:.1%}" if one.get("non_tensor") else NONE for one in entries]
         rows += [["sum of layers", *(milliseconds(total) for total in sums)], ["non-tensor", *shares]]
         rows.append(["one forward, fusion on", *(milliseconds(one["forward"]["median"]) for one in entries)])
@@ -211,7 +248,9 @@ def table4(found: dict[str, Any], profiled: dict[str, Any]) -> str:
         known = dict(zip(paper.MODELS, times, strict=True))
         first = known["GoogLeNet"]
         theirs = [known[label] for label in labels[1:]]
-        rows.append([f"paper: {device}", f"{first:g} ms", *(f"{time:g} ms ({first / time:.2f}×)" for time in theirs), NONE])
+        rows.append(
+            [f"paper: {device}", f"{first:g} ms", *(f"{time:g} ms ({first / time:.2f}×)" for time in theirs), NONE]
+        )
     layers = {engine["engine"]: engine for engine in (profiled["result"] or {"engines": []})["engines"]}
     for engine in measured_engines(result):
         share = lrn(entry(layers.get(engine["engine"], {"networks": []}), labels[0]))
@@ -242,7 +281,9 @@ def table5(found: dict[str, Any], batches: dict[str, Any], limit: str) -> str:
     head = ["model", "energy, mJ: paper", "here", "storage, MB: paper", "here", "memory, MB: paper", "distinct blobs"]
     head += ["as Caffe holds them", "planned", f"peak of the process, {engine['engine']}"]
     head += ["largest batch: paper", f"here, process within {limit}"]
-    return section(title, [found, batches], grid(head, rows), MEMORY, *(f"Energy: {reason}." for reason in sorted(reasons)))
+    return section(
+        title, [found, batches], grid(head, rows), MEMORY, *(f"Energy: {reason}." for reason in sorted(reasons))
+    )
 
 
 def table6(rows: dict[str, Any], bench: dict[str, Any]) -> str:
@@ -254,11 +295,19 @@ def table6(rows: dict[str, Any], bench: dict[str, Any]) -> str:
     if bench["result"]:
         labels = [one["label"] for one in bench["result"]["networks"]]
         engines = measured_engines(bench["result"])
-        energies = {one["energy"].get("not_available", "") for e in engines for one in e["networks"] if one.get("energy")} - {""}
+        energies = {
+            one["energy"].get("not_available", "") for e in engines for one in e["networks"] if one.get("energy")
+        } - {""}
         joules = [entry(e, label).get("energy", {}).get("joules_per_image") for e in engines[:1] for label in labels]
         lines = [[label, *(time_of(e, label) for e in engines)] for label in labels]
-        lines = [[*line, f"{1e3 * j:.1f} mJ" if j else NONE] for line, j in zip(lines, joules or [None] * len(lines), strict=True)]
-        parts += [grid(["network", *(e["engine"] for e in engines), "energy"], lines), *(f"Energy: {why}." for why in sorted(energies))]
+        lines = [
+            [*line, f"{1e3 * j:.1f} mJ" if j else NONE]
+            for line, j in zip(lines, joules or [None] * len(lines), strict=True)
+        ]
+        parts += [
+            grid(["network", *(e["engine"] for e in engines), "energy"], lines),
+            *(f"Energy: {why}." for why in sorted(energies)),
+        ]
     return section(title, [rows, bench], *parts)
 
 
@@ -270,7 +319,9 @@ def table7(bench: dict[str, Any], recovered: dict[str, Any] | None) -> str:
         rows = []
         for one in result["networks"]:
             scores = [f"{one['accuracy']['top'][k]:.2%}" for k in ks]
-            rows.append([one["label"], *scores, f"{one['macs'] / 1e6:,.0f} M", *(time_of(e, one["label"]) for e in engines)])
+            rows.append(
+                [one["label"], *scores, f"{one['macs'] / 1e6:,.0f} M", *(time_of(e, one["label"]) for e in engines)]
+            )
         parts.append(grid(["network", *(f"top-{k}" for k in ks), "MACs", *(e["engine"] for e in engines)], rows))
         parts += [f"Accuracy over {scored[0]['accuracy']['images']} images."] if scored else []
     if recovered and recovered["result"]:
@@ -289,7 +340,13 @@ def self_check(found: Sequence[dict[str, Any]], network: str) -> str:
         entries = [entry(e, "again") for one in done for e in measured_engines(one["result"]) if e["engine"] == name]
         ratios = [one["ratio"] for one in entries if one.get("ratio")]
         within = all(abs(ratio["value"] - 1) <= 0.03 for ratio in ratios) and len(ratios) == len(found)
-        rows.append([name, *(f"{r['value']:.4f} ({r['low']:.4f}–{r['high']:.4f})" for r in ratios), "yes" if within else "**no**"])
+        rows.append(
+            [
+                name,
+                *(f"{r['value']:.4f} ({r['low']:.4f}–{r['high']:.4f})" for r in ratios),
+                "yes" if within else "**no**",
+            ]
+        )
     head = ["engine", *(f"run {i}" for i in range(1, len(done) + 1)), f"all {len(found)} within 1 ± 0.03"]
     return section(title, found[-1:], "The last of five commands, which differ in `--seed` alone.", grid(head, rows))
 

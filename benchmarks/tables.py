@@ -55,11 +55,17 @@ def main() -> int:
         find_zoo(args.zoo), ["--data", args.data, "--limit", str(args.limit)] if args.data else [], args.recovered, args.engine,
         args.seconds, args.memory, args.results.with_name("figure1.png"),
     )  # fmt: skip
-    named = {"$DATA": args.data, "$ZOO": args.zoo and str(args.zoo), "$RECOVERED": args.recovered and str(args.recovered)}
+    named = {
+        "$DATA": args.data,
+        "$ZOO": args.zoo and str(args.zoo),
+        "$RECOVERED": args.recovered and str(args.recovered),
+    }
     measured = Measured(args.keep, {path: name for name, path in named.items() if path})
     start, about = time.perf_counter(), machine()
     parts = [make(measured, inputs) for number, make in TABLES.items() if number in args.tables]
-    text = "\n\n".join([sections.preface(about, inputs, os.getloadavg()[0]), *parts, sections.conversions(measured.conversions)])
+    text = "\n\n".join(
+        [sections.preface(about, inputs, os.getloadavg()[0]), *parts, sections.conversions(measured.conversions)]
+    )
     write(args.results, measured.told(text))
     print(f"{args.results}: written after {(time.perf_counter() - start) / 60:.1f} minutes", file=sys.stderr)
     for name, found in measured.failed.items():
@@ -72,13 +78,21 @@ def arguments() -> argparse.Namespace:
     folder = lambda text: Path(text).resolve()  # noqa: E731 (commands run in the repository)
     parser.add_argument("--zoo", type=folder, metavar="DIR", help="trained networks: NAME.prototxt and NAME.caffemodel")
     parser.add_argument("--data", metavar="SPEC", help="labelled test images, for accuracy")
-    parser.add_argument("--limit", type=int, default=500, metavar="N", help="at most so many of them (default %(default)s)")
+    parser.add_argument(
+        "--limit", type=int, default=500, metavar="N", help="at most so many of them (default %(default)s)"
+    )
     parser.add_argument("--recovered", type=folder, metavar="DIR", help="recovered conversions: see README.md")
     parser.add_argument("--engine", default="caffe,torch,ort", metavar="LIST", help="default %(default)s")
-    parser.add_argument("--seconds", type=float, default=8, metavar="S", help="for one engine's forwards, at most (default %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=8, metavar="S", help="for one engine's forwards, at most (default %(default)s)"
+    )
     parser.add_argument("--memory", default="1GB", metavar="LIMIT", help="for the largest batch (default %(default)s)")
-    parser.add_argument("--tables", type=lambda text: text.split(","), default=list(TABLES), metavar="LIST", help=",".join(TABLES))
-    parser.add_argument("--keep", type=folder, default=KEEP, metavar="DIR", help="what was measured; remove it to begin anew")
+    parser.add_argument(
+        "--tables", type=lambda text: text.split(","), default=list(TABLES), metavar="LIST", help=",".join(TABLES)
+    )
+    parser.add_argument(
+        "--keep", type=folder, default=KEEP, metavar="DIR", help="what was measured; remove it to begin anew"
+    )
     parser.add_argument("--results", type=folder, default=RESULTS, metavar="FILE")
     return parser.parse_args()
 
@@ -99,7 +113,9 @@ def write(results: Path, text: str) -> None:
     old = results.read_text() if results.exists() else "# Results\n"
     before, begin, rest = old.partition(BEGIN)
     after = rest.partition(END)[2] if begin else ""
-    results.write_text(f"{before.rstrip()}\n\n{BEGIN}\n\n{text.strip()}\n\n{END}\n" + (f"\n{after.lstrip()}" if after.strip() else ""))
+    results.write_text(
+        f"{before.rstrip()}\n\n{BEGIN}\n\n{text.strip()}\n\n{END}\n" + (f"\n{after.lstrip()}" if after.strip() else "")
+    )
 
 
 def convert(measured: Measured, inputs: Inputs, network: str, name: str, *options: str) -> Path:
@@ -139,7 +155,9 @@ def table1(measured: Measured, inputs: Inputs) -> str:
 
 
 def table2(measured: Measured, inputs: Inputs) -> str:
-    rows, tucker = step_rows(measured, inputs, inputs.main, "-merge", ["--steps", STEPS] if inputs.main == "googlenet" else [])
+    rows, tucker = step_rows(
+        measured, inputs, inputs.main, "-merge", ["--steps", STEPS] if inputs.main == "googlenet" else []
+    )
     if tucker is None and inputs.data:
         versions(measured, inputs)
         out = measured.folder / f"{inputs.main}-merge-tucker"
@@ -147,7 +165,9 @@ def table2(measured: Measured, inputs: Inputs) -> str:
     return sections.table2(rows, tucker, sections.titled(inputs.main))
 
 
-def step_rows(measured: Measured, inputs: Inputs, network: str, name: str, options: list[str]) -> tuple[dict, dict | None]:
+def step_rows(
+    measured: Measured, inputs: Inputs, network: str, name: str, options: list[str]
+) -> tuple[dict, dict | None]:
     """The conversion step by step; and what benchmarks/accuracy.py found for Tucker. Where that left an accuracy.json, it is taken."""
     place = inputs.recovered / network if inputs.recovered else None
     if place and (place / "accuracy.json").exists():
@@ -163,7 +183,9 @@ def step_rows(measured: Measured, inputs: Inputs, network: str, name: str, optio
     engine = inputs.engines.split(",")[0]
     timing = ["--time-engine", engine, "--seconds", f"{2 * inputs.seconds:g}", "--json"]
     original = ["--original", *inputs.zoo[network]]
-    return measured.run(f"steps of {network}", ["table", f"merged={first}", *columns, *inputs.data, *original, *timing]), None
+    return measured.run(
+        f"steps of {network}", ["table", f"merged={first}", *columns, *inputs.data, *original, *timing]
+    ), None
 
 
 def table3(measured: Measured, inputs: Inputs) -> str:
@@ -204,13 +226,19 @@ def table7(measured: Measured, inputs: Inputs) -> str:
     if "resnet50" not in inputs.zoo:
         return sections.missing(7, "ResNet, conv1 to res2a", "resnet50")
     pair = inputs.zoo["resnet50"]
-    made = {name: convert(measured, inputs, "resnet50", f"-{name}", *options) for name, options in sections.RESNETS.items()}
+    made = {
+        name: convert(measured, inputs, "resnet50", f"-{name}", *options) for name, options in sections.RESNETS.items()
+    }
     report = made["exact"] / "report.json"
     steps = json.loads(report.read_text())["steps"] if report.exists() else []
     rest = ",".join(layer for step in steps if step["name"] not in sections.RES2A for layer in step["merged"])
     for name, options in {"conv1-res2a exact": ["--exact"], "conv1-res2a merge": []}.items() if rest else ():
         made[name] = convert(measured, inputs, "resnet50", f"-{name.replace(' ', '-')}", *options, "--keep", rest)
-    named = [f"original={pair[0]}", pair[1], *(f"{name}={made[name]}" for name in sorted(made, key=lambda name: (" " not in name, name)))]
+    named = [
+        f"original={pair[0]}",
+        pair[1],
+        *(f"{name}={made[name]}" for name in sorted(made, key=lambda name: (" " not in name, name))),
+    ]
     found = measured.run("table 7", ["bench", *named, *inputs.data, "--measure", "time", *inputs.timing])
     recovered = None
     if inputs.recovered and (inputs.recovered / "resnet50").is_dir():
@@ -220,7 +248,15 @@ def table7(measured: Measured, inputs: Inputs) -> str:
 
 def self_check(measured: Measured, inputs: Inputs) -> str:
     prototxt, caffemodel = inputs.zoo[inputs.main]
-    timing = ["--engine", inputs.engines.split(",")[0], "--measure", "time", "--seconds", f"{inputs.seconds:g}", "--json"]
+    timing = [
+        "--engine",
+        inputs.engines.split(",")[0],
+        "--measure",
+        "time",
+        "--seconds",
+        f"{inputs.seconds:g}",
+        "--json",
+    ]
     same = ["bench", f"once={prototxt}", caffemodel, f"again={prototxt}", caffemodel, *timing]
     found = [measured.run(f"self-check {i}", [*same, "--seed", i]) for i in range(1, SELF_CHECKS + 1)]
     return sections.self_check(found, sections.titled(inputs.main))

@@ -47,11 +47,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--train", required=True, help="npz file that the calibration images come from")
     parser.add_argument("--test", required=True, help="npz file with labels")
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
-    parser.add_argument("--ranks", nargs="+", default=("macs:0.5", "macs:0.35"), help="of convert --rank (default %(default)s)")
+    parser.add_argument(
+        "--ranks", nargs="+", default=("macs:0.5", "macs:0.35"), help="of convert --rank (default %(default)s)"
+    )
     parser.add_argument("--images", type=int, default=500, help="for calibration (default %(default)s)")
     parser.add_argument("--limit", type=int, default=2000, help="of test images (default %(default)s)")
     parser.add_argument("--merged", action="store_true", help="carry out all of the default steps first")
-    parser.add_argument("--threads", type=int, default=2, help="of ONNX Runtime, for the accuracy (default %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="of ONNX Runtime, for the accuracy (default %(default)s)"
+    )
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
@@ -67,7 +71,10 @@ def versions(name: str, args: argparse.Namespace):
     for rank in ("", *args.ranks):
         for calibration in (None, images) if rank else (None,):
             start = time.perf_counter()
-            graph, wishes = original.copy(), Wishes(tucker=bool(rank), options=Options(rank=rank or Options().rank, absorb=absorb))
+            graph, wishes = (
+                original.copy(),
+                Wishes(tucker=bool(rank), options=Options(rank=rank or Options().rank, absorb=absorb)),
+            )
             plan = make_plan(graph, wishes, calibration)
             for _ in run_recipe(graph, plan.recipe, calibration=calibration):
                 pass

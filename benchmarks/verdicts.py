@@ -18,14 +18,25 @@ def _exact(result: dict) -> Iterator[Row]:
         for title in ("--exact", "inception_4a at full width"):
             if title in versions:
                 yield _row(f"{name}, {title}: outputs apart", "", versions[title]["difference"], 1e-5, "at most", ".1e")
-    onnx = {(n, t): row["onnx"] for n, versions in result["outputs"].items() for t, row in versions.items() if "onnx" in row}
+    onnx = {
+        (n, t): row["onnx"] for n, versions in result["outputs"].items() for t, row in versions.items() if "onnx" in row
+    }
     if onnx:
         name, title = worst = max(onnx, key=onnx.get)
-        yield _row(f"ONNX against Caffe, worst of {len(onnx)} ({name}, {title})", "", onnx[worst], 1e-5, "at most", ".1e")
+        yield _row(
+            f"ONNX against Caffe, worst of {len(onnx)} ({name}, {title})", "", onnx[worst], 1e-5, "at most", ".1e"
+        )
     types = result["costs"]["resnet50"]["--exact"]["layer_types"]
     left = types.get("BatchNorm", 0) + types.get("Scale", 0)
     before = result["costs"]["resnet50"]["original"]["layer_types"]
-    yield _row(f"resnet50, --exact: BatchNorm and Scale left of {before['BatchNorm']} + {before['Scale']}", "", left, 0, "at most", "d")
+    yield _row(
+        f"resnet50, --exact: BatchNorm and Scale left of {before['BatchNorm']} + {before['Scale']}",
+        "",
+        left,
+        0,
+        "at most",
+        "d",
+    )
 
 
 def _speed(result: dict) -> Iterator[Row]:
@@ -35,10 +46,23 @@ def _speed(result: dict) -> Iterator[Row]:
     google, res, alex = middle["googlenet"], middle["resnet50"], middle["alexnet"]
     fast = google["squeezenet"] / google["--tucker, fast"]
     yield _row("resnet50, --exact: times as fast", "", res["original"] / res["--exact"], 1.15, "at least", ".2f")
-    yield _row("googlenet, default: times as fast", "3.87", google["original"] / google["default"], 3.4, "at least", ".2f")
-    yield _row(f"googlenet, --tucker ({result['rank']}) on top", "1.56", google["default"] / google["--tucker"], 1.3, "at least", ".2f")
-    yield _row(f"googlenet, --tucker ({result['fast_rank']}) against SqueezeNet 1.1", "1.16", fast, 1.0, "at least", ".2f")
-    yield _row("alexnet, --absorb lrn: times as fast", "1.63", alex["original"] / alex["--absorb lrn"], 1.08, "at least", ".2f")
+    yield _row(
+        "googlenet, default: times as fast", "3.87", google["original"] / google["default"], 3.4, "at least", ".2f"
+    )
+    yield _row(
+        f"googlenet, --tucker ({result['rank']}) on top",
+        "1.56",
+        google["default"] / google["--tucker"],
+        1.3,
+        "at least",
+        ".2f",
+    )
+    yield _row(
+        f"googlenet, --tucker ({result['fast_rank']}) against SqueezeNet 1.1", "1.16", fast, 1.0, "at least", ".2f"
+    )
+    yield _row(
+        "alexnet, --absorb lrn: times as fast", "1.63", alex["original"] / alex["--absorb lrn"], 1.08, "at least", ".2f"
+    )
 
 
 def _size(result: dict) -> Iterator[Row]:

@@ -15,21 +15,27 @@ from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.shapes import expected_weights, infer_shapes
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # num_output, convolutions before the pooling
-INPUT = 'name: "VGG16"\nlayer { name: "data" type: "Input" top: "data" input_param { shape { dim: [10, 3, 224, 224] } } }\n'
+INPUT = (
+    'name: "VGG16"\nlayer { name: "data" type: "Input" top: "data" input_param { shape { dim: [10, 3, 224, 224] } } }\n'
+)
 
 
 def prototxt() -> str:
     text, bottom = INPUT, "data"
     for stage, (width, count) in enumerate(STAGES, 1):
         for name in (f"conv{stage}_{i}" for i in range(1, count + 1)):
-            text += _layer(name, "Convolution", bottom, f"convolution_param {{ num_output: {width} kernel_size: 3 pad: 1 }}") + _relu(name)
+            text += _layer(
+                name, "Convolution", bottom, f"convolution_param {{ num_output: {width} kernel_size: 3 pad: 1 }}"
+            ) + _relu(name)
             bottom = name
         text += _layer(f"pool{stage}", "Pooling", bottom, "pooling_param { pool: MAX kernel_size: 2 stride: 2 }")
         bottom = f"pool{stage}"
     for name, width in (("fc6", 4096), ("fc7", 4096), ("fc8", 1000)):
         text += _layer(name, "InnerProduct", bottom, f"inner_product_param {{ num_output: {width} }}")
         if name != "fc8":
-            text += _relu(name) + _layer(f"drop{name[2:]}", "Dropout", name, "dropout_param { dropout_ratio: 0.5 }", name)
+            text += _relu(name) + _layer(
+                f"drop{name[2:]}", "Dropout", name, "dropout_param { dropout_ratio: 0.5 }", name
+            )
         bottom = name
     return text + _layer("prob", "Softmax", bottom)
 
@@ -49,7 +55,9 @@ def write(folder: Path) -> None:
     shapes = infer_shapes(graph)
     for layer in graph.layers:
         wanted = expected_weights(layer, [shapes[bottom] for bottom in layer.bottoms]) or []
-        layer.weights = [rng.standard_normal(shape, np.float32) * np.float32(np.prod(shape[1:]) ** -0.5) for shape in wanted]
+        layer.weights = [
+            rng.standard_normal(shape, np.float32) * np.float32(np.prod(shape[1:]) ** -0.5) for shape in wanted
+        ]
     write_caffemodel(graph, folder / "vgg16.caffemodel")
 
 

@@ -87,7 +87,9 @@ def deepmerge_itself() -> Check:
     if installed is None:
         return Check("deepmerge", "ok", f"{version} in {FOLDER}, not installed by pip", details=details)
     if installed != version:
-        return Check("deepmerge", "warning", f"{version} in {FOLDER}, but pip has installed {installed}", again, details)
+        return Check(
+            "deepmerge", "warning", f"{version} in {FOLDER}, but pip has installed {installed}", again, details
+        )
     return Check("deepmerge", "ok", f"{version} in {FOLDER}", details=details)
 
 
@@ -101,7 +103,9 @@ def namesake() -> Check:
         return Check(name, "ok", "not installed (it is another package of the same import name)", details=details)
     remedy = f"pip uninstall {NAMESAKE}; pip install --force-reinstall {DISTRIBUTION} (who needs both needs two environments)"
     if hasattr(deepmerge, "always_merger"):
-        return Check(name, "missing", "it has overwritten this package: `import deepmerge` gives that one", remedy, details)
+        return Check(
+            name, "missing", "it has overwritten this package: `import deepmerge` gives that one", remedy, details
+        )
     if installed is None:
         return Check(name, "warning", f"it has left {', '.join(foreign)} in {FOLDER}", remedy, details)
     return Check(
@@ -121,7 +125,9 @@ def package(name: str, module: str) -> Check:
     except ModuleNotFoundError as error:
         if error.name and module.startswith(error.name):
             return Check(name, "missing", "not installed", remedy)
-        return Check(name, "missing", f"cannot be imported: {_one_line(error)}", f"pip install --force-reinstall {name}")
+        return Check(
+            name, "missing", f"cannot be imported: {_one_line(error)}", f"pip install --force-reinstall {name}"
+        )
     except Exception as error:  # a broken installation fails in any way it likes
         return Check(
             name,
@@ -150,8 +156,12 @@ def schema() -> Check:
     except DeepmergeError as error:
         return Check("schema", "missing", _one_line(error), "pip install -e . in a checkout builds it")
     except Exception as error:  # protobuf is broken, or too old or new
-        return Check("schema", "missing", f"does not load: {_one_line(error)}", f"pip install 'protobuf{_wanted('protobuf')}'")
-    return Check("schema", "ok", f"caffe.proto, {layer_fields} fields in a layer", details={"layer_fields": layer_fields})
+        return Check(
+            "schema", "missing", f"does not load: {_one_line(error)}", f"pip install 'protobuf{_wanted('protobuf')}'"
+        )
+    return Check(
+        "schema", "ok", f"caffe.proto, {layer_fields} fields in a layer", details={"layer_fields": layer_fields}
+    )
 
 
 def ort() -> Check:
@@ -188,7 +198,12 @@ def measured_with(name: str, package: str) -> Check:
         told, _, remedy = _one_line(error).rpartition(": ")
         return Check(f"engine {name}", "absent", f"{told}; for profile and bench", remedy)
     except Exception as error:  # a broken installation fails in any way it likes
-        return Check(f"engine {name}", "warning", f"cannot be imported: {_one_line(error)}", f"pip install --force-reinstall {package}")
+        return Check(
+            f"engine {name}",
+            "warning",
+            f"cannot be imported: {_one_line(error)}",
+            f"pip install --force-reinstall {package}",
+        )
     version = _version(package) or "of unknown version"
     return Check(f"engine {name}", "ok", version, details={"version": version})
 
@@ -237,7 +252,11 @@ def torch() -> Check:
     try:
         module = importlib.import_module("torch")
         _run_one_layer("torch")
-        devices = [module.cuda.get_device_name(i) for i in range(module.cuda.device_count())] if module.cuda.is_available() else []
+        devices = (
+            [module.cuda.get_device_name(i) for i in range(module.cuda.device_count())]
+            if module.cuda.is_available()
+            else []
+        )
     except Exception as error:  # as above
         return Check(
             "engine torch",
@@ -261,7 +280,9 @@ def cuda() -> Check:
         return Check("CUDA", "absent", "no nvidia-smi here; only recovery and fine-tuning would use a GPU")
     query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(query, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=20, check=False)
+        done = subprocess.run(
+            query, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check("CUDA", "warning", f"{tool} does not run: {_one_line(error)}", "look at the driver")
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]

@@ -6,24 +6,39 @@ place, what was found and the way out.
 
 from __future__ import annotations
 
-MAX_LENGTH = 2000  # characters of a message
+from pathlib import Path
+
+from deepmerge.text import one_line
 
 
 class DeepmergeError(Exception):
-    """Base of all; the command line prints it as one line and exits with code 1."""
+    """Base of all; the command line prints it as one line and exits with code 1.
 
-    def __init__(self, message: str = ""):
-        super().__init__(one_line(message))
+    layer: the name of the layer that it is about; "" if none. remedy: what the user can do; it ends the line.
+    """
+
+    def __init__(self, message: str = "", *, layer: str = "", remedy: str = ""):
+        super().__init__(one_line(f"{message}; {remedy}" if remedy else message))
+        self.layer, self.remedy = layer, remedy
 
 
 class ReadError(DeepmergeError):
     """A file that cannot be read as what it is said to be."""
 
-    def __init__(self, message: str, file=None, line: int | None = None, column: int | None = None):
+    def __init__(
+        self,
+        message: str,
+        file: str | Path | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        *,
+        layer: str = "",
+        remedy: str = "",
+    ):
         place = "" if file is None else str(file)
         if line is not None:
             place += f":{line}" + (f":{column}" if column is not None else "")
-        super().__init__(f"{place}: {message}" if place else message)
+        super().__init__(f"{place}: {message}" if place else message, layer=layer, remedy=remedy)
         self.file, self.line, self.column = file, line, column
 
 
@@ -57,14 +72,3 @@ class EngineError(DeepmergeError):
 
 class TrainingError(DeepmergeError):
     """Training that cannot go on: a loss that is no number, a checkpoint that cannot be written or is of another run."""
-
-
-def one_line(text: object, most: int = MAX_LENGTH) -> str:
-    """The text as a terminal may show it, whatever a file has put into it.
-
-    Line breaks and other control characters are escaped; of a text that is too long, the middle is left out.
-    """
-    text = str(text)
-    if len(text) > most:
-        text = f"{text[: most * 3 // 4]} … {text[-most // 5 :]}"
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -79,7 +79,9 @@ def other_weights(folder: Path) -> None:
     (folder / "other").mkdir()
     from tests.helpers import network
 
-    write_caffemodel(network(folder / "other", text.replace("num_output: 4", "num_output: 5")), folder / "net.caffemodel")
+    write_caffemodel(
+        network(folder / "other", text.replace("num_output: 4", "num_output: 5")), folder / "net.caffemodel"
+    )
 
 
 def renamed_weights(folder: Path) -> None:
@@ -130,7 +132,10 @@ def exists(folder: Path) -> None:
 
 def photos(*labels: int) -> Callable[[Path], object]:
     """photos.npz: an image for each label, three without any."""
-    arrays = {"images": np.zeros((len(labels) or 3, 16, 16, 3), np.uint8), **({"labels": np.array(labels)} if labels else {})}
+    arrays = {
+        "images": np.zeros((len(labels) or 3, 16, 16, 3), np.uint8),
+        **({"labels": np.array(labels)} if labels else {}),
+    }
     return lambda folder: np.savez(folder / "photos.npz", **arrays)
 
 
@@ -198,14 +203,21 @@ def another_run(folder: Path) -> None:
 
 
 INSPECT, PAIR = "inspect net.prototxt", "inspect net.prototxt net.caffemodel"
-CONVERT, VERIFY = "convert net.prototxt net.caffemodel -o out", "verify net.prototxt net.caffemodel net.prototxt net.caffemodel"
+CONVERT, VERIFY = (
+    "convert net.prototxt net.caffemodel -o out",
+    "verify net.prototxt net.caffemodel net.prototxt net.caffemodel",
+)
 FINETUNE = "finetune out --data npz:images.npz -o tuned -q --threads 1"
 RECOVER = "recover out --data npz:images.npz -o recovered"
 CASES: dict[str, Case] = {
     # ReadError: what the file is
     "no such file": Case(ReadError, "inspect nett.prototxt"),
     "empty": Case(ReadError, INSPECT, file("net.prototxt", b"")),
-    "lfs": Case(ReadError, PAIR, file("net.caffemodel", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 53533754\n")),
+    "lfs": Case(
+        ReadError,
+        PAIR,
+        file("net.caffemodel", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 53533754\n"),
+    ),
     "html": Case(ReadError, PAIR, file("net.caffemodel", "<!DOCTYPE html>\n<html><body>404</body></html>")),
     "gzip": Case(ReadError, PAIR, file("net.caffemodel", gzip.compress(b"net"))),
     "swapped": Case(ReadError, "inspect net.caffemodel net.prototxt"),
@@ -255,7 +267,9 @@ CASES: dict[str, Case] = {
     "no net": Case(ReadError, f"{FINETUNE} --solver net=trainval.prototxt", converted),
     # ReadError: bench and profile
     "no deploy": Case(ReadError, "profile out --engine ort", lambda folder: (folder / "out").mkdir()),
-    "no profile": Case(ReadError, "report out --profile a.json", lambda folder: (converted(folder), file("a.json", b"[]")(folder))),
+    "no profile": Case(
+        ReadError, "report out --profile a.json", lambda folder: (converted(folder), file("a.json", b"[]")(folder))
+    ),
     "no baseline": Case(ReadError, "bench net.prototxt --against a.json", file("a.json", b"{}")),
     # ReadError: OUT
     "no conversion": Case(ReadError, "recover . --data npz:images.npz -o recovered"),
@@ -275,7 +289,8 @@ CASES: dict[str, Case] = {
         lambda folder: (
             text('bottom: "norm1"', 'bottom: "conv1"')(folder)
             and (folder / "net.prototxt").write_text(
-                (folder / "net.prototxt").read_text() + 'layer { name: "relu" type: "ReLU" bottom: "conv1" top: "conv1" }'
+                (folder / "net.prototxt").read_text()
+                + 'layer { name: "relu" type: "ReLU" bottom: "conv1" top: "conv1" }'
             )
         ),
     ),
@@ -302,11 +317,19 @@ CASES: dict[str, Case] = {
     "no layer": Case(PlanError, f"{CONVERT} --keep pool9"),
     "recipe key": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE + "with = 0.5\n")),
     "recipe value": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE + "width = 2\n")),
-    "recipe of tomorrow": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("= 1", "= 2"))),
-    "recipe layer": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "fc"))),
-    "recipe of another": Case(PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "pool9"))),
+    "recipe of tomorrow": Case(
+        PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("= 1", "= 2"))
+    ),
+    "recipe layer": Case(
+        PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "fc"))
+    ),
+    "recipe of another": Case(
+        PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE.replace("norm1", "pool9"))
+    ),
     "recipe of data": Case(
-        PlanError, f"{CONVERT} --recipe recipe.toml", file("recipe.toml", RECIPE + 'calibration = "500 images, sha256:226f7a17ff27f225"\n')
+        PlanError,
+        f"{CONVERT} --recipe recipe.toml",
+        file("recipe.toml", RECIPE + 'calibration = "500 images, sha256:226f7a17ff27f225"\n'),
     ),
     # EmitError
     "page": Case(EmitError, "report out", paged),
@@ -323,7 +346,9 @@ CASES: dict[str, Case] = {
     "diverged": Case(TrainingError, f"{FINETUNE} --solver base_lr=1e30", converted),
     # DeepmergeError
     "worse": Case(
-        DeepmergeError, "bench a=net.prototxt b=net.prototxt --engine ort --measure time --repeat 2 -q --against a.json", baseline
+        DeepmergeError,
+        "bench a=net.prototxt b=net.prototxt --engine ort --measure time --repeat 2 -q --against a.json",
+        baseline,
     ),
     "apart": Case(DeepmergeError, "verify net.prototxt net.caffemodel net.prototxt other.caffemodel -q", others),
 }

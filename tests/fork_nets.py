@@ -17,7 +17,12 @@ def _in_place(blob: str, name: str, kind: str, params: str = "") -> str:
 def _batch_norm(blob: str, activation: str = "ReLU") -> str:
     return (
         _in_place(blob, f"{blob}/bn", "BatchNorm", "param { lr_mult: 0 } param { lr_mult: 0 } param { lr_mult: 0 }")
-        + _in_place(blob, f"{blob}/scale", "Scale", "scale_param { filler { value: 1 } bias_term: true bias_filler { value: 0 } }")
+        + _in_place(
+            blob,
+            f"{blob}/scale",
+            "Scale",
+            "scale_param { filler { value: 1 } bias_term: true bias_filler { value: 0 } }",
+        )
         + _in_place(blob, f"{blob}/relu", activation)
     )
 

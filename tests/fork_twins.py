@@ -56,7 +56,11 @@ class Twin:
         for name, block in [(f.name, f.value) for f in message if f.name == "convolution_param"]:
             holes, groups = block.values("hole"), [g for g in (params.get("group"),) if g]
             block.remove("hole", "cudnn_convolution_algo_seeker", *(["group"] if groups else []))
-            text = format_tree(block, 1) + "".join(f"  dilation: {h}\n" for h in holes) + "".join(f"  group: {g}\n" for g in groups)
+            text = (
+                format_tree(block, 1)
+                + "".join(f"  dilation: {h}\n" for h in holes)
+                + "".join(f"  group: {g}\n" for g in groups)
+            )
             message.remove(name)
             self.text += f"layer {{\n{format_tree(message, 1)}{name} {{\n{text}}} }}\n"
             break
@@ -66,7 +70,9 @@ class Twin:
 
     def add(self, name: str, kind: str, bottoms: str, top: str, params: str = "", weights=()) -> str:
         """One layer of Caffe's; returns its top."""
-        field = {"BatchNorm": "batch_norm", "Convolution": "convolution", "Deconvolution": "convolution"}.get(kind, kind.lower())
+        field = {"BatchNorm": "batch_norm", "Convolution": "convolution", "Deconvolution": "convolution"}.get(
+            kind, kind.lower()
+        )
         blobs = "".join(f'bottom: "{b}" ' for b in bottoms.split()) + f'top: "{top}"'
         block = f"{field}_param {{ {params} }}" if params else ""
         self.text += f'layer {{ name: "{name}" type: "{kind}" {blobs} {block} }}\n'
@@ -78,7 +84,9 @@ class Twin:
         at = self.names[bottom or layer.bottom]
         for i, (kind, params, *weights) in enumerate(steps):
             last = i == len(steps) - 1
-            at = self.add(f"{layer.name}/{i}", kind, at, self.names[layer.top] if last else f"{layer.name}//{i}", params, weights)
+            at = self.add(
+                f"{layer.name}/{i}", kind, at, self.names[layer.top] if last else f"{layer.name}//{i}", params, weights
+            )
 
     # -- one for each type ---------------------------------------------------------------------------
 
@@ -120,8 +128,17 @@ class Twin:
         total = self.add(f"{name}/sum", "Reduction", square, f"{name}//sum", f"axis: {1 if p.across_spatial else 3}")
         norm = self.add(f"{name}/norm", "Power", total, f"{name}//norm", f"power: -0.5 shift: {p.eps}")
         divided = self.add(f"{name}/divided", "Scale", f"{moved} {norm}", f"{name}//divided", "axis: 0")
-        back = self.add(f"{name}/back", "Permute", divided, f"{name}//back", " ".join(f"order: {order.index(a)}" for a in range(4)))
-        self.add(f"{name}/scale", "Scale", back, self.names[layer.top], f"num_axes: {int(not p.channel_shared)}", layer.weights)
+        back = self.add(
+            f"{name}/back", "Permute", divided, f"{name}//back", " ".join(f"order: {order.index(a)}" for a in range(4))
+        )
+        self.add(
+            f"{name}/scale",
+            "Scale",
+            back,
+            self.names[layer.top],
+            f"num_axes: {int(not p.channel_shared)}",
+            layer.weights,
+        )
 
     def _ShuffleChannel(self, layer: Layer) -> None:
         n, c, h, w = self.shapes[layer.bottom]
@@ -165,7 +182,8 @@ class Twin:
             matrix[:, cut[0] : before + cut[1]] = interpolated(before - cut[0] + cut[1], after)
             at = self.add(name, "InnerProduct", at, f"{name}//", "", [matrix])
             self.text = self.text.replace(
-                f'top: "{name}//" ', f'top: "{name}//" inner_product_param {{ num_output: {after} axis: 3 bias_term: false }} '
+                f'top: "{name}//" ',
+                f'top: "{name}//" inner_product_param {{ num_output: {after} axis: 3 bias_term: false }} ',
             )
             top = self.names[layer.top] if axis else f"{name}//turned"
             at = self.add(f"{name}/turn", "Permute", at, top, "order: 0 order: 1 order: 3 order: 2")

@@ -103,7 +103,10 @@ def apart(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
 
 def structure(graph: Graph) -> list:
     """All there is to a graph but its weights, layer by layer."""
-    return [(x.name, x.type, x.params, [b.name for b in x.bottoms], [t.name for t in x.tops], len(x.param_specs)) for x in graph.layers]
+    return [
+        (x.name, x.type, x.params, [b.name for b in x.bottoms], [t.name for t in x.tops], len(x.param_specs))
+        for x in graph.layers
+    ]
 
 
 def _names(count: int) -> list[str]:

@@ -84,7 +84,9 @@ def check_training(worker, folder: Path, steps: int = 3) -> dict[str, list[float
 
 
 def stored(caffemodel: Path) -> dict[str, list[np.ndarray]]:
-    return {layer.name: [np.array(blob) for blob in layer.blobs] for layer in read_caffemodel(caffemodel) if layer.blobs}
+    return {
+        layer.name: [np.array(blob) for blob in layer.blobs] for layer in read_caffemodel(caffemodel) if layer.blobs
+    }
 
 
 def check_new_layers(worker, out: Path) -> None:

@@ -29,7 +29,9 @@ _ORDER = ("failed", "skipped", "passed")  # what counts of a test's setup, call 
 
 def pytest_addoption(parser):
     group = parser.getgroup("deepmerge")
-    group.addoption("--pitfalls", action="store_true", help="only the tests of tests/pitfalls.toml, and a table of its rows")
+    group.addoption(
+        "--pitfalls", action="store_true", help="only the tests of tests/pitfalls.toml, and a table of its rows"
+    )
 
 
 def pytest_configure(config):
@@ -75,7 +77,9 @@ class Table:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session, exitstatus):
-        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) and any(self._verdict(row) != "pass" for row in TITLES):
+        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) and any(
+            self._verdict(row) != "pass" for row in TITLES
+        ):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter):

@@ -40,7 +40,9 @@ def differences(python: Path, cases: Sequence[tuple[str, str | bytes, str | byte
     sent = [(kind, _form(a), _form(b)) for kind, a, b in cases]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment["GLOG_minloglevel"] = "2"
-    done = subprocess.run([python, "-c", _PROGRAM], input=json.dumps(sent), env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [python, "-c", _PROGRAM], input=json.dumps(sent), env=environment, check=True, capture_output=True, text=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 

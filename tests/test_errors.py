@@ -8,7 +8,7 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from deepmerge import errors
+from deepmerge import errors, text
 from deepmerge.cli import main
 from tests.error_cases import CASES, lay_out
 
@@ -35,7 +35,9 @@ def test_errors_are_printed_as_the_page_says(name, page, tmp_path, monkeypatch):
     apart = "mix_stderr" in inspect.signature(CliRunner.__init__).parameters  # click before 8.2
     done = (CliRunner(mix_stderr=False) if apart else CliRunner()).invoke(main, case.command.split())
     *before, line = done.stderr.splitlines()
-    assert done.exit_code == 1 and done.stdout == "" and all(text.startswith("warning: ") for text in before), done.stderr
+    assert done.exit_code == 1 and done.stdout == "" and all(text.startswith("warning: ") for text in before), (
+        done.stderr
+    )
     assert type(done.exception.__context__) is case.error, line
     assert line.startswith("deepmerge: ") and line.isprintable()
     assert f"\n    {line}\n" in section(page, case.error), line
@@ -51,7 +53,7 @@ def test_the_page_shows_nothing_else(page, request):
 def test_messages_are_one_line_that_a_terminal_may_show(kind):
     error = kind("a\nb\x1b[2J\u202e" + "x" * 10_000 + " the way out")
     assert str(error).startswith("a\\nb\\x1b[2J\\u202e") and str(error).endswith("the way out")
-    assert str(error).isprintable() and len(str(error)) < errors.MAX_LENGTH + 50
+    assert str(error).isprintable() and len(str(error)) < text.MAX_LENGTH + 50
     assert str(kind("größer: 1×2 “…”")) == "größer: 1×2 “…”"
 
 

@@ -52,6 +52,10 @@ def test_a_conversion_needs_neither_caffe_nor_protoc(models, tmp_path):
     mini = models / "inception_mini/inception_mini"
     words = ["convert", f"{mini}.prototxt", f"{mini}.caffemodel", "-o", tmp_path / "out", "--emit", "caffe,onnx", "-q"]
     environment = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", WITHOUT, *words], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
-    assert {"deploy.prototxt", "weights.caffemodel", "model.onnx"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"deploy.prototxt", "weights.caffemodel", "model.onnx"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }

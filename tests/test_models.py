@@ -23,7 +23,11 @@ DEPLOY_PARAMS = {
     "squeezenet_v1.1/deploy.prototxt": 1_235_496,
     "inception_mini/inception_mini.prototxt": 285_618,
 }
-PAIRS = {name.split("/")[0]: (name, name.split("/")[0] + "/train_val.prototxt") for name in DEPLOY_PARAMS if "conv1_bias" not in name}
+PAIRS = {
+    name.split("/")[0]: (name, name.split("/")[0] + "/train_val.prototxt")
+    for name in DEPLOY_PARAMS
+    if "conv1_bias" not in name
+}
 # Filling the ResNets' weights takes too long for a fast test.
 TRAINED = ["alexnet", "googlenet", "squeezenet_v1.0", "squeezenet_v1.1", "inception_mini"]
 TRAIN_PARAMS = {"googlenet": 13_378_280}  # with both auxiliary classifiers
@@ -175,7 +179,10 @@ def test_batch_norm_is_frozen_in_deploy_only(described, name):
 
 
 def test_caffe_builds_the_train_net_and_its_loss_is_finite(caffe_python, tmp_path):
-    jobs = [("train", str(MODELS / name / "train_val.prototxt"), side(name), str(tmp_path / f"{name}.prototxt")) for name in TRAINED]
+    jobs = [
+        ("train", str(MODELS / name / "train_val.prototxt"), side(name), str(tmp_path / f"{name}.prototxt"))
+        for name in TRAINED
+    ]
     answers = dict(zip(TRAINED, judge(caffe_python, *jobs), strict=True))
     for name, answer in answers.items():
         assert answer["params"] == TRAIN_PARAMS.get(name, DEPLOY_PARAMS[PAIRS[name][0]])

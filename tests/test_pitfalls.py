@@ -50,7 +50,9 @@ def run(folder: Path, text: str) -> subprocess.CompletedProcess:
         "--pitfalls",
         folder,
     ]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    )
 
 
 def test_every_row_has_a_test(request):
@@ -67,7 +69,13 @@ def test_rows_are_numbered():
 
 def test_the_table(tmp_path):
     done = run(tmp_path, SAMPLE)
-    lines = dict(zip(TITLES, [line for line in done.stdout.splitlines() if line.lstrip().startswith(("row ", "fold "))], strict=True))
+    lines = dict(
+        zip(
+            TITLES,
+            [line for line in done.stdout.splitlines() if line.lstrip().startswith(("row ", "fold "))],
+            strict=True,
+        )
+    )
     ends = {row: line.split(TITLES[row])[1].split(maxsplit=1) for row, line in lines.items()}
     assert ends["row", 1] == ["2", "pass"] and ends["fold", 3] == ["1", "pass"]
     assert ends["row", 2] == ["2", "FAIL: 1 failed"]

@@ -15,12 +15,19 @@ def test_every_command_and_option_is_mentioned():
 
 
 def test_links_lead_somewhere():
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("models/**/README.md"), *ROOT.glob("docs/*.md")):
+    for page in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *ROOT.glob("models/**/README.md"),
+        *ROOT.glob("docs/*.md"),
+    ):
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
 def test_the_recipe_for_make_is_there():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    wanted = re.findall(r"(?:`|    )make ([a-z][a-z-]+)", (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text())
+    wanted = re.findall(
+        r"(?:`|    )make ([a-z][a-z-]+)", (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+    )
     assert wanted and all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in wanted)

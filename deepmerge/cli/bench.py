@@ -55,7 +55,9 @@ def _limit(text: str) -> int | str:
 @click.option("--csv", "as_csv", is_flag=True, help="The result as CSV, a figure a line.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="The result as Markdown's tables.")
 @click.option("--against", type=FILE, metavar="BASELINE.json", help="Fail where a ratio got worse since this --json.")
-@click.option("--tolerance", type=click.FloatRange(0), default=0.05, show_default=True, help="By how much it may, as a share.")
+@click.option(
+    "--tolerance", type=click.FloatRange(0), default=0.05, show_default=True, help="By how much it may, as a share."
+)
 @common
 def bench(words, engines, threads, batch, device, repeat, seconds, seed, as_json, quiet, verbose, debug, **chosen):
     """Measure networks side by side on every engine that is installed: time and speed-up, parameters, MACs, storage,
@@ -78,7 +80,9 @@ def bench(words, engines, threads, batch, device, repeat, seconds, seed, as_json
     if chosen["limit"] == "device" and device == "cpu":
         raise click.UsageError("--memory device is the GPU's: give --device cuda, or an amount such as 1GB")
     if chosen["data"] is None and (useless := given("images", *PREPROCESSING)):
-        raise click.UsageError(f"--{'limit' if useless[0] == 'images' else useless[0].replace('_', '-')} goes with --data")
+        raise click.UsageError(
+            f"--{'limit' if useless[0] == 'images' else useless[0].replace('_', '-')} goes with --data"
+        )
     from deepmerge.measure.bench import Settings
     from deepmerge.measure.bench import bench as measure
     from deepmerge.measure.bench.against import read_baseline, worse

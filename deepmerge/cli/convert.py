@@ -60,10 +60,14 @@ SPEC = Checked("SPEC", _source)
     default="",
     help="For toolchains: distinct-tops (each top is called as its layer, none in place), legacy-input (input: fields).",
 )
-@click.option("--train-val", type=FILE, help="The original train_val.prototxt; its data, loss and accuracy layers are kept.")
+@click.option(
+    "--train-val", type=FILE, help="The original train_val.prototxt; its data, loss and accuracy layers are kept."
+)
 @click.option("--train-source", type=SPEC, help="Training images: lmdb:PATH, list:FILE or hdf5:FILE.")
 @click.option("--test-source", type=SPEC, help="Test images, likewise.")
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Of data layers that deepmerge writes.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Of data layers that deepmerge writes."
+)
 @click.option(
     "--solver",
     type=Checked("KEY=VALUE", _override),
@@ -83,10 +87,24 @@ SPEC = Checked("SPEC", _source)
     metavar="N",
     help="At most so many of them, spread evenly.",
 )
-@click.option("--recover", "recover_data", metavar="SPEC", help="Images (no labels): `deepmerge recover` at once, with its defaults.")
-@click.option("--recover-minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="Time for it; see `deepmerge recover`.")
-@click.option("--recover-stages", type=Listed(STAGES, empty=False), default=USUAL, show_default=True, help="What it does.")
-@click.option("--recover-device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs for it.")
+@click.option(
+    "--recover",
+    "recover_data",
+    metavar="SPEC",
+    help="Images (no labels): `deepmerge recover` at once, with its defaults.",
+)
+@click.option(
+    "--recover-minutes",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Time for it; see `deepmerge recover`.",
+)
+@click.option(
+    "--recover-stages", type=Listed(STAGES, empty=False), default=USUAL, show_default=True, help="What it does."
+)
+@click.option(
+    "--recover-device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs for it."
+)
 @click.option("--no-steps", is_flag=True, help="The final network only, no folder for each step.")
 @click.option("--report", "as_page", is_flag=True, help="Write OUT/report.html, too: see `deepmerge report`.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
@@ -118,11 +136,15 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
     _check_calibration(calibration, recipe, recover_data, chosen)
     recovery = {name: chosen.pop(f"recover_{name}") for name in ("minutes", "stages", "device")}
     if recover_data is not None and (dry_run or "caffe" not in formats):
-        raise click.UsageError(f"--recover trains what is written: leave {'--dry-run' if dry_run else '--emit onnx alone'} out")
+        raise click.UsageError(
+            f"--recover trains what is written: leave {'--dry-run' if dry_run else '--emit onnx alone'} out"
+        )
     from deepmerge.out.digest import Digest
 
     digest = Digest(caffemodel)  # begins before the imports do
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # numpy's idle threads sleep, and leave the core to the hashing
+    os.environ.setdefault(
+        "OPENBLAS_THREAD_TIMEOUT", "4"
+    )  # numpy's idle threads sleep, and leave the core to the hashing
     wanted, pictures = wishes(chosen), image_wishes(chosen)
     from deepmerge.convert.convert import Job
     from deepmerge.convert.convert import convert as run
@@ -193,7 +215,9 @@ def _told(report: dict, job, verbose: bool) -> str:
         parts.append(recovery_table(report["recovery"], verbose))
     elif rough := [step for step in report["steps"] if not step["exact"]]:
         how = " (`make -f finetune.mk` in the folder)" if "caffe" in job.settings.formats else ""
-        parts.append(f"{count(len(rough), 'approximate step')}, which cost accuracy until the network is fine-tuned{how}")
+        parts.append(
+            f"{count(len(rough), 'approximate step')}, which cost accuracy until the network is fine-tuned{how}"
+        )
     parts.append("nothing was written (--dry-run)" if job.dry_run else f"written to {job.out}")
     return "\n\n".join(parts)
 
@@ -201,5 +225,7 @@ def _told(report: dict, job, verbose: bool) -> str:
 def _calibrated(entry: dict) -> str:
     told = f"calibrated on {count(entry['images'], 'image')} of {entry['source']}"
     if names := entry["separable"]:
-        told += f"; patches too large for a covariance of their own, which is taken as channels x taps: {shortened(names)}"
+        told += (
+            f"; patches too large for a covariance of their own, which is taken as channels x taps: {shortened(names)}"
+        )
     return told

@@ -27,7 +27,10 @@ def doctor(as_json, quiet, verbose, debug):
     checks = examine()
     missing = [check.name for check in checks if check.state == "missing"]
     if as_json:
-        entries = [{"name": c.name, "state": c.state, "found": c.found, "remedy": c.remedy, "details": c.details} for c in checks]
+        entries = [
+            {"name": c.name, "state": c.state, "found": c.found, "remedy": c.remedy, "details": c.details}
+            for c in checks
+        ]
         show_json({"ok": not missing, "checks": entries})
     else:
         show(_told(checks, verbose), quiet)

@@ -44,7 +44,9 @@ def tops(text: str) -> tuple[int, ...]:
 )
 @click.option("--output", metavar="NAME", help="The blob with the scores, where there are several.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many images, spread evenly.")
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Default: what 256 MB of activations allow, 64 at most.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), metavar="N", help="Default: what 256 MB of activations allow, 64 at most."
+)
 @running
 @preprocessing
 @mirror("Each image and its mirror image: the mean of their scores.")
@@ -99,13 +101,18 @@ def _told(report: dict) -> str:
     tops = list(entries[0]["top"] or ())
     agreeing = report["against"] is not None
     head = ["network", *(f"top-{k}" for k in tops), *(["same top-1", "KL", "max diff."] if agreeing else [])]
-    rows = [[e["name"], *(_share(e["top"][k]) for k in tops), *(_agreement(e["agreement"]) if agreeing else [])] for e in entries]
+    rows = [
+        [e["name"], *(_share(e["top"][k]) for k in tops), *(_agreement(e["agreement"]) if agreeing else [])]
+        for e in entries
+    ]
     parts = [table(rows, head, "l" + "r" * (len(head) - 1))]
     if entries[0]["per_class"]:
         parts.append(_classes(entries, tops))
     outputs = ", ".join(dict.fromkeys(repr(e["output"]) for e in entries))
     speed = f"{report['images_per_second']:.0f} images/s with {count(report['threads'], 'thread')}"
-    parts.append(f"{count(report['images'], 'image')} of {report['data']}, output {outputs}, engine {report['engine']}: {speed}")
+    parts.append(
+        f"{count(report['images'], 'image')} of {report['data']}, output {outputs}, engine {report['engine']}: {speed}"
+    )
     return "\n\n".join(parts)
 
 

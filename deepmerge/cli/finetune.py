@@ -24,9 +24,15 @@ def _override(text: str) -> Any:
 
 @click.command(short_help="fine-tune a converted network with labels")
 @click.argument("out", type=FILE)
-@click.option("--data", required=True, metavar="SPEC", help="Labelled images: folder:, list:, lmdb:, hdf5: or npz:, then a path.")
-@click.option("--test-data", metavar="SPEC", help="Labelled images to test with, as often as the solver says and at the end.")
-@click.option("-o", "--out", "to", type=FILE, required=True, metavar="OUT2", help="The folder to write; it has OUT's form.")
+@click.option(
+    "--data", required=True, metavar="SPEC", help="Labelled images: folder:, list:, lmdb:, hdf5: or npz:, then a path."
+)
+@click.option(
+    "--test-data", metavar="SPEC", help="Labelled images to test with, as often as the solver says and at the end."
+)
+@click.option(
+    "-o", "--out", "to", type=FILE, required=True, metavar="OUT2", help="The folder to write; it has OUT's form."
+)
 @click.option(
     "--steps",
     is_flag=False,
@@ -40,8 +46,15 @@ def _override(text: str) -> Any:
     multiple=True,
     help="A field of Caffe's solver in the place of the file's; may be repeated.",
 )
-@click.option("--max-iter", type=click.IntRange(0), metavar="N", help="Iterations (of each step); as --solver max_iter=N.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), metavar="N", help="Stop after so much time, with what there is.")
+@click.option(
+    "--max-iter", type=click.IntRange(0), metavar="N", help="Iterations (of each step); as --solver max_iter=N."
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Stop after so much time, with what there is.",
+)
 @click.option(
     "--stop-after",
     type=click.FloatRange(0, min_open=True),
@@ -50,15 +63,37 @@ def _override(text: str) -> Any:
 )
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="In the place of the data layers'.")
 @click.option(
-    "--images", "limit", type=click.IntRange(1), metavar="N", help="Train on at most so many images, spread evenly. Default: all."
+    "--images",
+    "limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Train on at most so many images, spread evenly. Default: all.",
 )
-@click.option("--in-order", is_flag=True, help="Take the images in the order of the source, as Caffe does; else they are shuffled.")
-@click.option("--vary", is_flag=True, help="Show images shifted by up to an eighth, so that few images say much.")
-@click.option("--seed", type=click.IntRange(0), help="Of shuffling, augmentation, dropout. Default: the solver's random_seed, or 0.")
 @click.option(
-    "--engine", type=click.Choice(["torch", "caffe"]), default="torch", show_default=True, help="What trains: PyTorch, or real Caffe."
+    "--in-order",
+    is_flag=True,
+    help="Take the images in the order of the source, as Caffe does; else they are shuffled.",
 )
-@click.option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs; cuda:1 is the second GPU.")
+@click.option("--vary", is_flag=True, help="Show images shifted by up to an eighth, so that few images say much.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    help="Of shuffling, augmentation, dropout. Default: the solver's random_seed, or 0.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["torch", "caffe"]),
+    default="torch",
+    show_default=True,
+    help="What trains: PyTorch, or real Caffe.",
+)
+@click.option(
+    "--device",
+    metavar="cpu|cuda",
+    default="cpu",
+    show_default=True,
+    help="Where PyTorch runs; cuda:1 is the second GPU.",
+)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: every core.")
 @click.option(
     "--distill",
@@ -68,11 +103,25 @@ def _override(text: str) -> Any:
     metavar="[kl|mse]",
     help="The original as a teacher: its scores are added to the loss, as a divergence or a squared distance.",
 )
-@click.option("--distill-weight", type=click.FloatRange(0), default=1.0, show_default=True, metavar="X", help="Of the teacher's loss.")
 @click.option(
-    "--temperature", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True, metavar="X", help="Of kl: softens both."
+    "--distill-weight",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="X",
+    help="Of the teacher's loss.",
 )
-@click.option("--original", type=(FILE, FILE), metavar="PROTOTXT CAFFEMODEL", help="The original, if not where report.json says.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, min_open=True),
+    default=2.0,
+    show_default=True,
+    metavar="X",
+    help="Of kl: softens both.",
+)
+@click.option(
+    "--original", type=(FILE, FILE), metavar="PROTOTXT CAFFEMODEL", help="The original, if not where report.json says."
+)
 @preprocessing
 @mirror("Turn half of the images left to right in training. Default: as the train_val says.")
 @click.option("--strict", is_flag=True, help="Fail on an image that cannot be read.")

@@ -91,7 +91,9 @@ def _leave(number: int, _frame) -> None:
     raise SystemExit(128 + number)
 
 
-@click.group("deepmerge", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    "deepmerge", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(VERSION, prog_name="deepmerge")
 def main() -> None:
     """Make a trained Caffe network fast: merge its LRN, pooling, BatchNorm, Scale, Dropout and small branches into
@@ -106,5 +108,19 @@ def main() -> None:
     """
 
 
-for _command in (convert, recover, finetune, plan, inspect, verify, eval_, table, profile, bench, report, passes, doctor):
+for _command in (
+    convert,
+    recover,
+    finetune,
+    plan,
+    inspect,
+    verify,
+    eval_,
+    table,
+    profile,
+    bench,
+    report,
+    passes,
+    doctor,
+):
     main.add_command(_command)

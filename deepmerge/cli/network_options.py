@@ -9,13 +9,26 @@ import click
 
 from deepmerge.cli.options import Listed
 
-ENGINES = ("caffe", "torch", "ort", "opencv", "mnn", "ncnn")  # measuring.setup has the same; it is not to be loaded for --help
+ENGINES = (
+    "caffe",
+    "torch",
+    "ort",
+    "opencv",
+    "mnn",
+    "ncnn",
+)  # measuring.setup has the same; it is not to be loaded for --help
 
 
 def networks(command: Callable) -> Callable:
     """NET … and the options of running them."""
     for option in (
-        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order in which networks take turns."),
+        click.option(
+            "--seed",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Of the order in which networks take turns.",
+        ),
         click.option(
             "--seconds",
             type=click.FloatRange(0, min_open=True),
@@ -23,10 +36,23 @@ def networks(command: Callable) -> Callable:
             show_default=True,
             help="At most so long, for each engine's whole forwards.",
         ),
-        click.option("--repeat", type=click.IntRange(2), metavar="N", help="Just so many rounds, instead of as many as it takes."),
-        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of engine torch."),
-        click.option("--batch", type=click.IntRange(1), metavar="N", help="Images at a time.  [default: as the prototxt says]"),
-        click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="CPU threads of every engine."),
+        click.option(
+            "--repeat", type=click.IntRange(2), metavar="N", help="Just so many rounds, instead of as many as it takes."
+        ),
+        click.option(
+            "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of engine torch."
+        ),
+        click.option(
+            "--batch", type=click.IntRange(1), metavar="N", help="Images at a time.  [default: as the prototxt says]"
+        ),
+        click.option(
+            "--threads",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            metavar="N",
+            help="CPU threads of every engine.",
+        ),
         click.option(
             "--engine",
             "engines",

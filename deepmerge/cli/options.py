@@ -138,7 +138,9 @@ def wishes(chosen: dict[str, Any]):
     if one["exact"] and one["tucker"]:
         raise click.UsageError("--exact and --tucker exclude each other: Tucker decomposition is approximate")
     if one["exact"] and given("steps") and one["width"] != "full":
-        raise click.UsageError("--exact takes no approximate steps: leave --steps out, or add --width full to embed branches exactly")
+        raise click.UsageError(
+            "--exact takes no approximate steps: leave --steps out, or add --width full to embed branches exactly"
+        )
     if given("rank") and not one["tucker"]:
         raise click.UsageError("--rank says how --tucker chooses its ranks: give --tucker too")
     from deepmerge.passes.support.base import Options

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from deepmerge.errors import one_line
+from deepmerge.text import one_line
 
 _GAP = "  "
 
@@ -48,7 +48,11 @@ def _room(taken: int) -> int:
 
 def _wrapped(row: list[str], width: int) -> list[list[str]]:
     """The row as one row or more, none with a last cell wider than `width`."""
-    parts = textwrap.wrap(row[-1], width, break_long_words=False, break_on_hyphens=False) if len(row[-1]) > width else [row[-1]]
+    parts = (
+        textwrap.wrap(row[-1], width, break_long_words=False, break_on_hyphens=False)
+        if len(row[-1]) > width
+        else [row[-1]]
+    )
     return [[*row[:-1], parts[0]]] + [[""] * (len(row) - 1) + [part] for part in parts[1:]]
 
 

@@ -16,7 +16,9 @@ from deepmerge.cli.tables import cost_table, costly_table, refusal_table, step_t
 @click.argument("prototxt", type=FILE)
 @click.argument("caffemodel", type=FILE, required=False)
 @planning
-@click.option("--write", type=FILE, help="Write the plan as a recipe (TOML), to be edited and given to convert --recipe.")
+@click.option(
+    "--write", type=FILE, help="Write the plan as a recipe (TOML), to be edited and given to convert --recipe."
+)
 @click.option("--force", is_flag=True, help="Let --write replace an existing file.")
 @common
 def plan(prototxt, caffemodel, write, force, as_json, quiet, verbose, debug, **chosen):
@@ -71,7 +73,11 @@ def _carried_out(graph, made) -> dict:
         "after": summary(graph),
         "steps": steps,
         "cleanup": [{"pass": change.pass_name, "layers": list(change.merged)} for change in cleanup],
-        "refusals": [{"pass": r.pass_name, "layer": r.layer, "reason": r.reason} for r in dict.fromkeys(made.refusals) if not r.costly],
+        "refusals": [
+            {"pass": r.pass_name, "layer": r.layer, "reason": r.reason}
+            for r in dict.fromkeys(made.refusals)
+            if not r.costly
+        ],
         "costly": [{"name": c.step.name, "layers": list(c.step.layers), "reason": c.costly} for c in costly],
     }
 
@@ -79,7 +85,9 @@ def _carried_out(graph, made) -> dict:
 def _told(result: dict, verbose: bool) -> str:
     steps = result["steps"]
     parts = [
-        step_table(steps, result["before"], verbose) if steps else "no step: there is nothing to merge in this network, or it was left out"
+        step_table(steps, result["before"], verbose)
+        if steps
+        else "no step: there is nothing to merge in this network, or it was left out"
     ]
     parts.append(cost_table(result["before"], result["after"]))
     if result["costly"]:

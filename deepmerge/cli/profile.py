@@ -121,9 +121,21 @@ def _totals(engine: dict) -> str:
                 entry.get("layers_refused") or "",
             )
         )
-    head = (engine["engine"], "forward, ms", "quartiles", "times as fast", "unfused", "layers", "non-tensor", "waited", "")
+    head = (
+        engine["engine"],
+        "forward, ms",
+        "quartiles",
+        "times as fast",
+        "unfused",
+        "layers",
+        "non-tensor",
+        "waited",
+        "",
+    )
     keep = [i for i in range(len(head)) if i < 2 or any(row[i] for row in rows)]
-    return table([[row[i] for i in keep] for row in rows], [head[i] for i in keep], "".join("lrrrrrrrl"[i] for i in keep))
+    return table(
+        [[row[i] for i in keep] for row in rows], [head[i] for i in keep], "".join("lrrrrrrrl"[i] for i in keep)
+    )
 
 
 def _rows(engine: dict, by: str, verbose: bool) -> str:
@@ -141,7 +153,9 @@ def _rows(engine: dict, by: str, verbose: bool) -> str:
         if not verbose and all(share is None or share < 0.0005 for share in shares):
             rest += 1
             continue
-        cells = [""] if by == "group" else ["tensor" if tensor[key] else "non-tensor" if tensor[key] is False else "both"]
+        cells = (
+            [""] if by == "group" else ["tensor" if tensor[key] else "non-tensor" if tensor[key] is False else "both"]
+        )
         for time, share in zip(times, shares, strict=True):
             cells += ["", ""] if time is None else [milliseconds(time), f"{share:.1%}"]
         rows.append([key, *cells])

@@ -11,7 +11,13 @@ from deepmerge.cli.image_options import image_wishes, mirror, preprocessing
 from deepmerge.cli.options import FILE, Checked, Listed, common
 from deepmerge.cli.output import Progress, count, show, show_json, table, warn
 
-STAGES = ("lsq", "refit", "segments", "chain", "distill")  # recover.schedule's, which takes an import of the whole library
+STAGES = (
+    "lsq",
+    "refit",
+    "segments",
+    "chain",
+    "distill",
+)  # recover.schedule's, which takes an import of the whole library
 TRAINED, USUAL = STAGES[2:], ",".join(stage for stage in STAGES if stage != "refit")
 
 
@@ -30,8 +36,15 @@ def _iterations(text: str) -> dict[str, int]:
 
 @click.command(short_help="recover accuracy without labels")
 @click.argument("out", type=FILE)
-@click.option("--data", required=True, metavar="SPEC", help="Images: folder:, list:, lmdb:, hdf5: or npz:, then a path; no labels.")
-@click.option("-o", "--out", "to", type=FILE, required=True, metavar="OUT2", help="The folder to write; it has OUT's form.")
+@click.option(
+    "--data",
+    required=True,
+    metavar="SPEC",
+    help="Images: folder:, list:, lmdb:, hdf5: or npz:, then a path; no labels.",
+)
+@click.option(
+    "-o", "--out", "to", type=FILE, required=True, metavar="OUT2", help="The folder to write; it has OUT's form."
+)
 @click.option(
     "--stages",
     type=Listed(STAGES, empty=False),
@@ -39,7 +52,9 @@ def _iterations(text: str) -> dict[str, int]:
     show_default=True,
     help=f"What to do, of {', '.join(STAGES)}, in this order. lsq and refit need no PyTorch.",
 )
-@click.option("--steps", default="all", show_default=True, metavar="LIST", help="all, or approximate steps by name, and ranges.")
+@click.option(
+    "--steps", default="all", show_default=True, metavar="LIST", help="all, or approximate steps by name, and ranges."
+)
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
@@ -52,8 +67,16 @@ def _iterations(text: str) -> dict[str, int]:
     default="",
     help="Iterations of segments, chain, distill, such as those that report.json tells of an earlier run.",
 )
-@click.option("--images", "limit", type=click.IntRange(1), metavar="N", help="At most so many images, spread evenly. Default: all.")
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images of an iteration. Default: 128, or less on a CPU.")
+@click.option(
+    "--images",
+    "limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="At most so many images, spread evenly. Default: all.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), metavar="N", help="Images of an iteration. Default: 128, or less on a CPU."
+)
 @click.option(
     "--lr",
     type=click.FloatRange(0, min_open=True),
@@ -61,7 +84,13 @@ def _iterations(text: str) -> dict[str, int]:
     help="How far an iteration moves a weight, as a share of its layer's weights. "
     "Default: the largest of five, up to 0.015, that does no great harm in a trial.",
 )
-@click.option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs; cuda:1 is the second GPU.")
+@click.option(
+    "--device",
+    metavar="cpu|cuda",
+    default="cpu",
+    show_default=True,
+    help="Where PyTorch runs; cuda:1 is the second GPU.",
+)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: every core.")
 @click.option(
     "--precision",
@@ -76,14 +105,18 @@ def _iterations(text: str) -> dict[str, int]:
     show_default=True,
     help="distill shows images shifted, and a quarter of them mixed with others, so that few images say much.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the images' order, mirroring and crops.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the images' order, mirroring and crops."
+)
 @click.option(
     "--stop-after",
     type=click.FloatRange(0, min_open=True),
     metavar="N",
     help="Stop after so many minutes with a checkpoint; the same command goes on from there.",
 )
-@click.option("--original", type=(FILE, FILE), metavar="PROTOTXT CAFFEMODEL", help="The original, if not where report.json says.")
+@click.option(
+    "--original", type=(FILE, FILE), metavar="PROTOTXT CAFFEMODEL", help="The original, if not where report.json says."
+)
 @preprocessing
 @mirror("Turn half of the images left to right in training. Default: as the train_val says.")
 @click.option("--strict", is_flag=True, help="Fail on an image that cannot be read.")
@@ -166,7 +199,9 @@ def recovery_table(story: dict[str, Any], full: bool = False) -> str:
     head = ("stage", "time", "share", "iterations", "loss", "→", "agreement", "→")
     parts = [table(rows, head, "lrrrrrrr")]
     if "agreement_after" in story:
-        on = f"on {count(story['held_out'], 'image')} held out" if story["held_out"] else "on the images it learned from"
+        on = (
+            f"on {count(story['held_out'], 'image')} held out" if story["held_out"] else "on the images it learned from"
+        )
         told = f"{on}, the same first class as the original's: {story['agreement_before']:.1%} → {story['agreement_after']:.1%}"
         parts.append(told)
     return "\n\n".join(parts)

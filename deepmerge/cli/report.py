@@ -11,10 +11,24 @@ from deepmerge.cli.output import show, show_json
 @click.command(short_help="a conversion as a page to look at")
 @click.argument("folder", metavar="OUT", type=FILE)
 @click.option("-o", "--out", "file", metavar="FILE", type=FILE, help="The page.  [default: OUT/report.html]")
-@click.option("--profile", metavar="FILE.json", type=FILE, help="Times layer by layer, as `deepmerge profile --json` wrote them.")
-@click.option("--bench", metavar="FILE.json", type=FILE, help="Times, memory, energy, accuracy, as `deepmerge bench --json` wrote them.")
-@click.option("--table", metavar="FILE.json", type=FILE, help="Accuracy and time step by step, as `deepmerge table --json` wrote them.")
-@click.option("--original", type=(FILE, FILE), metavar="PROTOTXT CAFFEMODEL", help="The original, if not where report.json says.")
+@click.option(
+    "--profile", metavar="FILE.json", type=FILE, help="Times layer by layer, as `deepmerge profile --json` wrote them."
+)
+@click.option(
+    "--bench",
+    metavar="FILE.json",
+    type=FILE,
+    help="Times, memory, energy, accuracy, as `deepmerge bench --json` wrote them.",
+)
+@click.option(
+    "--table",
+    metavar="FILE.json",
+    type=FILE,
+    help="Accuracy and time step by step, as `deepmerge table --json` wrote them.",
+)
+@click.option(
+    "--original", type=(FILE, FILE), metavar="PROTOTXT CAFFEMODEL", help="The original, if not where report.json says."
+)
 @click.option("--force", is_flag=True, help="Replace an existing page.")
 @common
 def report(folder, file, original, force, as_json, quiet, verbose, debug, **files):

@@ -16,15 +16,25 @@ from deepmerge.cli.output import table as text_table
 
 @click.command(short_help="a conversion as a table: accuracy and time, step by step")
 @click.argument("words", nargs=-1, required=True, metavar="OUT [OUT2 ...]")
-@click.option("--data", default="", metavar="SPEC", help="Labelled images for the accuracy: folder:PATH, list:FILE, npz:FILE, …")
+@click.option(
+    "--data", default="", metavar="SPEC", help="Labelled images for the accuracy: folder:PATH, list:FILE, npz:FILE, …"
+)
 @click.option("--top", type=Checked("K,K", tops), default="1,5", show_default=True, help="Which top-k to count.")
 @click.option("--original", type=(FILE, FILE), metavar="PROTOTXT CAFFEMODEL", help="If not where report.json says.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many images, spread evenly.")
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="For the accuracy. Default: what memory allows.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), metavar="N", help="For the accuracy. Default: what memory allows."
+)
 @running
-@click.option("--time-engine", type=click.Choice(ENGINES), help="What the times are measured on.  [default: that of --engine]")
-@click.option("--seconds", type=click.FloatRange(0), default=60.0, show_default=True, help="For the times, at most; 0: no times.")
-@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A picture, too (needs matplotlib).")
+@click.option(
+    "--time-engine", type=click.Choice(ENGINES), help="What the times are measured on.  [default: that of --engine]"
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=60.0, show_default=True, help="For the times, at most; 0: no times."
+)
+@click.option(
+    "--png", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A picture, too (needs matplotlib)."
+)
 @preprocessing
 @click.option("--strict", is_flag=True, help="Fail on a warning, such as an image that cannot be read.")
 @common
@@ -46,7 +56,9 @@ def table(words, png, as_json, quiet, verbose, debug, **chosen):
 
     chosen["original"] = chosen["original"] and Pair(*chosen["original"])
     if not chosen["data"] and not chosen["seconds"]:
-        raise click.UsageError("without --data there is no accuracy, and with --seconds 0 no time: nothing is left to show")
+        raise click.UsageError(
+            "without --data there is no accuracy, and with --seconds 0 no time: nothing is left to show"
+        )
     named = [_named(word) for word in words]
     job = Job([path for _, path in named], [name for name, _ in named], wishes=image_wishes(chosen), **chosen)
     progress = Progress(quiet or as_json)
@@ -84,13 +96,20 @@ def told(report: dict) -> str:
     head += ["ms", "times as fast"] if timed else []
     made = []
     for row in rows:
-        line = [row["index"] if row["index"] is not None else "", row["step"] or "original", shortened(row["merged"], 40)]
+        line = [
+            row["index"] if row["index"] is not None else "",
+            row["step"] or "original",
+            shortened(row["merged"], 40),
+        ]
         for title in columns if ks else ():
             found = row["top"].get(title) or (row["top"].get("original") if row["step"] is None else None)
             line += [f"{found[k]:.2%}" if found else "" for k in ks]
         if timed:
             speedup = row["speedup"]
-            line += [milliseconds(row["seconds"]["median"]), f"{speedup['value']:.2f} ({speedup['low']:.2f}–{speedup['high']:.2f})"]
+            line += [
+                milliseconds(row["seconds"]["median"]),
+                f"{speedup['value']:.2f} ({speedup['low']:.2f}–{speedup['high']:.2f})",
+            ]
         made.append(line)
     machine = report["machine"]
     about = [f"{report['images']} images of {report['data']}, engine {report['engine']}"] if ks else []

@@ -24,7 +24,9 @@ from deepmerge.cli.output import Progress, show, show_json, table, warn
     help="So many images of uniform noise, 0..255.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise.")
-@click.option("--images", metavar="SPEC", help="Real images instead: folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE.")
+@click.option(
+    "--images", metavar="SPEC", help="Real images instead: folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE."
+)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many of them, spread evenly.")
 @preprocessing
 @click.option(
@@ -78,7 +80,9 @@ def _refuse_mixture(images) -> None:
     useless = ("random", "seed") if images is not None else ("limit", "resize", "crop")
     for name in useless:
         if source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name} and --images exclude each other" if images is not None else f"--{name} goes with --images")
+            raise click.UsageError(
+                f"--{name} and --images exclude each other" if images is not None else f"--{name} goes with --images"
+            )
 
 
 def _one_line(failures: list[str]) -> str:

@@ -75,12 +75,18 @@ def convert(
             job.calibration.prepare(graph)
             graph.warnings += job.calibration.notes
         recipe, refusals = choose(graph, job)
-        report: dict[str, Any] = {"version": VERSION, "network": graph.name, "source": {"prototxt": source_entry(job.prototxt)}}
+        report: dict[str, Any] = {
+            "version": VERSION,
+            "network": graph.name,
+            "source": {"prototxt": source_entry(job.prototxt)},
+        }
         report["before"] = summary(graph)
         with nullcontext() if job.dry_run else staged(job.out, job.force) as folder:
             output = None if folder is None else Output(folder, job.settings)
             report |= run(graph, recipe, job, output, progress)
-            report["refusals"] = [{"pass": r.pass_name, "layer": r.layer, "reason": r.reason} for r in dict.fromkeys(refusals)]
+            report["refusals"] = [
+                {"pass": r.pass_name, "layer": r.layer, "reason": r.reason} for r in dict.fromkeys(refusals)
+            ]
             report["warnings"] = list(dict.fromkeys(graph.warnings + (output.notes if output else [])))
             report["transform"] = transforms(graph.train_layers)
             if job.calibration is not None:
@@ -109,7 +115,9 @@ def choose(graph: Graph, job: Job) -> tuple[Recipe, list[Refusal]]:
         recipe = read_recipe(job.recipe)
         check_fits(recipe, graph, str(job.recipe))
         if job.calibration is not None and not any(step.options.get("calibration") for step in recipe.steps):
-            graph.warnings.append(f"{job.recipe}: no step of it was made with calibration images, and so they are not used")
+            graph.warnings.append(
+                f"{job.recipe}: no step of it was made with calibration images, and so they are not used"
+            )
         return recipe, []
     plan = make_plan(graph, job.wishes, job.calibration)
     return plan.recipe, list(plan.refusals)
@@ -129,7 +137,12 @@ def run(graph: Graph, recipe: Recipe, job: Job, output: Output | None, progress:
         if output is not None:
             output.folded_batchnorm |= "fold_batchnorm" in entries[-1]["passes"]
             if not result.step.exact:
-                output.step(graph, index, result.step.name, f"Step {index} of {total}, {result.step.name}: fine-tunes what it merged.")
+                output.step(
+                    graph,
+                    index,
+                    result.step.name,
+                    f"Step {index} of {total}, {result.step.name}: fine-tunes what it merged.",
+                )
     progress("writing", total, total)
     if output is not None:
         output.final(graph, f"The final network, all {total} steps done: fine-tunes it as a whole.")

@@ -12,11 +12,15 @@ from deepmerge.data.resize import neighbours
 if TYPE_CHECKING:
     from deepmerge.data.preprocess import Preprocessing
 
-GREY = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue; ITU-R BT.601, as OpenCV reads images for Caffe
+GREY = np.array(
+    [0.299, 0.587, 0.114], np.float32
+)  # of red, green, blue; ITU-R BT.601, as OpenCV reads images for Caffe
 _TOGETHER = 1 << 18  # values that are made at a time: what a core's cache holds
 
 
-def make_batch(pictures: Sequence[np.ndarray], how: Preprocessing, channels: int, draws: np.ndarray | None = None) -> np.ndarray:
+def make_batch(
+    pictures: Sequence[np.ndarray], how: Preprocessing, channels: int, draws: np.ndarray | None = None
+) -> np.ndarray:
     """uint8 pictures (H, W, 3 or 1) → float32 (N, channels, h, w). Bit by bit the same in a batch of any size.
 
     The pictures may differ in size where `how`'s resize or crop makes them one.

@@ -73,7 +73,10 @@ class _Part:
         if not isinstance(values, h5py.Dataset) or values.shape is None or values.dtype.kind not in "fiu":
             raise ReadError(f"{values.name} is no data set of numbers", self.path)
         if values.ndim < 2 or 0 in values.shape[1:] or prod(values.shape[1:]) * 8 > _LONGEST:
-            raise ReadError(f"{values.name} is {values.shape}; it must have images along the first axis, and values in each", self.path)
+            raise ReadError(
+                f"{values.name} is {values.shape}; it must have images along the first axis, and values in each",
+                self.path,
+            )
         if not self.ready and (values.ndim != 4 or values.shape[3] != 3 or values.dtype != np.uint8):
             raise ReadError(f"`images` is {values.shape}, {values.dtype}; it must be N×H×W×3, uint8, RGB", self.path)
         if values.external:
@@ -83,12 +86,19 @@ class _Part:
         """One class for each image, or None: what is a fraction, or several numbers, is something else to learn."""
         if found is None:
             return None
-        if not isinstance(found, h5py.Dataset) or not found.shape or found.dtype.kind not in "fiu" or found.shape[0] != self.count:
+        if (
+            not isinstance(found, h5py.Dataset)
+            or not found.shape
+            or found.dtype.kind not in "fiu"
+            or found.shape[0] != self.count
+        ):
             raise ReadError(f"its labels are not one number for each of {self.count} images", self.path)
         if found.size != self.count or found.nbytes > _LONGEST:
             return None
         labels = self._reading(lambda: found[...].reshape(-1))
-        whole = np.isfinite(labels).all() and (np.abs(labels) < 1 << 62).all() and np.array_equal(labels, np.floor(labels))
+        whole = (
+            np.isfinite(labels).all() and (np.abs(labels) < 1 << 62).all() and np.array_equal(labels, np.floor(labels))
+        )
         return labels.astype(np.int64) if whole else None
 
     def picture(self, index: int) -> Picture:
@@ -128,5 +138,7 @@ def _h5py(path):
     try:
         import h5py
     except ImportError:
-        raise ReadError("is an HDF5 file, which takes h5py to read: `pip install 'deepmerge-caffe[h5]'`", path) from None
+        raise ReadError(
+            "is an HDF5 file, which takes h5py to read: `pip install 'deepmerge-caffe[h5]'`", path
+        ) from None
     return h5py

@@ -48,5 +48,7 @@ def read_picture(images: Images, index: int) -> Picture:
         raise
     except ReadError as error:
         if images.gone():
-            raise SourceError(f"{images.spec}: the images are no longer there ({error}); bring them back, and start again") from None
+            raise SourceError(
+                f"{images.spec}: the images are no longer there ({error}); bring them back, and start again"
+            ) from None
         raise

@@ -146,7 +146,9 @@ class Loader:
         pixels, wanted = picture.pixels, self.shape[1:]
         if self.images.ready:
             if pixels.shape != wanted:
-                text = f"the array is {_sizes(pixels.shape)}, and the network takes {_sizes(wanted)}; make the data anew"
+                text = (
+                    f"the array is {_sizes(pixels.shape)}, and the network takes {_sizes(wanted)}; make the data anew"
+                )
                 raise SourceError(f"{picture.name}: {text}")
         else:
             try:
@@ -154,7 +156,9 @@ class Loader:
             except ReadError as error:
                 raise type(error)(f"{picture.name}: {error}") from None
             if (made := self.preprocessing.size(pixels.shape[:2])) != wanted[1:]:
-                raise ReadError(f"{picture.name}: the image is {_sizes(made[::-1])}, and the network takes {_sizes(wanted[:0:-1])}")
+                raise ReadError(
+                    f"{picture.name}: the image is {_sizes(made[::-1])}, and the network takes {_sizes(wanted[:0:-1])}"
+                )
         self._check_label(picture)
 
     def _check_label(self, picture: Picture) -> None:

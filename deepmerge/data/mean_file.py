@@ -26,7 +26,10 @@ def whole_mean(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     channels, height, width = shape[1:]
     if mean.shape[0] != channels or mean.shape[1] < height or mean.shape[2] < width:
         found, wanted = ("×".join(map(str, sizes)) for sizes in (mean.shape, shape[1:]))
-        raise ReadError(f"is a mean of {found} (channels×height×width), and the network takes {wanted}; --mean says what to subtract", path)
+        raise ReadError(
+            f"is a mean of {found} (channels×height×width), and the network takes {wanted}; --mean says what to subtract",
+            path,
+        )
     return mean
 
 

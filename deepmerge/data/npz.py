@@ -28,10 +28,14 @@ def open_npz(spec: str, path: Path) -> Images:
         raise ReadError("has neither `images` (N×H×W×3, uint8, RGB) nor `jpeg` with `offsets`", path)
     labels = arrays.get("labels")
     if labels is not None and (labels.shape != (count,) or labels.dtype.kind not in "iuf"):
-        raise ReadError(f"`labels` is {labels.shape}, {labels.dtype}; there are {count} images, so give {count} integers", path)
+        raise ReadError(
+            f"`labels` is {labels.shape}, {labels.dtype}; there are {count} images, so give {count} integers", path
+        )
     if labels is not None and not np.isfinite(labels).all():
         raise ReadError("`labels` holds a NaN or an infinity; give integers", path)
-    return Images(spec, count, lambda i: Picture(_name(path, i), pixels(i), None if labels is None else int(labels[i])), classes)
+    return Images(
+        spec, count, lambda i: Picture(_name(path, i), pixels(i), None if labels is None else int(labels[i])), classes
+    )
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

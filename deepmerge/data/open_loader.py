@@ -46,7 +46,9 @@ def open_loader(
     images = open_images(spec)
     name, shape = image_input(graph, images)
     if images.ready:
-        useless = _given(wishes if train else replace(wishes, mirror=None))  # what --mirror is in a test is not done here
+        useless = _given(
+            wishes if train else replace(wishes, mirror=None)
+        )  # what --mirror is in a test is not done here
         notes = [f"{spec} holds what the network is fed: {flag} does nothing" for flag in useless]
         return Loader(images, Preprocessing(), shape, batch_size, train=train, **options), notes
     preprocessing, notes = preprocessing_of(graph, prototxt, shape, wishes, "TRAIN" if train else "TEST")
@@ -63,7 +65,9 @@ def preprocessing_of(
         graph = graph.copy()
         graph.train_layers = list(read_tree(beside)[0].values("layer"))  # shapes are the deploy's affair
         guessed = GUESS in "".join(beside.read_text(errors="replace").splitlines()[:3])
-    return choose_preprocessing(graph, shape, **asdict(wishes), folder=Path(prototxt).parent, phase=phase, guessed=guessed)
+    return choose_preprocessing(
+        graph, shape, **asdict(wishes), folder=Path(prototxt).parent, phase=phase, guessed=guessed
+    )
 
 
 def image_input(graph: Graph, images: Images | None = None) -> tuple[str, Shape]:

@@ -73,7 +73,9 @@ class Preprocessing:
         if min(self.room((height, width))) < 0:
             raise ReadError(f"the image is {width}×{height}, smaller than --crop {self.crop}; give --resize")
         if shape[2] != channels and (shape[2], channels) != (3, 1):
-            raise SourceError(f"the image has {_channels(shape[2])}, and the network takes {channels}; make the data anew")
+            raise SourceError(
+                f"the image has {_channels(shape[2])}, and the network takes {channels}; make the data anew"
+            )
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether the mean can be subtracted from an input of this shape, (N, C, H, W)."""
@@ -155,13 +157,17 @@ def _geometry(
     made = (crop, crop) if crop is not None else resize
     if made != (width, height):
         flag = f"--crop {crop}" if crop is not None else f"--resize {resize[0]},{resize[1]}"
-        raise ReadError(f"{flag} makes images of {made[0]}×{made[1]}; the network takes {width}×{height} (width×height)")
+        raise ReadError(
+            f"{flag} makes images of {made[0]}×{made[1]}; the network takes {width}×{height} (width×height)"
+        )
     if crop is not None and resize is not None and crop > min(resize):
         raise ReadError(f"--crop {crop} is larger than --resize {resize[0]},{resize[1]}")
     return resize, crop, False
 
 
-def _asked_mean(asked: Transform, shape: tuple[int, ...], folder: Path) -> tuple[tuple[float, ...], np.ndarray | None, list[str]]:
+def _asked_mean(
+    asked: Transform, shape: tuple[int, ...], folder: Path
+) -> tuple[tuple[float, ...], np.ndarray | None, list[str]]:
     """The data layer's mean_value, or its mean_file's values, and what to tell the user."""
     if asked.mean or asked.mean_file is None:
         return asked.mean, None, []

@@ -36,7 +36,9 @@ def open_images(spec: str) -> Images:
     return images
 
 
-def pictures(images: Images, limit: int | None = None, strict: bool = False, skipped: list[str] | None = None) -> Iterator[Picture]:
+def pictures(
+    images: Images, limit: int | None = None, strict: bool = False, skipped: list[str] | None = None
+) -> Iterator[Picture]:
     """The images one by one; those that cannot be read are left out, and why is appended to `skipped`.
 
     limit: at most so many, spread evenly over the source (which may be sorted by class).
@@ -67,7 +69,9 @@ def _folder(spec: str, path: Path) -> Images:
     """Every image file below `path`, in the order of the names. A label is the sub-folder's place among all of them."""
     if not path.is_dir():
         raise ReadError("is not a folder" if path.exists() else "no such folder", path)
-    files = sorted(Path(root, name) for root, _, names in os.walk(path) for name in names if Path(name).suffix.lower() in SUFFIXES)
+    files = sorted(
+        Path(root, name) for root, _, names in os.walk(path) for name in names if Path(name).suffix.lower() in SUFFIXES
+    )
     classes = tuple(sorted({file.relative_to(path).parts[0] for file in files if file.parent != path}))
     places = {name: place for place, name in enumerate(classes)}
     labels = [places[file.relative_to(path).parts[0]] if file.parent != path else None for file in files]
@@ -83,7 +87,9 @@ def _list(spec: str, path: Path) -> Images:
         with open(path, encoding="utf-8") as file:
             text = file.read(MAX_LIST + 1)
     except (OSError, UnicodeDecodeError) as error:
-        raise ReadError(f"cannot be read as a list of images: {getattr(error, 'strerror', None) or 'it is not text'}", path) from None
+        raise ReadError(
+            f"cannot be read as a list of images: {getattr(error, 'strerror', None) or 'it is not text'}", path
+        ) from None
     if len(text) > MAX_LIST:
         raise ReadError(f"is longer than {MAX_LIST:,} characters, too long for a list of images; give lmdb:PATH", path)
     entries = [_entry(line.strip()) for line in text.splitlines() if line.strip()]
@@ -99,7 +105,9 @@ def _list(spec: str, path: Path) -> Images:
         found[:] = [True]
         return picture
 
-    return Images(spec, len(entries), read, gone=lambda: bool(found) and _none_there([place(name) for name, _ in _some(entries)]))
+    return Images(
+        spec, len(entries), read, gone=lambda: bool(found) and _none_there([place(name) for name, _ in _some(entries)])
+    )
 
 
 def _some(things: list) -> list:

@@ -30,7 +30,9 @@ class Transform:
 
 def read_transform(graph: Graph, phase: str = "TEST") -> Transform:
     """That of the data layer of the phase, else of another phase's; the defaults where the network has no data layer."""
-    found = [m for m in graph.train_layers if "bottom" not in m and (_sizes(m) or m.message("transform_param") is not None)]
+    found = [
+        m for m in graph.train_layers if "bottom" not in m and (_sizes(m) or m.message("transform_param") is not None)
+    ]
     found.sort(key=lambda layer: not _in_phase(layer, phase))
     if not found:
         return Transform()

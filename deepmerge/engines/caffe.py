@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 
     Weights = str | os.PathLike | Sequence[str | os.PathLike] | None
 
-__all__ = ["CaffeEngine", "CaffeSession", "CaffeSolver", "CaffeWorker", "Solved", "describe", "find_python", "time_interleaved"]
+__all__ = [
+    "CaffeEngine",
+    "CaffeSession",
+    "CaffeSolver",
+    "CaffeWorker",
+    "Solved",
+    "describe",
+    "find_python",
+    "time_interleaved",
+]
 
 
 class CaffeEngine:
@@ -86,7 +95,9 @@ class CaffeEngine:
         session._owns_worker = True
         return session
 
-    def solve(self, solver: str | os.PathLike, weights: Weights = None, steps: int = 3, threads: int = 1, **options: Any) -> Solved:
+    def solve(
+        self, solver: str | os.PathLike, weights: Weights = None, steps: int = 3, threads: int = 1, **options: Any
+    ) -> Solved:
         """Run a solver for some steps, in a process of its own. See CaffeWorker.solve."""
         with self.start(threads) as worker:
             return worker.solve(solver, weights, steps, **options)
@@ -128,7 +139,9 @@ class CaffeWorker:
         about = " with ".join(["loading " + prototxt, *weights])
         number = next(self._ids)
         new_shapes = {name: [int(size) for size in shape] for name, shape in (shapes or {}).items()}
-        reply, _ = self.process.request("load", about, id=number, prototxt=prototxt, weights=weights, phase=phase, shapes=new_shapes)
+        reply, _ = self.process.request(
+            "load", about, id=number, prototxt=prototxt, weights=weights, phase=phase, shapes=new_shapes
+        )
         return CaffeSession(self, number, prototxt, reply)
 
     def solve(

@@ -63,7 +63,9 @@ class CaffeProcess:
     def alive(self) -> bool:
         return self._end.alive and self._process.poll() is None
 
-    def request(self, command: str, about: str, arrays: Arrays = (), **fields: Any) -> tuple[dict[str, Any], list[tuple[str, np.ndarray]]]:
+    def request(
+        self, command: str, about: str, arrays: Arrays = (), **fields: Any
+    ) -> tuple[dict[str, Any], list[tuple[str, np.ndarray]]]:
         """Send a command; returns the reply's header and its float32 arrays.
 
         ``about`` says what is being done, with the file concerned, for the message of the

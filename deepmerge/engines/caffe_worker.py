@@ -246,7 +246,11 @@ def save(header, arrays):
 def net_loss(net):
     """The weighted sum that Caffe minimises, from the blobs as the last forward left them."""
     weights = net.blob_loss_weights
-    return sum(float(weight) * float(np.sum(net.blobs[name].data, dtype=np.float64)) for name, weight in weights.items() if weight)
+    return sum(
+        float(weight) * float(np.sum(net.blobs[name].data, dtype=np.float64))
+        for name, weight in weights.items()
+        if weight
+    )
 
 
 @command

@@ -63,7 +63,9 @@ def _describe(python: Path) -> dict[str, Any]:
     try:
         done = _run(python, "--describe", IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{python}: `import caffe` took over {IMPORT_SECONDS:.0f} s; name another with {VARIABLE}") from None
+        raise EngineError(
+            f"{python}: `import caffe` took over {IMPORT_SECONDS:.0f} s; name another with {VARIABLE}"
+        ) from None
     except OSError as error:
         raise EngineError(f"{python} cannot be run: {error.strerror}") from None
     if done.returncode != 0:

@@ -74,7 +74,9 @@ def _convert(model: Path, *words: str | Path) -> str | None:
     """Run the converter; None where it has written the model, else what it said last."""
     command = [sys.executable, "-c", _CONVERT, *map(str, words), "--MNNModel", str(model), "--bizCode", "deepmerge"]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=SECONDS)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=SECONDS
+        )
     except subprocess.TimeoutExpired:
         return f"no answer within {SECONDS:g} s"
     if done.returncode == 0 and model.exists() and model.stat().st_size:
@@ -113,7 +115,9 @@ class MnnSession(FileSession):
 
     def _value(self, name: str) -> np.ndarray:
         tensor, shape = self._made[name], self._made[name].getShape()
-        host = self._mnn.Tensor(shape, self._mnn.Halide_Type_Float, np.zeros(shape, np.float32), self._mnn.Tensor_DimensionType_Caffe)
+        host = self._mnn.Tensor(
+            shape, self._mnn.Halide_Type_Float, np.zeros(shape, np.float32), self._mnn.Tensor_DimensionType_Caffe
+        )
         tensor.copyToHostTensor(host)
         return np.array(host.getData(), np.float32).ravel()
 

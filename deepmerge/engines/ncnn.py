@@ -26,7 +26,9 @@ def find_pnnx() -> Path | None:
     """The converter: on PATH, or in the package that pip installs."""
     found = shutil.which("pnnx")
     spec = None if found else find_spec("pnnx")
-    places = [Path(found)] if found else [Path(p, "pnnx") for p in (spec.submodule_search_locations or ())] if spec else []
+    places = (
+        [Path(found)] if found else [Path(p, "pnnx") for p in (spec.submodule_search_locations or ())] if spec else []
+    )
     return next((place for place in places if place.is_file()), None)
 
 
@@ -90,7 +92,9 @@ class NcnnSession(FileSession):
             for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
                 setattr(net.opt, option, False)
             if net.load_param(str(folder / "net.ncnn.param")) or net.load_model(str(folder / "net.ncnn.bin")):
-                raise EngineError("ncnn cannot load what pnnx made of the network: it has a layer that ncnn does not know")
+                raise EngineError(
+                    "ncnn cannot load what pnnx made of the network: it has a layer that ncnn does not know"
+                )
         self._net, self._mats = net, {}
         read = [blob.name for blob in graph.inputs if blob.consumers]
         if len(net.input_names()) != len(read) or len(net.output_names()) != len(self.outputs):
@@ -101,7 +105,9 @@ class NcnnSession(FileSession):
     def _feed(self, arrays: Mapping[str, np.ndarray]) -> None:
         import ncnn
 
-        self._mats = {self._fed[name]: ncnn.Mat(array[0]).clone() for name, array in arrays.items() if name in self._fed}
+        self._mats = {
+            self._fed[name]: ncnn.Mat(array[0]).clone() for name, array in arrays.items() if name in self._fed
+        }
 
     def _run(self, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         extractor = self._net.create_extractor()

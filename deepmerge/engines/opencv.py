@@ -30,7 +30,9 @@ class OpencvEngine:
         except ImportError:
             raise EngineError(f"engine 'opencv' needs OpenCV 4: {REMEDY}") from None
         if not hasattr(getattr(cv2, "dnn", None), "readNetFromCaffe"):
-            raise EngineError(f"OpenCV {getattr(cv2, '__version__', '')} does not read Caffe's files any more: {REMEDY}")
+            raise EngineError(
+                f"OpenCV {getattr(cv2, '__version__', '')} does not read Caffe's files any more: {REMEDY}"
+            )
 
     def load(self, graph: Graph, threads: int = 1) -> OpencvSession:
         """Write ``graph`` as Caffe's files into a temporary folder and load them."""
@@ -65,7 +67,9 @@ class OpencvSession(FileSession):
     def _run(self, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         makers = [self._makers.get(name) for name in wanted]
         if None in makers:
-            raise EngineError(f"OpenCV does not hand out blob {wanted[makers.index(None)]!r}: its layer has several tops")
+            raise EngineError(
+                f"OpenCV does not hand out blob {wanted[makers.index(None)]!r}: its layer has several tops"
+            )
         return dict(zip(wanted, self._fused.forward(makers), strict=True))
 
     def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:

@@ -137,7 +137,9 @@ class _Model:
     for, where that is another copy of ``graph``.
     """
 
-    def __init__(self, graph: Graph, extra: Sequence[Blob], threads: int, free_batch: bool = True, like: Graph | None = None) -> None:
+    def __init__(
+        self, graph: Graph, extra: Sequence[Blob], threads: int, free_batch: bool = True, like: Graph | None = None
+    ) -> None:
         from deepmerge.formats.onnx import tensor_names, to_onnx
 
         model = to_onnx(graph, extra, free_batch)

@@ -30,7 +30,9 @@ class FileSession:
         unknown = next((blob for blob, shape in shapes.items() if shape is None), None)
         if unknown is not None:
             layer = unknown.producer
-            raise EngineError(f"layer {layer.name!r} ({layer.type}): the shape of top {unknown.name!r} is not known; use --engine caffe")
+            raise EngineError(
+                f"layer {layer.name!r} ({layer.type}): the shape of top {unknown.name!r} is not known; use --engine caffe"
+            )
         last = {blob.name: blob for blob in graph.blobs}
         self.engine = engine
         self.inputs: dict[str, tuple[int, ...]] = {blob.name: shapes[blob] for blob in graph.inputs}
@@ -48,7 +50,9 @@ class FileSession:
         arrays = checked_feeds(self.inputs, feeds)
         for name, array in arrays.items():
             if array.shape != self.inputs[name]:
-                raise EngineError(f"engine {self.engine!r} runs the declared batch alone: {self.inputs[name]}, not {array.shape}")
+                raise EngineError(
+                    f"engine {self.engine!r} runs the declared batch alone: {self.inputs[name]}, not {array.shape}"
+                )
         wanted = checked_blobs(self.blobs, self.outputs if blobs is None else blobs)
         self._last = arrays
         with refusals(self.engine, "run"):

@@ -133,10 +133,14 @@ class Graph:
         """
         for top in layer.tops:
             if top.producer not in (None, layer):
-                raise GraphError(f"layer {layer.name!r}: top {top.name!r} is made by layer {top.producer.name!r} already")
+                raise GraphError(
+                    f"layer {layer.name!r}: top {top.name!r} is made by layer {top.producer.name!r} already"
+                )
         for bottom in layer.bottoms:
             if bottom.producer is None:
-                raise GraphError(f"layer {layer.name!r} ({layer.type}): bottom {bottom.name!r} is made by no layer before it")
+                raise GraphError(
+                    f"layer {layer.name!r} ({layer.type}): bottom {bottom.name!r} is made by no layer before it"
+                )
         self.layers.insert(len(self.layers) if before is None else self.layers.index(before), layer)
         for top in layer.tops:
             top.producer = layer
@@ -148,7 +152,9 @@ class Graph:
         """Take out a layer whose tops nobody reads any more; GraphError where one is still read."""
         for top in layer.tops:
             if top.consumers:
-                raise GraphError(f"layer {layer.name!r}: top {top.name!r} is still read by layer {top.consumers[0].name!r}")
+                raise GraphError(
+                    f"layer {layer.name!r}: top {top.name!r} is still read by layer {top.consumers[0].name!r}"
+                )
         for bottom in layer.bottoms:
             bottom.consumers.remove(layer)
         for top in layer.tops:
@@ -184,7 +190,9 @@ class Graph:
             self.rewire(top, bottom)
             self.remove(layer)
         else:
-            raise GraphError(f"layer {layer.name!r}: its top {top.name!r} is an output of the network, and its bottom is read by others")
+            raise GraphError(
+                f"layer {layer.name!r}: its top {top.name!r} is an output of the network, and its bottom is read by others"
+            )
 
     def absorb(self, layer: Layer, into: Layer) -> None:
         """Take out `layer`, the only reader of one of `into`'s tops: `into` makes its top instead."""
@@ -241,7 +249,9 @@ class Graph:
                 for reader in top.consumers:
                     if reader not in old and (top not in made or where[reader] < place):
                         what = "is read by" if top not in made else "would come after"
-                        raise GraphError(f"layer {layer.name!r} cannot be replaced: its top {top.name!r} {what} {reader.name!r}")
+                        raise GraphError(
+                            f"layer {layer.name!r} cannot be replaced: its top {top.name!r} {what} {reader.name!r}"
+                        )
         return place
 
     def copy(self) -> Graph:

@@ -145,7 +145,8 @@ DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
 DETECTIONS = ("DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput")
 
 FORK_TYPES: dict[str, type[Params]] = {
-    cls.__name__: cls for cls in (Axpy, BN, CropCenter, Interp, Normalize, PriorBox, ReLU6, Reorg, ShuffleChannel, Upsample)
+    cls.__name__: cls
+    for cls in (Axpy, BN, CropCenter, Interp, Normalize, PriorBox, ReLU6, Reorg, ShuffleChannel, Upsample)
 }
 FORK_TYPES |= dict.fromkeys(DEPTHWISE, DepthwiseConvolution) | dict.fromkeys(DETECTIONS, Plain)
 TYPES |= FORK_TYPES

@@ -42,7 +42,9 @@ def slice_(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
         raise misfit(layer, "slice_point", f"{tops - 1} for {tops} tops", len(points))
     edges = (0, *points, size)
     if any(low >= high for low, high in zip(edges, edges[1:], strict=False)):
-        raise misfit(layer, "slice_point", f"increasing numbers between 0 and {size}, axis {axis} of {reads(layer)}", points)
+        raise misfit(
+            layer, "slice_point", f"increasing numbers between 0 and {size}, axis {axis} of {reads(layer)}", points
+        )
     return [(*shape[:axis], high - low, *shape[axis + 1 :]) for low, high in zip(edges, edges[1:], strict=False)]
 
 
@@ -91,7 +93,9 @@ def reshape(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     if -1 in new:
         rest = -prod(new)
         if inside % rest:
-            raise misfit(layer, "shape", f"dims that divide the {inside} values of {reads(layer)} {shape}", params.shape)
+            raise misfit(
+                layer, "shape", f"dims that divide the {inside} values of {reads(layer)} {shape}", params.shape
+            )
         new[new.index(-1)] = inside // rest
     elif prod(new) != inside:
         raise misfit(
@@ -149,11 +153,15 @@ def crop(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     if len(like) != len(shape):
         raise misfit(layer, reads(layer, 1), f"{len(shape)} axes, like {reads(layer)} {shape}", like)
     if len(offset) > 1 and len(offset) != len(shape) - axis:
-        raise misfit(layer, "offset", f"one number, or one for each of the {len(shape) - axis} axes from {axis} on", offset)
+        raise misfit(
+            layer, "offset", f"one number, or one for each of the {len(shape) - axis} axes from {axis} on", offset
+        )
     offsets = offset if len(offset) > 1 else (offset or (0,)) * (len(shape) - axis)
     for i, start in enumerate(offsets, axis):
         if start + like[i] > shape[i]:
-            raise misfit(layer, f"offset on axis {i}", f"at most {shape[i] - like[i]}, to cut {like[i]} out of {shape[i]}", start)
+            raise misfit(
+                layer, f"offset on axis {i}", f"at most {shape[i] - like[i]}, to cut {like[i]} out of {shape[i]}", start
+            )
     return [(*shape[:axis], *like[axis:])]
 
 

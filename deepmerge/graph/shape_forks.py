@@ -96,7 +96,9 @@ def reorg(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     needs_axes(layer, bottoms[0])
     (batch, channels, height, width), stride = bottoms[0], layer.params.stride
     if stride < 1 or channels % stride**2:
-        raise misfit(layer, "stride", f"a number whose square divides the {channels} channels of {reads(layer)}", stride)
+        raise misfit(
+            layer, "stride", f"a number whose square divides the {channels} channels of {reads(layer)}", stride
+        )
     if layer.params.reverse:
         return [(batch, channels // stride**2, height * stride, width * stride)]
     if height % stride or width % stride:
@@ -116,7 +118,9 @@ def crop_center(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     """waifu2x: crop_center_layer.cpp."""
     shape, cut = bottoms[0], layer.params.crop_size
     if len(cut) != len(shape) or any(size < 2 * c + 1 for size, c in zip(shape, cut, strict=False)):
-        raise misfit(layer, "crop_size", f"one number for each axis of {reads(layer)} {shape} that leaves some of it", cut)
+        raise misfit(
+            layer, "crop_size", f"one number for each axis of {reads(layer)} {shape} that leaves some of it", cut
+        )
     return [tuple(size - 2 * c for size, c in zip(shape, cut, strict=True))]
 
 

@@ -89,7 +89,9 @@ def scaled_axes(layer: Layer, shape: Shape) -> Shape:
     """The part of the bottom's shape that Scale's and Bias's weights cover."""
     axis, count = axis_of(layer, layer.params.axis, shape), layer.params.num_axes
     if count < -1 or axis + count > len(shape):
-        raise misfit(layer, "num_axes", f"-1, or 0 to {len(shape) - axis} from axis {axis} of {reads(layer)} {shape}", count)
+        raise misfit(
+            layer, "num_axes", f"-1, or 0 to {len(shape) - axis} from axis {axis} of {reads(layer)} {shape}", count
+        )
     return shape[axis:] if count == -1 else shape[axis : axis + count]
 
 
@@ -124,7 +126,9 @@ def _labels(layer: Layer, bottoms: list[Shape]) -> int:
     axis = axis_of(layer, layer.params.axis, scores)
     wanted = prod(scores) // scores[axis]
     if prod(labels) != wanted:
-        raise misfit(layer, reads(layer, 1), f"{wanted} labels, one for each prediction in {reads(layer)} {scores}", labels)
+        raise misfit(
+            layer, reads(layer, 1), f"{wanted} labels, one for each prediction in {reads(layer)} {scores}", labels
+        )
     return axis
 
 
@@ -155,7 +159,9 @@ def equal_counts(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 def one_label_each(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     """HingeLoss and MultinomialLogisticLoss: a label for each image. Caffe: hinge_loss_layer.cpp."""
     if prod(bottoms[1]) != bottoms[0][0]:
-        raise misfit(layer, reads(layer, 1), f"{bottoms[0][0]} labels, one for each of {reads(layer)} {bottoms[0]}", bottoms[1])
+        raise misfit(
+            layer, reads(layer, 1), f"{bottoms[0][0]} labels, one for each of {reads(layer)} {bottoms[0]}", bottoms[1]
+        )
     return scalar(layer, bottoms)
 
 

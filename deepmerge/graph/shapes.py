@@ -15,7 +15,9 @@ __all__ = ["Memo", "Shape", "check_weights", "expected_weights", "fits", "infer_
 Memo = dict[Layer, tuple]  # a layer's parameters, bottoms' shapes and number of tops, and the tops' shapes
 
 
-def infer_shapes(graph: Graph, strict: bool = True, batch: int | None = None, memo: Memo | None = None) -> dict[Blob, Shape | None]:
+def infer_shapes(
+    graph: Graph, strict: bool = True, batch: int | None = None, memo: Memo | None = None
+) -> dict[Blob, Shape | None]:
     """The shape of every blob, None where it cannot be known: behind a layer whose type deepmerge does not know.
 
     batch: in place of the first axis of every Input top that has two axes or more.
@@ -73,7 +75,9 @@ def _check_layer(layer: Layer, expected: list[Shape] | None) -> None:
         return
     if len(layer.weights) != len(expected):
         fork = ", as NVCaffe stores them" if layer.type == "BatchNorm" and len(layer.weights) == 5 else ""
-        raise misfit(layer, "weights", f"{_blobs(expected)}", f"{_blobs([w.shape for w in layer.weights])}{fork}; {_QUESTION}")
+        raise misfit(
+            layer, "weights", f"{_blobs(expected)}", f"{_blobs([w.shape for w in layer.weights])}{fork}; {_QUESTION}"
+        )
     for index, (found, shape) in enumerate(zip(layer.weights, expected, strict=True)):
         if found.shape != shape:
             raise misfit(layer, f"weight blob {index}", shape, f"{found.shape}; {_QUESTION}")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 
 _INTEGER = re.compile(r"-?(?:0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)", re.IGNORECASE)
-_NUMBER = re.compile(r"-?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:e[-+]?[0-9]+)?f?|inf|infinity|nan)", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"-?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:e[-+]?[0-9]+)?f?|inf|infinity|nan)", re.IGNORECASE
+)
 
 
 def integer(text: str) -> int:

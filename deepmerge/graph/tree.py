@@ -79,7 +79,10 @@ class Message:
     def copy(self) -> Message:
         """A deep copy, positions included."""
         return Message(
-            [Field(f.name, f.value.copy() if isinstance(f.value, Message) else f.value, f.line, f.column) for f in self.fields],
+            [
+                Field(f.name, f.value.copy() if isinstance(f.value, Message) else f.value, f.line, f.column)
+                for f in self.fields
+            ],
             self.line,
             self.column,
         )

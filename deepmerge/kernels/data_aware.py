@@ -75,7 +75,9 @@ def aware_tucker2(weight: np.ndarray, rank_out: int, rank_in: int, group: int, m
     return first, _float32(np.concatenate(cores)), last
 
 
-def bias_shift(weight: np.ndarray, factors: Factors | tuple[np.ndarray, ...], group: int, moments: Moments) -> np.ndarray:
+def bias_shift(
+    weight: np.ndarray, factors: Factors | tuple[np.ndarray, ...], group: int, moments: Moments
+) -> np.ndarray:
     """Return (num_output,), float64: what the bias must gain where `factors` take the place of `weight`.
 
     factors: what `aware_svd` or `aware_tucker2` made of it. With it the mean of every output is what it was.

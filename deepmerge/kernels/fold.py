@@ -41,7 +41,9 @@ def scale_outputs(weight: Array, bias: Array | None, k: Array, t: Array) -> tupl
     return _f32(weight * k.reshape(shape)), _f32(_bias(bias, len(k)) * k + t)
 
 
-def scale_outputs_deconvolution(weight: Array, bias: Array | None, k: Array, t: Array, group: int) -> tuple[Array, Array]:
+def scale_outputs_deconvolution(
+    weight: Array, bias: Array | None, k: Array, t: Array, group: int
+) -> tuple[Array, Array]:
     """Deconvolution, then the map. Its outputs lie on axis 1, group by group (Caffe: base_conv_layer.cpp)."""
     channels, per_group = weight.shape[:2]
     rest = weight.shape[2:]

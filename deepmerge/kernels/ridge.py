@@ -155,7 +155,10 @@ def fit(
             continue
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         share = (momentum - 1) / following
-        ahead, ahead_values = new + share * (new - weight), new_values + new_values.dtype.type(share) * (new_values - values)
+        ahead, ahead_values = (
+            new + share * (new - weight),
+            new_values + new_values.dtype.type(share) * (new_values - values),
+        )
         left = aim.residual(ahead_values)[0] if share else new_left
         weight, values, momentum = new, new_values, following
         if last - now <= tolerance * last:

@@ -86,7 +86,9 @@ class Stack:
         height, width = self.size
         for start in range(0, self.count, tiles):
             part = slice(start * height * width, (start + tiles) * height * width)
-            few = Stack(self.layers, self.x[part].reshape(-1, height, width, self.x.shape[1]), self.valid[start : start + tiles])
+            few = Stack(
+                self.layers, self.x[part].reshape(-1, height, width, self.x.shape[1]), self.valid[start : start + tiles]
+            )
             found.append(few.forward(weights, last=False)[0][-1])
         return np.concatenate(found)
 
@@ -145,7 +147,9 @@ class Stack:
         return tiles.reshape(-1, tiles.shape[3]) * self.valid.reshape(-1, 1)
 
 
-def fit_stack(stack: Stack, target: np.ndarray, rounds: int = 20, seed: int = 0, tolerance: float = 1e-3) -> list[np.ndarray]:
+def fit_stack(
+    stack: Stack, target: np.ndarray, rounds: int = 20, seed: int = 0, tolerance: float = 1e-3
+) -> list[np.ndarray]:
     """The layers' weights, float32, that bring the last layer, behind its activation, nearest to the target (rows, outputs).
 
     rounds: at most; they end when the error falls by less than `tolerance` of itself.

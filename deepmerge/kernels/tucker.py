@@ -93,7 +93,8 @@ def ranks_vbmf(weight: np.ndarray, group: int = 1) -> tuple[int, int]:
 
 def ranks_energy(weight: np.ndarray, group: int, energy: float) -> tuple[int, int]:
     """Return the least ranks with which each unfolding, in every group, keeps that share, in (0, 1], of its
-    squared singular values. The relative error of the two together is at most sqrt(2 (1 - energy))."""
+    squared singular values. The relative error of the two together is at most sqrt(2 (1 - energy)).
+    """
     return _greatest(weight, group, lambda matrix: energy_rank(singular_values(matrix), energy))
 
 
@@ -115,7 +116,9 @@ def spectra(weight: np.ndarray, group: int = 1) -> tuple[np.ndarray, np.ndarray]
     if weight.ndim == 2 or weight.shape[2:] == (1, 1):
         values = np.stack([singular_values(unfold_out(block)) ** 2 for block in blocks])
         return _padded(values, blocks.shape[1]), _padded(values, blocks.shape[2])
-    outs, ins = ([_padded(singular_values(unfold(b)) ** 2, len(unfold(b))) for b in blocks] for unfold in (unfold_out, unfold_in))
+    outs, ins = (
+        [_padded(singular_values(unfold(b)) ** 2, len(unfold(b))) for b in blocks] for unfold in (unfold_out, unfold_in)
+    )
     return np.stack(outs), np.stack(ins)
 
 

@@ -47,7 +47,9 @@ class Digest:
                 for start in range(0, size, _WINDOW):
                     if self._stopped:
                         return
-                    with mmap.mmap(file.fileno(), min(_WINDOW, size - start), access=mmap.ACCESS_READ, offset=start) as part:
+                    with mmap.mmap(
+                        file.fileno(), min(_WINDOW, size - start), access=mmap.ACCESS_READ, offset=start
+                    ) as part:
                         self._hash.update(part)
         except (OSError, ValueError) as error:
             self._error = error

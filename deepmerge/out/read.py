@@ -88,7 +88,9 @@ class Converted:
         path, here = Path(entry["path"]), self.folder.resolve()
         found = next((place for place in (path, here / path, here.parent / path) if place.is_file()), None)
         if found is None:
-            text = f"the original's {kind}, {path}, is not there (any more); say where with --original PROTOTXT CAFFEMODEL"
+            text = (
+                f"the original's {kind}, {path}, is not there (any more); say where with --original PROTOTXT CAFFEMODEL"
+            )
             raise ReadError(text, self.folder / "report.json")
         with map_file(found) as data:
             same = hashlib.sha256(data).hexdigest() == entry["sha256"]
@@ -118,7 +120,9 @@ def read_converted(
     steps = _step_folders(folder, report, need_steps)
     for file in (*(() if onnx_alone else final), *(file for step in steps for file in (*step.pair, step.new_layers))):
         if not file.is_file():
-            raise ReadError(f"is missing, so that {folder} is not all that `deepmerge convert` wrote; convert again", file)
+            raise ReadError(
+                f"is missing, so that {folder} is not all that `deepmerge convert` wrote; convert again", file
+            )
     return Converted(folder, report, final, steps, None if original is None else Pair(*map(Path, original)))
 
 
@@ -166,7 +170,9 @@ def _wrong(report: Any) -> str:
         if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "sha256")):
             return f"its source has no {kind}"
     for number, entry in enumerate(report["steps"], 1):
-        lacks = [key for key, kind in _STEP.items() if not isinstance(entry, dict) or not isinstance(entry.get(key), kind)]
+        lacks = [
+            key for key, kind in _STEP.items() if not isinstance(entry, dict) or not isinstance(entry.get(key), kind)
+        ]
         if lacks:
             return f"step {number} has no {lacks[0]!r}"
     return ""

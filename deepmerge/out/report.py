@@ -38,7 +38,9 @@ def transforms(layers: Iterable[Message]) -> list[dict[str, Any]]:
         param = layer.message("transform_param")
         if is_source(layer) and param is not None:
             phases = [phase for phase in ("TRAIN", "TEST") if runs_in(layer, phase)]
-            made.append({"layer": str(layer.value("name")), "phases": phases, **_plain(param, "TransformationParameter")})
+            made.append(
+                {"layer": str(layer.value("name")), "phases": phases, **_plain(param, "TransformationParameter")}
+            )
     return made
 
 

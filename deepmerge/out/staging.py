@@ -1,4 +1,4 @@
-"""Writing OUT whole or not at all."""
+"""Folders and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -93,7 +93,45 @@ def _move(stage: Path, out: Path) -> None:
 
 def _refused(out: Path, error: OSError) -> EmitError:
     hint = _HINTS.get(error.errno or 0, "")
-    return EmitError(f"{out}: cannot be written: {error.strerror or error}" + (f"; {hint}" if hint else "") + "; nothing was left behind")
+    return EmitError(
+        f"{out}: cannot be written: {error.strerror or error}"
+        + (f"; {hint}" if hint else "")
+        + "; nothing was left behind"
+    )
+
+
+@contextlib.contextmanager
+def replacing(file: str | Path) -> Iterator[Path]:
+    """Give a fresh path beside `file` to write to; what was written becomes `file` at the end, if all went well.
+
+    Whatever goes wrong, an existing `file` stays as it was and nothing half-written is left.
+    EmitError where the disk refuses.
+    """
+    file, partial = Path(file), None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{file.name[:99]}.", suffix=".partial", dir=file.parent)
+        partial = Path(name)
+        os.close(handle)
+        yield partial
+        os.chmod(partial, 0o666 & ~_umask())
+        os.replace(partial, file)
+    except OSError as error:
+        raise _refused(file, error) from None
+    finally:
+        if partial is not None:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def write_whole(file: str | Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; see `replacing`. Text is UTF-8; names that are not keep their bytes."""
+    with replacing(file) as partial:
+        partial.write_bytes(content if isinstance(content, bytes) else encoded(content))
+
+
+def encoded(text: str) -> bytes:
+    """The bytes of a text as deepmerge writes it: UTF-8, with the bytes of a name that is not UTF-8 kept as they were."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _umask() -> int:

@@ -75,7 +75,9 @@ class Output:
         if "caffe" in self.settings.formats:
             write_pair(graph, self.root / "deploy.prototxt", self.root / "weights.caffemodel", self.settings.style)
             self._training(graph, self.root, about, lambda layer: bool(layer.step), FINAL_ITERATIONS)
-            (self.root / "finetune.mk").write_text(finetune_make(self.folders, *snapshots(self.settings.solver)), encoding="utf-8")
+            (self.root / "finetune.mk").write_text(
+                finetune_make(self.folders, *snapshots(self.settings.solver)), encoding="utf-8"
+            )
         if "onnx" in self.settings.formats:
             from deepmerge.formats.onnx import write_onnx
 
@@ -86,10 +88,14 @@ class Output:
         for name, text in (("recipe.toml", recipe), ("report.json", report_text(report))):
             (self.root / name).write_text(text, encoding="utf-8", errors="surrogateescape")
 
-    def _training(self, graph: Graph, here: Path, about: str, is_new: Callable[[Layer], bool], iterations: int, home: str = "") -> None:
+    def _training(
+        self, graph: Graph, here: Path, about: str, is_new: Callable[[Layer], bool], iterations: int, home: str = ""
+    ) -> None:
         """train_val and solver. home: from `here` to OUT."""
         if not graph.inputs:
-            raise EmitError(f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it; give it one")
+            raise EmitError(
+                f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it; give it one"
+            )
         data = replace(self.settings.data, home=home)
         tree, front = train_val(graph, is_new, data)
         head = _GUESSED if front.guessed else ""

@@ -18,7 +18,9 @@ def checked(report: dict[str, Any], folder: Path) -> dict[str, Any]:
         made.setdefault(key, empty)
     wrong = next((key for key, fits in _parts(made) if not fits), None)
     if wrong is not None:
-        raise ReadError(f"is no report of a conversion: {wrong!r} is not what it should be; {_AGAIN}", folder / "report.json")
+        raise ReadError(
+            f"is no report of a conversion: {wrong!r} is not what it should be; {_AGAIN}", folder / "report.json"
+        )
     return made
 
 
@@ -39,11 +41,17 @@ def _is_summary(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     memory = value.get("activation_bytes", {})
-    return isinstance(memory, dict) and all(is_number(one) for one in (*(value.get(key, 0) for key in _SUMMARY), *memory.values()))
+    return isinstance(memory, dict) and all(
+        is_number(one) for one in (*(value.get(key, 0) for key in _SUMMARY), *memory.values())
+    )
 
 
 def _has(value: Any, names: tuple[str, ...], lists: tuple[str, ...]) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(k), str) for k in names) and all(texts(value.get(k)) for k in lists)
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(k), str) for k in names)
+        and all(texts(value.get(k)) for k in lists)
+    )
 
 
 def texts(value: Any) -> bool:

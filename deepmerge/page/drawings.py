@@ -5,10 +5,10 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from deepmerge.errors import one_line
 from deepmerge.page.layers import Fact
 from deepmerge.page.layout import Layout, lay_out
 from deepmerge.page.stages import Stage
+from deepmerge.text import one_line
 
 NEW, GOING = 1, 2  # what a layer is to its stage: made or changed by it; merged or changed by the next one
 _CHARACTER, _SMALL = 6.4, 5.6  # widths of a monospaced character at 10.5 and 9.2 pixels
@@ -19,7 +19,8 @@ _PADDING = 16
 def layouts(stages: list[Stage]) -> list[Layout]:
     """Where each stage's layers stand."""
     return [
-        lay_out([_size(fact) for fact in stage.facts], edges(stage), [one_line(fact.group, 60) for fact in stage.facts]) for stage in stages
+        lay_out([_size(fact) for fact in stage.facts], edges(stage), [one_line(fact.group, 60) for fact in stage.facts])
+        for stage in stages
     ]
 
 
@@ -69,7 +70,13 @@ def drawn(stages: list[Stage], placed: list[Layout]) -> dict[str, Any]:
             nodes.append([looks[key], x, y, mark])
         lines = [[*edge, *(n for point in layout.routes.get(edge, ()) for n in point)] for edge in edges(stage)]
         made.append(
-            {"w": layout.width, "h": layout.height, "nodes": nodes, "edges": lines, "bands": [list(band) for band in layout.bands]}
+            {
+                "w": layout.width,
+                "h": layout.height,
+                "nodes": nodes,
+                "edges": lines,
+                "bands": [list(band) for band in layout.bands],
+            }
             | _told(stage)
         )
     return {"layers": layers, "stages": made}
@@ -80,7 +87,14 @@ def _told(stage: Stage) -> dict[str, Any]:
     passes = list(dict.fromkeys(one_line(name) for entry in stage.entries for name in entry.get("passes", ())))
     totals = {key: stage.totals[key] for key in ("layers", "params", "macs")}
     title = one_line(stage.title, 60)
-    return {"title": title, "index": stage.index, "merged": names[0], "into": names[1], "passes": passes, "exact": stage.exact} | totals
+    return {
+        "title": title,
+        "index": stage.index,
+        "merged": names[0],
+        "into": names[1],
+        "passes": passes,
+        "exact": stage.exact,
+    } | totals
 
 
 def _look(fact: Fact, identity: int) -> dict[str, Any]:

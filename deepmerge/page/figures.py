@@ -29,7 +29,9 @@ def strip(facts: Sequence[Fact], layout: Layout, touched: Sequence[bool], frame:
         paths[kind].append(f"M{y} {x + offset}h{height}v{width}h-{height}z")
     inside = join(element("path", class_=kind, d="".join(parts)) for kind, parts in paths.items() if parts)
     size = f"0 -4 {frame[0]} {frame[1] + 8}"
-    return element("svg", inside, class_="strip", viewBox=size, preserveAspectRatio="none", role="img", aria_label=label)
+    return element(
+        "svg", inside, class_="strip", viewBox=size, preserveAspectRatio="none", role="img", aria_label=label
+    )
 
 
 def columns(values: Sequence[float], kinds: Sequence[str], top: float, slots: int, label: str) -> Html:
@@ -42,4 +44,12 @@ def columns(values: Sequence[float], kinds: Sequence[str], top: float, slots: in
     inside = join(element("path", class_=kind, d="".join(paths[kind])) for kind in sorted(paths))
     base = Html(f'<path class="base" d="M0 100h{10 * slots}"/>')
     size = f"0 0 {10 * slots} 101"
-    return element("svg", join([inside, base]), class_="columns", viewBox=size, preserveAspectRatio="none", role="img", aria_label=label)
+    return element(
+        "svg",
+        join([inside, base]),
+        class_="columns",
+        viewBox=size,
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=label,
+    )

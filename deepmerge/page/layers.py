@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
 from math import prod
 
-from deepmerge.errors import one_line
 from deepmerge.graph.costs import layer_costs, shapes_of_one, weight_shapes
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.memory import FLOAT
 from deepmerge.graph.tree import Message
 from deepmerge.page.groups import groups
+from deepmerge.text import one_line
 
 _LONGEST = 200  # characters of one setting
 _MOST = 16  # settings of a layer whose type is not known

@@ -119,4 +119,8 @@ def _heights(grid: Grid, centres: list[float], heights: list[int], parts: list[s
 def _bends(passed: list[int], centres: list[float], grid: Grid, middles: list[float]) -> list[tuple[int, int]]:
     """The points of a route, those in the middle of a straight run left out."""
     points = [(round(centres[item]), round(middles[grid.row_of[item]])) for item in passed]
-    return [p for i, p in enumerate(points) if not (0 < i < len(points) - 1 and points[i - 1][0] == p[0] == points[i + 1][0])]
+    return [
+        p
+        for i, p in enumerate(points)
+        if not (0 < i < len(points) - 1 and points[i - 1][0] == p[0] == points[i + 1][0])
+    ]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deepmerge.errors import one_line
+from deepmerge.text import one_line
 
 
 class Html(str):
@@ -53,7 +53,9 @@ def table(caption: Any, head: Sequence[Any], rows: Iterable[Sequence[Any]], righ
         cells = [element("th", first, scope="row", class_=kind[0])]
         cells += [element("td", cell, class_=k) for cell, k in zip(rest, kind[1:], strict=True)]
         body.append(element("tr", join(cells)))
-    inside = join([element("caption", caption), element("thead", element("tr", top)), element("tbody", join(body, "\n"))], "\n")
+    inside = join(
+        [element("caption", caption), element("thead", element("tr", top)), element("tbody", join(body, "\n"))], "\n"
+    )
     made = element("table", inside, class_=class_ or None)
     return element("div", made, class_="wide", tabindex="0", role="region", aria_label=f"Table: {plain(caption)}")
 

@@ -105,7 +105,9 @@ def _measured(file: Path, found: dict[str, Any]) -> Measured:
         if engine["absent"] is not None:
             absent[_text(engine["engine"])] = _text(engine["absent"])
         else:
-            engines[_text(engine["engine"])] = [_run(entry) for entry in engine["networks"] if entry.get("refused") is None]
+            engines[_text(engine["engine"])] = [
+                _run(entry) for entry in engine["networks"] if entry.get("refused") is None
+            ]
     accuracy, images = {}, None
     for network in found["networks"]:
         scores = network.get("accuracy")
@@ -118,7 +120,13 @@ def _measured(file: Path, found: dict[str, Any]) -> Measured:
 def _run(entry: dict[str, Any]) -> Run:
     ratio = entry.get("ratio")
     layers = [
-        Timed(_text(one["name"]), _text(one["type"]), _text(one["group"]), bool(one["tensor"]), _number(one["seconds"]["median"]))
+        Timed(
+            _text(one["name"]),
+            _text(one["type"]),
+            _text(one["group"]),
+            bool(one["tensor"]),
+            _number(one["seconds"]["median"]),
+        )
         for one in entry.get("layers") or ()
     ]
     memory, energy, batch = (entry.get(key) or {} for key in ("memory", "energy", "largest_batch"))

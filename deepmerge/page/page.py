@@ -10,7 +10,6 @@ from pathlib import Path
 from string import Template
 
 import deepmerge
-from deepmerge.errors import one_line
 from deepmerge.out.read import Converted
 from deepmerge.page.checked import checked
 from deepmerge.page.drawings import drawn, layouts
@@ -18,6 +17,7 @@ from deepmerge.page.markup import Html, code, data, element, join, shown
 from deepmerge.page.measured import Measured, read_measured, read_steps
 from deepmerge.page.sections import accuracy, costs, refusals, steps, summary, times, training
 from deepmerge.page.stages import Stage, stages
+from deepmerge.text import one_line
 
 _SCRIPTS = ("page.js", "graph.js", "map.js", "scrub.js")
 
@@ -88,14 +88,22 @@ _COUNTED = element("p", "What follows is counted from the layers' shapes, not me
 
 
 def _source(source: dict) -> Html:
-    parts = [join([code(one["path"]), " (SHA-256 ", code(one["sha256"][:16]), "…)"]) for one in (source["prototxt"], source["caffemodel"])]
+    parts = [
+        join([code(one["path"]), " (SHA-256 ", code(one["sha256"][:16]), "…)"])
+        for one in (source["prototxt"], source["caffemodel"])
+    ]
     return element("p", join(["Made from ", parts[0], " and ", parts[1], "."]))
 
 
 def _policy(script: str, style: str) -> Html:
     """What the page may do: run its own script, by its hash; no other, no request, no form."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
-    rules = ["default-src 'none'", f"script-src 'sha256-{hashes[0]}'", f"style-src 'sha256-{hashes[1]}'", "img-src data:"]
+    rules = [
+        "default-src 'none'",
+        f"script-src 'sha256-{hashes[0]}'",
+        f"style-src 'sha256-{hashes[1]}'",
+        "img-src data:",
+    ]
     return shown("; ".join([*rules, "base-uri 'none'", "form-action 'none'"]))
 
 

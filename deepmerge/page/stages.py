@@ -59,11 +59,15 @@ def stages(converted: Converted) -> tuple[list[Stage], list[str]]:
             exact = []
     approximate = {entry["index"]: entry for entry in converted.approximate}
     for step in converted.steps:
-        made.append(_stage(step.name, read_network(step.pair.prototxt), [*exact, approximate.pop(step.index)], step.index))
+        made.append(
+            _stage(step.name, read_network(step.pair.prototxt), [*exact, approximate.pop(step.index)], step.index)
+        )
         exact = []
     left = [*exact, *approximate.values()]
     if converted.approximate and not converted.steps:
-        notes.append("OUT has no folder for each step (--no-steps), so that only the first and the last network can be drawn.")
+        notes.append(
+            "OUT has no folder for each step (--no-steps), so that only the first and the last network can be drawn."
+        )
     if converted.final.prototxt.exists():
         final = _stage("Final", read_network(converted.final.prototxt), left)
         if left or not made or made[-1].facts != final.facts:

@@ -14,7 +14,11 @@ NAME = "report.html"
 
 
 def write_page(
-    folder: Path, file: Path | None = None, original: Pair | None = None, files: Files | None = None, force: bool = False
+    folder: Path,
+    file: Path | None = None,
+    original: Pair | None = None,
+    files: Files | None = None,
+    force: bool = False,
 ) -> Path:
     """Write the page of what `convert` (or recover, or finetune) left in `folder`, and return where: `file`, or
     report.html in the folder. EmitError where it exists and `force` is not given, or cannot be written.

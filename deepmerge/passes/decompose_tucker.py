@@ -33,7 +33,15 @@ from deepmerge.graph.params import Convolution, InnerProduct
 from deepmerge.kernels.moments import Moments
 from deepmerge.passes.support.base import Match, Pass, Shapes
 from deepmerge.passes.support.chains import fixed
-from deepmerge.passes.support.tucker_ranks import SAVING, Ranks, allot_ranks, choose_ranks, decomposed_macs, group_of, parse_rank
+from deepmerge.passes.support.tucker_ranks import (
+    SAVING,
+    Ranks,
+    allot_ranks,
+    choose_ranks,
+    decomposed_macs,
+    group_of,
+    parse_rank,
+)
 from deepmerge.passes.support.weights import bias_of, bias_or_zero, weight_of
 
 
@@ -60,13 +68,17 @@ class DecomposeTucker(Pass):
             return self.refuse(layer, "its ranks come from its weights, and there are none; give the caffemodel")
         moments = self.options.moments.get(layer.name)
         if moments is not None and not moments.fits(weight_of(layer).shape, group_of(layer)):
-            return self.refuse(layer, "it is not the layer any more that calibration looked at; give this pass a step of its own")
+            return self.refuse(
+                layer, "it is not the layer any more that calibration looked at; give this pass a step of its own"
+            )
         if layer.name not in self.options.ranks and (self.prepared or self.options.ranks):
             return self.refuse(layer, f"{self.options.rank} keeps it as it is")
         ranks = choose_ranks(layer, self.options, shapes)
         before, after = layer_macs(layer, shapes), decomposed_macs(layer, ranks.inside, ranks.out, shapes)
         if after > (1 - SAVING) * before:
-            return self.refuse(layer, f"at {ranks} it would need {after:,} MACs in place of {before:,}; it must save {SAVING:.0%}")
+            return self.refuse(
+                layer, f"at {ranks} it would need {after:,} MACs in place of {before:,}; it must save {SAVING:.0%}"
+            )
         return Match(layer, (layer,), (layer,), ranks, exact=False)
 
     def _shared_out(self) -> bool:
@@ -88,7 +100,9 @@ def decomposable(graph: Graph, shapes: Shapes, keep: Collection[str] = ()) -> li
         for layer in graph.layers
         if layer.type in DecomposeTucker.types and layer.params is not None and layer.weights
         if not {layer.name, layer.type} & set(keep)
-        if shapes.get(layer.top) is not None and (shape := shapes.get(layer.bottom)) and not _obstacle(graph, layer, shape)
+        if shapes.get(layer.top) is not None
+        and (shape := shapes.get(layer.bottom))
+        and not _obstacle(graph, layer, shape)
     ]
 
 
@@ -136,7 +150,9 @@ def _inner_products(layer: Layer, ranks: Ranks, moments: Moments | None) -> tupl
     ], bias
 
 
-def _factors(layer: Layer, ranks: Ranks, moments: Moments | None) -> tuple[tuple[np.ndarray | None, ...], np.ndarray | None]:
+def _factors(
+    layer: Layer, ranks: Ranks, moments: Moments | None
+) -> tuple[tuple[np.ndarray | None, ...], np.ndarray | None]:
     """The weights of the layers to come, first to last, and the last one's bias."""
     from deepmerge.kernels import data_aware, svd, tucker
 

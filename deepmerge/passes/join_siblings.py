@@ -42,7 +42,10 @@ class JoinSiblings(Pass):
         free = [s for s in family if not fixed(graph, s) and not {s.name, s.type} & self.options.keep]
         narrow = tuple(s for s in free if s.params.num_output <= WIDEST)
         if len(narrow) < 2:
-            return self.refuse(layer, f"of its siblings fewer than two have up to {WIDEST} outputs, and joining wider ones saves no time")
+            return self.refuse(
+                layer,
+                f"of its siblings fewer than two have up to {WIDEST} outputs, and joining wider ones saves no time",
+            )
         return Match(layer, narrow, narrow)
 
     def rewrite(self, graph, match):
@@ -50,10 +53,19 @@ class JoinSiblings(Pass):
         first = siblings[0]
         widths = [s.params.num_output for s in siblings]
         name = graph.fresh_name(f"{first.name}_joined")
-        joined = Layer(name, "Convolution", replace(first.params, num_output=sum(widths), bias_term=True), [first.bottom], [Blob(name)])
+        joined = Layer(
+            name,
+            "Convolution",
+            replace(first.params, num_output=sum(widths), bias_term=True),
+            [first.bottom],
+            [Blob(name)],
+        )
         joined.tree, joined.read_params = first.tree, first.read_params
         if all(s.weights for s in siblings):
-            joined.weights = [np.concatenate([s.weights[0] for s in siblings]), np.concatenate([bias_or_zero(s) for s in siblings])]
+            joined.weights = [
+                np.concatenate([s.weights[0] for s in siblings]),
+                np.concatenate([bias_or_zero(s) for s in siblings]),
+            ]
         params = Slice(axis=1, slice_point=tuple(accumulate(widths))[:-1])
         slices = Layer(graph.fresh_name(f"{name}_slice"), "Slice", params, [joined.top], [s.top for s in siblings])
         graph.replace(siblings, [joined, slices])

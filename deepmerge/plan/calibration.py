@@ -39,6 +39,10 @@ def measured(graph: Graph, step: Step, options: Options, calibration: Calibratio
         )
     if calibration.about != options.calibration:
         found = f"these are others ({calibration.about})"
-        graph.warnings.append(f"{step.title} was made with calibration images ({options.calibration}); {found}, and so its weights differ")
+        graph.warnings.append(
+            f"{step.title} was made with calibration images ({options.calibration}); {found}, and so its weights differ"
+        )
     able = decomposable(graph, infer_shapes(graph), options.keep)
-    return replace(options, moments=calibration.moments(graph, [layer.name for layer in able if layer.name in step.layers]))
+    return replace(
+        options, moments=calibration.moments(graph, [layer.name for layer in able if layer.name in step.layers])
+    )

@@ -78,7 +78,9 @@ def _folds(work: Graph, options: Options) -> tuple[list[Step], list[Refusal]]:
         groups.setdefault(region[change.layer], []).append(change)
     ordered = [groups[number] for number in sorted(groups)]
     names = step_names([[name for change in group for name in change.into] for group in ordered])
-    steps = [Step(name, FOLDS, tuple(c.layer for c in group), exact=True) for name, group in zip(names, ordered, strict=True)]
+    steps = [
+        Step(name, FOLDS, tuple(c.layer for c in group), exact=True) for name, group in zip(names, ordered, strict=True)
+    ]
     return steps, applied.refusals
 
 

@@ -12,7 +12,7 @@ from deepmerge.passes.registry import make
 from deepmerge.passes.support.base import Applied, Change, Match, Options, Pass, Refusal, Shapes, run
 from deepmerge.plan.calibration import Calibration, measured
 from deepmerge.plan.recipe import Recipe, Step, options_for
-from deepmerge.plan.words import hint
+from deepmerge.text import did_you_mean
 
 
 @dataclass
@@ -117,7 +117,9 @@ def run_step(
 def _there(graph: Graph, step: Step, name: str) -> None:
     names = [layer.name for layer in graph.layers]
     if name not in names:
-        raise PlanError(f"{step.title}: the network {graph.name!r} has no layer {name!r} (any more); {hint(name, names)}")
+        raise PlanError(
+            f"{step.title}: the network {graph.name!r} has no layer {name!r} (any more); {did_you_mean(name, names)}"
+        )
 
 
 def _offer(graph: Graph, name: str, passes: list[Pass], shapes: Shapes) -> tuple[Pass, Match] | Refusal | None:

@@ -11,7 +11,7 @@ from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph
 from deepmerge.passes.registry import CLEANUP
 from deepmerge.passes.support.base import Options
-from deepmerge.plan.words import hint
+from deepmerge.text import did_you_mean
 
 VERSION = 1
 # Those of the passes' Options that a step has its own of. The table comes last, as TOML wants it.
@@ -97,7 +97,9 @@ def check_fits(recipe: Recipe, graph: Graph, where: str) -> None:
     names = {layer.name for layer in graph.layers}
     check_keep(recipe.keep, graph, f"{where}: keep")
     if recipe.steps and not any(name in names for step in recipe.steps for name in step.layers):
-        raise PlanError(f"{where}: was made for the network {recipe.network!r}; {graph.name!r} has none of the layers that it names")
+        raise PlanError(
+            f"{where}: was made for the network {recipe.network!r}; {graph.name!r} has none of the layers that it names"
+        )
 
 
 def check_keep(keep: Iterable[str], graph: Graph, where: str) -> None:
@@ -105,4 +107,6 @@ def check_keep(keep: Iterable[str], graph: Graph, where: str) -> None:
     known = {layer.name for layer in graph.layers} | {layer.type for layer in graph.layers}
     for name in keep:
         if name not in known:
-            raise PlanError(f"{where}: the network {graph.name!r} has no layer or type {name!r}; {hint(name, sorted(known))}")
+            raise PlanError(
+                f"{where}: the network {graph.name!r} has no layer or type {name!r}; {did_you_mean(name, sorted(known))}"
+            )

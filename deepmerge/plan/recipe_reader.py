@@ -10,7 +10,7 @@ from deepmerge.errors import PlanError
 from deepmerge.passes.registry import CLEANUP, PASSES
 from deepmerge.passes.support import choices
 from deepmerge.plan.recipe import STEP_OPTIONS, VERSION, Recipe, Step
-from deepmerge.plan.words import hint
+from deepmerge.text import did_you_mean
 
 MAX_LENGTH = 1 << 24  # characters; a recipe for ResNet-152 has 4,000
 
@@ -89,7 +89,7 @@ def _step(data: dict, path: str | Path, number: int) -> Step:
 def _known(data: dict, allowed: Iterable[str], where: str) -> None:
     for key in data:
         if key not in allowed:
-            raise PlanError(f"{where}: unknown key {key!r}; {hint(key, allowed)}")
+            raise PlanError(f"{where}: unknown key {key!r}; {did_you_mean(key, allowed)}")
 
 
 def _text(value, where: str) -> str:
@@ -108,7 +108,7 @@ def _passes(value, where: str) -> tuple[str, ...]:
     names = _texts(value, where)
     for name in names:
         if name not in PASSES:
-            raise PlanError(f"{where}: there is no pass {name!r}; {hint(name, PASSES)}")
+            raise PlanError(f"{where}: there is no pass {name!r}; {did_you_mean(name, PASSES)}")
     return names
 
 

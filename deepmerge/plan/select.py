@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from deepmerge.errors import PlanError
 from deepmerge.plan.recipe import Step
-from deepmerge.plan.words import hint
+from deepmerge.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ def select(candidates: Sequence[Candidate], wanted: str, folds: Collection[str] 
         places = _places(candidates, word, folds)
         for place in places:
             if place in taken:
-                raise PlanError(f"--steps: {taken[place]!r} and {word!r} both hold {candidates[place].step.name!r}; name it once")
+                raise PlanError(
+                    f"--steps: {taken[place]!r} and {word!r} both hold {candidates[place].step.name!r}; name it once"
+                )
             taken[place] = word
         if places:
             chosen[places[0]] = joined([candidates[place].step for place in places], word)
@@ -72,8 +74,10 @@ def _places(candidates: Sequence[Candidate], word: str, folds: Collection[str]) 
                 end = next(end for end in ends if end >= begin)
                 return [p for p in range(begin, end + 1) if not candidates[p].costly or p in (begin, end)]
             if ends:
-                raise PlanError(f"--steps: {word!r} runs backwards: {names[ends[0]]!r} comes before {first!r} in the network")
-    raise PlanError(f"--steps: there is no step {word!r}; {hint(word, (*names, *folds))}")
+                raise PlanError(
+                    f"--steps: {word!r} runs backwards: {names[ends[0]]!r} comes before {first!r} in the network"
+                )
+    raise PlanError(f"--steps: there is no step {word!r}; {did_you_mean(word, (*names, *folds))}")
 
 
 def _abbreviates(last: str, name: str, first: str) -> bool:

@@ -23,7 +23,10 @@ def test_tables(run, mini):
 
 
 def test_memory_energy_and_what_is_not_available(run, mini, monkeypatch):
-    monkeypatch.setattr("deepmerge.measure.bench.measure.find_meter", lambda device: "not available on this machine, because it is a test")
+    monkeypatch.setattr(
+        "deepmerge.measure.bench.measure.find_meter",
+        lambda device: "not available on this machine, because it is a test",
+    )
     out = run("bench", *mini, "--repeat", 2, "--engine", "ort", "--measure", "memory,energy").out
     assert "peak memory" in out and "without the engine" in out
     assert out.splitlines()[-1] == "energy: not available on this machine, because it is a test"
@@ -33,7 +36,13 @@ def test_other_forms(run, mini):
     report = json.loads(run("bench", *mini, "--json", *QUICK).out, parse_constant=_refuse)
     assert list(report) == ["version", "machine", "load_after", "settings", "networks", "engines"]
     lines = list(csv.DictReader(io.StringIO(run("bench", *mini, "--csv", *QUICK).out)))
-    assert {line["figure"] for line in lines} >= {"params", "macs", "storage_bytes", "activation_bytes_caffe", "forward"}
+    assert {line["figure"] for line in lines} >= {
+        "params",
+        "macs",
+        "storage_bytes",
+        "activation_bytes_caffe",
+        "forward",
+    }
     macs = next(line for line in lines if line["figure"] == "macs")
     assert int(macs["value"]) == report["networks"][0]["macs"] and macs["network"] == "inception_mini"
     markdown = run("bench", *mini, "--markdown", *QUICK).out
@@ -57,7 +66,9 @@ def test_against(run, mini, tmp_path):
 def test_accuracy(run, mini, tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "d.npz", images=rng.integers(0, 256, (6, 32, 32, 3), np.uint8), labels=np.arange(6) % 3)
-    out = run("bench", f"a={mini[0]}", mini[1], f"b={mini[0]}", "--data", f"npz:{tmp_path / 'd.npz'}", "--limit", 4, *QUICK).out
+    out = run(
+        "bench", f"a={mini[0]}", mini[1], f"b={mini[0]}", "--data", f"npz:{tmp_path / 'd.npz'}", "--limit", 4, *QUICK
+    ).out
     lines = out[out.index("accuracy") :].splitlines()
     assert lines[0].split() == ["accuracy", "top-1", "top-5", "images"]
     assert lines[2].split()[0] == "a" and lines[2].split()[-1] == "4" and lines[3].split() == ["b", "–", "–", "–"]
@@ -83,7 +94,9 @@ def test_usage(run, mini, words, message):
     assert done.code == 2 and message in done.err
 
 
-@pytest.mark.parametrize(("text", "number"), [("1GB", 10**9), ("2GiB", 2**31), ("1.5k", 1500), ("300 MB", 3 * 10**8), ("7", 7)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("1GB", 10**9), ("2GiB", 2**31), ("1.5k", 1500), ("300 MB", 3 * 10**8), ("7", 7)]
+)
 def test_amounts_of_memory(text, number):
     from deepmerge.cli.bench import _limit
 

@@ -78,7 +78,9 @@ def test_an_existing_out_stays_unless_forced(run, mini, tmp_path):
     out.mkdir()
     (out / "mine").write_text("mine")
     done = run("convert", *mini, "-o", out)
-    assert done.code == 1 and done.line == f"deepmerge: {out}: exists already; give another -o, or --force to replace it"
+    assert (
+        done.code == 1 and done.line == f"deepmerge: {out}: exists already; give another -o, or --force to replace it"
+    )
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
     assert run("convert", *mini, "-o", out, "--force", "--no-steps").code == 0
     assert (out / "report.json").exists() and not (out / "mine").exists()
@@ -90,10 +92,22 @@ def test_a_recipe_that_will_not_do(run, mini, tmp_path):
     step = '[[step]]\nname = "s"\npasses = ["merge_lrn"]\nlayers = ["conv2/norm2", "{}"]\n'
     for text, expected in [
         ("version = 2", "version 2 is not known"),
-        ("version = 1\n" + step.format("norm3"), "step 's': the network 'InceptionMini' has no layer 'norm3' (any more)"),
-        ("version = 1\n" + step.format("pool1/3x3_s2"), "step 's' cannot be done: 'pool1/3x3_s2' is nothing for merge_lrn"),
-        ('version = 1\nnetwork = "AlexNet"\n' + step.format("x").replace("conv2/norm2", "norm2"), "was made for the network 'AlexNet'"),
-        ('version = 1\nkeep = ["LNR"]', "keep: the network 'InceptionMini' has no layer or type 'LNR'; did you mean 'LRN'"),
+        (
+            "version = 1\n" + step.format("norm3"),
+            "step 's': the network 'InceptionMini' has no layer 'norm3' (any more)",
+        ),
+        (
+            "version = 1\n" + step.format("pool1/3x3_s2"),
+            "step 's' cannot be done: 'pool1/3x3_s2' is nothing for merge_lrn",
+        ),
+        (
+            'version = 1\nnetwork = "AlexNet"\n' + step.format("x").replace("conv2/norm2", "norm2"),
+            "was made for the network 'AlexNet'",
+        ),
+        (
+            'version = 1\nkeep = ["LNR"]',
+            "keep: the network 'InceptionMini' has no layer or type 'LNR'; did you mean 'LRN'",
+        ),
     ]:
         recipe.write_text(text)
         done = run("convert", *mini, "--recipe", recipe, "-o", tmp_path / "out")
@@ -114,13 +128,18 @@ def test_unknown_layers_pass_with_a_warning_unless_strict(run, pair, tmp_path):
 
 
 def test_names_beyond_ascii(run, pair, tmp_path):
-    pair[0].write_text(pair[0].read_text().replace('"relu', '"réluß').replace("inception_3a/output", "größe/層"), encoding="utf-8")
+    pair[0].write_text(
+        pair[0].read_text().replace('"relu', '"réluß').replace("inception_3a/output", "größe/層"), encoding="utf-8"
+    )
     out = tmp_path / "aus-ü"
     done = run("convert", *pair, "-o", out, "--steps", "inception_3a", "--check")
     assert done.code == 0, done.err
     assert "größe/層" in (out / "recipe.toml").read_text(encoding="utf-8")
     again = run("convert", *pair, "-o", tmp_path / "again", "--recipe", out / "recipe.toml", "--json")
-    assert again.code == 0 and (tmp_path / "again/weights.caffemodel").read_bytes() == (out / "weights.caffemodel").read_bytes()
+    assert (
+        again.code == 0
+        and (tmp_path / "again/weights.caffemodel").read_bytes() == (out / "weights.caffemodel").read_bytes()
+    )
     assert run("inspect", out / "deploy.prototxt", out / "weights.caffemodel").code == 0
 
 
@@ -134,7 +153,10 @@ def test_calibration(run, mini, tmp_path):
     report = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
     assert set(report) == {*REPORT, "calibration"} and report["calibration"]["images"] == 4
     recipe = (tmp_path / "out/recipe.toml").read_text(encoding="utf-8")
-    assert f'calibration = "4 images, sha256:{report["calibration"]["sha256"][:16]}"' in recipe and "[step.ranks]" in recipe
+    assert (
+        f'calibration = "4 images, sha256:{report["calibration"]["sha256"][:16]}"' in recipe
+        and "[step.ranks]" in recipe
+    )
     done = run("convert", *mini, "--recipe", tmp_path / "out/recipe.toml", "--calibration", spec, "--dry-run")
     assert done.code == 0 and "these are others (5 images, sha256:" in done.err
 
@@ -144,6 +166,8 @@ def test_what_is_too_large_is_told(run, mini, tmp_path, monkeypatch):
 
     monkeypatch.setattr(collect, "MOST_VALUES", 100)
     np.savez(tmp_path / "photos.npz", images=np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8))
-    done = run("convert", *mini, "--tucker", "--absorb", "", "--calibration", f"npz:{tmp_path / 'photos.npz'}", "--dry-run")
+    done = run(
+        "convert", *mini, "--tucker", "--absorb", "", "--calibration", f"npz:{tmp_path / 'photos.npz'}", "--dry-run"
+    )
     assert done.code == 0 and done.err == ""
     assert "; patches too large for a covariance of their own, which is taken as channels x taps: conv2/3x3" in done.out

@@ -65,4 +65,6 @@ def test_on_this_machine(monkeypatch):
     assert result.exit_code == 0, result.output
     checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
     assert checks["engine ort"]["details"]["providers"]
-    assert all(checks[name]["state"] == "ok" for name in ("numpy", "protobuf", "onnx", "onnxruntime", "pillow", "schema"))
+    assert all(
+        checks[name]["state"] == "ok" for name in ("numpy", "protobuf", "onnx", "onnxruntime", "pillow", "schema")
+    )

@@ -56,14 +56,19 @@ def test_json(run, out, data):
     done = run("eval", out, "--data", f"npz:{data}/b.npz", "--json", "--limit", "5", "--batch-size", "2")
     report = json.loads(done.out)
     assert report["images"] == 5 and report["against"]["name"] == "original"
-    assert report["networks"][0]["agreement"].keys() == {"top1", "kl", "max_abs", "softmax"} and report["networks"][0]["top"] is None
+    assert (
+        report["networks"][0]["agreement"].keys() == {"top1", "kl", "max_abs", "softmax"}
+        and report["networks"][0]["top"] is None
+    )
     report = json.loads(run("eval", out, "--data", f"npz:{data}/a.npz", "--json", "--top", "1,3").out)
     assert list(report["networks"][0]["top"]) == ["1", "3"]
 
 
 def test_quiet_and_warnings(run, mini, data):
     done = run("eval", *mini, "--data", f"npz:{data}/a.npz", "--top", "1,12")
-    assert done.err == "warning: top-12 of 10 classes is always right; top-9 is measured instead\n" and "top-9" in done.out
+    assert (
+        done.err == "warning: top-12 of 10 classes is always right; top-9 is measured instead\n" and "top-9" in done.out
+    )
     done = run("eval", *mini, "--data", f"npz:{data}/a.npz", "--top", "1,12", "-q")
     assert done.code == 0 and done.out == done.err == ""
 
@@ -76,7 +81,10 @@ def test_quiet_and_warnings(run, mini, data):
         (["a", "--data", "npz:x", "--top", "1,,5"], "is no list of numbers"),
         (["a", "b", "--data", "npz:x", "--steps"], "--steps goes with OUT"),
         (["a", "b", "--data", "npz:x", "--original", "c", "d"], "--original goes with OUT"),
-        (["a", "--data", "npz:x", "--original", "c", "d", "--against", "e", "f"], "--against goes without --original and --steps"),
+        (
+            ["a", "--data", "npz:x", "--original", "c", "d", "--against", "e", "f"],
+            "--against goes without --original and --steps",
+        ),
         (["a"], "Missing option '--data'"),
         ([], "Missing argument"),
     ],
@@ -88,10 +96,16 @@ def test_misuse(run, words, message):
 
 def test_failures_are_one_line(run, mini, data, tmp_path):
     for words, message in (
-        ([tmp_path / "no", "--data", f"npz:{data}/a.npz"], "no: no such folder; give the folder that `deepmerge convert` has written"),
+        (
+            [tmp_path / "no", "--data", f"npz:{data}/a.npz"],
+            "no: no such folder; give the folder that `deepmerge convert` has written",
+        ),
         ([*mini, "--data", f"npz:{data}/b.npz"], "b.npz: has no labels, so that no accuracy can be measured"),
         ([*mini, "--data", "photos"], "'photos' is no source of images"),
-        ([*mini, "--data", f"npz:{data}/a.npz", "--output", "probe"], "--output: the network has no blob 'probe'; its outputs are 'prob'"),
+        (
+            [*mini, "--data", f"npz:{data}/a.npz", "--output", "probe"],
+            "--output: the network has no blob 'probe'; its outputs are 'prob'",
+        ),
         ([*mini, "--data", f"npz:{data}/a.npz", "--output", "pool1/norm1"], "has scores at 16×16 places"),
     ):
         done = run("eval", *words)
@@ -99,7 +113,17 @@ def test_failures_are_one_line(run, mini, data, tmp_path):
 
 
 def test_the_progress_bar_is_for_terminals(mini, data):
-    words = [sys.executable, "-m", "deepmerge", "eval", *map(str, mini), "--data", f"npz:{data}/a.npz", "--batch-size", "4"]
+    words = [
+        sys.executable,
+        "-m",
+        "deepmerge",
+        "eval",
+        *map(str, mini),
+        "--data",
+        f"npz:{data}/a.npz",
+        "--batch-size",
+        "4",
+    ]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stderr == ""
     ours, theirs = pty.openpty()
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=theirs, check=True)

@@ -31,7 +31,9 @@ def test_told(run, words, made, tmp_path):
     assert head.split() == ["step", "iterations", "loss", "before", "after", "top-1", "before", "after", "time"]
     assert row.split()[:2] == ["all", "4"] and row.endswith("s") and end == f"written to {tmp_path / 'out2'}"
     lines = done.err.splitlines()
-    assert lines[0].startswith("iteration 0 of 4: loss ") and lines[2].startswith("iteration 4, test on 20 images: loss ")
+    assert lines[0].startswith("iteration 0 of 4: loss ") and lines[2].startswith(
+        "iteration 4, test on 20 images: loss "
+    )
 
 
 def test_json_and_quiet(run, words, tmp_path):
@@ -59,7 +61,10 @@ def test_distill_may_have_a_kind(run, words):
 
 def test_paused(run, words, tmp_path):
     done = run(*words, "--stop-after", "1e-9")
-    assert (done.code, done.out) == (0, "paused after 1e-09 minutes (--stop-after); run the same command again to go on\n")
+    assert (done.code, done.out) == (
+        0,
+        "paused after 1e-09 minutes (--stop-after); run the same command again to go on\n",
+    )
     assert (tmp_path / "out2.checkpoint" / "state.npz").exists()
     done = run(*words, "--stop-after", "1e-9", "--json", "-q")
     assert json.loads(done.out) == {"paused": True, "checkpoint": str(tmp_path / "out2.checkpoint")}
@@ -70,7 +75,8 @@ def test_the_time_was_up(run, words):
     done = run(*words, "--minutes", "1e-9", "-q")
     assert (
         done.code == 0
-        and run(*words, "--minutes", "1e-9", "--force").out.splitlines()[-3] == "training: the time was up at iteration 1 of 4"
+        and run(*words, "--minutes", "1e-9", "--force").out.splitlines()[-3]
+        == "training: the time was up at iteration 1 of 4"
     )
 
 

@@ -34,7 +34,9 @@ def test_a_row_for_each_layer(run, mini):
 def test_what_each_layer_reads_with_v(run, mini):
     lines = run("inspect", mini[0], "-v").out.splitlines()
     concat = next(line for line in lines if line.startswith("inception_3a/output"))
-    assert concat.endswith("inception_3a/relu_1x1, inception_3a/relu_3x3, inception_3a/relu_5x5, inception_3a/relu_pool_proj")
+    assert concat.endswith(
+        "inception_3a/relu_1x1, inception_3a/relu_3x3, inception_3a/relu_5x5, inception_3a/relu_pool_proj"
+    )
 
 
 def test_json(run, mini):
@@ -51,7 +53,9 @@ def test_json(run, mini):
 
 def test_one_image_whatever_the_batch(run, pair):
     one = json.loads(run("inspect", pair[0], "--json").out)
-    pair[0].write_text(pair[0].read_text().replace("dim: 1 dim: 3", "dim: 7 dim: 3", 1).replace("dim: 1\n", "dim: 7\n", 1))
+    pair[0].write_text(
+        pair[0].read_text().replace("dim: 1 dim: 3", "dim: 7 dim: 3", 1).replace("dim: 1\n", "dim: 7\n", 1)
+    )
     assert json.loads(run("inspect", pair[0], "--json").out) == one
 
 
@@ -70,4 +74,7 @@ def test_names_beyond_ascii(run, pair, tmp_path):
     assert done.code == 0 and "größe/層" in done.out
     assert run("plan", net).code == 0
     (tmp_path / "größe").mkdir()
-    assert run("inspect", tmp_path / "größe").line == f"deepmerge: {tmp_path / 'größe'}: is a directory; give the file in it"
+    assert (
+        run("inspect", tmp_path / "größe").line
+        == f"deepmerge: {tmp_path / 'größe'}: is a directory; give the file in it"
+    )

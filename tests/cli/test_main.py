@@ -70,7 +70,10 @@ def test_every_option_says_what_it_does(name):
 def test_what_a_text_leaves_out_is_found():
     everything = " ".join([*(f"deepmerge {n}" for n in NAMES), *(o[-1] for n in NAMES for o in options(n))])
     assert missing_from(everything) == []
-    assert missing_from(everything.replace("--tucker", "").replace("deepmerge plan", "")) == ["deepmerge plan", "--tucker"]
+    assert missing_from(everything.replace("--tucker", "").replace("deepmerge plan", "")) == [
+        "deepmerge plan",
+        "--tucker",
+    ]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], *([name, "--help"] for name in NAMES)], ids=" ".join)
@@ -193,7 +196,9 @@ SPOILED = {
 }
 
 
-@pytest.mark.parametrize("command", [["convert", "-o", "out"], ["plan", "--write", "r.toml"], ["inspect"]], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "command", [["convert", "-o", "out"], ["plan", "--write", "r.toml"], ["inspect"]], ids=lambda c: c[0]
+)
 @pytest.mark.parametrize("how", SPOILED)
 def test_a_wrong_file_is_one_line_that_names_it(run, pair, tmp_path, monkeypatch, how, command):
     monkeypatch.chdir(tmp_path)
@@ -234,7 +239,11 @@ def raising(error):
 @pytest.mark.parametrize(
     "error, code, expected",
     [
-        (ZeroDivisionError("division by zero"), 1, "a bug in deepmerge (ZeroDivisionError: division by zero); run again with --debug"),
+        (
+            ZeroDivisionError("division by zero"),
+            1,
+            "a bug in deepmerge (ZeroDivisionError: division by zero); run again with --debug",
+        ),
         (ZeroDivisionError("two\nlines"), 1, "a bug in deepmerge (ZeroDivisionError: two lines)"),
         (MemoryError(), 1, "out of memory"),
         (KeyboardInterrupt(), 130, "interrupted; nothing was left behind"),
@@ -264,7 +273,9 @@ def test_a_reader_that_has_enough_is_no_error(models):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_full_disk_behind_stdout():
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-m", "deepmerge", "passes"], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "deepmerge", "passes"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert done.returncode == 1
     assert done.stderr == "deepmerge: the output: No space left on device\n"
 

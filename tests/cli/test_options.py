@@ -78,7 +78,10 @@ def test_values_that_will_not_do_are_usage_errors(run, mini, command, words, exp
     [
         ("--steps inception_9", "--steps: there is no step 'inception_9'; did you mean 'inception_4a'"),
         ("--steps inception_4a-3a", "--steps: 'inception_4a-3a' runs backwards"),
-        ("--keep conv1/3x4", "--keep: the network 'InceptionMini' has no layer or type 'conv1/3x4'; did you mean 'conv1/3x3'"),
+        (
+            "--keep conv1/3x4",
+            "--keep: the network 'InceptionMini' has no layer or type 'conv1/3x4'; did you mean 'conv1/3x3'",
+        ),
     ],
 )
 def test_names_that_the_network_has_not_are_failures_with_candidates(run, mini, words, expected):
@@ -89,4 +92,10 @@ def test_names_that_the_network_has_not_are_failures_with_candidates(run, mini, 
 
 def test_planning_options_are_all_in_wishes():
     fields = set(Wishes.__dataclass_fields__) | set(Options.__dataclass_fields__)
-    assert set(PLANNING) <= fields and fields - set(PLANNING) == {"options", "costly", "ranks", "calibration", "moments"}
+    assert set(PLANNING) <= fields and fields - set(PLANNING) == {
+        "options",
+        "costly",
+        "ranks",
+        "calibration",
+        "moments",
+    }

@@ -78,7 +78,9 @@ def test_write_and_convert_it(run, mini, tmp_path):
     assert done.code == 0, done.err
     assert [step["name"] for step in json.loads(done.out)["steps"]] == ["conv2", "inception_3a-3b"]
     assert (tmp_path / "out/recipe.toml").read_bytes() == recipe.read_bytes()
-    direct = run("convert", *mini, "--steps", "conv2,inception_3a-3b", "--width", "0.25", "-o", tmp_path / "direct", "-q")
+    direct = run(
+        "convert", *mini, "--steps", "conv2,inception_3a-3b", "--width", "0.25", "-o", tmp_path / "direct", "-q"
+    )
     assert direct.code == 0
     for name in ("deploy.prototxt", "weights.caffemodel"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "direct" / name).read_bytes()
@@ -88,7 +90,10 @@ def test_write_does_not_replace_unless_forced(run, mini, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("mine")
     done = run("plan", mini[0], "--write", recipe)
-    assert done.code == 1 and done.line == f"deepmerge: {recipe}: exists already; give another name, or --force to replace it"
+    assert (
+        done.code == 1
+        and done.line == f"deepmerge: {recipe}: exists already; give another name, or --force to replace it"
+    )
     assert recipe.read_text() == "mine"
     assert run("plan", mini[0], "--write", recipe, "--force").code == 0
     assert read_recipe(recipe).network == "InceptionMini"

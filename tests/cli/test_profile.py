@@ -35,7 +35,9 @@ def test_other_rows(run, mini, by):
 
 
 def test_json_and_batch(run, mini):
-    report = json.loads(run("profile", *mini, "--engine", "ort", "--batch", 3, "--json", *QUICK).out, parse_constant=_refuse)
+    report = json.loads(
+        run("profile", *mini, "--engine", "ort", "--batch", 3, "--json", *QUICK).out, parse_constant=_refuse
+    )
     assert list(report) == ["version", "machine", "load_after", "settings", "networks", "engines"]
     assert report["networks"][0]["inputs"] == {"data": [3, 3, 32, 32]}
     entry = report["engines"][0]["networks"][0]
@@ -46,7 +48,11 @@ def test_engines_that_are_absent_are_told(run, mini, monkeypatch):
     monkeypatch.setenv("DEEPMERGE_CAFFE_PYTHON", "/nowhere/python")
     done = run("profile", *mini, "--engine", "caffe,ort", *QUICK)
     assert done.code == 0
-    assert done.out.rstrip("\n").splitlines()[-1].startswith("caffe   DEEPMERGE_CAFFE_PYTHON=/nowhere/python: does not exist")
+    assert (
+        done.out.rstrip("\n")
+        .splitlines()[-1]
+        .startswith("caffe   DEEPMERGE_CAFFE_PYTHON=/nowhere/python: does not exist")
+    )
 
 
 def test_a_chart(run, mini, tmp_path):
@@ -67,7 +73,10 @@ def test_words_that_make_no_network(run, mini):
 def test_a_busy_machine_is_warned_of():
     from deepmerge.cli.profile import waiting
 
-    engines = [{"engine": "a", "networks": [{"waited": 0.02}, {"waited": None}]}, {"engine": "b", "networks": [{"waited": 0.5}, {}]}]
+    engines = [
+        {"engine": "a", "networks": [{"waited": 0.02}, {"waited": None}]},
+        {"engine": "b", "networks": [{"waited": 0.5}, {}]},
+    ]
     assert waiting({"engines": engines}) == [
         "b: networks waited for a core 50% of the time, which the layers' times hold; measure on a quieter machine"
     ]

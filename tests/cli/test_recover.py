@@ -48,9 +48,25 @@ def test_stages_are_done_in_their_order(run, out, data, tmp_path):
 
 def test_pauses(run, out, data, tmp_path):
     pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
-    words = ("recover", out, "--data", data, "-o", tmp_path / "out2", "--stages", "lsq,chain", "--iterations", "chain=2", "--threads", 1)
+    words = (
+        "recover",
+        out,
+        "--data",
+        data,
+        "-o",
+        tmp_path / "out2",
+        "--stages",
+        "lsq,chain",
+        "--iterations",
+        "chain=2",
+        "--threads",
+        1,
+    )
     done = run(*words, "--stop-after", "1e-9")
-    assert done.code == 0 and done.out == "paused after 1e-09 minutes (--stop-after); run the same command again to go on\n"
+    assert (
+        done.code == 0
+        and done.out == "paused after 1e-09 minutes (--stop-after); run the same command again to go on\n"
+    )
     assert not (tmp_path / "out2").exists() and (tmp_path / "out2.checkpoint").exists()
     done = run(*words)
     assert done.code == 0 and (tmp_path / "out2").exists() and not (tmp_path / "out2.checkpoint").exists()
@@ -79,7 +95,9 @@ def test_usage(run, out, data, tmp_path, words, told):
 
 def test_a_folder_that_is_none(run, data, tmp_path):
     done = run("recover", tmp_path, "--data", data, "-o", tmp_path / "out2")
-    assert done.code == 1 and done.line.endswith("holds no report.json; give the folder that `deepmerge convert` has written")
+    assert done.code == 1 and done.line.endswith(
+        "holds no report.json; give the folder that `deepmerge convert` has written"
+    )
 
 
 def test_unreadable_images_are_told(run, out, tmp_path):
@@ -93,7 +111,11 @@ def test_unreadable_images_are_told(run, out, tmp_path):
     (photos / "03.png").write_bytes(b"no image")
     words = ("recover", out, "--data", f"folder:{photos}", "-o", tmp_path / "out2", *LSQ)
     done = run(*words)
-    assert done.code == 0 and done.err.startswith("warning: 1 image could not be read and was left out: ") and "03.png" in done.err
+    assert (
+        done.code == 0
+        and done.err.startswith("warning: 1 image could not be read and was left out: ")
+        and "03.png" in done.err
+    )
     done = run(*words, "--strict", "--force")
     assert done.code == 1 and "--strict" in done.line
 
@@ -101,10 +123,16 @@ def test_unreadable_images_are_told(run, out, tmp_path):
 def test_convert_and_recover_in_one_go(run, out, data, tmp_path):
     pair = out.parent / "net.prototxt", out.parent / "net.caffemodel"
     done = run("convert", *pair, "-o", tmp_path / "new" / "both", "--recover", data, "--recover-stages", "lsq")
-    assert done.code == 0 and "the same first class as the original's" in done.out and "until the network is fine-tuned" not in done.out
+    assert (
+        done.code == 0
+        and "the same first class as the original's" in done.out
+        and "until the network is fine-tuned" not in done.out
+    )
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["both"]
     run("recover", out, "--data", data, "-o", tmp_path / "out2", "--stages", "lsq")
-    assert filecmp.cmp(tmp_path / "new" / "both" / "weights.caffemodel", tmp_path / "out2" / "weights.caffemodel", shallow=False)
+    assert filecmp.cmp(
+        tmp_path / "new" / "both" / "weights.caffemodel", tmp_path / "out2" / "weights.caffemodel", shallow=False
+    )
 
 
 def test_convert_and_recover_leaves_nothing_behind(run, out, tmp_path):
@@ -136,5 +164,7 @@ def test_distinct_tops_are_refused(run, out, data, tmp_path):
     assert run("recover", tmp_path / "styled", "--data", data, "-o", tmp_path / "out2", *LSQ).code == 0
     from deepmerge.formats.read.caffemodel import read_caffemodel
 
-    names = [[layer.name for layer in read_caffemodel(tmp_path / name / "weights.caffemodel")] for name in ("styled", "out2")]
+    names = [
+        [layer.name for layer in read_caffemodel(tmp_path / name / "weights.caffemodel")] for name in ("styled", "out2")
+    ]
     assert names[0] == names[1] and "input" not in names[0]

@@ -8,9 +8,14 @@ def test_a_page_of_a_conversion(run, pair, tmp_path):
     assert run("convert", *pair, "-o", out, "-q").code == 0
     done = run("report", out)
     assert (done.code, done.out) == (0, f"written to {out / 'report.html'}\n")
-    assert run("report", out).line.endswith("report.html: exists already; give another name with -o, or --force to replace it")
+    assert run("report", out).line.endswith(
+        "report.html: exists already; give another name with -o, or --force to replace it"
+    )
     done = run("report", out, "-o", tmp_path / "page.html", "--json")
-    assert json.loads(done.out) == {"page": str(tmp_path / "page.html"), "bytes": (tmp_path / "page.html").stat().st_size}
+    assert json.loads(done.out) == {
+        "page": str(tmp_path / "page.html"),
+        "bytes": (tmp_path / "page.html").stat().st_size,
+    }
     assert (tmp_path / "page.html").read_bytes() == (out / "report.html").read_bytes()
 
 
@@ -35,7 +40,8 @@ def test_measurements_go_in(run, pair, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Times were not measured" not in page and "<code>after</code> on ort" in page
     assert (
-        "is not what `deepmerge table … --json` writes" in run("report", tmp_path / "out", "--force", "--table", tmp_path / "p.json").line
+        "is not what `deepmerge table … --json` writes"
+        in run("report", tmp_path / "out", "--force", "--table", tmp_path / "p.json").line
     )
 
 

@@ -24,14 +24,20 @@ def test_a_table(run, out):
     assert head.split() == ["step", "merged", "mine", "top-1", "ms", "times", "as", "fast"]
     assert [row.split()[:2] for row in rows] == [["0", "original"], ["1", "conv1"], ["2", "conv2"]]
     assert all("%" in row for row in rows)
-    assert done.out.splitlines()[-1].startswith(f"12 images of npz:{out.parent}/a.npz, engine ort; times of one forward on ort, 1 thread; ")
+    assert done.out.splitlines()[-1].startswith(
+        f"12 images of npz:{out.parent}/a.npz, engine ort; times of one forward on ort, 1 thread; "
+    )
 
 
 def test_json_and_picture(run, out):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed; extra [plot]")
-    done = run("table", out, "--data", f"npz:{out.parent}/a.npz", "--seconds", "0", "--json", "--png", out.parent / "t.png")
+    done = run(
+        "table", out, "--data", f"npz:{out.parent}/a.npz", "--seconds", "0", "--json", "--png", out.parent / "t.png"
+    )
     report = json.loads(done.out)
-    assert report["columns"] == [{"title": "merged", "folder": str(out)}] and list(report["rows"][0]["top"]["original"]) == ["1", "5"]
+    assert report["columns"] == [{"title": "merged", "folder": str(out)}] and list(
+        report["rows"][0]["top"]["original"]
+    ) == ["1", "5"]
     assert (out.parent / "t.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -9,7 +9,12 @@ BEFORE = {
     "storage_bytes": 16_000_000,
     "activation_bytes": {"caffe": 8_000_000, "unique": 4_000_000, "planned": 0},
 }
-AFTER = {**BEFORE, "layers": 9, "macs": 50_000_000, "activation_bytes": {"caffe": 2_000_000, "unique": 4_000_000, "planned": 0}}
+AFTER = {
+    **BEFORE,
+    "layers": 9,
+    "macs": 50_000_000,
+    "activation_bytes": {"caffe": 2_000_000, "unique": 4_000_000, "planned": 0},
+}
 
 
 def test_steps():
@@ -48,8 +53,13 @@ def test_refusals_for_one_reason_share_a_row():
 
 
 def test_many_refusals_that_differ_in_names_and_numbers_are_told_as_one():
-    refusals = [{"pass": "merge_lrn", "layer": f"norm{i}", "reason": f"'conv{i}' (1x1) needs {i},000 MACs, not 0.{i}"} for i in range(5)]
-    assert refusal_table(refusals).splitlines()[2:] == ["norm0, norm1, norm2, norm3, norm4  merge_lrn  … (1x1) needs … MACs, not …"]
+    refusals = [
+        {"pass": "merge_lrn", "layer": f"norm{i}", "reason": f"'conv{i}' (1x1) needs {i},000 MACs, not 0.{i}"}
+        for i in range(5)
+    ]
+    assert refusal_table(refusals).splitlines()[2:] == [
+        "norm0, norm1, norm2, norm3, norm4  merge_lrn  … (1x1) needs … MACs, not …"
+    ]
     assert len(refusal_table(refusals, full=True).splitlines()) == 2 + 5
     assert len(refusal_table(refusals[:3]).splitlines()) == 2 + 3
     same = [{**one, "reason": "it has axis 2"} for one in refusals]

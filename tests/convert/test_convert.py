@@ -86,7 +86,9 @@ def test_whatever_is_emitted_runs_in_real_caffe(name, mode, source, lmdbs, worke
     report = convert(Job(*source(name), out, wishes, settings=lmdb_settings(lmdbs, size), check=True))
     rough = [s for s in report["steps"] if not s["exact"]]
     assert len(folders(out)) == len(rough) + 1
-    assert bool(rough) == (mode != "exact" and (name, mode) != ("squeezenet", "cover"))  # there every merge raises the MACs
+    assert bool(rough) == (
+        mode != "exact" and (name, mode) != ("squeezenet", "cover")
+    )  # there every merge raises the MACs
     for folder in folders(out):
         check_deploy(worker, folder, feeds(size))
         check_training(worker, folder)
@@ -164,7 +166,9 @@ def test_the_recipe_that_was_written_gives_the_same_again(mode, mini, tmp_path):
     first = convert(Job(*mini, tmp_path / "first", wishes))
     again = convert(Job(*mini, tmp_path / "again", recipe=tmp_path / "first/recipe.toml"))
     assert again["steps"] == first["steps"] and again["after"] == first["after"]
-    (tmp_path / "again/report.json").write_text((tmp_path / "first/report.json").read_text())  # the plan's refusals are not in a recipe
+    (tmp_path / "again/report.json").write_text(
+        (tmp_path / "first/report.json").read_text()
+    )  # the plan's refusals are not in a recipe
     same_files(tmp_path / "first", tmp_path / "again")
 
 
@@ -250,7 +254,9 @@ def test_a_dry_run_says_what_a_run_does_and_writes_nothing(mini, tmp_path):
 
 def test_the_source_may_lie_in_the_out_that_is_replaced(mini, tmp_path):
     convert(Job(*mini, tmp_path / "out", Wishes(exact=True)))
-    report = convert(Job(tmp_path / "out/deploy.prototxt", tmp_path / "out/weights.caffemodel", tmp_path / "out", force=True))
+    report = convert(
+        Job(tmp_path / "out/deploy.prototxt", tmp_path / "out/weights.caffemodel", tmp_path / "out", force=True)
+    )
     assert len(report["steps"]) == 5
     read_network(tmp_path / "out/deploy.prototxt", tmp_path / "out/weights.caffemodel")
 

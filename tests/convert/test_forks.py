@@ -100,7 +100,9 @@ def test_row_5_what_forks_add_is_emitted_verbatim(converted, name, wishes):
         if before["type"][0][1] in TAKES and before != after:
             changed = {field for field in before.keys() | after.keys() if before.get(field) != after.get(field)}
             assert changed <= {"param", "convolution_param", "top"}, one
-            before, after = ({f: v for f, v in fields["convolution_param"][0] if f != "bias_term"} for fields in (before, after))
+            before, after = (
+                {f: v for f, v in fields["convolution_param"][0] if f != "bias_term"} for fields in (before, after)
+            )
             assert before.items() <= after.items()
         else:
             assert after == before, one

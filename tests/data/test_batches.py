@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from tests.data.test_preprocess import CAFFE_NET, write_mean
 
 from deepmerge.data import Preprocessing, choose_preprocessing
 from deepmerge.data.batches import GREY, make_batch
 from deepmerge.data.resize import resize
 from deepmerge.errors import ReadError, SourceError
 from deepmerge.formats.read import read_network
+from tests.data.test_preprocess import CAFFE_NET, write_mean
 
 RNG = np.random.default_rng(4)
 PIXELS = RNG.integers(0, 256, (7, 9, 13, 3), dtype=np.uint8)
@@ -58,7 +58,9 @@ def test_grey_networks():
     wanted = np.stack([(resize(pixels, 5, 6) @ GREY - 7) * 0.5 for pixels in PIXELS])
     np.testing.assert_allclose(make_batch(PIXELS, how, 1)[:, 0], wanted, atol=1e-4)
     np.testing.assert_allclose(
-        make_batch(PIXELS[..., :1], how, 1)[:, 0], [(resize(p[:, :, :1], 5, 6)[:, :, 0] - 7) * 0.5 for p in PIXELS], atol=1e-4
+        make_batch(PIXELS[..., :1], how, 1)[:, 0],
+        [(resize(p[:, :, :1], 5, 6)[:, :, 0] - 7) * 0.5 for p in PIXELS],
+        atol=1e-4,
     )
 
 
@@ -75,7 +77,17 @@ def test_a_picture_smaller_than_the_crop():
 
 def test_draws_say_where_the_crop_is_and_what_is_mirrored():
     how = Preprocessing(crop=8, channel_order="rgb", mirror=True)
-    draws = np.array([[0, 0, 0.5], [0.999, 0.999, 0.5], [0.5, 0.5, 0.49], [0, 0.17, 0.9], [0, 0, 0], [0.49, 0.99, 1 - 1e-9], [0, 0, 0.7]])
+    draws = np.array(
+        [
+            [0, 0, 0.5],
+            [0.999, 0.999, 0.5],
+            [0.5, 0.5, 0.49],
+            [0, 0.17, 0.9],
+            [0, 0, 0],
+            [0.49, 0.99, 1 - 1e-9],
+            [0, 0, 0.7],
+        ]
+    )
     corners = [(0, 0), (1, 5), (1, 3), (0, 1), (0, 0), (0, 5), (0, 0)]
     made = make_batch(PIXELS, how, 3, draws)
     for index, (top, left) in enumerate(corners):
@@ -88,7 +100,12 @@ def test_draws_say_where_the_crop_is_and_what_is_mirrored():
 def windows(pixels, how: Preprocessing) -> list[np.ndarray]:
     """All that can become of a picture in training."""
     rows, columns = how.room(pixels.shape[:2])
-    draws = [((r + 0.5) / (rows + 1), (c + 0.5) / (columns + 1), m) for r in range(rows + 1) for c in range(columns + 1) for m in (0, 1)]
+    draws = [
+        ((r + 0.5) / (rows + 1), (c + 0.5) / (columns + 1), m)
+        for r in range(rows + 1)
+        for c in range(columns + 1)
+        for m in (0, 1)
+    ]
     return [make_batch([pixels], how, 3, np.array([draw]))[0] for draw in draws]
 
 
@@ -99,7 +116,11 @@ def test_training_makes_what_caffe_makes(tmp_path, real_caffe, mean):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.png'} 3\n")
     write_mean(tmp_path / "mean.binaryproto", (3, *pixels.shape[:2]))
-    text = "mean_value: 10.5 mean_value: 20 mean_value: 30" if mean == "values" else f'mean_file: "{tmp_path}/mean.binaryproto"'
+    text = (
+        "mean_value: 10.5 mean_value: 20 mean_value: 30"
+        if mean == "values"
+        else f'mean_file: "{tmp_path}/mean.binaryproto"'
+    )
     text = CAFFE_NET.format(list=tmp_path / "list.txt", size="", mean=f"mirror: true {text}")
     (tmp_path / "net.prototxt").write_text(text + 'layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" }')
     how, notes = choose_preprocessing(read_network(tmp_path / "net.prototxt"), (1, 3, 5, 5), phase="TRAIN")

@@ -46,7 +46,9 @@ def test_pictures_are_preprocessed(tmp_path):
     images = open_images(f"hdf5:{write(tmp_path / 'a.h5', images=pixels, labels=np.arange(3))}")
     assert not images.ready
     (batch,) = Loader(images, Preprocessing((1, 2, 3), 0.5), (1, 3, 5, 7), 4).once()
-    np.testing.assert_allclose(batch.data, (np.moveaxis(pixels[..., ::-1], 3, 1) - np.array([1, 2, 3])[:, None, None]) * 0.5)
+    np.testing.assert_allclose(
+        batch.data, (np.moveaxis(pixels[..., ::-1], 3, 1) - np.array([1, 2, 3])[:, None, None]) * 0.5
+    )
     assert batch.labels.tolist() == [0, 1, 2]
 
 
@@ -64,7 +66,9 @@ def test_a_list_of_files(tmp_path, monkeypatch):
 
 
 def test_labels_that_are_no_classes(tmp_path):
-    for index, labels in enumerate((LABELS + 0.5, np.stack([LABELS, LABELS], 1), np.full(5, np.nan), np.full(5, np.inf))):
+    for index, labels in enumerate(
+        (LABELS + 0.5, np.stack([LABELS, LABELS], 1), np.full(5, np.nan), np.full(5, np.inf))
+    ):
         images = open_images(f"hdf5:{write(tmp_path / f'{index}.h5', data=DATA, label=labels)}")
         assert images.read(0).label is None
 
@@ -131,7 +135,9 @@ def test_without_h5py(tmp_path, monkeypatch):
 
     write(tmp_path / "a.h5", data=DATA)
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ReadError, match=r"a\.h5: is an HDF5 file, which takes h5py to read: `pip install 'deepmerge-caffe\[h5\]'`"):
+    with pytest.raises(
+        ReadError, match=r"a\.h5: is an HDF5 file, which takes h5py to read: `pip install 'deepmerge-caffe\[h5\]'`"
+    ):
         open_images(f"hdf5:{tmp_path / 'a.h5'}")
 
 

@@ -41,7 +41,9 @@ def order(batches) -> list[int]:
 
 def test_all_once_in_order():
     found = list(loader(Source()).once())
-    assert [batch.data.shape for batch in found] == [(4, 3, 6, 5), (4, 3, 6, 5), (2, 3, 6, 5)] and order(found) == list(range(10))
+    assert [batch.data.shape for batch in found] == [(4, 3, 6, 5), (4, 3, 6, 5), (2, 3, 6, 5)] and order(found) == list(
+        range(10)
+    )
     assert found[0].labels.dtype == np.int64 and found[0].data.dtype == np.float32
     np.testing.assert_array_equal(np.concatenate([batch.data for batch in found]), np.moveaxis(PIXELS, 3, 1))
 
@@ -65,7 +67,9 @@ def test_a_batch_depends_on_the_seed_and_its_number_alone():
     for a, b in [*zip(forward, backward, strict=True), *zip(forward[3:], resumed, strict=True)]:
         np.testing.assert_array_equal(a.data, b.data)
         np.testing.assert_array_equal(a.labels, b.labels)
-    pictures = {index: [b.data[list(b.labels).index(index)] for b in forward if index in b.labels] for index in range(10)}
+    pictures = {
+        index: [b.data[list(b.labels).index(index)] for b in forward if index in b.labels] for index in range(10)
+    }
     assert any(len({array.tobytes() for array in arrays}) > 1 for arrays in pictures.values())  # crops differ
 
 
@@ -111,7 +115,10 @@ def test_labels():
     assert not without.has_labels and without.batch(0).labels is None
     with pytest.raises(SourceError, match=r"^x\[0\]: has no label, and labels are wanted"):
         list(loader(Source(labels=False), labelled=True).once())
-    with pytest.raises(SourceError, match=r"^x\[7\]: label 7 is out of range: the network has 7 classes, 0 to 6; is it the right network"):
+    with pytest.raises(
+        SourceError,
+        match=r"^x\[7\]: label 7 is out of range: the network has 7 classes, 0 to 6; is it the right network",
+    ):
         list(loader(Source(), classes=7).once())
     assert len(list(loader(Source(), classes=10).once())) == 3
 
@@ -119,7 +126,9 @@ def test_labels():
 def test_pictures_of_other_sizes_and_channels():
     with pytest.raises(ReadError, match=r"none of .*x\[0\]: the image is 5×6, and the network takes 7×6"):
         list(loader(Source(), shape=(1, 3, 6, 7)).once())
-    with pytest.raises(SourceError, match=r"^x\[0\]: the image has 3 channels, and the network takes 4; make the data anew$"):
+    with pytest.raises(
+        SourceError, match=r"^x\[0\]: the image has 3 channels, and the network takes 4; make the data anew$"
+    ):
         list(loader(Source(), shape=(1, 4, 6, 5)).once())
 
 
@@ -149,7 +158,9 @@ def test_a_source_that_vanishes_in_the_middle(folder, kind):
     batches = one.batches()
     next(batches)
     folder.rename(folder.with_name("elsewhere"))  # at once; what is deleted bit by bit is a few bad images first
-    with pytest.raises(SourceError, match=r"the images are no longer there \(.*no such file\); bring them back, and start again"):
+    with pytest.raises(
+        SourceError, match=r"the images are no longer there \(.*no such file\); bring them back, and start again"
+    ):
         for _ in range(40):
             next(batches)
     assert one.skipped == []

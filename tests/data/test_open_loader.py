@@ -44,7 +44,9 @@ def test_the_data_layer_of_the_phase(tmp_path, source):
     loader, notes = open_loader(source, graph, path, 2)
     assert loader.preprocessing == Preprocessing((7,), 0.5, None, 8, enlarge=True) and not loader.train and notes == []
     (batch, _) = loader.once()
-    np.testing.assert_array_equal(batch.data, np.moveaxis((PIXELS[:2, 1:9, 2:10, ::-1].astype(np.float32) - 7) / 2, 3, 1))
+    np.testing.assert_array_equal(
+        batch.data, np.moveaxis((PIXELS[:2, 1:9, 2:10, ::-1].astype(np.float32) - 7) / 2, 3, 1)
+    )
     loader, _ = open_loader(source, graph, path, 2, train=True)
     assert loader.preprocessing == Preprocessing((7,), 0.5, (12, 10), 8, mirror=True, enlarge=True) and loader.train
 
@@ -60,7 +62,9 @@ def test_a_picture_smaller_than_the_networks_crop_is_enlarged(tmp_path, source):
 def test_flags_win(tmp_path, source):
     graph, path = read(tmp_path, "train_val.prototxt", TRAIN_VAL)
     wishes = ImageWishes((1, 2, 3), 2, (9, 9), 8, "rgb", False)
-    assert open_loader(source, graph, path, 2, wishes, train=True)[0].preprocessing == Preprocessing((1, 2, 3), 2, (9, 9), 8, "rgb")
+    assert open_loader(source, graph, path, 2, wishes, train=True)[0].preprocessing == Preprocessing(
+        (1, 2, 3), 2, (9, 9), 8, "rgb"
+    )
 
 
 def test_a_deploy_network_asks_the_train_val_beside_it(tmp_path):
@@ -89,7 +93,10 @@ def mini_pair(models):
 
 def test_networks_that_take_no_images(tmp_path, source):
     more = DEPLOY.replace('"data"', '"info"')
-    for text, message in ((DEPLOY + more, r"has 2 \(data, info\)"), (DEPLOY.replace("dim: 3", "dim: 4"), r"'data' is \(1, 4, 8, 8\)")):
+    for text, message in (
+        (DEPLOY + more, r"has 2 \(data, info\)"),
+        (DEPLOY.replace("dim: 3", "dim: 4"), r"'data' is \(1, 4, 8, 8\)"),
+    ):
         graph, path = read(tmp_path, "net.prototxt", text)
         with pytest.raises(ReadError, match=message):
             open_loader(source, graph, path, 2)
@@ -100,8 +107,11 @@ def test_what_is_fed_as_it_is(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["data"] = np.zeros((2, 5))
     graph, path = read(tmp_path, "net.prototxt", DEPLOY.replace("dim: 1 dim: 3 dim: 8 dim: 8", "dim: 1 dim: 5"))
-    loader, notes = open_loader(f"hdf5:{tmp_path / 'a.h5'}", graph, path, 4, ImageWishes(mean=(3,), channel_order="rgb"))
+    loader, notes = open_loader(
+        f"hdf5:{tmp_path / 'a.h5'}", graph, path, 4, ImageWishes(mean=(3,), channel_order="rgb")
+    )
     assert notes == [
-        f"hdf5:{tmp_path / 'a.h5'} holds what the network is fed: {flag} does nothing" for flag in ("--mean", "--channel-order")
+        f"hdf5:{tmp_path / 'a.h5'} holds what the network is fed: {flag} does nothing"
+        for flag in ("--mean", "--channel-order")
     ]
     assert [batch.data.shape for batch in loader.once()] == [(2, 5)]

@@ -96,7 +96,11 @@ def test_a_mean_file(tmp_path):
     graph = network(tmp_path, train_val('mean_file: "means/mean.binaryproto" scale: 0.5'))
     mean = write_mean(tmp_path / "mean.binaryproto", (3, 12, 11))
     chosen, notes = choose_preprocessing(graph, (1, 3, 8, 8), folder=tmp_path)
-    assert (chosen.mean, chosen.scale, notes) == ((), 0.5, []) and chosen.fits((5, 3, 8, 8)) and not chosen.fits((1, 3, 8, 7))
+    assert (
+        (chosen.mean, chosen.scale, notes) == ((), 0.5, [])
+        and chosen.fits((5, 3, 8, 8))
+        and not chosen.fits((1, 3, 8, 7))
+    )
     values = np.full((2, 3, 8, 8), 10, np.float32)
     np.testing.assert_array_equal(chosen.normalised(values)[1], (10 - mean[:, 2:10, 1:9]) * np.float32(0.5))
     assert choose_preprocessing(graph, (1, 3, 8, 8), mean=(0,), folder=tmp_path)[0].mean_image is None

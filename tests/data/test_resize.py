@@ -40,7 +40,10 @@ def test_half_pixel_centres_without_antialiasing(pixels, height, width):
 @pytest.mark.parametrize(("height", "width"), [(13, 9), (29, 10), (64, 57)])
 def test_enlarging_is_what_pillow_does(pixels, height, width):
     planes = [
-        np.asarray(Image.fromarray(pixels[:, :, c].astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)) for c in range(3)
+        np.asarray(
+            Image.fromarray(pixels[:, :, c].astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+        )
+        for c in range(3)
     ]
     np.testing.assert_allclose(resize(pixels, height, width), np.stack(planes, 2), atol=1e-3)
 

@@ -48,7 +48,9 @@ def folder(tmp_path):
 def test_folder(folder):
     images, found = read(f"folder:{folder}")
     assert images.classes == ("cat", "dog") and images.count == 3
-    assert [picture.name for picture in found] == [f"{folder}/{n}" for n in ("cat/z.PNG", "dog/b.png", "dog/deep/a.png")]
+    assert [picture.name for picture in found] == [
+        f"{folder}/{n}" for n in ("cat/z.PNG", "dog/b.png", "dog/deep/a.png")
+    ]
     assert [picture.label for picture in found] == [0, 1, 1]
     for picture, index in zip(found, (1, 0, 2), strict=True):
         np.testing.assert_array_equal(picture.pixels, PIXELS[index])
@@ -127,7 +129,10 @@ def test_raw_datums_of_other_channels_end_the_run(tmp_path, channels):
     datum = schema.message_class("Datum")
     grey = io.BytesIO()
     Image.fromarray(PIXELS[0][:, :, 0]).save(grey, "PNG")
-    records = [datum(encoded=True, data=grey.getvalue(), label=1), datum(channels=channels, height=5, width=7, data=bytes(35 * channels))]
+    records = [
+        datum(encoded=True, data=grey.getvalue(), label=1),
+        datum(channels=channels, height=5, width=7, data=bytes(35 * channels)),
+    ]
     with lmdb.open(str(tmp_path / "db"), map_size=1 << 20) as database, database.begin(write=True) as transaction:
         for index, record in enumerate(records):
             transaction.put(f"{index:08}".encode(), record.SerializeToString())
@@ -215,7 +220,9 @@ def test_archives_of_something_else(tmp_path, arrays, message):
 def test_archives_that_claim_more_than_they_hold(tmp_path, monkeypatch):
     """Neither a header nor a run of zeros that was packed tightly makes numpy ask for memory."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 10**3, 10**3, 3)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 10**3, 10**3, 3)}
+    )
     with zipfile.ZipFile(tmp_path / "claim.npz", "w") as archive:
         archive.writestr("images.npy", header.getvalue())
     with pytest.raises(ReadError, match="cannot be read as an npz file"):
@@ -276,7 +283,9 @@ def test_sources_that_are_none(tmp_path):
 
 
 def test_names_that_no_file_can_have(tmp_path):
-    (tmp_path / "list.txt").write_text("a" * 5000 + ".png 1\n\0.png 2\n" + "b.png " + "9" * 5000 + "\n", encoding="utf-8")
+    (tmp_path / "list.txt").write_text(
+        "a" * 5000 + ".png 1\n\0.png 2\n" + "b.png " + "9" * 5000 + "\n", encoding="utf-8"
+    )
     skipped = []
     assert read(f"list:{tmp_path / 'list.txt'}", skipped=skipped)[1] == [] and len(skipped) == 3
     assert find_mean_file("m" * 5000, tmp_path) is None and find_mean_file("\0", tmp_path) is None

@@ -146,7 +146,9 @@ def test_weights_go_in_and_out(engine, mini, images, tmp_path):
         for name, blobs in before.items():
             for one, other in zip(blobs, after[name], strict=True):
                 np.testing.assert_array_equal(one, other)
-        np.testing.assert_array_equal(mini.forward({"data": images[:1]})["prob"], session.forward({"data": images[:1]})["prob"])
+        np.testing.assert_array_equal(
+            mini.forward({"data": images[:1]})["prob"], session.forward({"data": images[:1]})["prob"]
+        )
 
 
 def test_fillers_are_seeded_and_shapes_can_be_set(engine, small):

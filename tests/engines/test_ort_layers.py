@@ -40,7 +40,9 @@ def test_layers_times(tmp_path):
     with engine("ort").load(graph) as session:
         session.forward({"data": np.ones((3, 4, 13, 10), np.float32)})  # another batch than the declared one
         times = session.time_layers(repeat=4, warmup=1)
-    assert [(name, kind) for name, kind, _ in times] == [(one.name, one.type) for one in graph.layers if one.type != "Input"]
+    assert [(name, kind) for name, kind, _ in times] == [
+        (one.name, one.type) for one in graph.layers if one.type != "Input"
+    ]
     assert all(len(seconds) == 4 for _, _, seconds in times) and len(session.forward_seconds) == 4
     named = {name: seconds for name, _, seconds in times}
     assert max(named["c"]) > 0 and max(named["norm"]) > 0

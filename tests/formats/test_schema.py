@@ -199,7 +199,9 @@ def test_make_tests_every_major_of_protobuf_that_is_claimed():
     claimed = re.search(r"protobuf>=([0-9.]+),<([0-9]+)", (root / "setup.cfg").read_text())
     tested = re.search(r"^PROTOBUFS *:= *(.*)$", (root / "Makefile").read_text(), re.MULTILINE)[1].split()
     assert tested[0].startswith(f"{claimed[1]}.")
-    assert {int(version.split(".")[0]) for version in tested} == set(range(int(claimed[1].split(".")[0]), int(claimed[2])))
+    assert {int(version.split(".")[0]) for version in tested} == set(
+        range(int(claimed[1].split(".")[0]), int(claimed[2]))
+    )
 
 
 @pytest.mark.pitfall("row", 8)

@@ -80,7 +80,9 @@ def mutator() -> Callable[[bytes, int, int], bytes]:
     import atheris
 
     types, known = (list(map(str.encode, one)) for one in words())
-    lines = [line for path in sorted((HERE / "corpus/prototxt").iterdir()) for line in path.read_bytes().splitlines(True)]
+    lines = [
+        line for path in sorted((HERE / "corpus/prototxt").iterdir()) for line in path.read_bytes().splitlines(True)
+    ]
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         chance = random.Random(seed)

@@ -21,7 +21,14 @@ SHAPES = {
     "fork": [(3, 1)],
     "fc": [(3, 32), (3,)],
 }
-TYPES = {"conv": "Convolution", "bn": "BatchNorm", "scale": "Scale", "prelu": "PReLU", "fork": "SomeForksLayer", "fc": "InnerProduct"}
+TYPES = {
+    "conv": "Convolution",
+    "bn": "BatchNorm",
+    "scale": "Scale",
+    "prelu": "PReLU",
+    "fork": "SomeForksLayer",
+    "fc": "InnerProduct",
+}
 V1_TYPES = {"conv": 4, "fc": 14}
 V0_TYPES = {"conv": "conv", "fc": "innerproduct"}
 
@@ -45,7 +52,8 @@ def doubles(shape) -> dict:
 
 def v2(blob, **more) -> bytes:
     layers = [
-        {"name": n, "type": TYPES[n], "bottom": ["x"], "top": [n], "phase": 1, "blobs": list(map(blob, s))} for n, s in SHAPES.items()
+        {"name": n, "type": TYPES[n], "bottom": ["x"], "top": [n], "phase": 1, "blobs": list(map(blob, s))}
+        for n, s in SHAPES.items()
     ]
     return schema.message_class("NetParameter")(name="counterpart", layer=layers, **more).SerializeToString()
 
@@ -60,7 +68,8 @@ def v1() -> bytes:
 
 def v0() -> bytes:
     layers = [
-        {"layer": {"name": n, "type": t, "blobs": list(map(legacy, SHAPES[n]))}, "bottom": ["x"], "top": [n]} for n, t in V0_TYPES.items()
+        {"layer": {"name": n, "type": t, "blobs": list(map(legacy, SHAPES[n]))}, "bottom": ["x"], "top": [n]}
+        for n, t in V0_TYPES.items()
     ]
     return schema.message_class("NetParameter")(name="v0", layers=layers).SerializeToString()
 
@@ -75,7 +84,9 @@ def by_hand() -> bytes:
 
 def nvcaffe() -> bytes:
     blobs = [modern((1, 2, 1, 1))] * 2 + [modern((1,))] + [modern((1, 2, 1, 1))] * 2
-    return schema.message_class("NetParameter")(layer=[{"name": "bn", "type": "BatchNorm", "blobs": blobs}]).SerializeToString()
+    return schema.message_class("NetParameter")(
+        layer=[{"name": "bn", "type": "BatchNorm", "blobs": blobs}]
+    ).SerializeToString()
 
 
 def main() -> None:

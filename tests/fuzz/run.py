@@ -51,7 +51,13 @@ def fuzz(target: str, seconds: float, findings: Path) -> Result:
                 str(grown),
             ]
             done = subprocess.run(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, cwd=HERE.parents[1]
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=environment,
+                cwd=HERE.parents[1],
             )
             executions += sum(map(int, re.findall(r"stat::number_of_executed_units:\s*(\d+)", done.stdout)))
             new = set(folder.iterdir()) - before

@@ -44,4 +44,6 @@ def test_the_corpus_is_what_its_script_makes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(make_corpus, "FOLDER", tmp_path)
     make_corpus.main()
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {p.name: p.read_bytes() for p in CORPUS["caffemodel"]}
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {
+        p.name: p.read_bytes() for p in CORPUS["caffemodel"]
+    }

@@ -18,7 +18,9 @@ def data(*dims: int, name: str = "x") -> str:
 
 def layer(kind: str, body: str = "", name: str = "y", bottoms: str = "x", tops: str | None = None) -> str:
     """A layer; bottoms and tops are names with blanks between, tops by default the layer's name."""
-    ends = " ".join([f'bottom: "{b}"' for b in bottoms.split()] + [f'top: "{t}"' for t in (name if tops is None else tops).split()])
+    ends = " ".join(
+        [f'bottom: "{b}"' for b in bottoms.split()] + [f'top: "{t}"' for t in (name if tops is None else tops).split()]
+    )
     return f'layer {{ name: "{name}" type: "{kind}" {ends} {body} }}\n'
 
 
@@ -50,7 +52,9 @@ def pooling_net() -> str:
         net += layer("Pooling", f"pooling_param {{ {body} pool: {'AVE' if count % 2 else 'MAX'} }}", f"y{count}")
     net += layer("Pooling", "pooling_param { kernel_size: 2 stride: 2 }", "masked", tops="masked mask")
     net += layer("Pooling", "pooling_param { global_pooling: true pool: AVE }", "whole")
-    net += data(1, 2, 2, 2, name="small") + layer("Pooling", "pooling_param { kernel_size: 3 stride: 2 }", "over", "small")
+    net += data(1, 2, 2, 2, name="small") + layer(
+        "Pooling", "pooling_param { kernel_size: 3 stride: 2 }", "over", "small"
+    )
     return net
 
 
@@ -59,7 +63,9 @@ def convolution_net() -> str:
     grid = itertools.product(((1, 2), (3, 2), (4, 3)), ((1, 1), (2, 3)), ((0, 0), (1, 2)), (1, 2), ((4, 1), (9, 3)))
     for (kh, kw), (sh, sw), (ph, pw), dilation, (out, group) in grid:
         count += 1
-        body = f"kernel_h: {kh} kernel_w: {kw} stride_h: {sh} stride_w: {sw} pad_h: {ph} pad_w: {pw} dilation: {dilation}"
+        body = (
+            f"kernel_h: {kh} kernel_w: {kw} stride_h: {sh} stride_w: {sw} pad_h: {ph} pad_w: {pw} dilation: {dilation}"
+        )
         body += f" num_output: {out} group: {group}" + (" bias_term: false" if count % 3 == 0 else "")
         net += convolution(body, f"conv{count}")
         net += convolution(body, f"deconv{count}", kind="Deconvolution")
@@ -74,7 +80,9 @@ def window_axes_net() -> str:
     net += convolution("num_output: 4 kernel_size: 3 stride: 2 pad: 1", "one", "line")
     net += convolution("num_output: 4 kernel_size: 3 stride: 2 bias_term: false", "up", "line", "Deconvolution")
     net += convolution("num_output: 4 kernel_size: 2", "same", "cube")
-    net += convolution("num_output: 4 kernel_size: 2 kernel_size: 3 kernel_size: 4 pad: 1 stride: 1 stride: 2 stride: 3", "own", "cube")
+    net += convolution(
+        "num_output: 4 kernel_size: 2 kernel_size: 3 kernel_size: 4 pad: 1 stride: 1 stride: 2 stride: 3", "own", "cube"
+    )
     net += convolution(
         "num_output: 6 group: 3 kernel_size: 1 kernel_size: 3 kernel_size: 2 dilation: 2",
         "up3",
@@ -101,7 +109,11 @@ def dense_net() -> str:
 
 def affine_net() -> str:
     net = data(2, 3, 4, 5) + data(3, 4, name="f") + data(name="one")
-    net += layer("BatchNorm", "", "bn") + layer("LRN", "", "lrn") + layer("LRN", "lrn_param { norm_region: WITHIN_CHANNEL }", "lrn2")
+    net += (
+        layer("BatchNorm", "", "bn")
+        + layer("LRN", "", "lrn")
+        + layer("LRN", "lrn_param { norm_region: WITHIN_CHANNEL }", "lrn2")
+    )
     net += layer("PReLU", "", "prelu") + layer("PReLU", "prelu_param { channel_shared: true }", "prelu1")
     for axis, count in ((1, 1), (0, 2), (1, -1), (-2, 2), (1, 0), (3, 1)):
         name = f"_{axis}_{count}".replace("-", "m")
@@ -136,15 +148,25 @@ def axes_net() -> str:
         net += layer("Reduction", f"reduction_param {{ axis: {axis} }}", f"sum{axis}")
         net += layer("Tile", f"tile_param {{ axis: {axis} tiles: 3 }}", f"tile{axis}")
         net += layer("ArgMax", f"argmax_param {{ axis: {axis} top_k: 2 }}", f"max{axis}")
-    net += layer("ArgMax", "argmax_param { top_k: 4 }", "max") + layer("ArgMax", "argmax_param { out_max_val: true }", "maxval")
-    net += layer("ArgMax", "", "max_of_vector", "i") + layer("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }", "permute")
+    net += layer("ArgMax", "argmax_param { top_k: 4 }", "max") + layer(
+        "ArgMax", "argmax_param { out_max_val: true }", "maxval"
+    )
+    net += layer("ArgMax", "", "max_of_vector", "i") + layer(
+        "Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }", "permute"
+    )
     net += layer("Permute", "permute_param { order: 3 }", "front")
-    net += layer("Concat", "concat_param { axis: 2 }", "concat", "x z x") + layer("Concat", "concat_param { concat_dim: 0 }", "c0", "x x")
+    net += layer("Concat", "concat_param { axis: 2 }", "concat", "x z x") + layer(
+        "Concat", "concat_param { concat_dim: 0 }", "c0", "x x"
+    )
     net += layer("Concat", "concat_param { axis: -1 }", "alone", "x")
     net += layer("Slice", "slice_param { slice_point: 1 slice_point: 3 }", "slice", "x", "p q r")
-    net += layer("Slice", "slice_param { axis: -2 }", "halves", "x", "u v") + layer("Slice", "slice_param { slice_dim: 0 }", "w", "x", "w")
+    net += layer("Slice", "slice_param { axis: -2 }", "halves", "x", "u v") + layer(
+        "Slice", "slice_param { slice_dim: 0 }", "w", "x", "w"
+    )
     net += layer("Crop", "crop_param { axis: 1 offset: 1 }", "crop", "x like")
-    net += layer("Crop", "crop_param { axis: -2 offset: 0 offset: 1 }", "crop2", "x like") + layer("Crop", "", "crop0", "x like")
+    net += layer("Crop", "crop_param { axis: -2 offset: 0 offset: 1 }", "crop2", "x like") + layer(
+        "Crop", "", "crop0", "x like"
+    )
     return net + layer("BatchReindex", "", "pick", "x i")
 
 
@@ -161,7 +183,9 @@ def pyramid_net() -> str:
 
 def label_net() -> str:
     net = data(2, 5, 3) + data(2, 3, name="label") + data(4, 6, name="s") + data(4, name="l")
-    net += layer("Accuracy", "", "acc", "x label", "acc each") + layer("Accuracy", "accuracy_param { axis: -1 }", "acc1", "s l")
+    net += layer("Accuracy", "", "acc", "x label", "acc each") + layer(
+        "Accuracy", "accuracy_param { axis: -1 }", "acc1", "s l"
+    )
     net += layer("SoftmaxWithLoss", "", "loss", "x label") + layer("SoftmaxWithLoss", "", "nameless", "s l", "")
     net += layer("DummyData", f"dummy_data_param {{ {shape(3, 2)} {shape(1)} }}", "dummy", "", "d1 d2")
     net += layer("DummyData", "dummy_data_param { num: 1 channels: 2 height: 3 width: 4 }", "old", "", "old")

@@ -41,7 +41,9 @@ def test_sound_graphs_pass(graph, zoo):
 
 def test_a_reader_before_its_producer(graph):
     graph.layers.insert(1, graph.layers.pop(2))
-    assert broken(graph) == {"bottoms are made before they are read": "layer 'relu' (ReLU) reads 'conv', which is made only behind it"}
+    assert broken(graph) == {
+        "bottoms are made before they are read": "layer 'relu' (ReLU) reads 'conv', which is made only behind it"
+    }
 
 
 def test_a_bottom_of_nobody(graph):
@@ -49,7 +51,9 @@ def test_a_bottom_of_nobody(graph):
     graph.layer("relu").top.consumers.remove(last)
     last.bottoms = [Blob("lost", consumers=[last])]
     details = broken(graph)
-    assert details == {"bottoms are made before they are read": "layer 'last' (Convolution) reads 'lost', which is made by no layer"}
+    assert details == {
+        "bottoms are made before they are read": "layer 'last' (Convolution) reads 'lost', which is made by no layer"
+    }
 
 
 def test_consumers_that_are_not_listed_or_listed_too_often(graph):
@@ -72,7 +76,10 @@ def test_tops_of_another_producer(graph):
 def test_a_top_made_twice(graph):
     blob = graph.layer("relu").top
     graph.layers.append(Layer("again", "ReLU", typed.ReLU(), [], [blob]))
-    assert broken(graph)["tops name their producer"] == "layer 'again' (ReLU) makes 'conv', which stands among the tops already"
+    assert (
+        broken(graph)["tops name their producer"]
+        == "layer 'again' (ReLU) makes 'conv', which stands among the tops already"
+    )
 
 
 def test_layers_of_one_name(graph):
@@ -107,7 +114,9 @@ def test_weights_of_another_type_or_not_finite(graph):
     conv = graph.layer("conv")
     whole, bias = conv.weights
     conv.weights = [whole, bias.astype(np.float64)]
-    assert broken(graph) == {"weights are float32 and finite": "layer 'conv' (Convolution): weight blob 1: expected float32, found float64"}
+    assert broken(graph) == {
+        "weights are float32 and finite": "layer 'conv' (Convolution): weight blob 1: expected float32, found float64"
+    }
     conv.weights = [whole, np.array([1, np.nan, np.inf, 2], np.float32)]
     assert broken(graph)["weights are float32 and finite"].endswith("weight blob 1: 2 of 4 values are not finite")
 
@@ -130,5 +139,7 @@ def test_no_output():
 def test_require_names_the_first_broken_row(graph):
     graph.name = "net"
     graph.layer("relu").name = "conv"
-    with pytest.raises(GraphError, match=r"^network 'net' is broken \(layer names are unique\): 2 layers are called 'conv'$"):
+    with pytest.raises(
+        GraphError, match=r"^network 'net' is broken \(layer names are unique\): 2 layers are called 'conv'$"
+    ):
         require(graph)

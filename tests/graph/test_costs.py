@@ -106,13 +106,17 @@ def test_planned_knows_views(read):
     # x is read again behind the ReLU on its view, so the ReLU must not write over it
     kept = view + layer("LRN", "", "u")
     assert bytes_of(read(kept))["planned"] == 3 * one
-    split = image + layer("Split", "", "split", "x", "a b") + layer("ReLU", "", "c", "a") + layer("Eltwise", "", "d", "b c")
+    split = (
+        image + layer("Split", "", "split", "x", "a b") + layer("ReLU", "", "c", "a") + layer("Eltwise", "", "d", "b c")
+    )
     assert bytes_of(read(split)) == {"caffe": 5 * one, "unique": 3 * one, "planned": 2 * one}
 
 
 def test_outputs_stay(read):
     """y is read by nobody: it is held while the larger z and u are made."""
-    graph = read(data(1, 2, 5, 6) + layer("LRN") + layer("Tile", "tile_param { tiles: 4 }", "z") + layer("LRN", "", "u", "z"))
+    graph = read(
+        data(1, 2, 5, 6) + layer("LRN") + layer("Tile", "tile_param { tiles: 4 }", "z") + layer("LRN", "", "u", "z")
+    )
     assert bytes_of(graph)["planned"] == 4 * 60 * (1 + 4 + 4)
 
 
@@ -169,7 +173,9 @@ def test_own_weights_count_as_they_are():
 
 def test_one_image_where_the_batch_is_written_into_the_network(read):
     """The Reshape does not take one image; the axes of the declared batch are cut instead."""
-    text = data(10, 6, 4, 5) + layer("Reshape", f"reshape_param {{ {shape(10, 40, -1)} }}") + layer("ReLU", "", "z", "y")
+    text = (
+        data(10, 6, 4, 5) + layer("Reshape", f"reshape_param {{ {shape(10, 40, -1)} }}") + layer("ReLU", "", "z", "y")
+    )
     shapes = {blob.name: found for blob, found in shapes_of_one(read(text)).items()}
     assert shapes == {"x": (1, 6, 4, 5), "y": (1, 40, 3), "z": (1, 40, 3)}
     plain = {blob.name: found for blob, found in shapes_of_one(read(data(10, 6, 4, 5) + layer("Flatten"))).items()}

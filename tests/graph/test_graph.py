@@ -50,7 +50,9 @@ def test_looking(graph):
 def test_a_blob_read_twice_by_one_layer_has_two_consumers(read):
     graph = read(data(1, 2) + layer("Eltwise", "", "y", "x x"))
     assert graph.inputs[0].consumers == [graph.layer("y")] * 2
-    graph.rewire(graph.inputs[0], graph.insert(Layer("z", "Input", typed.Input(), [], [Blob("z")]), graph.layer("y")).top)
+    graph.rewire(
+        graph.inputs[0], graph.insert(Layer("z", "Input", typed.Input(), [], [Blob("z")]), graph.layer("y")).top
+    )
     assert [blob.name for blob in graph.layer("y").bottoms] == ["z", "z"] and len(graph.inputs[1].consumers) == 2
 
 

@@ -63,7 +63,9 @@ REFUSALS = {
         "a spatial axis behind the channels",
     ),
     "convolution of unequal bottoms": (
-        IMAGE + data(1, 6, 7, 9, name="z") + layer("Convolution", "convolution_param { num_output: 1 kernel_size: 1 }", "y", "x z", "y u"),
+        IMAGE
+        + data(1, 6, 7, 9, name="z")
+        + layer("Convolution", "convolution_param { num_output: 1 kernel_size: 1 }", "y", "x z", "y u"),
         "bottom 'z': expected (1, 6, 7, 10), the shape of bottom 'x', found (1, 6, 7, 9)",
     ),
     "convolution with too few tops": (
@@ -178,8 +180,14 @@ REFUSALS = {
     "MVN of five axes": (data(1, 2, 3, 4, 5) + layer("MVN"), "at most 4 axes"),
     "even LRN": (IMAGE + layer("LRN", "lrn_param { local_size: 4 }"), "local_size: expected an odd number, found 4"),
     "labels": (data(2, 5) + data(3, name="l") + layer("Accuracy", "", "y", "x l"), "bottom 'l': expected 2 labels"),
-    "targets": (data(2, 5) + data(2, 4, name="t") + layer("EuclideanLoss", "", "y", "x t"), "bottom 't': expected as many values"),
-    "a label each": (data(2, 5) + data(3, name="l") + layer("HingeLoss", "", "y", "x l"), "bottom 'l': expected 2 labels"),
+    "targets": (
+        data(2, 5) + data(2, 4, name="t") + layer("EuclideanLoss", "", "y", "x t"),
+        "bottom 't': expected as many values",
+    ),
+    "a label each": (
+        data(2, 5) + data(3, name="l") + layer("HingeLoss", "", "y", "x l"),
+        "bottom 'l': expected 2 labels",
+    ),
     "infogain matrix": (
         data(2, 5) + data(2, name="l") + data(5, 4, name="h") + layer("InfogainLoss", "", "y", "x l h"),
         "bottom 'h': expected a matrix of 5 x 5, found (5, 4)",
@@ -201,7 +209,9 @@ REFUSALS = {
         "bottom 'c': expected (4, 2), the time and streams of bottom 'x', found (4, 3)",
     ),
     "recurrent states": (
-        data(4, 2, 5) + data(4, 2, name="c") + layer("RNN", "recurrent_param { num_output: 3 expose_hidden: true }", "y", "x c"),
+        data(4, 2, 5)
+        + data(4, 2, name="c")
+        + layer("RNN", "recurrent_param { num_output: 3 expose_hidden: true }", "y", "x c"),
         "expected 3 or 4, and 2, found 2 and 1",
     ),
     "reindex": (IMAGE + data(2, 2, name="i") + layer("BatchReindex", "", "y", "x i"), "one axis, of indices"),

@@ -17,7 +17,9 @@ from tests.helpers import calls
 ROUNDED = "pooling", "convolution"
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.pitfall("row", 20)) if n in ROUNDED else n for n in NETS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.pitfall("row", 20)) if n in ROUNDED else n for n in NETS]
+)
 def test_every_shape_is_real_caffes(name, read, describe):
     text = NETS[name]()
     graph, caffe = read(text), describe(text)
@@ -42,7 +44,11 @@ def test_batch_takes_the_place_of_the_first_axis(read):
 
 def test_behind_an_unknown_layer_shapes_are_unknown(read):
     graph = read(
-        data(1, 4, 5, 6) + layer("Correlation") + layer("ReLU", "", "z", "y") + layer("Eltwise", "", "e", "x z") + layer("ReLU", "", "r")
+        data(1, 4, 5, 6)
+        + layer("Correlation")
+        + layer("ReLU", "", "z", "y")
+        + layer("Eltwise", "", "e", "x z")
+        + layer("ReLU", "", "r")
     )
     shapes = {blob.name: found for blob, found in infer_shapes(graph).items()}
     assert shapes == {"x": (1, 4, 5, 6), "y": None, "z": None, "e": None, "r": (1, 4, 5, 6)}

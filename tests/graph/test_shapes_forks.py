@@ -22,7 +22,9 @@ def shapes_of(tmp_path):
             f'layer {{ name: "x{i}" type: "Input" top: "x{i}" input_param {{ shape {{ {" ".join(f"dim: {n}" for n in shape)} }} }} }}\n'
             for i, shape in enumerate(bottoms)
         )
-        ends = "".join(f'bottom: "x{i}" ' for i in range(len(bottoms))) + "".join(f'top: "{top}" ' for top in tops.split())
+        ends = "".join(f'bottom: "x{i}" ' for i in range(len(bottoms))) + "".join(
+            f'top: "{top}" ' for top in tops.split()
+        )
         path = tmp_path / "net.prototxt"
         path.write_text(f'{inputs}layer {{ name: "l" type: "{kind}" {ends} {rest} }}')
         graph = read_network(path)
@@ -59,7 +61,10 @@ def test_ssd300_has_8732_prior_boxes(shapes_of):
         ("min_size: 5 max_size: 7", 2),
         ("min_size: 5 min_size: 6 max_size: 7 max_size: 9 aspect_ratio: 2", 8),
         ("min_size: 5 aspect_ratio: 2 flip: false", 2),
-        ("min_size: 5 aspect_ratio: 1 aspect_ratio: 2 aspect_ratio: 0.5 aspect_ratio: 2.0000001", 3),  # 1 and what flips into another
+        (
+            "min_size: 5 aspect_ratio: 1 aspect_ratio: 2 aspect_ratio: 0.5 aspect_ratio: 2.0000001",
+            3,
+        ),  # 1 and what flips into another
     ],
 )
 def test_prior_boxes_at_a_place(shapes_of, params, boxes):
@@ -98,8 +103,18 @@ SHAPES = [
     ([X, (1, 1, 40, 30)], "Interp", 'interp_param { interp_type: "nearest_neighbor" }', [(2, 12, 40, 30)]),
     ([X], "DetectionOutput", "detection_output_param { num_classes: 2 }", [None]),
     ([X], "YoloDetectionOutput", "", [None]),
-    ([X], "DepthwiseConvolution", "convolution_param { num_output: 24 group: 12 kernel_h: 3 kernel_w: 2 stride: 2 }", [(2, 24, 2, 4)]),
-    ([X], "ConvolutionDepthwise", "convolution_param { num_output: 12 kernel_size: 3 pad: 1 dilation: 2 }", [(2, 12, 4, 6)]),
+    (
+        [X],
+        "DepthwiseConvolution",
+        "convolution_param { num_output: 24 group: 12 kernel_h: 3 kernel_w: 2 stride: 2 }",
+        [(2, 24, 2, 4)],
+    ),
+    (
+        [X],
+        "ConvolutionDepthwise",
+        "convolution_param { num_output: 12 kernel_size: 3 pad: 1 dilation: 2 }",
+        [(2, 12, 4, 6)],
+    ),
     ([X], "Convolution", "convolution_param { num_output: 5 kernel_size: 3 pad: 2 hole: 2 }", [(2, 5, 6, 8)]),
     ([X], "Convolution", "convolution_param { num_output: 5 kernel_size: 3 hole_h: 2 hole_w: 1 }", [(2, 5, 2, 6)]),
     ([X], "Python", 'python_param { module: "m" layer: "L" param_str: "{}" }', [None]),
@@ -124,11 +139,26 @@ def test_several_tops(shapes_of):
         ([X, X], "Axpy", "", "bottom: expected 3, found 2"),
         ([(2, 11), X, X], "Axpy", "", "one number for each channel of bottom 'x1' (2, 12, 6, 8), found (2, 11)"),
         ([(2, 12), X, (2, 12, 6, 7)], "Axpy", "", "bottom 'x2': expected (2, 12, 6, 8)"),
-        ([X], "ShuffleChannel", "shuffle_channel_param { group: 5 }", "group: expected a number that divides the 12 channels"),
+        (
+            [X],
+            "ShuffleChannel",
+            "shuffle_channel_param { group: 5 }",
+            "group: expected a number that divides the 12 channels",
+        ),
         ([X], "CropCenter", "crop_center_param { crop_size: 1 }", "crop_size: expected one number for each axis"),
-        ([X], "CropCenter", "crop_center_param { crop_size: 0 crop_size: 0 crop_size: 3 crop_size: 0 }", "leaves some of it"),
+        (
+            [X],
+            "CropCenter",
+            "crop_center_param { crop_size: 0 crop_size: 0 crop_size: 3 crop_size: 0 }",
+            "leaves some of it",
+        ),
         ([X], "Reorg", "reorg_param { stride: 3 }", "stride: expected a number whose square divides the 12 channels"),
-        ([(1, 4, 5, 6)], "Reorg", "reorg_param { stride: 2 }", "stride: expected a number that divides height and width"),
+        (
+            [(1, 4, 5, 6)],
+            "Reorg",
+            "reorg_param { stride: 2 }",
+            "stride: expected a number that divides height and width",
+        ),
         ([X, (2, 12, 6, 7)], "Upsample", "", "bottom 'x1': expected (2, 12, 6, 8)"),
         ([X], "Interp", "", "height and width: expected a size, zoom_factor, shrink_factor or a second bottom"),
         ([X], "Interp", "interp_param { zoom_factor: 2 pad_beg: 1 }", "pad_beg and pad_end: expected 0 or less"),
@@ -146,7 +176,11 @@ def test_several_tops(shapes_of):
 def test_what_does_not_fit_is_named(shapes_of, bottoms, kind, params, message):
     with pytest.raises(ShapeError) as refusal:
         shapes_of(bottoms, kind, params)
-    assert message in str(refusal.value) and f"layer 'l' ({kind}): " in str(refusal.value) and "\n" not in str(refusal.value)
+    assert (
+        message in str(refusal.value)
+        and f"layer 'l' ({kind}): " in str(refusal.value)
+        and "\n" not in str(refusal.value)
+    )
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -175,8 +209,16 @@ def test_networks(name, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "params", "expected"),
     [
-        ("DepthwiseConvolution", "convolution_param { num_output: 24 group: 12 kernel_h: 3 kernel_w: 2 }", [(24, 1, 3, 2), (24,)]),
-        ("ConvolutionDepthwise", "convolution_param { num_output: 12 kernel_size: 3 bias_term: false }", [(12, 1, 3, 3)]),
+        (
+            "DepthwiseConvolution",
+            "convolution_param { num_output: 24 group: 12 kernel_h: 3 kernel_w: 2 }",
+            [(24, 1, 3, 2), (24,)],
+        ),
+        (
+            "ConvolutionDepthwise",
+            "convolution_param { num_output: 12 kernel_size: 3 bias_term: false }",
+            [(12, 1, 3, 3)],
+        ),
         ("Normalize", "norm_param { channel_shared: false }", [(12,)]),
         ("Normalize", "", [()]),
         ("BatchNorm", "batch_norm_param { scale_bias: true }", [(12,), (12,), (1,), (12,), (12,)]),

@@ -9,12 +9,16 @@ import pytest
 from deepmerge.graph.tokens import integer, number
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", 0), ("7", 7), ("-7", -7), ("010", 8), ("0x1F", 31), ("-0X1f", -31), ("00", 0)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 0), ("7", 7), ("-7", -7), ("010", 8), ("0x1F", 31), ("-0X1f", -31), ("00", 0)]
+)
 def test_integer(text, value):
     assert integer(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "-", "+5", "1_0", "0b1", "0o7", "09", "5.0", "3x", "1e3", "--5", "5 ", "١", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "-", "+5", "1_0", "0b1", "0o7", "09", "5.0", "3x", "1e3", "--5", "5 ", "١", "9" * 5000]
+)
 def test_no_integer(text):
     with pytest.raises(ValueError):
         integer(text)
@@ -33,7 +37,9 @@ def test_not_a_number_is_one():
     assert math.isnan(number("nan")) and math.isnan(number("-NaN"))
 
 
-@pytest.mark.parametrize("text", ["", "-", "+5", "1_0", "0x10", "08", "010", "1.5.2", "1e", "e5", ".", "--1", "inff", "true", " 1"])
+@pytest.mark.parametrize(
+    "text", ["", "-", "+5", "1_0", "0x10", "08", "010", "1.5.2", "1e", "e5", ".", "--1", "inff", "true", " 1"]
+)
 def test_no_number(text):
     with pytest.raises(ValueError):
         number(text)

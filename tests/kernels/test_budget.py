@@ -66,7 +66,10 @@ def test_no_choice_that_costs_as_little_loses_much_less(offers, budget):
 def test_where_a_mac_buys_most_it_goes_first():
     steep = [Setting(0, 10.0, (1,)), Setting(5, 1.0, (2,)), Setting(10, 0.0, (3,))]
     flat = [Setting(0, 1.0, (1,)), Setting(10, 0.0, (2,))]
-    ranks = {budget: tuple(s.ranks[0] for s in allot({"a": steep, "b": flat}, budget).values()) for budget in (0, 5, 10, 15, 20)}
+    ranks = {
+        budget: tuple(s.ranks[0] for s in allot({"a": steep, "b": flat}, budget).values())
+        for budget in (0, 5, 10, 15, 20)
+    }
     assert ranks == {0: (1, 1), 5: (2, 1), 10: (3, 1), 15: (3, 1), 20: (3, 2)}
     assert allot({}, 3) == {}
 

@@ -84,7 +84,8 @@ def test_a_matrix_by_its_outputs_is_the_matrix_by_its_inputs():
     one = data_aware.aware_svd(weight, 4, 1, m)
     other = data_aware.aware_svd(weight, 4, 1, outputs_of(m, weight))
     errors = [
-        apart(weight, matrix_of(f, 1), x, data_aware.bias_shift(weight, f, 1, mm)) for f, mm in ((one, m), (other, outputs_of(m, weight)))
+        apart(weight, matrix_of(f, 1), x, data_aware.bias_shift(weight, f, 1, mm))
+        for f, mm in ((one, m), (other, outputs_of(m, weight)))
     ]
     assert errors[1] == pytest.approx(errors[0], rel=1e-2)
     assert data_aware.aware_spectra(weight, 1, m)[0] == pytest.approx(
@@ -176,7 +177,9 @@ def test_separable_moments_give_what_the_covariance_they_are_gives():
         rest = (weight - tucker.reconstruct(*data_aware.aware_tucker2(weight, 4, 3, 1, m))).reshape(10, -1)
         errors.append(np.trace(rest @ whole.covariance[0] @ rest.T))
     assert errors[1] == pytest.approx(errors[0], rel=1e-2)
-    for a, b in zip(data_aware.aware_spectra(weight, 1, whole), data_aware.aware_spectra(weight, 1, parts), strict=True):
+    for a, b in zip(
+        data_aware.aware_spectra(weight, 1, whole), data_aware.aware_spectra(weight, 1, parts), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3 * a.max())
 
 
@@ -226,7 +229,10 @@ def test_energies_are_how_much_the_outputs_vary():
 
 def test_data_that_never_varies_leaves_the_plain_decomposition():
     weight, nothing = weights(10, 6, 3, 3), Moments("patches", np.ones((1, 54)), np.zeros((1, 54, 54)))
-    one, other = (tucker.reconstruct(*f) for f in (data_aware.aware_tucker2(weight, 4, 3, 1, nothing), tucker.tucker2(weight, 4, 3)))
+    one, other = (
+        tucker.reconstruct(*f)
+        for f in (data_aware.aware_tucker2(weight, 4, 3, 1, nothing), tucker.tucker2(weight, 4, 3))
+    )
     norm = np.linalg.norm(weight)
     assert np.linalg.norm(weight - one) <= np.linalg.norm(weight - other) + 1e-4 * norm
     flat = weight[:, :, 0, 0]

@@ -26,7 +26,9 @@ def test_a_window_behind_a_window(first, second, place):
     assert span.centre == span.start + (span.size - 1) / 2
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.integers(-6, 0))
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.integers(-6, 0)
+)
 def test_a_pad_that_gives_the_size(size, out, extent, span_size, stride, start):
     span = Span(span_size, stride, start)
     fits = [p for p in range(extent) if size + 2 * p >= extent and (size + 2 * p - extent) // stride + 1 == out]

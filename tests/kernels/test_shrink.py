@@ -77,7 +77,9 @@ def test_better_than_choosing_by_magnitude():
     for seed in range(12):
         rng = np.random.default_rng(seed)
         base = rng.normal(0, 1, (6, 10))  # filters that are alike, as trained ones are
-        reducer = (rng.normal(0, 1, (12, 6)) @ base + 0.5 * rng.normal(0, 1, (12, 10))).astype(np.float32)[:, :, None, None]
+        reducer = (rng.normal(0, 1, (12, 6)) @ base + 0.5 * rng.normal(0, 1, (12, 10))).astype(np.float32)[
+            :, :, None, None
+        ]
         conv = rng.normal(0, 1, (5, 12, 3, 2)).astype(np.float32)
         small, _, fitted = shrink(reducer, np.zeros(12, np.float32), conv, 6)
         ours.append(output_error(reducer, conv, small, fitted))

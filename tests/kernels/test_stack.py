@@ -77,7 +77,9 @@ def test_planted_weights_are_come_near(slopes):
     """Begun somewhat beside them, what is left of the error is next to nothing."""
     true, rng = stack(3, 200, slopes), np.random.default_rng(4)
     target = activated(true.forward(weights(true))[1][-1], true.layers[-1].slope)
-    beside = [replace(x, weight=x.weight + 0.2 * np.std(x.weight) * rng.normal(size=x.weight.shape)) for x in true.layers]
+    beside = [
+        replace(x, weight=x.weight + 0.2 * np.std(x.weight) * rng.normal(size=x.weight.shape)) for x in true.layers
+    ]
     start = true.having(beside)
     found = fit_stack(start, target, rounds=60, tolerance=0.0)
     aim = Aim(target, true.layers[-1].slope)

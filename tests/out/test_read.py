@@ -16,7 +16,10 @@ from deepmerge.plan.discover import Wishes
 
 @pytest.fixture
 def pair(models, tmp_path):
-    return tuple(shutil.copy(models / "inception_mini" / f"inception_mini.{kind}", tmp_path) for kind in ("prototxt", "caffemodel"))
+    return tuple(
+        shutil.copy(models / "inception_mini" / f"inception_mini.{kind}", tmp_path)
+        for kind in ("prototxt", "caffemodel")
+    )
 
 
 @pytest.fixture
@@ -89,7 +92,13 @@ def test_onnx_alone_is_refused(pair, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["deploy.prototxt", "weights.caffemodel", "steps/01-conv1/deploy.prototxt", "steps/02-inception_3a/new_layers.caffemodel"]
+    "name",
+    [
+        "deploy.prototxt",
+        "weights.caffemodel",
+        "steps/01-conv1/deploy.prototxt",
+        "steps/02-inception_3a/new_layers.caffemodel",
+    ],
 )
 def test_missing_files_are_named(out, name):
     (out / name).unlink()

@@ -36,7 +36,9 @@ def test_what_a_conversion_reports(models, tmp_path):
     assert list(report)[:5] == ["version", "network", "source", "before", "after"] and report["version"] == 1
     assert report["source"]["caffemodel"] == source_entry(pair[1])
     assert report["before"] == summary(read_network(*pair))
-    assert report["after"] == summary(read_network(tmp_path / "out/deploy.prototxt", tmp_path / "out/weights.caffemodel"))
+    assert report["after"] == summary(
+        read_network(tmp_path / "out/deploy.prototxt", tmp_path / "out/weights.caffemodel")
+    )
     first = report["steps"][0]
     assert list(first) == ["index", "name", "passes", "exact", "merged", "into", "before", "after"]
     assert (first["index"], first["name"], first["exact"]) == (1, "conv1", False)
@@ -60,7 +62,14 @@ def test_what_is_done_to_images():
     found = transforms(parse(layers).values("layer"))
     resize = {"height": 300, "interp_mode": ["LINEAR", "AREA"]}
     assert found == [
-        {"layer": "train", "phases": ["TRAIN"], "mirror": True, "crop_size": 227, "mean_file": "mean.binaryproto", "scale": 0.00390625},
+        {
+            "layer": "train",
+            "phases": ["TRAIN"],
+            "mirror": True,
+            "crop_size": 227,
+            "mean_file": "mean.binaryproto",
+            "scale": 0.00390625,
+        },
         {"layer": "val", "phases": ["TEST"], "mean_value": [104, 117.5], "mirror": False},
         {"layer": "fork", "phases": ["TRAIN", "TEST"], "mean_value": [1e39], "resize_param": resize},
     ]
@@ -72,7 +81,9 @@ def test_a_conversion_reports_it(how, models, tmp_path):
     mini = models / "inception_mini"
     pair = mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel"
     given = tmp_path / "train_val.prototxt"
-    given.write_text((mini / "train_val.prototxt").read_text().replace("mean_value: 104", "crop_size: 32 mean_value: 104"))
+    given.write_text(
+        (mini / "train_val.prototxt").read_text().replace("mean_value: 104", "crop_size: 32 mean_value: 104")
+    )
     job = Job(given, pair[1], tmp_path / "out") if how == "prototxt" else Job(*pair, tmp_path / "out", train_val=given)
     convert(job)
     report = json.loads((tmp_path / "out/report.json").read_text())

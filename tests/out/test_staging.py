@@ -152,7 +152,9 @@ def small_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     try:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, text=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, text=True
+        )
     except FileNotFoundError:
         pytest.skip("there is no mount here")
     if done.returncode:
@@ -174,7 +176,9 @@ def test_a_full_disk(there, small_disk, models, tmp_path):
     ) as caught:
         convert(job)
     assert "\n" not in str(caught.value)
-    assert [str(p.relative_to(small_disk)) for p in small_disk.rglob("*")] == (["out", "out/report.json"] if there else [])
+    assert [str(p.relative_to(small_disk)) for p in small_disk.rglob("*")] == (
+        ["out", "out/report.json"] if there else []
+    )
 
 
 def test_a_read_only_disk(small_disk):
@@ -183,7 +187,9 @@ def test_a_read_only_disk(small_disk):
     if done.returncode:
         pytest.skip(f"mounting takes root: {done.stderr.strip()}")
     for out, force in ((small_disk / "out", True), (small_disk / "new", False)):
-        with pytest.raises(EmitError, match="cannot be written: Read-only file system; the disk is read-only; write elsewhere"):
+        with pytest.raises(
+            EmitError, match="cannot be written: Read-only file system; the disk is read-only; write elsewhere"
+        ):
             write(out, force)
     assert (small_disk / "out/report.json").read_text() == "old"
 

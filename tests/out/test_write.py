@@ -26,7 +26,13 @@ PAIR = ["deploy.prototxt", "solver.prototxt", "train_val.prototxt", "weights.caf
 
 @pytest.mark.parametrize(
     ("step", "name"),
-    [("conv1", "01-conv1"), ("inception_4b-4d", "01-inception_4b-4d"), ("a/b c", "01-a_b_c"), ("größe", "01-gr_e"), ("../..", "01-.._..")],
+    [
+        ("conv1", "01-conv1"),
+        ("inception_4b-4d", "01-inception_4b-4d"),
+        ("a/b c", "01-a_b_c"),
+        ("größe", "01-gr_e"),
+        ("../..", "01-.._.."),
+    ],
 )
 def test_folders_have_names_that_any_system_takes(step, name):
     assert folder_name(1, step) == name
@@ -40,9 +46,18 @@ def test_the_final_network_and_a_step(graph, tmp_path):
     output.final(graph, "About.")
     output.documents("recipe", {"version": 1})
     assert files(tmp_path / "out") == sorted(
-        [*PAIR, "finetune.mk", "recipe.toml", "report.json", "steps/01-b/new_layers.caffemodel", *(f"steps/01-b/{name}" for name in PAIR)]
+        [
+            *PAIR,
+            "finetune.mk",
+            "recipe.toml",
+            "report.json",
+            "steps/01-b/new_layers.caffemodel",
+            *(f"steps/01-b/{name}" for name in PAIR),
+        ]
     )
-    new = schema.message_class("NetParameter").FromString((tmp_path / "out/steps/01-b/new_layers.caffemodel").read_bytes())
+    new = schema.message_class("NetParameter").FromString(
+        (tmp_path / "out/steps/01-b/new_layers.caffemodel").read_bytes()
+    )
     assert [layer.name for layer in new.layer] == ["b"]
     assert 'source: "train_lmdb"' in (tmp_path / "out/train_val.prototxt").read_text()
     assert 'source: "../../train_lmdb"' in (tmp_path / "out/steps/01-b/train_val.prototxt").read_text()
@@ -62,7 +77,10 @@ def test_hdf5_lists_stand_beside_each_train_val(graph, tmp_path):
     (tmp_path / "out").mkdir()
     output.step(graph, 1, "b", "About.")
     output.final(graph, "About.")
-    assert [name for name in files(tmp_path / "out") if "hdf5" in name] == ["steps/01-b/train_hdf5.txt", "train_hdf5.txt"]
+    assert [name for name in files(tmp_path / "out") if "hdf5" in name] == [
+        "steps/01-b/train_hdf5.txt",
+        "train_hdf5.txt",
+    ]
     assert (tmp_path / "out/train_hdf5.txt").read_text() == "/data/train.h5\n"
 
 

@@ -72,7 +72,10 @@ def profile_json(labels=("before", "after"), seconds=(0.02, 0.005)) -> dict:
         entry = {"label": label, "refused": None, "forward": spread(time), "ratio": ratio, "sum": spread(time)}
         entries.append(entry | {"non_tensor": spread(0.6), "layers_refused": None, "layers": layers})
     machine = {"processor": "A processor", "cores": 2, "load": [0.25, 0.5, 1.0]}
-    engines = [{"engine": "ort", "absent": None, "networks": entries}, {"engine": "caffe", "absent": "no <b>Caffe</b>", "networks": []}]
+    engines = [
+        {"engine": "ort", "absent": None, "networks": entries},
+        {"engine": "caffe", "absent": "no <b>Caffe</b>", "networks": []},
+    ]
     return {
         "version": 1,
         "machine": machine,
@@ -97,12 +100,34 @@ def table_json(converted, timed: bool = True) -> dict:
     """What `deepmerge table --json` writes of a conversion."""
     rows = []
     for number, entry in enumerate([None, *converted.approximate]):
-        top = {"original": {"1": 0.9}} if entry is None else {"merged": {"1": 0.9 - 0.1 * number}, "recovered": {"1": 0.9 - 0.01 * number}}
+        top = (
+            {"original": {"1": 0.9}}
+            if entry is None
+            else {"merged": {"1": 0.9 - 0.1 * number}, "recovered": {"1": 0.9 - 0.01 * number}}
+        )
         seconds, speedup = (spread(0.01), {"value": 1 + 0.5 * number, "low": 1, "high": 9}) if timed else (None, None)
         name, index = (None, 0) if entry is None else (entry["name"], entry["index"])
-        rows.append({"step": name, "index": index, "merged": [], "passes": [], "top": top, "seconds": seconds, "speedup": speedup})
+        rows.append(
+            {
+                "step": name,
+                "index": index,
+                "merged": [],
+                "passes": [],
+                "top": top,
+                "seconds": seconds,
+                "speedup": speedup,
+            }
+        )
     columns = [{"title": "merged", "folder": "out"}, {"title": "recovered", "folder": "out2"}]
-    found = {"data": "npz:test.npz", "images": 100, "engine": "ort", "time_engine": "ort", "threads": 1, "columns": columns, "rows": rows}
+    found = {
+        "data": "npz:test.npz",
+        "images": 100,
+        "engine": "ort",
+        "time_engine": "ort",
+        "threads": 1,
+        "columns": columns,
+        "rows": rows,
+    }
     return found | {"version": 1, "machine": profile_json()["machine"]}
 
 

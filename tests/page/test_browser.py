@@ -77,8 +77,13 @@ class Shown:
         self.command("Emulation.setScriptExecutionDisabled", value=not script)
         width, height = size
         phone = size == PHONE
-        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
-        features = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce" if still else "no-preference"}
+        self.command(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
+        )
+        features = {
+            "prefers-color-scheme": "dark" if dark else "light",
+            "prefers-reduced-motion": "reduce" if still else "no-preference",
+        }
         self.media(features=[{"name": name, "value": value} for name, value in features.items()])
         driver.get(file.as_uri())
 
@@ -110,7 +115,10 @@ class Shown:
 
     def names(self) -> set[str]:
         """The layers in the drawing, by what a screen reader says of them."""
-        return {label.partition(",")[0] for label in self.js("[...document.querySelectorAll('.node')].map(n => n.ariaLabel)")}
+        return {
+            label.partition(",")[0]
+            for label in self.js("[...document.querySelectorAll('.node')].map(n => n.ariaLabel)")
+        }
 
     def complaints(self) -> list:
         return [entry for entry in self.driver.get_log("browser") if "favicon" not in entry["message"]]
@@ -127,7 +135,8 @@ class Shown:
 
 
 @pytest.fixture(
-    params=[(DESKTOP, False), (DESKTOP, True), (PHONE, False), (PHONE, True)], ids=["desktop", "desktop-dark", "phone", "phone-dark"]
+    params=[(DESKTOP, False), (DESKTOP, True), (PHONE, False), (PHONE, True)],
+    ids=["desktop", "desktop-dark", "phone", "phone-dark"],
 )
 def view(request, driver, page):
     size, dark = request.param
@@ -160,7 +169,9 @@ def test_the_slider_scrubs_by_mouse(view, mini_stages):
     view.js("document.getElementById('steps').scrollIntoView()")
     last = len(mini_stages) - 1
     ActionChains(view.driver).move_to_element_with_offset(slider, slider.size["width"] // 2 - 3, 0).click().perform()
-    assert view.where.startswith(f"Step {mini_stages[last].index}, {mini_stages[last].title}: {mini_stages[last].totals['layers']} layers")
+    assert view.where.startswith(
+        f"Step {mini_stages[last].index}, {mini_stages[last].title}: {mini_stages[last].totals['layers']} layers"
+    )
     assert view.names() == {fact.name for fact in mini_stages[last].facts}
     ActionChains(view.driver).move_to_element_with_offset(slider, -(slider.size["width"] // 2) + 3, 0).click().perform()
     assert view.where.startswith("Original: 57 layers")
@@ -219,7 +230,9 @@ def test_what_changes_is_marked_and_in_view(view):
         const box = node.getBoundingClientRect(), frame = document.getElementById('view').getBoundingClientRect();
         return box.top >= frame.top - 1 && box.bottom <= frame.bottom + 1; })"""
     assert view.js(inside) == [True] * 4
-    assert len(view.all(".node.going")) >= 7 and view.one("#what").text.startswith("merge_branches: 7 layers into 4 layers. Approximate")
+    assert len(view.all(".node.going")) >= 7 and view.one("#what").text.startswith(
+        "merge_branches: 7 layers into 4 layers. Approximate"
+    )
 
 
 def test_sizes(view):
@@ -227,7 +240,9 @@ def test_sizes(view):
     view.one("#larger").click()
     assert view.js("document.querySelector('#view svg').getBoundingClientRect().width") > width
     view.one("#fit").click()
-    box = view.js("(v => [v.scrollHeight, v.clientHeight, v.scrollWidth, v.clientWidth])(document.getElementById('view'))")
+    box = view.js(
+        "(v => [v.scrollHeight, v.clientHeight, v.scrollWidth, v.clientWidth])(document.getElementById('view'))"
+    )
     assert box[0] <= box[1] + 1 and box[2] <= box[3] + 1
 
 
@@ -248,7 +263,9 @@ def test_layers_that_stay_keep_their_elements(driver, page):
     view.js("window.kept = document.querySelector('.node[aria-label^=\"inception_4a/3x3,\"]')")
     for _ in range(3):
         view.one("#next").click()
-    assert view.js("window.kept.isConnected && window.kept === document.querySelector('.node[aria-label^=\"inception_4a/3x3,\"]')")
+    assert view.js(
+        "window.kept.isConnected && window.kept === document.querySelector('.node[aria-label^=\"inception_4a/3x3,\"]')"
+    )
 
 
 @pytest.mark.parametrize("still", [True, False])
@@ -297,14 +314,21 @@ def test_print(driver, page, tmp_path):
     if PICTURES:
         Path(PICTURES, "print.pdf").write_bytes(pdf)
     view.media(media="print")
-    assert not view.one("#graph").is_displayed() and view.one("table.steps").is_displayed() and not view.one("nav").is_displayed()
+    assert (
+        not view.one("#graph").is_displayed()
+        and view.one("table.steps").is_displayed()
+        and not view.one("nav").is_displayed()
+    )
     view.media(media="")
 
 
 def test_names_do_nothing(driver, evil, tmp_path):
     view = Shown(driver, write_page(evil, tmp_path / "page.html"))
     assert view.complaints() == [] and len(view.requests()) == 1
-    assert "pwned" not in view.driver.title.replace(EVIL, "") and view.js("document.querySelectorAll('img, i, u').length") == 0
+    assert (
+        "pwned" not in view.driver.title.replace(EVIL, "")
+        and view.js("document.querySelectorAll('img, i, u').length") == 0
+    )
     labels = view.js("[...document.querySelectorAll('.node')].map(n => n.ariaLabel)")
     assert any(label.startswith(EVIL) for label in labels)
     for _ in range(view.js("Number(document.getElementById('scrub').max)")):

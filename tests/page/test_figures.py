@@ -22,7 +22,10 @@ def test_a_strip_has_a_block_for_each_layer(mini_stages):
     made = strip(facts, placed, touched, (placed.height, placed.width), "<label>")
     counts = {kind: path.count("M") for kind, path in re.findall(r'<path class="(\w+)" d="([^"]*)"', made)}
     tensor = sum(fact.tensor for fact in facts)
-    assert counts == {"tensor": tensor, "touched": 2, "other": len(facts) - tensor - 2} and 'aria-label="&lt;label&gt;"' in made
+    assert (
+        counts == {"tensor": tensor, "touched": 2, "other": len(facts) - tensor - 2}
+        and 'aria-label="&lt;label&gt;"' in made
+    )
 
 
 def test_columns():
@@ -41,7 +44,10 @@ def test_ticks_are_round_and_enclose(low, high):
 
 def test_points_stand_where_they_should():
     """The fastest on the right, the most accurate on top; names do not cover one another."""
-    lines = [Line("a", [("0", 1, 0.9), ("1", 2, 0.5), ("2", 2.001, 0.5), ("3", 2.002, 0.5), ("4", 4, 0.7)]), Line("b", [("0", 1, 0.9)])]
+    lines = [
+        Line("a", [("0", 1, 0.9), ("1", 2, 0.5), ("2", 2.001, 0.5), ("3", 2.002, 0.5), ("4", 4, 0.7)]),
+        Line("b", [("0", 1, 0.9)]),
+    ]
     made = speed_chart(lines, "times as fast", "top-1", "label")
     found = [(float(x), float(y)) for x, y in re.findall(r'<circle class="line0" cx="([\d.]+)" cy="([\d.]+)"', made)]
     assert len(found) == 5 and found[0][0] < found[1][0] < found[-1][0] and found[0][1] < found[-1][1] < found[1][1]

@@ -37,7 +37,11 @@ def test_text_makes_no_tag_and_comes_back(text):
     assert not any(ord(c) < 32 or c in "\u202e\u2028" for c in shown(text))
 
 
-@given(st.recursive(st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
 def test_data_cannot_end_its_script_and_comes_back(value):
     text = data(value)
     assert not set("<>&") & set(text) and text.isascii()

@@ -15,7 +15,9 @@ from tests.page.conftest import bench_json, profile_json, table_json
 
 def test_a_profile(saved):
     found = read_measured(saved("p.json", profile_json()), "profile")
-    assert found.where == "A processor, 2 cores, 1 thread, load average 0.25" and found.absent == {"caffe": "no <b>Caffe</b>"}
+    assert found.where == "A processor, 2 cores, 1 thread, load average 0.25" and found.absent == {
+        "caffe": "no <b>Caffe</b>"
+    }
     before, after = found.engines["ort"]
     assert before.ratio is None and before.forward == (0.02, pytest.approx(0.018), pytest.approx(0.024))
     assert after.ratio == pytest.approx((4, 4 / 1.2, 4 / 0.9)), "times as fast, and its interval from low to high"
@@ -45,7 +47,9 @@ def test_infinities_in_settings_do_not_matter(saved):
     assert read_measured(saved("p.json", value), "profile").engines
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3", '{"engines": 3}', "[" * 100_000, '{"engines": [], "networks": []}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", "3", '{"engines": 3}', "[" * 100_000, '{"engines": [], "networks": []}']
+)
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "p.json").write_text(text)
     with pytest.raises(ReadError, match=r"p.json: is (empty|not what `deepmerge profile … --json` writes)"):

@@ -91,7 +91,8 @@ def test_it_loads_nothing(text):
         assert not [key for key in attributes if key.startswith("on") or key == "style"]
     for script in page.raw["script"][1:]:
         assert not re.search(
-            r"\b(fetch|XMLHttpRequest|import|WebSocket|innerHTML|outerHTML|insertAdjacentHTML|eval|document\.write)\b", script
+            r"\b(fetch|XMLHttpRequest|import|WebSocket|innerHTML|outerHTML|insertAdjacentHTML|eval|document\.write)\b",
+            script,
         )
     assert not re.search(r"url\(|@import", "".join(page.raw["style"]))
 
@@ -170,7 +171,10 @@ def test_writing(mini, tmp_path):
     with pytest.raises(EmitError, match="report.html: exists already; give another name with -o, or --force"):
         write_page(tmp_path / "out")
     write_page(tmp_path / "out", force=True)
-    for place, told in ((tmp_path, "is a folder"), (tmp_path / "none" / "page.html", "cannot be written: No such file")):
+    for place, told in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "none" / "page.html", "cannot be written: No such file"),
+    ):
         with pytest.raises(EmitError, match=told):
             write_page(tmp_path / "out", place)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
@@ -203,7 +207,10 @@ def test_colours_can_be_told_apart():
         for front in ("ink", "soft", "accent"):
             for back in ("paper", "raised", "wash"):
                 assert contrast(colours[front], colours[back]) >= 4.5, (front, back)
-        assert contrast(colours["ink"], colours["accent-wash"]) >= 4.5 and contrast(colours["soft"], colours["accent-wash"]) >= 4.5
+        assert (
+            contrast(colours["ink"], colours["accent-wash"]) >= 4.5
+            and contrast(colours["soft"], colours["accent-wash"]) >= 4.5
+        )
         assert contrast(colours["faint"], colours["paper"]) >= 3 and contrast(colours["faint"], colours["raised"]) >= 3
 
 

@@ -30,7 +30,9 @@ def report(converted):
 
 
 def test_lead_and_totals(report):
-    assert text(summary.lead(report)).startswith("5 approximate steps took it from 57 to 36 layers; 34.5% of the multiply-adds are left")
+    assert text(summary.lead(report)).startswith(
+        "5 approximate steps took it from 57 to 36 layers; 34.5% of the multiply-adds are left"
+    )
     made = text(summary.totals(report))
     assert "Parameters 286 k 195 k 68.4%" in made and "Activations, planned 197 kB 65.5 kB 33.3%" in made
 
@@ -38,7 +40,9 @@ def test_lead_and_totals(report):
 def test_lead_of_exact_steps_and_of_none(report):
     exact = report | {"steps": [step | {"exact": True} for step in report["steps"][:1]]}
     assert "1 exact step took it" in text(summary.lead(exact)) and "float rounding alone" in text(summary.lead(exact))
-    assert text(summary.lead(report | {"steps": [], "before": {}, "after": {}})) == "No step took it from ? to ? layers."
+    assert (
+        text(summary.lead(report | {"steps": [], "before": {}, "after": {}})) == "No step took it from ? to ? layers."
+    )
 
 
 def test_steps(report):
@@ -49,7 +53,9 @@ def test_steps(report):
 
 
 def test_refusals_that_differ_in_numbers_alone_share_a_row():
-    alike = [{"pass": "decompose_tucker", "layer": f"c{i}", "reason": f"at rank {i} it must save 20%"} for i in range(5)]
+    alike = [
+        {"pass": "decompose_tucker", "layer": f"c{i}", "reason": f"at rank {i} it must save 20%"} for i in range(5)
+    ]
     other = [{"pass": "merge_lrn", "layer": name, "reason": "'x' reads it, too"} for name in ("n1", "n2")]
     made = text(refusals.refusals({"refusals": alike + other}))
     assert "5 layers c0 : at rank 0 it must save 20%" in made and "decompose_tucker at rank … it must save 20%" in made
@@ -103,18 +109,35 @@ def test_accuracy_that_nobody_measured(report):
 def test_recovery_and_finetuning(report):
     stages = [
         {"name": "lsq", "seconds": 84.0, "share": 0.7, "loss_before": 2.0, "loss_after": 0.5, "segments": []},
-        {"name": "distill", "seconds": 10.0, "loss_before": 1.0, "loss_after": 0.9, "agreement_before": 0.5, "agreement_after": 0.75},
+        {
+            "name": "distill",
+            "seconds": 10.0,
+            "loss_before": 1.0,
+            "loss_after": 0.9,
+            "agreement_before": 0.5,
+            "agreement_after": 0.75,
+        },
     ]
     runs = [{"step": "conv1", "iterations": 100, "loss_before": 2.0, "loss_after": 1.0, "seconds": 12.0,
              "tests": [{"iteration": 100, "test": 0, "all": True, "accuracy": 0.81, "images": 10}]}]  # fmt: skip
     made = text(accuracy.accuracy(report | {"recovery": {"stages": stages}, "finetuning": {"runs": runs}}, None, None))
     assert "lsq 84.0 s 2 0.5 25.0%" in made and "distill 10.0 s 1 0.9 90.0% 50.0% 75.0%" in made
     assert "conv1 100 2 1 12 s accuracy 0.81, images 10" in made
-    for odd in (3, {"stages": 3, "runs": None}, {"stages": [None], "runs": ["x"]}, {"stages": [{}], "runs": [{"tests": 3}]}):
+    for odd in (
+        3,
+        {"stages": 3, "runs": None},
+        {"stages": [None], "runs": ["x"]},
+        {"stages": [{}], "runs": [{"tests": 3}]},
+    ):
         accuracy.accuracy(report | {"recovery": odd, "finetuning": odd}, None, None)
 
 
 def test_training(converted):
     made = text(training.training(converted))
-    for command in ("deepmerge recover OUT", "deepmerge finetune OUT", "make -C OUT -f finetune.mk", "deepmerge eval OUT"):
+    for command in (
+        "deepmerge recover OUT",
+        "deepmerge finetune OUT",
+        "make -C OUT -f finetune.mk",
+        "deepmerge eval OUT",
+    ):
         assert command in made

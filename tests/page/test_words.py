@@ -31,5 +31,10 @@ def test_size(number, told):
 def test_the_rest():
     assert (count(1, "step"), count(1200, "step")) == ("1 step", "1,200 steps")
     assert (left(4, 1), left(0, 1), left(None, 1), left(4, None), left(4, 0)) == ("25.0%", "–", "–", "–", "0.0%")
-    assert [milliseconds(s) for s in (1.5, 0.0123, 0.001234, 0.0000123)] == ["1,500 ms", "12.3 ms", "1.23 ms", "0.012 ms"]
+    assert [milliseconds(s) for s in (1.5, 0.0123, 0.001234, 0.0000123)] == [
+        "1,500 ms",
+        "12.3 ms",
+        "1.23 ms",
+        "0.012 ms",
+    ]
     assert (share(0.5), times(3.9), times(12.34)) == ("50.0%", "3.90×", "12.3×")

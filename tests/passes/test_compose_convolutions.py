@@ -41,14 +41,22 @@ def test_1x1_then_kxk_with_pad_and_no_bias_between(apply_and_check, refusals):
 
 
 def test_1x1_with_a_stride_then_1x1(apply_and_check):
-    text = DATA + conv("a", "data", 8, "kernel_size: 1 stride_h: 2 stride_w: 3 pad: 1") + conv("b", "a", 2, "kernel_size: 1 stride: 2")
+    text = (
+        DATA
+        + conv("a", "data", 8, "kernel_size: 1 stride_h: 2 stride_w: 3 pad: 1")
+        + conv("b", "a", 2, "kernel_size: 1 stride: 2")
+    )
     found = apply_and_check(text, ComposeConvolutions, left={"Convolution": 1})
     assert (found.layer("b").params.stride, found.layer("b").params.pad) == ((4, 6), (1, 1))
 
 
 @pytest.mark.parametrize("bias", ["true", "false"])
 def test_1x1_then_1x1_with_pad(apply_and_check, refusals, bias):
-    text = DATA + conv("a", "data", 8, f"kernel_size: 1 bias_term: {bias}") + conv("b", "a", 2, "kernel_size: 1 pad_h: 1 pad_w: 0")
+    text = (
+        DATA
+        + conv("a", "data", 8, f"kernel_size: 1 bias_term: {bias}")
+        + conv("b", "a", 2, "kernel_size: 1 pad_h: 1 pad_w: 0")
+    )
     if bias == "true":
         assert "the second pads" in refusals(text, ComposeConvolutions)["b"]
     else:

@@ -29,7 +29,9 @@ def planted(shape: tuple[int, ...], rank_out: int, rank_in: int, group: int = 1,
         blocks.append(np.einsum("na,abyx,bc->ncyx", left, core, right))
     weight = np.concatenate(blocks)
     weight /= weight.std()
-    return (weight + noise * rng.normal(0, 1, shape)).astype(np.float32) / np.float32(np.sqrt(channels * kernel_h * kernel_w))
+    return (weight + noise * rng.normal(0, 1, shape)).astype(np.float32) / np.float32(
+        np.sqrt(channels * kernel_h * kernel_w)
+    )
 
 
 def parts(found) -> list[str]:
@@ -47,10 +49,14 @@ def parts(found) -> list[str]:
 )
 @pytest.mark.parametrize("group", [1, 2])
 def test_a_convolution_becomes_three(apply_and_check, tmp_path, window, kernel, bias, group):
-    text = inputs((2, 24, 13, 11)) + conv("conv", "data", 32, f"group: {group} bias_term: {bias} {window}") + relu("conv")
+    text = (
+        inputs((2, 24, 13, 11)) + conv("conv", "data", 32, f"group: {group} bias_term: {bias} {window}") + relu("conv")
+    )
     graph = network(tmp_path, text)
     graph.layer("conv").weights[0] = planted((32, 24 // group, *kernel), 4, 3, group)
-    found = apply_and_check(graph, DecomposeTucker, blind=False, within=NEAR, rank=ALL, left={"Convolution": 3, "ReLU": 1})
+    found = apply_and_check(
+        graph, DecomposeTucker, blind=False, within=NEAR, rank=ALL, left={"Convolution": 3, "ReLU": 1}
+    )
     assert parts(found) == ["conv_reduce", "conv_core", "conv_expand"]
     reduce, core, expand = (found.layer(name) for name in parts(found))
     assert [x.params.num_output for x in (reduce, core, expand)] == [3 * group, 4 * group, 32]
@@ -81,7 +87,11 @@ def test_a_1x1_becomes_two(apply_and_check, tmp_path, window, group):
     found = apply_and_check(graph, DecomposeTucker, blind=False, within=NEAR, rank=ALL)
     assert parts(found) == ["conv_reduce", "conv_expand"]
     first, last = (found.layer(name).params for name in parts(found))
-    assert (first.num_output, first.stride, first.pad) == (4 * group, graph.layer("conv").params.stride, graph.layer("conv").params.pad)
+    assert (first.num_output, first.stride, first.pad) == (
+        4 * group,
+        graph.layer("conv").params.stride,
+        graph.layer("conv").params.pad,
+    )
     assert (last.stride, last.pad, last.group) == ((1, 1), (0, 0), group)
 
 
@@ -102,7 +112,10 @@ def test_an_inner_product_becomes_two(apply_and_check, tmp_path, transpose, bias
 @pytest.mark.pitfall("row", 34)
 def test_vbmf_finds_the_planted_rank(apply_and_check, tmp_path):
     graph = network(
-        tmp_path, inputs((1, 40, 9, 8)) + conv("conv", "data", 48, "kernel_size: 3") + layer("ip", "InnerProduct", "conv", "num_output: 60")
+        tmp_path,
+        inputs((1, 40, 9, 8))
+        + conv("conv", "data", 48, "kernel_size: 3")
+        + layer("ip", "InnerProduct", "conv", "num_output: 60"),
     )
     graph.layer("conv").weights[0] = planted((48, 40, 3, 3), 6, 5, noise=0.05)
     graph.layer("ip").weights[0] = planted((60, 48 * 7 * 6, 1, 1), 7, 7, noise=0.05)[:, :, 0, 0]
@@ -113,7 +126,12 @@ def test_vbmf_finds_the_planted_rank(apply_and_check, tmp_path):
 
 @pytest.mark.pitfall("row", 34)
 @pytest.mark.parametrize(
-    "text", [conv("l", "data", 48, "kernel_size: 3"), conv("l", "data", 48), layer("l", "InnerProduct", "data", "num_output: 400")]
+    "text",
+    [
+        conv("l", "data", 48, "kernel_size: 3"),
+        conv("l", "data", 48),
+        layer("l", "InnerProduct", "data", "num_output: 400"),
+    ],
 )
 def test_a_floor_where_vbmf_finds_nothing_but_noise(apply_and_check, tmp_path, text):
     graph = network(tmp_path, inputs((1, 40, 9, 8)) + text)
@@ -129,7 +147,10 @@ def test_ratio_and_how_near(apply_and_check, tmp_path):
     text = inputs((2, 24, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3 pad: 1")
     graph = network(tmp_path, text)
     graph.layer("conv").weights[0] = planted((32, 24, 3, 3), 8, 6, noise=0.2)
-    runs = [apply_and_check(graph, DecomposeTucker, blind=False, within=1, rank=f"energy:{share}") for share in (0.5, 0.8, 0.95)]
+    runs = [
+        apply_and_check(graph, DecomposeTucker, blind=False, within=1, rank=f"energy:{share}")
+        for share in (0.5, 0.8, 0.95)
+    ]
     assert runs[0].error > runs[1].error > runs[2].error
     work = [macs(x.graph, infer_shapes(x.graph)) for x in runs]
     assert work[0] < work[1] < work[2] < macs(graph, infer_shapes(graph))
@@ -160,8 +181,12 @@ def test_refusals(refusals, text, why):
 def test_the_figures_in_the_refusal(refusals):
     """Of every batch size the work for one image: 7 x 6 places of 12·9·32 products."""
     for batch in (1, 4):
-        reason = refusals(inputs((batch, 12, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3"), DecomposeTucker, rank="ratio:1")["conv"]
-        assert reason.startswith(f"at ranks 12, 32 it would need {12 * 9 * 32 * 42:,} MACs in place of {12 * 9 * 32 * 42:,}")
+        reason = refusals(
+            inputs((batch, 12, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3"), DecomposeTucker, rank="ratio:1"
+        )["conv"]
+        assert reason.startswith(
+            f"at ranks 12, 32 it would need {12 * 9 * 32 * 42:,} MACs in place of {12 * 9 * 32 * 42:,}"
+        )
 
 
 def test_a_convolution_of_three_axes(refusals):
@@ -174,7 +199,9 @@ def test_without_weights(refusals, tmp_path):
     assert "give the caffemodel" in refusals(graph, DecomposeTucker)["conv"]
 
 
-@pytest.mark.parametrize("rank", ["", "energy", "energy:", "energy:0", "energy:1.5", "ratio:x", "vbmf:1", "energy:nan", "svd"])
+@pytest.mark.parametrize(
+    "rank", ["", "energy", "energy:", "energy:0", "energy:1.5", "ratio:x", "vbmf:1", "energy:nan", "svd"]
+)
 def test_a_rank_that_is_none(tmp_path, rank):
     graph = network(tmp_path, inputs((2, 12, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3"))
     with pytest.raises(PassError, match="--rank .*: give vbmf, energy:SHARE, ratio:SHARE or macs:SHARE"):
@@ -194,7 +221,9 @@ def test_fields_of_its_own_go_with_the_window(apply_and_check, tmp_path):
         + conv("conv_core", "data", 24)
         + conv("conv", "conv_core", 32, 'kernel_size: 3 weight_filler { type: "xavier" }')
     )
-    found = apply_and_check(text, DecomposeTucker, blind=False, within=1e3, rank="ratio:0.25", keep=frozenset(["conv_core"]))
+    found = apply_and_check(
+        text, DecomposeTucker, blind=False, within=1e3, rank="ratio:0.25", keep=frozenset(["conv_core"])
+    )
     assert parts(found) == ["conv_core", "conv_reduce", "conv_core_2", "conv_expand"]
     blocks = [found.layer(name).tree.message("convolution_param") for name in parts(found)[1:]]
     assert ["weight_filler" in (block or ()) for block in blocks] == [False, True, False]
@@ -241,7 +270,9 @@ def test_near_on_the_data_in_caffe(apply_and_check, caffe, tmp_path, text):
     graph = network(tmp_path, inputs((4, 24, 9, 8)) + text)
     rank = [9] if "InnerProduct" in text or "kernel_size: 1" in text else [4, 9]
     found = measured(graph, ["l"])
-    made = apply_and_check(graph, DecomposeTucker, blind=False, within=None, ranks={"l": rank}, moments=found, calibration="some")
+    made = apply_and_check(
+        graph, DecomposeTucker, blind=False, within=None, ranks={"l": rank}, moments=found, calibration="some"
+    )
     plain = apply_and_check(graph, DecomposeTucker, blind=False, within=None, ranks={"l": rank})
     assert [x.name for x in made.graph.layers] == [x.name for x in plain.graph.layers]
     assert made.graph.layers[-1].params.bias_term and len(made.graph.layers[-1].weights) == 2

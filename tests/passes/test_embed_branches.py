@@ -21,7 +21,9 @@ def test_every_order_of_the_concat(apply_and_check, order, kernel):
     found = apply_and_check(text, EmbedBranches, costly=True, left={"Convolution": 4, "ReLU": 4, "Concat": 1})
     (change,) = found.applied.changes
     host = {"a b c": "b", "a c b": "c", "b a c": "b", "b c a": "c", "c a b": "c", "c b a": "b"}[order]
-    assert change.exact and change.merged == tuple(x.name for x in found.original.layers if x.name in ("a", host, f"{host}_reduce"))
+    assert change.exact and change.merged == tuple(
+        x.name for x in found.original.layers if x.name in ("a", host, f"{host}_reduce")
+    )
     assert change.into == (f"{host}_reduce_merged", f"{host}_merged")
 
 
@@ -51,13 +53,17 @@ def test_a_host_without_a_reducer(apply_and_check, kernel, order):
 
 
 def test_guests_before_and_behind(apply_and_check):
-    text = ENTRY + point("a", 7) + reduced("b", 6, 5, "3x5") + point("c", 2) + point("d", 3) + concat("a", "b", "c", "d")
+    text = (
+        ENTRY + point("a", 7) + reduced("b", 6, 5, "3x5") + point("c", 2) + point("d", 3) + concat("a", "b", "c", "d")
+    )
     found = apply_and_check(text, EmbedBranches, costly=True, left={"Convolution": 2, "ReLU": 2})
     assert [layer.params.num_output for layer in found.graph.layers if layer.type == "Convolution"] == [6 + 12, 5 + 12]
 
 
 def test_guests_in_both_hosts(apply_and_check):
-    text = ENTRY + reduced("a", 3, 5) + point("b", 2) + point("c", 3) + plain("d", 4, "5x5") + concat("a", "b", "c", "d")
+    text = (
+        ENTRY + reduced("a", 3, 5) + point("b", 2) + point("c", 3) + plain("d", 4, "5x5") + concat("a", "b", "c", "d")
+    )
     found = apply_and_check(text, EmbedBranches, costly=True, left={"Convolution": 3, "ReLU": 3, "Concat": 1})
     assert [x.params.num_output for x in found.graph.layers if x.type == "Convolution"] == [5, 7, 7]
 
@@ -76,13 +82,20 @@ def test_activations(apply_and_check, refusals, behind_reducer, behind):
 
 
 def test_without_biases(apply_and_check):
-    text = ENTRY + point("a", 7, params="bias_term: false") + reduced("b", 6, 5, params="bias_term: false") + concat("a", "b")
+    text = (
+        ENTRY
+        + point("a", 7, params="bias_term: false")
+        + reduced("b", 6, 5, params="bias_term: false")
+        + concat("a", "b")
+    )
     found = apply_and_check(text, EmbedBranches, costly=True)
     assert all(x.params.bias_term and not x.weights[1].any() for x in found.graph.layers if x.type == "Convolution")
 
 
 def test_pooled_branches_stay(apply_and_check):
-    found = apply_and_check(inception(), EmbedBranches, costly=True, left={"Convolution": 5, "ReLU": 5, "Pooling": 1, "Concat": 1})
+    found = apply_and_check(
+        inception(), EmbedBranches, costly=True, left={"Convolution": 5, "ReLU": 5, "Pooling": 1, "Concat": 1}
+    )
     assert found.applied.changes[0].merged == ("a", "b_reduce", "b")
 
 
@@ -96,7 +109,9 @@ def test_two_modules(apply_and_check):
     for name in ("a", "b_reduce", "b", "c_reduce", "c", "d_pool", "d", "out"):
         second = second.replace(f'"{name}', f'"2/{name}')
     text = inception().replace('top: "out"', 'top: "x"') + second
-    found = apply_and_check(text, EmbedBranches, costly=True, left={"Convolution": 10, "ReLU": 10, "Pooling": 2, "Concat": 2})
+    found = apply_and_check(
+        text, EmbedBranches, costly=True, left={"Convolution": 10, "ReLU": 10, "Pooling": 2, "Concat": 2}
+    )
     assert len(found.applied.changes) == 2
 
 
@@ -169,7 +184,9 @@ def test_work_that_would_rise(refusals, apply_and_check):
 def test_work_that_would_rise_does_not_depend_on_the_batch(refusals):
     reasons = {
         refusals(
-            (ENTRY + point("a", 70) + reduced("b", 6, 5) + concat("a", "b")).replace("dim: 2 dim: 6", f"dim: {n} dim: 6"),
+            (ENTRY + point("a", 70) + reduced("b", 6, 5) + concat("a", "b")).replace(
+                "dim: 2 dim: 6", f"dim: {n} dim: 6"
+            ),
             EmbedBranches,
         )["out"]
         for n in (1, 3)
@@ -223,7 +240,9 @@ def test_keep(refusals, kept):
 
 def test_keep_of_one_branch_leaves_the_others(apply_and_check):
     text = ENTRY + point("a", 7) + reduced("b", 6, 5) + point("c", 4) + concat("a", "b", "c")
-    found = apply_and_check(text, EmbedBranches, costly=True, keep=frozenset(["a"]), left={"Convolution": 3, "ReLU": 3, "Concat": 1})
+    found = apply_and_check(
+        text, EmbedBranches, costly=True, keep=frozenset(["a"]), left={"Convolution": 3, "ReLU": 3, "Concat": 1}
+    )
     assert found.layer("a").weights[0] is found.original.layer("a").weights[0]
 
 

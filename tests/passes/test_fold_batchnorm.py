@@ -54,7 +54,9 @@ def test_row_3_batchnorm_without_scale_scale_without_bias_bias_alone(apply_and_c
     if in_place:
         text = text.replace('"bn" top: "bn"', '"bn" top: "conv"').replace('"conv" top: "bn"', '"conv" top: "conv"')
         text = text.replace('bottom: "bn" top: "scale"', 'bottom: "conv" top: "conv"')
-    apply_and_check(text + relu("conv" if in_place else "scale" if affine else "bn"), *FOLDS, left={"Convolution": 1, "ReLU": 1})
+    apply_and_check(
+        text + relu("conv" if in_place else "scale" if affine else "bn"), *FOLDS, left={"Convolution": 1, "ReLU": 1}
+    )
 
 
 @pytest.mark.pitfall("fold", 4)
@@ -154,7 +156,10 @@ def test_row_8_a_convolution_with_two_tops(refusals):
 @pytest.mark.pitfall("fold", 8)
 def test_row_8_before_a_convolution_with_two_bottoms(refusals):
     twice = layer("conv", "Convolution", "bn data", "num_output: 4 kernel_size: 3", tops="a b")
-    assert "'conv': its weights work on 2 bottoms" in refusals(inputs((2, 6, 9, 7)) + bn("data") + twice, FoldBatchnorm)["bn"]
+    assert (
+        "'conv': its weights work on 2 bottoms"
+        in refusals(inputs((2, 6, 9, 7)) + bn("data") + twice, FoldBatchnorm)["bn"]
+    )
 
 
 @pytest.mark.pitfall("fold", 9)
@@ -193,7 +198,9 @@ def test_row_9_pad_on_other_than_two_axes(refusals):
 
 @pytest.mark.pitfall("fold", 9)
 def test_row_9_pad_without_a_shift(apply_and_check, tmp_path):
-    graph = network(tmp_path, inputs((2, 6, 9, 8)) + bn("data") + conv("conv", "bn", 4, "group: 2 kernel_size: 3 pad: 1"))
+    graph = network(
+        tmp_path, inputs((2, 6, 9, 8)) + bn("data") + conv("conv", "bn", 4, "group: 2 kernel_size: 3 pad: 1")
+    )
     graph.layer("bn").weights[0][:] = 0
     apply_and_check(graph, FoldBatchnorm, left={"Convolution": 1}, blind=False)
 
@@ -228,7 +235,9 @@ def test_row_11_shared_weights(refusals):
     spec = 'param { name: "w" } param { name: "b" }'
     text = inputs((2, 6, 9, 7), (2, 6, 5, 5))
     for number, data in ((1, "data"), (2, "data1")):
-        text += layer(f"c{number}", "Convolution", data, f"num_output: 4 {ODD}", param=spec) + bn(f"c{number}", f"bn{number}")
+        text += layer(f"c{number}", "Convolution", data, f"num_output: 4 {ODD}", param=spec) + bn(
+            f"c{number}", f"bn{number}"
+        )
     reasons = refusals(text, FoldBatchnorm)
     assert "'c1': its weights are shared with 'c2'" in reasons["bn1"] and "shared with 'c1'" in reasons["bn2"]
 
@@ -239,7 +248,8 @@ def test_row_11_shared_weights_behind(refusals):
     spec = 'param { name: "w" } param { name: "b" }'
     text = inputs((2, 6, 9, 7)) + bn("data")
     text += "".join(
-        layer(name, "Convolution", bottom, f"num_output: 4 {ODD}", param=spec) for name, bottom in (("c1", "bn"), ("c2", "data"))
+        layer(name, "Convolution", bottom, f"num_output: 4 {ODD}", param=spec)
+        for name, bottom in (("c1", "bn"), ("c2", "data"))
     )
     assert "'c1': its weights are shared with 'c2'" in refusals(text, FoldBatchnorm)["bn"]
 
@@ -248,7 +258,12 @@ def test_row_11_shared_weights_behind(refusals):
 @pytest.mark.pitfall("row", 30)
 def test_row_11_shared_statistics(refusals):
     spec = 'param { name: "m" } param { name: "v" } param { name: "f" }'
-    text = CONV + conv("c2", "data", 4) + layer("bn", "BatchNorm", "conv", param=spec) + layer("bn2", "BatchNorm", "c2", param=spec)
+    text = (
+        CONV
+        + conv("c2", "data", 4)
+        + layer("bn", "BatchNorm", "conv", param=spec)
+        + layer("bn2", "BatchNorm", "c2", param=spec)
+    )
     assert set(refusals(text, FoldBatchnorm).values()) == {
         "its weights are shared with 'bn2'",
         "its weights are shared with 'bn'",
@@ -271,7 +286,9 @@ def test_row_12_neighbours_by_edges(apply_and_check):
 
 @pytest.mark.pitfall("fold", 13)
 @pytest.mark.parametrize("pool", ["MAX", "AVE"])
-@pytest.mark.parametrize("window", ["kernel_size: 3 stride: 2", "kernel_h: 2 kernel_w: 3 stride_h: 2 stride_w: 3", "global_pooling: true"])
+@pytest.mark.parametrize(
+    "window", ["kernel_size: 3 stride: 2", "kernel_h: 2 kernel_w: 3 stride_h: 2 stride_w: 3", "global_pooling: true"]
+)
 def test_row_13_behind_pooling_without_pad(apply_and_check, pool, window):
     text = CONV + layer("pool", "Pooling", "conv", f"pool: {pool} {window}") + bn("pool")
     found = apply_and_check(text, FoldBatchnorm, left={"Convolution": 1, "Pooling": 1})
@@ -286,7 +303,9 @@ def test_row_13_behind_max_pooling_with_pad(apply_and_check):
 
 @pytest.mark.pitfall("fold", 13)
 def test_row_13_behind_average_pooling_with_pad(refusals, apply_and_check, tmp_path):
-    graph = network(tmp_path, CONV + layer("pool", "Pooling", "conv", "pool: AVE kernel_size: 3 stride: 2 pad: 1") + bn("pool"))
+    graph = network(
+        tmp_path, CONV + layer("pool", "Pooling", "conv", "pool: AVE kernel_size: 3 stride: 2 pad: 1") + bn("pool")
+    )
     assert "AVE pooling 'pool' stands between, and pads" in refusals(graph, FoldBatchnorm)["bn"]
     graph.layer("bn").weights[0][:] = 0  # no mean, no shift
     apply_and_check(graph, FoldBatchnorm, left={"Convolution": 1, "Pooling": 1}, blind=False)
@@ -296,7 +315,10 @@ def test_row_13_behind_average_pooling_with_pad(refusals, apply_and_check, tmp_p
 @pytest.mark.pitfall("row", 23)
 def test_row_13_a_pooling_with_another_reader_mask_or_empty_windows(refusals):
     pool = layer("pool", "Pooling", "conv", "kernel_size: 3 stride: 2")
-    assert "'pool' is read by others" in refusals(CONV + pool + bn("pool") + layer("r", "ReLU", "pool"), FoldBatchnorm)["bn"]
+    assert (
+        "'pool' is read by others"
+        in refusals(CONV + pool + bn("pool") + layer("r", "ReLU", "pool"), FoldBatchnorm)["bn"]
+    )
     pool = layer("pool", "Pooling", "conv", "kernel_size: 2 stride: 2", tops="pool mask")
     assert "'pool' gives a mask" in refusals(CONV + pool + bn("pool"), FoldBatchnorm)["bn"]
     pool = layer("pool", "Pooling", "conv", "kernel_size: 1 stride: 3")  # of 5 values takes 0, 3 and the 6th
@@ -330,12 +352,18 @@ def test_blobs_of_another_number_are_refused(refusals, tmp_path):
 
 
 def test_a_bottom_of_two_axes(apply_and_check):
-    text = inputs((4, 6)) + layer("ip", "InnerProduct", "data", "num_output: 5") + bn("ip") + scale("bn") + relu("scale")
+    text = (
+        inputs((4, 6)) + layer("ip", "InnerProduct", "data", "num_output: 5") + bn("ip") + scale("bn") + relu("scale")
+    )
     apply_and_check(text, *FOLDS, left={"InnerProduct": 1, "ReLU": 1})
 
 
 def test_convolutions_of_three_axes(apply_and_check):
-    text = inputs((1, 4, 5, 4, 6)) + conv("conv", "data", 6, "kernel_size: 3 kernel_size: 2 kernel_size: 1 group: 2 pad: 1") + BN
+    text = (
+        inputs((1, 4, 5, 4, 6))
+        + conv("conv", "data", 6, "kernel_size: 3 kernel_size: 2 kernel_size: 1 group: 2 pad: 1")
+        + BN
+    )
     apply_and_check(text + conv("next", "bn", 3, "kernel_size: 2"), FoldBatchnorm, left={"Convolution": 2})
 
 
@@ -358,7 +386,9 @@ def test_a_residual_block(apply_and_check):
         ("b", "a", 4, "kernel_size: 3 pad: 1 bias_term: false"),
         ("c", "b", 8, "kernel_size: 1 bias_term: false"),
     ):
-        text += conv(name, bottom, out, params) + bn(name, f"bn_{name}", top=name) + scale(name, f"scale_{name}", top=name)
+        text += (
+            conv(name, bottom, out, params) + bn(name, f"bn_{name}", top=name) + scale(name, f"scale_{name}", top=name)
+        )
         text += relu(name) if name in "ab" else ""
     text += layer("sum", "Eltwise", "proj c") + relu("sum")
     apply_and_check(text, *FOLDS, left={"Convolution": 4, "ReLU": 3, "Eltwise": 1})

@@ -67,7 +67,9 @@ def test_row_8_activation_other_reader_output(refusals):
 def test_row_9_pad_with_and_without_a_shift(apply_and_check, refusals):
     behind = conv("conv", "scale", 4, "kernel_size: 3 pad: 1 group: 2")
     assert "'conv' pads" in refusals(inputs((2, 6, 9, 7)) + scale("data") + behind, FoldScale)["scale"]
-    apply_and_check(inputs((2, 6, 9, 7)) + scale("data", "axis: 1") + behind, FoldScale, left={"Convolution": 1}, blind=False)
+    apply_and_check(
+        inputs((2, 6, 9, 7)) + scale("data", "axis: 1") + behind, FoldScale, left={"Convolution": 1}, blind=False
+    )
 
 
 @pytest.mark.pitfall("fold", 13)
@@ -85,7 +87,9 @@ def test_row_13_average_pooling_takes_any_factor(apply_and_check, refusals):
     apply_and_check(CONV + pool + scale("pool"), FoldScale, left={"Convolution": 1, "Pooling": 1})
     pool = layer("pool", "Pooling", "conv", "pool: AVE kernel_size: 3 stride: 2 pad_h: 0 pad_w: 1")
     assert "pads with zeros" in refusals(CONV + pool + scale("pool"), FoldScale)["scale"]
-    apply_and_check(CONV + pool + scale("pool", "axis: 1"), FoldScale, left={"Convolution": 1, "Pooling": 1}, blind=False)
+    apply_and_check(
+        CONV + pool + scale("pool", "axis: 1"), FoldScale, left={"Convolution": 1, "Pooling": 1}, blind=False
+    )
 
 
 @pytest.mark.pitfall("fold", 13)
@@ -97,16 +101,28 @@ def test_row_13_over_two_poolings(apply_and_check):
 
 
 @pytest.mark.pitfall("fold", 14)
-@pytest.mark.parametrize("params", ["num_axes: 0", "num_axes: 0 bias_term: true", "axis: 1", "axis: -3", "axis: 1 num_axes: 1"])
+@pytest.mark.parametrize(
+    "params", ["num_axes: 0", "num_axes: 0 bias_term: true", "axis: 1", "axis: -3", "axis: 1 num_axes: 1"]
+)
 def test_row_14_by_channel_or_a_scalar(apply_and_check, params):
     apply_and_check(CONV + scale("conv", params) + relu("scale"), FoldScale, left={"Convolution": 1, "ReLU": 1})
 
 
 @pytest.mark.pitfall("fold", 14)
 def test_row_14_all_axes_where_the_others_have_one_value(apply_and_check):
-    text = inputs((2, 6, 3, 2)) + conv("conv", "data", 4, "kernel_h: 3 kernel_w: 2") + scale("conv", "num_axes: -1 bias_term: true")
+    text = (
+        inputs((2, 6, 3, 2))
+        + conv("conv", "data", 4, "kernel_h: 3 kernel_w: 2")
+        + scale("conv", "num_axes: -1 bias_term: true")
+    )
     apply_and_check(text, FoldScale, left={"Convolution": 1})
-    text = inputs((2, 6, 1, 1)) + layer("act", "TanH", "data") + scale("act", name="s") + scale("s", "num_axes: -1") + relu("scale")
+    text = (
+        inputs((2, 6, 1, 1))
+        + layer("act", "TanH", "data")
+        + scale("act", name="s")
+        + scale("s", "num_axes: -1")
+        + relu("scale")
+    )
     found = apply_and_check(text, FoldScale, left={"TanH": 1, "Scale": 1, "ReLU": 1})
     assert found.layer("scale").weights[0].shape == (6, 1, 1)
     product = layer("ip", "InnerProduct", "data", "num_output: 5")
@@ -115,7 +131,9 @@ def test_row_14_all_axes_where_the_others_have_one_value(apply_and_check):
 
 @pytest.mark.pitfall("fold", 14)
 @pytest.mark.parametrize("kind", ["Scale", "Bias"])
-@pytest.mark.parametrize("params", ["axis: 2", "axis: 1 num_axes: 2", "axis: 1 num_axes: -1", "axis: 0 num_axes: 2", "axis: -1"])
+@pytest.mark.parametrize(
+    "params", ["axis: 2", "axis: 1 num_axes: 2", "axis: 1 num_axes: -1", "axis: 0 num_axes: 2", "axis: -1"]
+)
 def test_row_14_other_axes(refusals, kind, params):
     assert "not channel by channel" in refusals(CONV + layer("scale", kind, "conv", params), FoldScale)["scale"]
 
@@ -124,7 +142,11 @@ def test_row_14_other_axes(refusals, kind, params):
 def test_row_14_a_scalar_forwards_and_before_a_scale(apply_and_check):
     text = inputs((2, 6, 4, 3)) + scale("data", "num_axes: 0 bias_term: true", "s") + scale("s") + relu("scale")
     apply_and_check(text, FoldScale, left={"Scale": 1, "ReLU": 1})
-    text = inputs((2, 6, 4, 3)) + scale("data", "num_axes: 0 bias_term: true") + layer("ip", "InnerProduct", "scale", "num_output: 3")
+    text = (
+        inputs((2, 6, 4, 3))
+        + scale("data", "num_axes: 0 bias_term: true")
+        + layer("ip", "InnerProduct", "scale", "num_output: 3")
+    )
     apply_and_check(text, FoldScale, left={"InnerProduct": 1})
 
 

@@ -71,7 +71,9 @@ def judge(read, worker, tmp_path):
         for layer in blind.layers:
             layer.weights = []
         run([one(Options(**options)) for one in passes], blind)
-        assert [(la.name, la.type, la.params) for la in blind.layers] == [(la.name, la.type, la.params) for la in made.layers]
+        assert [(la.name, la.type, la.params) for la in blind.layers] == [
+            (la.name, la.type, la.params) for la in made.layers
+        ]
         return made
 
     return judge
@@ -89,7 +91,11 @@ BN_SCALE = fork("bn", "BatchNorm", "conv") + fork("scale", "Scale", "bn", "scale
 
 @pytest.mark.parametrize("kind", ["DepthwiseConvolution", "ConvolutionDepthwise"])
 def test_a_depthwise_convolution_takes_what_a_grouped_one_takes(judge, kind):
-    made = judge(DATA + conv("conv", "data", DW, kind) + BN_SCALE + fork("relu", "ReLU", "scale"), *BOTH, left={kind: 1, "ReLU": 1})
+    made = judge(
+        DATA + conv("conv", "data", DW, kind) + BN_SCALE + fork("relu", "ReLU", "scale"),
+        *BOTH,
+        left={kind: 1, "ReLU": 1},
+    )
     assert made.layer("conv").params.bias_term and made.layer("conv").weights[0].shape == (6, 1, 3, 2)
 
 
@@ -97,10 +103,16 @@ def test_a_depthwise_convolution_takes_what_a_grouped_one_takes(judge, kind):
 def test_a_depthwise_convolution_by_its_group(judge, read, group):
     """DepthwiseConvolution has Convolution's group; without one it is a group a channel. ConvolutionDepthwise does not look at it."""
     params = f"num_output: 6 {group} kernel_size: 2"
-    made = read(DATA + conv("a", "data", params, "DepthwiseConvolution") + conv("b", "data", params, "ConvolutionDepthwise"))
+    made = read(
+        DATA + conv("a", "data", params, "DepthwiseConvolution") + conv("b", "data", params, "ConvolutionDepthwise")
+    )
     assert made.layer("a").params.group == (3 if "3" in group else 6) and made.layer("b").params.group == 6
     if group != "group: 3":
-        judge(DATA + conv("conv", "data", params, "DepthwiseConvolution") + BN_SCALE, *BOTH, left={"DepthwiseConvolution": 1})
+        judge(
+            DATA + conv("conv", "data", params, "DepthwiseConvolution") + BN_SCALE,
+            *BOTH,
+            left={"DepthwiseConvolution": 1},
+        )
 
 
 def test_forwards_into_a_depthwise_convolution(judge):
@@ -117,7 +129,11 @@ def test_not_forwards_where_it_pads(read):
 def test_row_30_shared_depthwise_weights_are_left_alone(read):
     """PITFALLS row 30: ParamSpec names shared between layers: all sharers are transformed, or none."""
     shared = 'param { name: "w" } convolution_param { num_output: 6 kernel_size: 3 bias_term: false }'
-    text = DATA + fork("conv", "DepthwiseConvolution", "data", shared) + fork("other", "DepthwiseConvolution", "data", shared)
+    text = (
+        DATA
+        + fork("conv", "DepthwiseConvolution", "data", shared)
+        + fork("other", "DepthwiseConvolution", "data", shared)
+    )
     graph = read(text + fork("bn", "BatchNorm", "conv"))
     assert [layer.name for layer in graph.sharers(graph.layer("conv"))] == ["other"]
     assert "'conv': its weights are shared with 'other'" in refused(graph, FoldBatchnorm)["bn"]
@@ -125,7 +141,11 @@ def test_row_30_shared_depthwise_weights_are_left_alone(read):
 
 @pytest.mark.pitfall("row", 30)
 def test_row_30_shared_bn_is_left_alone(read):
-    text = DATA + conv("conv", "data", "num_output: 4 kernel_size: 2") + conv("conv2", "data", "num_output: 4 kernel_size: 2")
+    text = (
+        DATA
+        + conv("conv", "data", "num_output: 4 kernel_size: 2")
+        + conv("conv2", "data", "num_output: 4 kernel_size: 2")
+    )
     for name, bottom in (("bn", "conv"), ("bn2", "conv2")):
         text += fork(name, "BN", bottom, f'param {{ name: "slope" }} {YJXIONG}')
     assert refused(read(text), FoldBatchnorm) == {
@@ -135,33 +155,48 @@ def test_row_30_shared_bn_is_left_alone(read):
 
 
 def test_a_pooling_goes_into_a_depthwise_convolution(read):
-    text = DATA + conv("conv", "data", "num_output: 6 kernel_size: 3 pad: 1", "ConvolutionDepthwise") + fork("relu", "ReLU6", "conv")
+    text = (
+        DATA
+        + conv("conv", "data", "num_output: 6 kernel_size: 3 pad: 1", "ConvolutionDepthwise")
+        + fork("relu", "ReLU6", "conv")
+    )
     graph = read(text + fork("pool", "Pooling", "relu", "pooling_param { kernel_size: 2 stride: 2 }"))
     before = infer_shapes(graph)[graph.outputs[0]]
     (change,) = run([MergePooling()], graph).changes
     require(graph)
     conv_layer = graph.layer("conv")
-    assert change.merged == ("conv", "pool") and conv_layer.type == "ConvolutionDepthwise" and conv_layer.params.stride == (2, 2)
+    assert (
+        change.merged == ("conv", "pool")
+        and conv_layer.type == "ConvolutionDepthwise"
+        and conv_layer.params.stride == (2, 2)
+    )
     assert infer_shapes(graph)[graph.outputs[0]] == before
 
 
 # -- BN ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("params", [YJXIONG, "bn_param { moving_average: true var_eps: 0.02 }", "bn_param { bn_mode: INFERENCE }"])
+@pytest.mark.parametrize(
+    "params", [YJXIONG, "bn_param { moving_average: true var_eps: 0.02 }", "bn_param { bn_mode: INFERENCE }"]
+)
 @pytest.mark.parametrize("kind", ["Convolution", "Deconvolution", "InnerProduct", "DepthwiseConvolution"])
 def test_bn_goes_into_the_layer_before_it(judge, kind, params):
     if kind == "InnerProduct":
         before = fork("conv", kind, "data", "inner_product_param { num_output: 5 }")
     else:
         group = 6 if kind == "DepthwiseConvolution" else 2
-        before = conv("conv", "data", f"num_output: 6 group: {group} kernel_h: 3 kernel_w: 2 stride: 2 bias_term: false", kind)
+        before = conv(
+            "conv", "data", f"num_output: 6 group: {group} kernel_h: 3 kernel_w: 2 stride: 2 bias_term: false", kind
+        )
     judge(DATA + before + fork("bn", "BN", "conv", params), FoldBatchnorm, left={kind: 1})
 
 
 def test_bn_in_place_and_forwards_and_into_a_scale(judge):
     text = (
-        DATA + conv("conv", "data", "num_output: 4 kernel_size: 1") + fork("bn", "BN", "conv", YJXIONG, "conv") + fork("r", "ReLU", "conv")
+        DATA
+        + conv("conv", "data", "num_output: 4 kernel_size: 1")
+        + fork("bn", "BN", "conv", YJXIONG, "conv")
+        + fork("r", "ReLU", "conv")
     )
     judge(text, FoldBatchnorm, left={"Convolution": 1, "ReLU": 1})
     text = DATA + fork("bn", "BN", "data", YJXIONG) + conv("conv", "bn", "num_output: 4 group: 2 kernel_size: 2")
@@ -183,7 +218,10 @@ def test_bn_through_a_pooling_only_where_no_slope_is_negative(judge, read):
 @pytest.mark.parametrize(
     ("params", "reason"),
     [
-        ("", "bn_param does not say whose it is; give it `frozen: true` or its `eps` if it uses its stored mean and variance"),
+        (
+            "",
+            "bn_param does not say whose it is; give it `frozen: true` or its `eps` if it uses its stored mean and variance",
+        ),
         ("bn_param { engine: CUDNN }", "bn_param does not say whose it is"),
         ("bn_param { scale_filler { value: 1 } shift_filler { value: 0 } }", "it normalises by the batch at hand"),
         ("bn_param { bn_mode: LEARN }", "it normalises by the batch at hand"),
@@ -201,7 +239,11 @@ def test_bn_whose_blobs_are_another_forks(read):
     graph = read(DATA + conv("conv", "data", "num_output: 4 kernel_size: 1") + fork("bn", "BN", "conv", YJXIONG))
     graph.layer("bn").weights = graph.layer("bn").weights[:2]
     assert refused(graph, FoldBatchnorm)["bn"] == "it has 2 blobs, and by its bn_param it should have 4"
-    tops = read(DATA + conv("conv", "data", "num_output: 4 kernel_size: 1") + fork("bn", "BN", "conv", YJXIONG, "y mean variance"))
+    tops = read(
+        DATA
+        + conv("conv", "data", "num_output: 4 kernel_size: 1")
+        + fork("bn", "BN", "conv", YJXIONG, "y mean variance")
+    )
     assert refused(tops, FoldBatchnorm)["bn"] == "it has 3 tops, the batch's statistics among them"
 
 
@@ -284,10 +326,17 @@ def test_relu6_moves_behind_a_maximum(judge, params):
 
 @pytest.mark.parametrize(
     ("first", "second", "left"),
-    [("ReLU6", "ReLU6", {"ReLU6": 1}), ("ReLU6", "ReLU", {"ReLU6": 1}), ("ReLU", "ReLU", {"ReLU": 1}), ("ReLU", "ReLU6", None)],
+    [
+        ("ReLU6", "ReLU6", {"ReLU6": 1}),
+        ("ReLU6", "ReLU", {"ReLU6": 1}),
+        ("ReLU", "ReLU", {"ReLU": 1}),
+        ("ReLU", "ReLU6", None),
+    ],
 )
 def test_relu6_twice_is_relu6_once(judge, read, first, second, left):
-    text = DATA + conv("conv", "data", "num_output: 4 kernel_size: 2") + fork("a", first, "conv") + fork("b", second, "a")
+    text = (
+        DATA + conv("conv", "data", "num_output: 4 kernel_size: 2") + fork("a", first, "conv") + fork("b", second, "a")
+    )
     if left:
         judge(text, RemoveIdentity, left={"Convolution": 1, **left})
     else:
@@ -297,7 +346,10 @@ def test_relu6_twice_is_relu6_once(judge, read, first, second, left):
 def test_relu6_with_a_slope_is_not_idempotent(read):
     sloped = "relu6_param { negative_slope: 0.1 }"
     text = (
-        DATA + conv("conv", "data", "num_output: 4 kernel_size: 2") + fork("a", "ReLU6", "conv", sloped) + fork("b", "ReLU6", "a", sloped)
+        DATA
+        + conv("conv", "data", "num_output: 4 kernel_size: 2")
+        + fork("a", "ReLU6", "conv", sloped)
+        + fork("b", "ReLU6", "a", sloped)
     )
     assert refused(read(text), RemoveIdentity) == {}
 
@@ -341,14 +393,24 @@ def test_row_23_a_mask_that_is_used_keeps_its_pooling(read):
 @pytest.mark.parametrize("name", [name for name in NETS if name != "enet"])
 def test_everything_around_them_still_merges(judge, read, name):
     left = Counter(
-        layer.type for layer in read(NETS[name]).layers if layer.type not in ("Input", "BatchNorm", "Scale", "BN", "ShuffleChannel")
+        layer.type
+        for layer in read(NETS[name]).layers
+        if layer.type not in ("Input", "BatchNorm", "Scale", "BN", "ShuffleChannel")
     )
     left["ShuffleChannel"] = NETS[name].count('"ShuffleChannel"')
     judge(NETS[name], *BOTH, left={kind: count for kind, count in left.items() if count})
 
 
 def test_everything_around_them_still_merges_in_enet(judge):
-    left = {"Convolution": 3, "PReLU": 1, "Pooling": 1, "SpatialDropout": 1, "Eltwise": 1, "Upsample": 1, "Deconvolution": 1}
+    left = {
+        "Convolution": 3,
+        "PReLU": 1,
+        "Pooling": 1,
+        "SpatialDropout": 1,
+        "Eltwise": 1,
+        "Upsample": 1,
+        "Deconvolution": 1,
+    }
     judge(NETS["enet"], *BOTH, left=left)
 
 

@@ -11,7 +11,13 @@ DATA = inputs((2, 6, 5, 7))
 
 
 def test_narrow_siblings_become_one(apply_and_check):
-    text = DATA + conv("a", "data", 3) + relu("a") + conv("b", "data", 16, "kernel_size: 1 bias_term: false") + conv("c", "data", 5)
+    text = (
+        DATA
+        + conv("a", "data", 3)
+        + relu("a")
+        + conv("b", "data", 16, "kernel_size: 1 bias_term: false")
+        + conv("c", "data", 5)
+    )
     found = apply_and_check(text, JoinSiblings, left={"Convolution": 1, "Slice": 1, "ReLU": 1})
     assert found.graph.layer("a_joined_slice").params.slice_point == (3, 19)
     assert [b.name for b in found.graph.outputs] == ["b", "c", "a"]

@@ -77,7 +77,9 @@ def merged_biases(found) -> np.ndarray:
 @pytest.mark.parametrize("kernel", ["keep", "cover"])
 def test_a_strided_pooling_behind_goes_in_too(apply_and_check, kernel):
     text = inception() + POOL + conv("next", "pool", 3)
-    found = apply_and_check(text, MergeBranches, within=RUNS, kernel=kernel, left={"Convolution": 5, "ReLU": 4, "Concat": 1})
+    found = apply_and_check(
+        text, MergeBranches, within=RUNS, kernel=kernel, left={"Convolution": 5, "ReLU": 4, "Concat": 1}
+    )
     assert [x.params.stride for x in found.graph.layers if x.name in ("b_merged", "c_merged")] == [(2, 2), (2, 2)]
     assert found.layer("b_merged").params.kernel_h == (3 if kernel == "keep" else 5)
     assert "pool" in found.applied.changes[0].merged
@@ -123,7 +125,9 @@ def left_alone(text: str) -> str:
 )
 def test_a_pooling_behind_that_stays(apply_and_check, text, options):
     found = apply_and_check(text, MergeBranches, within=RUNS, **options)
-    assert found.layer("pool").type == "Pooling" and all(x.params.stride == (1, 1) for x in found.graph.layers if x.type == "Convolution")
+    assert found.layer("pool").type == "Pooling" and all(
+        x.params.stride == (1, 1) for x in found.graph.layers if x.type == "Convolution"
+    )
 
 
 def test_pooled_branches_only_where_pooling_may_go(apply_and_check):
@@ -191,4 +195,6 @@ def test_work_falls(apply_and_check):
 
 def test_the_same_bytes_every_time(apply_and_check):
     first, second = (apply_and_check(inception() + POOL, MergeBranches, within=RUNS).graph for _ in range(2))
-    assert [[w.tobytes() for w in x.weights] for x in first.layers] == [[w.tobytes() for w in x.weights] for x in second.layers]
+    assert [[w.tobytes() for w in x.weights] for x in first.layers] == [
+        [w.tobytes() for w in x.weights] for x in second.layers
+    ]

@@ -24,7 +24,9 @@ def test_with_next_to_no_alpha_it_is_a_factor(apply_and_check, between, k):
     """1e-7/5 times five squares below 20 moves (k + …)^0.75 by less than 1e-5 of itself."""
     found = apply_and_check(CONV + between + lrn("conv", f"local_size: 5 alpha: 1e-7 beta: 0.75 k: {k}"), MergeLrn)
     assert "LRN" not in found.types() and found.graph.outputs[0].name == "norm"
-    np.testing.assert_allclose(found.layer("conv").weights[1], found.original.layer("conv").weights[1] * k**-0.75, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.layer("conv").weights[1], found.original.layer("conv").weights[1] * k**-0.75, rtol=1e-6
+    )
     (change,) = found.applied.changes
     assert (change.exact, change.merged, change.into) == (False, ("conv", "norm"), ("conv",))
 
@@ -50,7 +52,9 @@ def test_over_an_activation_that_is_not_homogeneous(apply_and_check, refusals):
 def test_the_random_start(apply_and_check):
     found = apply_and_check(CONV + lrn("conv", "alpha: 1e-4"), MergeLrn, within=None, init="xavier")
     weight = found.layer("conv").weights[0]
-    assert np.abs(weight).max() <= np.sqrt(3 / (3 * 3 * 2)) and (weight != found.original.layer("conv").weights[0]).all()
+    assert (
+        np.abs(weight).max() <= np.sqrt(3 / (3 * 3 * 2)) and (weight != found.original.layer("conv").weights[0]).all()
+    )
 
 
 SHARED = 'param { name: "w" } param { name: "b" }'

@@ -98,7 +98,9 @@ def test_average_pooling_covered_is_exact_in_the_interior(tmp_path, caffe):
 
 
 def test_max_pooling_covered_starts_in_the_middle(apply_and_check):
-    found = apply_and_check(CONV + relu("conv") + pool("conv", "kernel_size: 3 stride: 2"), MergePooling, within=RUNS, kernel="cover")
+    found = apply_and_check(
+        CONV + relu("conv") + pool("conv", "kernel_size: 3 stride: 2"), MergePooling, within=RUNS, kernel="cover"
+    )
     weight = merged(found).weights[0]
     assert weight.shape == (5, 3, 5, 7)
     np.testing.assert_array_equal(weight[:, :, 1:-1, 1:-1], found.original.layer("conv").weights[0])
@@ -107,7 +109,9 @@ def test_max_pooling_covered_starts_in_the_middle(apply_and_check):
 
 @pytest.mark.parametrize("kernel", ["keep", "cover"])
 def test_the_random_start(apply_and_check, kernel):
-    found = apply_and_check(CONV + pool("conv", "kernel_size: 2 stride: 2"), MergePooling, within=None, kernel=kernel, init="xavier")
+    found = apply_and_check(
+        CONV + pool("conv", "kernel_size: 2 stride: 2"), MergePooling, within=None, kernel=kernel, init="xavier"
+    )
     weight = merged(found).weights[0]
     assert np.abs(weight).max() <= np.sqrt(3 / np.prod(weight.shape[1:])) and np.count_nonzero(weight) == weight.size
 
@@ -125,7 +129,9 @@ SHARED = 'param { name: "w" } param { name: "b" }'
     ("text", "why"),
     [
         pytest.param(
-            CONV + pool("conv", "kernel_size: 2 stride: 2", "pool mask"), "its mask is used", marks=pytest.mark.pitfall("row", 23)
+            CONV + pool("conv", "kernel_size: 2 stride: 2", "pool mask"),
+            "its mask is used",
+            marks=pytest.mark.pitfall("row", 23),
         ),
         (CONV + pool("conv", "global_pooling: true"), "pools the whole image"),
         (CONV + pool("conv", "pool: AVE kernel_h: 17 kernel_w: 14"), "pools the whole image"),
@@ -145,7 +151,9 @@ SHARED = 'param { name: "w" } param { name: "b" }'
             "its weights are shared with 'b'",
         ),
         (
-            inputs((1, 3, 227, 227)) + conv("conv", "data", 4, "kernel_size: 11 stride: 4") + pool("conv", "kernel_size: 3 stride: 2"),
+            inputs((1, 3, 227, 227))
+            + conv("conv", "data", 4, "kernel_size: 11 stride: 4")
+            + pool("conv", "kernel_size: 3 stride: 2"),
             "no pad lets a kernel of 11 at stride 8 make 27 outputs of 227 values; a kernel that covers",
         ),
     ],
@@ -155,7 +163,13 @@ def test_refusals(refusals, text, why):
 
 
 def test_behind_a_concat_it_is_not_this_passes_business(refusals):
-    text = DATA + conv("a", "data", 4) + conv("b", "data", 3) + layer("cat", "Concat", "a b") + pool("cat", "kernel_size: 2 stride: 2")
+    text = (
+        DATA
+        + conv("a", "data", 4)
+        + conv("b", "data", 3)
+        + layer("cat", "Concat", "a b")
+        + pool("cat", "kernel_size: 2 stride: 2")
+    )
     assert refusals(text, MergePooling) == {}
 
 

@@ -110,7 +110,14 @@ def test_they_find_something_to_do(tmp_path):
     for seed in range(60):
         graph = network(tmp_path, grown(seed), seed)
         done |= {change.pass_name for change in run(make(EXACT, Options(costly=True)), graph).changes}
-    assert done >= {"fold_batchnorm", "fold_scale", "remove_identity", "remove_dropout", "compose_convolutions", "swap_relu_pool"}
+    assert done >= {
+        "fold_batchnorm",
+        "fold_scale",
+        "remove_identity",
+        "remove_dropout",
+        "compose_convolutions",
+        "swap_relu_pool",
+    }
 
 
 def module(seed: int) -> str:

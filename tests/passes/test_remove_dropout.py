@@ -30,7 +30,9 @@ def put_aside(found) -> list[tuple[str, ...]]:
 def test_in_place_or_not_output_or_not(apply_and_check, top, last):
     text = CONV + relu("conv") + dropout("conv", top)
     text += layer("ip", "InnerProduct", top, "num_output: 3") if last else ""
-    found = apply_and_check(text, RemoveDropout, left={"Convolution": 1, "ReLU": 1} | ({"InnerProduct": 1} if last else {}))
+    found = apply_and_check(
+        text, RemoveDropout, left={"Convolution": 1, "ReLU": 1} | ({"InnerProduct": 1} if last else {})
+    )
     assert found.error == 0
     assert put_aside(found) == [("drop", "Dropout", top, top, "0.7")]
     assert [b.name for b in found.graph.outputs] == [last or top]

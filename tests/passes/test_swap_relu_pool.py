@@ -30,7 +30,12 @@ def test_with_another_reader_of_what_stands_before(apply_and_check):
 
 
 def test_two_poolings(apply_and_check):
-    text = CONV + relu("conv") + layer("p1", "Pooling", "conv", "kernel_size: 2") + layer("p2", "Pooling", "p1", "kernel_size: 3")
+    text = (
+        CONV
+        + relu("conv")
+        + layer("p1", "Pooling", "conv", "kernel_size: 2")
+        + layer("p2", "Pooling", "p1", "kernel_size: 3")
+    )
     found = apply_and_check(text, SwapReluPool, within=0)
     assert [x.name for x in found.graph.layers][2:] == ["p1", "p2", "conv/relu"]
 

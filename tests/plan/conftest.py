@@ -26,7 +26,9 @@ def model(models):
             folder = models / name
             trained = folder / f"{name}.caffemodel"
             known[name] = (
-                read_network(folder / f"{name}.prototxt", trained) if trained.exists() else read_network(folder / "deploy.prototxt")
+                read_network(folder / f"{name}.prototxt", trained)
+                if trained.exists()
+                else read_network(folder / "deploy.prototxt")
             )
         return known[name].copy()
 

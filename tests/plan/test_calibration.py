@@ -84,11 +84,16 @@ def test_images_go_through_the_network_as_the_steps_before_left_it(read):
 
 
 def calibrated(**options):
-    return Recipe("net", steps=(Step("t", ("decompose_tucker",), ("conv2",), options={"rank": "ratio:0.25", **options}),))
+    return Recipe(
+        "net", steps=(Step("t", ("decompose_tucker",), ("conv2",), options={"rank": "ratio:0.25", **options}),)
+    )
 
 
 def test_missing_images_are_asked_for(read):
-    with pytest.raises(PlanError, match=r"step 't' was made with calibration images \(9 images\); give them with --calibration, or take"):
+    with pytest.raises(
+        PlanError,
+        match=r"step 't' was made with calibration images \(9 images\); give them with --calibration, or take",
+    ):
         list(run_recipe(read(NET), calibrated(calibration="9 images")))
 
 

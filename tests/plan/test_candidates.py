@@ -16,7 +16,9 @@ def find(graph, **options):
 
 
 def test_a_chain_is_one_step(read):
-    text = inputs((1, 3, 33, 33)) + conv("a", "data", 8, "kernel_size: 3 pad: 1") + relu("a") + layer("norm", "LRN", "a")
+    text = (
+        inputs((1, 3, 33, 33)) + conv("a", "data", 8, "kernel_size: 3 pad: 1") + relu("a") + layer("norm", "LRN", "a")
+    )
     text += layer("pool", "Pooling", "norm", POOL) + layer("norm2", "LRN", "pool") + conv("b", "norm2", 4)
     steps, costly, refusals = find(read(text, None))
     assert list(steps) == ["a"] and not costly and not refusals
@@ -52,20 +54,31 @@ def test_a_covering_kernel_that_costs_more_is_costly(read):
     steps, costly, refusals = find(read(text, None), kernel="cover")
     before, after = 33 * 33 * 3 * 8, 16 * 16 * 9 * 3 * 8
     assert costly == {"a": f"its layers would need {after:,} MACs, not {before:,}"}
-    assert refusals == {"pool": f"its layers would need {after:,} MACs, not {before:,}; --steps a takes it all the same"}
+    assert refusals == {
+        "pool": f"its layers would need {after:,} MACs, not {before:,}; --steps a takes it all the same"
+    }
     assert steps["a"].layers == ("pool",)
     assert find(read(text, None))[1] == {}
 
 
-MODULE = inputs((1, 64, 8, 8)) + conv("m/1x1", "data", 16) + relu("m/1x1") + conv("m/reduce", "data", 32) + relu("m/reduce")
-MODULE += conv("m/3x3", "m/reduce", 32, "kernel_size: 3 pad: 1") + relu("m/3x3") + layer("m/out", "Concat", "m/1x1 m/3x3")
+MODULE = (
+    inputs((1, 64, 8, 8)) + conv("m/1x1", "data", 16) + relu("m/1x1") + conv("m/reduce", "data", 32) + relu("m/reduce")
+)
+MODULE += (
+    conv("m/3x3", "m/reduce", 32, "kernel_size: 3 pad: 1") + relu("m/3x3") + layer("m/out", "Concat", "m/1x1 m/3x3")
+)
 
 
 def test_a_module_is_one_step(read):
     steps, costly, refusals = find(read(MODULE, None))
     assert list(steps) == ["m"] and not costly and not refusals
     assert steps["m"].layers == ("m/out",)
-    assert steps["m"].options == {"width": 0.5, "kernel": "keep", "init": "trained", "absorb": ("lrn", "pooling", "branches")}
+    assert steps["m"].options == {
+        "width": 0.5,
+        "kernel": "keep",
+        "init": "trained",
+        "absorb": ("lrn", "pooling", "branches"),
+    }
 
 
 def test_a_costly_module_gives_the_figures(read):
@@ -84,11 +97,16 @@ def test_a_costly_step_does_not_stand_in_the_way_of_the_next(read):
 
 
 def test_options_are_those_that_the_passes_look_at():
-    assert step_options(["merge_lrn", "merge_pooling"], Options(kernel="cover")) == {"init": "trained", "kernel": "cover"}
+    assert step_options(["merge_lrn", "merge_pooling"], Options(kernel="cover")) == {
+        "init": "trained",
+        "kernel": "cover",
+    }
     assert step_options(["embed_branches"], Options()) == {}
     assert step_options(["decompose_tucker"], Options(rank="vbmf")) == {"rank": "vbmf"}
 
 
 def test_a_convolution_that_is_passed_through_without_a_top(read):
-    text = inputs((1, 3, 9, 9)) + 'layer { name: "odd" type: "ConvolutionDepthwise" bottom: "data" convolution_param { } }'
+    text = (
+        inputs((1, 3, 9, 9)) + 'layer { name: "odd" type: "ConvolutionDepthwise" bottom: "data" convolution_param { } }'
+    )
     assert find(read(text, None)) == ({}, {}, {})

@@ -16,9 +16,7 @@ from deepmerge.plan import Recipe, read_recipe, run_recipe
 from deepmerge.plan.select import select
 from tests.helpers import conv, inputs, layer, relu
 
-GOOGLENET = (
-    "conv1 conv2 inception_3a inception_3b inception_4a inception_4b inception_4c inception_4d inception_4e inception_5a inception_5b"
-)
+GOOGLENET = "conv1 conv2 inception_3a inception_3b inception_4a inception_4b inception_4c inception_4d inception_4e inception_5a inception_5b"
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet152": (3, 8, 36, 3)}
 
 
@@ -48,7 +46,11 @@ def test_googlenet(model, plan_of):
     assert took["conv1"] == ["conv1/7x7_s2", "pool1/3x3_s2", "pool1/norm1"]
     assert took["conv2"] == ["conv2/3x3", "conv2/norm2", "pool2/3x3_s2"]
     assert took["inception_3b"][-1] == "pool3/3x3_s2" and took["inception_4e"][-1] == "pool4/3x3_s2"
-    assert all(f"{name}/{layer}" in took[name] for name in GOOGLENET.split()[2:] for layer in ("1x1", "3x3", "5x5", "pool_proj"))
+    assert all(
+        f"{name}/{layer}" in took[name]
+        for name in GOOGLENET.split()[2:]
+        for layer in ("1x1", "3x3", "5x5", "pool_proj")
+    )
 
 
 def test_googlenet_with_its_weights_has_the_same_plan(zoo, plan_of):
@@ -70,7 +72,11 @@ def test_googlenet_by_range(model, plan_of):
 def test_alexnet(model, plan_of):
     graph = model("alexnet")
     plan = plan_of(graph)
-    assert merged(graph, plan) == {"conv1": ["conv1", "norm1"], "conv2": ["conv2", "norm2", "pool2"], "conv5": ["conv5", "pool5"]}
+    assert merged(graph, plan) == {
+        "conv1": ["conv1", "norm1"],
+        "conv2": ["conv2", "norm2", "pool2"],
+        "conv5": ["conv5", "pool5"],
+    }
     assert [(r.layer, "--kernel cover" in r.reason) for r in plan.refusals] == [("pool1", True)]
 
 
@@ -104,7 +110,9 @@ def test_a_folds_name_is_no_mistake(model, plan_of):
     assert names(plan, exact=True) == blocks("resnet50") and names(plan) == []
 
 
-@pytest.mark.parametrize("name, taken", [("squeezenet_v1.0", ["fire4", "fire8"]), ("squeezenet_v1.1", ["fire3", "fire5"])])
+@pytest.mark.parametrize(
+    "name, taken", [("squeezenet_v1.0", ["fire4", "fire8"]), ("squeezenet_v1.1", ["fire3", "fire5"])]
+)
 def test_squeezenet_merges_where_a_pooling_pays_for_it(model, plan_of, name, taken):
     """Only where a strided pooling goes too do the MACs fall; elsewhere the 1x1 would become a 3x3: 9 / 5 of the work."""
     graph = model(name)
@@ -131,11 +139,17 @@ def test_a_costly_step_comes_in_by_its_name(model, plan_of):
 
 def test_exact_embedding_where_asked_for(model, plan_of):
     plan = plan_of(model("inception_mini"), exact=True, width="full", steps="inception_3a")
-    assert [(step.name, step.passes, step.exact) for step in plan.recipe.steps] == [("inception_3a", ("embed_branches",), True)]
+    assert [(step.name, step.passes, step.exact) for step in plan.recipe.steps] == [
+        ("inception_3a", ("embed_branches",), True)
+    ]
 
 
 def test_exact_joins_narrow_siblings(read, plan_of):
-    text = inputs((1, 24, 9, 9)) + "".join(conv(f"b{i}", "data", 8) for i in range(3)) + layer("sum", "Eltwise", "b0 b1 b2")
+    text = (
+        inputs((1, 24, 9, 9))
+        + "".join(conv(f"b{i}", "data", 8) for i in range(3))
+        + layer("sum", "Eltwise", "b0 b1 b2")
+    )
     (step,) = plan_of(read(text), exact=True).recipe.steps
     assert (step.name, step.passes, step.layers, step.exact) == ("siblings", ("join_siblings",), ("b0",), True)
     assert plan_of(read(text)).recipe.steps == ()
@@ -234,7 +248,9 @@ def test_the_same_structure_under_random_names_has_the_same_plan(model, plan_of,
     same_up_to_names(plan_of(graph), plan_of(twin), old)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.randoms(use_true_random=False), st.booleans())
 def test_names_that_collide(model, plan_of, random, shuffled):
     """All of one head, or names that are others' heads."""
@@ -254,7 +270,8 @@ def test_names_make_no_difference_to_the_weights(model, plan_of):
             pass
     assert [one.type for one in graph.layers] == [one.type for one in twin.layers]
     assert all(
-        len(a.weights) == len(b.weights) and all(x.tobytes() == y.tobytes() for x, y in zip(a.weights, b.weights, strict=True))
+        len(a.weights) == len(b.weights)
+        and all(x.tobytes() == y.tobytes() for x, y in zip(a.weights, b.weights, strict=True))
         for a, b in zip(graph.layers, twin.layers, strict=True)
     )
 
@@ -264,7 +281,13 @@ def test_names_make_no_difference_to_the_weights(model, plan_of):
 
 @pytest.mark.parametrize(
     "wishes",
-    [{}, {"exact": True}, {"width": "full"}, {"kernel": "cover", "tucker": True}, {"steps": "inception_3a-3b", "init": "xavier"}],
+    [
+        {},
+        {"exact": True},
+        {"width": "full"},
+        {"kernel": "cover", "tucker": True},
+        {"steps": "inception_3a-3b", "init": "xavier"},
+    ],
     ids=str,
 )
 def test_a_written_recipe_replays_the_plan(model, plan_of, tmp_path, wishes):
@@ -275,16 +298,25 @@ def test_a_written_recipe_replays_the_plan(model, plan_of, tmp_path, wishes):
     again = read_recipe(path)
     assert again == recipe
     twin = graph.copy()
-    assert [(i, d.changes) for i, d in run_recipe(graph, recipe)] == [(i, d.changes) for i, d in run_recipe(twin, again)]
-    assert [[w.tobytes() for w in one.weights] for one in graph.layers] == [[w.tobytes() for w in one.weights] for one in twin.layers]
+    assert [(i, d.changes) for i, d in run_recipe(graph, recipe)] == [
+        (i, d.changes) for i, d in run_recipe(twin, again)
+    ]
+    assert [[w.tobytes() for w in one.weights] for one in graph.layers] == [
+        [w.tobytes() for w in one.weights] for one in twin.layers
+    ]
 
 
 def test_folds_replayed_region_by_region_give_the_same_weights(read, plan_of):
     """The plan folds all BatchNorms, then all Scales; its steps go region by region."""
-    text = inputs((1, 3, 12, 12)) + layer("bn0", "BatchNorm", "data") + layer("scale0", "Scale", "bn0", "bias_term: true")
+    text = (
+        inputs((1, 3, 12, 12)) + layer("bn0", "BatchNorm", "data") + layer("scale0", "Scale", "bn0", "bias_term: true")
+    )
     text += conv("a", "scale0", 6, "kernel_size: 3") + layer("bn1", "BatchNorm", "a") + layer("scale1", "Scale", "bn1")
     text += (
-        relu("scale1") + layer("bn2", "BatchNorm", "scale1") + layer("scale2", "Scale", "bn2", "bias_term: true") + conv("b", "scale2", 4)
+        relu("scale1")
+        + layer("bn2", "BatchNorm", "scale1")
+        + layer("scale2", "Scale", "bn2", "bias_term: true")
+        + conv("b", "scale2", 4)
     )
     graph, whole = read(text), read(text)
     plan = plan_of(graph, exact=True)
@@ -302,7 +334,11 @@ def test_an_edited_recipe_does_what_it_says(model, plan_of, tmp_path):
     graph = model("inception_mini")
     text = plan_of(graph).recipe.to_toml()
     head, *steps = text.split("\n[[step]]\n")
-    kept = [step.replace("width = 0.5", "width = 0.25") for step in steps if 'name = "inception_3a"' in step or 'name = "conv2"' in step]
+    kept = [
+        step.replace("width = 0.5", "width = 0.25")
+        for step in steps
+        if 'name = "inception_3a"' in step or 'name = "conv2"' in step
+    ]
     path = tmp_path / "recipe.toml"
     path.write_text("\n[[step]]\n".join([head, *kept]))
     done = dict((d.step.name, d) for _, d in run_recipe(graph, read_recipe(path)))

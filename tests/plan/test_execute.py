@@ -11,7 +11,9 @@ from tests.helpers import conv, inputs, layer, relu
 # conv1 → ReLU → LRN → pooling → conv2 → BatchNorm → Scale → Dropout
 NET = inputs((1, 3, 17, 13)) + conv("conv1", "data", 8, "kernel_size: 3 stride: 1 pad: 1") + relu("conv1")
 NET += layer("norm1", "LRN", "conv1") + layer("pool1", "Pooling", "norm1", "pool: MAX kernel_size: 3 stride: 2")
-NET += conv("conv2", "pool1", 4) + layer("bn2", "BatchNorm", "conv2") + layer("scale2", "Scale", "bn2", "bias_term: true")
+NET += (
+    conv("conv2", "pool1", 4) + layer("bn2", "BatchNorm", "conv2") + layer("scale2", "Scale", "bn2", "bias_term: true")
+)
 NET += layer("drop", "Dropout", "scale2")
 
 MERGE = Step("conv1", ("merge_lrn", "merge_pooling"), ("norm1", "pool1"))
@@ -64,12 +66,27 @@ def test_the_order_of_the_layers_in_a_step_makes_no_difference(read):
 @pytest.mark.parametrize(
     "step, expected",
     [
-        (Step("s", ("merge_lrn",), ("norm",)), "step 's': the network 'net' has no layer 'norm' (any more); did you mean 'norm1'?"),
-        (Step("s", ("merge_lrn",), ("pool1",)), "step 's' cannot be done: 'pool1' is nothing for merge_lrn; take it out of"),
+        (
+            Step("s", ("merge_lrn",), ("norm",)),
+            "step 's': the network 'net' has no layer 'norm' (any more); did you mean 'norm1'?",
+        ),
+        (
+            Step("s", ("merge_lrn",), ("pool1",)),
+            "step 's' cannot be done: 'pool1' is nothing for merge_lrn; take it out of",
+        ),
         (Step("s", ("merge_lrn",), ("norm1", "conv2")), "step 's' cannot be done: 'conv2' is nothing for merge_lrn"),
-        (Step("s", ("merge_pooling",), ("pool1",)), "step 's' cannot be done: merge_pooling refuses 'pool1': 'norm1' (LRN)"),
-        (Step("s", ("merge_lrn",), ("norm1",), exact=True), "step 's' says exact = true, but merge_lrn at 'norm1' is not exact"),
-        (Step("s", ("merge_lrn",), ("norm",), file="r.toml"), "r.toml: step 's': the network 'net' has no layer 'norm'"),
+        (
+            Step("s", ("merge_pooling",), ("pool1",)),
+            "step 's' cannot be done: merge_pooling refuses 'pool1': 'norm1' (LRN)",
+        ),
+        (
+            Step("s", ("merge_lrn",), ("norm1",), exact=True),
+            "step 's' says exact = true, but merge_lrn at 'norm1' is not exact",
+        ),
+        (
+            Step("s", ("merge_lrn",), ("norm",), file="r.toml"),
+            "r.toml: step 's': the network 'net' has no layer 'norm'",
+        ),
         (Step("s", ("decompose_tucker",), ("bn2",)), "step 's' cannot be done: 'bn2' is nothing for decompose_tucker"),
     ],
 )
@@ -114,7 +131,10 @@ def test_a_layer_that_an_earlier_step_made_can_be_named(read):
     (first, second) = [
         done
         for _, done in run_recipe(
-            graph, Recipe("net", steps=(cover, Step("t", ("decompose_tucker",), ("conv1_merged",), options={"rank": "ratio:0.3"})))
+            graph,
+            Recipe(
+                "net", steps=(cover, Step("t", ("decompose_tucker",), ("conv1_merged",), options={"rank": "ratio:0.3"}))
+            ),
         )
     ]
     assert first.into == ["conv1_merged"]

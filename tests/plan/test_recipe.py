@@ -46,7 +46,11 @@ def test_a_recipe_of_another_network(graph):
 
 
 def test_a_recipe_may_name_layers_that_its_steps_make(graph):
-    check_fits(Recipe("net", steps=(Step("a", ("decompose_tucker",), ("conv1",)), Step("b", ("merge_lrn",), ("made",)))), graph, "r")
+    check_fits(
+        Recipe("net", steps=(Step("a", ("decompose_tucker",), ("conv1",)), Step("b", ("merge_lrn",), ("made",)))),
+        graph,
+        "r",
+    )
     check_fits(Recipe("other"), graph, "r")
 
 

@@ -43,7 +43,10 @@ STEP = HEAD + '[[step]]\nname = "s"\npasses = ["merge_lrn"]\nlayers = ["norm"]\n
         (STEP.replace('"norm"', ""), "step 1: 'layers' is empty"),
         (STEP.replace('layers = ["norm"]', ""), "step 1: 'layers' is missing"),
         (STEP.replace('["norm"]', '"norm"'), "step 1, layers: wants a list of strings, found 'norm'"),
-        (STEP.replace("merge_lrn", "merge_lm"), "step 1, passes: there is no pass 'merge_lm'; did you mean 'merge_lrn'"),
+        (
+            STEP.replace("merge_lrn", "merge_lm"),
+            "step 1, passes: there is no pass 'merge_lm'; did you mean 'merge_lrn'",
+        ),
         (STEP + "widht = 0.5", "step 1: unknown key 'widht'; did you mean 'width'?"),
         (STEP + 'exact = "no"', "step 1, exact: wants true or false, found 'no'"),
         (STEP + "width = 2", "step 1, width: 2 is neither a number above 0 and up to 1 nor 'full'"),

@@ -26,13 +26,20 @@ def test_what_stands_before_the_first_convolution_goes_with_the_input(read):
 
 def test_branches_are_one_region_up_to_where_they_meet(read):
     text = inputs((1, 3, 8, 8)) + conv("a", "data", 4)
-    text += conv("b1", "a", 4) + conv("b2", "a", 4) + layer("b2bn", "BatchNorm", "b2") + layer("sum", "Eltwise", "b1 b2bn")
+    text += (
+        conv("b1", "a", 4) + conv("b2", "a", 4) + layer("b2bn", "BatchNorm", "b2") + layer("sum", "Eltwise", "b1 b2bn")
+    )
     text += relu("sum") + conv("c", "sum", 2)
     assert named(read(text, None)) == [["input"], ["a"], ["b1", "b2", "b2bn", "sum", "sum/relu"], ["c"]]
 
 
 def test_an_input_that_is_read_at_the_end_joins_nothing_before(read):
-    text = inputs((1, 3, 8, 8), (1, 4, 8, 8)) + conv("a", "data", 4) + conv("b", "a", 4) + layer("sum", "Eltwise", "b data1")
+    text = (
+        inputs((1, 3, 8, 8), (1, 4, 8, 8))
+        + conv("a", "data", 4)
+        + conv("b", "a", 4)
+        + layer("sum", "Eltwise", "b data1")
+    )
     assert named(read(text, None)) == [["input"], ["a"], ["b", "sum"]]
 
 

@@ -90,6 +90,11 @@ def test_a_plan_without_steps():
 
 
 def test_joined_steps_are_exact_only_where_all_are():
-    one = joined([step("a", ("merge_lrn",), True, init="trained"), step("b", ("merge_lrn", "merge_pooling"), kernel="keep")], "a-b")
-    assert one == Step("a-b", ("merge_lrn", "merge_pooling"), ("a/concat", "b/concat"), False, {"init": "trained", "kernel": "keep"})
+    one = joined(
+        [step("a", ("merge_lrn",), True, init="trained"), step("b", ("merge_lrn", "merge_pooling"), kernel="keep")],
+        "a-b",
+    )
+    assert one == Step(
+        "a-b", ("merge_lrn", "merge_pooling"), ("a/concat", "b/concat"), False, {"init": "trained", "kernel": "keep"}
+    )
     assert joined([step("a", exact=True), step("b", exact=True)], "a-b").exact

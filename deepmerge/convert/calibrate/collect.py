@@ -71,7 +71,9 @@ def collect(
             values = session.forward({feed: batch.fed}, bottoms)
             for probe in probes:
                 first = probe.layers[0]
-                probe.add(values[first.bottom.name][: batch.images], shapes[first.top], range(done, done + batch.images))
+                probe.add(
+                    values[first.bottom.name][: batch.images], shapes[first.top], range(done, done + batch.images)
+                )
             done += batch.images
             progress(done)
     found: dict[str, Moments] = {}

@@ -33,7 +33,13 @@ class CalibrationImages:
         self, spec: str, prototxt: Path, count: int = COUNT, wishes: ImageWishes | None = None, strict: bool = False,
         progress: Callable[[str, int, int], None] = lambda what, done, total: None,
     ):  # fmt: skip
-        self.spec, self.prototxt, self.count, self.wishes, self.strict = spec, prototxt, count, wishes or ImageWishes(), strict
+        self.spec, self.prototxt, self.count, self.wishes, self.strict = (
+            spec,
+            prototxt,
+            count,
+            wishes or ImageWishes(),
+            strict,
+        )
         self.progress = progress
         self.about, self.images, self.sha256 = "", 0, ""
         self.notes: list[str] = []

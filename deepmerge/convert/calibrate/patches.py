@@ -24,7 +24,9 @@ def patches(bottom: np.ndarray, where: np.ndarray, p: Convolution) -> np.ndarray
     count, channels = bottom.shape[:2]
     rows = where[..., 0, None] * p.stride_h - p.pad_h + np.arange(p.kernel_h) * p.dilation[0]
     columns = where[..., 1, None] * p.stride_w - p.pad_w + np.arange(p.kernel_w) * p.dilation[1]
-    inside = ((rows >= 0) & (rows < bottom.shape[2]))[..., :, None] & ((columns >= 0) & (columns < bottom.shape[3]))[..., None, :]
+    inside = ((rows >= 0) & (rows < bottom.shape[2]))[..., :, None] & ((columns >= 0) & (columns < bottom.shape[3]))[
+        ..., None, :
+    ]
     rows, columns = np.clip(rows, 0, bottom.shape[2] - 1), np.clip(columns, 0, bottom.shape[3] - 1)
     image = np.arange(count)[:, None, None, None]
     # one axis of images, rows and columns each: (N, n, kernel_h, kernel_w, C)

@@ -40,7 +40,7 @@ def elu(step: Step, x: Tensor) -> Tensor:
 
 
 def swish(step: Step, x: Tensor) -> Tensor:
-    """x · sigmoid(beta · x)."""
+    """X · sigmoid(beta · x)."""
     return x * torch.sigmoid(step.params.beta * x)
 
 

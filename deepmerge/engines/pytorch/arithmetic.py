@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def affine(x: Tensor, scale: float, shift: float) -> Tensor:
-    """scale · x + shift, without the parts that do nothing."""
+    """Scale · x + shift, without the parts that do nothing."""
     if scale != 1:
         x = x * scale
     return x + shift if shift != 0 else x

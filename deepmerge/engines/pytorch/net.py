@@ -42,7 +42,9 @@ class TorchNet(nn.Module):
         for layer in self._graph.layers:
             expected = expected_weights(layer, [shapes[blob] for blob in layer.bottoms]) or ()
             if len(self._blobs_of[layer.name]) < len(expected) and layer.type != "Parameter":
-                raise EngineError(f"layer {layer.name!r} ({layer.type}) has no weights; give the network its caffemodel")
+                raise EngineError(
+                    f"layer {layer.name!r} ({layer.type}) has no weights; give the network its caffemodel"
+                )
         self.blobs = nn.ParameterList(dict.fromkeys(p for blobs in self._blobs_of.values() for p in blobs))
         self._steps = {layer: Step(self, layer, self._blobs_of[layer.name]) for layer in self._graph.layers}
         self._names = Names(self._graph)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from deepmerge.graph.graph import Blob, Graph, Layer
 
 # Layers whose top is memory of its own, which their own backward does not look at again.
-_FRESH = frozenset(("BatchNorm", "Convolution", "ConvolutionDepthwise", "Deconvolution", "DepthwiseConvolution", "InnerProduct"))
+_FRESH = frozenset(
+    ("BatchNorm", "Convolution", "ConvolutionDepthwise", "Deconvolution", "DepthwiseConvolution", "InnerProduct")
+)
 
 
 class Turn(NamedTuple):
@@ -49,7 +51,9 @@ class Names:
         return tuple(known[name] for name in names)
 
 
-def make_schedule(steps: Mapping[Layer, Step], fed: tuple[Blob, ...], wanted: tuple[Blob, ...], order: Sequence[Layer]) -> Schedule:
+def make_schedule(
+    steps: Mapping[Layer, Step], fed: tuple[Blob, ...], wanted: tuple[Blob, ...], order: Sequence[Layer]
+) -> Schedule:
     """What to run, in `order`; EngineError for an input that is needed and not fed."""
     needed = _needed(fed, wanted)
     layers = [layer for layer in order if layer in needed]

@@ -21,7 +21,8 @@ class Timed(Protocol):
 
 class Sample(NamedTuple):
     """One run. wall: seconds of wall clock. waited: of them, those in which it stood in the queue for a core while others
-    ran (Linux: schedstat), None where that is not known."""
+    ran (Linux: schedstat), None where that is not known.
+    """
 
     wall: float
     waited: float | None = None
@@ -30,7 +31,8 @@ class Sample(NamedTuple):
 @dataclass(frozen=True)
 class Budget:
     """When to stop: as soon as every ratio's interval is narrower than ±`narrow`, not before `least` rounds, at the latest
-    after `most` rounds or `seconds` of wall clock (None: however long it takes; never before two rounds)."""
+    after `most` rounds or `seconds` of wall clock (None: however long it takes; never before two rounds).
+    """
 
     narrow: float = 0.01
     least: int = 10

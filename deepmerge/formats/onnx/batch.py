@@ -28,7 +28,9 @@ def known_shapes(graph: Graph) -> dict[Blob, tuple[int, ...]]:
             remedy = "give its `shape`"
             if layer.type != "Input":
                 remedy = "use --engine caffe, with a Caffe that has this type"
-            raise EngineError(f"layer {layer.name!r} ({layer.type}): the shape of top {blob.name!r} is not known; {remedy}")
+            raise EngineError(
+                f"layer {layer.name!r} ({layer.type}): the shape of top {blob.name!r} is not known; {remedy}"
+            )
     return shapes
 
 

@@ -40,7 +40,7 @@ def elu(b: Builder, layer: Layer) -> str:
 
 
 def swish(b: Builder, layer: Layer) -> str:
-    """x · sigmoid(beta · x)."""
+    """X · sigmoid(beta · x)."""
     x, beta = b.of(layer.bottom), layer.params.beta
     return b.op("Mul", x, b.op("Sigmoid", x if beta == 1 else b.op("Mul", x, np.float32(beta))))
 

@@ -55,7 +55,9 @@ def interp(b: Builder, layer: Layer) -> str:
     """DeepLab: interp.cpp, caffe_cpu_interp2: bilinear, the corners' centres on each other. Negative pads cut first."""
     params, size = layer.params, b.shape(layer.top)[2:]
     if params.interp_type != "bilinear":
-        raise b.refuse(f"interp_type {params.interp_type!r} cannot be written as ONNX; use --engine caffe, with a Caffe that has it")
+        raise b.refuse(
+            f"interp_type {params.interp_type!r} cannot be written as ONNX; use --engine caffe, with a Caffe that has it"
+        )
     x, (height, width) = b.of(layer.bottom), b.shape(layer.bottom)[2:]
     if params.pad_beg or params.pad_end:
         ends = np.array([height, width]) + params.pad_end

@@ -30,7 +30,9 @@ def inner_product(b: Builder, layer: Layer) -> str:
 def embed(b: Builder, layer: Layer) -> str:
     """Caffe: embed_layer.cpp: a row of the weights for each index, plus the bias."""
     weights = b.weight(0)
-    y = b.op("Gather", b.constant(weights.reshape(weights.shape[-2:]), "weights"), b.integers(b.of(layer.bottom)), axis=0)
+    y = b.op(
+        "Gather", b.constant(weights.reshape(weights.shape[-2:]), "weights"), b.integers(b.of(layer.bottom)), axis=0
+    )
     return b.op("Add", y, b.weight(1).reshape(-1)) if layer.params.bias_term else y
 
 

@@ -50,7 +50,9 @@ def _built(graph: Graph, dims: dict[Blob, Dims]) -> Builder:
     return builder
 
 
-def _model(graph: Graph, builder: Builder, blobs: Sequence[Blob], shapes: dict[Blob, tuple[int, ...]]) -> onnx.ModelProto:
+def _model(
+    graph: Graph, builder: Builder, blobs: Sequence[Blob], shapes: dict[Blob, tuple[int, ...]]
+) -> onnx.ModelProto:
     inputs = graph.inputs
     batch = {shapes[blob][0] for blob in free_inputs(graph, shapes)}
     outputs = [blob for blob in dict.fromkeys([*graph.outputs, *blobs]) if blob not in inputs]

@@ -29,7 +29,9 @@ def lrn(b: Builder, layer: Layer) -> str:
 def batch_norm(b: Builder, layer: Layer) -> str:
     """Caffe: batch_norm_layer.cpp, with the stored statistics, which are sums and their scale factor."""
     if layer.params.use_global_stats is False:
-        raise b.refuse("use_global_stats is false, so that results depend on the batch; take the line out for inference")
+        raise b.refuse(
+            "use_global_stats is false, so that results depend on the batch; take the line out for inference"
+        )
     factor, eps = float(b.weight(2).reshape(-1)[0]), layer.params.eps
     mean, variance = (b.weight(i).reshape(-1) for i in (0, 1))
     one, zero = np.ones_like(mean), np.zeros_like(mean)

@@ -107,7 +107,7 @@ def _maximum_and_mask(b: Builder, x: str, high: Windows, wide: Windows) -> list[
 
 
 def _padded(b: Builder, x: str, high: Windows, wide: Windows, value: float) -> tuple[str, dict]:
-    """x and the pooling node's attributes. Runtimes want pads below the kernel; larger ones get a node of their own."""
+    """X and the pooling node's attributes. Runtimes want pads below the kernel; larger ones get a node of their own."""
     window = {"kernel_shape": [high.kernel, wide.kernel], "strides": [high.stride, wide.stride]}
     pads = [high.pad, wide.pad, high.end_pad, wide.end_pad]
     if high.end_pad < high.kernel and wide.end_pad < wide.kernel:

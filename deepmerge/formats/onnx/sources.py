@@ -21,7 +21,9 @@ def given(b: Builder, layer: Layer) -> list[str]:
 def parameter(b: Builder, layer: Layer) -> str:
     """Caffe: parameter_layer.hpp: the learned blob; zeros where the network has no caffemodel."""
     known = layer.weights or layer.shared_names
-    return b.constant(b.weight(0).reshape(layer.params.shape) if known else np.zeros(layer.params.shape, np.float32), "weights")
+    return b.constant(
+        b.weight(0).reshape(layer.params.shape) if known else np.zeros(layer.params.shape, np.float32), "weights"
+    )
 
 
 def dummy_data(b: Builder, layer: Layer) -> list[str]:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from deepmerge.formats.onnx import arithmetic, axes, elementwise, forks, linear, normalise, pooling, ranking, sources, windows
+from deepmerge.formats.onnx import (
+    arithmetic,
+    axes,
+    elementwise,
+    forks,
+    linear,
+    normalise,
+    pooling,
+    ranking,
+    sources,
+    windows,
+)
 from deepmerge.graph.graph import Layer
 
 WRITERS: dict[str, Callable] = {

@@ -20,7 +20,11 @@ def read_mean(path: str | Path) -> np.ndarray:
     try:
         mean = read_blob(data, 0, len(data))
     except ReadError as error:
-        what = "is text, not a mean image" if looks_like_text(data) else f"is no mean image (a BlobProto), or a damaged one: {error}"
+        what = (
+            "is text, not a mean image"
+            if looks_like_text(data)
+            else f"is no mean image (a BlobProto), or a damaged one: {error}"
+        )
         raise ReadError(f"{what}; give the .binaryproto file that compute_image_mean wrote", path) from None
     if mean.ndim == 4 and mean.shape[0] == 1:
         mean = mean[0]

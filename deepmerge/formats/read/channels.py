@@ -10,7 +10,9 @@ from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.tree import Message
 
 # Types without weights whose top has as many channels as their bottom
-_PASSES = frozenset("AbsVal BNLL Clip Dropout ELU Exp LRN Log MVN Pooling Power ReLU Sigmoid Split Swish TanH Threshold".split())
+_PASSES = frozenset(
+    "AbsVal BNLL Clip Dropout ELU Exp LRN Log MVN Pooling Power ReLU Sigmoid Split Swish TanH Threshold".split()
+)
 _PER_CHANNEL = frozenset(("BatchNorm", "Bias", "PReLU", "Scale"))
 
 

@@ -55,7 +55,9 @@ def _ways(layers: _Layers, common: set[str]) -> dict[str, list[_Way]]:
         elif kind in _HANDS_ON:
             made = ways if sound else None
         else:
-            made = [(start, (*passed, kind)) for start, passed in ways] if sound and len(ways[0][1]) < _MAX_WAYS else None
+            made = (
+                [(start, (*passed, kind)) for start, passed in ways] if sound and len(ways[0][1]) < _MAX_WAYS else None
+            )
         behind |= dict.fromkeys(tops, made)
     return found
 

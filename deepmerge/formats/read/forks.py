@@ -42,13 +42,17 @@ MESSAGES: dict[str, Mapping[str, Field]] = {
         *(_field(name, "int", 0) for name in ("pad_beg", "pad_end")),
         _field("interp_type", "string", "bilinear"),
     ),
-    "norm_param": _message(_field("across_spatial", "bool", True), _field("channel_shared", "bool", True), _field("eps", "float", 1e-10)),
+    "norm_param": _message(
+        _field("across_spatial", "bool", True), _field("channel_shared", "bool", True), _field("eps", "float", 1e-10)
+    ),
     "prior_box_param": _message(
         *(_field(name, "float", repeated=True) for name in ("min_size", "max_size", "aspect_ratio")),
         _field("flip", "bool", True),
     ),
     "resize_param": _message(_field("height", "uint", 0), _field("width", "uint", 0)),
-    "transform_param": _message(_field("crop_h", "uint", 0), _field("crop_w", "uint", 0), _field("resize_param", "message")),
+    "transform_param": _message(
+        _field("crop_h", "uint", 0), _field("crop_w", "uint", 0), _field("resize_param", "message")
+    ),
     "relu6_param": _message(_field("negative_slope", "float", 0.0)),
     "reorg_param": _message(_field("stride", "uint"), _field("reverse", "bool", False)),
     "shuffle_channel_param": _message(_field("group", "uint", 1)),

@@ -35,7 +35,9 @@ def read_hdf5(path: str | Path) -> list[StoredLayer]:
     except ReadError as error:
         raise ReadError(str(error), path) from None
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:  # h5py's many
-        raise ReadError(f"is damaged, or not the HDF5 file that it says it is ({error}); get the file again", path) from None
+        raise ReadError(
+            f"is damaged, or not the HDF5 file that it says it is ({error}); get the file again", path
+        ) from None
 
 
 def _h5py(path):
@@ -48,11 +50,13 @@ def _h5py(path):
 
 
 def _data_sets(h5py, file) -> dict[str, dict[int, object]]:
-    """layer → index → h5py.Dataset. Links out of the file are not followed."""
+    """Layer → index → h5py.Dataset. Links out of the file are not followed."""
     data = file.get("data")
     if not isinstance(data, h5py.Group):
         solver = {"iter", "history"} <= set(file)
-        what = "is a solver's state" if solver else "is an HDF5 file, but no snapshot of Caffe's: it has no group `data`"
+        what = (
+            "is a solver's state" if solver else "is an HDF5 file, but no snapshot of Caffe's: it has no group `data`"
+        )
         raise ReadError(f"{what}; give the .caffemodel.h5 (or .caffemodel) that belongs to the prototxt")
     layers: dict[str, dict[int, object]] = {}
 
@@ -61,7 +65,9 @@ def _data_sets(h5py, file) -> dict[str, dict[int, object]]:
         if not isinstance(found, h5py.Dataset):
             return
         if not layer or not (index.isascii() and index.isdecimal()) or len(index) > 4 or int(index) >= MAX_BLOBS:
-            raise ReadError(f"is no snapshot of Caffe's: data/{name} is a data set, where data/LAYER/NUMBER is expected")
+            raise ReadError(
+                f"is no snapshot of Caffe's: data/{name} is a data set, where data/LAYER/NUMBER is expected"
+            )
         layers.setdefault(layer, {})[int(index)] = found
 
     data.visititems(visit)
@@ -73,10 +79,14 @@ def _data_sets(h5py, file) -> dict[str, dict[int, object]]:
 def _check_total(layers: dict[str, dict[int, object]], path) -> None:
     """Weights hardly pack; what would fill the memory from a small file is refused."""
     sets = [found for sets in layers.values() for found in sets.values() if found.shape is not None]
-    total = sum(found.nbytes for found in sets if found.nbytes <= found.id.get_storage_size() * _MAX_PACKING)  # others are refused
+    total = sum(
+        found.nbytes for found in sets if found.nbytes <= found.id.get_storage_size() * _MAX_PACKING
+    )  # others are refused
     stored = Path(path).stat().st_size
     if total > _FREE + _MAX_TOTAL * stored:
-        text = f"claims {total / 1e6:,.0f} MB of weights in a file of {stored / 1e6:,.0f} MB; save it without compression"
+        text = (
+            f"claims {total / 1e6:,.0f} MB of weights in a file of {stored / 1e6:,.0f} MB; save it without compression"
+        )
         raise ReadError(text)
 
 

@@ -88,7 +88,9 @@ def todays_tree(tree: Message, file: str | Path) -> tuple[Message, list[str]]:
     return tree, typos
 
 
-def _test_layers(tree: Message, every: list[Message], stored: list[StoredLayer] | None, file) -> tuple[list[Message], list[str]]:
+def _test_layers(
+    tree: Message, every: list[Message], stored: list[StoredLayer] | None, file
+) -> tuple[list[Message], list[str]]:
     """The layers of the TEST phase, those of a train_val made into a deploy network's, and what to tell the user."""
     state = tree.message("state")
     layers = [m for m in every if in_phase(m, state, file)]

@@ -167,7 +167,9 @@ class _Parser:
         made = Message(line=line, column=column)
         while not self.at(closer):
             if not self.kind:
-                raise self.error(f"{_short(name)!r} opens here and is never closed; put {closer!r} behind it", line, column)
+                raise self.error(
+                    f"{_short(name)!r} opens here and is never closed; put {closer!r} behind it", line, column
+                )
             self.field(made)
         self.opened.pop()
         self.advance()

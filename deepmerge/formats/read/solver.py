@@ -126,10 +126,14 @@ def _check_fields(reader: Reader) -> None:
         known = reader.known.get(one.name)
         if known is None:
             typo = near(one.name, reader.known, 0.6)
-            raise reader.error(f"Caffe's solver has no field {one.name!r}" + (f"; did you mean {typo!r}?" if typo else ""), one)
+            raise reader.error(
+                f"Caffe's solver has no field {one.name!r}" + (f"; did you mean {typo!r}?" if typo else ""), one
+            )
         reader.convert(one)
         if not known.repeated and one.name in seen:
-            raise reader.error(f"{one.name!r} stands twice (first in line {seen[one.name].line}); keep one of them", one)
+            raise reader.error(
+                f"{one.name!r} stands twice (first in line {seen[one.name].line}); keep one of them", one
+            )
         seen[one.name] = one
 
 
@@ -192,7 +196,9 @@ def _networks(reader: Reader, folders: list[Path]) -> tuple[NetSource, tuple[tup
     named += [(generic, reader.one(generic))] * (len(batches) - len(named)) if generic else []
     states = reader.all("test_state")
     if states and len(states) != len(named):
-        raise reader.error(f"has {len(states)} test_state for {len(named)} tests; give one for each", _at(reader, "test_state"))
+        raise reader.error(
+            f"has {len(states)} test_state for {len(named)} tests; give one for each", _at(reader, "test_state")
+        )
     padded = states or [None] * len(named)
     tests = [_source(reader, name, value, folders, state) for (name, value), state in zip(named, padded, strict=True)]
     return train, tuple(zip(tests, batches, strict=True))
@@ -205,7 +211,9 @@ def _source(reader: Reader, name: str, value: str | Message, folders: list[Path]
     places = list(dict.fromkeys(folder / value for folder in folders))
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        raise reader.error(f"{name} {value!r} is not there; it was looked for as {', '.join(map(str, places))}", _at(reader, name))
+        raise reader.error(
+            f"{name} {value!r} is not there; it was looked for as {', '.join(map(str, places))}", _at(reader, name)
+        )
     return NetSource(found, None, state)
 
 
@@ -217,7 +225,9 @@ def _check(solver: Solver, reader: Reader) -> None:
         if wrong:
             raise reader.error(f"{name} is {getattr(solver, name)}; {wanted}", _at(reader, name))
     if solver.tests and solver.test_interval < 1:
-        raise reader.error("has test_iter, but no test_interval; give how many iterations lie between tests", _at(reader, "test_iter"))
+        raise reader.error(
+            "has test_iter, but no test_interval; give how many iterations lie between tests", _at(reader, "test_iter")
+        )
     if any(count < 1 for _, count in solver.tests):
         raise reader.error("test_iter must be 1 or more", _at(reader, "test_iter"))
     _check_policy(solver, reader)
@@ -225,7 +235,17 @@ def _check(solver: Solver, reader: Reader) -> None:
 
 def _ranges(s: Solver) -> Iterable[tuple[str, bool, str]]:
     """(field, whether its value will not do, what would)."""
-    for name in ("base_lr", "gamma", "power", "momentum", "momentum2", "rms_decay", "delta", "weight_decay", "clip_gradients"):
+    for name in (
+        "base_lr",
+        "gamma",
+        "power",
+        "momentum",
+        "momentum2",
+        "rms_decay",
+        "delta",
+        "weight_decay",
+        "clip_gradients",
+    ):
         yield name, not math.isfinite(getattr(s, name)), "give a finite number"
     yield "base_lr", s.base_lr < 0, "give a number above 0"
     yield "iter_size", s.iter_size < 1, "give 1 or more"
@@ -233,7 +253,11 @@ def _ranges(s: Solver) -> Iterable[tuple[str, bool, str]]:
     yield "max_iter", s.max_iter < 0, "give how many iterations to train for"
     for name in ("display", "test_interval", "snapshot"):
         yield name, getattr(s, name) < 0, "give 0 for never, or a number of iterations"
-    yield "momentum", s.type in _WITHOUT_MOMENTUM and s.momentum != 0, f"{s.type} has none, and Caffe refuses it; set it to 0"
+    yield (
+        "momentum",
+        s.type in _WITHOUT_MOMENTUM and s.momentum != 0,
+        f"{s.type} has none, and Caffe refuses it; set it to 0",
+    )
     yield "momentum", s.type == "Adam" and not 0 <= s.momentum < 1, "Adam wants 0 or more, and less than 1"
     yield "momentum2", s.type == "Adam" and not 0 <= s.momentum2 < 1, "Adam wants 0 or more, and less than 1"
     yield "rms_decay", s.type == "RMSProp" and not 0 <= s.rms_decay < 1, "RMSProp wants 0 or more, and less than 1"
@@ -253,5 +277,7 @@ def _check_policy(solver: Solver, reader: Reader) -> None:
             raise reader.error(f"{name} is missing; {whose}")
     if "stepsize" in POLICIES[policy] and solver.stepsize < 1:
         raise reader.error(f"stepsize is {solver.stepsize}; give 1 or more", _at(reader, "stepsize"))
-    if "gamma" in POLICIES[policy] and solver.gamma < 0 and policy != "sigmoid":  # which old versions of Caffe take to fall
+    if (
+        "gamma" in POLICIES[policy] and solver.gamma < 0 and policy != "sigmoid"
+    ):  # which old versions of Caffe take to fall
         raise reader.error(f"gamma is {solver.gamma}; lr_policy {policy!r} wants 0 or more", _at(reader, "gamma"))

@@ -46,7 +46,9 @@ class TrainingNet:
     shapes: dict[Blob, Shape | None] = field(repr=False, default_factory=dict)
 
 
-def read_training(source: NetSource | str | Path, phase: str, image_shape: Sequence[int], batch_size: int | None = None) -> TrainingNet:
+def read_training(
+    source: NetSource | str | Path, phase: str, image_shape: Sequence[int], batch_size: int | None = None
+) -> TrainingNet:
     """The TRAIN or TEST network of a train_val prototxt, without weights.
 
     image_shape: (channels, height, width) of the images that will be fed; labels are (batch,). batch_size: in the place
@@ -68,7 +70,9 @@ def read_training(source: NetSource | str | Path, phase: str, image_shape: Seque
     graph.train_layers = [m for m in sources if is_data(m)]
     graph.warnings = typos + graph.warnings
     if phase == "TRAIN" and not any(weight for _, weight in losses(graph)):
-        raise ReadError("has no loss in the TRAIN phase, so that there is nothing to learn from; add a loss layer", file)
+        raise ReadError(
+            "has no loss in the TRAIN phase, so that there is nothing to learn from; add a loss layer", file
+        )
     return TrainingNet(graph, phase, images, labels, size, file, shapes_of(graph, file))
 
 
@@ -133,10 +137,14 @@ def _fed(sources: list[Message], layers: list[Message], phase: str, file) -> tup
     read = {b for m in layers for b in blobs(m, "bottom")}
     tops = [(m, top) for m in sources for top in blobs(m, "top") if top in read]
     if not tops:
-        raise ReadError(f"has no data layer in the {phase} phase that anything reads; give the train_val.prototxt", file)
+        raise ReadError(
+            f"has no data layer in the {phase} phase that anything reads; give the train_val.prototxt", file
+        )
     if len(tops) > 2:
         layer, extra = tops[2]
-        text = f"gives {extra!r}, and what is fed are images and a label each; such a network trains with --engine caffe"
+        text = (
+            f"gives {extra!r}, and what is fed are images and a label each; such a network trains with --engine caffe"
+        )
         raise ReadError(f"{name_of(layer)} {text}", file, layer.line, layer.column)
     judged = {b for m in layers if judges(m) for b in blobs(m, "bottom")}
     names = [top for _, top in tops]
@@ -187,7 +195,9 @@ def _fitting(layer: Layer, found: list[np.ndarray | None], wanted: list[Shape] |
     if wanted is None:
         return [blob for blob in found if blob is not None]
     if len(found) != len(wanted):
-        raise ShapeError(f"{file}: layer {layer.name!r} ({layer.type}) has {len(found)} weight blobs; the network wants {len(wanted)}")
+        raise ShapeError(
+            f"{file}: layer {layer.name!r} ({layer.type}) has {len(found)} weight blobs; the network wants {len(wanted)}"
+        )
     made = []
     for index, (blob, shape) in enumerate(zip(found, wanted, strict=True)):
         if blob is None or not fits(blob.shape, shape):

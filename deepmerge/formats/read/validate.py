@@ -46,7 +46,9 @@ def _message(message: Message, type_name: str, file, where: str, typos: dict) ->
             yield from _unknown(field, reader, type_name, typos)
             continue
         if type_name == "V1LayerParameter" and field.name == "type" and isinstance(field.value, Quoted):
-            text = f"`layers` have types such as CONVOLUTION, without quotes; with {str(field.value)!r}, call it `layer`"
+            text = (
+                f"`layers` have types such as CONVOLUTION, without quotes; with {str(field.value)!r}, call it `layer`"
+            )
             raise reader.error(text, field)
         value = reader.convert(field)
         if not known.repeated and field.name in seen:

@@ -39,7 +39,9 @@ def data_layer(phase: str, tops: tuple[str, str], shape: tuple[int, ...], source
     """The data layer of one phase for images of `shape` (N, C, H, W), labels as second top."""
     make = {"lmdb": _lmdb, "list": _list, "hdf5": _hdf5}[source.kind]
     kind, fields = make(source, shape, phase, batch_size)
-    layer = message(name=Quoted("data"), type=Quoted(kind), top=[Quoted(t) for t in tops], include=message(phase=Token(phase)))
+    layer = message(
+        name=Quoted("data"), type=Quoted(kind), top=[Quoted(t) for t in tops], include=message(phase=Token(phase))
+    )
     layer.fields += fields.fields
     return layer
 
@@ -117,7 +119,12 @@ def from_anywhere(layers: Iterable[Message], folders: Iterable[Path]) -> list[Me
 def _absolute(layer: Message, folders: list[str]) -> Message:
     for block in (f.value for f in layer if isinstance(f.value, Message)):
         for field in block:
-            if field.name not in _PATHS or not isinstance(field.value, str) or not field.value or os.path.isabs(field.value):
+            if (
+                field.name not in _PATHS
+                or not isinstance(field.value, str)
+                or not field.value
+                or os.path.isabs(field.value)
+            ):
                 continue
             found = next((p for p in (os.path.join(f, field.value) for f in folders) if os.path.exists(p)), None)
             if found is not None:

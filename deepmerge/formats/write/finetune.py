@@ -36,7 +36,9 @@ def finetune_make(folders: list[str], prefix: str = "snapshot", ending: str = ".
     what = "the steps in order, each from the weights that the step before it ended with" if folders else "the network"
     text = _HEAD.format(what=what, done=done)
     if not folders:
-        return text + _TRAIN.format(folder="", done=done, needs="weights.caffemodel", weights="weights.caffemodel", snapshots=snapshots)
+        return text + _TRAIN.format(
+            folder="", done=done, needs="weights.caffemodel", weights="weights.caffemodel", snapshots=snapshots
+        )
     before = ""
     for name in folders:
         folder = f"steps/{name}/"

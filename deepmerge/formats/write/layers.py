@@ -7,7 +7,9 @@ from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.tree import Field, Message, Quoted
 
 # Types that Caffe runs with top == bottom. Not AbsVal, which refuses, nor Eltwise, which overwrites what it still needs
-IN_PLACE = frozenset("BNLL BatchNorm Bias Clip Dropout ELU Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split())
+IN_PLACE = frozenset(
+    "BNLL BatchNorm Bias Clip Dropout ELU Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split()
+)
 FORKS_IN_PLACE = frozenset(("BN", "Normalize", "ReLU6"))
 
 # Types whose tops are their bottom's memory (Concat of one bottom, Slice into one top)

@@ -40,7 +40,9 @@ def make_losses(graph: Graph, names: dict[Blob, str], label: str, notes: list[st
     if len(graph.outputs) > 1:
         notes.append(f"{about} alone, of {len(graph.outputs)} outputs; add the others, or give --train-val")
     if shape is None:
-        notes.append(f"{about}, the output of a {end.type}, whose shape is not known; unless these are scores, give --train-val")
+        notes.append(
+            f"{about}, the output of a {end.type}, whose shape is not known; unless these are scores, give --train-val"
+        )
     elif len(shape) == 4 and shape[2] * shape[3] > 1:
         notes.append(f"{about}, which wants {shape[2]}x{shape[3]} labels an image; give --train-val")
     bottoms = [Quoted(names[scores]), Quoted(label)]

@@ -66,7 +66,9 @@ def _comments(about: str, new_layers: list[str], training: Training, tree: Messa
     if new_layers:
         lines.append(f"New layers learn at 10 x base_lr (their biases at 20 x), the others at 1 x (2 x): {shown}.")
     if str(tree.value("lr_policy")) == "poly":
-        lines.append(f"Step size at iteration i: {rate} * (1 - i / {iterations}) ^ {power}, so it falls from {rate} to 0.")
+        lines.append(
+            f"Step size at iteration i: {rate} * (1 - i / {iterations}) ^ {power}, so it falls from {rate} to 0."
+        )
     if training.folded_batchnorm and float(tree.value("clip_gradients")) > 0:
         lines.append(
             f"Gradients are clipped at a norm of {tree.value('clip_gradients')}: without the BatchNorm that was folded they would run away."
@@ -93,7 +95,9 @@ def parse_override(text: str) -> tuple[str, str]:
         raise EmitError(f"--solver {text!r}: give KEY=VALUE, such as base_lr=0.01")
     if key not in known or known[key].kind == "message":
         near = difflib.get_close_matches(key, known, 3, 0.5)
-        raise EmitError(f"--solver: Caffe's solver has no field {key!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+        raise EmitError(
+            f"--solver: Caffe's solver has no field {key!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+        )
     _override(key, value)
     return key, value.strip()
 

@@ -67,9 +67,14 @@ def _is_input(field: Field) -> bool:
 def _input_fields(layer: Layer) -> list[Field]:
     shapes = layer.params.shape
     if not shapes:
-        raise EmitError(f"layer {layer.name!r} has no shape, which --style {LEGACY_INPUT} has to write down; give it one")
+        raise EmitError(
+            f"layer {layer.name!r} has no shape, which --style {LEGACY_INPUT} has to write down; give it one"
+        )
     shapes = shapes * len(layer.tops) if len(shapes) == 1 else shapes
-    pairs = (message(input=Quoted(top.name), input_shape=message(dim=list(shape))) for top, shape in zip(layer.tops, shapes, strict=True))
+    pairs = (
+        message(input=Quoted(top.name), input_shape=message(dim=list(shape)))
+        for top, shape in zip(layer.tops, shapes, strict=True)
+    )
     return [field for pair in pairs for field in pair]
 
 
@@ -79,5 +84,7 @@ def _check_distinct(tree: Message) -> None:
     for layer in tree.values("layer"):
         tops = [str(top) for top in layer.values("top")]
         if (len(tops) == 1 and tops[0] != layer.value("name")) or seen & set(tops):
-            raise EmitError(f"layer {layer.value('name')!r} cannot be written in the style {DISTINCT_TOPS}: its tops are {', '.join(tops)}")
+            raise EmitError(
+                f"layer {layer.value('name')!r} cannot be written in the style {DISTINCT_TOPS}: its tops are {', '.join(tops)}"
+            )
         seen.update(tops)

@@ -49,7 +49,7 @@ class Accuracy:
         np.add.at(self.hits, labels, right)
 
     def top(self) -> dict[int, float]:
-        """k → share of all images."""
+        """K → share of all images."""
         return dict(zip(self.tops, (self.hits.sum(axis=0) / self.images.sum()).tolist(), strict=True))
 
     def per_class(self, names: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -61,7 +61,9 @@ def run(job: Job, progress: Callable[[str, int, int], None] = lambda what, done,
     networks together), warnings. Raises a DeepmergeError where something cannot be read, run or compared.
     """
     converted = None if isinstance(job.network, Pair) else read_converted(job.network, job.original)
-    named = [Named("network", job.network, job.network.read())] if converted is None else _of_folder(converted, job.steps)
+    named = (
+        [Named("network", job.network, job.network.read())] if converted is None else _of_folder(converted, job.steps)
+    )
     main = named[-1]
     graphs = list(dict.fromkeys(n.graph for n in named))
     loader, warnings = _loader(job, main, graphs)
@@ -87,7 +89,9 @@ def _of_folder(converted: Converted, wanted: Sequence[str]) -> list[Named]:
     """The networks of the steps that are wanted, and the final one behind them, which is often the last step's."""
     names = [step.name for step in converted.steps]
     if wanted and not names:
-        raise ReadError("has no folder for each step; convert without --no-steps, or leave --steps out", converted.folder)
+        raise ReadError(
+            "has no folder for each step; convert without --no-steps, or leave --steps out", converted.folder
+        )
     for name in wanted:
         if name != "all" and name not in names:
             near = difflib.get_close_matches(name, names, 1)
@@ -95,7 +99,9 @@ def _of_folder(converted: Converted, wanted: Sequence[str]) -> list[Named]:
             raise PlanError(f"--steps: {converted.folder} has no step {name!r}, but {', '.join(names)}{hint}")
     chosen = [step for step in converted.steps if step.name in wanted or "all" in wanted]
     named = [Named(step.name, step.pair, step.pair.read()) for step in chosen]
-    same = bool(named) and all(filecmp.cmp(*files, shallow=False) for files in zip(named[-1].pair, converted.final, strict=True))
+    same = bool(named) and all(
+        filecmp.cmp(*files, shallow=False) for files in zip(named[-1].pair, converted.final, strict=True)
+    )
     return [*named, Named("final", converted.final, named[-1].graph if same else converted.final.read())]
 
 

@@ -114,7 +114,9 @@ class _Figures:
     def _begin(self, scores: list[np.ndarray], labels: np.ndarray | None) -> list[str]:
         counts = [one.shape[1] for one in scores]
         if len(set(counts)) > 1:
-            raise GraphError(f"the networks cannot be compared: they have {' and '.join(map(str, dict.fromkeys(counts)))} classes")
+            raise GraphError(
+                f"the networks cannot be compared: they have {' and '.join(map(str, dict.fromkeys(counts)))} classes"
+            )
         self.classes = counts[0]
         if labels is None:
             return []
@@ -129,7 +131,11 @@ class _Figures:
             raise SourceError(f"label {wrong[0]} is out of range: {text}; is it the right network for these images?")
 
     def nan_notes(self) -> list[str]:
-        return [f"NaN stands among the scores of {count} of {self.images} images; they count as wrong" for count in self.nans if count]
+        return [
+            f"NaN stands among the scores of {count} of {self.images} images; they count as wrong"
+            for count in self.nans
+            if count
+        ]
 
     def entry(self, index: int, output: str | None, per_class: bool, names: Sequence[str]) -> dict[str, Any]:
         accuracy = None if self.accuracies is None else self.accuracies[index]

@@ -43,7 +43,9 @@ def choose_output(shapes: dict[str, Shape | None], outputs: tuple[str, ...], ask
     shape = shapes[seen]
     if shape is not None and len(shape) > 2 and np.prod(shape[2:]) > 1:
         places = "×".join(map(str, shape[2:]))
-        text = f"has scores at {places} places, as a fully convolutional network has; one score for each class is wanted"
+        text = (
+            f"has scores at {places} places, as a fully convolutional network has; one score for each class is wanted"
+        )
     else:
         text = "has no score for each of two classes or more"
     more = "" if asked is not None or len(outputs) == 1 else f", nor has any other of {_listed(outputs)}"
@@ -93,7 +95,9 @@ class Runner:
             return
         elif self.output is None:
             if len(network.outputs) != 1:
-                raise GraphError(f"the network has several outputs: {_listed(network.outputs)}; choose one with --output")
+                raise GraphError(
+                    f"the network has several outputs: {_listed(network.outputs)}; choose one with --output"
+                )
             (self.output,) = network.outputs
         (self._input,) = network.inputs
         self._session = network
@@ -104,7 +108,9 @@ class Runner:
         found = np.asarray(self._scores(data))
         if found.ndim < 2 or len(found) != len(data) or found.shape[1] < 2 or found.size != len(found) * found.shape[1]:
             choose_output({str(self.output): found.shape}, (str(self.output),))
-            raise GraphError(f"{len(data)} images give {self.output!r} of {_shown(found.shape)}; one row for each is wanted")
+            raise GraphError(
+                f"{len(data)} images give {self.output!r} of {_shown(found.shape)}; one row for each is wanted"
+            )
         self.classes = found.shape[1]
         return found.reshape(len(found), -1)
 

@@ -55,7 +55,10 @@ def ratios(report: dict[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
             if base[key]:
                 yield (network["label"], key), network[key] / base[key]
         for key in ACTIVATIONS:
-            yield (network["label"], f"activations {key}"), network["activation_bytes"][key] / base["activation_bytes"][key]
+            yield (
+                (network["label"], f"activations {key}"),
+                network["activation_bytes"][key] / base["activation_bytes"][key],
+            )
 
 
 def worse(now: dict[str, Any], baseline: dict[str, Any], tolerance: float) -> list[str]:
@@ -63,12 +66,16 @@ def worse(now: dict[str, Any], baseline: dict[str, Any], tolerance: float) -> li
     found, wanted = dict(ratios(now)), dict(ratios(baseline))
     first, before = now["networks"][0]["label"], baseline["networks"][0]["label"]
     if first != before:
-        return [f"the first network is {first!r}, and was {before!r}: ratios cannot be compared; give the same networks in the same order"]
+        return [
+            f"the first network is {first!r}, and was {before!r}: ratios cannot be compared; give the same networks in the same order"
+        ]
     lines = []
     for (label, figure), old in wanted.items():
         new = found.get((label, figure))
         if new is None:
             lines.append(f"{label}, {figure}: was {old:.3f}, is not measured now")
         elif new > old * (1 + tolerance):
-            lines.append(f"{label}, {figure}: {new:.3f} times the first network's, was {old:.3f} ({new / old - 1:+.1%})")
+            lines.append(
+                f"{label}, {figure}: {new:.3f} times the first network's, was {old:.3f} ({new / old - 1:+.1%})"
+            )
     return lines

@@ -39,8 +39,14 @@ class Rapl:
 
     def __init__(self, folder: Path = POWERCAP) -> None:
         if not folder.is_dir():
-            raise NoMeter(f"it has no {folder} (RAPL): it is a virtual machine, no Linux, or has a processor without a meter")
-        self._zones = [zone for zone in sorted(folder.glob("*:*")) if zone.name.count(":") == 1 and _name(zone).startswith("package")]
+            raise NoMeter(
+                f"it has no {folder} (RAPL): it is a virtual machine, no Linux, or has a processor without a meter"
+            )
+        self._zones = [
+            zone
+            for zone in sorted(folder.glob("*:*"))
+            if zone.name.count(":") == 1 and _name(zone).startswith("package")
+        ]
         if not self._zones:
             raise NoMeter(f"{folder} counts no CPU package: it is a virtual machine, or RAPL's driver is not loaded")
         self.name = "RAPL: " + ", ".join(map(_name, self._zones))

@@ -19,7 +19,9 @@ MOST = 1 << 16
 POLL = 0.005  # seconds
 
 
-def largest_batch(engine: str, network: Network, limit: int | str, threads: int = 1, device: str = "cpu") -> dict[str, Any]:
+def largest_batch(
+    engine: str, network: Network, limit: int | str, threads: int = 1, device: str = "cpu"
+) -> dict[str, Any]:
     """The most images that the network takes at a time while its process stays within `limit` bytes of resident memory
     ("device": while the GPU has memory), within 2 %.
 
@@ -108,7 +110,8 @@ class _TooLarge(Exception):
 
 def _peak(engine: str, network: Network, batch: int, limit: int | str, threads: int, device: str) -> int:
     """The process's peak of resident memory with so many images at a time. _TooLarge where they do not fit; EngineError where
-    one image alone does not run, for want of something else than memory."""
+    one image alone does not run, for want of something else than memory.
+    """
     from deepmerge.formats.write import write_pair
 
     with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder, Worker(engine, threads, device) as worker:
@@ -134,7 +137,15 @@ def _peak(engine: str, network: Network, batch: int, limit: int | str, threads: 
 
 
 def _lacks_memory(error: str) -> bool:
-    words = ("out of memory", "bad alloc", "bad_alloc", "memoryerror", "failed to allocate", "sigkill", "insufficient memory")
+    words = (
+        "out of memory",
+        "bad alloc",
+        "bad_alloc",
+        "memoryerror",
+        "failed to allocate",
+        "sigkill",
+        "insufficient memory",
+    )
     return any(word in error.lower() for word in words)
 
 

@@ -26,7 +26,8 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class Settings:
     """what: of WHAT, those to measure. limit: bytes that a process may take while the largest batch is looked for; "device"
-    for all that the GPU has; None for no such search. budget: of the times, engine by engine."""
+    for all that the GPU has; None for no such search. budget: of the times, engine by engine.
+    """
 
     engines: Sequence[str] = ENGINES
     what: Sequence[str] = WHAT
@@ -38,7 +39,9 @@ class Settings:
     seed: int = 0
 
 
-def bench(networks: Sequence[Network], settings: Settings = Settings(), progress: Progress | None = None) -> dict[str, Any]:
+def bench(
+    networks: Sequence[Network], settings: Settings = Settings(), progress: Progress | None = None
+) -> dict[str, Any]:
     """The figures, JSON-ready: machine, settings, networks (their sizes), engines (each with the networks).
 
     Times are seconds of a forward of the whole batch; ratios are against the first network. An engine that is not installed
@@ -131,7 +134,9 @@ def _time(timings: Timings, label: str) -> dict[str, Any]:
     return {"forward": asdict(timings.spread(label)), "ratio": ratio, "waited": timings.waited(label)}
 
 
-def _energies(worker: Worker, networks: Sequence[Network], labels: Sequence[str], settings: Settings, device: str) -> dict[str, dict]:
+def _energies(
+    worker: Worker, networks: Sequence[Network], labels: Sequence[str], settings: Settings, device: str
+) -> dict[str, dict]:
     """Label → joules of one image, as the machine's meter reads them; or why there is no reading."""
     if "energy" not in settings.what:
         return {}

@@ -55,7 +55,11 @@ def _times(report: dict[str, Any]) -> Table:
         row = [network["label"]]
         for engine in engines:
             entry = _entry(engine, network["label"])
-            row += [milliseconds(entry["forward"]["median"]), times_as_fast(entry["ratio"])] if "forward" in entry else [NONE, NONE]
+            row += (
+                [milliseconds(entry["forward"]["median"]), times_as_fast(entry["ratio"])]
+                if "forward" in entry
+                else [NONE, NONE]
+            )
         rows.append(row)
     return Table("time", head, rows if engines else [])
 
@@ -81,7 +85,10 @@ def _sizes(report: dict[str, Any]) -> Table:
 
 def _loads(report: dict[str, Any]) -> Table:
     """A row for each network on each engine: memory, energy, largest batch."""
-    head, rows = ["engine", "network", "peak memory", "running", "without the engine", "energy, mJ an image", "largest batch"], []
+    head, rows = (
+        ["engine", "network", "peak memory", "running", "without the engine", "energy, mJ an image", "largest batch"],
+        [],
+    )
     for engine in _measured(report):
         for entry in engine["networks"]:
             memory, energy, batch = (entry.get(key) or {} for key in ("memory", "energy", "largest_batch"))
@@ -98,7 +105,9 @@ def _loads(report: dict[str, Any]) -> Table:
                     ]
                 )
     used = [i for i in range(len(head)) if i < 2 or any(row[i] != NONE for row in rows)]
-    return Table("memory and energy", [head[i] for i in used], [[row[i] for i in used] for row in rows] if len(used) > 2 else [])
+    return Table(
+        "memory and energy", [head[i] for i in used], [[row[i] for i in used] for row in rows] if len(used) > 2 else []
+    )
 
 
 def _accuracy(report: dict[str, Any]) -> Table | None:

@@ -90,11 +90,15 @@ def verify(job: Job, progress: Callable[[str, int, int], None] = lambda what, do
         sessions = [stack.enter_context(_load(runner, g, pair, job.threads)) for g, pair in ((a, job.a), (b, job.b))]
         compared, figures = _run(*sessions, outputs, layers, _counted(chunks, count, progress))
     if skipped:
-        warnings.append(f"{len(skipped)} of {count} images could not be read, and were left out; the first: {skipped[0]}")
+        warnings.append(
+            f"{len(skipped)} of {count} images could not be read, and were left out; the first: {skipped[0]}"
+        )
     return _report(job, a, outputs, layers, figures, compared, skipped, warnings)
 
 
-def _preprocessing(job: Job, images: Images | None, a: Graph, b: Graph, inputs: dict) -> tuple[Preprocessing, list[str]]:
+def _preprocessing(
+    job: Job, images: Images | None, a: Graph, b: Graph, inputs: dict
+) -> tuple[Preprocessing, list[str]]:
     """A's, or B's where only B was read from a train_val.prototxt."""
     chosen = {"mean": job.mean, "scale": job.scale, "channel_order": job.channel_order}
     asked, pair = (a, job.a) if a.train_layers or not b.train_layers else (b, job.b)
@@ -141,7 +145,9 @@ def _run(
 
 def _add(figures: Figures, pair: Matched, a, b, images: int, batch: int) -> None:
     if a.size != b.size:
-        raise GraphError(f"the networks cannot be compared: {pair.a!r} came out as {a.shape} in A and as {b.shape} in B")
+        raise GraphError(
+            f"the networks cannot be compared: {pair.a!r} came out as {a.shape} in A and as {b.shape} in B"
+        )
     if images < batch and a.shape[:1] == b.shape[:1] == (batch,):
         a, b = a[:images], b[:images]  # the rest only filled up the batch
     figures.add(a, b)

@@ -44,7 +44,9 @@ def choose_batching(graphs: Iterable[Graph], all_blobs: bool) -> Batching:
     graphs = list(graphs)
     fixed = {declared_batch(graph) for graph in graphs if not runs_at_any_batch(graph)}
     if len(fixed) > 1:
-        raise GraphError(f"the networks cannot be compared: they hold at a batch of {' and of '.join(map(str, sorted(fixed)))} only")
+        raise GraphError(
+            f"the networks cannot be compared: they hold at a batch of {' and of '.join(map(str, sorted(fixed)))} only"
+        )
     if fixed:
         return Batching(fixed.pop(), True)
     if not all_blobs:
@@ -53,7 +55,9 @@ def choose_batching(graphs: Iterable[Graph], all_blobs: bool) -> Batching:
     return Batching(int(np.clip(CHUNK_BYTES // max(each, 1), 1, CHUNK)), False)
 
 
-def random_chunks(inputs: dict[str, Shape], count: int, seed: int, batching: Batching, preprocessing: Preprocessing) -> Iterator[Chunk]:
+def random_chunks(
+    inputs: dict[str, Shape], count: int, seed: int, batching: Batching, preprocessing: Preprocessing
+) -> Iterator[Chunk]:
     """`count` images, each value uniform in 0..255 before the mean is subtracted and the scale applied; inputs that
     have no four axes get values uniform in 0..1. The same seed gives the same images in chunks of any size.
     """
@@ -89,10 +93,14 @@ def image_chunks(
 def image_input(inputs: dict[str, Shape], ready: bool = False) -> tuple[str, Shape]:
     """The only input, if images can go there (what is `ready` needs no preprocessing, and has any shape); else ReadError."""
     if len(inputs) != 1:
-        raise ReadError(f"--images feeds one input, and the network has {len(inputs)} ({', '.join(inputs)}); use --random")
+        raise ReadError(
+            f"--images feeds one input, and the network has {len(inputs)} ({', '.join(inputs)}); use --random"
+        )
     ((name, shape),) = inputs.items()
     if not ready and (len(shape) != 4 or shape[1] not in (1, 3)):
-        raise ReadError(f"--images wants an input of 3 channels (or 1), height and width; {name!r} is {shape}; use --random")
+        raise ReadError(
+            f"--images wants an input of 3 channels (or 1), height and width; {name!r} is {shape}; use --random"
+        )
     return name, shape
 
 

@@ -24,7 +24,9 @@ def match_inputs(a: Graph, b: Graph) -> dict[str, Shape]:
         raise GraphError(f"the networks cannot be compared: A's inputs are {_names(shapes_a)}, B's {_names(shapes_b)}")
     for name, shape in shapes_a.items():
         if shape[1:] != shapes_b[name][1:] or len(shape) != len(shapes_b[name]):
-            raise GraphError(f"the networks cannot be compared: input {name!r} is {shape} in A and {shapes_b[name]} in B")
+            raise GraphError(
+                f"the networks cannot be compared: input {name!r} is {shape} in A and {shapes_b[name]} in B"
+            )
     return shapes_a
 
 
@@ -32,7 +34,9 @@ def _input_shapes(graph: Graph, which: str) -> dict[str, Shape]:
     shapes = infer_shapes(graph, strict=False)
     for blob in graph.inputs:
         if shapes[blob] is None:
-            raise GraphError(f"input {blob.name!r} of {which} has no shape; give it one (input_param {{ shape {{ dim: … }} }})")
+            raise GraphError(
+                f"input {blob.name!r} of {which} has no shape; give it one (input_param {{ shape {{ dim: … }} }})"
+            )
     if not graph.inputs:
         raise GraphError(f"network {which} has no input; there is nothing to feed it")
     return {blob.name: shapes[blob] for blob in graph.inputs}

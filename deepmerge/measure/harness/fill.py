@@ -12,7 +12,13 @@ from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.weights import expected_weights
 
 # Blobs that are not drawn: BatchNorm that changes nothing, PReLU's usual slope
-_CONSTANT = {"BatchNorm": (0.0, 1.0, 1.0, 1.0, 0.0), "BN": (1.0, 0.0, 0.0, 1.0), "Scale": (1.0, 0.0), "PReLU": (0.25,), "Bias": (0.0,)}
+_CONSTANT = {
+    "BatchNorm": (0.0, 1.0, 1.0, 1.0, 0.0),
+    "BN": (1.0, 0.0, 0.0, 1.0),
+    "Scale": (1.0, 0.0),
+    "PReLU": (0.25,),
+    "Bias": (0.0,),
+}
 
 
 def fill(graph: Graph, seed: int = 0) -> None:
@@ -29,7 +35,9 @@ def fill(graph: Graph, seed: int = 0) -> None:
             continue
         expected = expected_weights(layer, [shapes[bottom] for bottom in layer.bottoms])
         if expected is None:
-            raise GraphError(f"layer {layer.name!r} ({layer.type}): its weights' shapes are not known; give the network its caffemodel")
+            raise GraphError(
+                f"layer {layer.name!r} ({layer.type}): its weights' shapes are not known; give the network its caffemodel"
+            )
         made = []
         for index, shape in enumerate(expected):
             spec = layer.param_specs[index] if index < len(layer.param_specs) else None

@@ -101,11 +101,18 @@ def read_networks(sources: Sequence[Source], batch: int | None = None) -> list[N
     networks = []
     for source in sources:
         if source.prototxt.name == FOLDER[0] and not source.prototxt.exists() and source.prototxt.parent.is_dir():
-            raise ReadError("holds no deploy.prototxt; give a folder that `deepmerge convert` wrote, or a PROTOTXT", source.prototxt.parent)
+            raise ReadError(
+                "holds no deploy.prototxt; give a folder that `deepmerge convert` wrote, or a PROTOTXT",
+                source.prototxt.parent,
+            )
         graph = read_network(source.prototxt, source.caffemodel)
         if source.caffemodel is None:
             fill(graph)
-        networks.append(Network(source.label, source, graph if batch is None else with_batch(graph, batch), source.caffemodel is None))
+        networks.append(
+            Network(
+                source.label, source, graph if batch is None else with_batch(graph, batch), source.caffemodel is None
+            )
+        )
     return networks
 
 

@@ -101,7 +101,9 @@ def resident(process: int | None = None) -> dict[str, int | None]:
 
 
 def serve(server: Server, requests, replies) -> None:
-    commands: dict[str, Callable[..., dict]] = {name: getattr(server, name) for name in ("load", "time", "layers", "memory", "unload")}
+    commands: dict[str, Callable[..., dict]] = {
+        name: getattr(server, name) for name in ("load", "time", "layers", "memory", "unload")
+    }
     for line in requests:
         request = json.loads(line)
         try:

@@ -57,4 +57,7 @@ def _bars(axes: Any, engine: str, network: dict[str, Any], named: bool) -> None:
     axes.set_ylim(len(layers), -1)
     axes.set_xlabel("milliseconds")
     share = network["non_tensor"]["median"]
-    axes.set_title(f"{engine}: {network['label']}\nnon-tensor (red) {share:.1%} of {1e3 * network['sum']['median']:.1f} ms", fontsize=9)
+    axes.set_title(
+        f"{engine}: {network['label']}\nnon-tensor (red) {share:.1%} of {1e3 * network['sum']['median']:.1f} ms",
+        fontsize=9,
+    )

@@ -36,7 +36,9 @@ class Settings:
     seed: int = 0
 
 
-def profile(networks: Sequence[Network], settings: Settings = Settings(), progress: Progress | None = None) -> dict[str, Any]:
+def profile(
+    networks: Sequence[Network], settings: Settings = Settings(), progress: Progress | None = None
+) -> dict[str, Any]:
     """Where the time goes, JSON-ready: machine, settings, networks, engines (each with the networks, each with its layers).
 
     Times are seconds of one forward of the whole batch. An engine that is not installed stands there with the reason
@@ -49,8 +51,13 @@ def profile(networks: Sequence[Network], settings: Settings = Settings(), progre
             if progress:
                 progress(name, number, len(settings.engines))
             try:
-                with loaded(name, files, settings.threads, settings.device if name == "torch" else "cpu") as (worker, refused):
-                    found.append({"engine": name, "absent": None, "networks": _engine(worker, networks, refused, settings)})
+                with loaded(name, files, settings.threads, settings.device if name == "torch" else "cpu") as (
+                    worker,
+                    refused,
+                ):
+                    found.append(
+                        {"engine": name, "absent": None, "networks": _engine(worker, networks, refused, settings)}
+                    )
             except EngineError as error:
                 found.append({"engine": name, "absent": str(error), "networks": []})
     return {
@@ -86,7 +93,9 @@ def _about(network: Network) -> dict[str, Any]:
     }
 
 
-def _engine(worker: Worker, networks: Sequence[Network], refused: dict[str, str], settings: Settings) -> list[dict[str, Any]]:
+def _engine(
+    worker: Worker, networks: Sequence[Network], refused: dict[str, str], settings: Settings
+) -> list[dict[str, Any]]:
     """An entry for each network: the whole forward, then the layers."""
     taken = [network for network in networks if network.label not in refused]
     timings = Timings(settings.threads)
@@ -149,7 +158,9 @@ def detail(network: Network, rows: dict[tuple[str, str], list[float]], forwards:
         if place.type == "Input":
             continue
         spent = spread(times)
-        layers.append({"name": name, "type": place.type, "group": place.group, "tensor": place.tensor, "seconds": asdict(spent)})
+        layers.append(
+            {"name": name, "type": place.type, "group": place.group, "tensor": place.tensor, "seconds": asdict(spent)}
+        )
         seconds.append(times)
         tensor.append(place.tensor)
     table, outside = np.array(seconds), ~np.array(tensor, bool)

@@ -31,7 +31,9 @@ def draw(report: dict[str, Any], file: Path) -> None:
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for panel, place in zip(panels, axes, strict=True):
         panel(place, report)
-    axes[-1].set_xticks(range(len(rows)), [_plain(row["step"] or "original") for row in rows], rotation=40, ha="right", fontsize=8)
+    axes[-1].set_xticks(
+        range(len(rows)), [_plain(row["step"] or "original") for row in rows], rotation=40, ha="right", fontsize=8
+    )
     axes[0].set_title(_plain(report["network"]), fontsize=10)
     try:
         # no date and no version in the file: the same table gives the same picture
@@ -47,13 +49,17 @@ def _accuracy(axes: Any, report: dict[str, Any]) -> None:
     axes.axhline(base, color="black", linewidth=1, linestyle="--")
     axes.annotate(f"original {base:.1f}", (0, base), xytext=(0, 4), textcoords="offset points", fontsize=8)
     for index, column in enumerate(report["columns"]):
-        points = [(i, 100 * row["top"][column["title"]][k]) for i, row in enumerate(rows) if column["title"] in row["top"]]
+        points = [
+            (i, 100 * row["top"][column["title"]][k]) for i, row in enumerate(rows) if column["title"] in row["top"]
+        ]
         if not points:
             continue
         points = [(0, base), *points] if points[0][0] == 1 else points
         colour = _LINES[index % len(_LINES)]
         axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, label=_plain(column["title"]))
-        axes.annotate(f"{points[-1][1]:.1f}", points[-1], xytext=(5, -3), textcoords="offset points", fontsize=8, color=colour)
+        axes.annotate(
+            f"{points[-1][1]:.1f}", points[-1], xytext=(5, -3), textcoords="offset points", fontsize=8, color=colour
+        )
     axes.set_ylabel(f"top-{k}, % of {report['images']} images")
     axes.set_ylim(0, 100)
     axes.legend(fontsize=8, loc="lower left")
@@ -65,7 +71,9 @@ def _speedup(axes: Any, report: dict[str, Any]) -> None:
     around = [[one["value"] - one["low"] for one in ratios], [one["high"] - one["value"] for one in ratios]]
     axes.bar(range(len(values)), values, 0.7, color=_BAR, yerr=around, ecolor="#999999")
     for place, value in enumerate(values):
-        axes.annotate(f"{value:.2f}", (place, value), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(
+            f"{value:.2f}", (place, value), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8
+        )
     axes.set_ylabel("times as fast as the original")
     axes.set_ylim(0, max(values) * 1.15)
 

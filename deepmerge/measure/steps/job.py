@@ -108,7 +108,9 @@ def _one_conversion(converted: Sequence[Converted]) -> None:
         if other.report["source"]["caffemodel"]["sha256"] != first.report["source"]["caffemodel"]["sha256"]:
             raise ReadError(f"was made from another network than {first.folder}", other.folder)
         if [entry["name"] for entry in other.approximate] != [entry["name"] for entry in first.approximate]:
-            raise ReadError(f"has other steps than {first.folder}; give what recover and finetune made of it", other.folder)
+            raise ReadError(
+                f"has other steps than {first.folder}; give what recover and finetune made of it", other.folder
+            )
 
 
 def _columns(converted: Sequence[Converted], titles: Sequence[str]) -> list[Column]:
@@ -149,7 +151,9 @@ def _row(entry: dict[str, Any] | None, original: bool = False) -> dict[str, Any]
     return {**about, "top": None, "seconds": None, "speedup": None}
 
 
-def _accuracy(job: Job, original: Graph, columns: Sequence[Column], rows: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:
+def _accuracy(
+    job: Job, original: Graph, columns: Sequence[Column], rows: list[dict[str, Any]], progress: Progress
+) -> dict[str, Any]:
     """All networks on all images in one pass; fills the rows' `top`."""
     keyed = [(None, "original", original)]
     keyed += [(step, column.title, graph) for column in columns for step, graph in column.graphs.items()]
@@ -159,11 +163,18 @@ def _accuracy(job: Job, original: Graph, columns: Sequence[Column], rows: list[d
         limit=job.limit, strict=job.strict, cache_bytes=0, classes=output_of(original)[1],
     )  # fmt: skip
     if not loader.has_labels:
-        raise ReadError("has no labels, so that no accuracy can be measured; `deepmerge eval OUT --steps` measures agreement", job.data)
+        raise ReadError(
+            "has no labels, so that no accuracy can be measured; `deepmerge eval OUT --steps` measures agreement",
+            job.data,
+        )
     loader.labelled = True
     found = measure(graphs, loader, job.top, engine=job.engine, threads=job.threads, progress=progress)
     for row in rows:
-        tops = {title: entry["top"] for (step, title, _), entry in zip(keyed, found["networks"], strict=True) if step == row["step"]}
+        tops = {
+            title: entry["top"]
+            for (step, title, _), entry in zip(keyed, found["networks"], strict=True)
+            if step == row["step"]
+        }
         row["top"] = tops
     if found["skipped"]:
         notes = [*notes, f"{len(found['skipped'])} images could not be read; the first: {found['skipped'][0]}"]

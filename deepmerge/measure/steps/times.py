@@ -14,7 +14,9 @@ from deepmerge.measure.harness.networks import Network, Source
 from deepmerge.measure.harness.setup import files_of, loaded
 
 
-def step_times(graphs: Mapping[str, Graph], engine: str, threads: int, seconds: float) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+def step_times(
+    graphs: Mapping[str, Graph], engine: str, threads: int, seconds: float
+) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """Name → the spread of its forwards' seconds, and how many times as fast as the first one it is, both as dicts.
 
     One forward of the declared batch, in an engine of its own process; rounds until every ratio is known to ±1 %, for `seconds`
@@ -29,7 +31,10 @@ def step_times(graphs: Mapping[str, Graph], engine: str, threads: int, seconds: 
         timings = compare(runs, Budget(seconds=seconds), threads=threads)
     first = next(iter(graphs))
     same = {"value": 1.0, "low": 1.0, "high": 1.0}
-    return {name: (asdict(timings.spread(name)), same if name == first else _speedup(timings.ratio(name))) for name in graphs}
+    return {
+        name: (asdict(timings.spread(name)), same if name == first else _speedup(timings.ratio(name)))
+        for name in graphs
+    }
 
 
 def _speedup(ratio: Any) -> dict[str, float]:

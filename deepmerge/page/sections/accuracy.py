@@ -24,7 +24,11 @@ def accuracy(report: dict[str, Any], steps: Steps | None, bench: Measured | None
     known = any(steps and row.top for row in (steps.rows if steps else ())) or (bench and bench.accuracy)
     if not known:
         rough = [step for step in report["steps"] if not step["exact"]]
-        text = "Every step was exact, so that there is nothing to lose." if not rough else "Accuracy was not measured step by step."
+        text = (
+            "Every step was exact, so that there is nothing to lose."
+            if not rough
+            else "Accuracy was not measured step by step."
+        )
         parts.insert(0, element("p", join([text, *([" This does it: ", code(_HOW)] if rough else [])]), class_="note"))
     return join([part for part in parts if part], "\n")
 
@@ -45,7 +49,10 @@ def _table(report: dict[str, Any], steps: Steps) -> Html:
     for row in steps.rows:
         cells = []
         if timed:
-            cells += [milliseconds(row.seconds) if row.seconds is not None else "", times(row.speedup) if row.speedup is not None else ""]
+            cells += [
+                milliseconds(row.seconds) if row.seconds is not None else "",
+                times(row.speedup) if row.speedup is not None else "",
+            ]
         for column in steps.columns:
             top = row.top.get(column, row.top.get("original", {}) if not row.step else {})
             cells += [share(top[k]) if k in top else "" for k in ks]
@@ -85,7 +92,9 @@ def _figure(lines: list[Line], across: str, k: str) -> Html:
     kinds = ["last" if i == len(lines) - 1 else f"line{min(i, 2)}" for i in range(len(lines))]
     named = zip(lines, kinds, strict=True)
     key = join([join([element("span", "", class_=f"dash {kind}"), f" {line.name}"]) for line, kind in named], "   ")
-    return element("figure", join([chart, element("figcaption", join([key, ". The numbers are the steps'; 0 is the original."]))]))
+    return element(
+        "figure", join([chart, element("figcaption", join([key, ". The numbers are the steps'; 0 is the original."]))])
+    )
 
 
 def _place(point: tuple[str, float, float]) -> str:
@@ -107,7 +116,9 @@ def recovery(story: Any) -> Html:
     rows = []
     for one in stages:
         before, after = (one.get(f"loss_{when}") for when in ("before", "after"))
-        agreements = [share(one[key]) if is_number(one.get(key)) else "" for key in ("agreement_before", "agreement_after")]
+        agreements = [
+            share(one[key]) if is_number(one.get(key)) else "" for key in ("agreement_before", "agreement_after")
+        ]
         numbers = [_number(one.get("seconds"), "{:,.1f} s"), _number(before, "{:.4g}"), _number(after, "{:.4g}")]
         known = is_number(before) and is_number(after)
         rows.append((code(one.get("name", "?")), *numbers, left(before, after) if known else "", *agreements))
@@ -115,7 +126,14 @@ def recovery(story: Any) -> Html:
     used = [i for i in range(len(head)) if i < 1 or any(row[i] for row in rows)]
     caption = "Recovered without labels; agreement is how often the network's best class is the original's"
     title = element("h3", "Recovery")
-    return join([title, table(caption, [head[i] for i in used], [[row[i] for i in used] for row in rows], "l" + "r" * (len(used) - 1))])
+    return join(
+        [
+            title,
+            table(
+                caption, [head[i] for i in used], [[row[i] for i in used] for row in rows], "l" + "r" * (len(used) - 1)
+            ),
+        ]
+    )
 
 
 def finetuning(story: Any) -> Html:
@@ -126,7 +144,9 @@ def finetuning(story: Any) -> Html:
     rows = []
     for one in runs:
         tests = _entries(one, "tests")
-        last = {key: value for key, value in (tests[-1] if tests else {}).items() if key not in ("iteration", "test", "all")}
+        last = {
+            key: value for key, value in (tests[-1] if tests else {}).items() if key not in ("iteration", "test", "all")
+        }
         told = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if is_number(value))
         forms = {"iterations": "{:,}", "loss_before": "{:.4g}", "loss_after": "{:.4g}", "seconds": "{:,.0f} s"}
         numbers = [_number(one.get(key), form) for key, form in forms.items()]

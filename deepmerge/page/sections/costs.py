@@ -43,7 +43,11 @@ def by_type(stages: list[Stage]) -> Html:
                 found[0] += 1
                 found[1] += fact.macs
                 found[2] += fact.bytes
-    head = ["type"] + [f"{what}, {title.lower()}" for what in ("layers", "MACs", "activations") for title, _ in ends] + [""]
+    head = (
+        ["type"]
+        + [f"{what}, {title.lower()}" for what in ("layers", "MACs", "activations") for title, _ in ends]
+        + [""]
+    )
     whole = sum(found[0][2] for found in sums.values())
     rows = []
     for kind, found in sorted(sums.items(), key=lambda item: (-item[1][0][2], item[0])):

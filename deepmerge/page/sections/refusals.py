@@ -29,7 +29,9 @@ def refusals(report: dict[str, Any]) -> Html:
             rows += [(names(layers), code(pass_name), reason) for reason, layers in reasons.items()]
     if not rows:
         return element("p", "No pass refused a layer.")
-    return table("Layers that a pass looked at and left as they were", ("layer", "pass", "because"), rows, class_="reasons")
+    return table(
+        "Layers that a pass looked at and left as they were", ("layer", "pass", "because"), rows, class_="reasons"
+    )
 
 
 def _alike(reasons: list[str]) -> str:

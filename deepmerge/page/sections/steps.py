@@ -26,11 +26,21 @@ def step_table(report: dict[str, Any]) -> Html:
                 many(macs) if macs is not None else "?",
                 left(whole, macs),
                 bar(macs / whole if whole and macs is not None else None),
-                join([names(step["merged"]), Html(' <span class="arrow" role="img" aria-label="into">→</span> '), names(step["into"])]),
+                join(
+                    [
+                        names(step["merged"]),
+                        Html(' <span class="arrow" role="img" aria-label="into">→</span> '),
+                        names(step["into"]),
+                    ]
+                ),
             )
         )
     head = ("step", "output", "layers", "MACs", "left", "", "merged → into")
-    return table("The steps, and what is there behind each", head, rows, "llrrrll", "steps") if rows else element("p", "There was no step.")
+    return (
+        table("The steps, and what is there behind each", head, rows, "llrrrll", "steps")
+        if rows
+        else element("p", "There was no step.")
+    )
 
 
 def cleanup(report: dict[str, Any]) -> Html:

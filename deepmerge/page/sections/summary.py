@@ -27,7 +27,10 @@ def lead(report: dict[str, Any]) -> Html:
     before, after = report["before"], report["after"]
     exact = sum(step["exact"] for step in report["steps"])
     rough = len(report["steps"]) - exact
-    steps = " and ".join(count(n, f"{kind} step") for n, kind in ((exact, "exact"), (rough, "approximate")) if n) or "no step"
+    steps = (
+        " and ".join(count(n, f"{kind} step") for n, kind in ((exact, "exact"), (rough, "approximate")) if n)
+        or "no step"
+    )
     text = f"{steps} took it from {_number(before, 'layers')} to {_number(after, 'layers')} layers"
     if before.get("macs") and "macs" in after:
         text += f"; {left(before['macs'], after['macs'])} of the multiply-adds are left"
@@ -87,7 +90,9 @@ def totals(report: dict[str, Any]) -> Html:
         share = after / before if before and after is not None else None
         shown = [form(value) if value is not None else "not known" for value in (before, after)]
         rows.append((name, *shown, left(before, after), bar(share)))
-    return table("Before and after, for one image, in float32", ("", "before", "after", "left", ""), rows, "lrrrl", "totals")
+    return table(
+        "Before and after, for one image, in float32", ("", "before", "after", "left", ""), rows, "lrrrl", "totals"
+    )
 
 
 def _at(summary: Any, path: tuple[str, ...]) -> Any:

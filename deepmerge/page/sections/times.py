@@ -17,7 +17,9 @@ def profile(found: Measured) -> Html:
     for name, runs in found.engines.items():
         timed = [run for run in runs if run.layers]
         if timed:
-            inside = join([element("summary", join([element("b", name), ": layer by layer"])), _engine(name, timed)], "\n")
+            inside = join(
+                [element("summary", join([element("b", name), ": layer by layer"])), _engine(name, timed)], "\n"
+            )
             parts.append(element("details", inside, class_="engine", open=name == first))
     return join(parts, "\n")
 
@@ -40,7 +42,9 @@ def totals(found: Measured) -> Html:
     head = ("network", "forward", "quartiles", "times as fast", "sum of its layers", "in non-tensor layers", "peak memory",
             "energy, an image", "largest batch")  # fmt: skip
     used = [i for i in range(len(head)) if i < 2 or any(row[i] for row in rows)]
-    told = table("Whole forwards", [head[i] for i in used], [[row[i] for i in used] for row in rows], "l" + "r" * (len(used) - 1))
+    told = table(
+        "Whole forwards", [head[i] for i in used], [[row[i] for i in used] for row in rows], "l" + "r" * (len(used) - 1)
+    )
     absent = join(element("li", join([code(engine), ": ", why])) for engine, why in found.absent.items())
     if any(run.total is not None for runs in found.engines.values() for run in runs):
         note = "Layers are timed one by one, without the fusion that a whole forward has: their sum differs from it."
@@ -52,12 +56,17 @@ def totals(found: Measured) -> Html:
 def _cells(run: Run) -> list[str]:
     cells = [""] * 8
     if run.forward:
-        cells[0], cells[1] = milliseconds(run.forward[0]), f"{milliseconds(run.forward[1])} – {milliseconds(run.forward[2])}"
+        cells[0], cells[1] = (
+            milliseconds(run.forward[0]),
+            f"{milliseconds(run.forward[1])} – {milliseconds(run.forward[2])}",
+        )
     if run.ratio:
         cells[2] = f"{times(run.ratio[0])} ({times(run.ratio[1])} – {times(run.ratio[2])})"
     if run.total is not None and run.non_tensor is not None:
         cells[3], cells[4] = milliseconds(run.total), share(run.non_tensor)
-    for place, (key, form) in enumerate((("peak", size), ("joules", lambda j: f"{1e3 * j:.1f} mJ"), ("batch", "{:,.0f}".format))):
+    for place, (key, form) in enumerate(
+        (("peak", size), ("joules", lambda j: f"{1e3 * j:.1f} mJ"), ("batch", "{:,.0f}".format))
+    ):
         cells[5 + place] = form(run.figures[key]) if key in run.figures else ""
     return cells
 
@@ -66,7 +75,9 @@ def _engine(engine: str, runs: list[Run]) -> Html:
     top = max(layer.seconds for run in runs for layer in run.layers)
     slots = max(len(run.layers) for run in runs)
     figures = [_columns(engine, run, top, slots) for run in runs]
-    title = element("p", f"Each layer's time, in the network's order; a full column is {milliseconds(top)}", class_="keys")
+    title = element(
+        "p", f"Each layer's time, in the network's order; a full column is {milliseconds(top)}", class_="keys"
+    )
     parts = [title, element("div", join(figures), class_="profile"), _side_by_side(engine, runs, "type")]
     steps = _side_by_side(engine, runs, "group")
     parts.append(element("details", join([element("summary", "By step"), steps]), class_="every"))
@@ -76,7 +87,9 @@ def _engine(engine: str, runs: list[Run]) -> Html:
 def _columns(engine: str, run: Run, top: float, slots: int) -> Html:
     longest = max(run.layers, key=lambda layer: layer.seconds)
     label = f"{run.label} on {engine}: {count(len(run.layers), 'layer')}, the longest {longest.name} with {milliseconds(longest.seconds)}"
-    drawing = columns([one.seconds for one in run.layers], [TENSOR if one.tensor else OTHER for one in run.layers], top, slots, label)
+    drawing = columns(
+        [one.seconds for one in run.layers], [TENSOR if one.tensor else OTHER for one in run.layers], top, slots, label
+    )
     told = f" {milliseconds(run.total or 0)}, {share(run.non_tensor or 0)} of it in non-tensor layers"
     return element("figure", join([element("figcaption", join([element("b", run.label), told])), drawing]))
 

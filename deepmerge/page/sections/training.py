@@ -9,7 +9,9 @@ from deepmerge.page.markup import Html, code, element, join
 def training(converted: Converted) -> Html:
     """The ways from what OUT holds to a network of its old accuracy; for exact conversions, that there is nothing to do."""
     if not converted.approximate:
-        return element("p", "Every change was exact: the network computes what it did, and nothing has to be trained anew.")
+        return element(
+            "p", "Every change was exact: the network computes what it did, and nothing has to be trained anew."
+        )
     parts = [
         element("p", "Stand beside the folder that holds this page (here called OUT) and put your images in the place of the capitals."),
         _way("Without labels", "Merged layers are fitted to what the original computes, then the whole network to its outputs.",
@@ -18,7 +20,9 @@ def training(converted: Converted) -> Html:
              "deepmerge finetune OUT --data folder:IMAGES --test-data folder:TEST_IMAGES -o OUT2"),
     ]  # fmt: skip
     if converted.steps:
-        text = "Step by step, each from the weights that the one before it ended with; the result is finetuned.caffemodel."
+        text = (
+            "Step by step, each from the weights that the one before it ended with; the result is finetuned.caffemodel."
+        )
         parts.append(_way("With Caffe", text, "make -C OUT -f finetune.mk CAFFE=/path/to/caffe"))
     else:
         parts.append(_way("With Caffe", "In OUT.", "caffe train -solver solver.prototxt -weights weights.caffemodel"))
@@ -28,6 +32,8 @@ def training(converted: Converted) -> Html:
 
 def _way(title: str, text: str, command: str) -> Html:
     pre = element("pre", code(command), tabindex="0")
-    button = element("button", "Copy", type="button", class_="copy", aria_label=f"Copy the command: {command}", hidden=True)
+    button = element(
+        "button", "Copy", type="button", class_="copy", aria_label=f"Copy the command: {command}", hidden=True
+    )
     line = element("div", join([pre, button]), class_="command")
     return element("div", join([element("h3", title), element("p", text), line]), class_="way")

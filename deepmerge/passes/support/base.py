@@ -24,7 +24,9 @@ class Options:
     kernel: str = "keep"  # or "cover"
     init: str = "trained"  # or "xavier"
     rank: str = "energy:0.85"  # or vbmf, ratio:0.5, macs:0.5
-    ranks: Mapping[str, Sequence[int]] = field(default_factory=dict, hash=False)  # layer → its ranks, which go before `rank`
+    ranks: Mapping[str, Sequence[int]] = field(
+        default_factory=dict, hash=False
+    )  # layer → its ranks, which go before `rank`
     calibration: str = ""  # what images the moments come from, as recipes say it; "" for none
     moments: Mapping[str, Moments] = field(default_factory=dict, compare=False, repr=False)  # layer → of what it is fed
     absorb: tuple[str, ...] = ("lrn", "pooling", "branches")

@@ -30,7 +30,9 @@ def rank(value: Any) -> str:
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"{value!r} is none of vbmf, energy:SHARE, ratio:SHARE and macs:SHARE (a share above 0 and up to 1)")
+        raise ValueError(
+            f"{value!r} is none of vbmf, energy:SHARE, ratio:SHARE and macs:SHARE (a share above 0 and up to 1)"
+        )
     return str(value)
 
 
@@ -40,7 +42,9 @@ def ranks(value: Any) -> dict[str, tuple[int, ...]]:
         raise ValueError(f"wants a table of layers and their ranks, found {value!r}")
     for name, found in value.items():
         if not isinstance(found, list) or len(found) not in (1, 2) or not all(type(n) is int and n > 0 for n in found):
-            raise ValueError(f"{name!r}: wants [rank], or [rank_in, rank_out], whole numbers from 1 on, found {found!r}")
+            raise ValueError(
+                f"{name!r}: wants [rank], or [rank_in, rank_out], whole numbers from 1 on, found {found!r}"
+            )
     return {name: tuple(found) for name, found in value.items()}
 
 

@@ -15,7 +15,9 @@ from deepmerge.kernels.geometry import pad_for, window
 from deepmerge.kernels.xavier import xavier
 
 
-def strided(conv: Convolution, pool: Pooling, size: tuple[int, int], out: tuple[int, int], cover: bool) -> Convolution | str:
+def strided(
+    conv: Convolution, pool: Pooling, size: tuple[int, int], out: tuple[int, int], cover: bool
+) -> Convolution | str:
     """The convolution's parameters with the pooling in it, or the reason why there are none.
 
     size: height and width of the convolution's bottom; out: of the pooling's top, which stay as they are.

@@ -15,7 +15,9 @@ from deepmerge.passes.support import choices
 from deepmerge.passes.support.base import Options, Shapes
 from deepmerge.passes.support.weights import weight_of
 
-SAVING = 0.2  # two layers more cost about that share of a layer's MACs in time (measured in Caffe on GoogLeNet's layers)
+SAVING = (
+    0.2  # two layers more cost about that share of a layer's MACs in time (measured in Caffe on GoogLeNet's layers)
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def choose_ranks(layer: Layer, options: Options, shapes: Shapes) -> Ranks:
         return _named(layer, options.ranks[layer.name])
     kind, share = parse_rank(options.rank)
     if kind == "macs":
-        offers = {layer.name: settings(layer, options, shapes) or [Setting(0, 0.0, (1,) if is_matrix(layer) else (1, 1))]}
+        offers = {
+            layer.name: settings(layer, options, shapes) or [Setting(0, 0.0, (1,) if is_matrix(layer) else (1, 1))]
+        }
         return Ranks(*allot(offers, int(share * layer_macs(layer, shapes)))[layer.name].ranks)
     if kind == "energy" and layer.name in options.moments:
         return _feasible(layer, *_aware_energy(layer, options, share))
@@ -73,7 +77,9 @@ def allot_ranks(layers: Iterable[Layer], options: Options, shapes: Shapes) -> di
     """The ranks of all layers together, such that they keep that share of their MACs; layers left alone are left out."""
     layers = list(layers)
     _, share = parse_rank(options.rank)
-    offers = {layer.name: [Setting(layer_macs(layer, shapes), 0.0), *settings(layer, options, shapes)] for layer in layers}
+    offers = {
+        layer.name: [Setting(layer_macs(layer, shapes), 0.0), *settings(layer, options, shapes)] for layer in layers
+    }
     chosen = allot(offers, int(share * sum(layer_macs(layer, shapes) for layer in layers)))
     return {name: list(setting.ranks) for name, setting in chosen.items() if setting.ranks}
 
@@ -88,7 +94,9 @@ def settings(layer: Layer, options: Options, shapes: Shapes) -> list[Setting]:
         inside, out = np.arange(1, min(len(lost_in), len(lost_out)) + 1), np.zeros(1, int)
         loss = lost_out[: len(inside)]
     else:
-        inside, out = (grid.ravel() for grid in np.meshgrid(np.arange(1, len(lost_in) + 1), np.arange(1, len(lost_out) + 1)))
+        inside, out = (
+            grid.ravel() for grid in np.meshgrid(np.arange(1, len(lost_in) + 1), np.arange(1, len(lost_out) + 1))
+        )
         taps = layer.params.kernel_h * layer.params.kernel_w
         useful = ((out <= inside * taps) | (out == len(lost_out))) & ((inside <= out * taps) | (inside == len(lost_in)))
         loss = np.where(useful, lost_in[inside - 1] + lost_out[out - 1], np.inf)
@@ -160,7 +168,9 @@ def _named(layer: Layer, ranks) -> Ranks:
     channels, outputs = _full(layer)
     most = [min(channels, outputs)] if is_matrix(layer) else [channels, outputs]
     if len(ranks) != len(most) or not all(1 <= rank <= full for rank, full in zip(ranks, most, strict=True)):
-        wanted = f"[rank], up to {most[0]}" if is_matrix(layer) else f"[rank_in, rank_out], up to {most[0]} and {most[1]}"
+        wanted = (
+            f"[rank], up to {most[0]}" if is_matrix(layer) else f"[rank_in, rank_out], up to {most[0]} and {most[1]}"
+        )
         raise PassError(f"layer {layer.name!r} ({layer.type}) cannot have the ranks {list(ranks)}; give {wanted}")
     return Ranks(*ranks) if is_matrix(layer) else _feasible(layer, ranks[1], ranks[0])
 

@@ -79,8 +79,19 @@ def write_solver(
     nets: what read_training made of the solver's networks, the TRAIN one first, each with the batch size to take.
     """
     tree = solver.tree.copy()
-    tree.remove(*_NETS, "train_state", "test_state", "test_iter", "test_interval", "test_initialization", "weights", "snapshot_after_train")
-    sources = [(solver.train, "TRAIN", train)] + [(source, "TEST", test) for source, _ in solver.tests if test is not None]
+    tree.remove(
+        *_NETS,
+        "train_state",
+        "test_state",
+        "test_iter",
+        "test_interval",
+        "test_initialization",
+        "weights",
+        "snapshot_after_train",
+    )
+    sources = [(solver.train, "TRAIN", train)] + [
+        (source, "TEST", test) for source, _ in solver.tests if test is not None
+    ]
     for number, ((source, phase, data), net) in enumerate(zip(sources, nets, strict=False)):
         name = f"net_{number}.prototxt"
         text = format_tree(_net_tree(source, phase, data, net, wishes, folder, shuffle))
@@ -110,7 +121,10 @@ def _net_tree(
     new = _data_layer(phase, data.source, net, wishes, shuffle)
     made = Message([f for f in tree if f.name not in ("layer", "state")])
     made.add("layer", new)
-    made.fields += [Field("layer", _always(m)) for m in from_anywhere((m for m in layers if m not in feeding), (source.path.parent,))]
+    made.fields += [
+        Field("layer", _always(m))
+        for m in from_anywhere((m for m in layers if m not in feeding), (source.path.parent,))
+    ]
     listed = hdf5_list(phase, data.source)
     if listed:
         with writing(folder / listed[0]):
@@ -133,12 +147,16 @@ def _data_layer(phase: str, source: Source, net: TrainingNet, wishes: ImageWishe
     if source.kind == "hdf5":
         return layer
     guessed = GUESS in "".join(net.file.read_text(errors="replace").splitlines()[:3])
-    how, _ = choose_preprocessing(net.graph, shape, **asdict(wishes), folder=net.file.parent, phase=net.phase, guessed=guessed)
+    how, _ = choose_preprocessing(
+        net.graph, shape, **asdict(wishes), folder=net.file.parent, phase=net.phase, guessed=guessed
+    )
     if source.kind == "list":
         param = layer.message("image_data_param")
         param.remove("new_height", "new_width", "shuffle")
         width, height = how.resize or (shape[3], shape[2])
-        param.fields += message(new_height=height, new_width=width, shuffle=True if shuffle and phase == "TRAIN" else None).fields
+        param.fields += message(
+            new_height=height, new_width=width, shuffle=True if shuffle and phase == "TRAIN" else None
+        ).fields
     layer.add("transform_param", _transform(how, net, phase))
     return layer
 

@@ -39,7 +39,9 @@ class CaffeRunner(Runner):
             raise EngineError("--engine caffe runs in one process; start it without torchrun")
         self.engine = CaffeEngine(timeout=_PATIENCE)
 
-    def train(self, number: int, starts: list[Path], arrays: Arrays, story: dict[str, Any] | None) -> tuple[Graph, dict[str, Any]]:
+    def train(
+        self, number: int, starts: list[Path], arrays: Arrays, story: dict[str, Any] | None
+    ) -> tuple[Graph, dict[str, Any]]:
         if story is None:
             self.save(self.place(number, 0), {}, asdict(Story()))  # the folder is the checkpoint's
         ended = Story(**(story or {}))
@@ -52,7 +54,9 @@ class CaffeRunner(Runner):
             raise
         graph = run.nets[0].graph
         load_weights(run.nets[0], [run.weights])
-        return graph, run_entry(self.stages[number], ended, run.nets[0].batch_size) | {"images": {"count": run.data.count, "skipped": []}}
+        return graph, run_entry(self.stages[number], ended, run.nets[0].batch_size) | {
+            "images": {"count": run.data.count, "skipped": []}
+        }
 
 
 class _CaffeStage:
@@ -86,7 +90,9 @@ class _CaffeStage:
         """From where the story stands to the end; leaves `weights`."""
         job, story = self.job, self.story
         begin = _start(self.nets[0], starts, self.folder / "start.caffemodel")
-        path = write_solver(self.solver, self.data, self.test_data, self.nets, job.wishes, self.folder, self.runner.seed, job.shuffle)
+        path = write_solver(
+            self.solver, self.data, self.test_data, self.nets, job.wishes, self.folder, self.runner.seed, job.shuffle
+        )
         with self.runner.engine.start(job.threads or cores()) as worker:
             state = self.folder / f"state_iter_{story.iteration}.solverstate"
             opened = worker.open_solver(path, begin, state if story.iteration else None, self.folder, self.runner.seed)
@@ -134,7 +140,9 @@ class _CaffeStage:
         """How many iterations until something is due."""
         solver, at = self.solver, self.story.iteration
         due = [_PIECE, solver.max_iter - at]
-        due += [every - at % every for every in (solver.test_interval if self.nets[1:] else 0, solver.snapshot) if every]
+        due += [
+            every - at % every for every in (solver.test_interval if self.nets[1:] else 0, solver.snapshot) if every
+        ]
         return min(due)
 
     def _one(self, loss: float) -> None:
@@ -143,7 +151,9 @@ class _CaffeStage:
         require_finite(loss, self.runner.place(self.number, story.iteration), way_out(rate))
         smooth(story, loss, solver.average_loss)
         if solver.display and story.iteration % solver.display == 0:
-            self.runner.tell(f"iteration {story.iteration} of {solver.max_iter}: loss {story.smoothed:.5g}, learning rate {rate:.3g}")
+            self.runner.tell(
+                f"iteration {story.iteration} of {solver.max_iter}: loss {story.smoothed:.5g}, learning rate {rate:.3g}"
+            )
             story.losses.append([story.iteration, story.smoothed])
         story.iteration += 1
 
@@ -152,7 +162,11 @@ class _CaffeStage:
         solver, story = self.solver, self.story
         due = last or (solver.test_interval and story.iteration % solver.test_interval == 0)
         due = due and (last or story.iteration or solver.test_initialization)
-        if not self.nets[1:] or not due or any(t["iteration"] == story.iteration and t["all"] >= last for t in story.tests):
+        if (
+            not self.nets[1:]
+            or not due
+            or any(t["iteration"] == story.iteration and t["all"] >= last for t in story.tests)
+        ):
             return
         whole = [math.ceil(self.test_data.count / net.batch_size) for net in self.nets[1:]]
         batches = whole if last else [min(count, most) for (_, count), most in zip(solver.tests, whole, strict=True)]

@@ -45,7 +45,9 @@ def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Colle
             (filled if layer.weights[0].any() else zeros).append(layer.name)
     notes = [f"no caffemodel has weights for {_listed(filled)}; fillers make them"] if filled else []
     if zeros:
-        notes.append(f"no caffemodel has weights for {_listed(zeros)}, and there is no weight_filler: all 0, as in Caffe")
+        notes.append(
+            f"no caffemodel has weights for {_listed(zeros)}, and there is no weight_filler: all 0, as in Caffe"
+        )
     return notes
 
 

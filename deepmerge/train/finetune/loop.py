@@ -108,7 +108,9 @@ class Loop:
         require_finite(loss, f"iteration {story.iteration}", way_out(rate))
         smooth(story, loss, solver.average_loss)
         if solver.display and story.iteration % solver.display == 0:
-            self.tell(f"iteration {story.iteration} of {solver.max_iter}: loss {story.smoothed:.5g}, learning rate {rate:.3g}")
+            self.tell(
+                f"iteration {story.iteration} of {solver.max_iter}: loss {story.smoothed:.5g}, learning rate {rate:.3g}"
+            )
             story.losses.append([story.iteration, story.smoothed])
         with torch.no_grad():
             self.updates.apply(gradients, rate, story.iteration)
@@ -135,8 +137,14 @@ class Loop:
     def _test(self, story: Story, last: bool = False) -> None:
         """The tests that are due. The last one takes all images there are."""
         interval = self.solver.test_interval
-        due = last or (interval and story.iteration % interval == 0 and (story.iteration or self.solver.test_initialization))
-        if not due or not self.student.processes.first or any(t["iteration"] == story.iteration and t["all"] >= last for t in story.tests):
+        due = last or (
+            interval and story.iteration % interval == 0 and (story.iteration or self.solver.test_initialization)
+        )
+        if (
+            not due
+            or not self.student.processes.first
+            or any(t["iteration"] == story.iteration and t["all"] >= last for t in story.tests)
+        ):
             return
         for number, tester in enumerate(self.testers):
             values = tester.run(self.student, whole=last)

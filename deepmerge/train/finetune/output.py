@@ -25,7 +25,9 @@ class Trained:
     snapshots: Sequence[Path] = ()
 
 
-def write_output(converted: Converted, out: Path, force: bool, trained: Sequence[Trained], report: dict[str, Any]) -> None:
+def write_output(
+    converted: Converted, out: Path, force: bool, trained: Sequence[Trained], report: dict[str, Any]
+) -> None:
     """Write OUT2 whole or not at all; see emit.folder.staged. The final network gets what the last stage ended with."""
     with staged(out, force) as folder:
         shutil.copytree(converted.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html"))
@@ -38,7 +40,9 @@ def write_output(converted: Converted, out: Path, force: bool, trained: Sequence
         kept = _write_final(converted, trained[-1].weights, folder)
         if kept:
             names = ", ".join(kept[:5]) + (f" and {len(kept) - 5} more" if len(kept) > 5 else "")
-            report["finetuning"].setdefault("warnings", []).append(f"no step has trained {names}, which keep their weights")
+            report["finetuning"].setdefault("warnings", []).append(
+                f"no step has trained {names}, which keep their weights"
+            )
         (folder / "report.json").write_text(report_text(report), encoding="utf-8")
 
 

@@ -95,5 +95,7 @@ def joined(device: str) -> Iterator[Processes]:
 def _number(variable: str, usual: int) -> int:
     text = os.environ.get(variable, str(usual))
     if not text.isdigit():
-        raise EngineError(f"the environment variable {variable} is {text!r}, not a number; start several processes with torchrun")
+        raise EngineError(
+            f"the environment variable {variable} is {text!r}, not a number; start several processes with torchrun"
+        )
     return int(text)

@@ -58,18 +58,27 @@ def make_loop(
     end = judged(net.graph)
     taught = Teacher(teacher[0], end.bottoms[0].name, teacher[1], device) if teacher else None
     if feeding.vary and len(shape) != 3:
-        raise ReadError(f"the input is {' x '.join(map(str, shape))}, and --vary shifts images, which are channels x height x width")
+        raise ReadError(
+            f"the input is {' x '.join(map(str, shape))}, and --vary shifts images, which are channels x height x width"
+        )
     student = Student(net, device, processes, seed, taught, feeding.vary)
     if not student.blobs:
-        raise ReadError("every layer's lr_mult is 0, so that nothing can learn; see to its `param` messages", stage.solver.train.path)
+        raise ReadError(
+            "every layer's lr_mult is 0, so that nothing can learn; see to its `param` messages",
+            stage.solver.train.path,
+        )
     share = processes.share(net.batch_size)
     options = {"seed": seed, "shuffle": feeding.shuffle, "limit": feeding.limit, "classes": _classes(net, end)}
     loader, told = _loader(feeding.data, feeding, deploy, net, share, **options)
-    testers = _testers(stage, net, deploy, shape, starts, feeding, seed) if feeding.test_data and processes.first else []
+    testers = (
+        _testers(stage, net, deploy, shape, starts, feeding, seed) if feeding.test_data and processes.first else []
+    )
     return Loop(stage.solver, student, loader, testers, keeping, tell, limit, pause), notes + told
 
 
-def _loader(spec: str, feeding: Feeding, deploy: Graph, net: TrainingNet, batch_size: int, **options: Any) -> tuple[Loader, list[str]]:
+def _loader(
+    spec: str, feeding: Feeding, deploy: Graph, net: TrainingNet, batch_size: int, **options: Any
+) -> tuple[Loader, list[str]]:
     """Images for a network of either phase, preprocessed as its data layers say, or as the user does."""
     images = open_images(spec)
     _, shape = image_input(deploy, images)
@@ -77,7 +86,9 @@ def _loader(spec: str, feeding: Feeding, deploy: Graph, net: TrainingNet, batch_
     if not images.ready:
         guessed = GUESS in "".join(net.file.read_text(errors="replace").splitlines()[:3])
         wishes = asdict(feeding.wishes)
-        how, notes = choose_preprocessing(net.graph, shape, **wishes, folder=net.file.parent, phase=net.phase, guessed=guessed)
+        how, notes = choose_preprocessing(
+            net.graph, shape, **wishes, folder=net.file.parent, phase=net.phase, guessed=guessed
+        )
     options |= {"train": net.phase == "TRAIN", "strict": feeding.strict, "labelled": net.labels is not None}
     return Loader(images, how, shape, batch_size, **options), notes
 
@@ -120,7 +131,13 @@ def _classes(net: TrainingNet, loss: Layer) -> int | None:
 
 
 def _testers(
-    stage: Stage, train: TrainingNet, deploy: Graph, shape: tuple[int, ...], starts: Sequence[Path], feeding: Feeding, seed: int
+    stage: Stage,
+    train: TrainingNet,
+    deploy: Graph,
+    shape: tuple[int, ...],
+    starts: Sequence[Path],
+    feeding: Feeding,
+    seed: int,
 ) -> list[Tester]:
     """The tests that the solver names, all on the same images; where it names none, its training network's TEST phase."""
     sources: Sequence[tuple[NetSource, int]] = stage.solver.tests or ((stage.solver.train, 0),)

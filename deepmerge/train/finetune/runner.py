@@ -40,7 +40,9 @@ class Runner(ABC):
         self.notes: list[str] = []
 
     @abstractmethod
-    def train(self, number: int, starts: list[Path], arrays: Arrays, story: dict[str, Any] | None) -> tuple[Graph, dict[str, Any]]:
+    def train(
+        self, number: int, starts: list[Path], arrays: Arrays, story: dict[str, Any] | None
+    ) -> tuple[Graph, dict[str, Any]]:
         """Train stage `number`; returns its network with its weights, and its entry in the report.
 
         starts: see Stage.starts_from. arrays, story: what `save` was given last, {} and None at the start.
@@ -74,7 +76,11 @@ class Runner(ABC):
             if stage.name:
                 self.tell(f"step {stage.name}: {stage.solver.max_iter - (story or {}).get('iteration', 0)} iterations")
             if stage.solver.snapshot_format == "HDF5":
-                self.note([f"{stage.solver.path} asks for HDF5 snapshots; they are written as .caffemodel, which Caffe reads as well"])
+                self.note(
+                    [
+                        f"{stage.solver.path} asks for HDF5 snapshots; they are written as .caffemodel, which Caffe reads as well"
+                    ]
+                )
             return self.train(number, starts, arrays, story)
         graph = stage.pair.read()  # it hands on the weights of the one before it, with its own new layers
         for file in starts[1:]:

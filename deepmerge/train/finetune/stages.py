@@ -48,7 +48,9 @@ def plan_stages(converted: Converted, steps: str | None, overrides: Mapping[str,
         solver = read_solver(converted.final.prototxt.with_name("solver.prototxt"), overrides)
         return [Stage("", Path(), converted.final, solver=solver)]
     if not converted.steps:
-        raise PlanError(f"{converted.folder} has no approximate step to fine-tune; leave --steps out, and the final network is")
+        raise PlanError(
+            f"{converted.folder} has no approximate step to fine-tune; leave --steps out, and the final network is"
+        )
     wanted = _wanted(converted.steps, steps)
     begin = next(place for place, step in enumerate(converted.steps) if step.name in wanted)
     stages = []

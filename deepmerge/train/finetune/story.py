@@ -38,7 +38,9 @@ def whole_story(job: Job, runs: list[dict[str, Any]], notes: list[str], seed: in
         "data": job.data,
         "vary": job.vary,
         "test_data": job.test_data,
-        "distill": None if job.distill is None else {"kind": job.distill, "weight": job.distill_weight, "temperature": job.temperature},
+        "distill": None
+        if job.distill is None
+        else {"kind": job.distill, "weight": job.distill_weight, "temperature": job.temperature},
         "iterations": sum(run["iterations"] for run in runs),
         "seconds": round(sum(run["seconds"] for run in runs), 3),
         "loss_before": runs[0]["loss_before"],

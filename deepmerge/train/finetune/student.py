@@ -89,7 +89,9 @@ def fed(net: TrainingNet, batch: Batch, device: torch.device) -> dict[str, Tenso
     feeds = {net.images: torch.from_numpy(batch.data).to(device, non_blocking=True)}
     if net.labels is not None:
         if batch.labels is None:
-            raise ReadError("the images have no labels, and the network learns from them; `deepmerge recover` needs none")
+            raise ReadError(
+                "the images have no labels, and the network learns from them; `deepmerge recover` needs none"
+            )
         feeds[net.labels] = torch.from_numpy(batch.labels).to(device, non_blocking=True)
     return feeds
 
@@ -101,7 +103,10 @@ def _learned(graph: Graph, net: TorchNet) -> list[Learned]:
     for layer in graph.layers:
         for index, blob in enumerate(net.blobs_of(layer.name)):
             spec = layer.param_specs[index] if index < len(layer.param_specs) else ()
-            named, rates = {f.name for f in spec}, dict(zip(("lr_mult", "decay_mult"), multipliers(layer, index), strict=True))
+            named, rates = (
+                {f.name for f in spec},
+                dict(zip(("lr_mult", "decay_mult"), multipliers(layer, index), strict=True)),
+            )
             if blob not in found:
                 found[blob] = Learned(f"{layer.name}/{index}", blob, **rates)
             for key in ("lr_mult", "decay_mult"):

@@ -33,7 +33,9 @@ class Teacher:
     def __init__(self, graph: Graph, scores: str, how: Distilling, device: torch.device):
         if len(graph.inputs) != 1:
             names = ", ".join(blob.name for blob in graph.inputs)
-            raise DeepmergeError(f"--distill: the original has {len(graph.inputs)} inputs ({names}), and only images can be fed")
+            raise DeepmergeError(
+                f"--distill: the original has {len(graph.inputs)} inputs ({names}), and only images can be fed"
+            )
         self.how, self.student = how, scores
         self.net = TorchNet(graph).to(device)
         self.net.requires_grad_(False)
@@ -50,7 +52,9 @@ class Teacher:
         if self.how.kind == "mse":
             return functional.mse_loss(found, wanted) * self.how.weight
         heat = self.how.temperature
-        logs = (functional.log_softmax(blob.movedim(1, -1).reshape(-1, blob.shape[1]) / heat, 1) for blob in (found, wanted))
+        logs = (
+            functional.log_softmax(blob.movedim(1, -1).reshape(-1, blob.shape[1]) / heat, 1) for blob in (found, wanted)
+        )
         return functional.kl_div(*logs, reduction="batchmean", log_target=True) * heat**2 * self.how.weight
 
 

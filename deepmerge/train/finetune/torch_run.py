@@ -32,7 +32,9 @@ class TorchRunner(Runner):
         trained, story = super().run()
         return trained, story | {"device": str(self.device), "processes": self.processes.size}
 
-    def train(self, number: int, starts: list[Path], arrays: Arrays, story: dict[str, Any] | None) -> tuple[Graph, dict[str, Any]]:
+    def train(
+        self, number: int, starts: list[Path], arrays: Arrays, story: dict[str, Any] | None
+    ) -> tuple[Graph, dict[str, Any]]:
         loop = self._loop(number, starts)
         if story is not None:
             loop.load(arrays, story)

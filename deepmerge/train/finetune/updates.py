@@ -71,7 +71,9 @@ def clip(gradients: Sequence[Tensor], limit: float) -> float:
     """Scale all gradients so that their common L2 norm is `limit` at most (below 0: none). Returns the norm as it was, or 0.0."""
     if limit < 0 or not gradients:
         return 0.0
-    norm = math.sqrt(float(sum((g.double().square().sum() for g in gradients[1:]), gradients[0].double().square().sum())))
+    norm = math.sqrt(
+        float(sum((g.double().square().sum() for g in gradients[1:]), gradients[0].double().square().sum()))
+    )
     if norm > limit:
         for gradient in gradients:
             gradient.mul_(limit / norm)

@@ -18,7 +18,9 @@ class Judge:
     options: of the engine, and `engine`, its name.
     """
 
-    def __init__(self, original: Graph, input: str, batches: Callable[[], Iterable[np.ndarray]], threads: int, **options: Any):
+    def __init__(
+        self, original: Graph, input: str, batches: Callable[[], Iterable[np.ndarray]], threads: int, **options: Any
+    ):
         self._input, self._batches, self._threads = input, batches, threads
         self._engine = engine(options.pop("engine", "ort"), **options)
         self._outputs = tuple(blob.name for blob in original.outputs if len(infer_shapes(original)[blob]) >= 2)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from deepmerge.engines.pytorch import TorchNet
 
-TEMPERATURE = 4.0  # of 2, 4, 8 and none (squared differences), the one that inception_mini learned most with in equal time
+TEMPERATURE = (
+    4.0  # of 2, 4, 8 and none (squared differences), the one that inception_mini learned most with in equal time
+)
 MOST_KEPT = 128 << 20  # bytes of the original's answers
 _TOGETHER = 32  # images: the original runs on multiples of it
 _EPS = 1e-12
@@ -104,7 +106,12 @@ class Distillation:
 
         wanted = self.targets(images)
         made = self.student({self.input: images}, self.parts)
-        return torch.stack([_LOSSES[kind](made[part].float(), t) for part, kind, t in zip(self.parts, self._kinds, wanted, strict=True)])
+        return torch.stack(
+            [
+                _LOSSES[kind](made[part].float(), t)
+                for part, kind, t in zip(self.parts, self._kinds, wanted, strict=True)
+            ]
+        )
 
     def targets(self, images: Tensor) -> list[Tensor]:
         """The original's values of `parts` for a batch."""
@@ -112,7 +119,9 @@ class Distillation:
             return self._ask(images)
         import torch
 
-        keys = [image_key(image) for image in images.movedim(1, -1).cpu().numpy()]  # contiguous, where channels are last
+        keys = [
+            image_key(image) for image in images.movedim(1, -1).cpu().numpy()
+        ]  # contiguous, where channels are last
         missing = [place for place, key in enumerate(keys) if self.answers.get(key) is None]
         fresh: dict[bytes, np.ndarray] = {}
         if missing:
@@ -146,7 +155,9 @@ def _compared(original: Graph, merged: Graph, output: str) -> tuple[str, str, st
     """The original's blob, the merged network's, and the loss, for one output."""
     mine = _before_softmax(merged, output)
     if all(blob.name != output for blob in original.blobs):
-        raise GraphError(f"the original has no blob {output!r}, which the merged network gives; is it a conversion of that network?")
+        raise GraphError(
+            f"the original has no blob {output!r}, which the merged network gives; is it a conversion of that network?"
+        )
     theirs = _before_softmax(original, output)
     if mine is None or theirs is None:
         return output, output, "mse"

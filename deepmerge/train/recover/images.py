@@ -47,7 +47,14 @@ class Sources:
 
 
 def open_sources(
-    spec: str, graph: Graph, prototxt: Path, batch_size: int, wishes: ImageWishes, limit: int | None, seed: int, strict: bool
+    spec: str,
+    graph: Graph,
+    prototxt: Path,
+    batch_size: int,
+    wishes: ImageWishes,
+    limit: int | None,
+    seed: int,
+    strict: bool,
 ) -> Sources:
     """The images of `spec` for the network's only input; `limit`: at most so many, spread evenly.
 
@@ -67,7 +74,15 @@ def open_sources(
     apart = max(10, -(-count // most))
     held = places[apart // 2 :: apart] if count >= FEWEST else []
     kept = set(held)
-    train = Loader(_some(images, [p for p in places if p not in kept]), hows[0], shape, batch_size, seed=seed, train=True, strict=strict)
+    train = Loader(
+        _some(images, [p for p in places if p not in kept]),
+        hows[0],
+        shape,
+        batch_size,
+        seed=seed,
+        train=True,
+        strict=strict,
+    )
     judge = Loader(_some(images, held or places), hows[1], shape, batch_size, strict=strict)
     return Sources(name, train, judge, len(held), tuple(dict.fromkeys(notes)))
 

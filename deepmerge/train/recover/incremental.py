@@ -53,7 +53,11 @@ class Walk:
             if layer in moved or any(bottom in touched for bottom in layer.bottoms):
                 touched |= set(layer.tops)
         leading = layers_between(self.graph, (), ends)
-        return list(dict.fromkeys(b for layer in leading if touched & set(layer.tops) for b in layer.bottoms if b not in touched))
+        return list(
+            dict.fromkeys(
+                b for layer in leading if touched & set(layer.tops) for b in layer.bottoms if b not in touched
+            )
+        )
 
     def front_behind(self, blob: Blob, ends: Sequence[Blob]) -> list[Blob]:
         """The blobs from which `ends` can be made by the layers behind the one that makes `blob`."""

@@ -79,7 +79,9 @@ def recover(job: Job, progress: Progress = lambda what, done, total: None) -> di
         job = replace(job, batch_size=default_batch_size(summary(original)["macs"], job.device))
     if set(job.stages) & set(TRAINED):
         prepare(job.device, job.threads, job.seed)  # says what is missing, before anything is done
-    sources = open_sources(job.data, merged, converted.final.prototxt, job.batch_size, job.wishes, job.limit, job.seed, job.strict)
+    sources = open_sources(
+        job.data, merged, converted.final.prototxt, job.batch_size, job.wishes, job.limit, job.seed, job.strict
+    )
     checkpoint = Checkpoint(checkpoint_folder(job.out), _key(job, converted, sources))
     behind = find_behind(original, merged, converted.entries, segments) if "refit" in job.stages else []
     run = Run(job, original, merged, segments, behind, sources, checkpoint, progress)
@@ -113,7 +115,9 @@ def _same_names(converted: Converted, original: Graph, merged: Graph) -> None:
     """ReadError where blobs were renamed, as the style distinct-tops does, and no longer say what they are."""
     layers = {layer.name: layer for layer in original.layers}
     alike = [layer for layer in merged.layers if layer.name in layers and layer.tops and layers[layer.name].tops]
-    renamed = [layer for layer in alike if layer.type == "ReLU" and layer.top.name == layer.name != layers[layer.name].top.name]
+    renamed = [
+        layer for layer in alike if layer.type == "ReLU" and layer.top.name == layer.name != layers[layer.name].top.name
+    ]
     if renamed:
         text = "was converted with --style distinct-tops, which renames what a recovery compares; convert without it"
         raise ReadError(f"{text}, recover, and then convert the style alone", converted.folder)
@@ -153,5 +157,7 @@ def _sha256(files: Sequence[Path]) -> str:
     made = hashlib.sha256()
     for file in files:
         with open(file, "rb") as opened:
-            made.update(hashlib.file_digest(opened, "sha256").digest() if hasattr(hashlib, "file_digest") else opened.read())
+            made.update(
+                hashlib.file_digest(opened, "sha256").digest() if hasattr(hashlib, "file_digest") else opened.read()
+            )
     return made.hexdigest()

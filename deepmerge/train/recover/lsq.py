@@ -66,7 +66,11 @@ class Solved:
 
     def entry(self) -> dict[str, Any]:
         """For report.json."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items() if value != ""}
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if value != ""
+        }
 
 
 def lsq(
@@ -92,10 +96,14 @@ def lsq(
 class _Stage:
     """The two networks, both gone through from segment to segment."""
 
-    def __init__(self, original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Feeds, images: int, options: Options):
+    def __init__(
+        self, original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Feeds, images: int, options: Options
+    ):
         self.merged, self.segments, self.options, self.images = merged, segments, options, images
         run = engine("ort")
-        self.walks = [Walk(graph, feeds, images, run, options.threads, options.memory // 4) for graph in (original, merged)]
+        self.walks = [
+            Walk(graph, feeds, images, run, options.threads, options.memory // 4) for graph in (original, merged)
+        ]
         self.shapes = self.walks[1].shapes
         finals = [{blob.name: blob for blob in graph.blobs} for graph in (original, merged)]
         self.wanted, self.outputs = ([blobs[segment.output] for segment in segments] for blobs in finals)
@@ -124,7 +132,9 @@ class _Stage:
         every, targets = self._every(tasks, shape), []
         for place, wanted, values in self._values(number, tasks):
             if tasks and place % every == 0:
-                where = (tile if tiled else places)(shape, self.options.points, [self.options.seed, number, place])[None]
+                where = (tile if tiled else places)(shape, self.options.points, [self.options.seed, number, place])[
+                    None
+                ]
                 targets.append(values_at(wanted, where))
                 for task in tasks:
                     task.gather(values[task.bottom], where)
@@ -139,7 +149,9 @@ class _Stage:
         shape = self.shapes[output][1:]
         size = tile_size(shape, self.options.points) if tiled else (1, 1)
         points = size[0] * size[1] if tiled else min(self.options.points, int(np.prod(shape[1:])))
-        return [task_for(last, chain, self.shapes, points, size) for last, chain in zip(lasts, chains, strict=True)], tiled
+        return [
+            task_for(last, chain, self.shapes, points, size) for last, chain in zip(lasts, chains, strict=True)
+        ], tiled
 
     def _every(self, tasks: list[Task], shape: tuple[int, ...]) -> int:
         """Of every so many images one is used: as many as the memory holds, with the targets and what fitting needs."""
@@ -154,7 +166,9 @@ class _Stage:
         front = self.walks[0].front_behind(self.wanted[number], self.wanted[number + 1 :])
         ours = self.walks[1].front_before(changing, self.outputs[number:])
         place = 0
-        both = zip(self.walks[0].through(front, [self.wanted[number]]), self.walks[1].through(ours, bottoms), strict=True)
+        both = zip(
+            self.walks[0].through(front, [self.wanted[number]]), self.walks[1].through(ours, bottoms), strict=True
+        )
         for theirs, values in both:
             (wanted,) = theirs.values()
             for i in range(len(wanted)):

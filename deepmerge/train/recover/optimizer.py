@@ -59,7 +59,9 @@ class Optimizer:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Its state, for a checkpoint: place/key → array."""
-        found = ((group["place"], one.state.get(group["params"][0], {})) for one in self._all for group in one.param_groups)
+        found = (
+            (group["place"], one.state.get(group["params"][0], {})) for one in self._all for group in one.param_groups
+        )
         return {f"{place}/{key}": value.cpu().numpy() for place, state in found for key, value in state.items()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:

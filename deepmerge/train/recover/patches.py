@@ -34,7 +34,9 @@ def tile_size(shape: tuple[int, ...], points: int) -> tuple[int, int]:
     return min(shape[1], max(1, round(points / width))), width
 
 
-def tiles_at(layer: Layer, bottom: np.ndarray, where: np.ndarray, size: tuple[int, int], width: int) -> tuple[np.ndarray, np.ndarray]:
+def tiles_at(
+    layer: Layer, bottom: np.ndarray, where: np.ndarray, size: tuple[int, int], width: int
+) -> tuple[np.ndarray, np.ndarray]:
     """What a convolution reads of its bottom for tiles of its output: (N, rows, columns, C), and 0 where that is padding
     and 1 elsewhere, (N, rows, columns).
 

@@ -13,7 +13,13 @@ def solved_entry(name: str, found: Sequence[Solved], seconds: float, images: int
     parts = []
     for one in found:
         entry = one.entry()
-        parts.append({"name": entry.pop("segment"), **_losses(entry.pop("error_before") ** 2, entry.pop("error_after") ** 2), **entry})
+        parts.append(
+            {
+                "name": entry.pop("segment"),
+                **_losses(entry.pop("error_before") ** 2, entry.pop("error_after") ** 2),
+                **entry,
+            }
+        )
     return {"name": name, "seconds": seconds, "images": images, **_summed(parts), "segments": parts}
 
 
@@ -29,7 +35,13 @@ def recovery(entries: Sequence[Mapping[str, Any]], asked: Mapping[str, Any], agr
     stages = []
     for entry in entries:
         shares = {"seconds": round(entry["seconds"], 2), "share": round(entry["seconds"] / whole, 4)}
-        stages.append({"name": entry["name"], **shares, **{key: value for key, value in entry.items() if key not in ("name", "seconds")}})
+        stages.append(
+            {
+                "name": entry["name"],
+                **shares,
+                **{key: value for key, value in entry.items() if key not in ("name", "seconds")},
+            }
+        )
     known = [entry["agreement_before"] for entry in stages if entry.get("agreement_before") is not None]
     overall = {"agreement_before": known[0], "agreement_after": agreement} if known else {}
     return {**asked, **overall, "stages": stages}

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from deepmerge.train.recover.job import Job, Progress
 
 LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
-REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}  # its layers are nearly right: more images, and shorter steps, than lsq
+REFIT = {
+    "points": 30,
+    "memory": 8 << 30,
+    "strength": 1e-2,
+}  # its layers are nearly right: more images, and shorter steps, than lsq
 WHOLE = ("refit", "distill")  # stages that change layers of no segment, which the steps' folders do without
 
 
@@ -81,10 +85,16 @@ class Run:
         skipped = list(dict.fromkeys(self._skipped + self.sources.skipped))
         warnings = list(self.sources.notes)
         if skipped:
-            many = "1 image could not be read and was" if len(skipped) == 1 else f"{len(skipped)} images could not be read and were"
+            many = (
+                "1 image could not be read and was"
+                if len(skipped) == 1
+                else f"{len(skipped)} images could not be read and were"
+            )
             warnings.append(f"{many} left out: {skipped[0]}")
         asked["warnings"] = warnings
-        return story.recovery(self.entries, asked, self.agreement()) | ({"previous": dict(previous)} if previous else {})
+        return story.recovery(self.entries, asked, self.agreement()) | (
+            {"previous": dict(previous)} if previous else {}
+        )
 
     @property
     def elapsed(self) -> float:
@@ -166,12 +176,19 @@ class Run:
 
     # -- checkpoints -----------------------------------------------------------------------------
 
-    def save(self, what: str, arrays: Mapping[str, np.ndarray] = {}, under_way: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self, what: str, arrays: Mapping[str, np.ndarray] = {}, under_way: Mapping[str, Any] | None = None
+    ) -> None:
         """arrays, under_way: of the stage that is not at its end."""
         start = time.monotonic()
         weights = {"weights": weights_of(self.merged), "reached": self.reached, "safe": self.safe}
         kept = {name: array for kind, one in weights.items() for name, array in arrays_of(one, kind).items()}
-        meta = {"entries": self.entries, "iterations": self.iterations, "elapsed": self.elapsed, "safe": self.safe_agreement}
+        meta = {
+            "entries": self.entries,
+            "iterations": self.iterations,
+            "elapsed": self.elapsed,
+            "safe": self.safe_agreement,
+        }
         meta["halves"] = self.halves
         self.checkpoint.save(what, {**kept, **arrays}, {**meta, "under_way": under_way})
         self.pace.saved = time.monotonic()

@@ -98,7 +98,9 @@ class Single:
             part, bias = x[:, g * inputs : (g + 1) * inputs], len(matrix) > inputs
             part = np.hstack([part, np.ones((len(part), 1), part.dtype)]) if bias else part
             at = columns - own[0]
-            problem = Problem(part, target[:, at], None if self.last.slope is None else self.last.slope[at], bias, outside)
+            problem = Problem(
+                part, target[:, at], None if self.last.slope is None else self.last.slope[at], bias, outside
+            )
             before += problem.error(matrix[:, columns])
             new[:, columns], error = problem.best(matrix[:, columns], effort)
             after += error
@@ -175,7 +177,12 @@ class Several:
         p = self.windowed
         window = Window(*p.kernel, *p.stride, *p.dilation, *self.size)
         return [
-            Linear(matrix_of(link.layer).astype(np.float32), link.layer.params.bias_term, link.slope, None if link.is_point else window)
+            Linear(
+                matrix_of(link.layer).astype(np.float32),
+                link.layer.params.bias_term,
+                link.slope,
+                None if link.is_point else window,
+            )
             for link in self.chain
         ]
 

@@ -68,7 +68,12 @@ class TrainedStage:
 
     def entry(self) -> dict[str, Any]:
         job = self.ran.job
-        asked = {"seconds": self._took, "iterations": self.iterations, "batch_size": job.batch_size, "lr": self.trainer.lr}
+        asked = {
+            "seconds": self._took,
+            "iterations": self.iterations,
+            "batch_size": job.batch_size,
+            "lr": self.trainer.lr,
+        }
         asked["precision"] = "bf16" if self.trainer.halves else "fp32"
         return story.trained_entry(self.name, asked, zip(self.objective.parts, self.before, self.after, strict=True))
 
@@ -103,7 +108,9 @@ class TrainedStage:
         )
 
     def _trainer(self, lr: float, iterations: int | None = None) -> Trainer:
-        return Trainer(self.objective, self.name, iterations or self.iterations, lr, self.sizes, halves(self.ran, self.name))
+        return Trainer(
+            self.objective, self.name, iterations or self.iterations, lr, self.sizes, halves(self.ran, self.name)
+        )
 
     def _sizes(self) -> list[float]:
         """Of the parameters, as the stage begins."""

@@ -69,7 +69,9 @@ def layers_between(graph: Graph, fed: Iterable[Blob], wanted: Iterable[Blob]) ->
     return [layer for layer in graph.layers if layer in needed]
 
 
-def _copied(name: str, layers: list[Layer], fed: list[Blob], shapes: Mapping[Blob, Shape]) -> tuple[Graph, dict[Blob, Blob]]:
+def _copied(
+    name: str, layers: list[Layer], fed: list[Blob], shapes: Mapping[Blob, Shape]
+) -> tuple[Graph, dict[Blob, Blob]]:
     """The layers as a network, and the blobs' twins in it. No two versions of a blob share a name there."""
     part, twins = Graph(name), {}
     taken: dict[str, int] = {}
@@ -85,7 +87,9 @@ def _copied(name: str, layers: list[Layer], fed: list[Blob], shapes: Mapping[Blo
         part.insert(Layer(f"feed {len(twins)}", "Input", Input(shape=(shapes[blob],)), [], [twin(blob)]))
     for layer in layers:
         bottoms = [twins[blob] for blob in layer.bottoms]
-        copy = Layer(layer.name, layer.type, layer.params, bottoms, [twin(top) for top in layer.tops], list(layer.weights))
+        copy = Layer(
+            layer.name, layer.type, layer.params, bottoms, [twin(top) for top in layer.tops], list(layer.weights)
+        )
         copy.param_specs, copy.tree, copy.read_params = layer.param_specs, layer.tree, layer.read_params
         part.insert(copy)
     return part, twins

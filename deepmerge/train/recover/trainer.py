@@ -51,14 +51,18 @@ class Trainer:
     bfloat16, with the weights in float32.
     """
 
-    def __init__(self, objective: Objective, name: str, iterations: int, lr: float, sizes: Sequence[float], halves: bool = False):
+    def __init__(
+        self, objective: Objective, name: str, iterations: int, lr: float, sizes: Sequence[float], halves: bool = False
+    ):
         self.objective, self.name, self.iterations, self.lr, self.sizes = objective, name, iterations, lr, sizes
         self.halves = halves
         self.iteration = 0
         self.parameters = objective.parameters
         self.optimizer = Optimizer(self.parameters)
 
-    def run(self, images: Iterator[Tensor], pace: Pace, save: Callable[[], None], tell: Callable[[int, float], None]) -> None:
+    def run(
+        self, images: Iterator[Tensor], pace: Pace, save: Callable[[], None], tell: Callable[[int, float], None]
+    ) -> None:
         """To the stage's end. images: from batch `iteration` on. save: makes a checkpoint. tell: iteration, loss.
 
         TrainingError where the loss is no number any more; Paused where the time is over, behind a checkpoint.
@@ -104,7 +108,9 @@ class Trainer:
     def restore(self, iteration: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from a checkpoint, whose weights the objective's networks have already."""
         self.iteration = iteration
-        self.optimizer.restore({name.removeprefix(_STATE): value for name, value in arrays.items() if name.startswith(_STATE)})
+        self.optimizer.restore(
+            {name.removeprefix(_STATE): value for name, value in arrays.items() if name.startswith(_STATE)}
+        )
 
 
 def backward(objective: Objective, images: Tensor, halves: bool) -> Tensor:

@@ -47,7 +47,12 @@ def weights_in(arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, list[np
 
 
 def write_recovered(
-    converted: Converted, stage: Path, final: Graph, reached: Weights, segments: Sequence[Segment], report: Mapping[str, Any]
+    converted: Converted,
+    stage: Path,
+    final: Graph,
+    reached: Weights,
+    segments: Sequence[Segment],
+    report: Mapping[str, Any],
 ) -> None:
     """Everything of OUT into the folder `stage`, with new weights.
 
@@ -67,7 +72,9 @@ def write_recovered(
     (stage / "report.json").write_text(report_text(dict(report)), encoding="utf-8", errors="surrogateescape")
 
 
-def _write_step(step: StepFolder, here: Path, reached: Weights, segments: Sequence[Segment], order: Sequence[str]) -> None:
+def _write_step(
+    step: StepFolder, here: Path, reached: Weights, segments: Sequence[Segment], order: Sequence[str]
+) -> None:
     """The network up to one step gets the weights of the segments that this step and those before it have made."""
     mine: dict[str, list[np.ndarray]] = {}
     own: set[str] = set()

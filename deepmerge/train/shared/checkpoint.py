@@ -53,7 +53,9 @@ class Checkpoint:
         """
         path = self.folder / _FILE
         if not path.exists():
-            if self.folder.exists() and (not self.folder.is_dir() or any(not _ours(file) for file in self.folder.iterdir())):
+            if self.folder.exists() and (
+                not self.folder.is_dir() or any(not _ours(file) for file in self.folder.iterdir())
+            ):
                 raise TrainingError(f"{self.folder}: is wanted for checkpoints, and holds something else; move it away")
             return None
         try:
@@ -64,7 +66,9 @@ class Checkpoint:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise TrainingError(f"{path}: is no checkpoint, or a damaged one ({error}); {self._anew}") from None
         if job != self._job:
-            raise TrainingError(f"{self.folder}: is the checkpoint of another run: {_difference(job, self._job)}; {self._anew}")
+            raise TrainingError(
+                f"{self.folder}: is the checkpoint of another run: {_difference(job, self._job)}; {self._anew}"
+            )
         self._kept = what
         return Saved(arrays, meta)
 

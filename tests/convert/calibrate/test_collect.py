@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from deepmerge.convert.calibrate import collect as module
 
+from deepmerge.convert.calibrate import collect as module
 from deepmerge.convert.calibrate.collect import collect
 from deepmerge.engines import engine
 from deepmerge.formats.write import write_pair
@@ -46,12 +46,22 @@ def test_mean_and_covariance_of_what_caffe_feeds_the_layers(graph, real_caffe, t
     with real_caffe.start() as worker, worker.load(*files) as session:
         blobs = session.forward({"data": images()}, ["conv1", "b"])
     ones = np.moveaxis(blobs["conv1"], 1, 3).reshape(-1, 6)
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(blobs["conv1"], ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(blobs["conv1"], ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3)
+    )
     windows = windows[:, :, ::2, ::2].transpose(0, 2, 3, 1, 4, 5).reshape(-1, 2, 27)
     outputs = blobs["b"].reshape(20, -1) @ graph.layer("ip").weights[0].T
-    for name, group, wanted in (("b", 0, ones), ("c", 0, ones), ("a", 0, windows[:, 0]), ("a", 1, windows[:, 1]), ("ip", 0, outputs)):
+    for name, group, wanted in (
+        ("b", 0, ones),
+        ("c", 0, ones),
+        ("a", 0, windows[:, 0]),
+        ("a", 1, windows[:, 1]),
+        ("ip", 0, outputs),
+    ):
         moments = found[name]
-        assert moments.samples == len(wanted) and moments.fits(graph.layer(name).weights[0].shape, moments.mean.shape[0])
+        assert moments.samples == len(wanted) and moments.fits(
+            graph.layer(name).weights[0].shape, moments.mean.shape[0]
+        )
         np.testing.assert_allclose(moments.mean[group], wanted.mean(axis=0), atol=1e-4)
         covariance = np.cov(wanted, rowvar=False, bias=True)
         np.testing.assert_allclose(moments.covariance[group], covariance, atol=1e-4 * np.abs(covariance).max())
@@ -63,7 +73,9 @@ def test_the_same_numbers_every_time_and_in_batches_of_any_size(graph):
     other, _ = collect(graph, NAMES, batches(images(), 3), engine())
     for name in one:
         assert one[name].covariance.tobytes() == again[name].covariance.tobytes()
-        np.testing.assert_allclose(one[name].covariance, other[name].covariance, atol=1e-4 * np.abs(one[name].covariance).max())
+        np.testing.assert_allclose(
+            one[name].covariance, other[name].covariance, atol=1e-4 * np.abs(one[name].covariance).max()
+        )
 
 
 @pytest.mark.parametrize("bounds", [{"MOST_VALUES": 20}, {"MOST_BYTES": 8 * (2 * 27**2 - 1)}])
@@ -86,7 +98,11 @@ def test_a_network_that_holds_at_one_batch_only(tmp_path):
     graph, array = network(tmp_path, text), images(7, (2, 4, 6))
     found, _ = collect(graph, ["conv"], batches(array), engine())
     assert found["conv"].samples == 7 * 22
-    windows = np.lib.stride_tricks.sliding_window_view(array.reshape(7, 2, 24), 3, axis=2).transpose(0, 2, 1, 3).reshape(-1, 6)
+    windows = (
+        np.lib.stride_tricks.sliding_window_view(array.reshape(7, 2, 24), 3, axis=2)
+        .transpose(0, 2, 1, 3)
+        .reshape(-1, 6)
+    )
     np.testing.assert_allclose(found["conv"].mean[0], windows.mean(axis=0), atol=1e-5)
 
 

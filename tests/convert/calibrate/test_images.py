@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from deepmerge.convert.calibrate import images as module
 
 from deepmerge.convert.calibrate import CalibrationImages
+from deepmerge.convert.calibrate import images as module
 from deepmerge.data import ImageWishes
 from deepmerge.errors import ReadError
 from tests.helpers import conv, inputs, network
@@ -64,7 +64,9 @@ def test_a_network_is_looked_at_once_and_again_when_it_has_changed(photos, graph
     graph.layer("a").weights[0] = graph.layer("a").weights[0] * 2
     changed = images.moments(graph, ["b"])
     assert looked[1:] == [["b"]]
-    np.testing.assert_allclose(np.diagonal(changed["b"].covariance[0]), 4 * np.diagonal(first["b"].covariance[0]), rtol=1e-4)
+    np.testing.assert_allclose(
+        np.diagonal(changed["b"].covariance[0]), 4 * np.diagonal(first["b"].covariance[0]), rtol=1e-4
+    )
     assert list(images.moments(graph, ["a"])) == ["a"] and len(looked) == 3
 
 

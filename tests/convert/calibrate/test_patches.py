@@ -33,7 +33,9 @@ def test_weights_times_patches_are_the_convolution(real_caffe, tmp_path, params)
     weight = layer.weights[0].reshape(group, 12 // group, -1)
     made = found @ weight.transpose(0, 2, 1) + layer.weights[1].reshape(group, 1, -1)
     made = made.reshape(group, 3, *wanted.shape[2:], -1)
-    np.testing.assert_allclose(made, np.moveaxis(wanted.reshape(3, group, -1, *wanted.shape[2:]), (1, 2), (0, 4)), atol=2e-5)
+    np.testing.assert_allclose(
+        made, np.moveaxis(wanted.reshape(3, group, -1, *wanted.shape[2:]), (1, 2), (0, 4)), atol=2e-5
+    )
 
 
 def test_places():

@@ -58,7 +58,10 @@ def layer(name: str, kind: str, params: str = "", bottoms: str = "data", tops: s
 
 def images(*shapes: tuple[int, ...], low: float = -3.0, high: float = 3.0, seed: int = 11) -> Arrays:
     rng = np.random.default_rng(seed)
-    return {name: rng.uniform(low, high, shape).astype(np.float32) for name, shape in zip(_names(len(shapes)), shapes, strict=True)}
+    return {
+        name: rng.uniform(low, high, shape).astype(np.float32)
+        for name, shape in zip(_names(len(shapes)), shapes, strict=True)
+    }
 
 
 def judge(
@@ -96,7 +99,11 @@ def judge(
 def gradients(net: TorchNet, caffe, fed, found, unlearned: set[str], diffs: Arrays | None, tolerance: float) -> None:
     """Compare the gradients of one forward that both have done."""
     rng = np.random.default_rng(23)
-    start = {name: rng.normal(0, 1, value.shape).astype(np.float32) for name, value in found.items() if name not in net.losses}
+    start = {
+        name: rng.normal(0, 1, value.shape).astype(np.float32)
+        for name, value in found.items()
+        if name not in net.losses
+    }
     blobs, params = caffe.backward(start if diffs is None else diffs, [name for name in fed if name not in unlearned])
     total = net.loss(found) if net.losses else torch.zeros(())
     for name, diff in (start if diffs is None else diffs).items():
@@ -116,7 +123,9 @@ def gradients(net: TorchNet, caffe, fed, found, unlearned: set[str], diffs: Arra
 
 def compare(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> None:
     """NaN and −FLT_MAX must be where Caffe has them, all else within the tolerance, relative to the range."""
-    assert found.dtype == np.float32 and found.shape == expected.shape, f"{name}: {found.shape}, expected {expected.shape}"
+    assert found.dtype == np.float32 and found.shape == expected.shape, (
+        f"{name}: {found.shape}, expected {expected.shape}"
+    )
     odd = ~np.isfinite(expected) | (np.abs(expected) > 1e37)
     np.testing.assert_array_equal(found[odd], expected[odd], err_msg=name)
     found, expected = found[~odd].astype(np.float64), expected[~odd].astype(np.float64)

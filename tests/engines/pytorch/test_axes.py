@@ -12,7 +12,9 @@ SHAPE = (2, 6, 5, 4)
 
 def test_flatten_and_reshape(worker, tmp_path):
     text = inputs(SHAPE)
-    for number, params in enumerate(["", "axis: 2", "axis: 1 end_axis: 2", "axis: -2", "axis: 0 end_axis: 1", "axis: 0"]):
+    for number, params in enumerate(
+        ["", "axis: 2", "axis: 1 end_axis: 2", "axis: -2", "axis: 0 end_axis: 1", "axis: 0"]
+    ):
         text += layer(f"flat{number}", "Flatten", f"flatten_param {{ {params} }}")
     for number, params in enumerate(
         [
@@ -43,7 +45,11 @@ def test_concat_slice_and_split(worker, tmp_path):
 
 
 def test_tile_and_permute(worker, tmp_path):
-    text = inputs(SHAPE) + layer("tile", "Tile", "tile_param { tiles: 3 }") + layer("tile2", "Tile", "tile_param { axis: -1 tiles: 2 }")
+    text = (
+        inputs(SHAPE)
+        + layer("tile", "Tile", "tile_param { tiles: 3 }")
+        + layer("tile2", "Tile", "tile_param { axis: -1 tiles: 2 }")
+    )
     text += layer("order", "Permute", "permute_param { order: 0 order: 3 order: 1 order: 2 }")
     judge(worker, tmp_path, text, images(SHAPE))
 
@@ -59,7 +65,14 @@ def test_batch_reindex(worker, tmp_path):
     """Real Caffe refuses to go back to the indices: the gradients seen are those of a convolution."""
     text = inputs(SHAPE, (3,)) + layer("conv", "Convolution", "convolution_param { num_output: 3 kernel_size: 1 }")
     text += layer("pick", "BatchReindex", "loss_weight: 2", "conv data1")
-    judge(worker, tmp_path, text, images(SHAPE) | {"data1": np.float32([1, 0, 1])}, unlearned=["data", "data1"], force=False)
+    judge(
+        worker,
+        tmp_path,
+        text,
+        images(SHAPE) | {"data1": np.float32([1, 0, 1])},
+        unlearned=["data", "data1"],
+        force=False,
+    )
 
 
 @pytest.mark.parametrize("operation", ["SUM", "ASUM", "SUMSQ", "MEAN"])
@@ -72,7 +85,15 @@ def test_reduction(worker, tmp_path, operation):
 
 def test_argmax(worker, tmp_path):
     text = inputs(SHAPE)
-    cases = ["", "top_k: 3", "out_max_val: true top_k: 2", "axis: 1", "axis: -1 top_k: 2", "axis: 2 out_max_val: true", "axis: 0"]
+    cases = [
+        "",
+        "top_k: 3",
+        "out_max_val: true top_k: 2",
+        "axis: 1",
+        "axis: -1 top_k: 2",
+        "axis: 2 out_max_val: true",
+        "axis: 0",
+    ]
     for number, params in enumerate(cases):
         text += layer(f"top{number}", "ArgMax", f"argmax_param {{ {params} }}")
     fed = {"data": np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.float32)}

@@ -13,7 +13,14 @@ SIGNED = {
     "PReLU": ["", "channel_shared: true"],
     "ELU": ["", "alpha: 0.5"],
     "Swish": ["", "beta: 1.5"],
-    "Power": ["", "scale: 2 shift: -0.5", "power: 2 scale: 0.5", "power: 3 shift: 1", "power: 0", "scale: 0 shift: 2 power: 2"],
+    "Power": [
+        "",
+        "scale: 2 shift: -0.5",
+        "power: 2 scale: 0.5",
+        "power: 3 shift: 1",
+        "power: 0",
+        "scale: 0 shift: 2 power: 2",
+    ],
     "Exp": ["", "base: 2 scale: 0.5 shift: 1", "shift: -1"],
     "AbsVal": [""],
     "BNLL": [""],
@@ -42,7 +49,13 @@ def test_of_positive_values(worker, tmp_path, kind):
 
 def test_threshold(worker, tmp_path):
     fed = {"data": np.round(images(SHAPE)["data"])}
-    judge(worker, tmp_path, inputs(SHAPE) + layer("t", "Threshold", "threshold_param { threshold: 1 }"), fed, backward=False)
+    judge(
+        worker,
+        tmp_path,
+        inputs(SHAPE) + layer("t", "Threshold", "threshold_param { threshold: 1 }"),
+        fed,
+        backward=False,
+    )
 
 
 def test_dropout_does_nothing_in_a_test(worker, tmp_path):

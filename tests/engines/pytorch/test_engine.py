@@ -118,7 +118,9 @@ def test_timing(session, graph, pictures):
 def test_timing_layer_by_layer(session, graph, pictures):
     session.forward({"data": pictures})
     layers = session.time_layers(repeat=3, warmup=1)
-    assert [(name, kind) for name, kind, _ in layers] == [(one.name, one.type) for one in graph.layers if one.type != "Input"]
+    assert [(name, kind) for name, kind, _ in layers] == [
+        (one.name, one.type) for one in graph.layers if one.type != "Input"
+    ]
     assert all(len(seconds) == 3 and min(seconds) > 0 for _, _, seconds in layers)
     conv = sum(min(seconds) for _, kind, seconds in layers if kind == "Convolution")
     assert conv > sum(min(seconds) for _, kind, seconds in layers if kind == "Softmax")

@@ -11,7 +11,14 @@ SHAPE = (2, 6, 5, 4)
 
 def test_inner_product(worker, tmp_path):
     text = inputs(SHAPE)
-    cases = ["", "bias_term: false", "transpose: true", "axis: 2", "axis: -1 transpose: true bias_term: false", "axis: 0"]
+    cases = [
+        "",
+        "bias_term: false",
+        "transpose: true",
+        "axis: 2",
+        "axis: -1 transpose: true bias_term: false",
+        "axis: 0",
+    ]
     for number, params in enumerate(cases):
         text += layer(f"top{number}", "InnerProduct", f"inner_product_param {{ num_output: 7 {params} }}")
     text += layer("again", "InnerProduct", "inner_product_param { num_output: 3 }", "top0")
@@ -27,7 +34,9 @@ def test_embed(worker, tmp_path):
 
 def test_learned_scale_and_bias(worker, tmp_path):
     text = inputs(SHAPE)
-    for number, params in enumerate(["", "axis: 2", "axis: 1 num_axes: 2", "axis: 1 num_axes: -1", "axis: -1", "num_axes: 0"]):
+    for number, params in enumerate(
+        ["", "axis: 2", "axis: 1 num_axes: 2", "axis: 1 num_axes: -1", "axis: -1", "num_axes: 0"]
+    ):
         text += layer(f"scale{number}", "Scale", f"scale_param {{ {params} }}")
         text += layer(f"both{number}", "Scale", f"scale_param {{ {params} bias_term: true }}")
         text += layer(f"bias{number}", "Bias", f"bias_param {{ {params} }}")
@@ -39,7 +48,9 @@ def test_scale_and_bias_by_a_second_bottom(worker, tmp_path):
     text = inputs(*shapes)
     for kind in ("Scale", "Bias"):
         field = kind.lower()
-        for number, (bottom, params) in enumerate([("data1", "axis: 0"), ("data2", "axis: 0"), ("data3", "axis: 2"), ("data4", "axis: 0")]):
+        for number, (bottom, params) in enumerate(
+            [("data1", "axis: 0"), ("data2", "axis: 0"), ("data3", "axis: 2"), ("data4", "axis: 0")]
+        ):
             text += layer(f"{field}{number}", kind, f"{field}_param {{ {params} }}", f"data {bottom}")
     text += layer("both", "Scale", "scale_param { axis: 0 bias_term: true }", "data data1")
     judge(worker, tmp_path, text, images(*shapes))

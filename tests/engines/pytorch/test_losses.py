@@ -10,7 +10,12 @@ from deepmerge.errors import EngineError
 from tests.engines.pytorch.cases import inputs, judge, layer, network, torch
 
 SHAPE, CLASSES = (4, 5, 3, 2), 5
-NORMALIZED = ["", *(f"normalization: {how}" for how in ("FULL", "VALID", "BATCH_SIZE", "NONE")), "normalize: false", "normalize: true"]
+NORMALIZED = [
+    "",
+    *(f"normalization: {how}" for how in ("FULL", "VALID", "BATCH_SIZE", "NONE")),
+    "normalize: false",
+    "normalize: true",
+]
 
 
 def scores(shape=SHAPE, seed: int = 3, factor: float = 4) -> np.ndarray:
@@ -27,7 +32,9 @@ def loss_layers(kind: str, params: list[str], bottoms: str = "data data1") -> st
 
 @pytest.mark.parametrize("ignored", ["", "ignore_label: 2"])
 def test_softmax_loss(worker, tmp_path, ignored):
-    text = inputs(SHAPE, (4, 3, 2)) + loss_layers("SoftmaxWithLoss", [f"loss_param {{ {how} {ignored} }}" for how in NORMALIZED])
+    text = inputs(SHAPE, (4, 3, 2)) + loss_layers(
+        "SoftmaxWithLoss", [f"loss_param {{ {how} {ignored} }}" for how in NORMALIZED]
+    )
     judge(worker, tmp_path, text, {"data": scores(), "data1": labels(4, 3, 2)}, unlearned=["data1"], phase="TRAIN")
 
 
@@ -69,7 +76,9 @@ def test_euclidean_loss(worker, tmp_path):
 
 @pytest.mark.parametrize("ignored", ["", "ignore_label: 1"])
 def test_sigmoid_loss(worker, tmp_path, ignored):
-    text = inputs(SHAPE, SHAPE) + loss_layers("SigmoidCrossEntropyLoss", [f"loss_param {{ {how} {ignored} }}" for how in NORMALIZED])
+    text = inputs(SHAPE, SHAPE) + loss_layers(
+        "SigmoidCrossEntropyLoss", [f"loss_param {{ {how} {ignored} }}" for how in NORMALIZED]
+    )
     targets = labels(*SHAPE, classes=3) / 2  # 0, 0.5 and 1
     judge(worker, tmp_path, text, {"data": scores(factor=20), "data1": targets}, unlearned=["data1"])
 
@@ -90,7 +99,9 @@ def test_multinomial_loss(worker, tmp_path):
 @pytest.mark.parametrize("ignored", ["", "ignore_label: 2"])
 def test_infogain_loss(worker, tmp_path, ignored):
     """Real Caffe refuses to go back to the inputs, the matrix among them: the gradients seen are those of a convolution."""
-    text = inputs(SHAPE, (4, 3, 2), (1, 1, 5, 5)) + layer("conv", "Convolution", "convolution_param { num_output: 5 kernel_size: 1 }")
+    text = inputs(SHAPE, (4, 3, 2), (1, 1, 5, 5)) + layer(
+        "conv", "Convolution", "convolution_param { num_output: 5 kernel_size: 1 }"
+    )
     params = [f"loss_param {{ {how} {ignored} }}" for how in NORMALIZED[:5]]  # `normalize` is refused
     text += loss_layers("InfogainLoss", params, "conv data1 data2")
     text += layer("both", "InfogainLoss", "loss_weight: 2 loss_weight: 0", "conv data1 data2", "both prob")
@@ -99,8 +110,12 @@ def test_infogain_loss(worker, tmp_path, ignored):
 
 
 def test_infogain_loss_without_a_matrix(tmp_path):
-    net = TorchNet(network(tmp_path, inputs((4, 5), (4,)) + loss_layers("InfogainLoss", ['infogain_loss_param { source: "x" }'])))
-    with pytest.raises(EngineError, match=r"^layer 'loss0' \(InfogainLoss\): the infogain matrix is wanted as the third bottom"):
+    net = TorchNet(
+        network(tmp_path, inputs((4, 5), (4,)) + loss_layers("InfogainLoss", ['infogain_loss_param { source: "x" }']))
+    )
+    with pytest.raises(
+        EngineError, match=r"^layer 'loss0' \(InfogainLoss\): the infogain matrix is wanted as the third bottom"
+    ):
         net({"data": torch.zeros(4, 5), "data1": torch.zeros(4)})
 
 
@@ -125,9 +140,17 @@ def test_a_weight_makes_any_blob_a_loss(worker, tmp_path):
 def test_accuracy(worker, tmp_path, ignored):
     text = inputs(SHAPE, (4, 3, 2))
     for number, params in enumerate(["", "top_k: 2", "top_k: 5"]):
-        text += layer(f"acc{number}", "Accuracy", f"accuracy_param {{ {params} {ignored} }}", "data data1", f"acc{number} each{number}")
+        text += layer(
+            f"acc{number}",
+            "Accuracy",
+            f"accuracy_param {{ {params} {ignored} }}",
+            "data data1",
+            f"acc{number} each{number}",
+        )
     judge(worker, tmp_path, text, {"data": scores(), "data1": labels(4, 3, 2)}, backward=False)
-    text = inputs(SHAPE, (4, 5, 3)) + layer("last", "Accuracy", f"accuracy_param {{ axis: -1 {ignored} }}", "data data1")
+    text = inputs(SHAPE, (4, 5, 3)) + layer(
+        "last", "Accuracy", f"accuracy_param {{ axis: -1 {ignored} }}", "data data1"
+    )
     judge(worker, tmp_path, text, {"data": scores(), "data1": labels(4, 5, 3, classes=2)}, backward=False)
 
 
@@ -149,6 +172,8 @@ def test_accuracy_of_nothing(worker, tmp_path):
 def test_labels_may_be_integers(tmp_path):
     net = TorchNet(network(tmp_path, inputs((4, 5), (4,)) + loss_layers("SoftmaxWithLoss", [""])))
     data, label = torch.from_numpy(scores((4, 5))), torch.from_numpy(labels(4))
-    assert torch.equal(net({"data": data, "data1": label})["loss0"], net({"data": data, "data1": label.long()})["loss0"])
+    assert torch.equal(
+        net({"data": data, "data1": label})["loss0"], net({"data": data, "data1": label.long()})["loss0"]
+    )
     with pytest.raises(EngineError, match=r"^layer 'loss0' \(SoftmaxWithLoss\): .*out of"):
         net({"data": data, "data1": torch.tensor([0, 1, 5, 2])})

@@ -68,7 +68,11 @@ def test_interior_feeds_give_what_the_whole_gives(chain, fed):
 
 
 def test_a_name_means_the_last_version_and_an_input_is_fed_as_its_first(tmp_path):
-    text = inputs((2, 3)) + layer("shift", "Power", "power_param { shift: -1 }", "data", "data") + layer("relu", "ReLU", "", "data", "data")
+    text = (
+        inputs((2, 3))
+        + layer("shift", "Power", "power_param { shift: -1 }", "data", "data")
+        + layer("relu", "ReLU", "", "data", "data")
+    )
     text += layer("out", "Power", "power_param { scale: 3 }", "data")
     net, x = TorchNet(network(tmp_path, text)), torch.tensor([[0.0, 1, 2], [3, -1, 0.5]])
     found = net({"data": x}, ["data", "out"])
@@ -155,7 +159,9 @@ def test_store(chain, fed):
         net.blobs_of("conv2")[0].zero_()
     assert chain.layer("conv2").weights[0].any()
     with OrtEngine().load(chain) as session:
-        compare("sum", TorchNet(chain)(fed)["sum"].detach().numpy(), session.forward({"data": fed["data"].numpy()})["sum"])
+        compare(
+            "sum", TorchNet(chain)(fed)["sum"].detach().numpy(), session.forward({"data": fed["data"].numpy()})["sum"]
+        )
 
 
 def test_changes_to_the_graph_do_not_reach_the_net(chain, fed):
@@ -218,7 +224,9 @@ def test_what_cannot_be_made(tmp_path, chain):
     with pytest.raises(GraphError, match="no layer 'conv9'"):
         TorchNet(chain).blobs_of("conv9")
     chain.layer("conv2").weights = []
-    with pytest.raises(EngineError, match=r"^layer 'conv2' \(Convolution\) has no weights; give the network its caffemodel$"):
+    with pytest.raises(
+        EngineError, match=r"^layer 'conv2' \(Convolution\) has no weights; give the network its caffemodel$"
+    ):
         TorchNet(chain)
     chain.layer("conv2").weights = [np.zeros((4, 4, 3, 2), np.float32), np.zeros(4, np.float32)]
     with pytest.raises(ShapeError, match="layer 'conv2' .*does the caffemodel belong"):
@@ -227,5 +235,7 @@ def test_what_cannot_be_made(tmp_path, chain):
     with pytest.raises(EngineError, match=r"^layer 'l' \(LSTM\): engine 'torch' does not have this type"):
         TorchNet(network(tmp_path, lstm))
     (tmp_path / "odd.prototxt").write_text(inputs((4, 2)) + layer("odd", "Oddity"))
-    with pytest.raises(EngineError, match=r"^layer 'odd' \(Oddity\): the type is not known, so engine 'torch' cannot run it"):
+    with pytest.raises(
+        EngineError, match=r"^layer 'odd' \(Oddity\): the type is not known, so engine 'torch' cannot run it"
+    ):
         TorchNet(read_network(tmp_path / "odd.prototxt"))

@@ -13,7 +13,13 @@ SHAPE = (2, 7, 5, 4)
 @pytest.mark.parametrize("region", ["ACROSS_CHANNELS", "WITHIN_CHANNEL"])
 def test_lrn(worker, tmp_path, region):
     text = inputs(SHAPE)
-    cases = ["", "local_size: 3 alpha: 0.5 beta: 0.6", "local_size: 9 alpha: 1e-4", "local_size: 1 alpha: 2 beta: 2", "alpha: 0.3 k: 2.5"]
+    cases = [
+        "",
+        "local_size: 3 alpha: 0.5 beta: 0.6",
+        "local_size: 9 alpha: 1e-4",
+        "local_size: 1 alpha: 2 beta: 2",
+        "alpha: 0.3 k: 2.5",
+    ]
     for number, params in enumerate(cases):
         text += layer(f"top{number}", "LRN", f"lrn_param {{ {params} norm_region: {region} }}")
     judge(worker, tmp_path, text, images(SHAPE, low=-3, high=4), images((1, *SHAPE[1:])))

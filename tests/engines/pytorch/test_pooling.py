@@ -69,7 +69,9 @@ def test_windows_behind_the_image(worker, tmp_path):
     text = inputs((1, 2, 4, 5))
     for number, stride in enumerate(("2", "3", "4")):
         for pool in ("MAX", "AVE"):
-            text += layer(f"{pool}{number}", "Pooling", f"pooling_param {{ pool: {pool} kernel_size: 1 stride: {stride} }}")
+            text += layer(
+                f"{pool}{number}", "Pooling", f"pooling_param {{ pool: {pool} kernel_size: 1 stride: {stride} }}"
+            )
     judge(worker, tmp_path, text, images((1, 2, 4, 5)), backward=False)
 
 
@@ -89,6 +91,10 @@ def test_pyramid(worker, tmp_path):
 
 
 def test_what_caffe_has_on_a_gpu_only(tmp_path):
-    net = TorchNet(network(tmp_path, inputs((1, 2, 4, 4)) + layer("s", "Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }")))
+    net = TorchNet(
+        network(
+            tmp_path, inputs((1, 2, 4, 4)) + layer("s", "Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }")
+        )
+    )
     with pytest.raises(EngineError, match=r"^layer 's' \(Pooling\): STOCHASTIC pooling"):
         net({"data": torch.zeros(1, 2, 4, 4)})

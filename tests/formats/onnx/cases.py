@@ -45,13 +45,18 @@ def inputs(*shapes: tuple[int, ...]) -> str:
 
 def layer(name: str, kind: str, params: str = "", bottoms: str = "data", tops: str | None = None) -> str:
     """A layer's text; its top is called like it."""
-    lines = [f'bottom: "{b}"' for b in bottoms.split()] + [f'top: "{t}"' for t in (name if tops is None else tops).split()]
+    lines = [f'bottom: "{b}"' for b in bottoms.split()] + [
+        f'top: "{t}"' for t in (name if tops is None else tops).split()
+    ]
     return f'layer {{ name: "{name}" type: "{kind}" {" ".join(lines)} {params} }}\n'
 
 
 def images(*shapes: tuple[int, ...], low: float = -3.0, high: float = 3.0, seed: int = 11) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {name: rng.uniform(low, high, shape).astype(np.float32) for name, shape in zip(_names(len(shapes)), shapes, strict=True)}
+    return {
+        name: rng.uniform(low, high, shape).astype(np.float32)
+        for name, shape in zip(_names(len(shapes)), shapes, strict=True)
+    }
 
 
 def judge(worker, folder: Path, text: str, *feeds: dict[str, np.ndarray], exact: bool = False, seed: int = 5) -> Graph:
@@ -74,7 +79,9 @@ def judge(worker, folder: Path, text: str, *feeds: dict[str, np.ndarray], exact:
 
 def compare(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> float:
     """The largest difference relative to the range of the expected values; asserts that it is within the tolerance."""
-    assert found.dtype == np.float32 and found.shape == expected.shape, f"{name}: {found.shape}, expected {expected.shape}"
+    assert found.dtype == np.float32 and found.shape == expected.shape, (
+        f"{name}: {found.shape}, expected {expected.shape}"
+    )
     odd = ~np.isfinite(expected) | (np.abs(expected) > 1e37)
     np.testing.assert_array_equal(found[odd], expected[odd], err_msg=name)
     found, expected = found[~odd].astype(np.float64), expected[~odd].astype(np.float64)

@@ -59,7 +59,9 @@ def test_axpy(factor, read, worker, tmp_path):
 
 def test_a_crop_of_the_batch(read, worker, tmp_path):
     shape = (5, 2, 3, 4)
-    graph = read(inputs(shape) + fork("CropCenter", "crop_center_param { crop_size: 2 crop_size: 0 crop_size: 1 crop_size: 0 }"))
+    graph = read(
+        inputs(shape) + fork("CropCenter", "crop_center_param { crop_size: 2 crop_size: 0 crop_size: 1 crop_size: 0 }")
+    )
     fed = feeds(graph)
     with OrtEngine().load(graph) as session:
         compare("y", session.forward(fed)["y"], run_twin(worker, tmp_path, graph, fed)["y"], 0)
@@ -99,12 +101,18 @@ def test_networks(name, read, worker, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (fork("PriorBox", "prior_box_param { min_size: 3 }"), "layer 'y' (PriorBox): this type cannot be written as ONNX"),
+        (
+            fork("PriorBox", "prior_box_param { min_size: 3 }"),
+            "layer 'y' (PriorBox): this type cannot be written as ONNX",
+        ),
         (fork("DetectionOutput"), "layer 'y' (DetectionOutput): this type cannot be written as ONNX"),
         (fork("Python"), "layer 'y' (Python): the type is not known"),
         (fork("Upsample", "upsample_param { scale: 2 mode: BILINEAR }"), "layer 'y' (Upsample): the type is not known"),
         (fork("Upsample", "", "data data"), "layer 'y' (Upsample): unpooling by a mask cannot be written as ONNX"),
-        (fork("BN", "bn_param { bn_mode: LEARN }"), "layer 'y' (BN): bn_param does not say that it uses stored statistics"),
+        (
+            fork("BN", "bn_param { bn_mode: LEARN }"),
+            "layer 'y' (BN): bn_param does not say that it uses stored statistics",
+        ),
         (
             fork("Interp", 'interp_param { zoom_factor: 2 interp_type: "nearest_neighbor" }'),
             "interp_type 'nearest_neighbor' cannot be written",

@@ -40,7 +40,9 @@ def test_embed(worker, tmp_path):
 
 def test_learned_scale_and_bias(worker, tmp_path):
     text = inputs(SHAPE)
-    for number, params in enumerate(["", "axis: 2", "axis: 1 num_axes: 2", "axis: 1 num_axes: -1", "axis: -1", "num_axes: 0"]):
+    for number, params in enumerate(
+        ["", "axis: 2", "axis: 1 num_axes: 2", "axis: 1 num_axes: -1", "axis: -1", "num_axes: 0"]
+    ):
         text += layer(f"scale{number}", "Scale", f"scale_param {{ {params} }}")
         text += layer(f"both{number}", "Scale", f"scale_param {{ {params} bias_term: true }}")
         text += layer(f"bias{number}", "Bias", f"bias_param {{ {params} }}")

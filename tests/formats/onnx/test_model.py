@@ -57,7 +57,12 @@ def test_names_of_blobs_written_in_place(tmp_path):
 
 
 def test_names_that_are_taken(tmp_path):
-    text = inputs((2, 3)) + layer("conv@1", "ReLU") + layer("conv", "TanH", "", "conv@1") + layer("r", "ReLU", "", "conv", "conv")
+    text = (
+        inputs((2, 3))
+        + layer("conv@1", "ReLU")
+        + layer("conv", "TanH", "", "conv@1")
+        + layer("r", "ReLU", "", "conv", "conv")
+    )
     names = list(tensor_names(network(tmp_path, text)).values())
     assert names == ["data", "conv@1", "conv@1_2", "conv"]
 
@@ -107,7 +112,9 @@ def test_random_data_is_refused(tmp_path):
 def test_shared_weights(worker, tmp_path):
     """A layer that stores none has those of the layer that shares them."""
     params = 'param { name: "w" } param { name: "b" } inner_product_param { num_output: 3 }'
-    text = inputs((2, 3), (2, 3)) + layer("one", "InnerProduct", params) + layer("other", "InnerProduct", params, "data1")
+    text = (
+        inputs((2, 3), (2, 3)) + layer("one", "InnerProduct", params) + layer("other", "InnerProduct", params, "data1")
+    )
     graph = network(tmp_path, text)
     graph.layers[3].weights = []
     fed = images((2, 3), (2, 3))
@@ -169,7 +176,8 @@ def test_large_models_have_their_weights_beside_them(models, tmp_path):
     onnx.checker.check_model(str(large), full_check=True)
     fed = images((3, 3, 32, 32), low=-120, high=130)
     runs = [
-        onnxruntime.InferenceSession(str(p), providers=["CPUExecutionProvider"]).run(None, fed)[0] for p in (large, tmp_path / "whole.onnx")
+        onnxruntime.InferenceSession(str(p), providers=["CPUExecutionProvider"]).run(None, fed)[0]
+        for p in (large, tmp_path / "whole.onnx")
     ]
     np.testing.assert_array_equal(*runs)
 

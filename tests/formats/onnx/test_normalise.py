@@ -92,16 +92,22 @@ def test_reduction(worker, tmp_path):
     text = inputs(SHAPE)
     for operation, axis in itertools.product(("SUM", "ASUM", "SUMSQ", "MEAN"), (0, 1, 2, -1)):
         coeff = "coeff: -0.25" if axis == 2 else ""
-        text += layer(f"{operation}{axis}", "Reduction", f"reduction_param {{ operation: {operation} axis: {axis} {coeff} }}")
+        text += layer(
+            f"{operation}{axis}", "Reduction", f"reduction_param {{ operation: {operation} axis: {axis} {coeff} }}"
+        )
     # Images of different strength, so that the range is of the size of the sums.
-    small, large = (images(shape)["data"] * np.float32([2, -1, 0.5])[: shape[0], None, None, None] for shape in (SHAPE, LARGER))
+    small, large = (
+        images(shape)["data"] * np.float32([2, -1, 0.5])[: shape[0], None, None, None] for shape in (SHAPE, LARGER)
+    )
     judge(worker, tmp_path, text, {"data": small + 1}, {"data": large - 1})
 
 
 def test_argmax(worker, tmp_path):
     """To the bit, with ties, of which Caffe prefers the last."""
     text = inputs(SHAPE, (2, 9))
-    for number, (axis, top_k, values) in enumerate(itertools.product(("", "axis: 1", "axis: -1"), (1, 3), ("false", "true"))):
+    for number, (axis, top_k, values) in enumerate(
+        itertools.product(("", "axis: 1", "axis: -1"), (1, 3), ("false", "true"))
+    ):
         params = f"argmax_param {{ {axis} top_k: {top_k} out_max_val: {values} }}"
         text += layer(f"top{number}", "ArgMax", params) + layer(f"flat{number}", "ArgMax", params, "data1")
     rng = np.random.default_rng(1)

@@ -70,7 +70,9 @@ def test_windows_behind_the_image(worker, tmp_path):
     text = inputs((1, 2, 4, 5))
     for number, stride in enumerate(("2", "3", "4")):
         for pool in ("MAX", "AVE"):
-            text += layer(f"{pool}{number}", "Pooling", f"pooling_param {{ pool: {pool} kernel_size: 1 stride: {stride} }}")
+            text += layer(
+                f"{pool}{number}", "Pooling", f"pooling_param {{ pool: {pool} kernel_size: 1 stride: {stride} }}"
+            )
     judge(worker, tmp_path, text, images((1, 2, 4, 5)))
 
 

@@ -27,7 +27,9 @@ def grid(kind: str, field: str = "convolution_param", head: str = "num_output: 4
     pads = ["", "pad: 1", "pad_h: 0 pad_w: 2"]
     for number, (kernel, stride, pad) in enumerate(itertools.product(kernels, strides, pads)):
         dilation = ["", "dilation: 2", "dilation: 2 dilation: 1"][number % 3]
-        extra = "" if kind == "Im2col" else f"group: {[1, 2][number % 2]} bias_term: {['true', 'false'][number % 5 == 0]}"
+        extra = (
+            "" if kind == "Im2col" else f"group: {[1, 2][number % 2]} bias_term: {['true', 'false'][number % 5 == 0]}"
+        )
         text += layer(f"top{number}", kind, f"{field} {{ {head} {kernel} {stride} {pad} {dilation} {extra} }}")
     return text
 

@@ -72,7 +72,10 @@ def _number(name: str) -> int:
 def _blobs(layer: StoredLayer) -> list[dict]:
     axes = ("num", "channels", "height", "width")
     shapes = [(1,) * (4 - blob.ndim) + blob.shape for blob in layer.blobs]
-    return [{**dict(zip(axes, shape, strict=True)), "data": blob.ravel()} for shape, blob in zip(shapes, layer.blobs, strict=True)]
+    return [
+        {**dict(zip(axes, shape, strict=True)), "data": blob.ravel()}
+        for shape, blob in zip(shapes, layer.blobs, strict=True)
+    ]
 
 
 def _inputs(layer: Message) -> list[Field]:
@@ -91,12 +94,16 @@ def _v1_layer(layer: Message) -> Message:
             new.add("type", Token(kind))
         elif field.name == "transform_param" and kind in DATA:
             for moved in (f for f in field.value if f.name in TRANSFORMS):
-                new.message(DATA[kind]).fields.append(moved) if DATA[kind] in new else new.add(DATA[kind], Message([moved]))
+                new.message(DATA[kind]).fields.append(moved) if DATA[kind] in new else new.add(
+                    DATA[kind], Message([moved])
+                )
             new.add("transform_param", Message([f for f in field.value if f.name not in TRANSFORMS]))
         elif field.name in DATA.values() and field.name in new:
             new.message(field.name).fields += field.value.fields
         elif field.name != "param":
-            new.fields.append(Field(field.name, field.value.copy() if isinstance(field.value, Message) else field.value))
+            new.fields.append(
+                Field(field.name, field.value.copy() if isinstance(field.value, Message) else field.value)
+            )
     return _with_specs(new, layer.values("param"))
 
 
@@ -109,7 +116,9 @@ def _with_specs(layer: Message, specs: list[Message]) -> Message:
 
 
 _V0_TYPES = {"CONVOLUTION": "conv", "INNER_PRODUCT": "innerproduct", "POOLING": "pool", "IMAGE_DATA": "images"}
-_V0_ONLY = "accuracy bnll concat data dropout euclidean_loss flatten hdf5_data hdf5_output im2col infogain_loss lrn".split()
+_V0_ONLY = (
+    "accuracy bnll concat data dropout euclidean_loss flatten hdf5_data hdf5_output im2col infogain_loss lrn".split()
+)
 _V0_ONLY += "multinomial_logistic_loss relu sigmoid softmax softmax_loss split tanh window_data".split()
 _V0_FIELDS = {
     "kernel_size": "kernelsize",

@@ -13,8 +13,37 @@ from deepmerge.formats.read.forks import MESSAGES
 from deepmerge.graph.costs import layer_costs, shapes_of_one, summary
 from deepmerge.graph.params import TYPES
 
-INPUTS = {"x": (2, 6, 4, 5), "like": (1, 2, 3, 4), "flat": (2, 6), "line": (2, 6, 9), "cube": (1, 6, 4, 3, 5), "one": (3,), "none": ()}
-WHOLE = (0, 1, 2, 3, 4, 6, 7, 9, -1, -2, -5, 33, 2**16, 2**31 - 1, 2**31, 2**32 - 1, -(2**31), 2**63 - 1, -(2**63), 10**30)
+INPUTS = {
+    "x": (2, 6, 4, 5),
+    "like": (1, 2, 3, 4),
+    "flat": (2, 6),
+    "line": (2, 6, 9),
+    "cube": (1, 6, 4, 3, 5),
+    "one": (3,),
+    "none": (),
+}
+WHOLE = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    6,
+    7,
+    9,
+    -1,
+    -2,
+    -5,
+    33,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    -(2**31),
+    2**63 - 1,
+    -(2**63),
+    10**30,
+)
 REAL = ("0", "1", "-1", ".5", "2.f", "1e-45", "-1e39", "nan", "inf", "-inf", "1e400", "3")
 NETWORKS = 400
 
@@ -49,7 +78,11 @@ def parameters(kind: str, chance: random.Random) -> str:
     chosen = chance.sample(sorted(known), min(len(known), chance.randrange(5)))
     if "num_output" in known and chance.random() < 0.8:
         chosen = list(dict.fromkeys([*chosen, "num_output", *(["kernel_size"] if "kernel_size" in known else [])]))
-    texts = [f"{f}: {value(known[f], chance)}" for f in chosen for _ in range(chance.choice((1, 1, 2, 3)) if known[f].repeated else 1)]
+    texts = [
+        f"{f}: {value(known[f], chance)}"
+        for f in chosen
+        for _ in range(chance.choice((1, 1, 2, 3)) if known[f].repeated else 1)
+    ]
     return f"{name} {{ {' '.join(texts)} }}"
 
 
@@ -65,7 +98,9 @@ def network(chance: random.Random) -> str:
         bottoms = [chance.choice(made) for _ in range(chance.choice((0, 1, 1, 1, 1, 2, 2, 3)))]
         tops = [f"t{index}_{i}" for i in range(chance.choice((0, 1, 1, 1, 1, 2, 3)))]
         ends = " ".join([f'bottom: "{b}"' for b in bottoms] + [f'top: "{t}"' for t in tops])
-        more = chance.choice(("", "", "", "loss_weight: 1.f", 'param { name: "w" } param { }', "phase: TEST", "include { phase: TRAIN }"))
+        more = chance.choice(
+            ("", "", "", "loss_weight: 1.f", 'param { name: "w" } param { }', "phase: TEST", "include { phase: TRAIN }")
+        )
         lines.append(f'layer {{ name: "l{index}" type: "{kind}" {ends} {more} {parameters(kind, chance)} }}')
         made += tops
     return "\n".join(lines) + "\n"

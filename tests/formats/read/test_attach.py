@@ -38,7 +38,10 @@ def attached(text: str, *stored: StoredLayer):
 @pytest.mark.pitfall("row", 17)
 def test_weights_go_by_name():
     graph = attached(
-        layer("conv", "Convolution", CONV) + layer("relu", "ReLU", ""), StoredLayer("split", "Split"), conv(), StoredLayer("relu", "ReLU")
+        layer("conv", "Convolution", CONV) + layer("relu", "ReLU", ""),
+        StoredLayer("split", "Split"),
+        conv(),
+        StoredLayer("relu", "ReLU"),
     )
     assert [w.shape for w in graph.layer("conv").weights] == [(2, 3, 1, 1), (2,)]
     assert graph.layer("relu").weights == [] and graph.warnings == []
@@ -62,13 +65,17 @@ def test_missing_weights(stored, hint):
 @pytest.mark.pitfall("row", 18)
 def test_weights_that_nobody_uses():
     graph = attached(layer("conv", "Convolution", CONV), conv(), *(conv(f"aux{i}") for i in range(7)))
-    assert graph.warnings == ["the caffemodel also has weights for aux0, aux1, aux2, aux3, aux4 and 2 more, which the network does not use"]
+    assert graph.warnings == [
+        "the caffemodel also has weights for aux0, aux1, aux2, aux3, aux4 and 2 more, which the network does not use"
+    ]
 
 
 @pytest.mark.pitfall("row", 18)
 def test_another_type_in_the_caffemodel():
     graph = attached(layer("conv", "Convolution", CONV), conv(kind="Deconvolution"))
-    assert graph.warnings == ["layer 'conv': type 'Convolution' in the prototxt, which counts, but 'Deconvolution' in the caffemodel"]
+    assert graph.warnings == [
+        "layer 'conv': type 'Convolution' in the prototxt, which counts, but 'Deconvolution' in the caffemodel"
+    ]
 
 
 @pytest.mark.pitfall("row", 14)
@@ -80,15 +87,22 @@ def test_two_of_one_name():
         str(caught.value)
         == "two layers have weights and the name 'conv'; as weights go by name, one would be lost: rename one, here and in the prototxt"
     )
-    for twins in ((conv(phase="TEST", start=5), conv(phase="TRAIN")), (conv(phase="TRAIN"), conv(phase="TEST", start=5))):
+    for twins in (
+        (conv(phase="TEST", start=5), conv(phase="TRAIN")),
+        (conv(phase="TRAIN"), conv(phase="TEST", start=5)),
+    ):
         assert attached(text, *twins).layer("conv").weights[1].tolist() == [5, 6]
 
 
 @pytest.mark.pitfall("row", 30)
 def test_shared_weights_are_one_array():
-    graph = attached(layer("a", "Convolution", SHARED) + layer("b", "Convolution", SHARED), conv("a"), conv("b", start=9))
+    graph = attached(
+        layer("a", "Convolution", SHARED) + layer("b", "Convolution", SHARED), conv("a"), conv("b", start=9)
+    )
     a, b = (graph.layer(name).weights for name in "ab")
-    assert a[0] is b[0] and a[1] is b[1] and a[1].tolist() == [9, 10]  # the last ones, as Caffe copies one after the other
+    assert (
+        a[0] is b[0] and a[1] is b[1] and a[1].tolist() == [9, 10]
+    )  # the last ones, as Caffe copies one after the other
 
 
 @pytest.mark.pitfall("row", 30)
@@ -102,7 +116,9 @@ def test_shared_weights_may_be_stored_once():
 
 def test_one_of_two_is_shared():
     partly = SHARED.replace("name: 'b'", "lr_mult: 2")
-    graph = attached(layer("a", "Convolution", partly) + layer("b", "Convolution", partly), conv("a"), conv("b", start=9))
+    graph = attached(
+        layer("a", "Convolution", partly) + layer("b", "Convolution", partly), conv("a"), conv("b", start=9)
+    )
     a, b = (graph.layer(name).weights for name in "ab")
     assert a[0] is b[0] and a[1].tolist() == [0, 1] and b[1].tolist() == [9, 10]
 

@@ -32,7 +32,11 @@ def blob(**fields):
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"num": 1, "channels": 3, "height": 2, "width": 4}, {"shape": {"dim": [1, 3, 2, 4]}}, {"shape": {"dim": [3, 2, 4]}}],
+    [
+        {"num": 1, "channels": 3, "height": 2, "width": 4},
+        {"shape": {"dim": [1, 3, 2, 4]}},
+        {"shape": {"dim": [3, 2, 4]}},
+    ],
     ids=["legacy", "four axes", "three axes"],
 )
 @pytest.mark.parametrize("field", ["data", "double_data"])
@@ -51,7 +55,9 @@ def test_blobs_that_are_no_images(tmp_path, shape):
 
 def test_other_files(tmp_path):
     net = schema.message_class("NetParameter")(name="net", layer=[{"name": "l", "type": "T"}])
-    assert refused(tmp_path, net).startswith("is no mean image (a BlobProto), or a damaged one: claims 1 values, its shape being ()")
+    assert refused(tmp_path, net).startswith(
+        "is no mean image (a BlobProto), or a damaged one: claims 1 values, its shape being ()"
+    )
     assert refused(tmp_path, net).endswith(GIVE)
     assert refused(tmp_path, b"name: 'net'\n") == f"is text, not a mean image{GIVE}"
     assert refused(tmp_path, b"version https://git-lfs.github.com/spec/v1\n").startswith("is a Git LFS pointer")

@@ -47,7 +47,9 @@ def test_an_output_may_be_in_place():
 
 @pytest.mark.pitfall("row", 19)
 def test_readers_behind_an_in_place_layer_read_what_it_made():
-    graph = graph_of(layer("relu", "ReLU", "data", "data"), layer("a", "TanH", "data", "a"), layer("b", "TanH", "data", "b"))
+    graph = graph_of(
+        layer("relu", "ReLU", "data", "data"), layer("a", "TanH", "data", "a"), layer("b", "TanH", "data", "b")
+    )
     assert [c.name for c in graph.layer("relu").top.consumers] == ["a", "b"]
 
 
@@ -66,9 +68,7 @@ def test_the_second_top_of_a_max_pooling_is_kept(tmp_path):
 
 
 def test_what_a_layer_holds():
-    text = (
-        "param { name: 'w' lr_mult: 2 } include { phase: TEST } phase: TEST loss_weight: 1 relu_param { negative_slope: 0.5 } own { a: 1 }"
-    )
+    text = "param { name: 'w' lr_mult: 2 } include { phase: TEST } phase: TEST loss_weight: 1 relu_param { negative_slope: 0.5 } own { a: 1 }"
     relu = graph_of(layer("relu", "ReLU", "data", "y", text)).layer("relu")
     assert [f.name for f in relu.tree] == ["loss_weight", "relu_param", "own"]
     assert relu.shared_names == ["w"] and relu.params is relu.read_params and relu.params.negative_slope == 0.5
@@ -90,7 +90,10 @@ BROKEN = {
 
 
 OVERWRITTEN = "read before", "read itself"
-CASES = [pytest.param(*BROKEN[name], id=name, marks=pytest.mark.pitfall("row", 19) if name in OVERWRITTEN else ()) for name in BROKEN]
+CASES = [
+    pytest.param(*BROKEN[name], id=name, marks=pytest.mark.pitfall("row", 19) if name in OVERWRITTEN else ())
+    for name in BROKEN
+]
 
 
 @pytest.mark.parametrize(("text", "message"), CASES)
@@ -100,7 +103,9 @@ def test_refusals(text, message):
     assert str(caught.value) == f"net.prototxt:{message}"
 
 
-@pytest.mark.parametrize("case", ["order", "twice", "same tops", pytest.param("read before", marks=pytest.mark.pitfall("row", 19))])
+@pytest.mark.parametrize(
+    "case", ["order", "twice", "same tops", pytest.param("read before", marks=pytest.mark.pitfall("row", 19))]
+)
 def test_real_caffe_refuses_them_too(tmp_path, caffe_python, case):
     path = tmp_path / "net.prototxt"
     path.write_text(DATA + BROKEN[case][0])
@@ -113,7 +118,10 @@ def test_two_layers_of_one_name():
     """Caffe takes them, but one's weights would be lost: they go by name."""
     with pytest.raises(GraphError) as caught:
         graph_of(layer("a", "TanH", "data", "a"), layer("a", "TanH", "a", "b"))
-    assert str(caught.value) == "net.prototxt:3:1: layer 'a' (TanH) has the name of a layer before it; weights go by name, so rename one"
+    assert (
+        str(caught.value)
+        == "net.prototxt:3:1: layer 'a' (TanH) has the name of a layer before it; weights go by name, so rename one"
+    )
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,11 @@ def test_doubles_are_rounded_as_real_caffe_rounds_them(tmp_path, real_caffe):
     """Ties, numbers that float32 has not, subnormal ones, and those that are too large."""
     values = np.array([0.1, 1 + 2**-24, 1 + 3 * 2**-24, -1e-40, 1e-46, 3.4028235677973366e38, -1e300, 1 / 3])
     shape = {"dim": [2, 4]}
-    stored = {"name": "fc", "type": "InnerProduct", "blobs": [{"shape": shape, "data": np.ones(8), "double_data": values}]}
+    stored = {
+        "name": "fc",
+        "type": "InnerProduct",
+        "blobs": [{"shape": shape, "data": np.ones(8), "double_data": values}],
+    }
     ours = read(tmp_path, net(stored))[0].blobs[0]
     text = """layer { name: "in" type: "Input" top: "in" input_param { shape { dim: [1, 4] } } }
         layer { name: "fc" type: "InnerProduct" bottom: "in" top: "fc" inner_product_param { num_output: 2 bias_term: false } }"""
@@ -160,7 +164,9 @@ RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 
 def raw(values, kind, *before) -> bytes:
     """A blob of three values as NVCaffe stores it: raw_data_type (10) and raw_data (12)."""
-    return raw_blob(b"".join(before) + block(7, b"\x0a\x01\x03") + key(10, 0) + varint(kind) + block(12, values.tobytes()))
+    return raw_blob(
+        b"".join(before) + block(7, b"\x0a\x01\x03") + key(10, 0) + varint(kind) + block(12, values.tobytes())
+    )
 
 
 @pytest.mark.pitfall("row", 11)
@@ -183,16 +189,22 @@ def test_row_11_data_wins_over_raw_data(tmp_path):
 def test_row_11_raw_data_that_cannot_be_read(tmp_path):
     remedy = "not float16, float32 or float64; save it with store_blobs_in_old_format: true"
     integers = raw(np.arange(3, dtype="<i4"), 3)
-    assert refused(tmp_path, integers) == f"layer 'l', blob 0: is stored as NVCaffe's raw data of type 3, {remedy}{AGAIN}"
+    assert (
+        refused(tmp_path, integers) == f"layer 'l', blob 0: is stored as NVCaffe's raw data of type 3, {remedy}{AGAIN}"
+    )
     untyped = raw_blob(block(7, b"\x0a\x01\x03") + block(12, bytes(6)))
-    assert refused(tmp_path, untyped) == f"layer 'l', blob 0: is stored as NVCaffe's raw data without a type, {remedy}{AGAIN}"
+    assert (
+        refused(tmp_path, untyped)
+        == f"layer 'l', blob 0: is stored as NVCaffe's raw data without a type, {remedy}{AGAIN}"
+    )
     short = raw(np.arange(2, dtype="<f2"), 2)
     assert refused(tmp_path, short) == f"layer 'l', blob 0: claims 3 values, its shape being (3,), but stores 2{AGAIN}"
 
 
 def test_bytes_that_are_no_values(tmp_path):
     assert (
-        refused(tmp_path, raw_blob(block(5, b"123456"))) == f"layer 'l', blob 0: stores 6 bytes, which is no whole number of values{AGAIN}"
+        refused(tmp_path, raw_blob(block(5, b"123456")))
+        == f"layer 'l', blob 0: stores 6 bytes, which is no whole number of values{AGAIN}"
     )
 
 
@@ -234,7 +246,9 @@ def test_files_without_layers(tmp_path):
 
 @pytest.mark.parametrize("text", ['name: "net"\nlayer {\n}\n', "just words", "\n\n"])
 def test_text(tmp_path, text):
-    assert refused(tmp_path, text.encode()) == "is text, not a caffemodel; the prototxt comes first, the caffemodel second"
+    assert (
+        refused(tmp_path, text.encode()) == "is text, not a caffemodel; the prototxt comes first, the caffemodel second"
+    )
 
 
 def test_noise(tmp_path):
@@ -243,7 +257,10 @@ def test_noise(tmp_path):
 
 
 def small() -> bytes:
-    blobs = [{"shape": {"dim": [2, 1, 1, 3]}, "data": range(6)}, {"num": 1, "channels": 1, "height": 1, "width": 2, "double_data": [1, 2]}]
+    blobs = [
+        {"shape": {"dim": [2, 1, 1, 3]}, "data": range(6)},
+        {"num": 1, "channels": 1, "height": 1, "width": 2, "double_data": [1, 2]},
+    ]
     layers = [{"name": "conv", "type": "Convolution", "blobs": blobs}, {"name": "relu", "type": "ReLU"}]
     return net(*layers, {"name": "fc", "type": "InnerProduct", "blobs": blobs[:1]}, name="net").SerializeToString()
 

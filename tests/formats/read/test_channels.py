@@ -30,7 +30,11 @@ CONV = layer("conv", "Convolution", more="convolution_param { num_output: 4 kern
         (layer("up", "Deconvolution"), [stored("up", 5, 2, 3, 3)], 5),
         (layer("bn", "BatchNorm"), [stored("bn", 7)], 7),
         (layer("bn", "Scale"), [stored("bn", 1, 1, 1, 7)], 7),
-        (layer("pow", "Power") + layer("lrn", "LRN", "pow") + CONV.replace("'data'", "'lrn'"), [stored("conv", 4, 1, 3, 3)], 2),
+        (
+            layer("pow", "Power") + layer("lrn", "LRN", "pow") + CONV.replace("'data'", "'lrn'"),
+            [stored("conv", 4, 1, 3, 3)],
+            2,
+        ),
         (layer("fc", "InnerProduct"), [stored("fc", 10, 2 * 5 * 4)], 2),
         (layer("fc", "InnerProduct"), [stored("fc", 10, 41)], None),
         (layer("pool", "Pooling") + layer("fc", "InnerProduct", "pool"), [stored("fc", 10, 40)], None),

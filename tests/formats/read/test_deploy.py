@@ -44,7 +44,9 @@ def test_models_train_val_and_deploy_are_one_network(models, name):
     assert shapes[0] == shapes[1]
     layers = [[x for x in graph.layers if x.type not in ("Input", "BatchNorm")] for graph in (deploy, derived)]
     first, second = ([(x.name, x.type, x.params) for x in part] for part in layers)
-    assert first == second  # BatchNorm says use_global_stats: true in one, and nothing, which means the same, in the other
+    assert (
+        first == second
+    )  # BatchNorm says use_global_stats: true in one, and nothing, which means the same, in the other
     assert [b.name for b in derived.outputs] == ["prob"]
 
 
@@ -54,7 +56,9 @@ def test_prob_is_the_main_head(models):
     (prob,) = graph.outputs
     assert prob.name == prob.producer.name == "prob" and prob.producer.bottom.name == "loss3/classifier"
     assert len(graph.warnings) == 1
-    assert graph.warnings[0].startswith("left out of the deploy network, as they lead to no main output: loss1/ave_pool, loss1/conv")
+    assert graph.warnings[0].startswith(
+        "left out of the deploy network, as they lead to no main output: loss1/ave_pool, loss1/conv"
+    )
 
 
 @pytest.mark.pitfall("row", 16)
@@ -101,7 +105,10 @@ def test_ends(read, loss, last):
 
 
 def test_several_main_heads(read):
-    fc2, loss2 = NET.splitlines()[1].replace('"fc"', '"fc2"'), LOSS.replace('"fc"', '"fc2"').replace('"loss"', '"loss2"')
+    fc2, loss2 = (
+        NET.splitlines()[1].replace('"fc"', '"fc2"'),
+        LOSS.replace('"fc"', '"fc2"').replace('"loss"', '"loss2"'),
+    )
     graph = read(DATA, NET, fc2, LOSS, loss2)
     assert [blob.name for blob in graph.outputs] == ["prob", "loss2/prob"] and graph.warnings == []
 
@@ -132,7 +139,12 @@ def test_channels(read, fields, channels):
 
 def test_memory_data(read):
     fields = "memory_data_param { batch_size: 4 channels: 2 height: 7 width: 6 }"
-    assert shape_of(read(f'layer {{ name: "m" type: "MemoryData" top: "data" top: "label" {fields} }}', NET, LOSS)) == (1, 2, 7, 6)
+    assert shape_of(read(f'layer {{ name: "m" type: "MemoryData" top: "data" top: "label" {fields} }}', NET, LOSS)) == (
+        1,
+        2,
+        7,
+        6,
+    )
 
 
 def test_weights_know_the_channels(models, tmp_path):
@@ -162,7 +174,9 @@ def test_images_of_unknown_size(read, tmp_path, data, message):
 def test_a_second_input_of_unknown_shape(read):
     data = 'layer { name: "h" type: "Data" top: "data" top: "label" top: "meta" transform_param { crop_size: 6 } }'
     join = 'layer { name: "join" type: "Concat" bottom: "fc" bottom: "meta" top: "join" }'
-    with pytest.raises(ReadError, match=r"layer 'h' \(Data\) does not say which shape 'meta' has, and the network reads it"):
+    with pytest.raises(
+        ReadError, match=r"layer 'h' \(Data\) does not say which shape 'meta' has, and the network reads it"
+    ):
         read(data, NET, join, LOSS.replace('"fc"', '"join"'))
 
 
@@ -183,11 +197,21 @@ def test_train_layers_of_another_file(read, tmp_path):
     aux = LOSS.replace('"loss"', '"aux"').replace('"fc"', '"aux/fc"')
     fc = NET.splitlines()[1].replace('"fc"', '"aux/fc"')
     path.write_text(DATA + NET + fc + aux + LOSS + ACCURACY)
-    assert [str(m.value("name")) for m in read_train_layers(path, graph)] == ["data", "data", "aux/fc", "aux", "loss", "acc"]
+    assert [str(m.value("name")) for m in read_train_layers(path, graph)] == [
+        "data",
+        "data",
+        "aux/fc",
+        "aux",
+        "loss",
+        "acc",
+    ]
     path.write_text('input: "data" input_shape { dim: [1, 2, 6, 6] }\n' + NET)
     with pytest.raises(ReadError) as caught:
         read_train_layers(path, graph)
-    assert str(caught.value) == f"{path}: has no data layer; --train-val wants the prototxt that the network was trained with"
+    assert (
+        str(caught.value)
+        == f"{path}: has no data layer; --train-val wants the prototxt that the network was trained with"
+    )
 
 
 def test_learning_rates_of_another_file(read, tmp_path):
@@ -197,5 +221,9 @@ def test_learning_rates_of_another_file(read, tmp_path):
     path = tmp_path / "other.prototxt"
     path.write_text(DATA + NET.replace('top: "', 'param { lr_mult: 0 } top: "') + LOSS)
     read_train_layers(path, graph)
-    rates = {layer.name: [str(s.value("lr_mult")) for s in layer.param_specs] for layer in graph.layers if layer.type != "Input"}
+    rates = {
+        layer.name: [str(s.value("lr_mult")) for s in layer.param_specs]
+        for layer in graph.layers
+        if layer.type != "Input"
+    }
     assert rates.pop("fc") == ["3"] and rates and all(found == ["0"] for found in rates.values())

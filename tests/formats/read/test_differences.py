@@ -20,7 +20,12 @@ NET = [
     ("conv2", "Convolution", "pool1", "conv2"),
     ("sum", "Eltwise", "pool1 conv2", "sum"),
 ]
-STORED = [("data", "Data", "", "data label"), *NET, ("fc", "InnerProduct", "sum", "fc"), ("loss", "SoftmaxWithLoss", "fc label", "loss")]
+STORED = [
+    ("data", "Data", "", "data label"),
+    *NET,
+    ("fc", "InnerProduct", "sum", "fc"),
+    ("loss", "SoftmaxWithLoss", "fc label", "loss"),
+]
 
 
 def said(net: list[Row], stored: list[Row], phase: str = "") -> list[str]:
@@ -36,7 +41,10 @@ def said(net: list[Row], stored: list[Row], phase: str = "") -> list[str]:
 
 def changed(rows: list[Row], which: str, **changes) -> list[Row]:
     keys = ("name", "kind", "bottoms", "tops")
-    return [tuple(changes.get(key, old) for key, old in zip(keys, row, strict=True)) if row[0] == which else row for row in rows]
+    return [
+        tuple(changes.get(key, old) for key, old in zip(keys, row, strict=True)) if row[0] == which else row
+        for row in rows
+    ]
 
 
 ALIKE = {
@@ -47,7 +55,12 @@ ALIKE = {
         ("conv2", "Convolution", "pool1_split_0", "conv2"),
         ("sum", "Eltwise", "pool1_split_1 conv2", "sum"),
     ],
-    "a Dropout": [*STORED[:4], ("drop", "Dropout", "pool1", "drop"), ("conv2", "Convolution", "drop", "conv2"), *STORED[5:]],
+    "a Dropout": [
+        *STORED[:4],
+        ("drop", "Dropout", "pool1", "drop"),
+        ("conv2", "Convolution", "drop", "conv2"),
+        *STORED[5:],
+    ],
     "blobs of other names": [(n, k, b.replace("pool1", "p"), t.replace("pool1", "p")) for n, k, b, t in STORED],
     "a ReLU of another name": changed(STORED, "relu1", name="other"),
     "names and weights alone": [(name, kind, "", "") for name, kind, _, _ in STORED],

@@ -39,7 +39,10 @@ OTHERS = {
     "lower": (b"<!doctype html>", HTML),
     "bare": (b"<HTML lang=en>", HTML),
     "comment": (b"\xef\xbb\xbf<!-- saved from -->\n<html>", HTML),
-    "xml": (b'<?xml version="1.0"?><Error><Code>AccessDenied', "is an XML page (a failed download?); download the file again"),
+    "xml": (
+        b'<?xml version="1.0"?><Error><Code>AccessDenied',
+        "is an XML page (a failed download?); download the file again",
+    ),
     "bzip2": (bz2.compress(b"name"), "is a bzip2 file; unpack it first"),
     "xz": (lzma.compress(b"name"), "is an xz file; unpack it first"),
     "tar": (TAR.getvalue(), "is a tar file; unpack it first"),
@@ -54,7 +57,8 @@ POINTER = pytest.mark.pitfall("row", 12)
 
 @pytest.mark.parametrize("read", [read_text, map_file])
 @pytest.mark.parametrize(
-    ("data", "message"), [pytest.param(*OTHERS[name], id=name, marks=POINTER if name == "lfs" else ()) for name in OTHERS]
+    ("data", "message"),
+    [pytest.param(*OTHERS[name], id=name, marks=POINTER if name == "lfs" else ()) for name in OTHERS],
 )
 def test_other_kinds(tmp_path, read, data, message):
     path = tmp_path / "file"
@@ -95,7 +99,10 @@ def test_binary_is_no_text(tmp_path, data):
     path.write_bytes(data)
     with pytest.raises(ReadError) as caught:
         read_text(path)
-    assert str(caught.value) == f"{path}: is a binary file, not a prototxt; is it the caffemodel, given in the wrong place?"
+    assert (
+        str(caught.value)
+        == f"{path}: is a binary file, not a prototxt; is it the caffemodel, given in the wrong place?"
+    )
 
 
 def test_utf16(tmp_path):
@@ -149,7 +156,13 @@ def test_text_has_an_end(tmp_path):
 
 @pytest.mark.parametrize(
     ("data", "text"),
-    [(b'name: "a"\r\n\t# \xc3\xa9', True), ("é".encode() * 3000, True), (b"", True), (b"a\xe9b", False), (b"\n\x05abcde", False)],
+    [
+        (b'name: "a"\r\n\t# \xc3\xa9', True),
+        ("é".encode() * 3000, True),
+        (b"", True),
+        (b"a\xe9b", False),
+        (b"\n\x05abcde", False),
+    ],
 )
 def test_looks_like_text(data, text):
     assert looks_like_text(memoryview(data)) is text

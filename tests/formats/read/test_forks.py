@@ -99,7 +99,9 @@ def test_types(kind, fields, expected):
 
 
 def test_an_upsample_of_two_bottoms_unpools():
-    assert read("Upsample", "upsample_param { upsample_h: 4 upsample_w: 5 }", TWO) == Upsample(upsample_h=4, upsample_w=5)
+    assert read("Upsample", "upsample_param { upsample_h: 4 upsample_w: 5 }", TWO) == Upsample(
+        upsample_h=4, upsample_w=5
+    )
     assert read("Upsample", "upsample_param { scale: 2 pad_out_w: true }", TWO) == Upsample(scale=2, pad_out_w=True)
 
 
@@ -139,7 +141,13 @@ def test_row_29_nvcaffes_batch_norm_by_its_fields(fields, five):
 
 @pytest.mark.parametrize(
     ("fields", "dilation"),
-    [("hole: 2", (2, 2)), ("hole_h: 2 hole_w: 3", (2, 3)), ("hole: 4 hole_w: 1", (4, 1)), ("hole_w: 2", (1, 2)), ("dilation: 3", (3, 3))],
+    [
+        ("hole: 2", (2, 2)),
+        ("hole_h: 2 hole_w: 3", (2, 3)),
+        ("hole: 4 hole_w: 1", (4, 1)),
+        ("hole_w: 2", (1, 2)),
+        ("dilation: 3", (3, 3)),
+    ],
 )
 def test_holes_are_dilation(fields, dilation):
     """DeepLab and PSPNet: caffe.proto, ConvolutionParameter."""
@@ -213,11 +221,18 @@ def test_row_28_axpys_factor_is_data(network):
     """PITFALLS row 28: SENet's Axpy reads its factors from a blob, and has no weights."""
     graph = network(NETS["senet"])
     axpy = graph.layer("out")
-    assert [b.name for b in axpy.bottoms] == ["prob", "conv", "proj"] and infer_shapes(graph)[axpy.bottom] == (2, 6, 1, 1)
+    assert [b.name for b in axpy.bottoms] == ["prob", "conv", "proj"] and infer_shapes(graph)[axpy.bottom] == (
+        2,
+        6,
+        1,
+        1,
+    )
 
 
 def test_layers_of_other_forks_under_a_known_name_pass_through(network):
-    graph = network(DATA + 'layer { name: "up" type: "Upsample" bottom: "data" top: "up" upsample_param { mode: CUBIC factor: 3 } }')
+    graph = network(
+        DATA + 'layer { name: "up" type: "Upsample" bottom: "data" top: "up" upsample_param { mode: CUBIC factor: 3 } }'
+    )
     assert graph.layer("up").params is None and infer_shapes(graph)[graph.outputs[0]] is None
     assert graph.warnings == [
         "layer 'up' has upsample_param fields that are not those of the Upsample known here, and is passed through as it is"
@@ -279,7 +294,9 @@ def test_row_30_shared_names_are_kept(network):
     """PITFALLS row 30: ParamSpec names shared between layers, a fork's among them."""
     text = DATA
     for name in ("a", "b"):
-        text += f'layer {{ name: "{name}" type: "DepthwiseConvolution" bottom: "data" top: "{name}" param {{ name: "w" }} '
+        text += (
+            f'layer {{ name: "{name}" type: "DepthwiseConvolution" bottom: "data" top: "{name}" param {{ name: "w" }} '
+        )
         text += "convolution_param { num_output: 4 kernel_size: 3 bias_term: false } }\n"
     graph = network(text)
     assert graph.sharers(graph.layer("a")) == [graph.layer("b")]
@@ -287,7 +304,10 @@ def test_row_30_shared_names_are_kept(network):
 
 def test_depthwise_weights_that_do_not_fit_are_named(network):
     text = (
-        DATA + 'layer { name: "a" type: "ConvolutionDepthwise" bottom: "data" top: "a" convolution_param { num_output: 8 kernel_size: 3 } }'
+        DATA
+        + 'layer { name: "a" type: "ConvolutionDepthwise" bottom: "data" top: "a" convolution_param { num_output: 8 kernel_size: 3 } }'
     )
-    with pytest.raises(ShapeError, match=r"net\.prototxt:2:\d+: layer 'a' \(ConvolutionDepthwise\): num_output: expected the channels"):
+    with pytest.raises(
+        ShapeError, match=r"net\.prototxt:2:\d+: layer 'a' \(ConvolutionDepthwise\): num_output: expected the channels"
+    ):
         network(text)

@@ -101,7 +101,11 @@ def test_shared_blobs_are_left_out_and_shared_again(saved):
 def test_the_networks_run_alike(saved, worker):
     """Caffe with its own snapshot, and Caffe with the caffemodel that we make of the snapshot."""
     graph, folder = saved
-    write_pair(read_network(folder / "net.prototxt", folder / "net.caffemodel.h5"), folder / "b.prototxt", folder / "b.caffemodel")
+    write_pair(
+        read_network(folder / "net.prototxt", folder / "net.caffemodel.h5"),
+        folder / "b.prototxt",
+        folder / "b.caffemodel",
+    )
     values, outputs = feeds(graph), []
     for pair in (("net.prototxt", "net.caffemodel.h5"), ("b.prototxt", "b.caffemodel")):
         with worker.load(*(folder / name for name in pair)) as session:
@@ -111,7 +115,8 @@ def test_the_networks_run_alike(saved, worker):
 
 def test_names_with_slashes_are_groups_in_groups(tmp_path):
     path = snapshot(
-        tmp_path, {"conv1": {"0": np.ones((2, 1), "f4")}, "conv1/7x7_s2": {"0": np.zeros(3, "f4")}, "a/b/c": {"10": np.ones(1)}}
+        tmp_path,
+        {"conv1": {"0": np.ones((2, 1), "f4")}, "conv1/7x7_s2": {"0": np.zeros(3, "f4")}, "a/b/c": {"10": np.ones(1)}},
     )
     stored = {s.name: s.blobs for s in read_caffemodel(path)}
     assert sorted(stored) == ["a/b/c", "conv1", "conv1/7x7_s2"]
@@ -137,7 +142,11 @@ def test_packed_values(tmp_path):
 def test_weights_are_views_on_the_file(tmp_path):
     values = np.arange(300_000, dtype="f4").reshape(300, 1000)
     (stored,) = read_caffemodel(snapshot(tmp_path, {"l": {"0": values}}))
-    assert np.array_equal(stored.blobs[0], values) and not stored.blobs[0].flags.writeable and not stored.blobs[0].flags.owndata
+    assert (
+        np.array_equal(stored.blobs[0], values)
+        and not stored.blobs[0].flags.writeable
+        and not stored.blobs[0].flags.owndata
+    )
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3), (1,) * 32])
@@ -164,7 +173,9 @@ def test_caffemodels_do_without_h5py(tmp_path, monkeypatch):
     graph = network(tmp_path, PLAIN)
     write_pair(graph, tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
     real = builtins.__import__
-    monkeypatch.setattr(builtins, "__import__", lambda name, *rest: pytest.fail("h5py") if name == "h5py" else real(name, *rest))
+    monkeypatch.setattr(
+        builtins, "__import__", lambda name, *rest: pytest.fail("h5py") if name == "h5py" else real(name, *rest)
+    )
     read_network(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
 
 
@@ -210,7 +221,10 @@ def test_claims_cost_nothing(tmp_path):
     again = "; get the file again"
     with h5py.File(path, "w") as file:
         file.create_dataset("data/l/0", shape=(10**6, 10**6), dtype="f4", chunks=(100, 100))
-    assert refused(path) == f"layer 'l', blob 0: claims 1000000000000 values, its shape being (1000000, 1000000), but stores 0 bytes{again}"
+    assert (
+        refused(path)
+        == f"layer 'l', blob 0: claims 1000000000000 values, its shape being (1000000, 1000000), but stores 0 bytes{again}"
+    )
     with h5py.File(path, "w") as file:
         file.create_dataset("data/l/0", shape=(10**12,), dtype="f4")
     assert "but stores 0 bytes" in refused(path)

@@ -67,7 +67,10 @@ def test_heads(texts, expected):
 
 
 def test_auxiliary_losses_weigh_less():
-    losses = [layer("SoftmaxWithLoss", "conv label", "aux", "loss_weight: 0.3"), layer("SoftmaxWithLoss", "fc label", "loss")]
+    losses = [
+        layer("SoftmaxWithLoss", "conv label", "aux", "loss_weight: 0.3"),
+        layer("SoftmaxWithLoss", "fc label", "loss"),
+    ]
     every = layers(DATA, NET, *losses)
     assert [heads.blobs(m, "top") for m in heads.main_losses(every, "x")] == [["loss"]]
     assert heads.heads_of(every, heads.main_losses(every, "x")) == {"fc"}

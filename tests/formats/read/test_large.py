@@ -61,7 +61,9 @@ def _head(shape: tuple[int, ...]) -> bytes:
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """array_equal, without a mask as large as half a gigabyte."""
     flat = a.reshape(-1), b.reshape(-1)
-    return a.shape == b.shape and all(np.array_equal(flat[0][i : i + STEP], flat[1][i : i + STEP]) for i in range(0, a.size, STEP))
+    return a.shape == b.shape and all(
+        np.array_equal(flat[0][i : i + STEP], flat[1][i : i + STEP]) for i in range(0, a.size, STEP)
+    )
 
 
 @pytest.mark.pitfall("row", 8)

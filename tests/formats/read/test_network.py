@@ -86,7 +86,10 @@ def test_twins_of_two_phases(tmp_path):
     assert graph.layer("relu1").params.negative_slope == 0
     assert [str(m.value("name")) for m in graph.train_layers] == ["relu1"]
     path.write_text(GOOD.replace(twin, twin + "\n" + test))
-    assert failure(path) == f"{path}:11:1: layer 'relu1' (ReLU) has the name of a layer before it; weights go by name, so rename one"
+    assert (
+        failure(path)
+        == f"{path}:11:1: layer 'relu1' (ReLU) has the name of a layer before it; weights go by name, so rename one"
+    )
 
 
 OF_FORKS = """input: "a" input_dim: [1, 8, 4, 4]
@@ -103,7 +106,11 @@ def test_values_that_no_enum_of_caffes_has_are_kept(tmp_path):
     path, again = tmp_path / "net.prototxt", tmp_path / "again.prototxt"
     path.write_text(OF_FORKS)
     graph = read_network(path)
-    assert [(layer.name, layer.type) for layer in graph.layers[1:]] == [("p", "Pooling"), ("l", "Local"), ("e", "Eltwise")]
+    assert [(layer.name, layer.type) for layer in graph.layers[1:]] == [
+        ("p", "Pooling"),
+        ("l", "Local"),
+        ("e", "Eltwise"),
+    ]
     assert [str(m.value("name")) for m in graph.train_layers] == ["r"]
     write_pair(graph, again, tmp_path / "again.caffemodel")
     for text in (" pool: L2\n", " engine: FAST\n", " operation: MEAN\n", ' type: "Local"\n'):
@@ -150,7 +157,8 @@ def test_typos(tmp_path, change, message):
 
 
 @pytest.mark.parametrize(
-    "change", [("num_output: 4", "num_output: 4 num_output: 5"), ('type: "ReLU"', "type: RELU"), ('bottom: "data" ', "")]
+    "change",
+    [("num_output: 4", "num_output: 4 num_output: 5"), ('type: "ReLU"', "type: RELU"), ('bottom: "data" ', "")],
 )
 def test_real_caffe_refuses_them_too(tmp_path, caffe_python, change):
     path = tmp_path / "net.prototxt"
@@ -180,7 +188,9 @@ FILES = {
 LFS = pytest.mark.pitfall("row", 12)
 
 
-@pytest.mark.parametrize(("data", "message"), [pytest.param(*FILES[name], id=name, marks=LFS if name == "lfs" else ()) for name in FILES])
+@pytest.mark.parametrize(
+    ("data", "message"), [pytest.param(*FILES[name], id=name, marks=LFS if name == "lfs" else ()) for name in FILES]
+)
 def test_other_files(tmp_path, mini, data, message):
     path = tmp_path / "file"
     path.write_bytes(data)
@@ -199,8 +209,14 @@ def test_no_file(tmp_path, mini):
 
 def test_files_in_the_wrong_order(mini):
     prototxt, caffemodel = mini
-    assert failure(caffemodel) == f"{caffemodel}: is a binary file, not a prototxt; is it the caffemodel, given in the wrong place?"
-    assert failure(prototxt, prototxt) == f"{prototxt}: is text, not a caffemodel; the prototxt comes first, the caffemodel second"
+    assert (
+        failure(caffemodel)
+        == f"{caffemodel}: is a binary file, not a prototxt; is it the caffemodel, given in the wrong place?"
+    )
+    assert (
+        failure(prototxt, prototxt)
+        == f"{prototxt}: is text, not a caffemodel; the prototxt comes first, the caffemodel second"
+    )
 
 
 def test_a_solver(tmp_path):
@@ -215,11 +231,15 @@ def test_a_solver(tmp_path):
 def test_unequal_pairs(tmp_path, models, mini):
     prototxt, caffemodel = models / "googlenet/deploy.prototxt", mini[1]
     text = "needs weights, and the caffemodel has none of that name"
-    assert failure(prototxt, caffemodel).startswith(f"{prototxt} with {caffemodel}: layer 'conv1/7x7_s2' (Convolution) {text}")
+    assert failure(prototxt, caffemodel).startswith(
+        f"{prototxt} with {caffemodel}: layer 'conv1/7x7_s2' (Convolution) {text}"
+    )
     wider = tmp_path / "wider.prototxt"
     wider.write_text(mini[0].read_text().replace("num_output: 32", "num_output: 33", 1))
     found = failure(wider, caffemodel)
-    expected = "weight blob 0: expected (33, 3, 3, 3), found (32, 3, 3, 3); does the caffemodel belong to this prototxt?"
+    expected = (
+        "weight blob 0: expected (33, 3, 3, 3), found (32, 3, 3, 3); does the caffemodel belong to this prototxt?"
+    )
     assert found == f"{wider} with {caffemodel}: layer 'conv1/3x3' (Convolution): {expected}"
 
 
@@ -227,7 +247,9 @@ def test_truncated(tmp_path, mini):
     data, cut = mini[1].read_bytes(), tmp_path / "cut.caffemodel"
     cut.write_bytes(data[: len(data) // 2])
     found = failure(mini[0], cut)
-    assert found.startswith(f"{cut}: is cut short or damaged behind layer ") and found.endswith("are left; get the file again")
+    assert found.startswith(f"{cut}: is cut short or damaged behind layer ") and found.endswith(
+        "are left; get the file again"
+    )
 
 
 def test_mutated_prototxts_raise_only_our_errors(tmp_path, mini):

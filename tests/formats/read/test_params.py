@@ -18,12 +18,27 @@ from deepmerge.graph.shapes import infer_shapes
 CONV = {
     "kernel_size: 3": {},
     "kernel_size: 3 kernel_size: 2": {"kernel_w": 2},
-    "kernel_size: [3, 2] stride: [2, 1] pad: [0, 1] dilation: [1, 2]": {"kernel_w": 2, "stride_h": 2, "pad_w": 1, "dilation_w": 2},
+    "kernel_size: [3, 2] stride: [2, 1] pad: [0, 1] dilation: [1, 2]": {
+        "kernel_w": 2,
+        "stride_h": 2,
+        "pad_w": 1,
+        "dilation_w": 2,
+    },
     "kernel_h: 3 kernel_w: 2 pad: 1 stride: 2": {"kernel_w": 2, "pad_h": 1, "pad_w": 1, "stride_h": 2, "stride_w": 2},
-    "kernel_w: 2 kernel_h: 3 stride_h: 2 stride_w: 3 pad_h: 1 pad_w: 0": {"kernel_w": 2, "stride_h": 2, "stride_w": 3, "pad_h": 1},
+    "kernel_w: 2 kernel_h: 3 stride_h: 2 stride_w: 3 pad_h: 1 pad_w: 0": {
+        "kernel_w": 2,
+        "stride_h": 2,
+        "stride_w": 3,
+        "pad_h": 1,
+    },
     "kernel_size: 3 pad_h: 2": {"pad_h": 2},
     "kernel_size: 3 pad_w: 1": {"pad_w": 1},
-    "kernel_size: 3 dilation: 2 group: 2 bias_term: false": {"dilation_h": 2, "dilation_w": 2, "group": 2, "bias_term": False},
+    "kernel_size: 3 dilation: 2 group: 2 bias_term: false": {
+        "dilation_h": 2,
+        "dilation_w": 2,
+        "group": 2,
+        "bias_term": False,
+    },
     "kernel_size: 0x3 axis: -3": {"axis": -3},
 }
 POOL = {
@@ -178,7 +193,11 @@ def test_types(kind, fields, expected):
     [
         ("SoftmaxWithLoss", "", typed.SoftmaxWithLoss(normalization="VALID")),
         ("SoftmaxWithLoss", "normalize: false", typed.SoftmaxWithLoss(normalization="BATCH_SIZE")),
-        ("SoftmaxWithLoss", "normalize: true ignore_label: 255", typed.SoftmaxWithLoss(normalization="VALID", ignore_label=255)),
+        (
+            "SoftmaxWithLoss",
+            "normalize: true ignore_label: 255",
+            typed.SoftmaxWithLoss(normalization="VALID", ignore_label=255),
+        ),
         ("SoftmaxWithLoss", "normalize: false normalization: FULL", typed.SoftmaxWithLoss(normalization="FULL")),
         ("SoftmaxWithLoss", "ignore_label: 0", typed.SoftmaxWithLoss(ignore_label=0)),
         ("InfogainLoss", "normalization: NONE", typed.InfogainLoss(normalization="NONE")),
@@ -196,7 +215,9 @@ def test_dummy_data_in_unequal_numbers():
         read("DummyData", "num: 1 channels: 2 height: 3")
 
 
-@pytest.mark.parametrize("kind", [kind for kind, cls in typed.TYPES.items() if cls.FIELD in schema.fields("LayerParameter")])
+@pytest.mark.parametrize(
+    "kind", [kind for kind, cls in typed.TYPES.items() if cls.FIELD in schema.fields("LayerParameter")]
+)
 def test_defaults_are_the_schemas(kind):
     """What a file leaves out means what the schema says, in the dataclasses, too."""
     cls = typed.TYPES[kind]

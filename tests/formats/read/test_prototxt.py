@@ -80,7 +80,9 @@ def test_byte_order_mark_is_skipped(tmp_path):
 
 
 def test_escapes():
-    assert parse(r'name: "\a\b\f\v\r\?\"\x4\1019\u00e9\U0001f600"').value("name") == '\a\b\f\v\r?"\x04A9\u00e9\U0001f600'
+    assert (
+        parse(r'name: "\a\b\f\v\r\?\"\x4\1019\u00e9\U0001f600"').value("name") == '\a\b\f\v\r?"\x04A9\u00e9\U0001f600'
+    )
     assert parse(r'name: "\777"').value("name") == "\udcff"  # as in Caffe, the lowest eight bits
 
 
@@ -208,7 +210,9 @@ def test_mutated_models_are_trees_or_read_errors(models):
     chance = random.Random(7)
     for _ in range(150):
         at = chance.randrange(len(text))
-        changed = text[:at] + chance.choice(["", "}", "{", '"', ":", "$", "\n", "9", "\\", "[", "\x00"]) + text[at + 1 :]
+        changed = (
+            text[:at] + chance.choice(["", "}", "{", '"', ":", "$", "\n", "9", "\\", "[", "\x00"]) + text[at + 1 :]
+        )
         try:
             parse(changed, "x")
         except ReadError as error:

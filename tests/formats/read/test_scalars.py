@@ -84,7 +84,9 @@ def test_repeated_fields():
     assert reader("dim: [2, 3] dim: 4", "BlobShape").all("dim") == [2, 3, 4]
 
 
-@pytest.mark.parametrize(("text", "hint"), [("num_outputs: 3", "; is 'num_outputs' a misspelling of it?"), ("kernel_size: 3", "")])
+@pytest.mark.parametrize(
+    ("text", "hint"), [("num_outputs: 3", "; is 'num_outputs' a misspelling of it?"), ("kernel_size: 3", "")]
+)
 def test_required(text, hint):
     with pytest.raises(ReadError) as caught:
         reader(text, "ConvolutionParameter").required("num_output")
@@ -92,7 +94,8 @@ def test_required(text, hint):
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("kernal_size", "kernel_size"), ("Kernel_Size", "kernel_size"), ("strid", "stride"), ("foo", None)]
+    ("name", "found"),
+    [("kernal_size", "kernel_size"), ("Kernel_Size", "kernel_size"), ("strid", "stride"), ("foo", None)],
 )
 def test_near(name, found):
     assert near(name, ["pad", "kernel_size", "stride"]) == found

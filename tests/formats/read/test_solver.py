@@ -25,9 +25,26 @@ def read(tmp_path):
 
 def test_defaults_are_caffes(read):
     solver = read()
-    assert (solver.type, solver.iter_size, solver.momentum, solver.momentum2, solver.rms_decay) == ("SGD", 1, 0.0, 0.999, 0.99)
-    assert (solver.delta, solver.weight_decay, solver.regularization_type, solver.clip_gradients) == (1e-8, 0.0, "L2", -1.0)
-    assert (solver.display, solver.average_loss, solver.snapshot, solver.snapshot_after_train, solver.random_seed) == (0, 1, 0, True, -1)
+    assert (solver.type, solver.iter_size, solver.momentum, solver.momentum2, solver.rms_decay) == (
+        "SGD",
+        1,
+        0.0,
+        0.999,
+        0.99,
+    )
+    assert (solver.delta, solver.weight_decay, solver.regularization_type, solver.clip_gradients) == (
+        1e-8,
+        0.0,
+        "L2",
+        -1.0,
+    )
+    assert (solver.display, solver.average_loss, solver.snapshot, solver.snapshot_after_train, solver.random_seed) == (
+        0,
+        1,
+        0,
+        True,
+        -1,
+    )
     assert solver.tests == () and solver.test_initialization and solver.weights == ()
 
 
@@ -47,9 +64,18 @@ def test_every_field_is_read(read):
         2,
     )
     assert (solver.momentum, solver.momentum2, solver.delta, solver.weight_decay) == (0.9, 0.99, 1e-4, 0.1)
-    assert (solver.regularization_type, solver.clip_gradients, solver.display, solver.average_loss) == ("L1", 35.0, 20, 10)
+    assert (solver.regularization_type, solver.clip_gradients, solver.display, solver.average_loss) == (
+        "L1",
+        35.0,
+        20,
+        10,
+    )
     assert [count for _, count in solver.tests] == [4] and solver.test_interval == 50 and not solver.test_initialization
-    assert solver.test_compute_loss and (solver.snapshot, solver.snapshot_prefix, solver.snapshot_format) == (30, "a/b", "HDF5")
+    assert solver.test_compute_loss and (solver.snapshot, solver.snapshot_prefix, solver.snapshot_format) == (
+        30,
+        "a/b",
+        "HDF5",
+    )
     assert not solver.snapshot_after_train and solver.random_seed == 5 and solver.solver_mode == "CPU"
     assert solver.weights == ("a.caffemodel", "b.caffemodel", "c.caffemodel")
 
@@ -62,9 +88,22 @@ def test_types_by_both_names(read, name):
 
 
 def test_overrides(read):
-    given = {"base_lr": "0.5", "lr_policy": "multistep", "gamma": "0.1", "stepvalue": "10, 20", "type": "Nesterov", "max_iter": "7"}
+    given = {
+        "base_lr": "0.5",
+        "lr_policy": "multistep",
+        "gamma": "0.1",
+        "stepvalue": "10, 20",
+        "type": "Nesterov",
+        "max_iter": "7",
+    }
     solver = read("solver_type: ADAM", overrides=given)
-    assert (solver.base_lr, solver.lr_policy, solver.stepvalue, solver.type, solver.max_iter) == (0.5, "multistep", (10, 20), "Nesterov", 7)
+    assert (solver.base_lr, solver.lr_policy, solver.stepvalue, solver.type, solver.max_iter) == (
+        0.5,
+        "multistep",
+        (10, 20),
+        "Nesterov",
+        7,
+    )
     with pytest.raises(ReadError, match="'max_iter' wants a whole number, found 'many'"):
         read(overrides={"max_iter": "many"})
 
@@ -80,15 +119,22 @@ def test_networks_lie_beside_the_solver_or_in_other_folders(read, tmp_path, monk
     assert read(base=base, folders=[tmp_path / "out"]).train.path == tmp_path / "out" / "other.prototxt"
     monkeypatch.chdir(tmp_path / "out")  # where Caffe looks
     assert read(base=base).train.path.samefile(tmp_path / "out" / "other.prototxt")
-    with pytest.raises(ReadError, match=r"solver.prototxt:1:1: net 'none.prototxt' is not there; it was looked for as .*none.prototxt"):
+    with pytest.raises(
+        ReadError, match=r"solver.prototxt:1:1: net 'none.prototxt' is not there; it was looked for as .*none.prototxt"
+    ):
         read(base=BASE.replace("train_val", "none"))
 
 
 def test_networks_for_training_and_for_each_test(read, tmp_path):
     text = 'train_net: "train_val.prototxt" test_net: "test.prototxt" test_net: "train_val.prototxt" test_iter: 3 test_iter: 4 test_interval: 9'
     solver = read(text, BASE.split("\n", 1)[1])
-    assert [(source.path.name, count) for source, count in solver.tests] == [("test.prototxt", 3), ("train_val.prototxt", 4)]
-    both = read('test_net: "test.prototxt" test_iter: 1 test_iter: 2 test_interval: 9 test_state { stage: "a" } test_state { stage: "b" }')
+    assert [(source.path.name, count) for source, count in solver.tests] == [
+        ("test.prototxt", 3),
+        ("train_val.prototxt", 4),
+    ]
+    both = read(
+        'test_net: "test.prototxt" test_iter: 1 test_iter: 2 test_interval: 9 test_state { stage: "a" } test_state { stage: "b" }'
+    )
     assert [source.path.name for source, _ in both.tests] == ["test.prototxt", "train_val.prototxt"]
     assert [source.state.value("stage") for source, _ in both.tests] == ["a", "b"]
 
@@ -156,7 +202,9 @@ def test_policies_say_what_they_lack(read, policy):
 
 def test_other_policies(read):
     for policy, told in {"stepp": "did you mean 'step'", "cosine": "give one of fixed, step"}.items():
-        with pytest.raises(ReadError, match=rf"solver.prototxt:3:1: lr_policy '{policy}' is no policy of Caffe's; {told}"):
+        with pytest.raises(
+            ReadError, match=rf"solver.prototxt:3:1: lr_policy '{policy}' is no policy of Caffe's; {told}"
+        ):
             read(base=BASE.replace("fixed", policy))
     with pytest.raises(ReadError, match="has no lr_policy; give one of fixed"):
         read(base=BASE.replace('lr_policy: "fixed"\n', ""))

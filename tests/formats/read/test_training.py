@@ -39,7 +39,10 @@ def shape_of(net, name: str):
 
 @pytest.mark.parametrize(
     "phase, batch, kinds",
-    [("TRAIN", 7, "Input InnerProduct Dropout SoftmaxWithLoss"), ("TEST", 11, "Input InnerProduct SoftmaxWithLoss Accuracy")],
+    [
+        ("TRAIN", 7, "Input InnerProduct Dropout SoftmaxWithLoss"),
+        ("TEST", 11, "Input InnerProduct SoftmaxWithLoss Accuracy"),
+    ],
 )
 def test_each_phase_has_its_own_layers_and_batch(read, phase, batch, kinds):
     net = read(phase=phase)
@@ -65,7 +68,11 @@ def test_labels_may_stand_first(read):
 
 
 def test_a_network_that_reads_no_labels(read):
-    net = read(DATA.replace('top: "label" ', "") + FC + layer("loss", "EuclideanLoss", "fc fc2").replace('bottom: "fc2"', 'bottom: "fc"'))
+    net = read(
+        DATA.replace('top: "label" ', "")
+        + FC
+        + layer("loss", "EuclideanLoss", "fc fc2").replace('bottom: "fc2"', 'bottom: "fc"')
+    )
     assert net.labels is None
 
 
@@ -97,7 +104,9 @@ def test_a_network_in_the_solver_itself(tmp_path):
 
 
 def test_multipliers(read):
-    specs = FC.replace("inner_product_param", "param { lr_mult: 10 decay_mult: 0 } param { lr_mult: 2 } inner_product_param")
+    specs = FC.replace(
+        "inner_product_param", "param { lr_mult: 10 decay_mult: 0 } param { lr_mult: 2 } inner_product_param"
+    )
     norm = layer("norm", "BatchNorm", "data", tops="norm")
     graph = read(NET.replace(FC, specs + norm)).graph
     assert [multipliers(graph.layer("fc"), index) for index in (0, 1, 2)] == [(10.0, 0.0), (2.0, 1.0), (1.0, 1.0)]
@@ -108,7 +117,8 @@ def test_crop_size_must_be_the_networks(read):
     text = NET.replace('source: "x" batch_size: 7 }', 'source: "x" } transform_param { crop_size: 8 }')
     assert read(text, shape=(3, 8, 8)).batch_size == 32
     with pytest.raises(
-        ReadError, match=r"layer 'd' \(Data\), transform_param: crop_size is 8, and the network's input is 6×8 \(width×height\)"
+        ReadError,
+        match=r"layer 'd' \(Data\), transform_param: crop_size is 8, and the network's input is 6×8 \(width×height\)",
     ):
         read(text)
 
@@ -167,7 +177,8 @@ def test_shared_blobs_are_one(read, tmp_path):
 def test_other_shapes_are_refused(read, tmp_path):
     saved(read(), tmp_path / "a.caffemodel")
     with pytest.raises(
-        ShapeError, match=r"a.caffemodel: layer 'fc' \(InnerProduct\): weight blob 0 is \(4, 144\), and the network wants \(5, 144\)"
+        ShapeError,
+        match=r"a.caffemodel: layer 'fc' \(InnerProduct\): weight blob 0 is \(4, 144\), and the network wants \(5, 144\)",
     ):
         load_weights(read(NET.replace("num_output: 4", "num_output: 5")), [tmp_path / "a.caffemodel"])
     with pytest.raises(ShapeError, match=r"layer 'fc' \(InnerProduct\) has 2 weight blobs; the network wants 1"):
@@ -175,7 +186,9 @@ def test_other_shapes_are_refused(read, tmp_path):
 
 
 def test_what_else_a_file_has_is_left_alone(read, tmp_path):
-    text = NET.replace(FC, conv("fc", "data", 4, "kernel_h: 8 kernel_w: 6")).replace(LOSS, conv("other", "data", 2) + LOSS)
+    text = NET.replace(FC, conv("fc", "data", 4, "kernel_h: 8 kernel_w: 6")).replace(
+        LOSS, conv("other", "data", 2) + LOSS
+    )
     saved(read(text), tmp_path / "a.caffemodel")
     net = read(NET.replace(FC, conv("fc", "data", 4, "kernel_h: 8 kernel_w: 6")))
     assert load_weights(net, [tmp_path / "a.caffemodel"]) == [] and net.graph.warnings == []

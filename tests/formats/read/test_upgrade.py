@@ -37,7 +37,12 @@ def test_the_input_layer_comes_first():
     tree = upgrade(parse(f'name: "n"\n{SUM}\ninput: "a"\ninput_shape {{ dim: 2 }}'), "x")
     assert [f.name for f in tree] == ["name", "layer", "layer"]
     shape = ("input_param", [("shape", [("dim", ("bare", "2"))])])
-    assert plain(tree.fields[1].value) == [("name", ("quoted", "input")), ("type", ("quoted", "Input")), ("top", ("quoted", "a")), shape]
+    assert plain(tree.fields[1].value) == [
+        ("name", ("quoted", "input")),
+        ("type", ("quoted", "Input")),
+        ("top", ("quoted", "a")),
+        shape,
+    ]
     assert (tree.fields[1].value.line, tree.fields[1].value.column) == (3, 1)
 
 

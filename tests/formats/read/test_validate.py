@@ -30,7 +30,9 @@ def refused(text: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["googlenet/train_val.prototxt", "resnet152/deploy.prototxt", "alexnet/deploy.prototxt"])
+@pytest.mark.parametrize(
+    "path", ["googlenet/train_val.prototxt", "resnet152/deploy.prototxt", "alexnet/deploy.prototxt"]
+)
 def test_models_pass(models, path):
     assert validate(parse((models / path).read_text()), path) == []
 
@@ -53,7 +55,12 @@ def test_values_inside_fields_of_forks_are_their_own():
     [
         ("pooling_param { strid: 2 }", ", pooling_param", "strid", "stride"),
         ("convolution_param { kernal_size: 3 }", ", convolution_param", "kernal_size", "kernel_size"),
-        ("convolution_param {\nweight_filler { sdt: 1 std: 1 stdd: 2 } }", ", convolution_param, weight_filler", "stdd", "std"),
+        (
+            "convolution_param {\nweight_filler { sdt: 1 std: 1 stdd: 2 } }",
+            ", convolution_param, weight_filler",
+            "stdd",
+            "std",
+        ),
         ("convolution_parm { }", "", "convolution_parm", "convolution_param"),
         ("includes { }", "", "includes", "include"),
     ],
@@ -72,7 +79,10 @@ def test_misspellings_are_warned_of(text, where, field, typo):
         ("Layer { }", "1:1: unknown field 'Layer'; did you mean 'layer'?"),
         ("inputs: 'data'", "1:1: unknown field 'inputs'; did you mean 'input'?"),
         ("layer { name: 'x' typ: 'X' }", "1:19: layer 'x' (): unknown field 'typ'; did you mean 'type'?"),
-        ("layer { name: 'x' type: 'X' botom: 'y' }", "1:29: layer 'x' (X): unknown field 'botom'; did you mean 'bottom'?"),
+        (
+            "layer { name: 'x' type: 'X' botom: 'y' }",
+            "1:29: layer 'x' (X): unknown field 'botom'; did you mean 'bottom'?",
+        ),
         ("layer { name: 'x' type: 'X' tops: 'y' }", "1:29: layer 'x' (X): unknown field 'tops'; did you mean 'top'?"),
     ],
 )
@@ -86,7 +96,10 @@ def test_values_of_the_wrong_kind():
     assert refused(text) == f"net.prototxt:3:39: {where}: 'std' wants a number, found 'small'"
     assert refused("name: net") == "net.prototxt:1:1: 'name' wants a quoted string (name: \"net\"), found 'net'"
     assert refused("layer: 3") == "net.prototxt:1:1: 'layer' wants a message in braces, found '3'"
-    assert refused("layer { include: TEST }") == "net.prototxt:1:9: layer '' (): 'include' wants a message in braces, found 'TEST'"
+    assert (
+        refused("layer { include: TEST }")
+        == "net.prototxt:1:9: layer '' (): 'include' wants a message in braces, found 'TEST'"
+    )
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,10 @@ def test_field_of_eight_bytes():
         (b"\x08", "the number at byte 1 is cut off, or too long"),
         (b"\x08" + b"\xff" * 11, "the number at byte 1 is cut off, or too long"),
         (b"\x0a\x05abc", "field 1 at byte 0 claims 5 bytes where 3 are left"),
-        (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "field 1 at byte 0 claims 18446744073709551615 bytes where 0 are left"),
+        (
+            b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            "field 1 at byte 0 claims 18446744073709551615 bytes where 0 are left",
+        ),
         (b"\x0d123", "field 1 at byte 0 claims 4 bytes where 3 are left"),
         (b"\x0b", "field 1 at byte 0 has the unknown wire type 3"),
         (b"\x08\x01\x00\x01", "no field begins at byte 2"),

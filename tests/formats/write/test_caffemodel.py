@@ -84,7 +84,11 @@ def test_the_message_is_the_one_that_the_text_means(tmp_path, models, caffe_pyth
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        arrays.arrays(np.float32, arrays.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3), elements=st.floats(width=32)),
+        arrays.arrays(
+            np.float32,
+            arrays.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3),
+            elements=st.floats(width=32),
+        ),
         max_size=3,
     )
 )
@@ -123,7 +127,9 @@ def test_same_bytes_each_time(tmp_path, models):
 
 def test_what_a_fork_has_stays_in_the_prototxt(tmp_path):
     text = 'layer { name: "x" type: "Fork" top: "x" my_param { a: 1 } phase: TEST lrn_param { k: 2 my: 3 } }'
-    (tmp_path / "net.prototxt").write_text(text.replace('top: "x"', 'top: "x" bottom: "d"') + 'input: "d" input_shape { dim: 1 }')
+    (tmp_path / "net.prototxt").write_text(
+        text.replace('top: "x"', 'top: "x" bottom: "d"') + 'input: "d" input_shape { dim: 1 }'
+    )
     graph = read_network(tmp_path / "net.prototxt")
     graph.layer("x").weights = [np.ones(2, np.float32)]
     message = schema.message_class("NetParameter").FromString(written(tmp_path, graph))

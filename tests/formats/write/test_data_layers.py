@@ -41,7 +41,12 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
 
 def test_lmdb():
     square, other = parsed("lmdb:/x", (1, 3, 8, 8)), parsed("lmdb:/x", phase="TEST")
-    assert (square.type, square.data_param.source, square.data_param.batch_size, square.data_param.backend) == ("Data", "/x", 5, 1)
+    assert (square.type, square.data_param.source, square.data_param.batch_size, square.data_param.backend) == (
+        "Data",
+        "/x",
+        5,
+        1,
+    )
     assert square.transform_param.crop_size == 8 and square.transform_param.mirror
     assert not other.transform_param.HasField("crop_size") and not other.transform_param.mirror
     assert list(square.transform_param.mean_value) == [104, 117, 123] and square.include[0].phase == 0
@@ -49,9 +54,17 @@ def test_lmdb():
 
 def test_list():
     image = parsed("list:/x").image_data_param
-    assert (image.new_height, image.new_width, image.shuffle, image.is_color, image.root_folder) == (8, 6, True, True, "")
+    assert (image.new_height, image.new_width, image.shuffle, image.is_color, image.root_folder) == (
+        8,
+        6,
+        True,
+        True,
+        "",
+    )
     grey = parsed("list:/x", (1, 1, 8, 6), "TEST")
-    assert not grey.image_data_param.is_color and not grey.image_data_param.shuffle and not grey.transform_param.mean_value
+    assert (
+        not grey.image_data_param.is_color and not grey.image_data_param.shuffle and not grey.transform_param.mean_value
+    )
 
 
 def test_hdf5_takes_no_transformation():

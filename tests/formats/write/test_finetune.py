@@ -69,7 +69,8 @@ def test_the_steps_in_order_each_from_the_last_ones_weights(run, models, real_ca
     assert names[0] == "01-conv1" and names[-1] == "06-tucker"
     wanted = ["01-conv1 weights.caffemodel -gpu 0"]
     wanted += [
-        f"{name} ../{before}/finetuned.caffemodel,new_layers.caffemodel -gpu 0" for before, name in zip(names, names[1:], strict=False)
+        f"{name} ../{before}/finetuned.caffemodel,new_layers.caffemodel -gpu 0"
+        for before, name in zip(names, names[1:], strict=False)
     ]
     assert run(out, "ARGS=-gpu 0") == wanted
     assert run(out) == []  # what is done is not done again
@@ -115,6 +116,7 @@ def test_make_takes_it(wishes, models, tmp_path):
 
 def test_the_text_is_the_same_for_the_same_steps():
     assert finetune_make(["01-a", "02-b"]) == finetune_make(["01-a", "02-b"])
-    assert "steps/02-b/finetuned.caffemodel: steps/01-a/finetuned.caffemodel steps/02-b/new_layers.caffemodel\n" in finetune_make(
-        ["01-a", "02-b"]
+    assert (
+        "steps/02-b/finetuned.caffemodel: steps/01-a/finetuned.caffemodel steps/02-b/new_layers.caffemodel\n"
+        in finetune_make(["01-a", "02-b"])
     )

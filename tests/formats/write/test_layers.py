@@ -47,7 +47,10 @@ def read(folder, text: str) -> Graph:
 
 def ends(graph: Graph) -> list[tuple]:
     names = blob_names(graph)
-    return [(x.name, x.type, " ".join(names[b] for b in x.bottoms), " ".join(names[t] for t in x.tops)) for x in graph.layers]
+    return [
+        (x.name, x.type, " ".join(names[b] for b in x.bottoms), " ".join(names[t] for t in x.tops))
+        for x in graph.layers
+    ]
 
 
 def net(*rows: tuple[str, str, str, str]) -> Graph:
@@ -73,13 +76,19 @@ def test_a_version_that_others_read_gets_a_name_of_its_own():
 
 
 def test_new_names_are_free():
-    graph = net(("x", "Input", "", "a_1"), ("a", "TanH", "a_1", "a"), ("r", "ReLU", "a", "a#1"), ("b", "TanH", "a", "b"))
+    graph = net(
+        ("x", "Input", "", "a_1"), ("a", "TanH", "a_1", "a"), ("r", "ReLU", "a", "a#1"), ("b", "TanH", "a", "b")
+    )
     assert ends(graph)[1:] == [("a", "TanH", "a_1", "a_2"), ("r", "ReLU", "a_2", "a"), ("b", "TanH", "a_2", "b")]
 
 
 def test_three_versions():
     graph = net(
-        ("x", "Input", "", "x"), ("a", "TanH", "x", "a"), ("r", "ReLU", "a", "a#1"), ("s", "ReLU", "a#1", "a#2"), ("b", "TanH", "a#1", "b")
+        ("x", "Input", "", "x"),
+        ("a", "TanH", "x", "a"),
+        ("r", "ReLU", "a", "a#1"),
+        ("s", "ReLU", "a#1", "a#2"),
+        ("b", "TanH", "a#1", "b"),
     )
     assert [e[2:] for e in ends(graph)[1:]] == [("x", "a_1"), ("a_1", "a_1"), ("a_1", "a"), ("a_1", "b")]
 
@@ -126,7 +135,10 @@ def test_what_is_written_runs_as_what_was_read(tmp_path, real_caffe):
 @pytest.mark.pitfall("row", 5)
 def test_a_message_holds_all_but_the_weights(tmp_path):
     fields = "param { name: 'w' lr_mult: 2 } param { lr_mult: 1 } loss_weight: 1 convolution_param { num_output: 2 kernel_size: 1 } own { a: 'b' }"
-    graph = read(tmp_path, DATA + f"layer {{ include {{ phase: TEST }} {fields} top: 'c' bottom: 'data' type: 'Convolution' name: 'c' }}")
+    graph = read(
+        tmp_path,
+        DATA + f"layer {{ include {{ phase: TEST }} {fields} top: 'c' bottom: 'data' type: 'Convolution' name: 'c' }}",
+    )
     layer = graph.layer("c")
     layer.weights = [np.zeros((2, 4, 1, 1), np.float32)]
     text = " ".join(format_tree(layer_message(layer, blob_names(graph))).split())

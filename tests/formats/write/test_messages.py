@@ -16,7 +16,11 @@ LOSS = layer('type: "SoftmaxWithLoss" bottom: "a" bottom: "label" top: "loss" to
 
 
 def test_what_a_layer_says_of_itself():
-    assert kind_of(LOSS) == "SoftmaxWithLoss" and tops_of([LOSS, LOSS]) == ["loss", "p"] * 2 and read_by([LOSS]) == {"a", "label"}
+    assert (
+        kind_of(LOSS) == "SoftmaxWithLoss"
+        and tops_of([LOSS, LOSS]) == ["loss", "p"] * 2
+        and read_by([LOSS]) == {"a", "label"}
+    )
     assert [is_source(layer(t)) for t in ('top: "a"', 'top: "a" bottom: "b"', 'name: "a"')] == [True, False, False]
 
 

@@ -36,7 +36,9 @@ def resident() -> int:
     return 1024 * sum(map(int, blocks))
 
 
-@pytest.mark.parametrize("form", ["whole", "part", "unaligned", "reshaped", "empty", "scalar", "own", "copied", "bytes"])
+@pytest.mark.parametrize(
+    "form", ["whole", "part", "unaligned", "reshaped", "empty", "scalar", "own", "copied", "bytes"]
+)
 def test_any_array(mapped, form):
     whole = np.frombuffer(mapped, "<f4")
     arrays = {
@@ -69,7 +71,9 @@ def test_memory_holds_a_block_at_a_time(mapped, monkeypatch):
     ends = [4000, 4000 + BLOCK, 4000 + 2 * BLOCK, 4 * COUNT]
     blocks = list(zip(ends, ends[1:], strict=False))
     assert advice == [(what, *block) for block in blocks for what in (22, mmap.MADV_DONTNEED)]
-    assert max(seen) <= BLOCK + (2 << 20) and max(seen[1::2]) <= 2 << 20  # Linux maps some pages around what is asked for
+    assert (
+        max(seen) <= BLOCK + (2 << 20) and max(seen[1::2]) <= 2 << 20
+    )  # Linux maps some pages around what is asked for
 
 
 def test_where_there_is_no_advice(mapped, monkeypatch):

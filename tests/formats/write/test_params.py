@@ -40,7 +40,11 @@ def changed(kind: str, fields: str, **changes) -> str:
 
 
 def test_what_has_not_changed_is_the_tree_as_read():
-    layer = read("Convolution", "num_output: 2 kernel_size: 3 kernel_size: 3 own: 1 weight_filler { std: 0.1 }", "fork_param { a: 1 }")
+    layer = read(
+        "Convolution",
+        "num_output: 2 kernel_size: 3 kernel_size: 3 own: 1 weight_filler { std: 0.1 }",
+        "fork_param { a: 1 }",
+    )
     assert layer_fields(layer) is layer.tree
     layer.params = dataclasses.replace(layer.params)
     assert layer_fields(layer) is layer.tree

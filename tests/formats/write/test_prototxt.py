@@ -16,7 +16,12 @@ from tests.trees import made, plain
 
 
 def test_the_form_is_caffes():
-    tree = made([("name", Quoted("net")), ("layer", [("top", Quoted("a")), ("relu_param", []), ("lrn_param", [("k", Token("2"))])])])
+    tree = made(
+        [
+            ("name", Quoted("net")),
+            ("layer", [("top", Quoted("a")), ("relu_param", []), ("lrn_param", [("k", Token("2"))])]),
+        ]
+    )
     text = 'name: "net"\nlayer {\n  top: "a"\n  relu_param {\n  }\n  lrn_param {\n    k: 2\n  }\n}\n'
     assert format_tree(tree) == text
     assert format_tree(tree.fields[1].value, 1).splitlines()[0] == '  top: "a"'
@@ -72,7 +77,12 @@ def test_long_decimals_are_shortened_and_the_rest_is_verbatim(token, written):
 def test_shortened_floats_are_equal_to_real_caffe(caffe_python):
     chance = np.random.default_rng(5)
     values = (chance.standard_normal(200) * 10.0 ** chance.integers(-12, 12, 200)).astype(np.float32)
-    long = [("layer", [("loss_weight", Token(f"{value:.20g}" if abs(value) > 1e7 else f"{value:.20f}")) for value in values])]
+    long = [
+        (
+            "layer",
+            [("loss_weight", Token(f"{value:.20g}" if abs(value) > 1e7 else f"{value:.20f}")) for value in values],
+        )
+    ]
     exact = "layer {" + "\n".join(f"loss_weight: {float(value)!r}" for value in values) + "}"
     shorter = made([("layer", [("loss_weight", scalar(float(value))) for value in values])])
     assert differences(caffe_python, [("NetParameter", exact, format_tree(shorter))]) == [""]
@@ -96,7 +106,13 @@ def test_strings_stay_quoted():
 
 def test_message():
     found = message(
-        name=Quoted("a"), dim=[1, 2], top=(), pool="AVE", group=None, relu_param=message(negative_slope=0.5), blobs=[message(), message()]
+        name=Quoted("a"),
+        dim=[1, 2],
+        top=(),
+        pool="AVE",
+        group=None,
+        relu_param=message(negative_slope=0.5),
+        blobs=[message(), message()],
     )
     assert plain(found) == [
         ("name", ("quoted", "a")), ("dim", ("bare", "1")), ("dim", ("bare", "2")), ("pool", ("bare", "AVE")),

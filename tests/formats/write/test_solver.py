@@ -7,7 +7,14 @@ from google.protobuf import text_format
 
 from deepmerge.errors import EmitError
 from deepmerge.formats import schema
-from deepmerge.formats.write.solver import FINAL_ITERATIONS, STEP_ITERATIONS, Training, parse_override, snapshots, solver_text
+from deepmerge.formats.write.solver import (
+    FINAL_ITERATIONS,
+    STEP_ITERATIONS,
+    Training,
+    parse_override,
+    snapshots,
+    solver_text,
+)
 
 
 def parsed(text: str):
@@ -21,7 +28,12 @@ def made(iterations: int = 100, tests: bool = True, **overrides: str):
 def test_as_the_paper_fine_tunes():
     solver = made(STEP_ITERATIONS)
     assert solver.net == "train_val.prototxt" and solver.lr_policy == "poly" and solver.max_iter == 10_000
-    assert [round(v, 6) for v in (solver.momentum, solver.weight_decay, solver.base_lr, solver.power)] == [0.9, 2e-4, 1e-3, 0.5]
+    assert [round(v, 6) for v in (solver.momentum, solver.weight_decay, solver.base_lr, solver.power)] == [
+        0.9,
+        2e-4,
+        1e-3,
+        0.5,
+    ]
     assert list(solver.test_iter) == [200] and not solver.test_initialization and solver.snapshot == 5000
 
 
@@ -102,7 +114,10 @@ def test_what_snapshots_are_called():
 def test_overrides_in_real_caffe(real_caffe, tmp_path):
     """Multi-step, Adam, another seed: the solver that comes out is one that Caffe takes, and it trains."""
     overrides = dict(
-        map(parse_override, ["type=Adam", "lr_policy=multistep", "stepvalue=1,2", "gamma=0.1", "base_lr=0.1", "momentum2=0.99"])
+        map(
+            parse_override,
+            ["type=Adam", "lr_policy=multistep", "stepvalue=1,2", "gamma=0.1", "base_lr=0.1", "momentum2=0.99"],
+        )
     )
     (tmp_path / "solver.prototxt").write_text(solver_text("About.", [], Training(100, 8, tests=False), overrides))
     (tmp_path / "train_val.prototxt").write_text(

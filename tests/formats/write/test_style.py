@@ -83,7 +83,9 @@ def test_tops_of_one_layer_are_no_other_layers_names(graph):
 
 
 def test_an_input_keeps_its_tops_name(tmp_path):
-    text = 'name: "n" layer { name: "%s" type: "Input" top: "data" input_param { shape { dim: [1, 2] } } }' + layer("x", "ReLU", "data")
+    text = 'name: "n" layer { name: "%s" type: "Input" top: "data" input_param { shape { dim: [1, 2] } } }' + layer(
+        "x", "ReLU", "data"
+    )
     made = styled(network(tmp_path, text % "input"), ["distinct-tops"])
     assert [(x.name, x.top.name) for x in made.layers] == [("data", "data"), ("x", "x")]
     taken = styled(network(tmp_path, text % "input" + layer("data", "TanH", "x", tops="y")), ["distinct-tops"])
@@ -98,7 +100,9 @@ def test_legacy_fields(graph, tmp_path):
 
 
 def test_one_shape_for_all_inputs(tmp_path):
-    text = 'layer { name: "in" type: "Input" top: "a" top: "b" input_param { shape { dim: [2, 3] } } }' + layer("x", "Eltwise", "a b")
+    text = 'layer { name: "in" type: "Input" top: "a" top: "b" input_param { shape { dim: [2, 3] } } }' + layer(
+        "x", "Eltwise", "a b"
+    )
     write_prototxt(network(tmp_path, text), tmp_path / "a.prototxt", ["legacy-input"])
     again = read_network(tmp_path / "a.prototxt")
     assert [(b.name, infer_shapes(again)[b]) for b in again.inputs] == [("a", (2, 3)), ("b", (2, 3))]
@@ -128,7 +132,9 @@ def test_real_networks(models, tmp_path, name):
     graph = read_network(models / name / "deploy.prototxt")
     write_prototxt(graph, tmp_path / "a.prototxt", STYLES)
     again = read_network(tmp_path / "a.prototxt")
-    assert [(x.name, x.type) for x in again.layers if x.type != "Input"] == [(x.name, x.type) for x in graph.layers if x.type != "Input"]
+    assert [(x.name, x.type) for x in again.layers if x.type != "Input"] == [
+        (x.name, x.type) for x in graph.layers if x.type != "Input"
+    ]
     assert list(infer_shapes(again).values()) == list(infer_shapes(graph).values())
     assert all(x.top.name == x.name for x in again.layers if x.type != "Input" and len(x.tops) == 1)
 

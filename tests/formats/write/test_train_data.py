@@ -35,7 +35,9 @@ def test_data_under_another_name_and_labels_from_another_layer(small, tmp_path):
     labels = DATA.replace('top: "data" top: "label"', 'top: "label"').replace('name: "data"', 'name: "labels"')
     images = DATA.replace('top: "data" top: "label"', 'top: "image"')
     for text in (labels + images, images + labels):
-        layers, notes = made(small, text + LOSS + layer("s", "Silence", "image", tops="").replace('top: ""', ""), folder=tmp_path)
+        layers, notes = made(
+            small, text + LOSS + layer("s", "Silence", "image", tops="").replace('top: ""', ""), folder=tmp_path
+        )
         assert sorted(list(m.top) for m in layers[:2]) == [["data"], ["label"]] and notes == []
         assert list(layers[-1].bottom) == ["data"]
 

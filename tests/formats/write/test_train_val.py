@@ -40,7 +40,9 @@ def test_new_layers_learn_ten_times_as_fast(small):
 
 def test_the_users_rates_stay_with_old_layers(tmp_path):
     spec = 'param { name: "w" lr_mult: 0 } param { lr_mult: 3 decay_mult: 0.5 }'
-    text = inputs((1, 3, 6, 5)) + "".join(layer(n, "Convolution", "data", "num_output: 2 kernel_size: 1", param=spec) for n in "ab")
+    text = inputs((1, 3, 6, 5)) + "".join(
+        layer(n, "Convolution", "data", "num_output: 2 kernel_size: 1", param=spec) for n in "ab"
+    )
     layers = {m.name: m for m in made(network(tmp_path, text), new=("b",))[0]}
     assert [(p.name, p.lr_mult) for p in layers["a"].param] == [("w", 0), ("", 3)]
     assert [(p.name, p.lr_mult, p.decay_mult) for p in layers["b"].param] == [("w", 10, 1), ("", 20, 0)]
@@ -67,7 +69,10 @@ def test_a_dropout_that_is_not_in_place(small, tmp_path):
     drop = layer("drop", "Dropout", "a", "dropout_ratio: 0.3")
     layers, _ = made(small, DATA + drop + LOSS, folder=tmp_path)
     assert [m.name for m in layers] == ["data", "a", "a/relu", "drop", "b", "loss"]
-    assert list(layers[3].top) == list(layers[3].bottom) == ["a"] and round(layers[3].dropout_param.dropout_ratio, 5) == 0.3
+    assert (
+        list(layers[3].top) == list(layers[3].bottom) == ["a"]
+        and round(layers[3].dropout_param.dropout_ratio, 5) == 0.3
+    )
 
 
 def test_an_auxiliary_heads_own_dropout_stays_its_own(small, tmp_path):
@@ -81,7 +86,11 @@ def test_an_auxiliary_heads_own_dropout_stays_its_own(small, tmp_path):
 
 
 def test_what_does_not_fit_any_more_is_left_out_and_told(small, tmp_path):
-    extra = layer("aux", "InnerProduct", "gone", "num_output: 2") + layer("aux2", "ReLU", "aux") + layer("twin", "ReLU", "data", tops="a")
+    extra = (
+        layer("aux", "InnerProduct", "gone", "num_output: 2")
+        + layer("aux2", "ReLU", "aux")
+        + layer("twin", "ReLU", "data", tops="a")
+    )
     layers, notes = made(small, DATA + LOSS + extra, folder=tmp_path)
     assert [m.name for m in layers] == ["data", "a", "a/relu", "b", "loss"]
     assert notes == [
@@ -123,13 +132,18 @@ def test_the_users_train_val(models, lmdbs, real_caffe):
         "aux2/loss", "SoftmaxWithLoss", "aux2/fc label"
     )
     given = user_file(models, lmdbs, head, lost)
-    report = convert(Job(mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel", lmdbs / "out", train_val=given))
+    report = convert(
+        Job(mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel", lmdbs / "out", train_val=given)
+    )
     assert report["warnings"] == [
         "train_val.prototxt leaves out layer 'aux2/fc': its bottom 'inception_3b/output' was merged away",
         "train_val.prototxt leaves out layer 'aux2/loss': its bottom 'aux2/fc' was merged away",
     ]
     layers = read(lmdbs / "out")
-    assert layers["data"].data_param.source == str(lmdbs / "cifar10_test_lmdb") and layers["data"].data_param.batch_size == 2
+    assert (
+        layers["data"].data_param.source == str(lmdbs / "cifar10_test_lmdb")
+        and layers["data"].data_param.batch_size == 2
+    )
     assert list(layers["data"].transform_param.mean_value) == [104, 117, 123]
     assert round(layers["pool5/drop"].dropout_param.dropout_ratio, 5) == 0.4 and "prob" not in layers
     assert layers["loss3/loss3"].loss_weight == [1] and layers["loss3/top-5"].accuracy_param.top_k == 5
@@ -165,7 +179,15 @@ def test_finetuning_data_that_are_deepmerges_guess(models, lmdbs, real_caffe):
     mini = models / "inception_mini"
     out = lmdbs / "out"
     settings = Settings(solver={"base_lr": "0.0001"})
-    convert(Job(mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel", out, Wishes(steps="conv1"), settings=settings))
+    convert(
+        Job(
+            mini / "inception_mini.prototxt",
+            mini / "inception_mini.caffemodel",
+            out,
+            Wishes(steps="conv1"),
+            settings=settings,
+        )
+    )
     assert (out / "train_val.prototxt").read_text().startswith("# Its data layers are deepmerge's guess")
     for phase in ("train", "test"):
         shutil.copytree(lmdbs / f"cifar10_{phase}_lmdb", out / f"{phase}_lmdb")
@@ -181,13 +203,17 @@ def test_googlenet_with_its_auxiliary_heads(models, zoo, tmp_path, real_caffe):
     text = (models / "googlenet/train_val.prototxt").read_text()
     for phase, name, batch in (("train", "train", 32), ("test", "val", 50)):
         write_lmdb(tmp_path / phase, images, labels, 224, 224)
-        text = text.replace(f"examples/imagenet/ilsvrc12_{name}_lmdb", phase).replace(f"batch_size: {batch}", "batch_size: 2")
+        text = text.replace(f"examples/imagenet/ilsvrc12_{name}_lmdb", phase).replace(
+            f"batch_size: {batch}", "batch_size: 2"
+        )
     (tmp_path / "user.prototxt").write_text(text)
     pair = zoo / "googlenet.prototxt", zoo / "googlenet.caffemodel"
     report = convert(Job(*pair, tmp_path / "out", Wishes(tucker=True), train_val=tmp_path / "user.prototxt"))
     assert report["warnings"] == []
     layers = read(tmp_path / "out")
-    assert "inception_4a/output" in layers["loss1/ave_pool"].bottom and layers["loss1/loss"].loss_weight[0] == pytest.approx(0.3)
+    assert "inception_4a/output" in layers["loss1/ave_pool"].bottom and layers["loss1/loss"].loss_weight[
+        0
+    ] == pytest.approx(0.3)
     assert layers["data"].transform_param.crop_size == 224 and layers["pool5/drop_7x7_s1"].type == "Dropout"
     with real_caffe.start() as worker:
         for folder in folders(tmp_path / "out"):

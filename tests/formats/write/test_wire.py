@@ -85,12 +85,24 @@ def test_what_the_schema_does_not_know_is_left_out():
 @pytest.mark.parametrize(
     ("kind", "text", "message"),
     [
-        ("LRNParameter", "local_size: big", "LRNParameter.local_size is of kind uint, and cannot be written from 'big'"),
+        (
+            "LRNParameter",
+            "local_size: big",
+            "LRNParameter.local_size is of kind uint, and cannot be written from 'big'",
+        ),
         ("LRNParameter", "alpha: 'x'", "LRNParameter.alpha is of kind float, and cannot be written from 'x'"),
         ("LRNParameter", "alpha { }", "LRNParameter.alpha is of kind float, and cannot be written from a message"),
         ("LayerParameter", "name: conv", "LayerParameter.name is of kind string, and cannot be written from 'conv'"),
-        ("LayerParameter", "lrn_param: 1", "LayerParameter.lrn_param is of kind message, and cannot be written from '1'"),
-        ("NetParameter", "force_backward: maybe", "NetParameter.force_backward is of kind bool, and cannot be written from 'maybe'"),
+        (
+            "LayerParameter",
+            "lrn_param: 1",
+            "LayerParameter.lrn_param is of kind message, and cannot be written from '1'",
+        ),
+        (
+            "NetParameter",
+            "force_backward: maybe",
+            "NetParameter.force_backward is of kind bool, and cannot be written from 'maybe'",
+        ),
     ],
 )
 def test_values_of_the_wrong_kind(kind, text, message):

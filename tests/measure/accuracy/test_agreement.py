@@ -36,8 +36,12 @@ def test_other_scores_go_through_a_softmax(split):
     a, b = rng.normal(size=(2, 5, 4)) * 3
     report = agreement(a, b, split)
     p, q = softmax(b.astype(np.float32).astype(float)), softmax(a.astype(np.float32).astype(float))
-    assert report["softmax"] is True and report["kl"] == pytest.approx(float((p * np.log(p / q)).sum(1).mean()), rel=1e-9)
-    assert report["top1"] == (a.argmax(1) == b.argmax(1)).mean() and report["max_abs"] == pytest.approx(np.abs(a - b).max(), rel=1e-6)
+    assert report["softmax"] is True and report["kl"] == pytest.approx(
+        float((p * np.log(p / q)).sum(1).mean()), rel=1e-9
+    )
+    assert report["top1"] == (a.argmax(1) == b.argmax(1)).mean() and report["max_abs"] == pytest.approx(
+        np.abs(a - b).max(), rel=1e-6
+    )
     assert agreement(a, a)["kl"] == 0
     assert agreement(a + 1000, b)["kl"] == pytest.approx(report["kl"], rel=1e-3)
 

@@ -91,7 +91,9 @@ def test_a_folder_without_labels_is_held_against_its_original(mini, out, unlabel
 
 def test_steps(mini, out, labelled):
     report = run(Job(out, labelled, steps=("all",)))
-    assert [entry["name"] for entry in report["networks"]] == ["conv1", "conv2", "final"] and report["against"]["name"] == "original"
+    assert [entry["name"] for entry in report["networks"]] == ["conv1", "conv2", "final"] and report["against"][
+        "name"
+    ] == "original"
     assert {**report["networks"][1], "name": "", "prototxt": "", "caffemodel": ""} == {
         **report["networks"][2],
         "name": "",
@@ -116,14 +118,20 @@ def moved(mini, out, tmp_path):
 
 def test_an_original_that_is_elsewhere(moved, mini, labelled, unlabelled):
     report = run(Job(moved, labelled, steps=("all",)))
-    assert report["against"] is None and "the original is left out" in report["warnings"][0] and "--original" in report["warnings"][0]
+    assert (
+        report["against"] is None
+        and "the original is left out" in report["warnings"][0]
+        and "--original" in report["warnings"][0]
+    )
     with pytest.raises(ReadError, match="the original's prototxt, /nowhere/.*--original PROTOTXT CAFFEMODEL"):
         run(Job(moved, unlabelled))
     assert run(Job(moved, unlabelled, original=mini))["against"]["name"] == "original"
 
 
 def test_no_labels_and_nothing_to_compare_with(mini, unlabelled):
-    with pytest.raises(ReadError, match="has no labels, so that no accuracy can be measured; give labels, or --against"):
+    with pytest.raises(
+        ReadError, match="has no labels, so that no accuracy can be measured; give labels, or --against"
+    ):
         run(Job(mini, unlabelled))
     assert run(Job(mini, unlabelled, against=mini))["networks"][0]["agreement"]["top1"] == 1
 
@@ -183,7 +191,10 @@ def test_raw_scores_have_the_same_ranking(mini, labelled, tmp_path):
     logits = Pair(tmp_path / "l.prototxt", tmp_path / "l.caffemodel")
     write_pair(graph, *logits)
     one, other = run(Job(mini, labelled)), run(Job(logits, labelled, against=logits))
-    assert one["networks"][0]["top"] == other["networks"][0]["top"] and other["networks"][0]["agreement"]["softmax"] is True
+    assert (
+        one["networks"][0]["top"] == other["networks"][0]["top"]
+        and other["networks"][0]["agreement"]["softmax"] is True
+    )
 
 
 def test_mirror_averages_an_image_and_its_mirror_image(mini, labelled):

@@ -15,7 +15,13 @@ LABELS = RNG.integers(0, 4, 23)
 
 
 def loader(labels=LABELS, classes=(), **options):
-    images = Images("x", 23, lambda i: Picture(f"x[{i}]", ARRAYS[i], None if labels is None else int(labels[i])), classes, ready=True)
+    images = Images(
+        "x",
+        23,
+        lambda i: Picture(f"x[{i}]", ARRAYS[i], None if labels is None else int(labels[i])),
+        classes,
+        ready=True,
+    )
     return Loader(images, Preprocessing(), (1, 4), 5, **options)
 
 
@@ -29,11 +35,16 @@ def other(data):
 
 def test_accuracy_and_agreement():
     done = []
-    found = evaluate(same, loader(), (1, 2), against=other, per_class=True, progress=lambda what, i, n: done.append((i, n)))
+    found = evaluate(
+        same, loader(), (1, 2), against=other, per_class=True, progress=lambda what, i, n: done.append((i, n))
+    )
     assert found["images"] == 23 and found["classes"] == 4 and found["skipped"] == [] and found["notes"] == []
     order = np.argsort(-ARRAYS, axis=1)
     assert found["top"] == {1: (order[:, 0] == LABELS).mean(), 2: (order[:, :2] == LABELS[:, None]).any(1).mean()}
-    assert found["against"]["top"][1] == (other(ARRAYS).argmax(1) == LABELS).mean() and found["against"]["agreement"] is None
+    assert (
+        found["against"]["top"][1] == (other(ARRAYS).argmax(1) == LABELS).mean()
+        and found["against"]["agreement"] is None
+    )
     assert found["agreement"]["top1"] == (ARRAYS.argmax(1) == other(ARRAYS).argmax(1)).mean()
     assert [entry["images"] for entry in found["per_class"]] == np.bincount(LABELS, minlength=4).tolist()
     assert done == [(0, 23), (5, 23), (10, 23), (15, 23), (20, 23)]
@@ -57,7 +68,9 @@ def test_without_labels():
 
 
 def test_labels_that_do_not_fit():
-    with pytest.raises(SourceError, match="^label 4 is out of range: the network has 4 classes, 0 to 3; is it the right network"):
+    with pytest.raises(
+        SourceError, match="^label 4 is out of range: the network has 4 classes, 0 to 3; is it the right network"
+    ):
         evaluate(same, loader(np.where(np.arange(23) == 11, 4, LABELS)))
     images = Images("x", 23, lambda i: Picture("x", ARRAYS[i], 1 if i < 7 else None), ready=True)
     with pytest.raises(SourceError, match="some images have labels and some have none"):
@@ -82,15 +95,23 @@ def test_what_is_told():
 
 def test_mirrored():
     """The mean of an image's scores and its mirror image's, where it is an image."""
-    images = Images("x", 2, lambda i: Picture("x", np.arange(12, dtype=np.float32).reshape(1, 3, 4) * (i + 1), i), ready=True)
+    images = Images(
+        "x", 2, lambda i: Picture("x", np.arange(12, dtype=np.float32).reshape(1, 3, 4) * (i + 1), i), ready=True
+    )
     seen = []
 
     def corners(data):
         seen.append(data)
-        return np.stack([data[:, 0, 0, 0], data[:, 0, 1, 0] - 3], 1)  # 0, 1 and, mirrored, 3, 4; in the second 0, 5 and 6, 11
+        return np.stack(
+            [data[:, 0, 0, 0], data[:, 0, 1, 0] - 3], 1
+        )  # 0, 1 and, mirrored, 3, 4; in the second 0, 5 and 6, 11
 
     found = evaluate(
-        corners, Loader(images, Preprocessing(), (1, 1, 3, 4), 2), (1,), mirror=True, against=lambda data: np.array([[1.5, 2.5], [3, 8]])
+        corners,
+        Loader(images, Preprocessing(), (1, 1, 3, 4), 2),
+        (1,),
+        mirror=True,
+        against=lambda data: np.array([[1.5, 2.5], [3, 8]]),
     )
     np.testing.assert_array_equal(seen[1], seen[0][..., ::-1])
     assert found["agreement"]["max_abs"] == 0

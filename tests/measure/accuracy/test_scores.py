@@ -32,7 +32,11 @@ def test_the_output(shapes, asked, wanted):
 @pytest.mark.parametrize(
     ("shapes", "asked", "message"),
     [
-        ({"a": (1, 5), "b": (1, 7)}, None, "several outputs have a score for each class: 'a', 'b'; choose one with --output"),
+        (
+            {"a": (1, 5), "b": (1, 7)},
+            None,
+            "several outputs have a score for each class: 'a', 'b'; choose one with --output",
+        ),
         ({"a": (1, 5)}, "c", "--output: the network has no blob 'c'; its outputs are 'a'"),
         (
             {"a": (1, 21, 50, 60)},
@@ -64,8 +68,12 @@ def test_graphs_sessions_and_functions_give_the_same(tmp_path):
 
 
 def test_a_network_of_a_fixed_batch(tmp_path):
-    fixed = layer("flat", "Reshape", "data", "shape { dim: 2 dim: 48 }") + layer("fc", "InnerProduct", "flat", "num_output: 6")
-    free = layer("flat", "Reshape", "data", "shape { dim: 0 dim: 48 }") + layer("fc", "InnerProduct", "flat", "num_output: 6")
+    fixed = layer("flat", "Reshape", "data", "shape { dim: 2 dim: 48 }") + layer(
+        "fc", "InnerProduct", "flat", "num_output: 6"
+    )
+    free = layer("flat", "Reshape", "data", "shape { dim: 0 dim: 48 }") + layer(
+        "fc", "InnerProduct", "flat", "num_output: 6"
+    )
     graphs = [network(tmp_path, inputs((2, 3, 4, 4)) + text) for text in (fixed, free)]
     with Runner(graphs[0]) as one, Runner(graphs[1]) as other:
         np.testing.assert_allclose(one(DATA), other(DATA), rtol=1e-5)
@@ -74,7 +82,10 @@ def test_a_network_of_a_fixed_batch(tmp_path):
 def test_answers_that_are_no_scores(tmp_path):
     with Runner(network(tmp_path, inputs((1, 3, 4, 4)) + FC + MAP), "fc") as one:
         assert one(DATA).shape == (5, 6)
-    with pytest.raises(GraphError, match="16×|4×4 places"), Runner(network(tmp_path, inputs((1, 3, 4, 4)) + MAP)) as one:
+    with (
+        pytest.raises(GraphError, match="16×|4×4 places"),
+        Runner(network(tmp_path, inputs((1, 3, 4, 4)) + MAP)) as one,
+    ):
         one(DATA)
     for answer in (np.zeros(5), np.zeros((5, 1)), np.zeros((4, 3)), np.zeros((5, 3, 2))):
         with pytest.raises(GraphError), Runner(lambda data, answer=answer: answer) as one:

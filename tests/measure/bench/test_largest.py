@@ -69,7 +69,10 @@ def test_a_network_in_a_given_memory(tmp_path):
 
 
 def test_a_network_of_one_batch(tmp_path):
-    text = inputs((2, 3, 5, 4)) + 'layer { name: "r" type: "Reshape" bottom: "data" top: "r" reshape_param { shape { dim: 2 dim: 60 } } }'
+    text = (
+        inputs((2, 3, 5, 4))
+        + 'layer { name: "r" type: "Reshape" bottom: "data" top: "r" reshape_param { shape { dim: 2 dim: 60 } } }'
+    )
     net = Network("n", Source("n", tmp_path / "net.prototxt", None), network(tmp_path, text), True)
     with pytest.raises(EngineError, match="layer 'r'"):
         largest_batch("ort", net, 10**9)

@@ -19,7 +19,10 @@ def nets(models):
 
 
 def test_a_report(nets, monkeypatch):
-    monkeypatch.setattr("deepmerge.measure.bench.measure.find_meter", lambda device: "not available on this machine, because it is a test")
+    monkeypatch.setattr(
+        "deepmerge.measure.bench.measure.find_meter",
+        lambda device: "not available on this machine, because it is a test",
+    )
     report = bench(nets, Settings(("ort",), budget=QUICK))
     assert [network["random_weights"] for network in report["networks"]] == [False, True]
     first = report["networks"][0]
@@ -29,7 +32,9 @@ def test_a_report(nets, monkeypatch):
     assert one["ratio"] is None and two["ratio"]["pairs"] == 2 and one["forward"]["median"] > 0
     assert one["energy"] == {"not_available": "not available on this machine, because it is a test"}
     memory = one["memory"]
-    assert memory.get("not_available") or memory["peak"] >= memory["engine"] > 1e7 and memory["network"] < memory["peak"]
+    assert (
+        memory.get("not_available") or memory["peak"] >= memory["engine"] > 1e7 and memory["network"] < memory["peak"]
+    )
     assert "largest_batch" not in one
 
 
@@ -49,7 +54,9 @@ def test_energy_is_a_reading(nets, monkeypatch):
     monkeypatch.setattr("deepmerge.measure.bench.measure.find_meter", lambda device: Meter())
     report = bench(nets[:1], Settings(("ort",), ("energy",), energy_seconds=0.01))
     energy = report["engines"][0]["networks"][0]["energy"]
-    assert energy["joules_per_image"] == 3.0 / energy["images"] and energy["meter"] == "a meter" and energy["images"] >= 2
+    assert (
+        energy["joules_per_image"] == 3.0 / energy["images"] and energy["meter"] == "a meter" and energy["images"] >= 2
+    )
 
 
 def test_images_in_a_batch(nets):

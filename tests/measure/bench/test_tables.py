@@ -35,7 +35,11 @@ REPORT = {
     "networks": [network("a|b", 4), network("c", 1)],
     "engines": [
         {"engine": "caffe", "absent": None, "networks": [measured("a|b", 0.1), measured("c", 0.025, 0.25)]},
-        {"engine": "mnn", "absent": None, "networks": [{"label": "a|b", "refused": "does not know LRN"}, measured("c", 0.0123456)]},
+        {
+            "engine": "mnn",
+            "absent": None,
+            "networks": [{"label": "a|b", "refused": "does not know LRN"}, measured("c", 0.0123456)],
+        },
         {"engine": "ncnn", "absent": "needs ncnn: pip install ncnn pnnx", "networks": []},
     ],
 }
@@ -46,7 +50,13 @@ def test_times_and_sizes():
     assert times.head == ["time, ms", "caffe", "times as fast", "mnn", "times as fast"]
     assert times.rows == [["a|b", "100", "1", "–", "–"], ["c", "25.0", "4.00 (3.20–4.44)", "12.3", "1"]]
     assert sizes.rows[1] == ["c", "1.00 M", "10.00 M", "4.00 MB", "25.0%", "3.00 MB", "2.00 MB", "1.00 MB", "25.0%"]
-    assert loads.head == ["engine", "network", "peak memory", "without the engine", "largest batch"]  # nothing to say of the others
+    assert loads.head == [
+        "engine",
+        "network",
+        "peak memory",
+        "without the engine",
+        "largest batch",
+    ]  # nothing to say of the others
     assert loads.rows[0] == ["caffe", "a|b", "30.00 MB", "2.00 MB", "7"]
 
 
@@ -59,10 +69,19 @@ def test_what_was_not_measured_is_told_once():
 
 
 def test_markdown_and_accuracy():
-    scored = {**REPORT, "networks": [{**REPORT["networks"][0], "accuracy": {"top": {1: 0.5, 5: 0.75}, "images": 8}}, REPORT["networks"][1]]}
+    scored = {
+        **REPORT,
+        "networks": [
+            {**REPORT["networks"][0], "accuracy": {"top": {1: 0.5, 5: 0.75}, "images": 8}},
+            REPORT["networks"][1],
+        ],
+    }
     text = markdown(scored, "A machine.")
     assert text.startswith("A machine.\n\n| time, ms | caffe |") and "| a\\|b | 100 | 1 | – | – |" in text
-    assert "| accuracy | top-1 | top-5 | images |\n| --- | ---: | ---: | ---: |\n| a\\|b | 50.00% | 75.00% | 8 |\n| c | – | – | – |" in text
+    assert (
+        "| accuracy | top-1 | top-5 | images |\n| --- | ---: | ---: | ---: |\n| a\\|b | 50.00% | 75.00% | 8 |\n| c | – | – | – |"
+        in text
+    )
     assert text.endswith("- ncnn: needs ncnn: pip install ncnn pnnx")
 
 

@@ -120,7 +120,9 @@ def test_images_smaller_than_the_crop_are_skipped_unless_strict(archive, tmp_pat
     with pytest.raises(ReadError, match="none of the 2 images could be read; the first: .*smaller than --crop 5"):
         list(chunks)
     spec = png_and_text(tmp_path)
-    count, chunks = image_chunks({"data": (1, 3, 4, 4)}, open_images(spec), None, Batching(2, False), PLAIN, False, skipped)
+    count, chunks = image_chunks(
+        {"data": (1, 3, 4, 4)}, open_images(spec), None, Batching(2, False), PLAIN, False, skipped
+    )
     assert [chunk.images for chunk in chunks] == [1] and len(skipped) == 1 and "is not an image" in skipped[0]
     with pytest.raises(ReadError, match="--strict: .*smaller than --crop 5"):
         list(image_chunks({"data": (1, 3, 5, 5)}, open_images(spec), 2, Batching(2, False), crop, True, [])[1])

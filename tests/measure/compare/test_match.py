@@ -85,7 +85,9 @@ def test_scores_may_have_axes_of_size_one(network):
     product = layer("InnerProduct", "data", "y", "inner_product_param { num_output: 4 }")
     shape = "shape { dim: 0 dim: 4 dim: 1 dim: 1 }"
     a = network(data(1, 3, 8, 6) + product)
-    b = network(data(1, 3, 8, 6) + product.replace('"y"', '"z"') + layer("Reshape", "z", "y", f"reshape_param {{ {shape} }}"))
+    b = network(
+        data(1, 3, 8, 6) + product.replace('"y"', '"z"') + layer("Reshape", "z", "y", f"reshape_param {{ {shape} }}")
+    )
     assert match_outputs(a, b)[0] == [Matched("y", "y")]
 
 

@@ -36,7 +36,10 @@ def test_what_is_there_stays_and_sharers_share(tmp_path):
     kept = graph.layer("c").weights = [np.full((3, 4, 1, 1), 7, np.float32), np.zeros(3, np.float32)]
     fill(graph)
     assert graph.layer("c").weights is kept
-    assert np.array_equal(graph.layer("a").weights[0], graph.layer("b").weights[0]) and np.ptp(graph.layer("a").weights[0]) > 0
+    assert (
+        np.array_equal(graph.layer("a").weights[0], graph.layer("b").weights[0])
+        and np.ptp(graph.layer("a").weights[0]) > 0
+    )
     mean, variance, factor = graph.layer("bn").weights
     assert not mean.any() and (variance == 1).all() and factor == [1]
 

@@ -14,14 +14,18 @@ A, W = Path("a.prototxt"), Path("w.caffemodel")
 
 
 def sources(*words):
-    return [(s.label, str(s.prototxt), None if s.caffemodel is None else str(s.caffemodel)) for s in parse_networks(words)]
+    return [
+        (s.label, str(s.prototxt), None if s.caffemodel is None else str(s.caffemodel)) for s in parse_networks(words)
+    ]
 
 
 def test_the_forms_of_a_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
     out.mkdir()
-    assert sources("a.prototxt", "w.caffemodel", "b.prototxt", "out", "c.prototxt,d.caffemodel", "e.prototxt", "f.caffemodel.h5") == [
+    assert sources(
+        "a.prototxt", "w.caffemodel", "b.prototxt", "out", "c.prototxt,d.caffemodel", "e.prototxt", "f.caffemodel.h5"
+    ) == [
         ("a", "a.prototxt", "w.caffemodel"),
         ("b", "b.prototxt", None),
         ("out", "out/deploy.prototxt", "out/weights.caffemodel"),
@@ -42,7 +46,9 @@ def test_labels(tmp_path, monkeypatch):
     assert sources("n=1.prototxt") == [("n=1", "n=1.prototxt", None)]
 
 
-@pytest.mark.parametrize("words", [["w.caffemodel"], ["a.prototxt", "w.caffemodel", "w.caffemodel"], ["a.prototxt", "x=w.h5"]])
+@pytest.mark.parametrize(
+    "words", [["w.caffemodel"], ["a.prototxt", "w.caffemodel", "w.caffemodel"], ["a.prototxt", "x=w.h5"]]
+)
 def test_weights_of_no_network(words):
     with pytest.raises(ValueError, match="are weights; they stand behind their PROTOTXT"):
         parse_networks(words)
@@ -57,7 +63,9 @@ def test_read(mini_pair, tmp_path):
     for one, other in zip(made.graph.layers, again.graph.layers, strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(one.weights, other.weights, strict=True))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ReadError, match="empty: holds no deploy.prototxt; give a folder that `deepmerge convert` wrote"):
+    with pytest.raises(
+        ReadError, match="empty: holds no deploy.prototxt; give a folder that `deepmerge convert` wrote"
+    ):
         read_networks(parse_networks([str(tmp_path / "empty")]))
 
 
@@ -66,7 +74,10 @@ def test_another_batch(tmp_path):
     twin = with_batch(graph, 7)
     assert [shape for shape in infer_shapes(twin).values()] == [(7, 3, 5, 4), (7, 2, 5, 4)]
     assert graph.layers[0].params.shape == ((2, 3, 5, 4),)
-    fixed = inputs((2, 3, 5, 4)) + 'layer { name: "r" type: "Reshape" bottom: "data" top: "r" reshape_param { shape { dim: 2 dim: 60 } } }'
+    fixed = (
+        inputs((2, 3, 5, 4))
+        + 'layer { name: "r" type: "Reshape" bottom: "data" top: "r" reshape_param { shape { dim: 2 dim: 60 } } }'
+    )
     with pytest.raises(ShapeError):
         with_batch(network(tmp_path, fixed), 3)
 

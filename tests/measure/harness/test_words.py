@@ -6,7 +6,8 @@ from deepmerge.measure.harness.words import milliseconds, times_as_fast
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0.000"), (4.5e-7, "0.000"), (0.00012345, "0.123"), (0.0012345, "1.23"), (0.12345, "123"), (12.3456, "12346")]
+    ("seconds", "text"),
+    [(0, "0.000"), (4.5e-7, "0.000"), (0.00012345, "0.123"), (0.0012345, "1.23"), (0.12345, "123"), (12.3456, "12346")],
 )
 def test_milliseconds(seconds, text):
     assert milliseconds(seconds) == text

@@ -23,7 +23,11 @@ def test_googlenets_steps_are_the_papers(models):
 
 
 def test_others(models):
-    assert list(steps(read_network(models / "alexnet/deploy.prototxt"))) == [f"conv{n}" for n in range(1, 6)] + ["fc6", "fc7", "fc8"]
+    assert list(steps(read_network(models / "alexnet/deploy.prototxt"))) == [f"conv{n}" for n in range(1, 6)] + [
+        "fc6",
+        "fc7",
+        "fc8",
+    ]
     resnet = steps(read_network(models / "resnet50/deploy.prototxt"))
     assert list(resnet)[:3] == ["conv1", "res2a", "res2b"] and len(resnet) == 18
     assert len(steps(read_network(models / "squeezenet_v1.1/deploy.prototxt"))) == 10
@@ -45,7 +49,11 @@ def test_names_with_underscores_are_not_joined(tmp_path):
 
 def test_places(tmp_path, real_caffe):
     text = (
-        inputs((1, 3, 9, 8)) + conv("c", "data", 4) + relu("c", "r") + layer("p", "Pooling", "c", "kernel_size: 2") + layer("n", "LRN", "c")
+        inputs((1, 3, 9, 8))
+        + conv("c", "data", 4)
+        + relu("c", "r")
+        + layer("p", "Pooling", "c", "kernel_size: 2")
+        + layer("n", "LRN", "c")
     )
     graph = network(tmp_path, text)
     known = places(graph)

@@ -55,15 +55,33 @@ def test_shares_come_from_medians(nets):
 
 
 def entry(*layers):
-    return {"layers": [{"name": n, "type": t, "group": g, "tensor": x, "seconds": {"median": s}} for n, t, g, x, s in layers]}
+    return {
+        "layers": [
+            {"name": n, "type": t, "group": g, "tensor": x, "seconds": {"median": s}} for n, t, g, x, s in layers
+        ]
+    }
 
 
-ONE = entry(("c", "Convolution", "s1", True, 2.0), ("p", "Pooling", "s1", False, 1.0), ("f", "InnerProduct", "s3", True, 4.0))
-TWO = entry(("c", "Convolution", "s1", True, 1.0), ("x", "Convolution", "s2", True, 5.0), ("f", "InnerProduct", "", True, 3.0))
+ONE = entry(
+    ("c", "Convolution", "s1", True, 2.0), ("p", "Pooling", "s1", False, 1.0), ("f", "InnerProduct", "s3", True, 4.0)
+)
+TWO = entry(
+    ("c", "Convolution", "s1", True, 1.0), ("x", "Convolution", "s2", True, 5.0), ("f", "InnerProduct", "", True, 3.0)
+)
 
 
 def test_side_by_side():
-    assert side_by_side([ONE, TWO], "group") == [("s1", [3.0, 1.0]), ("s2", [None, 5.0]), (OTHER, [None, 3.0]), ("s3", [4.0, None])]
-    assert side_by_side([ONE, TWO], "layer") == [("c", [2.0, 1.0]), ("x", [None, 5.0]), ("p", [1.0, None]), ("f", [4.0, 3.0])]
+    assert side_by_side([ONE, TWO], "group") == [
+        ("s1", [3.0, 1.0]),
+        ("s2", [None, 5.0]),
+        (OTHER, [None, 3.0]),
+        ("s3", [4.0, None]),
+    ]
+    assert side_by_side([ONE, TWO], "layer") == [
+        ("c", [2.0, 1.0]),
+        ("x", [None, 5.0]),
+        ("p", [1.0, None]),
+        ("f", [4.0, 3.0]),
+    ]
     assert side_by_side([TWO], "type") == [("Convolution", [6.0]), ("InnerProduct", [3.0])]
     assert tensor_keys([ONE], "group") == {"s1": None, "s3": True} and tensor_keys([ONE], "type")["Pooling"] is False

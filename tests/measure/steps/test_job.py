@@ -56,7 +56,11 @@ def test_accuracy_step_by_step(made):
     first, conv1, conv2 = report["rows"]
     assert first["top"] == {"original": {1: 1.0}} and first["index"] == 0
     assert conv1["top"].keys() == {"merged"}, "the very same network is not measured twice"
-    for row, column, place in ((conv1, "merged", "out/steps/01-conv1"), (conv2, "merged", "out"), (conv2, "recovered", "again")):
+    for row, column, place in (
+        (conv1, "merged", "out/steps/01-conv1"),
+        (conv2, "merged", "out"),
+        (conv2, "recovered", "again"),
+    ):
         wanted = (best(made / place / "deploy.prototxt", made / place / "weights.caffemodel") == labels).mean()
         assert row["top"][column][1] == pytest.approx(wanted)
     assert conv2["merged"] == ["conv2/3x3", "conv2/norm2", "pool2/3x3_s2"] and conv2["seconds"] is None
@@ -65,7 +69,9 @@ def test_accuracy_step_by_step(made):
 def test_a_final_network_of_its_own_has_a_row(made, tmp_path):
     shutil.copytree(made / "out", tmp_path / "tuned")
     shutil.copy(made / "again/weights.caffemodel", tmp_path / "tuned")
-    report = run(Job([made / "out", tmp_path / "tuned"], titles=["", "tuned"], data=f"npz:{made}/images.npz", seconds=0))
+    report = run(
+        Job([made / "out", tmp_path / "tuned"], titles=["", "tuned"], data=f"npz:{made}/images.npz", seconds=0)
+    )
     assert [row["step"] for row in report["rows"]] == [None, "conv1", "conv2", "all"]
     assert [set(row["top"]) for row in report["rows"]] == [{"original"}, {"merged"}, {"merged"}, {"tuned"}]
 

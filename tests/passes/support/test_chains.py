@@ -30,10 +30,15 @@ def test_readers(tmp_path):
 
 
 def test_back_over_activations(tmp_path):
-    graph = network(tmp_path, DATA + conv("a", "data", 4) + relu("a") + layer("t", "TanH", "a") + layer("n", "LRN", "t"))
+    graph = network(
+        tmp_path, DATA + conv("a", "data", 4) + relu("a") + layer("t", "TanH", "a") + layer("n", "LRN", "t")
+    )
     conv_layer, passed, reason = back_over_activations(graph.layer("n").bottom)
     assert (conv_layer.name, [x.name for x in passed], reason) == ("a", ["a/relu", "t"], "")
-    graph = network(tmp_path, DATA + conv("a", "data", 4) + layer("t", "TanH", "a") + layer("n", "LRN", "t") + layer("o", "TanH", "a"))
+    graph = network(
+        tmp_path,
+        DATA + conv("a", "data", 4) + layer("t", "TanH", "a") + layer("n", "LRN", "t") + layer("o", "TanH", "a"),
+    )
     stop, passed, reason = back_over_activations(graph.layer("n").bottom)
     assert (stop.name, [x.name for x in passed], reason) == ("a", ["t"], "'a' has other readers")
 
@@ -57,7 +62,8 @@ def test_what_may_not_change(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("params", "plain"), [("", True), ("stride: 2", False), ("pad: 1", False), ("group: 2", False), ("dilation: 2", True)]
+    ("params", "plain"),
+    [("", True), ("stride: 2", False), ("pad: 1", False), ("group: 2", False), ("dilation: 2", True)],
 )
 def test_plain_1x1(tmp_path, params, plain):
     graph = network(tmp_path, DATA + conv("a", "data", 4, f"kernel_size: 1 {params}"))
@@ -67,7 +73,12 @@ def test_plain_1x1(tmp_path, params, plain):
 
 @pytest.mark.parametrize(
     ("kernel", "pad", "dilation", "same"),
-    [((3, 5), (1, 2), (1, 1), True), ((3, 3), (2, 2), (2, 2), True), ((3, 3), (1, 0), (1, 1), False), ((2, 2), (1, 1), (1, 1), False)],
+    [
+        ((3, 5), (1, 2), (1, 1), True),
+        ((3, 3), (2, 2), (2, 2), True),
+        ((3, 3), (1, 0), (1, 1), False),
+        ((2, 2), (1, 1), (1, 1), False),
+    ],
 )
 def test_the_middle_tap_on_its_own_place(kernel, pad, dilation, same):
     made = Convolution(

@@ -30,7 +30,9 @@ def test_rank(value):
     parse_rank(value)
 
 
-@pytest.mark.parametrize("value", ["", "vbmf:", "vbmf:1", "energy", "energy:", "energy:0", "ratio:1.01", "rank:3", "energy:nan", 3, None])
+@pytest.mark.parametrize(
+    "value", ["", "vbmf:", "vbmf:1", "energy", "energy:", "energy:0", "ratio:1.01", "rank:3", "energy:nan", 3, None]
+)
 def test_rank_that_is_none(value):
     with pytest.raises(ValueError, match="is none of vbmf, energy:SHARE, ratio:SHARE and macs:SHARE"):
         choices.rank(value)

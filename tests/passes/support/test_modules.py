@@ -32,7 +32,8 @@ def test_the_four_kinds(tmp_path):
     [
         conv("x", "data", 4, "kernel_size: 1 pad: 1 stride: 1").replace("pad: 1", "group: 2"),
         conv("x", "data", 4, "kernel_size: 3 pad: 1 group: 2"),
-        conv("x", "data", 4, "kernel_size: 3 pad: 1") + layer("y", "Convolution", "x", "num_output: 4 kernel_size: 1", "x2"),
+        conv("x", "data", 4, "kernel_size: 3 pad: 1")
+        + layer("y", "Convolution", "x", "num_output: 4 kernel_size: 1", "x2"),
         layer("t", "TanH", "data") + conv("x", "t", 4),
         conv("x", "data", 4) + layer("p", "PReLU", "x", tops="x"),
         layer("x", "Pooling", "data", "kernel_size: 3 stride: 1 pad: 1"),

@@ -41,7 +41,9 @@ def test_dilated_taps_cover_where_they_can():
 
 def test_no_pad_fits():
     reason = strided(convolution((11, 11), stride_h=4, stride_w=4), pooling(), (227, 227), (27, 27), False)
-    assert "no pad lets a kernel of 11 at stride 8 make 27 outputs of 227 values" in reason and "--kernel cover" in reason
+    assert (
+        "no pad lets a kernel of 11 at stride 8 make 27 outputs of 227 values" in reason and "--kernel cover" in reason
+    )
     reason = strided(convolution((1, 1)), pooling((1, 1), (3, 3)), (7, 7), (9, 9), True)
     assert "--kernel cover" not in reason
 
@@ -59,7 +61,9 @@ def test_weights_of_a_covering_kernel():
     mean = start(weight, convolution((3, 2)), convolution((5, 4)), pooling(pool="AVE"), "trained")
     assert mean.shape == (4, 2, 5, 4)
     np.testing.assert_allclose(mean.sum(axis=(2, 3)), weight.sum(axis=(2, 3)), atol=1e-5)
-    dilated = start(weight, convolution((3, 2), dilation_h=2, dilation_w=2), convolution((4, 3)), pooling(pool="AVE"), "trained")
+    dilated = start(
+        weight, convolution((3, 2), dilation_h=2, dilation_w=2), convolution((4, 3)), pooling(pool="AVE"), "trained"
+    )
     assert dilated.shape == (4, 2, 4, 3) and dilated.dtype == np.float32
 
 

@@ -84,7 +84,11 @@ def test_a_layer_by_itself_keeps_that_share_of_its_own(graph):
     shapes = infer_shapes(graph)
     for layer in decomposable(graph, shapes):
         ranks = choose_ranks(layer, Options(rank="macs:0.4"), shapes)
-        assert 0.25 * layer_macs(layer, shapes) < decomposed_macs(layer, ranks.inside, ranks.out, shapes) <= 0.4 * layer_macs(layer, shapes)
+        assert (
+            0.25 * layer_macs(layer, shapes)
+            < decomposed_macs(layer, ranks.inside, ranks.out, shapes)
+            <= 0.4 * layer_macs(layer, shapes)
+        )
 
 
 def test_energies_are_those_on_the_data(graph):

@@ -23,7 +23,9 @@ def test_an_inner_products_weights_are_outputs_by_inputs(tmp_path, transpose):
 
 
 def test_a_bias_is_declared(tmp_path):
-    text = layer("c", "Convolution", "data", "num_output: 4 kernel_size: 1 bias_term: false", param="param { lr_mult: 0.5 }")
+    text = layer(
+        "c", "Convolution", "data", "num_output: 4 kernel_size: 1 bias_term: false", param="param { lr_mult: 0.5 }"
+    )
     graph = network(tmp_path, inputs((2, 3, 4, 5)) + text)
     c = graph.layer("c")
     assert bias_of(c) is None and not bias_or_zero(c).any() and bias_or_zero(c).shape == (4,)

@@ -45,7 +45,11 @@ class Judged:
 
 def judge(worker, torch, made: Path, tmp: Path, **fields: object) -> Judged:
     """Train `made`/out with these solver fields, ITERATIONS long, both ways."""
-    overrides = {key: str(value) for key, value in fields.items()} | {"max_iter": str(ITERATIONS), "display": "0", "snapshot": "0"}
+    overrides = {key: str(value) for key, value in fields.items()} | {
+        "max_iter": str(ITERATIONS),
+        "display": "0",
+        "snapshot": "0",
+    }
     converted = read_converted(made / "out")
     stage = plan_stages(converted, None, overrides)[0]
     for old in tmp.glob("*"):
@@ -63,7 +67,9 @@ def judge(worker, torch, made: Path, tmp: Path, **fields: object) -> Judged:
     apart = [np.abs(wanted[key] - found[key]).max() for key in wanted]
     sizes = [np.abs(wanted[key]).max() for key in wanted]
     differences = [abs(a - b) / abs(b) for a, b in zip(losses, real.losses, strict=True)]
-    return Judged(*(max(float(a / b) for a, b in zip(apart, by, strict=True)) for by in (sizes, moved)), max(differences))
+    return Judged(
+        *(max(float(a / b) for a, b in zip(apart, by, strict=True)) for by in (sizes, moved)), max(differences)
+    )
 
 
 def train(torch, stage, made: Path, tmp: Path) -> list[float]:

@@ -43,7 +43,9 @@ def sources(made, tmp_path_factory) -> dict[str, tuple[str, str]]:
             lines.append(f"{name}{number}.png {label}\n")
         (folder / f"{name}.txt").write_text("".join(lines))
         with h5py.File(folder / f"{name}.h5", "w") as file:
-            planes = np.moveaxis(pixels[..., ::-1], 3, 1).astype(np.float32) - np.float32([100, 120, 110])[:, None, None]
+            planes = (
+                np.moveaxis(pixels[..., ::-1], 3, 1).astype(np.float32) - np.float32([100, 120, 110])[:, None, None]
+            )
             file["data"], file["label"] = planes * np.float32(0.02), labels.astype(np.float32)
     found["list"] = tuple(f"list:{folder / name}.txt" for name in ("train", "test"))
     found["hdf5"] = tuple(f"hdf5:{folder / name}.h5" for name in ("train", "test"))
@@ -59,8 +61,13 @@ def test_both_engines_tell_the_same(job, sources, tmp_path, form):
     assert (real["engine"], ours["engine"]) == ("caffe", "torch")
     assert np.allclose(real["runs"][0]["losses"], ours["runs"][0]["losses"], rtol=1e-5, atol=0)
     first = [next(t for t in one["runs"][0]["tests"] if t["iteration"] == 0) for one in (real, ours)]
-    assert first[0]["loss"] == pytest.approx(first[1]["loss"], rel=1e-5) and first[0]["accuracy"] == pytest.approx(first[1]["accuracy"])
-    models = [{m.name: m.blobs for m in read_caffemodel(tmp_path / name / "weights.caffemodel")} for name in ("caffe", "torch")]
+    assert first[0]["loss"] == pytest.approx(first[1]["loss"], rel=1e-5) and first[0]["accuracy"] == pytest.approx(
+        first[1]["accuracy"]
+    )
+    models = [
+        {m.name: m.blobs for m in read_caffemodel(tmp_path / name / "weights.caffemodel")}
+        for name in ("caffe", "torch")
+    ]
     assert models[0].keys() == models[1].keys()
     for name, blobs in models[0].items():
         assert all(np.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(blobs, models[1][name], strict=True)), name
@@ -96,7 +103,9 @@ def test_a_loss_that_is_no_number(job, sources):
 
 def test_what_caffe_refuses(job, tmp_path):
     (tmp_path / "list.txt").write_text("none.png 1\n")
-    with pytest.raises(EngineError, match="real Caffe, opening .*solver.prototxt: Check failed: .* Could not load none.png$"):
+    with pytest.raises(
+        EngineError, match="real Caffe, opening .*solver.prototxt: Check failed: .* Could not load none.png$"
+    ):
         finetune(replace(job, data=f"list:{tmp_path / 'list.txt'}"))
     assert not checkpoint_folder(job.to).exists()  # there was nothing to keep yet
 

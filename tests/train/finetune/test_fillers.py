@@ -71,8 +71,12 @@ def test_bilinear(tmp_path):
 
 def test_without_fillers(tmp_path):
     """Caffe: scale_layer.cpp, prelu_layer.cpp, batch_norm_layer.cpp; a constant 0 else."""
-    text = layer("conv", "Convolution", "data", "num_output: 2 kernel_size: 1") + layer("bn", "BatchNorm", "data", tops="bn")
-    text += layer("scale", "Scale", "data", "bias_term: true", tops="scaled") + layer("prelu", "PReLU", "data", tops="p")
+    text = layer("conv", "Convolution", "data", "num_output: 2 kernel_size: 1") + layer(
+        "bn", "BatchNorm", "data", tops="bn"
+    )
+    text += layer("scale", "Scale", "data", "bias_term: true", tops="scaled") + layer(
+        "prelu", "PReLU", "data", tops="p"
+    )
     graph, notes = filled(tmp_path, text)
     found = {m.name: [float(w.ravel()[0]) for w in m.weights] for m in graph.layers if m.weights}
     assert found == {"conv": [0.0, 0.0], "bn": [0.0] * 3, "scale": [1.0, 0.0], "prelu": [0.25]}

@@ -62,7 +62,9 @@ def test_out2_has_outs_form_and_other_weights(made, tuned):
     before, after = (weights(folder / "weights.caffemodel") for folder in (made / "out", tuned))
     assert before.keys() == after.keys() and not any(np.array_equal(before[name][0], after[name][0]) for name in after)
     report = json.loads((tuned / "report.json").read_text())
-    assert {key: value for key, value in report.items() if key != "finetuning"} == json.loads((made / "out" / "report.json").read_text())
+    assert {key: value for key, value in report.items() if key != "finetuning"} == json.loads(
+        (made / "out" / "report.json").read_text()
+    )
     assert not checkpoint_folder(tuned).exists()
 
 
@@ -73,11 +75,19 @@ def test_the_snapshot_is_the_trained_network(tuned):
 
 def test_the_report_tells_the_story(tuned):
     told = story(tuned)
-    assert (told["engine"], told["device"], told["processes"], told["iterations"], told["seed"]) == ("torch", "cpu", 1, 10, 0)
+    assert (told["engine"], told["device"], told["processes"], told["iterations"], told["seed"]) == (
+        "torch",
+        "cpu",
+        1,
+        10,
+        0,
+    )
     (run,) = told["runs"]
     assert [iteration for iteration, _ in run["losses"]] == [0, 2, 4, 6, 8] and run["step"] is None
     assert run["loss_before"] == run["losses"][0][1] and run["loss_after"] < run["loss_before"]
-    assert told["accuracy"]["images"] == 20 and told["accuracy"]["top1"] == pytest.approx(told["accuracy"]["accuracy"], abs=1e-6)
+    assert told["accuracy"]["images"] == 20 and told["accuracy"]["top1"] == pytest.approx(
+        told["accuracy"]["accuracy"], abs=1e-6
+    )
     assert told["seconds"] >= run["seconds"] > 0
 
 
@@ -107,7 +117,9 @@ def test_steps_go_on_from_one_another(made, job):
 
 def test_one_step_alone_hands_its_weights_on(made, job):
     finetune(replace(job, steps="conv1"))
-    one, two, final = (weights(job.to / name / "weights.caffemodel") for name in ("steps/01-conv1", "steps/02-conv2", ""))
+    one, two, final = (
+        weights(job.to / name / "weights.caffemodel") for name in ("steps/01-conv1", "steps/02-conv2", "")
+    )
     old = weights(made / "out" / "steps" / "02-conv2" / "weights.caffemodel")
     for after in (two, final):
         assert np.array_equal(after["conv1"][0], one["conv1"][0]) and np.array_equal(after["fc"][0], one["fc"][0])
@@ -154,7 +166,13 @@ def test_the_original_teaches(made, job, tuned, kind):
 
 
 def test_snapshots_and_tests_as_the_solver_says(job):
-    fields = {"snapshot": "4", "snapshot_prefix": "models/mine", "test_interval": "5", "test_iter": "2", "test_initialization": "true"}
+    fields = {
+        "snapshot": "4",
+        "snapshot_prefix": "models/mine",
+        "test_interval": "5",
+        "test_iter": "2",
+        "test_initialization": "true",
+    }
     finetune(replace(job, solver=fields))
     assert sorted(path.name for path in job.to.glob("*_iter_*")) == [f"mine_iter_{n}.caffemodel" for n in (10, 4, 8)]
     tests = [(test["iteration"], test["images"], test["all"]) for test in story(job.to)["runs"][0]["tests"]]
@@ -289,7 +307,8 @@ def test_a_full_disk(job, monkeypatch):
 
     monkeypatch.setattr(np, "savez", savez)
     with pytest.raises(
-        TrainingError, match=r"out2.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 2 is kept"
+        TrainingError,
+        match=r"out2.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 2 is kept",
     ):
         finetune(replace(job, solver={"snapshot": "2"}))
     monkeypatch.undo()
@@ -313,7 +332,9 @@ def test_images_that_vanish(job, made, tmp_path):
         if len(told) == 2:
             shutil.rmtree(folder)
 
-    job = replace(job, data=f"folder:{folder}", solver={"snapshot": "1", "display": "1", "max_iter": "500"}, test_data=None)
+    job = replace(
+        job, data=f"folder:{folder}", solver={"snapshot": "1", "display": "1", "max_iter": "500"}, test_data=None
+    )
     job = replace(job, limit=None)
     from deepmerge.data import loader
 
@@ -346,7 +367,10 @@ def test_what_does_not_fit_is_said_before_anything_is_done(job, made, tmp_path):
         "no such folder": (ReadError, {"out": tmp_path / "none"}),
         "there is no step 'conv9'": (PlanError, {"steps": "conv9"}),
         "no such file": (ReadError, {"data": "npz:none.npz"}),
-        "lr_policy 'stepp' is no policy of Caffe's; did you mean 'step'": (ReadError, {"solver": {"lr_policy": "stepp"}}),
+        "lr_policy 'stepp' is no policy of Caffe's; did you mean 'step'": (
+            ReadError,
+            {"solver": {"lr_policy": "stepp"}},
+        ),
         "device 'tpu' is not one of": (EngineError, {"device": "tpu"}),
     }
     for text, (kind, change) in cases.items():
@@ -386,7 +410,15 @@ def test_a_network_of_random_layers_learns_too(made, tmp_path, job):
     from deepmerge.plan import Wishes
 
     wishes = Wishes(False, "all", False, Options(init="xavier"))
-    convert(Conversion(made / "net.prototxt", made / "net.caffemodel", tmp_path / "random", wishes, train_val=made / "train_val.prototxt"))
+    convert(
+        Conversion(
+            made / "net.prototxt",
+            made / "net.caffemodel",
+            tmp_path / "random",
+            wishes,
+            train_val=made / "train_val.prototxt",
+        )
+    )
     told = finetune(replace(job, out=tmp_path / "random", solver={"max_iter": "40", "base_lr": "0.01"}))["finetuning"]
     assert told["loss_after"] < 0.9 * told["loss_before"]
 

@@ -47,8 +47,11 @@ def test_sigmoids_end_without_overflow():
 
 
 @pytest.mark.parametrize(
-    "policy, fields", [("exp", {"gamma": 1e30}), ("inv", {"gamma": -0.1, "power": 0.5}), ("inv", {"gamma": -0.05, "power": 1.0})]
+    "policy, fields",
+    [("exp", {"gamma": 1e30}), ("inv", {"gamma": -0.1, "power": 0.5}), ("inv", {"gamma": -0.05, "power": 1.0})],
 )
 def test_no_number(policy, fields):
-    with pytest.raises(DeepmergeError, match=rf"solver.prototxt: lr_policy '{policy}' gives no finite learning rate at iteration 20"):
+    with pytest.raises(
+        DeepmergeError, match=rf"solver.prototxt: lr_policy '{policy}' gives no finite learning rate at iteration 20"
+    ):
         learning_rate(solver(policy, **fields), 20)

@@ -33,7 +33,18 @@ OPTIONS = [
 
 
 def _finetune(made: Path, out: Path, processes: int = 1, *more: str) -> subprocess.CompletedProcess:
-    words = ["-m", "deepmerge", "finetune", str(made / "out"), "--data", f"npz:{made / 'train.npz'}", "-o", str(out), *OPTIONS, *more]
+    words = [
+        "-m",
+        "deepmerge",
+        "finetune",
+        str(made / "out"),
+        "--data",
+        f"npz:{made / 'train.npz'}",
+        "-o",
+        str(out),
+        *OPTIONS,
+        *more,
+    ]
     words += ["--test-data", f"npz:{made / 'test.npz'}"]
     before = []
     if processes > 1:
@@ -51,7 +62,9 @@ def _finetune(made: Path, out: Path, processes: int = 1, *more: str) -> subproce
             str(port),
         ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    return subprocess.run([sys.executable, *before, *words], capture_output=True, text=True, timeout=240, env=environment)
+    return subprocess.run(
+        [sys.executable, *before, *words], capture_output=True, text=True, timeout=240, env=environment
+    )
 
 
 @pytest.mark.parametrize("more", [(), ("--distill", "--steps")], ids=str)
@@ -75,7 +88,10 @@ def test_two_processes_do_what_one_does(made, torch, tmp_path, more):
 def test_a_batch_that_cannot_be_divided(made, torch, tmp_path):
     done = _finetune(made, tmp_path / "out2", 2, "--batch-size", "5")
     assert done.returncode == 1 and not (tmp_path / "out2").exists()
-    assert "deepmerge: a batch of 5 images cannot be divided among 2 processes; give a --batch-size that is a multiple of 2" in done.stderr
+    assert (
+        "deepmerge: a batch of 5 images cannot be divided among 2 processes; give a --batch-size that is a multiple of 2"
+        in done.stderr
+    )
 
 
 def test_shares():
@@ -91,9 +107,15 @@ def test_odd_environments(monkeypatch, torch):
     with joined("cpu") as alone:
         assert alone == Processes()
     monkeypatch.setenv("WORLD_SIZE", "two")
-    with pytest.raises(EngineError, match="WORLD_SIZE is 'two', not a number; start several processes with torchrun"), joined("cpu"):
+    with (
+        pytest.raises(EngineError, match="WORLD_SIZE is 'two', not a number; start several processes with torchrun"),
+        joined("cpu"),
+    ):
         pass
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    with pytest.raises(EngineError, match="the 2 processes do not find each other .*; start them with torchrun"), joined("cpu"):
+    with (
+        pytest.raises(EngineError, match="the 2 processes do not find each other .*; start them with torchrun"),
+        joined("cpu"),
+    ):
         pass

@@ -23,14 +23,25 @@ def worker(real_caffe):
 @pytest.mark.parametrize("kind", TYPES)
 def test_ten_iterations_end_where_real_caffe_does(worker, torch, made, tmp_path, kind, policy):
     """With iter_size, clipped gradients, L1, and the rates and decays of new and old layers (10, 20, 1, 2; 1, 0)."""
-    fields = {"type": kind, "lr_policy": policy, "iter_size": 2, "clip_gradients": 0.7, "weight_decay": 0.01, "base_lr": 0.01}
-    found = judge(worker, torch, made, tmp_path, **fields | {"regularization_type": "L1"} | TYPES[kind] | POLICIES[policy])
+    fields = {
+        "type": kind,
+        "lr_policy": policy,
+        "iter_size": 2,
+        "clip_gradients": 0.7,
+        "weight_decay": 0.01,
+        "base_lr": 0.01,
+    }
+    found = judge(
+        worker, torch, made, tmp_path, **fields | {"regularization_type": "L1"} | TYPES[kind] | POLICIES[policy]
+    )
     assert found.weights < TOLERANCE and found.changes < TOLERANCE and found.losses < TOLERANCE, found
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_with_l2_and_no_clipping(worker, torch, made, tmp_path, kind):
-    found = judge(worker, torch, made, tmp_path, type=kind, lr_policy="fixed", base_lr=0.005, weight_decay=0.05, **_others(kind))
+    found = judge(
+        worker, torch, made, tmp_path, type=kind, lr_policy="fixed", base_lr=0.005, weight_decay=0.05, **_others(kind)
+    )
     assert found.weights < TOLERANCE and found.changes < TOLERANCE and found.losses < TOLERANCE, found
 
 

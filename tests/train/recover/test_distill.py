@@ -92,7 +92,9 @@ def test_answers_are_restored(tmp_path):
     one.targets(images())
     again = Answers()
     again.restore(one.answers.arrays())
-    assert all(np.array_equal(a, b) for a, b in zip(again.arrays().values(), one.answers.arrays().values(), strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(again.arrays().values(), one.answers.arrays().values(), strict=True)
+    )
     assert Answers().arrays() == {}
 
 

@@ -20,7 +20,9 @@ def made(tmp_path, graph, count: int, limit: int | None = None, **wishes) -> Sou
     pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 6, 3), np.uint8)
     np.savez(tmp_path / "images.npz", images=pixels)
     wishes = {"mean": (0.0,)} | wishes
-    return open_sources(f"npz:{tmp_path / 'images.npz'}", graph, tmp_path / "net.prototxt", 8, ImageWishes(**wishes), limit, 0, False)
+    return open_sources(
+        f"npz:{tmp_path / 'images.npz'}", graph, tmp_path / "net.prototxt", 8, ImageWishes(**wishes), limit, 0, False
+    )
 
 
 def seen(batches) -> list[int]:
@@ -54,7 +56,10 @@ def test_what_is_random_is_for_learning_alone(tmp_path, graph):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "images.npz", images=rng.integers(0, 256, (40, 4, 6, 3)).astype(np.uint8))
     spec = f"npz:{tmp_path / 'images.npz'}"
-    plain, turned = (open_sources(spec, graph, tmp_path / "net.prototxt", 8, ImageWishes(mirror=m), None, 0, False) for m in (False, True))
+    plain, turned = (
+        open_sources(spec, graph, tmp_path / "net.prototxt", 8, ImageWishes(mirror=m), None, 0, False)
+        for m in (False, True)
+    )
     assert all(np.array_equal(a.data, b.data) for a, b in zip(plain.judge.once(), turned.judge.once(), strict=True))
     a, b = plain.train.batch(0).data, turned.train.batch(0).data
     same, mirrored = ([np.array_equal(x, y) for x, y in zip(a, c, strict=True)] for c in (b, b[..., ::-1]))

@@ -50,4 +50,8 @@ def test_a_front_behind_holds_all_that_is_read_later(tmp_path):
     graph = network(tmp_path, TEXT)
     walk = Walk(graph, lambda: iter(()), 0, engine())
     assert {b.name for b in walk.front_behind(blob(graph, "b"), [blob(graph, "d")])} == {"a", "b"}
-    assert {b.name for b in walk.front_behind(blob(graph, "c"), [blob(graph, "sum"), blob(graph, "pool")])} == {"a", "c", "sum"}
+    assert {b.name for b in walk.front_behind(blob(graph, "c"), [blob(graph, "sum"), blob(graph, "pool")])} == {
+        "a",
+        "c",
+        "sum",
+    }

@@ -127,7 +127,9 @@ def test_a_stage_that_does_harm_is_undone(job):
     report = recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
     assert "undone" not in report["recovery"]["stages"][0]
     story = recover(replace(job, stages=("lsq", "distill"), lr=1.0))["recovery"]
-    assert story["stages"][1]["undone"] and story["stages"][1]["agreement_after"] < story["stages"][1]["agreement_before"]
+    assert (
+        story["stages"][1]["undone"] and story["stages"][1]["agreement_after"] < story["stages"][1]["agreement_before"]
+    )
     assert story["agreement_after"] == story["stages"][0]["agreement_after"]
     assert same_weights(job.out, job.out.with_name("lsq"))
 
@@ -148,7 +150,10 @@ def test_harm_is_undone_in_a_run_that_was_killed_too(job):
 
 
 def test_the_last_step_has_the_weights_of_before_the_distillation(small, recovered):
-    final, steps = (read_converted(recovered).final.read(), [step.pair.read() for step in read_converted(recovered).steps])
+    final, steps = (
+        read_converted(recovered).final.read(),
+        [step.pair.read() for step in read_converted(recovered).steps],
+    )
     old = [step.pair.read() for step in read_converted(small).steps]
     assert np.array_equal(steps[1].layer("fc").weights[0], old[1].layer("fc").weights[0])
     assert not np.array_equal(steps[1].layer("conv2").weights[0], final.layer("conv2").weights[0])
@@ -165,7 +170,11 @@ def test_new_layers_go_with_the_steps(recovered):
         graph = step.pair.read()
         stored = read_caffemodel(step.new_layers)
         assert [layer.name for layer in stored] == [step.name]
-        assert all(np.array_equal(b, w) for layer in stored for b, w in zip(layer.blobs, graph.layer(layer.name).weights, strict=True))
+        assert all(
+            np.array_equal(b, w)
+            for layer in stored
+            for b, w in zip(layer.blobs, graph.layer(layer.name).weights, strict=True)
+        )
 
 
 def test_a_second_recovery_keeps_the_first_ones_story(recovered, job):
@@ -228,7 +237,9 @@ def test_in_pieces(job, recovered):
         except Paused:
             pieces += 1
         assert pieces < 100
-    assert pieces == 4 + sum(COUNTS.values()) - 3 - 1  # behind each stage but the last, and each iteration but a stage's last
+    assert (
+        pieces == 4 + sum(COUNTS.values()) - 3 - 1
+    )  # behind each stage but the last, and each iteration but a stage's last
     assert same_weights(job.out, recovered)
 
 
@@ -247,7 +258,9 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, monkeypatch, re
     monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
     monkeypatch.setattr(train, "SAVING", 0)
     monkeypatch.setattr(Trainer, "step", spoilt)
-    with pytest.raises(TrainingError, match=r"stage distill, iteration 5 of 8: the loss is nan, .* go on with a smaller --lr"):
+    with pytest.raises(
+        TrainingError, match=r"stage distill, iteration 5 of 8: the loss is nan, .* go on with a smaller --lr"
+    ):
         recover(job)
     monkeypatch.undo()
     assert not job.out.exists() and checkpoint_folder(job.out).exists()
@@ -274,7 +287,10 @@ def test_a_full_disk_keeps_the_last_checkpoint(job, monkeypatch, recovered):
     monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
     monkeypatch.setattr(train, "SAVING", 0)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TrainingError, match="the disk is full; free some space; the checkpoint of .*stage .* is kept in .*out2.checkpoint"):
+    with pytest.raises(
+        TrainingError,
+        match="the disk is full; free some space; the checkpoint of .*stage .* is kept in .*out2.checkpoint",
+    ):
         recover(job)
     monkeypatch.undo()
     recover(job)
@@ -298,14 +314,26 @@ def test_images_that_vanish(small, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "step", vanishing)
     monkeypatch.setitem(Loader.__init__.__kwdefaults__, "cache_bytes", 0)
     with pytest.raises(ReadError, match="photos.*no longer there"):
-        recover(Job(small, f"folder:{folder}", tmp_path / "out2", stages=("chain",), counts={"chain": 30}, threads=1, batch_size=16))
+        recover(
+            Job(
+                small,
+                f"folder:{folder}",
+                tmp_path / "out2",
+                stages=("chain",),
+                counts={"chain": 30},
+                threads=1,
+                batch_size=16,
+            )
+        )
     assert not (tmp_path / "out2").exists()
 
 
 def test_anothers_checkpoint_is_refused(job):
     with pytest.raises(Paused):
         recover(replace(job, stop_after=1e-9))
-    with pytest.raises(TrainingError, match="another run: --seed was 0, and is 3 now; delete .*out2.checkpoint to start anew"):
+    with pytest.raises(
+        TrainingError, match="another run: --seed was 0, and is 3 now; delete .*out2.checkpoint to start anew"
+    ):
         recover(replace(job, seed=3))
 
 
@@ -322,7 +350,9 @@ def test_out2_that_exists(job):
 
 
 def test_several_inputs(tmp_path):
-    text = TEXT.replace('top: "data"', 'top: "data" top: "more"', 1).replace("dim: 15 }", "dim: 15 } shape { dim: 1 dim: 1 }", 1)
+    text = TEXT.replace('top: "data"', 'top: "data" top: "more"', 1).replace(
+        "dim: 15 }", "dim: 15 } shape { dim: 1 dim: 1 }", 1
+    )
     out = lay_out(tmp_path / "two", text)
     with pytest.raises(ReadError, match=r"the network has 2 \(data, more\)"):
         recover(Job(out, f"npz:{out.parent / 'images.npz'}", tmp_path / "out2"))
@@ -336,7 +366,9 @@ def test_some_steps(small, job):
     assert [part["name"] for part in report["recovery"]["stages"][0]["segments"]] == ["conv2"]
     before, after = (read_converted(folder).final.read() for folder in (small, job.out))
     changed = [
-        a.name for a, b in zip(before.layers, after.layers, strict=True) if a.weights and not np.array_equal(a.weights[0], b.weights[0])
+        a.name
+        for a, b in zip(before.layers, after.layers, strict=True)
+        if a.weights and not np.array_equal(a.weights[0], b.weights[0])
     ]
     assert changed == ["conv2"]
 

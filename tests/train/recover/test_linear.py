@@ -21,7 +21,13 @@ def found(tmp_path, text, output):
 
 
 def test_concat_and_activations(tmp_path):
-    text = conv("a", "data", 3) + relu("a") + conv("b", "data", 2) + relu("b", params="negative_slope: 0.5") + conv("c", "data", 1)
+    text = (
+        conv("a", "data", 3)
+        + relu("a")
+        + conv("b", "data", 2)
+        + relu("b", params="negative_slope: 0.5")
+        + conv("c", "data", 1)
+    )
     lasts, chains = found(tmp_path, text + layer("y", "Concat", "a b c") + layer("d", "Dropout", "y", tops="y"), "y")
     assert lasts == {"a": ((0, 3), (0, 3), [0, 0, 0]), "b": ((0, 2), (3, 5), [0.5, 0.5]), "c": ((0, 1), (5, 6), None)}
     assert chains == [["a"], ["b"], ["c"]]
@@ -67,7 +73,13 @@ def test_a_layer_that_is_there_twice_is_solved_once(tmp_path):
 
 def test_chains(tmp_path):
     """reducer → ReLU → reduce, core, expand: at most one of them has a window."""
-    text = conv("r", "data", 4) + relu("r") + conv("x", "r", 3) + conv("core", "x", 3, "kernel_size: 3") + conv("y", "core", 5)
+    text = (
+        conv("r", "data", 4)
+        + relu("r")
+        + conv("x", "r", 3)
+        + conv("core", "x", 3, "kernel_size: 3")
+        + conv("y", "core", 5)
+    )
     assert found(tmp_path, text + relu("y"), "y")[1] == [["r", "x", "core", "y"]]
 
 
@@ -90,7 +102,10 @@ def test_where_chains_end(tmp_path, text, chain):
 
 
 def test_slopes_in_a_chain(tmp_path):
-    graph = network(tmp_path, inputs((1, 6, 9, 8)) + conv("a", "data", 4) + relu("a", params="negative_slope: 0.1") + conv("y", "a", 2))
+    graph = network(
+        tmp_path,
+        inputs((1, 6, 9, 8)) + conv("a", "data", 4) + relu("a", params="negative_slope: 0.1") + conv("y", "a", 2),
+    )
     shapes = infer_shapes(graph)
     (last,) = last_layers(graph.outputs[0], {"a", "y"}, shapes)
     links = chain_of(last, {"a", "y"}, shapes)

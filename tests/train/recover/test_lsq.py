@@ -18,16 +18,25 @@ from tests.helpers import carried_out, conv, feeds, fill, inputs, layer, network
 
 PRELU = layer("c/prelu", "PReLU", "c", tops="c")
 PLANTED = {
-    "kernel_h != kernel_w, stride, pad": conv("c", "data", 4, "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 1 pad_w: 2")
+    "kernel_h != kernel_w, stride, pad": conv(
+        "c", "data", 4, "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 1 pad_w: 2"
+    )
     + relu("c"),
-    "groups, dilation, no bias": conv("c", "data", 6, "kernel_size: 3 dilation: 2 group: 3 bias_term: false") + relu("c"),
+    "groups, dilation, no bias": conv("c", "data", 6, "kernel_size: 3 dilation: 2 group: 3 bias_term: false")
+    + relu("c"),
     "no activation": conv("c", "data", 4, "kernel_size: 3 pad: 1"),
     "leaky": conv("c", "data", 4, "kernel_size: 3") + relu("c", params="negative_slope: 0.1"),
     "PReLU": conv("c", "data", 4, "kernel_size: 2") + PRELU,
     "inner product": layer("c", "InnerProduct", "data", "num_output: 5") + relu("c"),
     "inner product, transposed": layer("c", "InnerProduct", "data", "num_output: 5 transpose: true") + relu("c"),
-    "two branches": conv("a", "data", 3, "kernel_size: 3 pad: 1") + relu("a") + conv("b", "data", 2) + layer("c", "Concat", "a b"),
-    "Concat, then a ReLU": conv("a", "data", 3, "kernel_size: 3 pad: 1") + conv("b", "data", 2) + layer("c", "Concat", "a b") + relu("c"),
+    "two branches": conv("a", "data", 3, "kernel_size: 3 pad: 1")
+    + relu("a")
+    + conv("b", "data", 2)
+    + layer("c", "Concat", "a b"),
+    "Concat, then a ReLU": conv("a", "data", 3, "kernel_size: 3 pad: 1")
+    + conv("b", "data", 2)
+    + layer("c", "Concat", "a b")
+    + relu("c"),
 }
 
 
@@ -66,7 +75,9 @@ def test_planted_weights_come_back(tmp_path, text):
 
 
 def test_planted_weights_to_1e_4(tmp_path):
-    original, merged, segment = planted(tmp_path, inputs((1, 3, 9, 8)) + conv("c", "data", 4, "kernel_size: 3 pad: 1") + relu("c"))
+    original, merged, segment = planted(
+        tmp_path, inputs((1, 3, 9, 8)) + conv("c", "data", 4, "kernel_size: 3 pad: 1") + relu("c")
+    )
     lsq(original, merged, [segment], many(original, 300), Options(iterations=1000))
     for new, true in zip(merged.layer("c").weights, original.layer("c").weights, strict=True):
         np.testing.assert_allclose(new, true, atol=1e-4 * np.abs(true).max())
@@ -87,7 +98,12 @@ def test_a_reducer_and_what_reads_it_are_fitted_together(tmp_path):
 
 def test_segments_make_up_for_those_before_them(tmp_path):
     """What conv b reads is wrong by a factor that nothing before it can mend: b is solved on it as it is."""
-    text = inputs((1, 3, 9, 8)) + conv("a", "data", 3) + layer("wrong", "Scale", "a") + conv("b", "wrong", 4, "kernel_size: 2")
+    text = (
+        inputs((1, 3, 9, 8))
+        + conv("a", "data", 3)
+        + layer("wrong", "Scale", "a")
+        + conv("b", "wrong", 4, "kernel_size: 2")
+    )
     original, merged, _ = planted(tmp_path, text)
     merged.layer("a").weights, merged.layer("b").weights = original.layer("a").weights, original.layer("b").weights
     segment = Segment("b", ("b",), ("wrong",), "b", ("b",), ("b",))
@@ -100,7 +116,12 @@ def test_segments_make_up_for_those_before_them(tmp_path):
 @pytest.mark.parametrize("images", [1, 2, 3, 7])
 def test_little_data_does_no_harm(tmp_path, images):
     """With the original's own weights nothing can be gained, and nothing is lost."""
-    text = inputs((1, 3, 9, 8)) + conv("c", "data", 4, "kernel_size: 5") + relu("c") + layer("fc", "InnerProduct", "c", "num_output: 9")
+    text = (
+        inputs((1, 3, 9, 8))
+        + conv("c", "data", 4, "kernel_size: 5")
+        + relu("c")
+        + layer("fc", "InnerProduct", "c", "num_output: 9")
+    )
     original, _, segment = planted(tmp_path, text)
     merged = original.copy()
     for one in merged.layers:
@@ -147,7 +168,9 @@ def test_no_segments(tmp_path):
 def mini(models):
     from deepmerge.formats.read import read_network
 
-    original = read_network(models / "inception_mini/inception_mini.prototxt", models / "inception_mini/inception_mini.caffemodel")
+    original = read_network(
+        models / "inception_mini/inception_mini.prototxt", models / "inception_mini/inception_mini.caffemodel"
+    )
     merged, entries = carried_out(original, make_plan(original, Wishes(options=PassOptions())).recipe)
     return original, merged, find_segments(original, merged, entries)
 
@@ -161,7 +184,8 @@ def pictures():
         file = io.BytesIO()
         small.save(file, "JPEG")
         made.append(
-            np.asarray(Image.open(file), np.float32)[:, :, ::-1].transpose(2, 0, 1) - np.array([104, 117, 123], np.float32)[:, None, None]
+            np.asarray(Image.open(file), np.float32)[:, :, ::-1].transpose(2, 0, 1)
+            - np.array([104, 117, 123], np.float32)[:, None, None]
         )
     return np.stack(made)
 
@@ -213,7 +237,12 @@ def test_what_is_fed_may_have_several_inputs(tmp_path):
     original, merged, segment = planted(tmp_path, text)
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(60, 3, 9, 8)).astype(np.float32), rng.normal(size=(60, 2, 9, 8)).astype(np.float32)
-    (found,) = lsq(original, merged, [segment], lambda: iter([{"data": a[:20], "data1": b[:20]}, {"data": a[20:], "data1": b[20:]}]))
+    (found,) = lsq(
+        original,
+        merged,
+        [segment],
+        lambda: iter([{"data": a[:20], "data1": b[:20]}, {"data": a[20:], "data1": b[20:]}]),
+    )
     assert found.error_after < 1e-2
 
 

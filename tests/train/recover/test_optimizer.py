@@ -40,7 +40,9 @@ def test_a_convolutions_step_is_the_nearest_orthogonal_matrix(layout, place):
     left, _, right = torch.linalg.svd(grad.flatten(1), full_matrices=False)
     wanted = left @ right
     wanted *= 0.1 * 0.2 / wanted.square().mean().sqrt()
-    assert float((moved * wanted).sum() / moved.norm() / wanted.norm()) > 0.95  # the singular values are 1 to within a third
+    assert (
+        float((moved * wanted).sum() / moved.norm() / wanted.norm()) > 0.95
+    )  # the singular values are 1 to within a third
     assert float(moved.norm() / wanted.norm()) == pytest.approx(1, abs=0.2)
 
 

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from deepmerge.engines import engine
-from deepmerge.train.recover.patches import group_of, matrix_of, patches_at, places, store, tile, tile_size, tiles_at, values_at
+from deepmerge.train.recover.patches import (
+    group_of,
+    matrix_of,
+    patches_at,
+    places,
+    store,
+    tile,
+    tile_size,
+    tiles_at,
+    values_at,
+)
 from tests.helpers import conv, feeds, inputs, layer, network
 
 LAYERS = {
@@ -43,7 +53,10 @@ def test_tiles_hold_the_patches(tmp_path, name):
     where = np.stack([tile(shape, 12, [2, image]) for image in range(3)])
     tiles, valid = tiles_at(one, fed["data"], where, size, shape[2])
     assert set(np.unique(valid)) <= {0, 1} and not tiles[valid == 0].any()
-    p, rows = one.params, patches_at(one, fed["data"], where, shape[2]).reshape(3, *size, 6, one.params.kernel_h, one.params.kernel_w)
+    p, rows = (
+        one.params,
+        patches_at(one, fed["data"], where, shape[2]).reshape(3, *size, 6, one.params.kernel_h, one.params.kernel_w),
+    )
     for i in range(size[0]):
         for j in range(size[1]):
             part = tiles[:, i * p.stride_h : i * p.stride_h + p.kernel_h, j * p.stride_w : j * p.stride_w + p.kernel_w]
@@ -59,7 +72,8 @@ def test_padding_is_marked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("shape", "points"), [((4, 9, 8), 12), ((4, 2, 30), 20), ((4, 1, 1), 60), ((4,), 60), ((4, 7, 7), 60), ((2, 30, 3), 25)]
+    ("shape", "points"),
+    [((4, 9, 8), 12), ((4, 2, 30), 20), ((4, 1, 1), 60), ((4,), 60), ((4, 7, 7), 60), ((2, 30, 3), 25)],
 )
 def test_places_are_different_and_inside(shape, points):
     size = int(np.prod(shape[1:]))
@@ -70,7 +84,9 @@ def test_places_are_different_and_inside(shape, points):
         np.testing.assert_array_equal(found, choose(shape, points, [3, 1]))
     if len(shape) == 3:
         height, width = tile_size(shape, points)
-        assert height <= shape[1] and width <= shape[2] and len(tile(shape, points, [1])) == height * width <= 1.5 * points
+        assert (
+            height <= shape[1] and width <= shape[2] and len(tile(shape, points, [1])) == height * width <= 1.5 * points
+        )
 
 
 def test_places_reach_the_borders():

@@ -26,7 +26,9 @@ def graphs(tmp_path_factory):
 
 def made(graphs, own_inputs: bool, which: slice = slice(None)) -> Reconstruction:
     original, merged, segments = graphs
-    return Reconstruction(TorchNet(original).requires_grad_(False), TorchNet(merged), segments[which], "data", own_inputs)
+    return Reconstruction(
+        TorchNet(original).requires_grad_(False), TorchNet(merged), segments[which], "data", own_inputs
+    )
 
 
 def images(seed: int = 0, count: int = 8) -> torch.Tensor:
@@ -44,7 +46,10 @@ def test_the_loss_is_normalised_by_the_targets_variance(graphs):
     one, batch = made(graphs, False), images()
     t = one.teacher({"data": batch}, ("norm1", "pool1", "norm2"))
     y = one.student({"data": batch}, ("norm1",))["norm1"], one.student({"pool1": t["pool1"]}, ("norm2",))["norm2"]
-    wanted = [float((a - b).detach().square().mean() / b.var(unbiased=False)) for a, b in zip(y, (t["norm1"], t["norm2"]), strict=True)]
+    wanted = [
+        float((a - b).detach().square().mean() / b.var(unbiased=False))
+        for a, b in zip(y, (t["norm1"], t["norm2"]), strict=True)
+    ]
     assert one.parts == ("conv1", "conv2") and one.losses(batch).tolist() == pytest.approx(wanted, rel=1e-5)
 
 
@@ -88,7 +93,9 @@ def test_sizes(graphs):
     one, batch = made(graphs, False), images()
     found = scales(one.student, graphs[1], {"data": batch})
     weight, bias = one.student.blobs_of("conv1")
-    assert found[weight] == pytest.approx(float(np.sqrt(np.square(graphs[1].layer("conv1").weights[0]).mean())), rel=1e-5)
+    assert found[weight] == pytest.approx(
+        float(np.sqrt(np.square(graphs[1].layer("conv1").weights[0]).mean())), rel=1e-5
+    )
     behind = one.student({"data": batch}, ("norm1",))["norm1"].detach()
     assert found[bias] == pytest.approx(float(behind.square().mean().sqrt()), rel=1e-5)
 

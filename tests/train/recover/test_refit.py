@@ -26,7 +26,15 @@ def behind(tmp_path, text, *steps, chosen=slice(None)):
 
 def test_alexnets_layers_behind_its_two_steps(zoo, tmp_path):
     wishes = Wishes(options=Options(absorb=("lrn",)))
-    convert(Job(zoo / "alexnet.prototxt", zoo / "alexnet.caffemodel", tmp_path / "out", wishes, settings=Settings(steps=False)))
+    convert(
+        Job(
+            zoo / "alexnet.prototxt",
+            zoo / "alexnet.caffemodel",
+            tmp_path / "out",
+            wishes,
+            settings=Settings(steps=False),
+        )
+    )
     converted = read_converted(tmp_path / "out")
     original, merged = converted.original.read(), converted.final.read()
     found = find_behind(original, merged, converted.entries, find_segments(original, merged, converted.entries))

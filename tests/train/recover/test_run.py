@@ -11,7 +11,12 @@ from deepmerge.train.recover.run import did_harm
     ("name", "loss", "agreement", "harm"),
     [
         ("distill", 0.09, 0.934, False),
-        ("distill", 0.09, 0.928, False),  # AlexNet's: 4 of 595 images less, whose standard error is 6, and a smaller loss
+        (
+            "distill",
+            0.09,
+            0.928,
+            False,
+        ),  # AlexNet's: 4 of 595 images less, whose standard error is 6, and a smaller loss
         ("distill", 0.09, 0.920, True),
         ("distill", 0.11, 0.928, True),
         ("distill", 0.11, 0.934, False),

@@ -70,7 +70,9 @@ def test_names_carry_no_meaning(models, tmp_path, slashes):
         (tmp_path / str(number)).mkdir()
         found.append(find_segments(*converted(tmp_path / str(number), *pair, Wishes())))
     for old, new in zip(*found, strict=True):
-        assert new.output == rename("blob " + old.output) and new.inputs == tuple(rename("blob " + n) for n in old.inputs)
+        assert new.output == rename("blob " + old.output) and new.inputs == tuple(
+            rename("blob " + n) for n in old.inputs
+        )
         assert len(old.layers) == len(new.layers) and len(old.trained) == len(new.trained)
 
 
@@ -98,7 +100,9 @@ def test_one_step_of_several_modules_is_one_segment_a_module(zoo, tmp_path):
 def test_reducers_of_the_same_width_are_no_anchors(zoo, tmp_path):
     """At width 1.0 a reducer's blob has the name and shape that it had, and other values."""
     wishes = Wishes(options=Options(width=1.0))
-    original, merged, steps = converted(tmp_path, zoo / "inception_mini.prototxt", zoo / "inception_mini.caffemodel", wishes)
+    original, merged, steps = converted(
+        tmp_path, zoo / "inception_mini.prototxt", zoo / "inception_mini.caffemodel", wishes
+    )
     names = {blob.name for blob in find_anchors(original, merged, steps)}
     assert "inception_3b/3x3_reduce" in {blob.name for blob in merged.blobs} - names
     segment = next(s for s in find_segments(original, merged, steps) if s.name == "inception_3b")
@@ -117,8 +121,14 @@ def test_anchors_of_exact_conversions_have_equal_values(zoo, tmp_path, name):
     _equal_at_anchors(original, merged, steps, least=20)
 
 
-PRE = inputs((2, 3, 9, 8)) + layer("pool", "Pooling", "data", "kernel_size: 2 pad: 1") + layer("bn", "BatchNorm", "pool")
-TAIL = layer("scale", "Scale", "bn", "bias_term: true") + conv("conv", "scale", 4, "kernel_h: 3 kernel_w: 2") + relu("conv")
+PRE = (
+    inputs((2, 3, 9, 8)) + layer("pool", "Pooling", "data", "kernel_size: 2 pad: 1") + layer("bn", "BatchNorm", "pool")
+)
+TAIL = (
+    layer("scale", "Scale", "bn", "bias_term: true")
+    + conv("conv", "scale", 4, "kernel_h: 3 kernel_w: 2")
+    + relu("conv")
+)
 
 
 def test_what_went_forth_is_no_anchor(tmp_path):
@@ -131,7 +141,9 @@ def test_what_went_forth_is_no_anchor(tmp_path):
 
 
 def test_what_went_into_a_scale_is_no_anchor(tmp_path):
-    original = network(tmp_path, PRE + layer("scale", "Scale", "bn", "bias_term: true") + layer("sig", "Sigmoid", "scale"))
+    original = network(
+        tmp_path, PRE + layer("scale", "Scale", "bn", "bias_term: true") + layer("sig", "Sigmoid", "scale")
+    )
     merged, steps = entries(original, Step("bn", ("fold_batchnorm",), ("bn",), exact=True))
     assert {blob.name for blob in find_anchors(original, merged, steps)} == {"data", "scale", "sig"}
     _equal_at_anchors(original, merged, steps, least=3)
@@ -142,7 +154,9 @@ def test_a_convolutions_own_top_before_the_lrn_that_went_into_it_is_no_anchor(tm
     text = inputs((2, 3, 9, 8)) + conv("conv", "data", 4) + layer("act", "ReLU", "conv") + layer("norm", "LRN", "act")
     original = network(tmp_path, text + conv("last", "norm", 2))
     merged, steps = entries(original, Step("one", ("merge_lrn",), ("norm",)))
-    assert find_segments(original, merged, steps) == [Segment("one", ("one",), ("data",), "norm", ("conv", "act"), ("conv",))]
+    assert find_segments(original, merged, steps) == [
+        Segment("one", ("one",), ("data",), "norm", ("conv", "act"), ("conv",))
+    ]
 
 
 def test_two_merges_in_one_step_with_nothing_between_are_two_segments(tmp_path):

@@ -16,7 +16,11 @@ def tasks(tmp_path, text, points=9, size=(3, 3)):
     graph = network(tmp_path, inputs((1, 3, 9, 8)) + text)
     shapes, trained = infer_shapes(graph), {one.name for one in graph.layers if one.weights}
     lasts = last_layers(graph.outputs[0], trained, shapes)
-    return graph, [task_for(last, chain_of(last, trained, shapes), shapes, points, size) for last in lasts], shapes[graph.outputs[0]][1:]
+    return (
+        graph,
+        [task_for(last, chain_of(last, trained, shapes), shapes, points, size) for last in lasts],
+        shapes[graph.outputs[0]][1:],
+    )
 
 
 def gathered(task, shape, images=20, seed=0):

@@ -40,19 +40,31 @@ def written(out, tmp_path, add: float):
 
 def moved(before, after) -> dict[str, float]:
     """How far each layer's weights went."""
-    found = {a.name: float((b.weights[0] - a.weights[0]).mean()) for a, b in zip(before.layers, after.layers, strict=True) if a.weights}
+    found = {
+        a.name: float((b.weights[0] - a.weights[0]).mean())
+        for a, b in zip(before.layers, after.layers, strict=True)
+        if a.weights
+    }
     return {name: round(by, 3) for name, by in found.items()}
 
 
 def test_steps_get_their_own_and_what_is_before(tmp_path):
     out = lay_out(tmp_path / "home", REDUCED)
     after, segments = written(out, tmp_path, 0.5)
-    assert [segment.trained for segment in segments] == [("conv1",), ("conv2",)] or segments[1].trained == ("squeeze", "conv2")
+    assert [segment.trained for segment in segments] == [("conv1",), ("conv2",)] or segments[1].trained == (
+        "squeeze",
+        "conv2",
+    )
     before = read_converted(out)
     assert set(moved(before.final.read(), after.final.read()).values()) == {1.0}
     first, second = (moved(a.pair.read(), b.pair.read()) for a, b in zip(before.steps, after.steps, strict=True))
     assert first == {"conv1": 0.5, "squeeze": 0.0, "conv2": 0.0, "fc": 0.0}
-    assert second == {"conv1": 0.5, "squeeze": 0.5 if "squeeze" in segments[1].trained else 0.0, "conv2": 0.5, "fc": 0.0}
+    assert second == {
+        "conv1": 0.5,
+        "squeeze": 0.5 if "squeeze" in segments[1].trained else 0.0,
+        "conv2": 0.5,
+        "fc": 0.0,
+    }
 
 
 def test_new_layers_hold_all_that_the_step_has_trained(tmp_path):

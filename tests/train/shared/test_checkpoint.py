@@ -42,7 +42,8 @@ def test_removed(saved):
 
 def test_anothers_is_refused_with_what_differs(saved):
     with pytest.raises(
-        TrainingError, match=r"checkpoint of another run: --seed was 1, and is 2 now; delete .*out.checkpoint to start anew"
+        TrainingError,
+        match=r"checkpoint of another run: --seed was 1, and is 2 now; delete .*out.checkpoint to start anew",
     ):
         Checkpoint(saved.folder, {**JOB, "--seed": 2}).load()
     with pytest.raises(TrainingError, match="OUT was 0123456789012345…, and is abc now"):
@@ -96,9 +97,7 @@ def test_a_full_disk_leaves_the_last_one(saved, monkeypatch, call):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call, full)
-    told = (
-        r"out.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 7 is kept in .*, to go on from"
-    )
+    told = r"out.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 7 is kept in .*, to go on from"
     with pytest.raises(TrainingError, match=told):
         saved.save("iteration 8", ARRAYS, {"iteration": 8})
     monkeypatch.undo()

@@ -20,7 +20,8 @@ def test_finite_losses_pass():
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_others_do_not(loss):
     with pytest.raises(
-        TrainingError, match="^stage chain, iteration 5: the loss is .*, so that training cannot go on; take a smaller --lr$"
+        TrainingError,
+        match="^stage chain, iteration 5: the loss is .*, so that training cannot go on; take a smaller --lr$",
     ):
         require_finite(loss, "stage chain, iteration 5", "take a smaller --lr")
 
@@ -34,7 +35,10 @@ def test_others_do_not(loss):
     ],
 )
 def test_disks_that_refuse(code, told):
-    with pytest.raises(TrainingError, match=f"^here: cannot be written: {told}, kept$"), writing(Path("here"), lambda: ", kept"):
+    with (
+        pytest.raises(TrainingError, match=f"^here: cannot be written: {told}, kept$"),
+        writing(Path("here"), lambda: ", kept"),
+    ):
         raise OSError(code, "Read-only file system")
 
 
@@ -42,7 +46,10 @@ def test_a_file_is_replaced_whole(tmp_path):
     path = tmp_path / "a.caffemodel"
     with replacing(path) as aside:
         aside.write_bytes(b"old")
-    with pytest.raises(TrainingError, match="a.caffemodel: cannot be written: the disk is full"), replacing(path) as aside:
+    with (
+        pytest.raises(TrainingError, match="a.caffemodel: cannot be written: the disk is full"),
+        replacing(path) as aside,
+    ):
         aside.write_bytes(b"ne")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert [file.name for file in tmp_path.iterdir()] == ["a.caffemodel"]

@@ -16,7 +16,12 @@ def test_whole_images_are_moved():
     moved = shifted(torch.from_numpy(images), np.random.default_rng(0)).numpy()
     for image, shown in zip(images, moved, strict=True):
         padded = np.pad(image, ((0, 0), (2, 2), (3, 3)), "edge")
-        found = [(dy, dx) for dy in range(5) for dx in range(7) if np.array_equal(shown, padded[:, dy : dy + 16, dx : dx + 24])]
+        found = [
+            (dy, dx)
+            for dy in range(5)
+            for dx in range(7)
+            if np.array_equal(shown, padded[:, dy : dy + 16, dx : dx + 24])
+        ]
         assert len(found) == 1
         seen.add(found[0])
     assert len(seen) > 10

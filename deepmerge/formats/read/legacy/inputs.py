@@ -18,7 +18,9 @@ def upgrade_inputs(net: Message, file, warnings: list[str]) -> Message:
         return net
     rest = [f for f in net if f.name not in ("input", "input_shape", "input_dim")]
     if len(names) + len(rest) == len(net.fields) and not _needed(names, rest):
-        warnings.append(f"left out, as it has no shape and no layer needs it: input {', '.join(map(repr, _texts(names)))}")
+        warnings.append(
+            f"left out, as it has no shape and no layer needs it: input {', '.join(map(repr, _texts(names)))}"
+        )
         return Message(rest, net.line, net.column)
     at = names[0]
     layer = Message([], at.line, at.column)
@@ -54,7 +56,9 @@ def _shapes(net: Message, names: list[Field], file, warnings: list[str]) -> list
             text = f"{count} `input` but {len(shapes)} `input_shape`; give one each"
             raise ReadError(text, file, at.line, at.column)
         if len(shapes) > count:
-            warnings.append(f"{len(shapes)} `input_shape` for {count} `input`; Caffe takes the first, and so does deepmerge")
+            warnings.append(
+                f"{len(shapes)} `input_shape` for {count} `input`; Caffe takes the first, and so does deepmerge"
+            )
         return shapes[:count]
     if len(dims) < 4 * count:
         wanted = f"{4 * count} `input_dim`, or one `input_shape` each"

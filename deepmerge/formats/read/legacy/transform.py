@@ -38,5 +38,8 @@ def _moved(layer: Message) -> Message:
     over = {f.name for f in moved}
     new = Message(list(layer.fields), layer.line, layer.column)
     new.set(name, Message([f for f in own if f.name not in _MOVED], own.line, own.column))
-    new.set("transform_param", Message([f for f in transform if f.name not in over] + moved, transform.line, transform.column))
+    new.set(
+        "transform_param",
+        Message([f for f in transform if f.name not in over] + moved, transform.line, transform.column),
+    )
     return new

@@ -82,7 +82,9 @@ def upgrade_v0(net: Message, file, warnings: list[str]) -> Message:
     """
     for layers in net.values("layers"):
         if "layer" not in layers:
-            text = "is a V1 layer among V0 ones (`layers { layer { … } }`), and Caffe would lose it; write all in one form"
+            text = (
+                "is a V1 layer among V0 ones (`layers { layer { … } }`), and Caffe would lose it; write all in one form"
+            )
             raise ReadError(f"{name_of(layers)} {text}", file, layers.line, layers.column)
     lost = [f.name for f in net if f.name in schema.fields("NetParameter") and f.name not in _NET]
     if lost:

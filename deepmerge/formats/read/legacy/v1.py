@@ -106,7 +106,9 @@ def _type(field: Field, layer: Message, warnings: list[str]) -> Quoted:
         return field.value
     name = type_name(str(field.value))
     if enum_name(str(field.value)) not in TYPES:
-        warnings.append(f"layer {str(layer.value('name'))!r}: {field.value} is no V1 type of Caffe's; it is read as {name!r}")
+        warnings.append(
+            f"layer {str(layer.value('name'))!r}: {field.value} is no V1 type of Caffe's; it is read as {name!r}"
+        )
     return Quoted(name)
 
 

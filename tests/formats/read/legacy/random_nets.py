@@ -36,7 +36,9 @@ def v0_net(seed: int) -> str:
     blobs, padded = ["b0"], None
     for index in range(1, 10):
         kind = rng.choice(("conv", "pool")) if padded else rng.choice((*v0.TYPES, "padding", "padding"))
-        bottoms = [padded] if padded else rng.sample(blobs, 1 if kind == "padding" else rng.randint(0, min(2, len(blobs))))
+        bottoms = (
+            [padded] if padded else rng.sample(blobs, 1 if kind == "padding" else rng.randint(0, min(2, len(blobs))))
+        )
         layer = message(rng, "V1LayerParameter", 0.02, without=("layer", "bottom", "top", "reverse_param"))
         inner = message(rng, "V0LayerParameter", 0.3, without=("type",))
         inner.add("type", Quoted(kind))

@@ -28,10 +28,14 @@ SHAPES = {"conv": [(6, 2, 3, 5), (6,)], "up": [(6, 3, 2, 2)], "ip": [(7, 3 * 16 
 def stored(types: dict[str, str], seed: int = 3) -> list[StoredLayer]:
     rng = np.random.default_rng(seed)
     shapes = {name: SHAPES.get(name, []) for name in types}
-    return [StoredLayer(name, types[name], [rng.normal(size=s).astype(np.float32) for s in shapes[name]]) for name in types]
+    return [
+        StoredLayer(name, types[name], [rng.normal(size=s).astype(np.float32) for s in shapes[name]]) for name in types
+    ]
 
 
-LAYERS = stored({"data": "Data", "conv": "Convolution", "up": "Deconvolution", "loss": "SoftmaxWithLoss", "ip": "InnerProduct"})
+LAYERS = stored(
+    {"data": "Data", "conv": "Convolution", "up": "Deconvolution", "loss": "SoftmaxWithLoss", "ip": "InnerProduct"}
+)
 
 
 def read(folder, data: bytes) -> list[StoredLayer]:
@@ -101,6 +105,8 @@ def test_which_sizes_and_values_count(tmp_path, real_caffe, form):
 def test_damage_is_named_by_layer(tmp_path):
     with pytest.raises(ReadError, match=r"is cut short or damaged behind layer 'loss' \(\d+ bytes\)"):
         read(tmp_path, stored_v1(LAYERS)[:-9])
-    wrong = schema.message_class("NetParameter")(layers=[{"layer": {"name": "c", "blobs": [{"num": 3, "data": [1.0]}]}}])
+    wrong = schema.message_class("NetParameter")(
+        layers=[{"layer": {"name": "c", "blobs": [{"num": 3, "data": [1.0]}]}}]
+    )
     with pytest.raises(ReadError, match="layer 'c', blob 0: claims 0 values, its shape being"):
         read(tmp_path, wrong.SerializeToString())

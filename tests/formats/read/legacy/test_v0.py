@@ -51,7 +51,10 @@ def test_each_field_of_each_type_as_real_caffe(judge, kind):
         "pool": "pool: AVE", "hdf5_output_param": "hdf5_output_param { }", "blobs": "blobs { data: 1 }",
     }  # fmt: skip
     quoted = ("source", "meanfile", "det_crop_mode")
-    texts = [fields.get(name, f'{name}: "s"' if name in quoted else f"{name}: 1") for name in schema.fields("V0LayerParameter")]
+    texts = [
+        fields.get(name, f'{name}: "s"' if name in quoted else f"{name}: 1")
+        for name in schema.fields("V0LayerParameter")
+    ]
     judge.agree(INPUT + SHELL % (kind, " ".join(texts)), warnings := [])
     assert all(line.startswith(f"layer 'x' ({kind}): ") and "is left out, as by Caffe" in line for line in warnings)
     own = v0.PARAMS.get(kind, ("", ""))[1].split() + ["hdf5_output_param"] * (kind == "hdf5_output")
@@ -66,7 +69,8 @@ def test_any_field_with_any_value_as_real_caffe(judge):
 
 def test_what_stands_outside_the_layer_is_lost(judge):
     text = (
-        INPUT + 'state { stage: "s" } input_shape { dim: 2 } layers { name: "y" layer { name: "x" type: "relu" } include { phase: TRAIN } }'
+        INPUT
+        + 'state { stage: "s" } input_shape { dim: 2 } layers { name: "y" layer { name: "x" type: "relu" } include { phase: TRAIN } }'
     )
     judge.agree(text, warnings := [])
     assert warnings == [

@@ -85,7 +85,9 @@ def test_errors_still_know_the_line(tmp_path):
     path.write_text(
         'input: "a"\ninput_dim: [1, 8, 4, 4]\nlayers { name: "c" type: CONVOLUTION\n  bottom: "b" convolution_param { num_output: 1 kernel_size: 1 } }'
     )
-    with pytest.raises(Exception, match=r"net.prototxt:3:1: layer 'c' \(Convolution\) reads 'b', which no layer before it makes"):
+    with pytest.raises(
+        Exception, match=r"net.prototxt:3:1: layer 'c' \(Convolution\) reads 'b', which no layer before it makes"
+    ):
         read_network(path)
 
 

@@ -1,0 +1,90 @@
+"""How deepmerge words things: names that are near or not taken yet, one line, counts, sizes, times."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from itertools import islice
+
+MAX_LENGTH = 2000  # characters of one line
+_COMPARED = 1000  # candidates that a word is compared with; comparing takes long
+_LONGEST = 100  # characters of a word that is compared
+_LISTED = 12  # candidates that are listed where none is near
+_SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def one_line(text: object, most: int = MAX_LENGTH) -> str:
+    """Return the text as a terminal may show it, whatever a file has put into it.
+
+    Line breaks and other control characters are escaped. The middle of a text longer than `most` is left out.
+    """
+    text = str(text)
+    if len(text) > most:
+        text = f"{text[: most * 3 // 4]} … {text[-most // 5 :]}"
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def nearest(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.5) -> list[str]:
+    """Return up to `most` of the known words that `word` may be a misspelling of, the nearest first.
+
+    Upper and lower case count as the same. cutoff: from 0 (any word) to 1 (equal).
+    """
+    if len(word) > _LONGEST:
+        return []
+    lower = {k.lower(): k for k in islice(known, _COMPARED) if len(k) <= _LONGEST}
+    return [lower[found] for found in difflib.get_close_matches(word.lower(), lower, most, cutoff)]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence about an unknown word: "did you mean 'conv1' or 'conv2'?", or what words there are."""
+    known = list(dict.fromkeys(known))
+    near = nearest(word, known)
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    if not known:
+        return "there are none"
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    return f"there {'are' if len(known) > 1 else 'is only'} {', '.join(known[:_LISTED])}{more}"
+
+
+def unused(name: str, taken: Collection[str], form: str = "{}_{}") -> str:
+    """Return `name`, or the first of `name_2`, `name_3`, … that is not taken. form: how name and number are joined."""
+    made, number = name, 1
+    while made in taken:
+        number += 1
+        made = form.format(name, number)
+    return made
+
+
+def count(number: float, noun: str) -> str:
+    """`1 step`, `2 steps`, `1,200 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def scaled(number: float) -> str:
+    """`1.58 G`, `203 M`, `12.5 k`, `17`: three figures."""
+    for factor, letter in _SCALES:
+        if number >= factor * 0.9995:
+            return f"{figures(number / factor)} {letter}"
+    return f"{number:,.0f}"
+
+
+def size(number: float) -> str:
+    """Bytes: `27.3 MB`, `12 B`."""
+    return f"{scaled(number)}B" if number >= 1e3 * 0.9995 else f"{number:,.0f} B"
+
+
+def milliseconds(seconds: float) -> str:
+    """`12.3`, `0.045`: three figures, none below a microsecond. The unit is left to the table's head."""
+    return figures(1e3 * seconds) if seconds >= 1e-4 else f"{1e3 * seconds:.3f}"
+
+
+def figures(number: float) -> str:
+    """Three figures, all of those before the point: `1.58`, `27.3`, `1,203`."""
+    digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
+    return f"{number:,.{digits}f}"
+
+
+def share_left(before: float | None, after: float | None) -> str:
+    """What is left, as a share: `38.0%`; "–" where that says nothing."""
+    return f"{after / before:.1%}" if before and after is not None else "–"
