@@ -22,6 +22,7 @@ from deepmerge.passes.support.base import Change, Refusal
 from deepmerge.plan import Calibration, Recipe, StepResult, make_plan, read_recipe, run_recipe
 from deepmerge.plan.discover import Wishes
 from deepmerge.plan.recipe import Step, check_fits
+from deepmerge.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,9 @@ class CalibrationSource(Calibration, Protocol):
     def entry(self) -> dict[str, Any]: ...
 
 
-Progress = Callable[[str, int, int], None]
-
-
 def convert(
     job: Job,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
     digest: Digest | None = None,
     finish: Callable[[Path], object] = lambda folder: None,
 ) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from deepmerge.data import ImageWishes, Loader, open_loader
 from deepmerge.engines import engine
 from deepmerge.graph.graph import Graph
 from deepmerge.kernels.moments import Moments
+from deepmerge.progress import Progress, silent
 
 COUNT = 500
 BATCH = 8
@@ -31,7 +32,7 @@ class CalibrationImages:
 
     def __init__(
         self, spec: str, prototxt: Path, count: int = COUNT, wishes: ImageWishes | None = None, strict: bool = False,
-        progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+        progress: Progress = silent,
     ):  # fmt: skip
         self.spec, self.prototxt, self.count, self.wishes, self.strict = (
             spec,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import filecmp
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from deepmerge.graph.graph import Graph
 from deepmerge.measure.accuracy.measure import TOP, measure
 from deepmerge.measure.accuracy.scores import check_same_input, fitting_batch, output_of
 from deepmerge.out.read import Converted, Pair, read_converted
+from deepmerge.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Named:
     graph: Graph
 
 
-def run(job: Job, progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> dict[str, Any]:
+def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     """Measure the networks of the job.
 
     Keys: data, engine, threads, images, skipped (how many could not be read), classes, networks (entries of

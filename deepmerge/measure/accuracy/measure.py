@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +14,18 @@ from deepmerge.errors import GraphError, SourceError
 from deepmerge.measure.accuracy.accuracy import Accuracy, sensible_tops
 from deepmerge.measure.accuracy.agreement import Agreement
 from deepmerge.measure.accuracy.scores import Network, Runner
+from deepmerge.progress import Progress, silent
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Engine
 
 TOP = (1, 5)
-Progress = Callable[[str, int, int], None]
 
 
 def evaluate(
     network: Network, loader: Loader, top: Sequence[int] = TOP, *, against: Network | None = None,
     output: str | None = None, per_class: bool = False, mirror: bool = False, engine: str | Engine = "ort",
-    threads: int = 1, progress: Progress = lambda what, done, total: None,
+    threads: int = 1, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """How good one network is on the images of `loader`, all of them once; see `measure`.
 
@@ -41,7 +41,7 @@ def evaluate(
 def measure(
     networks: Sequence[Network], loader: Loader, top: Sequence[int] = TOP, *, against: Network | None = None,
     output: str | None = None, per_class: bool = False, mirror: bool = False, engine: str | Engine = "ort",
-    threads: int = 1, progress: Progress = lambda what, done, total: None,
+    threads: int = 1, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Run all networks on each image of `loader` once.
 

@@ -17,10 +17,10 @@ from deepmerge.measure.harness.machine import load, machine
 from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
 from deepmerge.measure.harness.setup import ENGINES, Files, files_of, loaded
+from deepmerge.progress import Progress, silent
 
 VERSION = 1
 WHAT = ("time", "memory", "energy")
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ class Settings:
     seed: int = 0
 
 
-def bench(
-    networks: Sequence[Network], settings: Settings = Settings(), progress: Progress | None = None
-) -> dict[str, Any]:
+def bench(networks: Sequence[Network], settings: Settings = Settings(), progress: Progress = silent) -> dict[str, Any]:
     """The figures, JSON-ready: machine, settings, networks (their sizes), engines (each with the networks).
 
     Times are seconds of a forward of the whole batch; ratios are against the first network. An engine that is not installed
@@ -52,8 +50,7 @@ def bench(
     with files_of(networks) as files:
         abouts = [about(network, files) for network in networks]
         for number, name in enumerate(settings.engines):
-            if progress:
-                progress(name, number, len(settings.engines))
+            progress(name, number, len(settings.engines))
             try:
                 found.append({"engine": name, "absent": None, "networks": _engine(name, networks, files, settings)})
             except EngineError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from deepmerge.formats.read import read_network
 from deepmerge.measure.compare.feeds import Chunk, choose_batching, image_chunks, image_input, random_chunks
 from deepmerge.measure.compare.figures import Figures
 from deepmerge.measure.compare.match import Matched, makers, match_inputs, match_layers, match_outputs
+from deepmerge.progress import Progress, silent
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Engine, Session
@@ -60,7 +61,7 @@ class Job:
     strict: bool = False
 
 
-def verify(job: Job, progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> dict[str, Any]:
+def verify(job: Job, progress: Progress = silent) -> dict[str, Any]:
     """Run both networks on the same inputs and return how far apart they are; both get A's preprocessing.
 
     Keys: engine, images (how many were compared), skipped (how many could not be read), tolerance (None: report only),
@@ -119,7 +120,7 @@ def _load(runner: Engine, graph: Graph, pair: Pair, threads: int) -> Session:
     return load_files(pair.prototxt, pair.caffemodel, threads=threads)
 
 
-def _counted(chunks: Iterator[Chunk], count: int, progress: Callable[[str, int, int], None]) -> Iterator[Chunk]:
+def _counted(chunks: Iterator[Chunk], count: int, progress: Progress) -> Iterator[Chunk]:
     done = 0
     for chunk in chunks:
         progress("images", done, count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,10 +17,10 @@ from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
 from deepmerge.measure.harness.setup import ENGINES, files_of, loaded
 from deepmerge.measure.profile.groups import place_of, places
+from deepmerge.progress import Progress, silent
 
 VERSION = 1
 TURNS = 3  # the layers are timed in so many visits to each network
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Settings:
 
 
 def profile(
-    networks: Sequence[Network], settings: Settings = Settings(), progress: Progress | None = None
+    networks: Sequence[Network], settings: Settings = Settings(), progress: Progress = silent
 ) -> dict[str, Any]:
     """Where the time goes, JSON-ready: machine, settings, networks, engines (each with the networks, each with its layers).
 
@@ -48,8 +48,7 @@ def profile(
     found = []
     with files_of(networks) as files:
         for number, name in enumerate(settings.engines):
-            if progress:
-                progress(name, number, len(settings.engines))
+            progress(name, number, len(settings.engines))
             try:
                 with loaded(name, files, settings.threads, settings.device if name == "torch" else "cpu") as (
                     worker,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -17,9 +17,9 @@ from deepmerge.measure.accuracy.scores import fitting_batch, output_of
 from deepmerge.measure.harness.machine import machine
 from deepmerge.measure.steps.times import step_times
 from deepmerge.out.read import Converted, Pair, read_converted
+from deepmerge.progress import Progress, silent
 
 VERSION = 1
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Column:
 FINAL = "all"
 
 
-def run(job: Job, progress: Progress = lambda what, done, total: None) -> dict[str, Any]:
+def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     """Measure, and return the table, JSON-ready.
 
     Keys: version, network, machine, data, images, engine, time_engine, threads, columns (title, folder), rows, warnings.

@@ -13,8 +13,9 @@ from deepmerge.convert import convert as conversion
 from deepmerge.data import ImageWishes
 from deepmerge.out.digest import Digest
 from deepmerge.out.staging import check_free
+from deepmerge.progress import Progress
 from deepmerge.train.recover.budget import USUAL
-from deepmerge.train.recover.job import Job, Progress, recover
+from deepmerge.train.recover.job import Job, recover
 
 
 def convert_and_recover(

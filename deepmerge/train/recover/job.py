@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from deepmerge.out.read import Converted, read_converted
 from deepmerge.out.staging import check_free, staged
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate, select
+from deepmerge.progress import Progress, silent
 from deepmerge.train.recover.budget import TRAINED, USUAL, default_batch_size
 from deepmerge.train.recover.images import Sources, open_sources
 from deepmerge.train.recover.optimizer import OPTIMIZER
@@ -26,8 +27,6 @@ from deepmerge.train.recover.segments import Segment, find_segments
 from deepmerge.train.recover.write import write_recovered
 from deepmerge.train.shared.checkpoint import Checkpoint
 from deepmerge.train.shared.device import prepare
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Job:
     force: bool = False
 
 
-def recover(job: Job, progress: Progress = lambda what, done, total: None) -> dict[str, Any]:
+def recover(job: Job, progress: Progress = silent) -> dict[str, Any]:
     """Carry the job out and return the new report.
 
     progress: called with what is going on, how much is done, how much there is. DeepmergeErrors leave no OUT2, and an

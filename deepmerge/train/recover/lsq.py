@@ -11,7 +11,7 @@ closed form (kernels/ridge.py); with 1x1 reducers and the like before it, all of
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from deepmerge.engines import engine
 from deepmerge.graph.graph import Blob, Graph
+from deepmerge.progress import Progress, silent
 from deepmerge.train.recover.incremental import Feeds, Walk
 from deepmerge.train.recover.linear import chain_of, last_layers
 from deepmerge.train.recover.patches import places, tile, tile_size, values_at
@@ -28,7 +29,6 @@ from deepmerge.train.recover.solve import STRENGTHS, Effort, Task, task_for
 HELD_OUT = 5  # of every so many images, the last one
 _NO_LAYER = "no linear layer stands before its output, with at most an activation between"
 _TOO_FEW = "there are too few images"
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Solved:
 
 def lsq(
     original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Feeds, options: Options | None = None,
-    progress: Progress = lambda what, done, total: None, images: int | None = None,
+    progress: Progress = silent, images: int | None = None,
 ) -> list[Solved]:  # fmt: skip
     """Solve the segments of `merged`, whose layers get new arrays, and tell what it was worth.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
+from deepmerge.progress import Progress
 from deepmerge.train.recover import lsq
 from deepmerge.train.recover import report as story
 from deepmerge.train.recover.agreement import Judge
@@ -23,7 +24,7 @@ from deepmerge.train.shared.checkpoint import Checkpoint, Saved
 from deepmerge.train.shared.device import cores
 
 if TYPE_CHECKING:
-    from deepmerge.train.recover.job import Job, Progress
+    from deepmerge.train.recover.job import Job
 
 LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
 REFIT = {
