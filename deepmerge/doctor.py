@@ -29,7 +29,6 @@ NEEDED = {
     "protobuf": "google.protobuf",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
-    "tensorly": "tensorly",
     "pillow": "PIL",
 }
 OPTIONAL = {"h5py": "HDF5 files"}

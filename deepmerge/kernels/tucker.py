@@ -156,25 +156,43 @@ def _decompose(block: np.ndarray, rank_out: int, rank_in: int) -> Factors:
 
 
 def _hooi(block: np.ndarray, u_out: np.ndarray, u_in: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """TensorLy's partial_tucker over the channel axes, from the truncated HOSVD on."""
-    import tensorly
-    from tensorly.decomposition import partial_tucker
+    """Higher-order orthogonal iteration over the two channel axes.
 
-    start = np.einsum("na,ncyx,cb->abyx", u_out, block, u_in, optimize=True)
-    with tensorly.backend_context("numpy"):
-        # By keyword: TensorLy 0.8 swapped modes and rank. The seed is for its older, iterative SVD.
-        result = partial_tucker(
-            block,
-            rank=[u_out.shape[1], u_in.shape[1]],
-            modes=[0, 1],
-            init=(start, [u_out, u_in]),
-            n_iter_max=MAX_ITERATIONS,
-            tol=TOLERANCE,
-            random_state=0,
-        )
-    # (core, factors) until TensorLy 0.7, ((core, factors), errors) since.
-    _, factors = result if isinstance(result[0], np.ndarray) else result[0]
-    return factors[0], factors[1]
+    Each factor in turn becomes the best one for the other. The same steps in the same order as TensorLy's
+    `partial_tucker`, and the same bytes.
+
+    Parameters
+    ----------
+    block : ndarray, float64, (outputs, channels, kernel_h, kernel_w), not all zero
+    u_out : ndarray, float64, (outputs, rank_out)
+        Where the iteration starts, orthonormal columns.
+    u_in : ndarray, float64, (channels, rank_in)
+        The same for the other axis.
+
+    Returns
+    -------
+    tuple of ndarray
+        New (u_out, u_in), with the same shapes.
+    """
+    matrix_out, matrix_in = unfold_out(block), unfold_in(block)
+    square, last = np.sum(block**2), np.inf
+    for iteration in range(MAX_ITERATIONS):
+        narrow = (u_in.T @ matrix_in).reshape(-1, len(matrix_out), *block.shape[2:])
+        u_out = _left_vectors(unfold_in(narrow), u_out.shape[1])
+        narrow = unfold_in((u_out.T @ matrix_out).reshape(-1, *block.shape[1:]))
+        u_in = _left_vectors(narrow, u_in.shape[1])
+        core = u_in.T @ narrow
+        error = np.sqrt(abs(square - np.sum(core**2)) / square)
+        if iteration > 1 and abs(last - error) < TOLERANCE:
+            break
+        last = error
+    return u_out, u_in
+
+
+def _left_vectors(matrix: np.ndarray, rank: int) -> np.ndarray:
+    """Return the first `rank` left singular vectors as columns, the largest entry of each positive."""
+    vectors = np.linalg.svd(matrix, full_matrices=False)[0][:, :rank]
+    return vectors * column_signs(vectors)
 
 
 def _blocks(weight: np.ndarray, group: int) -> np.ndarray:
