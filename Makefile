@@ -24,7 +24,7 @@ first-python = for python in $(1); do \
     $$python -c 'import sys, ensurepip, venv; sys.exit("%d.%d" % sys.version_info[:2] not in "$(2)".split())' 2>/dev/null \
     && { echo $$python; break; }; done
 
-.PHONY: venv demo tables test test-all test-report fuzz pitfalls test-protobuf caffe lint clean help
+.PHONY: venv demo tables test test-all test-report fuzz pitfalls test-protobuf caffe lint dist clean help
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed  ## an environment in .venv with deepmerge in it (PYTHON=... chooses the interpreter)
@@ -87,9 +87,23 @@ $(VENV)/.installed-fuzz: $(PACKAGING) | $(VENV)/.installed-test
 	$(PIP) -e '.[test,h5,torch,plot,bench,ncnn,fuzz]'
 	@touch $@
 
-lint: $(VENV)/.installed-test  ## ruff, and who may import whom
+lint: $(VENV)/.installed-test  ## ruff's rules and format, and the import contracts
 	$(BIN)/ruff check -q .
+	$(BIN)/ruff format -q --check .
 	$(BIN)/lint-imports --no-cache >.lint-imports.log || { cat .lint-imports.log; exit 1; }
+
+# The oldest and the newest Python that are here. Each installs the wheel into an empty environment and runs the demo there.
+pythons      = $(foreach version,$(1),$(shell $(call first-python,$(NEW_PYTHONS),$(version))))
+DIST_PYTHONS = $(firstword $(call pythons,$(NEW))) $(lastword $(call pythons,$(NEW)))
+dist: $(VENV)/.installed-dist  ## build and check the sdist and the wheel, and try them in empty environments
+	rm -rf build dist
+	$(BIN)/python -m build -q
+	$(BIN)/twine check --strict dist/*
+	@for python in $(DIST_PYTHONS); do tests/dist.sh $$python || exit 1; done
+
+$(VENV)/.installed-dist: $(PACKAGING) | $(BIN)/python
+	$(PIP) build twine
+	@touch $@
 
 # One protobuf of each major, each in a folder of its own that goes before the environment's.
 PROTOBUFS      := 4.21.12 4.25.9 5.29.6 6.33.6 7.36.1
