@@ -62,10 +62,9 @@ def fill(graph: Graph, seed: int) -> None:
     shared: dict[str, np.ndarray] = {}
     for one in graph.layers:
         arrays = []
-        names = [str(spec.value("name") or "") for spec in one.param_specs]
         for index, shape in enumerate(expected_weights(one, [shapes[b] for b in one.bottoms]) or ()):
             array = _blob(one.type, index, shape, rng)
-            name = names[index] if index < len(names) else ""
+            name = one.blob_name(index)
             arrays.append(shared.setdefault(name, array) if name else array)
         one.weights = arrays
 

@@ -123,15 +123,13 @@ def _outputs(graph: Graph) -> str:
 
 
 def _shared(graph: Graph) -> str:
-    owners: dict[str, tuple[Layer, np.ndarray]] = {}
+    owners = graph.shared_weights()
     for layer in graph.layers:
-        for spec, weight in zip(layer.param_specs, layer.weights, strict=False):
-            name = str(spec.value("name") or "")
-            if not name:
-                continue
-            owner, first = owners.setdefault(name, (layer, weight))
-            if first is not weight and not np.array_equal(first, weight):
-                return f"{_name(layer)} and {_name(owner)} share {name!r}, and their arrays differ"
+        for index, weight in enumerate(layer.weights):
+            owner = owners.get(layer.blob_name(index))
+            if owner and owner.array is not weight and not np.array_equal(owner.array, weight):
+                name = layer.blob_name(index)
+                return f"{_name(layer)} and {_name(owner.layer)} share {name!r}, and their arrays differ"
     return ""
 
 

@@ -97,8 +97,7 @@ def _params(layer: Layer, shapes: Shapes, seen: set[str]) -> int:
     for index, shape in enumerate(weight_shapes(layer, shapes)):
         if index in statistics:
             continue
-        spec = layer.param_specs[index] if index < len(layer.param_specs) else None
-        name = str(spec.value("name") or "") if spec is not None else ""
+        name = layer.blob_name(index)
         if name not in seen:
             total += prod(shape)
         if name:

@@ -8,13 +8,15 @@ nobody writes into: a pass gives a layer new ones, so that a copy of a graph cos
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from deepmerge.errors import GraphError
 from deepmerge.graph.params import Params
 from deepmerge.graph.tree import Message
+from deepmerge.text import unused
 
 
 @dataclass(eq=False)
@@ -62,13 +64,29 @@ class Layer:
     def top(self) -> Blob:
         return self.tops[0]
 
+    def blob_name(self, index: int) -> str:
+        """Return the name under which weight blob `index` is shared (ParamSpec.name), "" if it has none."""
+        return str(self.param_specs[index].value("name") or "") if index < len(self.param_specs) else ""
+
     @property
     def shared_names(self) -> list[str]:
-        """The names under which the layer's weights are shared (ParamSpec.name), if any."""
-        return [str(spec.value("name")) for spec in self.param_specs if spec.value("name")]
+        """The names under which the layer's weights are shared, if any."""
+        return [name for index in range(len(self.param_specs)) if (name := self.blob_name(index))]
 
     def __repr__(self) -> str:
         return f"Layer({self.name!r}, {self.type})"
+
+
+class SharedWeight(NamedTuple):
+    """A weight blob that layers share by name, and the first layer that stores it."""
+
+    layer: Layer
+    index: int
+
+    @property
+    def array(self) -> np.ndarray:
+        """The values, float32."""
+        return self.layer.weights[self.index]
 
 
 class Graph:
@@ -115,14 +133,18 @@ class Graph:
         names = set(layer.shared_names)
         return [o for o in self.layers if o is not layer and names & set(o.shared_names)] if names else []
 
+    def shared_weights(self) -> dict[str, SharedWeight]:
+        """Return the owner of each shared weight blob by its ParamSpec name. Caffe: net.cpp, AppendParam."""
+        owners: dict[str, SharedWeight] = {}
+        for layer in self.layers:
+            for index in range(len(layer.weights)):
+                if name := layer.blob_name(index):
+                    owners.setdefault(name, SharedWeight(layer, index))
+        return owners
+
     def fresh_name(self, base: str) -> str:
-        """`base`, or `base_2`, `base_3`…, such that no layer and no blob has the name yet."""
-        taken = {layer.name for layer in self.layers} | {blob.name for blob in self.blobs}
-        name, number = base, 1
-        while name in taken:
-            number += 1
-            name = f"{base}_{number}"
-        return name
+        """Return `base`, or `base_2`, `base_3`, …, such that no layer and no blob has the name yet."""
+        return unused(base, {layer.name for layer in self.layers} | {blob.name for blob in self.blobs})
 
     # -- changing --------------------------------------------------------------------------------
 
@@ -255,25 +277,20 @@ class Graph:
         return place
 
     def copy(self) -> Graph:
-        """A graph of its own with the same arrays."""
+        """Return a graph of its own with the same arrays."""
         twin = Graph(self.name)
-        twin.tree, twin.train_layers = self.tree.copy(), [m.copy() for m in self.train_layers]
+        twin.tree = self.tree.copy()
+        twin.train_layers = [message.copy() for message in self.train_layers]
         twin.warnings = list(self.warnings)
         blobs: dict[Blob, Blob] = {blob: Blob(blob.name) for blob in self.blobs}
         for layer in self.layers:
-            twin.insert(
-                Layer(
-                    layer.name,
-                    layer.type,
-                    layer.params,
-                    [blobs[b] for b in layer.bottoms],
-                    [blobs[t] for t in layer.tops],
-                    list(layer.weights),
-                    [spec.copy() for spec in layer.param_specs],
-                    layer.tree.copy(),
-                    layer.read_params,
-                    layer.step,
-                    layer.made_by,
-                )
+            copied = replace(
+                layer,
+                bottoms=[blobs[bottom] for bottom in layer.bottoms],
+                tops=[blobs[top] for top in layer.tops],
+                weights=list(layer.weights),
+                param_specs=[spec.copy() for spec in layer.param_specs],
+                tree=layer.tree.copy(),
             )
+            twin.insert(copied)
         return twin

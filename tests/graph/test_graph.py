@@ -175,6 +175,18 @@ def test_sharers_go_by_the_names_of_parameters(graph):
     assert graph.sharers(graph.layer("relu")) == []
 
 
+def test_the_first_layer_that_stores_a_shared_blob_owns_it(graph):
+    left, right = graph.layer("left"), graph.layer("right")
+    left.param_specs = [Message(), spec("b")]
+    right.param_specs = [spec("a"), spec("b")]
+    right.weights = [np.zeros(2, np.float32), np.ones(3, np.float32)]
+    assert [left.blob_name(index) for index in range(3)] == ["", "b", ""] and left.shared_names == ["b"]
+    owners = graph.shared_weights()
+    assert owners == {"a": (right, 0), "b": (right, 1)} and owners["b"].array is right.weights[1]
+    left.weights = [np.zeros(1, np.float32), np.ones(3, np.float32)]
+    assert graph.shared_weights() == {"a": (right, 0), "b": (left, 1)}
+
+
 def test_a_copy_is_its_own_graph_with_the_same_arrays(graph):
     conv = graph.layer("conv")
     conv.weights = [np.ones((4, 3, 1, 1), np.float32), np.ones(4, np.float32)]

@@ -150,21 +150,17 @@ def _give_tops(graph: Graph) -> None:
 
 
 def _parameters(graph: Graph) -> dict[str, list[nn.Parameter]]:
-    """Layer name → its parameters; blobs of one ParamSpec name are one parameter, which the first layer gives."""
-    owners: dict[str, nn.Parameter] = {}
+    """Return each layer's parameters by its name. Blobs of one ParamSpec name are one parameter, the owner's."""
+    owners = {name: _parameter(owner.layer, owner.index) for name, owner in graph.shared_weights().items()}
     found: dict[str, list[nn.Parameter]] = {}
     for layer in graph.layers:
-        names = [str(spec.value("name") or "") for spec in layer.param_specs]
-        mine = []
-        for index in range(max(len(layer.weights), len(names))):
-            name = names[index] if index < len(names) else ""
-            if name in owners:
-                mine.append(owners[name])
+        mine = found[layer.name] = []
+        for index in range(max(len(layer.weights), len(layer.param_specs))):
+            owner = owners.get(layer.blob_name(index))
+            if owner is not None:
+                mine.append(owner)
             elif index < len(layer.weights):
                 mine.append(_parameter(layer, index))
-                if name:
-                    owners[name] = mine[-1]
-        found[layer.name] = mine
     return found
 
 

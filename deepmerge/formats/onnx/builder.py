@@ -34,7 +34,7 @@ class Builder:
         self._node_names: set[str] = set()
         self._layer = Layer("", "")
         self._first = 0
-        self._owners = _owners(graph)
+        self._owners = graph.shared_weights()
 
     # -- what a layer function asks for ------------------------------------------------------------
 
@@ -62,10 +62,10 @@ class Builder:
         layer = self._layer
         if index < len(layer.weights):
             return layer.weights[index]
-        name = _shared_name(layer, index)
-        if name not in self._owners:
+        owner = self._owners.get(layer.blob_name(index))
+        if owner is None:
             raise EngineError(f"layer {layer.name!r} ({layer.type}) has no weights; give the network its caffemodel")
-        return self._owners[name]
+        return owner.array
 
     # -- what it writes ----------------------------------------------------------------------------
 
@@ -127,18 +127,3 @@ class Builder:
 
     def _fresh(self, stem: str) -> str:
         return unused(f"{self._layer.name}/{stem}", self._taken)
-
-
-def _shared_name(layer: Layer, index: int) -> str:
-    """The ParamSpec name of one of the layer's blobs, "" if it has none."""
-    return str(layer.param_specs[index].value("name") or "") if index < len(layer.param_specs) else ""
-
-
-def _owners(graph: Graph) -> dict[str, np.ndarray]:
-    """Shared name → the blob as the first layer that has it stores it. Caffe: net.cpp, AppendParam."""
-    owners: dict[str, np.ndarray] = {}
-    for layer in graph.layers:
-        for index, array in enumerate(layer.weights):
-            if name := _shared_name(layer, index):
-                owners.setdefault(name, array)
-    return owners

@@ -97,7 +97,7 @@ def _fill(layer: Layer, names: list[str], named: dict[str, np.ndarray], count: i
 
 
 def _spec_names(layer: Layer) -> list[str]:
-    return [str(spec.value("name") or "") for spec in layer.param_specs]
+    return [layer.blob_name(index) for index in range(len(layer.param_specs))]
 
 
 def _missing(layer: Layer, by_name: dict[str, StoredLayer]) -> ShapeError:

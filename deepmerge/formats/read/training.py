@@ -220,4 +220,4 @@ def _share(graph: Graph, loaded: list[Layer]) -> None:
 
 
 def _names(layer: Layer) -> list[str]:
-    return [str(spec.value("name") or "") for spec in layer.param_specs]
+    return [layer.blob_name(index) for index in range(len(layer.param_specs))]

@@ -40,9 +40,8 @@ def fill(graph: Graph, seed: int = 0) -> None:
             )
         made = []
         for index, shape in enumerate(expected):
-            spec = layer.param_specs[index] if index < len(layer.param_specs) else None
-            name = str(spec.value("name") or "") if spec is not None else ""
-            array = shared.get(name) if name else None
+            name = layer.blob_name(index)
+            array = shared.get(name)
             array = _blob(layer, index, shape, rng) if array is None or array.shape != tuple(shape) else array
             if name:
                 shared[name] = array

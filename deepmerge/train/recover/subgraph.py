@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,9 +88,6 @@ def _copied(
         part.insert(Layer(f"feed {len(twins)}", "Input", Input(shape=(shapes[blob],)), [], [twin(blob)]))
     for layer in layers:
         bottoms = [twins[blob] for blob in layer.bottoms]
-        copy = Layer(
-            layer.name, layer.type, layer.params, bottoms, [twin(top) for top in layer.tops], list(layer.weights)
-        )
-        copy.param_specs, copy.tree, copy.read_params = layer.param_specs, layer.tree, layer.read_params
-        part.insert(copy)
+        tops = [twin(top) for top in layer.tops]
+        part.insert(replace(layer, bottoms=bottoms, tops=tops, weights=list(layer.weights)))
     return part, twins

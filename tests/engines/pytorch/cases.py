@@ -32,7 +32,7 @@ def network(folder: Path, text: str, seed: int = 5, force: bool = True) -> Graph
         layer.weights = []
         for index, shape in enumerate(expected_weights(layer, [shapes[blob] for blob in layer.bottoms]) or ()):
             array = rng.normal(0, 1, shape).astype(np.float32)
-            name = str(layer.param_specs[index].value("name") or "") if index < len(layer.param_specs) else ""
+            name = layer.blob_name(index)
             layer.weights.append(shared.setdefault(name, array) if name else array)
         if layer.type == "BatchNorm":
             layer.weights[1] = np.abs(layer.weights[1]) + np.float32(0.25)
