@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmerge.data import Preprocessing, open_images
+from deepmerge.data.batches import make_batch
 from deepmerge.formats.read import read_network
 from deepmerge.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
@@ -70,4 +71,4 @@ def read_images(path: Path, count: int, size: tuple[int, int]) -> tuple[np.ndarr
     images = open_images(f"npz:{path}")
     prepare = Preprocessing(mean=(104.0, 117.0, 123.0), resize=size[::-1])
     found = [images.read(i) for i in range(min(count, images.count))]
-    return np.stack([prepare.array(p.pixels) for p in found]), np.array([p.label for p in found])
+    return make_batch([p.pixels for p in found], prepare, 3), np.array([p.label for p in found])

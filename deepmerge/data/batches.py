@@ -1,4 +1,4 @@
-"""Pictures → one array: what Preprocessing.array does to one picture, to many at a time."""
+"""Pictures → one float32 array, many at a time."""
 
 from __future__ import annotations
 

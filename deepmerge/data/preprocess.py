@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepmerge.data.batches import make_batch
 from deepmerge.data.mean_file import centre_of, find_mean_file, whole_mean
 from deepmerge.data.transform import Transform, read_transform
 from deepmerge.errors import ReadError, SourceError
@@ -41,10 +40,6 @@ class Preprocessing:
     enlarge: bool = False
     mean_image: np.ndarray | None = field(default=None, compare=False)
     mean_file: np.ndarray | None = field(default=None, compare=False)
-
-    def array(self, pixels: np.ndarray, channels: int = 3) -> np.ndarray:
-        """Pixels (H, W, 3 or 1) in 0..255 → float32 (channels, h, w), as in the TEST phase; see make_batch."""
-        return make_batch([pixels], self, channels)[0]
 
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width, before the crop, of what a picture of this height and width becomes."""

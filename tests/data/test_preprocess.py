@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from deepmerge.data import Preprocessing, choose_preprocessing
+from deepmerge.data.batches import make_batch
 from deepmerge.errors import ReadError
 from deepmerge.formats import schema
 from deepmerge.formats.read import read_network
@@ -31,20 +32,24 @@ def network(tmp_path, text):
     return read_network(tmp_path / "net.prototxt")
 
 
+def array_of(how, channels=3):
+    return make_batch([PIXELS], how, channels)[0]
+
+
 def test_the_mean_is_subtracted_before_the_scale():
-    array = Preprocessing(mean=(10, 20, 30), scale=0.5).array(PIXELS)
+    array = array_of(Preprocessing(mean=(10, 20, 30), scale=0.5))
     assert array.shape == (3, 7, 10) and array.dtype == np.float32 and array.flags.c_contiguous
     for channel, (source, mean) in enumerate(zip((2, 1, 0), (10, 20, 30), strict=True)):  # blue, green, red
         np.testing.assert_allclose(array[channel], (PIXELS[:, :, source].astype(float) - mean) * 0.5)
 
 
 def test_rgb_and_one_mean_for_all():
-    array = Preprocessing(mean=(5,), channel_order="rgb").array(PIXELS)
+    array = array_of(Preprocessing(mean=(5,), channel_order="rgb"))
     np.testing.assert_allclose(array, np.moveaxis(PIXELS.astype(float), 2, 0) - 5)
 
 
 def test_grey():
-    array = Preprocessing().array(PIXELS, channels=1)
+    array = array_of(Preprocessing(), channels=1)
     assert array.shape == (1, 7, 10)
     np.testing.assert_allclose(array[0], PIXELS @ np.array([0.299, 0.587, 0.114]), atol=1e-3)
 
@@ -52,20 +57,20 @@ def test_grey():
 @pytest.mark.parametrize(("crop", "top", "left"), [(7, 0, 1), (4, 1, 3), (5, 1, 2)])
 def test_the_crop_is_caffes_centre(crop, top, left):
     """data_transformer.cpp: h_off = (height - crop_size) / 2, in whole numbers."""
-    array = Preprocessing(crop=crop, channel_order="rgb").array(PIXELS)
+    array = array_of(Preprocessing(crop=crop, channel_order="rgb"))
     np.testing.assert_array_equal(array, np.moveaxis(PIXELS[top : top + crop, left : left + crop], 2, 0))
 
 
 def test_the_crop_comes_behind_the_resize():
-    array = Preprocessing(resize=(20, 14), crop=9).array(PIXELS)
-    whole = Preprocessing(resize=(20, 14)).array(PIXELS)
+    array = array_of(Preprocessing(resize=(20, 14), crop=9))
+    whole = array_of(Preprocessing(resize=(20, 14)))
     assert whole.shape == (3, 14, 20)
     np.testing.assert_array_equal(array, whole[:, 2:11, 5:14])
 
 
 def test_a_picture_smaller_than_the_crop():
     with pytest.raises(ReadError, match="10×7, smaller than --crop 8"):
-        Preprocessing(crop=8).array(PIXELS)
+        array_of(Preprocessing(crop=8))
 
 
 def test_usual_values_for_a_deploy_net(tmp_path):
@@ -151,7 +156,7 @@ def test_it_is_what_caffes_image_data_layer_does(tmp_path, real_caffe, resize, a
     )
     with real_caffe.load_files(tmp_path / "net.prototxt") as session:
         wanted = session.forward({}, ["data"])["data"][0]
-    made = Preprocessing((10.5, 20, 30), 0.25, resize, 5).array(PIXELS)
+    made = array_of(Preprocessing((10.5, 20, 30), 0.25, resize, 5))
     np.testing.assert_allclose(made, wanted, atol=atol)
     assert np.abs(made - wanted).mean() < 0.25 * 0.3
 
@@ -167,4 +172,4 @@ def test_it_subtracts_the_mean_image_as_caffe_does(tmp_path, real_caffe):
         wanted = session.forward({}, ["data"])["data"][0]
     chosen, notes = choose_preprocessing(read_network(tmp_path / "net.prototxt"), (1, 3, 5, 5), crop=5)
     assert notes == []
-    np.testing.assert_allclose(chosen.array(PIXELS), wanted, atol=1e-5)
+    np.testing.assert_allclose(array_of(chosen), wanted, atol=1e-5)
