@@ -195,7 +195,7 @@ def onnx_alone(folder: Path) -> None:
 def another_run(folder: Path) -> None:
     """out, and the checkpoint of a recovery with another seed."""
     from deepmerge.train.recover.job import Job, recover
-    from deepmerge.train.recover.trainer import Paused
+    from deepmerge.train.shared.checkpoint import Paused
 
     converted(folder)
     with contextlib.suppress(Paused):

@@ -149,9 +149,9 @@ def finetune(out, data, to, solver, max_iter, in_order, as_json, quiet, verbose,
             raise click.UsageError("--max-iter and --solver max_iter exclude each other")
         overrides["max_iter"] = str(max_iter)
     wishes = image_wishes(chosen)
-    from deepmerge.train.finetune.job import Job, checkpoint_folder
     from deepmerge.train.finetune.job import finetune as run
-    from deepmerge.train.finetune.progress import Paused
+    from deepmerge.train.finetune.spec import Job
+    from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
 
     job = Job(out, to, data, solver=overrides, shuffle=not in_order, wishes=wishes, **chosen)
     first = os.environ.get("RANK", "0") == "0"  # of those that torchrun starts, one speaks

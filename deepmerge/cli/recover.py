@@ -147,9 +147,9 @@ def recover(out, data, to, stages, iterations, as_json, quiet, verbose, debug, *
       deepmerge recover out/ --data npz:train.npz -o recovered/ --stages lsq,refit,distill
     """
     wishes = image_wishes(chosen)
-    from deepmerge.train.recover.job import Job, checkpoint_folder
+    from deepmerge.train.recover.job import Job
     from deepmerge.train.recover.job import recover as run
-    from deepmerge.train.recover.trainer import Paused
+    from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
 
     ordered = tuple(stage for stage in STAGES if stage in stages)
     job = Job(out, data, to, wishes=wishes, stages=ordered, counts=iterations, **chosen)
@@ -178,7 +178,7 @@ def recover(out, data, to, stages, iterations, as_json, quiet, verbose, debug, *
 
 def told_interrupted(out: Path | None) -> None:
     """Leave, if a checkpoint is left behind that the same command goes on from."""
-    from deepmerge.train.recover.job import checkpoint_folder
+    from deepmerge.train.shared.checkpoint import checkpoint_folder
 
     if out is not None and checkpoint_folder(out).exists():
         click.echo(f"deepmerge: interrupted; the same command goes on from {checkpoint_folder(out)}", err=True)

@@ -1,0 +1,1 @@
+"""Training of merged networks: recover without labels, finetune with labels."""

@@ -1,1 +1,1 @@
-"""Fine-tuning with labels, as Caffe's solvers do it: what a solver.prototxt says, on PyTorch or in real Caffe."""
+"""Fine-tuning with labels, following solver.prototxt as Caffe does, in PyTorch or in real Caffe."""

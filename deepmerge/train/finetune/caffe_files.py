@@ -1,6 +1,6 @@
-"""A stage's solver and networks as real Caffe is to run them: copies that read the images that were given.
+"""A stage's solver and networks for real Caffe: copies that read the given images.
 
-`lmdb:`, `list:` and `hdf5:` go to Caffe's own data layers as they are. Other images are written as files with a list.
+Caffe's own data layers read `lmdb:`, `list:` and `hdf5:`. Other images are written as files with a list.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from deepmerge.graph.tree import Field, Message, Quoted, Token
 from deepmerge.train.shared.guards import writing
 
 NEVER = 2**31 - 1
-_OWN = ("lmdb", "list", "hdf5")  # what Caffe reads itself
+_OWN = ("lmdb", "list", "hdf5")  # Caffe reads these itself
+_NOT_COPIED = (
+    *("train_state", "test_state", "test_iter", "test_interval", "test_initialization"),
+    *("weights", "snapshot_after_train"),
+)
 _NETS = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param")
 
 
 @dataclass(frozen=True)
 class CaffeData:
-    """Images for one phase. source: as emit.data_layers has it. count: how many there are."""
+    """Images for one phase, and how many there are."""
 
     source: Source
     count: int
 
 
 def caffe_data(spec: str, folder: Path, seed: int, shuffle: bool) -> CaffeData:
-    """Images as Caffe can read them; those of npz: and folder: are written into `folder`, in a shuffled order if wanted.
+    """Return images that Caffe can read. Those of npz: and folder: are written into `folder`, shuffled if asked for.
 
     ReadError where there are none, or one has no label; TrainingError where they cannot be written.
     """
@@ -57,7 +61,7 @@ def caffe_data(spec: str, folder: Path, seed: int, shuffle: bool) -> CaffeData:
 
 
 def _written(images: Images, folder: Path) -> list[str]:
-    """Every readable image as a PNG; the lines of the list."""
+    """Write every readable image as a PNG, and return the lines of the list."""
     from PIL import Image
 
     lines = []
@@ -70,40 +74,43 @@ def _written(images: Images, folder: Path) -> list[str]:
     return lines
 
 
-def write_solver(
-    solver: Solver, train: CaffeData, test: CaffeData | None, nets: Sequence[TrainingNet], wishes: ImageWishes, folder: Path,
-    seed: int, shuffle: bool,
-) -> Path:  # fmt: skip
-    """solver.prototxt and its networks in `folder`, which tests and displays nothing by itself. Returns its path.
+@dataclass(frozen=True)
+class CaffeStage:
+    """What real Caffe runs in one stage.
 
-    nets: what read_training made of the solver's networks, the TRAIN one first, each with the batch size to take.
+    nets: the networks that read_training made of the solver's, the TRAIN one first. test: None without test images.
     """
+
+    solver: Solver
+    nets: Sequence[TrainingNet]
+    train: CaffeData
+    test: CaffeData | None
+    wishes: ImageWishes
+    seed: int
+    shuffle: bool
+
+
+def write_solver(stage: CaffeStage, folder: Path) -> Path:
+    """Write solver.prototxt and its networks into `folder`, and return its path.
+
+    By itself the solver tests, displays and saves nothing.
+    """
+    solver = stage.solver
     tree = solver.tree.copy()
-    tree.remove(
-        *_NETS,
-        "train_state",
-        "test_state",
-        "test_iter",
-        "test_interval",
-        "test_initialization",
-        "weights",
-        "snapshot_after_train",
-    )
-    sources = [(solver.train, "TRAIN", train)] + [
-        (source, "TEST", test) for source, _ in solver.tests if test is not None
-    ]
-    for number, ((source, phase, data), net) in enumerate(zip(sources, nets, strict=False)):
+    tree.remove(*_NETS, *_NOT_COPIED)
+    phases = [(solver.train, "TRAIN", stage.train)]
+    if stage.test is not None:
+        phases += [(source, "TEST", stage.test) for source, _ in solver.tests]
+    for number, ((source, phase, data), net) in enumerate(zip(phases, stage.nets, strict=False)):
         name = f"net_{number}.prototxt"
-        text = format_tree(_net_tree(source, phase, data, net, wishes, folder, shuffle))
-        with writing(folder / name):
-            (folder / name).write_text(text, encoding="utf-8")
+        _write(folder / name, format_tree(_net_tree(stage, source, phase, data.source, net, folder)))
         tree.add("train_net" if number == 0 else "test_net", Quoted(name))
         if number:
             tree.add("test_iter", Token("1"))
-    if len(sources) > 1:
+    if len(phases) > 1:
         tree.set("test_interval", Token(str(NEVER)))
         tree.set("test_initialization", Token("false"))
-    for key, value in (("display", 0), ("snapshot", 0), ("random_seed", seed), ("solver_mode", "CPU")):
+    for key, value in (("display", 0), ("snapshot", 0), ("random_seed", stage.seed), ("solver_mode", "CPU")):
         tree.set(key, Token(str(value)))
     tree.set("snapshot_prefix", Quoted("state"))
     tree.set("snapshot_format", Token("BINARYPROTO"))
@@ -113,23 +120,23 @@ def write_solver(
 
 
 def _net_tree(
-    source: NetSource, phase: str, data: CaffeData, net: TrainingNet, wishes: ImageWishes, folder: Path, shuffle: bool
+    stage: CaffeStage, source: NetSource, phase: str, images: Source, net: TrainingNet, folder: Path
 ) -> Message:
-    """The network of one phase, reading `data`; its state is resolved, its other layers are as they stand."""
+    """Return the network of one phase, with a data layer for `images` in place of its own and the phase resolved."""
     tree, layers, _ = phase_layers(source, phase)
-    feeding = [m for m in layers if is_data(m)]
-    new = _data_layer(phase, data.source, net, wishes, shuffle)
-    made = Message([f for f in tree if f.name not in ("layer", "state")])
-    made.add("layer", new)
-    made.fields += [
-        Field("layer", _always(m))
-        for m in from_anywhere((m for m in layers if m not in feeding), (source.path.parent,))
-    ]
-    listed = hdf5_list(phase, data.source)
+    others = from_anywhere((layer for layer in layers if not is_data(layer)), (source.path.parent,))
+    made = Message([field for field in tree if field.name not in ("layer", "state")])
+    made.add("layer", _data_layer(phase, images, net, stage))
+    made.fields += [Field("layer", _always(layer)) for layer in others]
+    listed = hdf5_list(phase, images)
     if listed:
-        with writing(folder / listed[0]):
-            (folder / listed[0]).write_text(listed[1], encoding="utf-8")
+        _write(folder / listed[0], listed[1])
     return made
+
+
+def _write(file: Path, text: str) -> None:
+    with writing(file):
+        file.write_text(text, encoding="utf-8")
 
 
 def _always(layer: Message) -> Message:
@@ -138,8 +145,8 @@ def _always(layer: Message) -> Message:
     return made
 
 
-def _data_layer(phase: str, source: Source, net: TrainingNet, wishes: ImageWishes, shuffle: bool) -> Message:
-    """The layer that reads `source`, transforming as the network's own data layer does, or as the user says."""
+def _data_layer(phase: str, source: Source, net: TrainingNet, stage: CaffeStage) -> Message:
+    """Return the layer that reads `source`, transforming as the network's own data layer or the user says."""
     shape = next(shape for blob, shape in net.shapes.items() if blob.name == net.images)
     tops = (net.images, net.labels or "label")
     layer = data_layer(phase, tops, shape, source, net.batch_size)
@@ -148,15 +155,14 @@ def _data_layer(phase: str, source: Source, net: TrainingNet, wishes: ImageWishe
         return layer
     guessed = GUESS in "".join(net.file.read_text(errors="replace").splitlines()[:3])
     how, _ = choose_preprocessing(
-        net.graph, shape, **asdict(wishes), folder=net.file.parent, phase=net.phase, guessed=guessed
+        net.graph, shape, **asdict(stage.wishes), folder=net.file.parent, phase=net.phase, guessed=guessed
     )
     if source.kind == "list":
         param = layer.message("image_data_param")
         param.remove("new_height", "new_width", "shuffle")
         width, height = how.resize or (shape[3], shape[2])
-        param.fields += message(
-            new_height=height, new_width=width, shuffle=True if shuffle and phase == "TRAIN" else None
-        ).fields
+        shuffle = True if stage.shuffle and phase == "TRAIN" else None
+        param.fields += message(new_height=height, new_width=width, shuffle=shuffle).fields
     layer.add("transform_param", _transform(how, net, phase))
     return layer
 

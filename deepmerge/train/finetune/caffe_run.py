@@ -1,10 +1,9 @@
-"""The stages of a job in real Caffe: the very same solver and networks, run by a worker process."""
+"""The stages of a job in real Caffe: the same solver and networks, run by a worker process."""
 
 from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,180 +15,171 @@ from deepmerge.errors import DeepmergeError, EngineError, TrainingError
 from deepmerge.formats.read.training import TrainingNet, load_weights, read_training
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
-from deepmerge.train.finetune.caffe_files import CaffeData, caffe_data, write_solver
-from deepmerge.train.finetune.policies import learning_rate
-from deepmerge.train.finetune.progress import Arrays, Paused, Story, smooth, snapshot_prefix, way_out
-from deepmerge.train.finetune.run import image_shape
+from deepmerge.train.finetune.caffe_files import CaffeData, CaffeStage, caffe_data, write_solver
+from deepmerge.train.finetune.report import Arrays, TrainingLog, stage_entry
 from deepmerge.train.finetune.runner import Runner
-from deepmerge.train.finetune.stages import Stage, override_weights
-from deepmerge.train.finetune.story import run_entry
+from deepmerge.train.finetune.spec import Stage, override_weights
+from deepmerge.train.shared.checkpoint import Paused
 from deepmerge.train.shared.device import cores
-from deepmerge.train.shared.guards import require_finite, writing
+from deepmerge.train.shared.guards import writing
 
-_PIECE = 20  # iterations between two looks at the clock
-_PATIENCE = 3600.0  # seconds that one piece may take
+_PIECE = 20  # most iterations between two looks at the clock
+_TIMEOUT = 3600.0  # seconds for one piece
 
 
 class CaffeRunner(Runner):
-    """Caffe reads its images from their beginning again when a run goes on from a checkpoint: its state does not hold the place."""
+    """Run the stages in real Caffe.
 
-    def __init__(self, *arguments: Any):
-        super().__init__(*arguments)
+    A run that continues from a checkpoint reads the images from the beginning: Caffe's state has no position.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
         if os.environ.get("WORLD_SIZE", "1") != "1":
             raise EngineError("--engine caffe runs in one process; start it without torchrun")
-        self.engine = CaffeEngine(timeout=_PATIENCE)
+        self.engine = CaffeEngine(timeout=_TIMEOUT)
 
     def train(
-        self, number: int, starts: list[Path], arrays: Arrays, story: dict[str, Any] | None
+        self, number: int, starts: list[Path], arrays: Arrays, log: dict[str, Any] | None
     ) -> tuple[Graph, dict[str, Any]]:
-        if story is None:
-            self.save(self.place(number, 0), {}, asdict(Story()))  # the folder is the checkpoint's
-        ended = Story(**(story or {}))
+        """See Runner.train."""
+        if log is None:
+            self.save(self.place(number, 0), {}, asdict(TrainingLog()))  # makes the checkpoint's folder
+        ended = TrainingLog(**(log or {}))
         try:
-            run = _CaffeStage(self, number, ended)
+            run = _StageRun(self, number, ended)
             run.train(starts)
         except DeepmergeError:
             if not self.done and not ended.iteration:
                 self.checkpoint.remove()  # nothing is lost, and another command may start
             raise
-        graph = run.nets[0].graph
-        load_weights(run.nets[0], [run.weights])
-        return graph, run_entry(self.stages[number], ended, run.nets[0].batch_size) | {
-            "images": {"count": run.data.count, "skipped": []}
-        }
+        net = run.files.nets[0]
+        load_weights(net, [run.weights])
+        entry = stage_entry(self.stages[number], ended, net.batch_size)
+        return net.graph, entry | {"images": {"count": run.files.train.count, "skipped": []}}
 
 
-class _CaffeStage:
-    """One stage in Caffe. folder: its files, below the checkpoint's. nets: TRAIN, then one for each test."""
+class _StageRun:
+    """One stage in Caffe. folder: its files, in the checkpoint's folder. weights: the result."""
 
-    def __init__(self, runner: CaffeRunner, number: int, story: Story):
-        self.runner, self.number, self.story, self.job = runner, number, story, runner.job
+    def __init__(self, runner: CaffeRunner, number: int, log: TrainingLog):
+        self.runner, self.number, self.log, self.job = runner, number, log, runner.job
         self.stage: Stage = runner.stages[number]
         self.solver = self.stage.solver
         self.folder = runner.checkpoint.folder / f"caffe-{number + 1:02d}"
         self.snapshots = runner.snapshots(number)
         self.weights = self.folder / "trained.caffemodel"
-        shape = image_shape(self.stage.pair.read(), self.stage)
-        size = self.job.batch_size
-        self.nets = [read_training(self.solver.train, "TRAIN", shape, size)]
-        if self.job.test_data:
-            self.nets += [read_training(source, "TEST", shape, size) for source, _ in self.solver.tests]
+        nets = self._nets()
         with writing(self.folder):
             self.folder.mkdir(exist_ok=True)
             self.snapshots.mkdir(exist_ok=True)
-        self.data = self._data(self.job.data, "train")
-        self.test_data = self._data(self.job.test_data, "test") if self.job.test_data else None
+        train = self._images(self.job.data, "train")
+        test = self._images(self.job.test_data, "test") if self.job.test_data else None
+        self.files = CaffeStage(self.solver, nets, train, test, self.job.wishes, runner.seed, self.job.shuffle)
 
-    def _data(self, spec: str, name: str) -> CaffeData:
+    def _nets(self) -> list[TrainingNet]:
+        """Return the TRAIN network, then one for each test."""
+        shape = self.stage.image_shape(self.stage.pair.read())
+        size = self.job.batch_size
+        nets = [read_training(self.solver.train, "TRAIN", shape, size)]
+        if self.job.test_data:
+            nets += [read_training(source, "TEST", shape, size) for source, _ in self.solver.tests]
+        return nets
+
+    def _images(self, spec: str, name: str) -> CaffeData:
         shuffle = self.job.shuffle and name == "train"
         if shuffle and spec.startswith(("lmdb:", "hdf5:")):
             self.runner.note([f"Caffe reads {spec} in its order, unshuffled"])
         return caffe_data(spec, self.runner.checkpoint.folder / f"{name}-images", self.runner.seed, shuffle)
 
     def train(self, starts: list[Path]) -> None:
-        """From where the story stands to the end; leaves `weights`."""
-        job, story = self.job, self.story
-        begin = _start(self.nets[0], starts, self.folder / "start.caffemodel")
-        path = write_solver(
-            self.solver, self.data, self.test_data, self.nets, job.wishes, self.folder, self.runner.seed, job.shuffle
-        )
-        with self.runner.engine.start(job.threads or cores()) as worker:
-            state = self.folder / f"state_iter_{story.iteration}.solverstate"
-            opened = worker.open_solver(path, begin, state if story.iteration else None, self.folder, self.runner.seed)
-            with self._explained():
+        """Train from the log's iteration to the end, and write `weights`."""
+        begin = _start(self.files.nets[0], starts, self.folder / "start.caffemodel")
+        path = write_solver(self.files, self.folder)
+        with self.runner.engine.start(self.job.threads or cores()) as worker:
+            state = self.folder / f"state_iter_{self.log.iteration}.solverstate"
+            resumed = state if self.log.iteration else None
+            opened = worker.open_solver(path, begin, resumed, self.folder, self.runner.seed)
+            with self._errors_with_place():
                 self._iterate(opened)
             opened.save(self.weights)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """What Caffe dies of may be images that have gone."""
+    def _errors_with_place(self) -> Iterator[None]:
+        """Turn Caffe's errors into TrainingErrors that say where the run is: images may be gone, for example."""
         try:
             yield
         except TrainingError:
             raise
         except DeepmergeError as error:
-            raise TrainingError(f"{self.runner.place(self.number, self.story.iteration)}: {error}") from None
+            raise TrainingError(f"{self._place()}: {error}") from None
 
     def _iterate(self, opened: CaffeSolver) -> None:
-        solver, story, left = self.solver, self.story, self.runner.time_left()
-        start = saved = time.monotonic()
-        before = story.seconds
+        solver, log, runner = self.solver, self.log, self.runner
+        left, clock = runner.time_left(), runner.clock
+        start = saved = clock()
+        before = log.seconds
         self._test(opened)
-        while story.iteration < solver.max_iter and (left is None or story.seconds < left):
-            if self.runner.pause is not None and time.monotonic() >= self.runner.pause:
-                self._keep(opened)
+        while log.iteration < solver.max_iter and (left is None or log.seconds < left):
+            if runner.pause_at is not None and clock() >= runner.pause_at:
+                self._save(opened)
                 raise Paused
             for loss in opened.step(self._piece()):
-                self._one(loss)
-            story.seconds = before + time.monotonic() - start
-            if solver.snapshot and story.iteration % solver.snapshot == 0:
-                opened.save(self._snapshot())
-            if time.monotonic() - saved >= self.job.checkpoint_seconds:
-                self._keep(opened)
-                saved = time.monotonic()
-            if story.iteration < solver.max_iter:
+                log.add_iteration(solver, loss, self._place(), runner.say)
+            log.seconds = before + clock() - start
+            if log.snapshot_is_due(solver):
+                self._snapshot(opened)
+            if clock() - saved >= self.job.checkpoint_seconds:
+                self._save(opened)
+                saved = clock()
+            if log.iteration < solver.max_iter:
                 self._test(opened)
-        if story.iteration < solver.max_iter:
-            story.stopped = f"the time was up at iteration {story.iteration} of {solver.max_iter}"
-        if solver.snapshot_after_train and not (solver.snapshot and story.iteration % solver.snapshot == 0):
-            opened.save(self._snapshot())
+        if log.iteration < solver.max_iter:
+            log.stop(solver)
+        if solver.snapshot_after_train and not log.snapshot_is_due(solver):
+            self._snapshot(opened)
         self._test(opened, last=True)
-        story.seconds = before + time.monotonic() - start
+        log.seconds = before + clock() - start
 
     def _piece(self) -> int:
-        """How many iterations until something is due."""
-        solver, at = self.solver, self.story.iteration
-        due = [_PIECE, solver.max_iter - at]
-        due += [
-            every - at % every for every in (solver.test_interval if self.nets[1:] else 0, solver.snapshot) if every
-        ]
-        return min(due)
-
-    def _one(self, loss: float) -> None:
-        solver, story = self.solver, self.story
-        rate = learning_rate(solver, story.iteration)
-        require_finite(loss, self.runner.place(self.number, story.iteration), way_out(rate))
-        smooth(story, loss, solver.average_loss)
-        if solver.display and story.iteration % solver.display == 0:
-            self.runner.tell(
-                f"iteration {story.iteration} of {solver.max_iter}: loss {story.smoothed:.5g}, learning rate {rate:.3g}"
-            )
-            story.losses.append([story.iteration, story.smoothed])
-        story.iteration += 1
+        """Return how many iterations to run until something is due."""
+        solver, done = self.solver, self.log.iteration
+        intervals = [solver.test_interval if self.files.test else 0, solver.snapshot]
+        due = [interval - done % interval for interval in intervals if interval]
+        return min([_PIECE, solver.max_iter - done, *due])
 
     def _test(self, opened: CaffeSolver, last: bool = False) -> None:
-        """As loop.Loop tests; a batch that the images do not fill begins with the first of them again."""
-        solver, story = self.solver, self.story
-        due = last or (solver.test_interval and story.iteration % solver.test_interval == 0)
-        due = due and (last or story.iteration or solver.test_initialization)
-        if (
-            not self.nets[1:]
-            or not due
-            or any(t["iteration"] == story.iteration and t["all"] >= last for t in story.tests)
-        ):
+        """Run the tests that are due, as loop.Loop does; Caffe fills the last batch with the first images."""
+        solver, log, tests = self.solver, self.log, self.files.nets[1:]
+        if not tests or not log.test_is_due(solver, last):
             return
-        whole = [math.ceil(self.test_data.count / net.batch_size) for net in self.nets[1:]]
-        batches = whole if last else [min(count, most) for (_, count), most in zip(solver.tests, whole, strict=True)]
+        batches = [math.ceil(self.files.test.count / net.batch_size) for net in tests]
+        if not last:
+            batches = [min(count, most) for (_, count), most in zip(solver.tests, batches, strict=True)]
         for number, values in enumerate(opened.test(batches)):
-            images = batches[number] * self.nets[1 + number].batch_size
-            story.tests.append({"iteration": story.iteration, "test": number, "all": last, **values, "images": images})
-            told = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
-            self.runner.tell(f"iteration {story.iteration}, test on {images} images: {told}")
+            images = batches[number] * tests[number].batch_size
+            log.add_test(number, last, {**values, "images": images})
+            results = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
+            self.runner.say(f"iteration {log.iteration}, test on {images} images: {results}")
 
-    def _snapshot(self) -> Path:
-        return self.snapshots / f"{snapshot_prefix(self.solver)}_iter_{self.story.iteration}.caffemodel"
+    def _snapshot(self, opened: CaffeSolver) -> None:
+        opened.save(self.snapshots / self.log.snapshot_name(self.solver))
 
-    def _keep(self, opened: CaffeSolver) -> None:
+    def _place(self) -> str:
+        return self.runner.place(self.number, self.log.iteration)
+
+    def _save(self, opened: CaffeSolver) -> None:
+        """Write a checkpoint, then delete Caffe's earlier states."""
         old = list(self.folder.glob("state_iter_*"))
         opened.snapshot()
-        self.runner.save(self.runner.place(self.number, self.story.iteration), {}, asdict(self.story))
+        self.runner.save(self._place(), {}, asdict(self.log))
         for file in old:
-            if f"_iter_{self.story.iteration}." not in file.name:
+            if f"_iter_{self.log.iteration}." not in file.name:
                 file.unlink(missing_ok=True)
 
 
 def _start(net: TrainingNet, starts: list[Path], path: Path) -> Path:
-    """One caffemodel of what the stage starts from. Layers that no file has weights for start from Caffe's own fillers."""
+    """Write one caffemodel with the stage's first weights; Caffe's own fillers make those that no file has."""
     load_weights(net, starts[:1])
     for file in starts[1:]:
         override_weights(net.graph, file)

@@ -1,6 +1,6 @@
-"""Where layers start that no caffemodel has weights for: Caffe's fillers (filler.hpp), seeded.
+"""Initial weights of layers that no caffemodel has weights for: Caffe's fillers (filler.hpp), seeded.
 
-That is an auxiliary head of a train_val network, as a rule. The numbers are not those that Caffe draws, but their law is.
+Usually these layers are an auxiliary head of a train_val network. The distributions are Caffe's, the numbers are not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from deepmerge.formats.read.scalars import Reader
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, expected_weights
 
-# The filler of each blob, by the name that its field has in the layer's parameters, and what stands in for one that is not given
+# For each blob: the filler's field in the layer's parameters, and the constant used without one
 _FIELDS: dict[str, tuple[tuple[str, float], ...]] = {
     "BatchNorm": (("", 0.0), ("", 0.0), ("", 0.0)),
     "Bias": (("filler", 0.0),),
@@ -29,10 +29,10 @@ _USUAL = (("weight_filler", 0.0), ("bias_filler", 0.0))
 
 
 def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Collection[str] = ()) -> list[str]:
-    """Give each layer that wants weights and has none those that its fillers make. Returns what to tell the user, a line each.
+    """Give each layer without weights those of its fillers, and return notes for the user.
 
-    The weights depend on the seed and the layer's name alone. known: layers that nothing need be told of, as they get
-    others yet. ReadError for a filler that Caffe does not have.
+    The weights depend only on the seed and the layer's name. known: layers that get other weights later, and need no
+    note. ReadError for a filler that Caffe does not have.
     """
     filled, zeros = [], []
     for layer in graph.layers:
@@ -67,18 +67,18 @@ def _filled(layer: Layer, index: int, shape: Shape, random: np.random.Generator)
     reader = Reader(message, "FillerParameter", None, f"layer {layer.name!r} ({layer.type}), {name}")
     kind = reader.one("type")
     if kind not in _FILLERS:
-        raise reader.error(f"{kind!r} is no filler of Caffe's; give one of {', '.join(_FILLERS)}")
+        raise reader.error(f"{kind!r} is not a filler of Caffe's; give one of {', '.join(_FILLERS)}")
     return np.ascontiguousarray(_FILLERS[kind](reader, shape, random), dtype=np.float32).reshape(shape)
 
 
 def _fan(reader: Reader, shape: Shape) -> float:
-    """How many values a blob's element is joined with, as variance_norm says."""
+    """Return the number of values that an element of the blob is connected to, as variance_norm says."""
     count = int(np.prod(shape))
     fan_in, fan_out = count / shape[0], count / shape[1] if len(shape) > 1 else count
     fans = {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}
     norm = reader.one("variance_norm")
     if norm not in fans:
-        raise reader.error(f"variance_norm {norm} is none of {', '.join(fans)}")
+        raise reader.error(f"variance_norm {norm} is not one of {', '.join(fans)}")
     return fans[norm]
 
 

@@ -1,109 +1,70 @@
-"""The story of `deepmerge finetune`: a converted folder in, its solvers run in order, the same folder out, fine-tuned."""
+"""`deepmerge finetune`: read a converted folder, run its solvers in order, write the folder with the new weights."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from deepmerge.data import ImageWishes
-from deepmerge.errors import DeepmergeError
+from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.formats.write import write_caffemodel
 from deepmerge.out.read import Converted, read_converted
-from deepmerge.out.staging import check_free
-from deepmerge.train.finetune.output import write_output
-from deepmerge.train.finetune.stages import Stage, plan_stages
-from deepmerge.train.shared.checkpoint import Checkpoint
+from deepmerge.out.report import report_text
+from deepmerge.out.staging import check_free, staged
+from deepmerge.train.finetune.report import Say
+from deepmerge.train.finetune.runner import Runner, Trained
+from deepmerge.train.finetune.spec import Job, Stage, override_weights, plan_stages
+from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder
 
-if TYPE_CHECKING:
-    from deepmerge.train.finetune.runner import Runner
+_IDENTITY = (
+    *("data", "test_data", "solver", "steps", "batch_size", "limit", "shuffle", "vary", "seed", "engine"),
+    *("distill", "distill_weight", "temperature"),
+)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One fine-tuning, as the command line asks for it.
+def finetune(job: Job, say: Say = lambda line: None, clock: Callable[[], float] = time.monotonic) -> dict[str, Any]:
+    """Run the job and return report.json's content, with "finetuning".
 
-    out: what `convert` or `recover` wrote. to: the folder to write. data, test_data: sources of images, see data.sources.
-    solver: fields of every solver by name, as text. steps: see stages.plan_stages. minutes: of all stages together.
-    stop_after: minutes of this piece of the run. limit: at most so many training images. shuffle: else in their order.
-    vary: show the images shifted, see training.shifts.
-    distill: kl or mse, None without a teacher. original: its pair, if not the one that report.json names.
+    say: called with a line for each display, test and stage. clock: returns seconds.
+    A DeepmergeError leaves an existing `job.out` as it was, and keeps the last checkpoint, from which the same job
+    continues. Paused where job.stop_after is over.
     """
-
-    out: Path
-    to: Path
-    data: str
-    test_data: str | None = None
-    solver: dict[str, str] = field(default_factory=dict)
-    steps: str | None = None
-    minutes: float | None = None
-    stop_after: float | None = None
-    batch_size: int | None = None
-    limit: int | None = None
-    shuffle: bool = True
-    vary: bool = False
-    seed: int | None = None
-    engine: str = "torch"
-    device: str = "cpu"
-    threads: int | None = None
-    distill: str | None = None
-    distill_weight: float = 1.0
-    temperature: float = 2.0
-    original: tuple[Path, Path] | None = None
-    wishes: ImageWishes = field(default_factory=ImageWishes)
-    strict: bool = False
-    force: bool = False
-    checkpoint_seconds: float = 60.0
-
-
-def finetune(job: Job, tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Carry the job out and return the report (report.json's content, with "finetuning").
-
-    tell: called with a line for each display, test and stage. A DeepmergeError leaves an existing `to` as it was, and the
-    last checkpoint, from which the same job goes on. Paused (loop.py) where job.stop_after is over.
-    """
-    check_free(job.to, job.force)
-    converted = read_converted(job.out, job.original, need_steps=job.steps is not None)
+    check_free(job.out, job.force)
+    converted = read_converted(job.folder, job.original, need_steps=job.steps is not None)
     stages = plan_stages(converted, job.steps, job.solver)
-    checkpoint = Checkpoint(checkpoint_folder(job.to), _identity(job, converted, stages))
-    try:
+    checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, stages))
+    with checkpoint.mentioned():
         if job.engine == "caffe":
             from deepmerge.train.finetune.caffe_run import CaffeRunner
 
-            return _finish(job, converted, CaffeRunner(job, converted, stages, checkpoint, tell))
+            return _finish(job, converted, CaffeRunner(job, converted, stages, checkpoint, say, clock=clock))
         from deepmerge.train.finetune.processes import joined
 
         with joined(job.device) as processes:
             from deepmerge.train.finetune.torch_run import TorchRunner
 
-            return _finish(job, converted, TorchRunner(job, converted, stages, checkpoint, tell, processes))
-    except DeepmergeError as error:
-        if checkpoint.kept and checkpoint.folder.exists() and checkpoint.kept not in str(error):
-            raise type(error)(f"{error}{checkpoint.kept}") from error
-        raise
-
-
-def checkpoint_folder(out: Path) -> Path:
-    """Where a run that is to write `out` keeps its checkpoint; gone when it is done."""
-    return out.with_name(f"{out.name}.checkpoint")
+            runner = TorchRunner(job, converted, stages, checkpoint, say, processes, clock)
+            return _finish(job, converted, runner)
 
 
 def _finish(job: Job, converted: Converted, runner: Runner) -> dict[str, Any]:
-    """Run all stages and write the result."""
-    trained, story = runner.run()
-    report = dict(converted.report)
-    if "finetuning" in report:
-        story["previous"] = report["finetuning"]
-    report["finetuning"] = story
+    """Run all stages and write OUT2."""
+    trained, entry = runner.run()
+    if "finetuning" in converted.report:
+        entry["previous"] = converted.report["finetuning"]
+    report = {**converted.report, "finetuning": entry}
     if runner.processes.first:
-        write_output(converted, job.to, job.force, trained, report)
+        report = write_output(converted, job.out, job.force, trained, report)
         runner.checkpoint.remove()
     return report
 
 
 def _identity(job: Job, converted: Converted, stages: list[Stage]) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be of use."""
+    """Return everything that must be the same for a checkpoint to fit the job."""
     digest = hashlib.sha256()
     for file in (stage.pair.caffemodel for stage in stages):
         digest.update(file.read_bytes())
@@ -112,8 +73,56 @@ def _identity(job: Job, converted: Converted, stages: list[Stage]) -> dict[str, 
             digest.update(stage.solver.path.read_bytes())
             for source in (stage.solver.train, *(source for source, _ in stage.solver.tests)):
                 digest.update(source.path.read_bytes())
-    named = ("data", "test_data", "solver", "steps", "batch_size", "limit", "shuffle", "vary", "seed", "engine")
-    named += ("distill", "distill_weight", "temperature")
-    chosen = {f"--{name.replace('_', '-')}": getattr(job, name) for name in named}
+    chosen = {f"--{name.replace('_', '-')}": getattr(job, name) for name in _IDENTITY}
     chosen |= {"command": "finetune", "OUT's files": digest.hexdigest()}
     return chosen | {"preprocessing": asdict(job.wishes)}
+
+
+def write_output(
+    converted: Converted, out: Path, force: bool, trained: Sequence[Trained], report: dict[str, Any]
+) -> dict[str, Any]:
+    """Write OUT2 whole or not at all, and return its report. The final network gets the last stage's weights.
+
+    Layers that no stage has trained are added to the report's warnings.
+    """
+    with staged(out, force) as folder:
+        shutil.copytree(converted.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html"))
+        for result in trained:
+            here = folder / result.stage.folder
+            if result.stage.name:
+                _write_step(result, here)
+            for snapshot in result.snapshots:
+                shutil.copyfile(snapshot, here / snapshot.name)
+        report = _with_untrained(report, _write_final(converted, trained[-1].weights, folder))
+        (folder / "report.json").write_text(report_text(report), encoding="utf-8")
+    return report
+
+
+def _with_untrained(report: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Return the report with a warning about the layers that no step has trained, if there are any."""
+    if not names:
+        return report
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    entry = report["finetuning"]
+    warnings = [*entry["warnings"], f"no step has trained {listed}, which keep their weights"]
+    return {**report, "finetuning": {**entry, "warnings": warnings}}
+
+
+def _write_step(result: Trained, here: Path) -> None:
+    graph = result.stage.pair.read()
+    override_weights(graph, result.weights)
+    write_caffemodel(graph, here / "weights.caffemodel")
+    new = {layer.name for layer in read_caffemodel(result.stage.new_layers)}
+    write_caffemodel(graph, here / "new_layers.caffemodel", [layer for layer in graph.layers if layer.name in new])
+
+
+def _write_final(converted: Converted, weights: Path, folder: Path) -> list[str]:
+    """Write the final network's weights; return the names of the layers that `weights` has none for."""
+    graph = converted.final.read()
+    kept = override_weights(graph, weights)
+    write_caffemodel(graph, folder / "weights.caffemodel")
+    if (folder / "model.onnx").exists():
+        from deepmerge.formats.onnx import write_onnx
+
+        write_onnx(graph, folder / "model.onnx")
+    return [layer.name for layer in kept]

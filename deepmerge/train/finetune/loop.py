@@ -1,4 +1,7 @@
-"""Iterating as Caffe's solver does: test, gradients, update, display, snapshot. Caffe: solver.cpp, Solver::Step and Solve."""
+"""The iterations of Caffe's solver: test, gradients, update, display, snapshot.
+
+Caffe: solver.cpp, Solver::Step and Solver::Solve.
+"""
 
 from __future__ import annotations
 
@@ -16,56 +19,53 @@ from deepmerge.data import Batch, Loader
 from deepmerge.data.prefetch import prefetched
 from deepmerge.errors import TrainingError
 from deepmerge.formats.read.solver import Solver
-from deepmerge.train.finetune.policies import learning_rate
-from deepmerge.train.finetune.progress import Arrays, Paused, Story, Tell, smooth, snapshot_prefix, way_out
+from deepmerge.train.finetune.report import Arrays, Say, TrainingLog, way_out
+from deepmerge.train.finetune.solver import Updates, learning_rate
 from deepmerge.train.finetune.student import Student, Tester
-from deepmerge.train.finetune.updates import Updates
-from deepmerge.train.shared.guards import replacing, require_finite
-
-CHECKPOINT_SECONDS = 60.0
+from deepmerge.train.shared.checkpoint import Paused
+from deepmerge.train.shared.guards import replacing
 
 
 @dataclass(frozen=True)
-class Keeping:
-    """Where what is worth keeping goes while training runs.
+class Control:
+    """How a loop is saved, stopped and displayed.
 
-    save: writes a checkpoint of arrays and of what JSON can hold, whole or not at all. snapshots: the folder of
-    PREFIX_iter_N.caffemodel, which need not be there before the first `save`. every: seconds between two checkpoints.
+    save: writes a checkpoint of arrays and JSON values. snapshots: the folder of PREFIX_iter_N.caffemodel; it may not
+    exist before the first `save`. checkpoint_seconds: time between two checkpoints. say: called with a line for each
+    display and test. seconds: limit for the stage, earlier runs included; None for none. pause_at: time by `clock` at
+    which to pause with a checkpoint; None for never.
     """
 
     save: Callable[[Arrays, dict[str, Any]], None]
     snapshots: Path
-    every: float = CHECKPOINT_SECONDS
+    checkpoint_seconds: float = 60.0
+    say: Say = lambda line: None
+    seconds: float | None = None
+    pause_at: float | None = None
+    clock: Callable[[], float] = time.monotonic
 
 
 class Loop:
-    """One solver on one network.
+    """One solver on one network."""
 
-    limit: seconds that the whole may take, those before a resume included; None for no limit. pause: when to stop with a
-    checkpoint, by time.monotonic(); None for never.
-    """
-
-    def __init__(
-        self, solver: Solver, student: Student, loader: Loader, testers: Sequence[Tester], keeping: Keeping,
-        tell: Tell = lambda line: None, limit: float | None = None, pause: float | None = None,
-    ):  # fmt: skip
+    def __init__(self, solver: Solver, student: Student, loader: Loader, testers: Sequence[Tester], control: Control):
         self.solver, self.student, self.loader, self.testers = solver, student, loader, list(testers)
-        self.keeping, self.tell, self.limit, self.pause = keeping, tell, limit, pause
+        self.control = control
         self.updates = Updates(solver, student.blobs)
-        self.story = Story()
+        self.log = TrainingLog()
 
     # -- checkpoints ---------------------------------------------------------------------------------
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """All that a later `load` needs to go on as if nothing had happened."""
+        """Return everything that `load` needs to continue with the same result."""
         arrays = {f"weights/{blob.name}": blob.values.detach().cpu().numpy() for blob in self.student.blobs}
         for name, histories in self.updates.state().items():
             arrays |= {f"history/{number}/{name}": values.cpu().numpy() for number, values in enumerate(histories)}
-        return arrays, asdict(self.story)
+        return arrays, asdict(self.log)
 
-    def load(self, arrays: Arrays, story: dict[str, Any]) -> None:
-        """What `state` gave."""
-        self.story = Story(**story)
+    def load(self, arrays: Arrays, log: dict[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self.log = TrainingLog(**log)
         with torch.no_grad():
             for blob in self.student.blobs:
                 blob.values.copy_(torch.from_numpy(arrays[f"weights/{blob.name}"]))
@@ -74,107 +74,87 @@ class Loop:
 
     # -- running -------------------------------------------------------------------------------------
 
-    def run(self) -> Story:
-        """Train until max_iter or the time limit. TrainingError, one line, where the loss is no number any more."""
-        solver, story = self.solver, self.story
-        start = saved = time.monotonic()
-        before, first = story.seconds, self.student.processes.first
-        if first and story.iteration and self._is_due() and not self._path().exists():
-            self._write()  # killed between the checkpoint and its snapshot
-        with contextlib.closing(prefetched(self._batches(story.iteration * solver.iter_size))) as batches:
-            while story.iteration < solver.max_iter and not self._over(story):
-                self._test(story)
+    def run(self) -> TrainingLog:
+        """Train until max_iter or the time limit. TrainingError where the loss is not finite, Paused at `pause_at`."""
+        solver, log, clock = self.solver, self.log, self.control.clock
+        start = saved = clock()
+        before, first = log.seconds, self.student.processes.first
+        if first and log.iteration and log.snapshot_is_due(solver) and not self._snapshot_path().exists():
+            self._write_snapshot()  # killed between the checkpoint and its snapshot
+        with contextlib.closing(prefetched(self._batches(log.iteration * solver.iter_size))) as batches:
+            while log.iteration < solver.max_iter and not self._time_is_up():
+                self._test()
                 self._step(batches)
-                story.seconds = before + time.monotonic() - start
-                if self._is_due():
+                log.seconds = before + clock() - start
+                if log.snapshot_is_due(solver):
                     self._snapshot()
-                    saved = time.monotonic()
-                if first and time.monotonic() - saved >= self.keeping.every:
-                    self._keep()
-                    saved = time.monotonic()
-        if solver.snapshot_after_train and not self._is_due():
+                    saved = clock()
+                if first and clock() - saved >= self.control.checkpoint_seconds:
+                    self._save()
+                    saved = clock()
+        if solver.snapshot_after_train and not log.snapshot_is_due(solver):
             self._snapshot()
-        self._test(story, last=True)
-        story.seconds = before + time.monotonic() - start
+        self._test(last=True)
+        log.seconds = before + clock() - start
         if first:
-            self._keep()
-        return story
+            self._save()
+        return log
 
     def _step(self, batches: Iterator[Batch]) -> None:
-        solver, story = self.solver, self.story
-        taken = itertools.islice(batches, solver.iter_size)
-        loss, gradients = self.student.gradients(taken, story.iteration * solver.iter_size)
-        rate = learning_rate(solver, story.iteration)
-        require_finite(loss, f"iteration {story.iteration}", way_out(rate))
-        smooth(story, loss, solver.average_loss)
-        if solver.display and story.iteration % solver.display == 0:
-            self.tell(
-                f"iteration {story.iteration} of {solver.max_iter}: loss {story.smoothed:.5g}, learning rate {rate:.3g}"
-            )
-            story.losses.append([story.iteration, story.smoothed])
+        iteration, size = self.log.iteration, self.solver.iter_size
+        loss, gradients = self.student.gradients(itertools.islice(batches, size), iteration * size)
+        rate = self.log.add_iteration(self.solver, loss, f"iteration {iteration}", self.control.say)
         with torch.no_grad():
-            self.updates.apply(gradients, rate, story.iteration)
-        story.iteration += 1
+            self.updates.apply(gradients, rate, iteration)
 
     def _batches(self, start: int) -> Iterator[Batch]:
         for index in itertools.count(start):
-            yield self.loader.batch(self.student.processes.place(index))
+            yield self.loader.batch(self.student.processes.own_batch(index))
 
-    def _over(self, story: Story) -> bool:
-        """Whether the time is up; raises Paused where it is that of this piece alone."""
-        told = self.student.processes.told
-        if self.pause is not None and told(time.monotonic() >= self.pause):
-            if self.student.processes.first:
-                self._keep()
+    def _time_is_up(self) -> bool:
+        """Return whether the stage's time is over; raise Paused if only this run's time is."""
+        control, processes = self.control, self.student.processes
+        if control.pause_at is not None and processes.from_first(control.clock() >= control.pause_at):
+            if processes.first:
+                self._save()
             raise Paused
-        if self.limit is None:
+        if control.seconds is None:
             return False
-        over = told(story.seconds >= self.limit)
+        over = processes.from_first(self.log.seconds >= control.seconds)
         if over:
-            story.stopped = f"the time was up at iteration {story.iteration} of {self.solver.max_iter}"
+            self.log.stop(self.solver)
         return over
 
-    def _test(self, story: Story, last: bool = False) -> None:
-        """The tests that are due. The last one takes all images there are."""
-        interval = self.solver.test_interval
-        due = last or (
-            interval and story.iteration % interval == 0 and (story.iteration or self.solver.test_initialization)
-        )
-        if (
-            not due
-            or not self.student.processes.first
-            or any(t["iteration"] == story.iteration and t["all"] >= last for t in story.tests)
-        ):
+    def _test(self, last: bool = False) -> None:
+        """Run the tests that are due. The last ones take all images."""
+        if not self.student.processes.first or not self.log.test_is_due(self.solver, last):
             return
         for number, tester in enumerate(self.testers):
             values = tester.run(self.student, whole=last)
+            self.log.add_test(number, last, values)
             name = f" {number}" if len(self.testers) > 1 else ""
-            story.tests.append({"iteration": story.iteration, "test": number, "all": last, **values})
-            told = ", ".join(f"{key} {value:.4g}" for key, value in values.items() if key != "images")
-            self.tell(f"iteration {story.iteration}, test{name} on {values['images']} images: {told}")
+            results = ", ".join(f"{key} {value:.4g}" for key, value in values.items() if key != "images")
+            self.control.say(f"iteration {self.log.iteration}, test{name} on {values['images']} images: {results}")
 
-    def _is_due(self) -> bool:
-        return bool(self.solver.snapshot) and self.story.iteration % self.solver.snapshot == 0
-
-    def _path(self) -> Path:
-        return self.keeping.snapshots / f"{snapshot_prefix(self.solver)}_iter_{self.story.iteration}.caffemodel"
+    def _snapshot_path(self) -> Path:
+        return self.control.snapshots / self.log.snapshot_name(self.solver)
 
     def _snapshot(self) -> None:
-        """A checkpoint goes first: the snapshots' folder is the checkpoint's."""
+        """Write a checkpoint, then the snapshot: its folder is in the checkpoint's."""
         if self.student.processes.first:
-            self._keep()
-            self._write()
+            self._save()
+            self._write_snapshot()
 
-    def _write(self) -> None:
-        """A snapshot, whole or not at all: one that was cut off would never be written again."""
-        with replacing(self._path()) as aside:
+    def _write_snapshot(self) -> None:
+        """Write a snapshot whole or not at all: a partial one would never be replaced."""
+        with replacing(self._snapshot_path()) as aside:
             self.student.save(aside)
 
-    def _keep(self) -> None:
-        """A checkpoint of a state that is worth going on from."""
-        rate = learning_rate(self.solver, max(self.story.iteration - 1, 0))
+    def _save(self) -> None:
+        """Write a checkpoint; TrainingError where the weights are not finite."""
         for blob in self.student.blobs:
             if not torch.isfinite(blob.values).all():
-                text = f"iteration {self.story.iteration}: the weights {blob.name} are not finite numbers any more"
+                rate = learning_rate(self.solver, max(self.log.iteration - 1, 0))
+                text = f"iteration {self.log.iteration}: the weights {blob.name} are not finite numbers any more"
                 raise TrainingError(f"{text}; {way_out(rate)}")
-        self.keeping.save(*self.state())
+        self.control.save(*self.state())

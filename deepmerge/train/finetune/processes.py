@@ -1,6 +1,6 @@
-"""One process or many: `torchrun -m deepmerge finetune …` starts several, which share each batch between them.
+"""One process or several: `torchrun -m deepmerge finetune …` starts several, which share each batch.
 
-The average of their gradients is what one process would get from the whole batch, up to float rounding.
+The average of their gradients is what one process would get from the whole batch, up to rounding.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from deepmerge.errors import DeepmergeError, EngineError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_WAIT = datetime.timedelta(minutes=30)  # the others may test or write meanwhile
+_TIMEOUT = datetime.timedelta(minutes=30)  # the first process may test or write while the others wait
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's number among all of them. `first` writes; the others only compute."""
+    """The processes of a run, seen from one of them. Only the first one writes files."""
 
     rank: int = 0
     size: int = 1
@@ -30,21 +30,24 @@ class Processes:
 
     @property
     def first(self) -> bool:
+        """Whether this is the process that writes."""
         return self.rank == 0
 
     def share(self, batch_size: int) -> int:
-        """How many images of a batch each process takes; DeepmergeError where it cannot be divided."""
+        """Return how many images of a batch each process takes; DeepmergeError where it cannot be divided."""
         if batch_size % self.size:
-            text = f"a batch of {batch_size} images cannot be divided among {self.size} processes"
-            raise DeepmergeError(f"{text}; give a --batch-size that is a multiple of {self.size}")
+            raise DeepmergeError(
+                f"a batch of {batch_size} images cannot be divided among {self.size} processes",
+                remedy=f"give a --batch-size that is a multiple of {self.size}",
+            )
         return batch_size // self.size
 
-    def place(self, index: int) -> int:
-        """Of an endless row of shares, the one that this process takes of batch `index`."""
+    def own_batch(self, index: int) -> int:
+        """Return which of the loader's batches, each a share, is this process's part of batch `index`."""
         return index * self.size + self.rank
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Each tensor becomes its sum over all processes, in one exchange."""
+        """Replace each tensor by its sum over all processes, in one exchange."""
         if self.size == 1 or not tensors:
             return
         import torch
@@ -55,24 +58,24 @@ class Processes:
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
-    def told(self, value: Any) -> Any:
-        """What the first process says, whatever the others give."""
+    def from_first(self, value: Any) -> Any:
+        """Return the first process's value in all of them."""
         if self.size == 1:
             return value
         import torch
         from torch import distributed
 
-        said = [value]
+        values = [value]
         device = torch.device("cuda", self.local_rank) if distributed.get_backend() == "nccl" else None
-        distributed.broadcast_object_list(said, device=device)
-        return said[0]
+        distributed.broadcast_object_list(values, device=device)
+        return values[0]
 
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """All processes that torchrun has started, by its environment variables; a single one without them.
+    """Connect the processes that torchrun has started, by its environment variables; without them there is one.
 
-    device: cuda (exchanges by NCCL) or cpu (Gloo). EngineError where they do not find each other.
+    device: cuda (exchanges by NCCL) or cpu (Gloo). EngineError where the processes do not find each other.
     """
     size = _number("WORLD_SIZE", 1)
     if size == 1:
@@ -80,20 +83,20 @@ def joined(device: str) -> Iterator[Processes]:
         return
     from torch import distributed
 
-    made = Processes(_number("RANK", 0), size, _number("LOCAL_RANK", 0))
+    processes = Processes(_number("RANK", 0), size, _number("LOCAL_RANK", 0))
     try:
-        distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_WAIT)
+        distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise EngineError(f"the {size} processes do not find each other ({reason}); start them with torchrun") from None
     try:
-        yield made
+        yield processes
     finally:
         distributed.destroy_process_group()
 
 
-def _number(variable: str, usual: int) -> int:
-    text = os.environ.get(variable, str(usual))
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable, str(default))
     if not text.isdigit():
         raise EngineError(
             f"the environment variable {variable} is {text!r}, not a number; start several processes with torchrun"

@@ -25,7 +25,7 @@ from deepmerge.train.recover.refit import find_behind
 from deepmerge.train.recover.run import Run
 from deepmerge.train.recover.segments import Segment, find_segments
 from deepmerge.train.recover.write import write_recovered
-from deepmerge.train.shared.checkpoint import Checkpoint
+from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder
 from deepmerge.train.shared.device import prepare
 
 
@@ -91,11 +91,6 @@ def recover(job: Job, progress: Progress = silent) -> dict[str, Any]:
         write_recovered(converted, stage, merged, run.reached, segments, report)
     checkpoint.remove()
     return report
-
-
-def checkpoint_folder(out: Path) -> Path:
-    """Where a run that is to write `out` keeps its checkpoint."""
-    return out.with_name(f"{out.name}.checkpoint")
 
 
 def _chosen(converted: Converted, original: Graph, merged: Graph, steps: str) -> list[Segment]:

@@ -18,9 +18,9 @@ from deepmerge.train.recover.agreement import Judge
 from deepmerge.train.recover.budget import SOLVED, TRAINED, default_iterations
 from deepmerge.train.recover.images import Sources, sample
 from deepmerge.train.recover.segments import Segment
-from deepmerge.train.recover.trainer import Pace, Paused
+from deepmerge.train.recover.trainer import Pace
 from deepmerge.train.recover.write import Weights, arrays_of, give_weights, weights_in, weights_of
-from deepmerge.train.shared.checkpoint import Checkpoint, Saved
+from deepmerge.train.shared.checkpoint import Checkpoint, Paused, Saved
 from deepmerge.train.shared.device import cores
 
 if TYPE_CHECKING:

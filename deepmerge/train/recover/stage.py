@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepmerge.train.recover import report as story
-from deepmerge.train.recover.augment import USES, all_varied
 from deepmerge.train.recover.budget import divided, measure, rates_for, sinking, steady
 from deepmerge.train.recover.distill import MOST_KEPT, Answers, Distillation
 from deepmerge.train.recover.images import Feed
@@ -17,7 +16,8 @@ from deepmerge.train.recover.lr_search import largest_rate, trial_length
 from deepmerge.train.recover.reconstruct import Reconstruction
 from deepmerge.train.recover.trainer import Trainer, judged
 from deepmerge.train.recover.update_sizes import scales
-from deepmerge.train.shared.device import fast_halves
+from deepmerge.train.shared.augment import USES, all_varied
+from deepmerge.train.shared.device import has_fast_bf16
 
 if TYPE_CHECKING:
     import torch
@@ -198,7 +198,7 @@ def bears_halves(run: Run) -> bool:
     The network would learn to make up for the rounding else. AlexNet's loss behind refit is 0.072 on one batch, in bfloat16 0.120, and
     60 iterations take that on images held out from 0.051 to 0.103, in float32 to 0.053.
     """
-    if not fast_halves(device_of(run)):
+    if not has_fast_bf16(device_of(run)):
         return False
     made = Distillation(*_networks(run), (run.original, run.merged), run.sources.input, None)
     losses = [sum(judged(made, _judging(run), in_halves)) for in_halves in (False, True)]

@@ -11,6 +11,7 @@ import numpy as np
 
 from deepmerge.train.recover.budget import Objective, rate
 from deepmerge.train.recover.optimizer import Optimizer
+from deepmerge.train.shared.checkpoint import Paused
 from deepmerge.train.shared.guards import require_finite
 
 if TYPE_CHECKING:
@@ -20,10 +21,6 @@ SAVED_EVERY = 30.0  # seconds, or
 SAVING = 50  # times as long as the last checkpoint took to write, where that is more
 _STATE = "optimizer/"  # its arrays in a checkpoint
 LOOKED_AT = 20  # iterations between two looks at the loss, which a GPU has to be waited for
-
-
-class Paused(Exception):
-    """The time that --stop-after gives is over; all is in the checkpoint."""
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""What recover and finetune have in common: devices, seeds, checkpoints, and what stops a run that goes wrong."""
+"""What recover and finetune share: devices, augmentation, losses, checkpoints, guards."""

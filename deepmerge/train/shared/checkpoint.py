@@ -1,30 +1,40 @@
-"""Checkpoints: what a run needs to go on where it was killed. Written aside and moved into place, so one is always whole.
+"""Checkpoints: what a run needs to continue after it was killed. Each is written aside and moved into place.
 
-A checkpoint is one file, FOLDER/state.npz: arrays by name, and `meta`, which is JSON. It needs no PyTorch, and nothing in
-it is ever executed.
+A checkpoint is one file, FOLDER/state.npz: arrays by name, and `meta`, which is JSON. Reading it needs no PyTorch and
+executes nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from deepmerge.errors import TrainingError
+from deepmerge.errors import DeepmergeError, TrainingError
 from deepmerge.train.shared.guards import writing
 
 _META = "meta"
 _FILE = "state.npz"
 
 
+class Paused(Exception):  # noqa: N818  # not an error
+    """The time of --stop-after is over, and everything is in the checkpoint."""
+
+
+def checkpoint_folder(out: Path) -> Path:
+    """Return where a run that will write `out` keeps its checkpoint; it is deleted at the end of the run."""
+    return out.with_name(f"{out.name}.checkpoint")
+
+
 class Saved(NamedTuple):
-    """A checkpoint's content. meta: what JSON can hold."""
+    """A checkpoint's content: arrays by name, and JSON values."""
 
     arrays: dict[str, np.ndarray]
     meta: dict[str, Any]
@@ -33,7 +43,7 @@ class Saved(NamedTuple):
 class Checkpoint:
     """The checkpoint of one job in a folder of its own, which the first `save` makes.
 
-    job: all that must be equal for a checkpoint to be of use: name (as the user knows it) → value, what JSON can hold.
+    job: everything that must be the same for a checkpoint to fit: the name that the user knows → a JSON value.
     """
 
     def __init__(self, folder: str | Path, job: Mapping[str, Any]):
@@ -43,11 +53,21 @@ class Checkpoint:
 
     @property
     def kept(self) -> str:
-        """For the end of an error's line: what is left of the run; "" if nothing was saved yet."""
+        """The end of an error's line: where the checkpoint is; "" if nothing was saved yet."""
         return f"; the checkpoint of {self._kept} is kept in {self.folder}" if self._kept else ""
 
+    @contextlib.contextmanager
+    def mentioned(self) -> Iterator[None]:
+        """Add to any DeepmergeError raised inside where the checkpoint is, if there is one."""
+        try:
+            yield
+        except DeepmergeError as error:
+            if self._kept and self.folder.exists():
+                error.args = (f"{error}{self.kept}",)
+            raise
+
     def load(self) -> Saved | None:
-        """The last checkpoint, None if there is none.
+        """Return the last checkpoint, None if there is none.
 
         TrainingError where the folder holds something else, or the checkpoint of another job.
         """
@@ -56,7 +76,9 @@ class Checkpoint:
             if self.folder.exists() and (
                 not self.folder.is_dir() or any(not _ours(file) for file in self.folder.iterdir())
             ):
-                raise TrainingError(f"{self.folder}: is wanted for checkpoints, and holds something else; move it away")
+                raise TrainingError(
+                    f"{self.folder}: needed for checkpoints, but contains other files; move or delete it"
+                )
             return None
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -64,22 +86,22 @@ class Checkpoint:
                 meta = json.loads(file[_META].tobytes())
             job, what = meta.pop("job"), meta.pop("what")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-            raise TrainingError(f"{path}: is no checkpoint, or a damaged one ({error}); {self._anew}") from None
+            raise TrainingError(f"{path}: is not a checkpoint, or is damaged ({error}); {self._start_again}") from None
         if job != self._job:
             raise TrainingError(
-                f"{self.folder}: is the checkpoint of another run: {_difference(job, self._job)}; {self._anew}"
+                f"{self.folder}: is the checkpoint of another run: {_difference(job, self._job)}; {self._start_again}"
             )
         self._kept = what
         return Saved(arrays, meta)
 
     def save(self, what: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        """Put a new checkpoint in the place of the last one. what: where the run is, as errors are to say it.
+        """Replace the checkpoint by a new one. what: where the run is, for errors.
 
-        A full disk, for instance, is a TrainingError, and leaves the last one.
+        If this fails, on a full disk for example, that is a TrainingError, and the last checkpoint stays.
         """
         text = json.dumps({**meta, "job": self._job, "what": what}).encode()
         aside = self.folder / f"{_FILE}.partial"
-        with writing(self.folder, lambda: self._failed(aside)):
+        with writing(self.folder, lambda: _removed(aside)):
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(aside, "wb") as file:
                 np.savez(file, **{_META: np.frombuffer(text, np.uint8)}, **arrays)
@@ -95,12 +117,13 @@ class Checkpoint:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
-    def _anew(self) -> str:
-        return f"delete {self.folder} to start anew"
+    def _start_again(self) -> str:
+        return f"delete {self.folder} to start again"
 
-    def _failed(self, aside: Path) -> str:
-        aside.unlink(missing_ok=True)
-        return f"{self.kept}, to go on from with the same command" if self._kept else ""
+
+def _removed(file: Path) -> str:
+    file.unlink(missing_ok=True)
+    return ""
 
 
 def _ours(file: Path) -> bool:
@@ -108,7 +131,7 @@ def _ours(file: Path) -> bool:
 
 
 def _difference(job: Any, mine: Mapping[str, Any]) -> str:
-    """The first thing that differs, as it was and as it is."""
+    """Return the first difference, before and now."""
     job = job if isinstance(job, dict) else {}
     name = next((name for name in {**mine, **job} if job.get(name) != mine.get(name)), "")
     return f"{name} was {_shown(job.get(name))}, and is {_shown(mine.get(name))} now"
@@ -120,7 +143,7 @@ def _shown(value: Any) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """See to it that the new name outlives a power cut, where the system can."""
+    """Make the new name survive a power cut, where the system can."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_DIRECTORY)
         try:

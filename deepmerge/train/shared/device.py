@@ -5,27 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from deepmerge.errors import EngineError
-
 if TYPE_CHECKING:
     import torch
 
 
 def cores() -> int:
-    """How many CPU cores this process may use."""
+    """Return how many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def have_torch() -> bool:
-    try:
-        import deepmerge.engines.pytorch  # noqa: F401
-    except EngineError:
-        return False
-    return True
-
-
-def fast_halves(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 faster than float32 (AVX512-BF16, AMX; NVIDIA from Ampere on)."""
+def has_fast_bf16(device: torch.device) -> bool:
+    """Return whether bfloat16 is faster than float32 (AVX512-BF16, AMX; NVIDIA from Ampere on)."""
     import torch
 
     if device.type == "cuda":
@@ -35,11 +25,10 @@ def fast_halves(device: torch.device) -> bool:
 
 
 def prepare(device: str = "cpu", threads: int | None = None, seed: int = 0) -> torch.device:
-    """The device, ready to train on: its random numbers seeded, CPU work on `threads` threads (default: every core).
+    """Return the device, ready to train on: random numbers seeded, CPU threads set (default: every core).
 
-    On the CPU the same seed on the same number of threads gives the same bytes. On a GPU speed goes first: TF32, and
-    the fastest of cuDNN's algorithms, some of which add up in any order.
-    EngineError where PyTorch is not installed, or there is no such device.
+    On the CPU the same seed and number of threads give the same bytes. A GPU uses TF32 and the fastest cuDNN
+    algorithms, some of which add in a varying order. EngineError without PyTorch, or for an unknown device.
     """
     import deepmerge.engines.pytorch  # noqa: F401  # says how to install torch
     from deepmerge.engines.pytorch.engine import find_device

@@ -1,4 +1,4 @@
-"""What stops a run that goes wrong, with one line: a loss that is no number, a disk that refuses."""
+"""Errors that stop a run: a loss that is not finite, a disk that cannot be written."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your quota is used up"
 
 
 def require_finite(loss: float, where: str, way_out: str) -> None:
-    """TrainingError where the loss is infinite or no number. where: stage and iteration; way_out: what the user may do."""
+    """Raise a TrainingError if the loss is not finite. where: stage and iteration. way_out: what the user can do."""
     if not math.isfinite(loss):
-        raise TrainingError(f"{where}: the loss is {loss}, so that training cannot go on; {way_out}")
+        raise TrainingError(f"{where}: training diverged (the loss is {loss}); {way_out}")
 
 
 @contextlib.contextmanager
 def writing(place: Path, then: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """OSErrors inside become a TrainingError that names `place`. then: called first; what it gives ends the line."""
+    """Turn an OSError into a TrainingError that names `place`. then: called first; its result ends the message."""
     try:
         yield
     except OSError as error:
@@ -35,7 +35,7 @@ def writing(place: Path, then: Callable[[], str] = lambda: "") -> Iterator[None]
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write what is to be `path`, which it becomes at the end: whole or not at all. TrainingError as in `writing`."""
+    """Yield a file to write, which replaces `path` at the end if all went well. TrainingError as in `writing`."""
     aside = path.with_name(f"{path.name}.partial")
 
     def dropped() -> str:

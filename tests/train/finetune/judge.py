@@ -10,7 +10,7 @@ import numpy as np
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.out.read import read_converted
-from deepmerge.train.finetune.stages import plan_stages
+from deepmerge.train.finetune.spec import Job, plan_stages
 
 TYPES: dict[str, dict[str, object]] = {  # and what each wants beside the policy's fields
     "SGD": {"momentum": 0.9},
@@ -74,21 +74,20 @@ def judge(worker, torch, made: Path, tmp: Path, **fields: object) -> Judged:
 
 def train(torch, stage, made: Path, tmp: Path) -> list[float]:
     """Ours: leaves ours.caffemodel; returns the loss of the last of each iteration's batches, as the worker does."""
-    from deepmerge.train.finetune.loop import Keeping
-    from deepmerge.train.finetune.processes import Processes
-    from deepmerge.train.finetune.run import Feeding, make_loop
+    from deepmerge.train.finetune.loop import Control
+    from deepmerge.train.finetune.torch_run import Setup, make_loop
 
-    feeding = Feeding(f"lmdb:{made / 'train_lmdb'}", shuffle=False)
-    keeping = Keeping(lambda arrays, story: None, tmp)
-    loop, _ = make_loop(stage, stage.starts_from(None), feeding, 0, torch.device("cpu"), Processes(), keeping)
-    losses, real = [], loop.student._loss
+    job = Job(made / "out", tmp, f"lmdb:{made / 'train_lmdb'}", shuffle=False)
+    setup, control = Setup(job, 0, torch.device("cpu")), Control(lambda arrays, log: None, tmp)
+    loop, _ = make_loop(stage, stage.starts_from(None), setup, control)
+    losses, real = [], loop.student.loss
 
     def watched(batch, draw: int):
         loss = real(batch, draw)
         losses.append(float(loss.detach()))
         return loss
 
-    loop.student._loss = watched
+    loop.student.loss = watched
     loop.run()
     loop.student.save(tmp / "ours.caffemodel")
     return losses[stage.solver.iter_size - 1 :: stage.solver.iter_size]

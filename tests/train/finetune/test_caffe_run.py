@@ -12,8 +12,9 @@ import pytest
 from deepmerge.errors import EngineError, ReadError, TrainingError
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.train.finetune.caffe_files import caffe_data
-from deepmerge.train.finetune.job import Job, checkpoint_folder, finetune
-from deepmerge.train.finetune.progress import Paused
+from deepmerge.train.finetune.job import finetune
+from deepmerge.train.finetune.spec import Job
+from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
 from tests.train.finetune.small import CLASSES, HEIGHT, WIDTH, pictures
 
 
@@ -56,7 +57,7 @@ def sources(made, tmp_path_factory) -> dict[str, tuple[str, str]]:
 def test_both_engines_tell_the_same(job, sources, tmp_path, form):
     job = replace(job, data=sources[form][0], test_data=sources[form][1])
     finetune(job)
-    finetune(replace(job, engine="torch", to=tmp_path / "torch"))
+    finetune(replace(job, engine="torch", out=tmp_path / "torch"))
     real, ours = story(tmp_path / "caffe"), story(tmp_path / "torch")
     assert (real["engine"], ours["engine"]) == ("caffe", "torch")
     assert np.allclose(real["runs"][0]["losses"], ours["runs"][0]["losses"], rtol=1e-5, atol=0)
@@ -75,30 +76,30 @@ def test_both_engines_tell_the_same(job, sources, tmp_path, form):
 
 def test_step_by_step(job, sources):
     finetune(replace(job, data=sources["lmdb"][0], steps="all", solver={"snapshot": "5"}))
-    assert [run["step"] for run in story(job.to)["runs"]] == ["conv1", "conv2"]
-    assert sorted(str(p.relative_to(job.to)) for p in job.to.rglob("*_iter_*")) == [
+    assert [run["step"] for run in story(job.out)["runs"]] == ["conv1", "conv2"]
+    assert sorted(str(p.relative_to(job.out)) for p in job.out.rglob("*_iter_*")) == [
         f"steps/{step}/snapshot_iter_{n}.caffemodel" for step in ("01-conv1", "02-conv2") for n in (10, 5)
     ]
-    assert not checkpoint_folder(job.to).exists()
+    assert not checkpoint_folder(job.out).exists()
 
 
 def test_it_goes_on_from_its_checkpoint(job, sources, tmp_path):
     """Adam's state and the iteration are Caffe's .solverstate; the images begin anew, here with the same batch."""
     fields = {"type": "Adam", "base_lr": "0.01", "display": "1", "snapshot": "4"}
     job = replace(job, data=sources["lmdb"][0], solver=fields, batch_size=20)
-    finetune(replace(job, to=tmp_path / "whole"))
+    finetune(replace(job, out=tmp_path / "whole"))
     with pytest.raises(Paused):
         finetune(replace(job, stop_after=1e-9))
     told = []
     finetune(job, told.append)
     assert told[0].startswith("going on from the checkpoint")
-    assert np.allclose(story(job.to)["runs"][0]["losses"], story(tmp_path / "whole")["runs"][0]["losses"], rtol=1e-5)
+    assert np.allclose(story(job.out)["runs"][0]["losses"], story(tmp_path / "whole")["runs"][0]["losses"], rtol=1e-5)
 
 
 def test_a_loss_that_is_no_number(job, sources):
-    with pytest.raises(TrainingError, match=r"^iteration \d+: the loss is nan"):
+    with pytest.raises(TrainingError, match=r"^iteration \d+: training diverged \(the loss is nan\)"):
         finetune(replace(job, data=sources["lmdb"][0], solver={"base_lr": "1e30"}))
-    assert not job.to.exists()
+    assert not job.out.exists()
 
 
 def test_what_caffe_refuses(job, tmp_path):
@@ -107,7 +108,7 @@ def test_what_caffe_refuses(job, tmp_path):
         EngineError, match="real Caffe, opening .*solver.prototxt: Check failed: .* Could not load none.png$"
     ):
         finetune(replace(job, data=f"list:{tmp_path / 'list.txt'}"))
-    assert not checkpoint_folder(job.to).exists()  # there was nothing to keep yet
+    assert not checkpoint_folder(job.out).exists()  # there was nothing to keep yet
 
 
 def test_images_as_files(tmp_path):

@@ -100,8 +100,8 @@ def test_weights_that_are_there_stay(tmp_path):
 @pytest.mark.parametrize(
     "filler, told",
     [
-        ("type: 'kaiming'", "'kaiming' is no filler of Caffe's; give one of constant, uniform"),
-        ("type: 'xavier' variance_norm: FAN", "variance_norm FAN is none of FAN_IN"),
+        ("type: 'kaiming'", "'kaiming' is not a filler of Caffe's; give one of constant, uniform"),
+        ("type: 'xavier' variance_norm: FAN", "variance_norm FAN is not one of FAN_IN"),
     ],
 )
 def test_refused(tmp_path, filler, told):

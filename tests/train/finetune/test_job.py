@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import filecmp
+import itertools
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +21,9 @@ import pytest
 from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, SourceError, TrainingError
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.out.read import read_converted
-from deepmerge.train.finetune.job import Job, checkpoint_folder, finetune
-from deepmerge.train.finetune.progress import Paused
+from deepmerge.train.finetune.job import finetune
+from deepmerge.train.finetune.spec import Job
+from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
 from tests.train.finetune.small import pictures
 
 
@@ -92,39 +95,39 @@ def test_the_report_tells_the_story(tuned):
 
 
 def test_shifted_images_teach_something_else_and_the_same_each_time(job, tuned):
-    varied = [replace(job, vary=True, to=job.to.with_name(name)) for name in ("a", "b")]
+    varied = [replace(job, vary=True, out=job.out.with_name(name)) for name in ("a", "b")]
     for one in varied:
         finetune(one)
-    assert same(varied[0].to, varied[1].to) and story(varied[0].to)["vary"]
+    assert same(varied[0].out, varied[1].out) and story(varied[0].out)["vary"]
     assert not any(
         np.array_equal(blobs[0], weights(tuned / "weights.caffemodel")[name][0])
-        for name, blobs in weights(varied[0].to / "weights.caffemodel").items()
+        for name, blobs in weights(varied[0].out / "weights.caffemodel").items()
     )
 
 
 def test_steps_go_on_from_one_another(made, job):
     finetune(replace(job, steps="all"))
-    first, second = (job.to / "steps" / name for name in ("01-conv1", "02-conv2"))
-    one, two, final = (weights(folder / "weights.caffemodel") for folder in (first, second, job.to))
+    first, second = (job.out / "steps" / name for name in ("01-conv1", "02-conv2"))
+    one, two, final = (weights(folder / "weights.caffemodel") for folder in (first, second, job.out))
     old = weights(made / "out" / "steps" / "02-conv2" / "weights.caffemodel")
     assert all(np.array_equal(a, b) for name in final for a, b in zip(final[name], two[name], strict=True))
     assert not np.array_equal(one["fc"][0], two["fc"][0]) and not np.array_equal(old["conv1"][0], two["conv1"][0])
     assert list(weights(second / "new_layers.caffemodel")) == ["conv2"]
     assert np.array_equal(weights(second / "new_layers.caffemodel")["conv2"][0], two["conv2"][0])
-    assert [run["step"] for run in story(job.to)["runs"]] == ["conv1", "conv2"]
-    assert {path.parent.name for path in job.to.rglob("snapshot_iter_10.caffemodel")} == {"01-conv1", "02-conv2"}
+    assert [run["step"] for run in story(job.out)["runs"]] == ["conv1", "conv2"]
+    assert {path.parent.name for path in job.out.rglob("snapshot_iter_10.caffemodel")} == {"01-conv1", "02-conv2"}
 
 
 def test_one_step_alone_hands_its_weights_on(made, job):
     finetune(replace(job, steps="conv1"))
     one, two, final = (
-        weights(job.to / name / "weights.caffemodel") for name in ("steps/01-conv1", "steps/02-conv2", "")
+        weights(job.out / name / "weights.caffemodel") for name in ("steps/01-conv1", "steps/02-conv2", "")
     )
     old = weights(made / "out" / "steps" / "02-conv2" / "weights.caffemodel")
     for after in (two, final):
         assert np.array_equal(after["conv1"][0], one["conv1"][0]) and np.array_equal(after["fc"][0], one["fc"][0])
         assert np.array_equal(after["conv2"][0], old["conv2"][0])
-    assert [run["step"] for run in story(job.to)["runs"]] == ["conv1"]
+    assert [run["step"] for run in story(job.out)["runs"]] == ["conv1"]
 
 
 AUXILIARY = """layer {
@@ -142,27 +145,27 @@ def test_auxiliary_heads_learn_from_step_to_step(made, tmp_path, job):
     for name in ("train_lmdb", "test_lmdb"):
         shutil.copytree(made / name, tmp_path / name)
     out = convert_small(tmp_path, HEADS + AUXILIARY, max_iter=3)
-    told = finetune(replace(job, out=out, steps="all"))["finetuning"]
+    told = finetune(replace(job, folder=out, steps="all"))["finetuning"]
     assert told["warnings"] == ["no caffemodel has weights for aux; fillers make them"]
-    snapshots = [weights(job.to / "steps" / name / "snapshot_iter_3.caffemodel") for name in ("01-conv1", "02-conv2")]
+    snapshots = [weights(job.out / "steps" / name / "snapshot_iter_3.caffemodel") for name in ("01-conv1", "02-conv2")]
     assert all(set(one) == {"conv1", "conv2", "fc", "aux"} for one in snapshots)
     moved = np.abs(snapshots[1]["aux"][0] - snapshots[0]["aux"][0]).max()
     assert 0 < moved < 0.1 * np.abs(snapshots[0]["aux"][0]).max()  # it went on from where it was
-    assert "aux" not in weights(job.to / "weights.caffemodel")
+    assert "aux" not in weights(job.out / "weights.caffemodel")
 
 
 def test_a_second_run_keeps_the_first_ones_story(tuned, job):
-    finetune(replace(job, out=tuned, solver={"max_iter": "2"}))
-    assert story(job.to)["iterations"] == 2 and story(job.to)["previous"]["iterations"] == 10
+    finetune(replace(job, folder=tuned, solver={"max_iter": "2"}))
+    assert story(job.out)["iterations"] == 2 and story(job.out)["previous"]["iterations"] == 10
 
 
 @pytest.mark.parametrize("kind", ["kl", "mse"])
 def test_the_original_teaches(made, job, tuned, kind):
     finetune(replace(job, distill=kind))
-    assert story(job.to)["distill"]["kind"] == kind
-    assert story(job.to)["loss_before"] > story(tuned)["loss_before"]  # there is more to it
+    assert story(job.out)["distill"]["kind"] == kind
+    assert story(job.out)["loss_before"] > story(tuned)["loss_before"]  # there is more to it
     finetune(replace(job, distill=kind, distill_weight=0.0, force=True))
-    assert same(job.to, tuned)
+    assert same(job.out, tuned)
 
 
 def test_snapshots_and_tests_as_the_solver_says(job):
@@ -174,14 +177,14 @@ def test_snapshots_and_tests_as_the_solver_says(job):
         "test_initialization": "true",
     }
     finetune(replace(job, solver=fields))
-    assert sorted(path.name for path in job.to.glob("*_iter_*")) == [f"mine_iter_{n}.caffemodel" for n in (10, 4, 8)]
-    tests = [(test["iteration"], test["images"], test["all"]) for test in story(job.to)["runs"][0]["tests"]]
+    assert sorted(path.name for path in job.out.glob("*_iter_*")) == [f"mine_iter_{n}.caffemodel" for n in (10, 4, 8)]
+    tests = [(test["iteration"], test["images"], test["all"]) for test in story(job.out)["runs"][0]["tests"]]
     assert tests == [(0, 12, False), (5, 12, False), (10, 20, True)]
 
 
 def test_the_time_can_be_up(job):
     finetune(replace(job, minutes=1e-9))
-    assert "the time was up at iteration 1 of 10" in story(job.to)["runs"][0]["stopped"]
+    assert "the time was up at iteration 1 of 10" in story(job.out)["runs"][0]["stopped"]
 
 
 # -- that it repeats -------------------------------------------------------------------------------
@@ -189,45 +192,33 @@ def test_the_time_can_be_up(job):
 
 def test_the_same_command_gives_the_same_bytes(job, tuned):
     finetune(job)
-    assert same(job.to, tuned)
+    assert same(job.out, tuned)
 
 
 def test_another_seed_gives_others(job, tuned):
     finetune(replace(job, seed=7))
-    assert not same(job.to, tuned)
+    assert not same(job.out, tuned)
 
 
 @pytest.mark.parametrize("steps", [None, "all"])
-def test_paused_again_and_again_it_ends_with_the_same_bytes(job, tuned, tmp_path, steps, monkeypatch):
+def test_paused_again_and_again_it_ends_with_the_same_bytes(job, tmp_path, steps):
     job = replace(job, steps=steps, solver={"average_loss": "3", "type": "Adam", "base_lr": "0.01"})
-    whole = replace(job, to=tmp_path / "whole")
+    whole = replace(job, out=tmp_path / "whole")
     finetune(whole)
-    pauses = _pausing(monkeypatch, every=4)
-    while True:
+    pauses = 0
+    while not job.out.exists():
         try:
-            finetune(replace(job, stop_after=1.0))
-            break
+            finetune(replace(job, stop_after=12 / 60), clock=ticking())
         except Paused:
-            continue
-    assert len(pauses) > 1 and same(job.to, whole.to)
-    assert story(job.to)["runs"][-1]["losses"] == story(whole.to)["runs"][-1]["losses"]
+            pauses += 1
+        assert pauses < 10
+    assert pauses > 1 and same(job.out, whole.out)
+    assert story(job.out)["runs"][-1]["losses"] == story(whole.out)["runs"][-1]["losses"]
 
 
-def _pausing(monkeypatch, every: int) -> list[int]:
-    """Let a run pause after so many iterations, whatever the clock says."""
-    from deepmerge.train.finetune.loop import Loop
-
-    real, pauses = Loop._over, []
-
-    def over(self, told):
-        self.count = getattr(self, "count", -1) + 1
-        self.pause = 0.0 if self.count == every else None
-        if self.pause is not None:
-            pauses.append(told.iteration)
-        return real(self, told)
-
-    monkeypatch.setattr(Loop, "_over", over)
-    return pauses
+def ticking() -> Callable[[], float]:
+    """Return a clock that is one second on at each look; an iteration looks about three times."""
+    return itertools.count(0.0).__next__
 
 
 @pytest.mark.parametrize("written", [0, 100])
@@ -236,7 +227,7 @@ def test_killed_in_a_snapshot_it_is_written_whole(tmp_path, job, monkeypatch, wr
     from deepmerge.train.finetune.student import Student
 
     job = replace(job, solver={"max_iter": "40", "snapshot": "20", "display": "0"}, test_data=None)
-    whole = replace(job, to=tmp_path / "whole")
+    whole = replace(job, out=tmp_path / "whole")
     finetune(whole)
 
     def killed(student, path):
@@ -248,27 +239,27 @@ def test_killed_in_a_snapshot_it_is_written_whole(tmp_path, job, monkeypatch, wr
         patched.setattr(Student, "save", killed)
         finetune(job)
     finetune(job)
-    assert same(job.to, whole.to)
+    assert same(job.out, whole.out)
 
 
 def test_killed_it_goes_on_and_ends_with_the_same_bytes(made, tmp_path, job):
     """SIGKILL in the middle, then the same command."""
     job = replace(job, solver={"max_iter": "400", "snapshot": "20", "display": "0"}, test_data=None)
-    whole = replace(job, to=tmp_path / "whole")
+    whole = replace(job, out=tmp_path / "whole")
     finetune(whole)
     script = tmp_path / "run.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom deepmerge.train.finetune.job import Job, finetune\n"
-        f"finetune(Job(Path({str(job.out)!r}), Path({str(job.to)!r}), {job.data!r}, solver={job.solver!r}, threads=1))\n"
+        "import sys\nfrom pathlib import Path\nfrom deepmerge.train.finetune.job import finetune\nfrom deepmerge.train.finetune.spec import Job\n"
+        f"finetune(Job(Path({str(job.folder)!r}), Path({str(job.out)!r}), {job.data!r}, solver={job.solver!r}, threads=1))\n"
     )
     for round_number in range(2):
         process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE)
         if round_number == 0:
-            _wait_for(checkpoint_folder(job.to) / "snapshots-01" / "snapshot_iter_60.caffemodel", process)
+            _wait_for(checkpoint_folder(job.out) / "snapshots-01" / "snapshot_iter_60.caffemodel", process)
             process.send_signal(signal.SIGKILL)
         assert process.wait(120) == (0 if round_number else -signal.SIGKILL), process.stderr.read()
-        assert job.to.exists() == bool(round_number)
-    assert same(job.to, whole.to) and not checkpoint_folder(job.to).exists()
+        assert job.out.exists() == bool(round_number)
+    assert same(job.out, whole.out) and not checkpoint_folder(job.out).exists()
 
 
 def _wait_for(path: Path, process: subprocess.Popen) -> None:
@@ -283,16 +274,16 @@ def _wait_for(path: Path, process: subprocess.Popen) -> None:
 
 def test_a_loss_that_is_no_number(job):
     """The rate grows beyond all bounds at iteration 5; what was kept before that stays."""
-    wanted = r"^iteration \d+: the loss is nan, .*--solver base_lr=.*; the checkpoint of iteration 4 is kept in .*checkpoint$"
+    wanted = r"^iteration \d+: training diverged \(the loss is nan\); .*--solver base_lr=.*; the checkpoint of iteration 4 is kept in .*checkpoint$"
     with pytest.raises(TrainingError, match=wanted):
         finetune(replace(job, solver={"lr_policy": "step", "gamma": "1e30", "stepsize": "5", "snapshot": "4"}))
-    assert not job.to.exists() and (checkpoint_folder(job.to) / "state.npz").exists()
+    assert not job.out.exists() and (checkpoint_folder(job.out) / "state.npz").exists()
 
 
 def test_weights_that_are_no_numbers_are_not_kept(job):
     with pytest.raises(TrainingError, match=r"iteration 1: the weights conv\d/\d are not finite"):
         finetune(replace(job, solver={"base_lr": "1e38", "snapshot": "1"}))
-    assert not job.to.exists() and not checkpoint_folder(job.to).exists()
+    assert not job.out.exists() and not checkpoint_folder(job.out).exists()
 
 
 def test_a_full_disk(job, monkeypatch):
@@ -312,7 +303,7 @@ def test_a_full_disk(job, monkeypatch):
     ):
         finetune(replace(job, solver={"snapshot": "2"}))
     monkeypatch.undo()
-    assert not job.to.exists() and [file.name for file in checkpoint_folder(job.to).glob("state*")] == ["state.npz"]
+    assert not job.out.exists() and [file.name for file in checkpoint_folder(job.out).glob("state*")] == ["state.npz"]
     finetune(replace(job, solver={"snapshot": "2"}))
 
 
@@ -335,36 +326,29 @@ def test_images_that_vanish(job, made, tmp_path):
     job = replace(
         job, data=f"folder:{folder}", solver={"snapshot": "1", "display": "1", "max_iter": "500"}, test_data=None
     )
-    job = replace(job, limit=None)
-    from deepmerge.data import loader
-
-    old, loader.Loader.__init__.__kwdefaults__["cache_bytes"] = loader.Loader.__init__.__kwdefaults__["cache_bytes"], 0
-    try:
-        with pytest.raises(ReadError, match="the checkpoint of iteration .* is kept in") as caught:
-            finetune(job, tell)
-    finally:
-        loader.Loader.__init__.__kwdefaults__["cache_bytes"] = old
-    assert "photos" in str(caught.value) and not job.to.exists() and (checkpoint_folder(job.to) / "state.npz").exists()
+    with pytest.raises(ReadError, match="the checkpoint of iteration .* is kept in") as caught:
+        finetune(replace(job, cache_bytes=0), tell)
+    assert (
+        "photos" in str(caught.value) and not job.out.exists() and (checkpoint_folder(job.out) / "state.npz").exists()
+    )
 
 
 def test_an_existing_out2_wants_force(job):
-    job.to.mkdir()
+    job.out.mkdir()
     with pytest.raises(EmitError, match="exists already"):
         finetune(job)
 
 
-def test_another_jobs_checkpoint_is_refused(job, monkeypatch):
-    _pausing(monkeypatch, every=2)
+def test_another_jobs_checkpoint_is_refused(job):
     with pytest.raises(Paused):
-        finetune(replace(job, stop_after=1.0))
-    monkeypatch.undo()
+        finetune(replace(job, stop_after=6 / 60), clock=ticking())
     with pytest.raises(TrainingError, match="is the checkpoint of another run: --seed was null, and is 3 now; delete"):
         finetune(replace(job, seed=3))
 
 
 def test_what_does_not_fit_is_said_before_anything_is_done(job, made, tmp_path):
     cases = {
-        "no such folder": (ReadError, {"out": tmp_path / "none"}),
+        "no such folder": (ReadError, {"folder": tmp_path / "none"}),
         "there is no step 'conv9'": (PlanError, {"steps": "conv9"}),
         "no such file": (ReadError, {"data": "npz:none.npz"}),
         "lr_policy 'stepp' is no policy of Caffe's; did you mean 'step'": (
@@ -382,7 +366,7 @@ def test_what_does_not_fit_is_said_before_anything_is_done(job, made, tmp_path):
     np.savez(tmp_path / "bare.npz", images=np.zeros((8, 9, 7, 3), np.uint8))
     with pytest.raises(SourceError, match="has no label, and labels are wanted"):
         finetune(replace(job, data=f"npz:{tmp_path / 'bare.npz'}"))
-    assert not job.to.exists() and not checkpoint_folder(job.to).exists()
+    assert not job.out.exists() and not checkpoint_folder(job.out).exists()
 
 
 def test_images_that_cannot_be_read_are_left_out_and_told(job, made, tmp_path):
@@ -419,7 +403,9 @@ def test_a_network_of_random_layers_learns_too(made, tmp_path, job):
             train_val=made / "train_val.prototxt",
         )
     )
-    told = finetune(replace(job, out=tmp_path / "random", solver={"max_iter": "40", "base_lr": "0.01"}))["finetuning"]
+    told = finetune(replace(job, folder=tmp_path / "random", solver={"max_iter": "40", "base_lr": "0.01"}))[
+        "finetuning"
+    ]
     assert told["loss_after"] < 0.9 * told["loss_before"]
 
 
@@ -438,12 +424,12 @@ def test_an_exact_conversion_has_no_steps(job, made, tmp_path):
     )
     convert(exact)
     with pytest.raises(PlanError, match="exact has no approximate step to fine-tune; leave --steps out"):
-        finetune(replace(job, out=tmp_path / "exact", steps="all"))
-    finetune(replace(job, out=tmp_path / "exact", solver={"max_iter": "2"}))
+        finetune(replace(job, folder=tmp_path / "exact", steps="all"))
+    finetune(replace(job, folder=tmp_path / "exact", solver={"max_iter": "2"}))
 
 
 def test_steps_want_their_folders(job, out):
     shutil.rmtree(out / "steps")
     with pytest.raises(ReadError, match="convert again without --no-steps"):
-        finetune(replace(job, out=out, steps="all"))
+        finetune(replace(job, folder=out, steps="all"))
     assert read_converted(out).steps == []

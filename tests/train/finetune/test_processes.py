@@ -14,7 +14,9 @@ import pytest
 
 from deepmerge.errors import DeepmergeError, EngineError
 from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.out.read import read_converted
 from deepmerge.train.finetune.processes import Processes, joined
+from deepmerge.train.finetune.spec import Job, plan_stages
 
 OPTIONS = [
     "--max-iter",
@@ -67,11 +69,11 @@ def _finetune(made: Path, out: Path, processes: int = 1, *more: str) -> subproce
     )
 
 
-@pytest.mark.parametrize("more", [(), ("--distill", "--steps")], ids=str)
-def test_two_processes_do_what_one_does(made, torch, tmp_path, more):
+def test_two_processes_do_what_one_does(made, torch, tmp_path):
+    """With a teacher, step by step: the plain losses are a part of that."""
     outs = [tmp_path / f"of{count}" for count in (1, 2)]
     for count, out in enumerate(outs, 1):
-        done = _finetune(made, out, count, *more)
+        done = _finetune(made, out, count, "--distill", "--steps")
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("written to") == 1  # one process speaks
     one, two = (json.loads((out / "report.json").read_text())["finetuning"] for out in outs)
@@ -86,21 +88,25 @@ def test_two_processes_do_what_one_does(made, torch, tmp_path, more):
 
 
 def test_a_batch_that_cannot_be_divided(made, torch, tmp_path):
-    done = _finetune(made, tmp_path / "out2", 2, "--batch-size", "5")
-    assert done.returncode == 1 and not (tmp_path / "out2").exists()
-    assert (
-        "deepmerge: a batch of 5 images cannot be divided among 2 processes; give a --batch-size that is a multiple of 2"
-        in done.stderr
-    )
+    from deepmerge.train.finetune.loop import Control
+    from deepmerge.train.finetune.torch_run import Setup, make_loop
+
+    job = Job(made / "out", tmp_path / "out2", f"npz:{made / 'train.npz'}", batch_size=5)
+    (stage,) = plan_stages(read_converted(job.folder), None, {})
+    setup = Setup(job, 0, torch.device("cpu"), Processes(1, 2))
+    wanted = "a batch of 5 images cannot be divided among 2 processes; give a --batch-size that is a multiple of 2"
+    with pytest.raises(DeepmergeError, match=wanted):
+        make_loop(stage, stage.starts_from(None), setup, Control(lambda arrays, log: None, tmp_path))
+    assert not job.out.exists()
 
 
 def test_shares():
     assert [Processes(rank, 4).share(12) for rank in range(4)] == [3] * 4
-    assert [Processes(rank, 2).place(index) for index in range(2) for rank in range(2)] == [0, 1, 2, 3]
+    assert [Processes(rank, 2).own_batch(index) for index in range(2) for rank in range(2)] == [0, 1, 2, 3]
     with pytest.raises(DeepmergeError, match="a batch of 6 images cannot be divided among 4 processes"):
         Processes(0, 4).share(6)
     alone = Processes()
-    assert alone.first and alone.share(7) == 7 and alone.told("x") == "x" and alone.sum([]) is None
+    assert alone.first and alone.share(7) == 7 and alone.from_first("x") == "x" and alone.sum([]) is None
 
 
 def test_odd_environments(monkeypatch, torch):

@@ -21,8 +21,9 @@ from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, Train
 from deepmerge.out.read import read_converted
 from deepmerge.plan.discover import Wishes
 from deepmerge.train.recover import trainer as train
-from deepmerge.train.recover.job import Job, checkpoint_folder, recover
-from deepmerge.train.recover.trainer import Paused, Trainer
+from deepmerge.train.recover.job import Job, recover
+from deepmerge.train.recover.trainer import Trainer
+from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
 from tests.train.recover.conftest import TEXT, lay_out
 
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
@@ -259,7 +260,8 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, monkeypatch, re
     monkeypatch.setattr(train, "SAVING", 0)
     monkeypatch.setattr(Trainer, "step", spoilt)
     with pytest.raises(
-        TrainingError, match=r"stage distill, iteration 5 of 8: the loss is nan, .* go on with a smaller --lr"
+        TrainingError,
+        match=r"stage distill, iteration 5 of 8: training diverged \(the loss is nan\); go on with a smaller --lr",
     ):
         recover(job)
     monkeypatch.undo()
@@ -332,7 +334,7 @@ def test_anothers_checkpoint_is_refused(job):
     with pytest.raises(Paused):
         recover(replace(job, stop_after=1e-9))
     with pytest.raises(
-        TrainingError, match="another run: --seed was 0, and is 3 now; delete .*out2.checkpoint to start anew"
+        TrainingError, match="another run: --seed was 0, and is 3 now; delete .*out2.checkpoint to start again"
     ):
         recover(replace(job, seed=3))
 
@@ -421,7 +423,7 @@ def test_minutes_fix_the_iterations(job, monkeypatch):
 def test_distill_rounds_where_that_costs_little(job, monkeypatch, rounding, precision, minutes):
     from deepmerge.train.recover import stage as trained
 
-    monkeypatch.setattr(trained, "fast_halves", lambda device: True)
+    monkeypatch.setattr(trained, "has_fast_bf16", lambda device: True)
     monkeypatch.setattr(trained, "ROUNDING", rounding)
     report = recover(replace(job, stages=("distill",), minutes=minutes))
     assert report["recovery"]["stages"][0]["precision"] == precision

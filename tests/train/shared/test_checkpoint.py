@@ -43,7 +43,7 @@ def test_removed(saved):
 def test_anothers_is_refused_with_what_differs(saved):
     with pytest.raises(
         TrainingError,
-        match=r"checkpoint of another run: --seed was 1, and is 2 now; delete .*out.checkpoint to start anew",
+        match=r"checkpoint of another run: --seed was 1, and is 2 now; delete .*out.checkpoint to start again",
     ):
         Checkpoint(saved.folder, {**JOB, "--seed": 2}).load()
     with pytest.raises(TrainingError, match="OUT was 0123456789012345…, and is abc now"):
@@ -56,7 +56,7 @@ def test_anothers_is_refused_with_what_differs(saved):
 @pytest.mark.parametrize("damage", [b"", b"PK\3\4 and no more", b"text"])
 def test_a_damaged_one_is_refused(saved, damage):
     (saved.folder / "state.npz").write_bytes(damage)
-    with pytest.raises(TrainingError, match="is no checkpoint, or a damaged one .*; delete .* to start anew"):
+    with pytest.raises(TrainingError, match="is not a checkpoint, or is damaged .*; delete .* to start again"):
         Checkpoint(saved.folder, JOB).load()
 
 
@@ -77,9 +77,9 @@ def test_pickles_are_not_opened(saved):
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(TrainingError, match="holds something else; move it away"):
+    with pytest.raises(TrainingError, match="contains other files; move or delete it"):
         Checkpoint(tmp_path, JOB).load()
-    with pytest.raises(TrainingError, match="holds something else"):
+    with pytest.raises(TrainingError, match="contains other files"):
         Checkpoint(tmp_path / "thesis.tex", JOB).load()
 
 
@@ -97,8 +97,8 @@ def test_a_full_disk_leaves_the_last_one(saved, monkeypatch, call):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call, full)
-    told = r"out.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 7 is kept in .*, to go on from"
-    with pytest.raises(TrainingError, match=told):
+    told = r"out.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 7 is kept in .*out.checkpoint$"
+    with pytest.raises(TrainingError, match=told), saved.mentioned():
         saved.save("iteration 8", ARRAYS, {"iteration": 8})
     monkeypatch.undo()
     assert os.listdir(saved.folder) == ["state.npz"] and Checkpoint(saved.folder, JOB).load().meta["iteration"] == 7

@@ -1,7 +1,9 @@
-"""Caffe's solvers: what a gradient changes. Caffe: sgd_solver.cpp, nesterov_solver.cpp, adagrad_solver.cpp, rmsprop_solver.cpp,
-adadelta_solver.cpp, adam_solver.cpp.
+"""What a solver does with gradients: the learning rate of each iteration, and the update of each blob.
 
-Works on tensors of PyTorch through their methods alone, in float32 as Caffe does, so that nothing heavy is imported here.
+Caffe: sgd_solver.cpp (SGDSolver::GetLearningRate, ApplyUpdate), nesterov_solver.cpp, adagrad_solver.cpp,
+rmsprop_solver.cpp, adadelta_solver.cpp, adam_solver.cpp.
+
+Tensors are used through their methods only, in float32 as in Caffe, so this file does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from deepmerge.errors import DeepmergeError
 from deepmerge.formats.read.solver import Solver
 
 if TYPE_CHECKING:
@@ -20,11 +23,61 @@ LARGEST = 3.4e38  # of float32
 HISTORIES = {"SGD": 1, "Nesterov": 1, "AdaGrad": 1, "RMSProp": 1, "AdaDelta": 2, "Adam": 2}
 
 
+def learning_rate(solver: Solver, iteration: int) -> float:
+    """Return the learning rate of an iteration, counted from 0. It depends on nothing else, so no state is saved.
+
+    fixed      base_lr
+    step       base_lr · gamma ^ floor(i / stepsize)
+    exp        base_lr · gamma ^ i
+    inv        base_lr · (1 + gamma · i) ^ -power
+    multistep  base_lr · gamma ^ (number of stepvalues passed)
+    poly       base_lr · (1 - i / max_iter) ^ power
+    sigmoid    base_lr / (1 + exp(-gamma · (i - stepsize)))
+
+    DeepmergeError where the rate is not finite.
+    """
+    try:
+        rate = solver.base_lr * _FACTORS[solver.lr_policy](solver, iteration)
+    except (OverflowError, ZeroDivisionError):
+        rate = math.inf
+    if isinstance(rate, complex) or not math.isfinite(rate):
+        text = f"lr_policy {solver.lr_policy!r} gives no finite learning rate at iteration {iteration}"
+        raise DeepmergeError(f"{solver.path}: {text}", remedy="see to gamma and power")
+    return rate
+
+
+def _passed(solver: Solver, iteration: int) -> int:
+    """Return how many stepvalues are passed. Caffe passes at most one in each iteration, in the file's order."""
+    count, before = 0, -1
+    for value in solver.stepvalue:
+        before = max(value, before + 1)
+        if before > iteration:
+            break
+        count += 1
+    return count
+
+
+def _sigmoid(solver: Solver, iteration: int) -> float:
+    exponent = -solver.gamma * (iteration - solver.stepsize)
+    return 0.0 if exponent > 700 else 1 / (1 + math.exp(exponent))
+
+
+_FACTORS: dict[str, Callable[[Solver, int], float]] = {
+    "fixed": lambda s, i: 1.0,
+    "step": lambda s, i: s.gamma ** (i // s.stepsize),
+    "exp": lambda s, i: s.gamma**i,
+    "inv": lambda s, i: (1 + s.gamma * i) ** -s.power,
+    "multistep": lambda s, i: s.gamma ** _passed(s, i),
+    "poly": lambda s, i: (1 - min(i, s.max_iter) / max(s.max_iter, 1)) ** s.power,
+    "sigmoid": _sigmoid,
+}
+
+
 @dataclass
 class Learned:
-    """One blob that learns: its values, its gradient's place, and its multipliers of base_lr and weight_decay.
+    """A blob that learns: its values, and its multipliers of base_lr and weight_decay.
 
-    history: momentum and the like, shaped as the blob; as many as HISTORIES says.
+    history: HISTORIES says how many tensors, such as momentum, each shaped as the blob.
     """
 
     name: str
@@ -35,9 +88,9 @@ class Learned:
 
 
 class Updates:
-    """Applies gradients to blobs, one call an iteration, as `solver` says.
+    """Update blobs as `solver` says, with one call for each iteration.
 
-    Blobs whose lr_mult is 0 are not to be given: Caffe computes no gradient for them, and they count in no norm.
+    Leave out blobs whose lr_mult is 0: Caffe computes no gradient for them, so they do not count in the norm.
     """
 
     def __init__(self, solver: Solver, blobs: Sequence[Learned]):
@@ -47,10 +100,11 @@ class Updates:
             blob.history = [blob.values.detach().clone().zero_() for _ in range(HISTORIES[solver.type])]
 
     def apply(self, gradients: Sequence[Tensor], rate: float, iteration: int) -> float:
-        """Change each blob by its gradient (summed over iter_size batches; overwritten here). Returns the gradients' norm.
+        """Update each blob in place and return the norm of the gradients before clipping.
 
-        rate: of policies.learning_rate. iteration: how many updates there were before this one.
-        Caffe: SGDSolver::ApplyUpdate: clip, divide by iter_size, decay, update, in this order.
+        gradients: one for each blob, summed over iter_size batches; overwritten. rate: see `learning_rate`.
+        iteration: the number of updates before this one.
+        The order is Caffe's (SGDSolver::ApplyUpdate): clip, divide by iter_size, decay, update.
         """
         norm = clip(gradients, self.solver.clip_gradients)
         for blob, gradient in zip(self.blobs, gradients, strict=True):
@@ -63,17 +117,19 @@ class Updates:
         return norm
 
     def state(self) -> dict[str, list[Tensor]]:
-        """What a checkpoint has to hold beside the blobs themselves: each one's history, by its name."""
+        """Return each blob's history by its name, for a checkpoint."""
         return {blob.name: blob.history for blob in self.blobs}
 
 
 def clip(gradients: Sequence[Tensor], limit: float) -> float:
-    """Scale all gradients so that their common L2 norm is `limit` at most (below 0: none). Returns the norm as it was, or 0.0."""
+    """Scale the gradients so that their common L2 norm is at most `limit`, and return the norm before.
+
+    A negative limit means no clipping; the norm is 0.0 then.
+    """
     if limit < 0 or not gradients:
         return 0.0
-    norm = math.sqrt(
-        float(sum((g.double().square().sum() for g in gradients[1:]), gradients[0].double().square().sum()))
-    )
+    squares = [gradient.double().square().sum() for gradient in gradients]
+    norm = math.sqrt(float(sum(squares[1:], squares[0])))
     if norm > limit:
         for gradient in gradients:
             gradient.mul_(limit / norm)
@@ -110,7 +166,7 @@ def _rmsprop(solver: Solver, gradient: Tensor, history: list[Tensor], rate: floa
 
 
 def _adadelta(solver: Solver, gradient: Tensor, history: list[Tensor], rate: float, _iteration: int) -> Tensor:
-    """H = m · H + (1 - m) · g²; u = g · √((U + delta) / (H + delta)); U = m · U + (1 - m) · u²; w -= rate · u, m the momentum."""
+    """H = m·H + (1 - m)·g²; u = g·√((U + delta) / (H + delta)); U = m·U + (1 - m)·u²; w -= rate·u."""
     squares, updates = history
     squares.mul_(solver.momentum).addcmul_(gradient, gradient, value=1 - solver.momentum)
     update = updates.add(solver.delta).div_(squares.add(solver.delta)).sqrt_().mul_(gradient)
@@ -119,7 +175,7 @@ def _adadelta(solver: Solver, gradient: Tensor, history: list[Tensor], rate: flo
 
 
 def _adam(solver: Solver, gradient: Tensor, history: list[Tensor], rate: float, iteration: int) -> Tensor:
-    """M, V: running means of g and g²; w -= rate · √(1 - momentum2^t) / (1 - momentum^t) · M / (√V + delta), t from 1 on."""
+    """M, V: running means of g and g²; w -= rate · √(1 - momentum2^t) / (1 - momentum^t) · M / (√V + delta)."""
     mean, squares = history
     mean.mul_(solver.momentum).add_(gradient, alpha=1 - solver.momentum)
     squares.mul_(solver.momentum2).addcmul_(gradient, gradient, value=1 - solver.momentum2)

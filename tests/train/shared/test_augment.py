@@ -1,4 +1,4 @@
-"""What distill shows: shifted and mixed images, the same for the same seed and batch."""
+"""Shifted and mixed images, the same for the same seed and batch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed; extra [torch]")
 
-from deepmerge.train.recover.augment import all_varied, varied  # noqa: E402
-from deepmerge.train.shared import shifts  # noqa: E402
+from deepmerge.train.shared.augment import all_varied, shifted, varied  # noqa: E402
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 3, 16, 24)).astype(np.float32))
 
@@ -20,9 +19,8 @@ def test_equal_for_equal_seeds_and_batches():
     assert varied(IMAGES, 1, 5).shape == IMAGES.shape
 
 
-def test_a_quarter_is_mixed_with_its_neighbour(monkeypatch):
-    monkeypatch.setattr(shifts, "SHIFT", 0.0)
-    shown, before = varied(IMAGES, 3, 0), IMAGES.roll(1, 0)
+def test_a_quarter_is_mixed_with_its_neighbour():
+    shown, before = varied(IMAGES, 3, 0, shift=0.0), IMAGES.roll(1, 0)
     mixed = 0
     for image, other, view in zip(IMAGES, before, shown, strict=True):
         share = float(((view - other) * (image - other)).sum() / (image - other).square().sum())
@@ -58,3 +56,26 @@ def test_views_come_again_and_a_row_may_begin_anywhere():
     assert opened == [10, 10, 10] and closed == [True] * 3
     behind = all_varied(batches, seed=7, first=10, period=3, start=5)
     assert torch.equal(next(behind), rows[5]) and torch.equal(next(behind), rows[6])
+
+
+def test_whole_images_are_moved():
+    images = np.random.default_rng(0).normal(size=(40, 3, 16, 24)).astype(np.float32)
+    seen = set()
+    moved = shifted(torch.from_numpy(images), np.random.default_rng(0)).numpy()
+    for image, shown in zip(images, moved, strict=True):
+        padded = np.pad(image, ((0, 0), (2, 2), (3, 3)), "edge")
+        found = [
+            (dy, dx)
+            for dy in range(5)
+            for dx in range(7)
+            if np.array_equal(shown, padded[:, dy : dy + 16, dx : dx + 24])
+        ]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) > 10
+
+
+def test_shifts_are_equal_for_equal_seeds():
+    images = torch.arange(2 * 3 * 8 * 8.0).reshape(2, 3, 8, 8)
+    a, b = (shifted(images, np.random.default_rng(1)) for _ in range(2))
+    assert torch.equal(a, b)

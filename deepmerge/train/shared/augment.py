@@ -1,0 +1,83 @@
+"""Augmentation: images shifted and mixed at random, so that a network does not learn the few it sees by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHIFT = 1 / 8  # largest shift, as a share of height and width
+MIXED = 0.25  # share of the images; with 0.5, inception_mini fitted its training images no better in 21,000 iterations
+USES = 4  # times that a view is shown: asking the original takes longer than learning from its answer
+_DRAWS = 2  # keeps these random numbers apart from the loader's
+
+
+def all_varied(
+    batches: Callable[[int], Generator[Tensor, None, None]], seed: int, first: int, period: int, start: int = 0
+) -> Generator[Tensor, None, None]:
+    """Yield views of `period` batches over and over, from batch `start` of this endless row on.
+
+    batches: returns a source's batches from a number on; the row's first is number `first`.
+    """
+    while True:
+        place = start % period
+        source = batches(first + place)
+        try:
+            for index in range(place, period):
+                yield varied(next(source), seed, first + index)
+        finally:
+            source.close()
+        start = 0
+
+
+def varied(images: Tensor, seed: int, index: int, shift: float = SHIFT) -> Tensor:
+    """Return the view of batch `index`: images shifted, and a part of them mixed with another one.
+
+    No label has to stay right, since the original answers to whatever it is shown.
+
+    Parameters
+    ----------
+    images
+        float32, (N, …). Arrays that are not images, (N, C, H, W), are only mixed.
+    seed, index
+        The same numbers give the same view.
+
+    References
+    ----------
+    Zhang et al.: "mixup", arXiv 1710.09412. Beyer et al.: "Knowledge distillation: A good teacher is patient and
+    consistent", arXiv 2106.05237.
+    """
+    rng = np.random.default_rng([seed, _DRAWS, index])
+    moved = shifted(images, rng, shift) if images.dim() == 4 else images
+    return _mixed(moved, rng)
+
+
+def shifted(images: Tensor, rng: np.random.Generator, most: float = SHIFT) -> Tensor:
+    """Return each image, (N, C, H, W), shifted by up to `most` of its sides; its edges are repeated."""
+    import torch
+
+    count, _, height, width = images.shape
+    rows, columns = (_shifted_axis(size, count, rng, most) for size in (height, width))
+    rows, columns = torch.from_numpy(rows).to(images.device), torch.from_numpy(columns).to(images.device)
+    place = torch.arange(count, device=images.device)[:, None, None]
+    return images.movedim(1, -1)[place, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+
+def _shifted_axis(size: int, count: int, rng: np.random.Generator, most: float) -> np.ndarray:
+    """Return the indices, (count, size), that each image's axis is read at."""
+    limit = int(size * most)
+    return (np.arange(size) + rng.integers(-limit, limit + 1, (count, 1))).clip(0, size - 1)
+
+
+def _mixed(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Mix MIXED of the images with the one before."""
+    import torch
+
+    count = len(images)
+    shares = np.where(rng.random(count) < MIXED, rng.random(count), 1.0).astype(np.float32)
+    share = torch.from_numpy(shares).to(images.device).reshape(-1, *[1] * (images.dim() - 1))
+    return torch.lerp(images.roll(1, 0), images, share)

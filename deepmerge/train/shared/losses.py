@@ -1,0 +1,44 @@
+"""Losses that compare a network with its original, and the blobs that they compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deepmerge.graph.graph import Layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_EPS = 1e-12
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return KL(softmax(teacher/T) ‖ softmax(student/T)) · T², the mean over all axes but that of the classes.
+
+    Parameters
+    ----------
+    student, teacher
+        Logits of the same shape, (N, classes, …).
+    temperature
+        T; a higher one gives the less likely classes more weight.
+
+    References
+    ----------
+    Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", arXiv 1503.02531.
+    """
+    from torch.nn.functional import kl_div, log_softmax
+
+    own, wanted = (log_softmax(blob.movedim(1, -1).flatten(0, -2) / temperature, -1) for blob in (student, teacher))
+    return kl_div(own, wanted, reduction="batchmean", log_target=True) * temperature**2
+
+
+def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return mean((student − teacher)²) / var(teacher): 1 for a student that always gives the teacher's mean."""
+    return (student - teacher).square().mean() / (teacher.var(unbiased=False) + _EPS)
+
+
+def logits_of(layer: Layer) -> str | None:
+    """Return the name of the blob that a Softmax over classes reads; None for another layer, or one in place."""
+    if layer.type != "Softmax" or layer.params.axis not in (1, -1) or layer.bottom.name == layer.top.name:
+        return None
+    return layer.bottom.name
