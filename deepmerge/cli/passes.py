@@ -24,9 +24,9 @@ def passes(as_json, quiet, verbose, debug):
     from deepmerge.passes.registry import PASSES
 
     if as_json:
-        show_json([{"name": p.name, "exact": p.exact, "summary": p.summary} for p in PASSES.values()])
+        show_json([{"name": p.name, "exact": p.exact, "summary": p.summary()} for p in PASSES.values()])
     elif verbose:
         show("\n\n".join(f"{p.name}\n\n{sys.modules[p.__module__].__doc__.strip()}" for p in PASSES.values()), quiet)
     else:
-        rows = [(p.name, "exact" if p.exact else "approximate", p.summary) for p in PASSES.values()]
+        rows = [(p.name, "exact" if p.exact else "approximate", p.summary()) for p in PASSES.values()]
         show(table(rows, ("pass", "output", "what it does")), quiet)

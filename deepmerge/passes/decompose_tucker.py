@@ -6,14 +6,14 @@ Result:  x → 1x1 (R_in ← C) → kxk (R_out ← R_in) → 1x1 (N ← R_out) �
 Given:   x → InnerProduct (N ← C) → y
 Result:  x → InnerProduct (R ← C) → InnerProduct (N ← R) → y
 
-A 1x1 convolution becomes two. With groups each group is decomposed by itself. Ranks: VBMF, a share of the
-energy (squared singular values), a share of the channels, or a share of the MACs of all layers together. Left
-alone where it does not save a fifth of the MACs: two layers more cost about that much in time (measured in Caffe
-on GoogLeNet's layers).
+A 1x1 convolution becomes two. With groups, each group is decomposed by itself. Ranks come from VBMF, a share of
+the energy (squared singular values), a share of the channels, or a share of the MACs of all layers together. A layer
+is left alone unless this saves a fifth of its MACs: two more layers cost about that much time (measured in Caffe on
+GoogLeNet's layers).
 
-With calibration images the weights W are near in what they make of the data, not in themselves: W' minimises
-|(W − W') Σ^½|, Σ the covariance of the layer's input patches, energies are those of its outputs on the data, and
-the bias makes up for the mean: b' = b + (W − W') μ.
+Calibration images make the layer's outputs on the data, rather than its weights W, stay close: W' minimises
+|(W − W') Σ^½|, where Σ is the covariance of the layer's input patches. Energies are then those of its outputs on the
+data, and the bias corrects the mean: b' = b + (W − W') μ.
 
 Exact: no.
 Source: Kim et al., Compression of Deep CNNs for Fast and Low Power Mobile Applications (ICLR 2016); with data:
@@ -31,8 +31,8 @@ from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import Convolution, InnerProduct
 from deepmerge.kernels.moments import Moments
-from deepmerge.passes.support.base import Match, Pass, Shapes
-from deepmerge.passes.support.chains import fixed
+from deepmerge.passes.support.base import Match, Options, Pass, Refused, Shapes, possible
+from deepmerge.passes.support.chains import check_own_weights
 from deepmerge.passes.support.tucker_ranks import (
     SAVING,
     Ranks,
@@ -46,45 +46,46 @@ from deepmerge.passes.support.weights import bias_of, bias_or_zero, weight_of
 
 
 class DecomposeTucker(Pass):
+    """Decompose a convolution into three small ones (Tucker-2), an inner product into two (SVD)."""
+
     name = "decompose_tucker"
     exact = False
-    summary = "a convolution into three small ones (Tucker-2), an inner product into two (SVD)"
     types = frozenset(("Convolution", "InnerProduct"))
-    prepared = False  # whether `prepare` has shared out a budget
 
-    def prepare(self, graph: Graph, names: Collection[str], shapes: Shapes) -> None:
-        """With `rank` macs:SHARE, and no ranks by name, ranks for all of these layers together."""
-        if self._shared_out():
-            layers = [layer for layer in decomposable(graph, shapes, self.options.keep) if layer.name in names]
-            self.options, self.prepared = replace(self.options, ranks=allot_ranks(layers, self.options, shapes)), True
+    def __init__(self, options: Options | None = None, chosen: bool = False):
+        """Take the options. chosen: `Options.ranks` has all ranks, and layers that are not in it are left alone."""
+        super().__init__(options)
+        self.chosen = chosen or bool(self.options.ranks)
+
+    def prepare(self, graph: Graph, names: Collection[str], shapes: Shapes) -> Pass:
+        """With `rank` macs:SHARE, and no ranks by name, choose the ranks of all these layers together."""
+        if self.chosen or parse_rank(self.options.rank)[0] != "macs":
+            return self
+        layers = [layer for layer in decomposable(graph, shapes, self.options.keep) if layer.name in names]
+        return DecomposeTucker(replace(self.options, ranks=allot_ranks(layers, self.options, shapes)), chosen=True)
 
     def match(self, graph, layer, shapes):
+        """Choose the layer's ranks, and see whether they save enough work."""
         shape = shapes.get(layer.bottom)
         if shape is None or shapes.get(layer.top) is None:
             return None
-        if reason := _obstacle(graph, layer, shape):
-            return self.refuse(layer, reason)
+        _check(graph, layer, shape)
         if not layer.weights:
-            return self.refuse(layer, "its ranks come from its weights, and there are none; give the caffemodel")
+            raise Refused(layer, "its ranks come from its weights, and there are none; give the caffemodel")
         moments = self.options.moments.get(layer.name)
         if moments is not None and not moments.fits(weight_of(layer).shape, group_of(layer)):
-            return self.refuse(
-                layer, "it is not the layer any more that calibration looked at; give this pass a step of its own"
-            )
-        if layer.name not in self.options.ranks and (self.prepared or self.options.ranks):
-            return self.refuse(layer, f"{self.options.rank} keeps it as it is")
+            raise Refused(layer, f"it changed after calibration; put {self.name} in its own step")
+        if self.chosen and layer.name not in self.options.ranks:
+            raise Refused(layer, f"{self.options.rank} keeps it as it is")
         ranks = choose_ranks(layer, self.options, shapes)
         before, after = layer_macs(layer, shapes), decomposed_macs(layer, ranks.inside, ranks.out, shapes)
         if after > (1 - SAVING) * before:
-            return self.refuse(
-                layer, f"at {ranks} it would need {after:,} MACs in place of {before:,}; it must save {SAVING:.0%}"
-            )
+            work = f"at {ranks} it would need {after:,} MACs instead of {before:,}"
+            raise Refused(layer, f"{work}; it must save {SAVING:.0%}")
         return Match(layer, (layer,), (layer,), ranks, exact=False)
 
-    def _shared_out(self) -> bool:
-        return parse_rank(self.options.rank)[0] == "macs" and not self.options.ranks and not self.prepared
-
     def rewrite(self, graph, match):
+        """Put the small layers in the layer's place."""
         layer, ranks, moments = match.layer, match.plan, self.options.moments.get(match.layer.name)
         if layer.type == "InnerProduct":
             parts, bias = _inner_products(layer, ranks, moments)
@@ -94,33 +95,31 @@ class DecomposeTucker(Pass):
 
 
 def decomposable(graph: Graph, shapes: Shapes, keep: Collection[str] = ()) -> list[Layer]:
-    """The layers that could be decomposed if their ranks were small enough, in the network's order."""
-    return [
-        layer
-        for layer in graph.layers
-        if layer.type in DecomposeTucker.types and layer.params is not None and layer.weights
-        if not {layer.name, layer.type} & set(keep)
-        if shapes.get(layer.top) is not None
-        and (shape := shapes.get(layer.bottom))
-        and not _obstacle(graph, layer, shape)
-    ]
+    """Return the layers that could be decomposed if their ranks were small enough, in the network's order."""
+    found = []
+    for layer in graph.layers:
+        if layer.type not in DecomposeTucker.types or layer.params is None or not layer.weights:
+            continue
+        shape, kept = shapes.get(layer.bottom), {layer.name, layer.type} & set(keep)
+        if not kept and shape and shapes.get(layer.top) is not None and possible(_check, graph, layer, shape):
+            found.append(layer)
+    return found
 
 
-def _obstacle(graph: Graph, layer: Layer, shape) -> str:
-    if reason := fixed(graph, layer):
-        return reason
+def _check(graph: Graph, layer: Layer, shape: tuple[int, ...]) -> None:
+    """Raise Refused where a layer that reads this shape cannot be decomposed at any rank."""
+    check_own_weights(graph, layer)
     if layer.type == "Convolution" and len(shape) != 4:
-        return "its window is not two-dimensional"
+        raise Refused(layer, "its window is not two-dimensional")
     if layer.type == "Convolution" and shape[1] == layer.params.group:
-        return "it is depthwise"
+        raise Refused(layer, "it is depthwise")
     if layer.made_by == DecomposeTucker.name:
-        return "it comes from a decomposition"
-    return ""
+        raise Refused(layer, "it comes from a decomposition")
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One of the layers that take a layer's place. main: it keeps the layer's own fields (fillers, a fork's)."""
+    """One of the layers that replace a layer. main: it keeps the layer's own fields (fillers, a fork's fields)."""
 
     suffix: str
     params: Convolution | InnerProduct
@@ -129,7 +128,7 @@ class _Part:
 
 
 def _convolutions(layer: Layer, ranks: Ranks, moments: Moments | None) -> tuple[list[_Part], np.ndarray | None]:
-    """1x1, kxk, 1x1, or of a 1x1 two; one of them, the main one, has the layer's window. And the bias behind them."""
+    """Return the parts (1x1, kxk, 1x1, or two for a 1x1) and the last one's bias. The main part has the window."""
     p = layer.params
     names, main = (("reduce", "core", "expand"), "core") if ranks.out else (("reduce", "expand"), "reduce")
     factors, bias = _factors(layer, ranks, moments)
@@ -142,6 +141,7 @@ def _convolutions(layer: Layer, ranks: Ranks, moments: Moments | None) -> tuple[
 
 
 def _inner_products(layer: Layer, ranks: Ranks, moments: Moments | None) -> tuple[list[_Part], np.ndarray | None]:
+    """Return the two parts, and the last one's bias."""
     (first, last), bias = _factors(layer, ranks, moments)
     p = replace(layer.params, transpose=False)
     return [
@@ -153,7 +153,7 @@ def _inner_products(layer: Layer, ranks: Ranks, moments: Moments | None) -> tupl
 def _factors(
     layer: Layer, ranks: Ranks, moments: Moments | None
 ) -> tuple[tuple[np.ndarray | None, ...], np.ndarray | None]:
-    """The weights of the layers to come, first to last, and the last one's bias."""
+    """Return the weights of the new layers, first to last, and the last one's bias."""
     from deepmerge.kernels import data_aware, svd, tucker
 
     weight, group, bias = weight_of(layer), group_of(layer), bias_of(layer)
@@ -172,7 +172,7 @@ def _factors(
 
 
 def _chain(graph: Graph, layer: Layer, parts: list[_Part], bias: np.ndarray | None) -> list[Layer]:
-    """Put the parts, one behind the other, in the layer's place; the last one has the bias."""
+    """Replace the layer by the parts, one after the other; the last one has the bias."""
     made: list[Layer] = []
     blob = layer.bottom
     for part in parts:

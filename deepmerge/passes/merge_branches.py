@@ -1,4 +1,4 @@
-"""A module's 1x1 and pooling branches go into its kxk branches; a strided pooling behind it, too.
+"""A module's 1x1 and pooling branches go into its kxk branches, and so does a strided pooling after it.
 
 Given:   x ─┬ 1x1 (n1) ──────────────┐
             ├ 1x1 (r3) → 3x3 (n3) ───┼ Concat → [Pooling, stride 2] → y
@@ -7,11 +7,11 @@ Given:   x ─┬ 1x1 (n1) ──────────────┐
 Result:  x ─┬ 1x1 (width·r3) → 3x3 (n1 + n3) [stride 2] ┬ Concat → y
             └ 1x1 (width·r5) → 5x5 (n5 + np) [stride 2] ┘
 
-The start is the exact embedding (the reducer carries the 1x1's filters, the kxk gives them identity
-centre taps), then the reducer is shrunk to `width` of what it was, keeping what matters most.
-A host without a reducer takes the 1x1 as centre taps. Channels keep their order.
+It starts from the exact embedding: the reducer carries the 1x1's filters, and the kxk gives them identity centre
+taps. Then the reducer is shrunk to `width` of its size, keeping what matters most. A host without a reducer takes
+the 1x1 as centre taps. Channels keep their order.
 
-Exact: no (yes where nothing is shrunk and no pooling goes: see embed_branches).
+Exact: no (yes where nothing is shrunk and no pooling is merged; see embed_branches).
 Source: Li et al., DeepRebirth (AAAI 2018), branch merging.
 """
 
@@ -27,26 +27,30 @@ from deepmerge.graph.params import Convolution
 from deepmerge.kernels.branches import Pair, join, widen
 from deepmerge.kernels.shrink import shrink
 from deepmerge.kernels.xavier import xavier
-from deepmerge.passes.support.base import Match, Pass
+from deepmerge.passes.support.base import Match, Pass, Refused, possible
 from deepmerge.passes.support.chains import in_order, only_reader
 from deepmerge.passes.support.modules import Branch, assign, branches_of
-from deepmerge.passes.support.streamline import poolable, start, strided
+from deepmerge.passes.support.streamline import check_strided, start, strided
 from deepmerge.passes.support.weights import bias_or_zero
 
 
 @dataclass(frozen=True)
 class _Host:
-    """A kxk branch and what comes into it. `width`: the reducer's new num_output (0 without a reducer)."""
+    """A kxk branch and the guests that it takes up.
+
+    before, after: the guests on either side in the Concat's order. width: the reducer's new num_output (0 without a
+    reducer). conv: the convolution's new parameters.
+    """
 
     branch: Branch
     before: tuple[Branch, ...]
-    behind: tuple[Branch, ...]
+    after: tuple[Branch, ...]
     width: int
     conv: Convolution
 
     @property
     def guests(self) -> tuple[Branch, ...]:
-        return self.before + self.behind
+        return self.before + self.after
 
     @property
     def full_width(self) -> int:
@@ -56,21 +60,31 @@ class _Host:
 
 @dataclass(frozen=True)
 class _Plan:
+    """All hosts, and the pooling after the module that they take up (None if there is none)."""
+
     hosts: tuple[_Host, ...]
     pool: Layer | None
 
+    @property
+    def touched(self) -> set[Layer]:
+        """The module's layers that are merged or changed, without activations."""
+        return {layer for h in self.hosts for branch in (h.branch, *h.guests) for layer in branch.merged_layers}
+
 
 class MergeBranches(Pass):
+    """Merge a module's 1x1 and pooling branches (and a strided pooling after it) into its kxk branches."""
+
     name = "merge_branches"
     exact = False
-    summary = "a module's 1x1 and pooling branches (and a strided pooling behind it) into its kxk branches"
     types = frozenset(("Concat",))
 
     @property
     def guest_kinds(self) -> set[str]:
+        """The kinds of branches that may be merged."""
         return {"point", "pooled"} if "pooling" in self.options.absorb else {"point"}
 
     def match(self, graph, layer, shapes):
+        """Look for branches of one blob that fit into each other."""
         if layer.params.axis != 1 or len(layer.bottoms) < 2 or len(shapes.get(layer.top) or ()) != 4:
             return None
         branches = branches_of(graph, layer, self.options.keep)
@@ -79,63 +93,62 @@ class MergeBranches(Pass):
         entry = next(b.entry for b in branches if b.hosts)
         if strays := [b for b in branches if b.kind != "other" and b.entry is not entry]:
             stray = f"{strays[0].conv.name!r} starts at {strays[0].entry.name!r}"
-            return self.refuse(layer, f"its branches do not start at one blob: {stray}, others at {entry.name!r}")
+            raise Refused(layer, f"its branches do not start at one blob: {stray}, others at {entry.name!r}")
         assigned, refused = assign(branches, self.guest_kinds)
         if not assigned:
-            return self.refuse(layer, refused[0] if refused else "no branch of it may be merged")
-        pool = self._pool_behind(layer, branches, assigned, shapes)
-        plan = self._plan(branches, assigned, pool, shapes)
-        if plan is None:  # the pooling does not fit, and stays
+            raise refused[0] if refused else Refused(layer, "none of its branches may be merged")
+        pool = self._pool_after(layer, branches, assigned, shapes)
+        try:
+            plan = self._plan(branches, assigned, pool, shapes)
+        except Refused:  # the pooling does not fit, and stays
             plan = self._plan(branches, assigned, None, shapes)
-        return self._weigh(graph, layer, plan, shapes)
+        self._check_work(layer, plan, shapes)
+        return self._match(graph, layer, plan)
 
-    def _pool_behind(self, concat: Layer, branches, assigned, shapes) -> Layer | None:
-        """The strided pooling that is the Concat's only reader, if hosts are all that will remain of the module."""
+    def _pool_after(self, concat: Layer, branches, assigned, shapes) -> Layer | None:
+        """Return the strided pooling that is the Concat's only reader, if only hosts will be left of the module."""
         pool = only_reader(concat.top)
         if pool is None or pool.type != "Pooling" or "pooling" not in self.options.absorb:
             return None
-        if {pool.name, pool.type} & self.options.keep or poolable(pool, shapes):
+        if {pool.name, pool.type} & self.options.keep or not possible(check_strided, pool, shapes):
             return None
-        merged = {i for before, behind in assigned.values() for i in (*before, *behind)}
+        merged = {i for before, after in assigned.values() for i in (*before, *after)}
         return pool if all(b.hosts for i, b in enumerate(branches) if i not in merged) else None
 
-    def _plan(self, branches: list[Branch], assigned, pool: Layer | None, shapes) -> _Plan | None:
-        """What becomes of each host; None where the pooling's stride fits one of them not."""
+    def _plan(self, branches: list[Branch], assigned, pool: Layer | None, shapes) -> _Plan:
+        """Return what becomes of each host; Refused where the pooling's stride does not fit one of them."""
         hosts = []
         for i, branch in enumerate(branches):
             if i in assigned or (pool is not None and branch.hosts):
-                before, behind = assigned.get(i, ((), ()))
-                guests = [branches[j] for j in before], [branches[j] for j in behind]
-                hosts.append(self._host(branch, *guests, pool, shapes))
-        return None if None in hosts else _Plan(tuple(hosts), pool)
+                before, after = assigned.get(i, ((), ()))
+                guests = tuple(branches[j] for j in before), tuple(branches[j] for j in after)
+                conv = branch.conv.params
+                if pool is not None:
+                    conv = strided(branch.conv, pool, shapes, self.options.kernel == "cover")
+                hosts.append(self._host(branch, *guests, conv))
+        return _Plan(tuple(hosts), pool)
 
-    def _host(self, branch: Branch, before: list[Branch], behind: list[Branch], pool, shapes) -> _Host | None:
-        extra = sum(g.conv.params.num_output for g in before + behind)
+    def _host(self, branch: Branch, before: tuple[Branch, ...], after: tuple[Branch, ...], conv: Convolution) -> _Host:
+        extra = sum(g.conv.params.num_output for g in before + after)
         width = self._width(branch.reducer.params.num_output, extra) if branch.reducer else 0
-        conv = replace(branch.conv.params, num_output=branch.conv.params.num_output + extra, bias_term=True)
-        if pool is not None:
-            size, out = shapes[branch.conv.bottom][2:], shapes[pool.top][2:]
-            conv = strided(conv, pool.params, size, out, self.options.kernel == "cover")
-            if isinstance(conv, str):
-                return None
-        return _Host(branch, tuple(before), tuple(behind), width, conv)
+        return _Host(branch, before, after, width, replace(conv, num_output=conv.num_output + extra, bias_term=True))
 
     def _width(self, own: int, extra: int) -> int:
-        """The reducer's filters: `width` times its own number, at most what the exact embedding takes."""
+        """Return how many filters the reducer gets: `width` times its own, at most those of the exact embedding."""
         if self.options.width == "full":
             return own + extra
-        return min(max(int(self.options.width * own + 0.5), 1), own + extra) if extra or self.options.width < 1 else own
+        return min(max(int(self.options.width * own + 0.5), 1), own + extra)
 
-    def _weigh(self, graph: Graph, concat: Layer, plan: _Plan, shapes):
-        """The match, or its refusal where the module would need more MACs than before."""
-        touched = {layer for h in plan.hosts for b in (h.branch, *h.guests) for layer in b.merged_layers}
-        before = sum(layer_macs(layer, shapes) for layer in touched)
+    def _check_work(self, concat: Layer, plan: _Plan, shapes) -> None:
+        """Raise Refused where the module would need more MACs than before."""
+        before = sum(layer_macs(layer, shapes) for layer in plan.touched)
         after = sum(_host_macs(h, shapes, plan.pool) for h in plan.hosts)
         if after > before and not self.options.costly:
             reason = f"the merged module would need {after:,} MACs, not {before:,}"
-            refusal = self.refuse(concat, f"{reason}; ask for it by name (--steps) to have it all the same")
-            return replace(refusal, costly=True)
-        merged = in_order(graph, touched | ({plan.pool} if plan.pool else set()))
+            raise Refused(concat, f"{reason}; name it in --steps to merge it anyway", costly=True)
+
+    def _match(self, graph: Graph, concat: Layer, plan: _Plan) -> Match:
+        merged = in_order(graph, plan.touched | ({plan.pool} if plan.pool else set()))
         into = tuple(layer for h in plan.hosts for layer in (h.branch.reducer, h.branch.conv) if layer)
         shrunk = any(h.branch.reducer and h.width < h.full_width for h in plan.hosts)
         pooled = any(g.kind == "pooled" for h in plan.hosts for g in h.guests)
@@ -143,6 +156,7 @@ class MergeBranches(Pass):
         return Match(concat, merged, into, plan, exact)
 
     def rewrite(self, graph, match):
+        """Give each host the filters of its guests, and take out the guests and the pooling."""
         made: list[Layer] = []
         for host in match.plan.hosts:
             made += self._merge(graph, host, match.plan.pool)
@@ -158,7 +172,10 @@ class MergeBranches(Pass):
         return made
 
     def _merge(self, graph: Graph, host: _Host, pool: Layer | None) -> list[Layer]:
-        """The host's reducer and convolution with everything in them; new names where their blobs' shapes change."""
+        """Return the host's reducer and convolution with everything in them.
+
+        They get new names where the shapes of their blobs change.
+        """
         reducer, conv = host.branch.reducer, host.branch.conv
         if conv.weights:
             self._set_weights(host, pool)
@@ -189,7 +206,7 @@ class MergeBranches(Pass):
 
 
 def _embedding(host: _Host) -> tuple[Pair | None, Pair]:
-    """Weights and bias of the reducer (None without one) and of the convolution that carry all guests exactly."""
+    """Return the reducer's (weights, bias), None without one, and the convolution's, which carry all guests exactly."""
     reducer, conv = host.branch.reducer, host.branch.conv
     small = (reducer.weights[0], bias_or_zero(reducer)) if reducer else None
     own = (conv.weights[0], bias_or_zero(conv))
@@ -201,7 +218,7 @@ def _embedding(host: _Host) -> tuple[Pair | None, Pair]:
 
 
 def _host_macs(host: _Host, shapes, pool: Layer | None) -> int:
-    """Multiply-adds of the merged branch, for one image."""
+    """Return the multiply-adds of the merged branch for one image."""
     _, channels, height, width = shapes[host.branch.entry]
     out = shapes[pool.top if pool is not None else host.branch.conv.top]
     conv = host.conv

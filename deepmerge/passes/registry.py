@@ -1,8 +1,8 @@
-"""All passes, in the order in which they are shown and, within a step, run."""
+"""All passes, in the order in which lists show them and steps run them."""
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Iterable
 
 from deepmerge.errors import PassError
 from deepmerge.passes.compose_convolutions import ComposeConvolutions
@@ -18,6 +18,7 @@ from deepmerge.passes.remove_dropout import RemoveDropout
 from deepmerge.passes.remove_identity import RemoveIdentity
 from deepmerge.passes.support.base import Options, Pass
 from deepmerge.passes.swap_relu_pool import SwapReluPool
+from deepmerge.text import did_you_mean
 
 PASSES: dict[str, type[Pass]] = {
     cls.name: cls
@@ -37,17 +38,15 @@ PASSES: dict[str, type[Pass]] = {
     )
 }
 
-# Exact passes that tidy up the whole network, before and after the folds. swap_relu_pool is not among them, as it costs
-# time in Caffe (see there); a recipe's cleanup list may name it.
+# Exact passes that clean up the whole network before and after the folds. swap_relu_pool is not one of them, since it
+# costs time in Caffe; a recipe's cleanup list may name it.
 CLEANUP = ("remove_identity", "remove_dropout", "compose_convolutions")
 FOLDS = ("fold_batchnorm", "fold_scale")
 
 
-def make(names, options: Options) -> list[Pass]:
-    """The passes of these names; PassError with candidates for a name that is none."""
+def make(names: Iterable[str], options: Options) -> list[Pass]:
+    """Return the passes of these names; PassError with candidates for an unknown name."""
     for name in names:
         if name not in PASSES:
-            near = difflib.get_close_matches(name, PASSES, 3, 0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(PASSES)}"
-            raise PassError(f"there is no pass {name!r}; {hint}")
+            raise PassError(f"there is no pass {name!r}", remedy=did_you_mean(name, PASSES))
     return [PASSES[name](options) for name in names]

@@ -1,32 +1,36 @@
-"""Dropout is taken out; train_val.prototxt gets it back.
+"""Dropout is taken out; train_val.prototxt keeps it.
 
 Given:   x → Dropout → y
 Result:  x → readers of y
 
-Exact: yes; at TEST time Dropout hands on its bottom (it scales while training).
+Exact: yes. At TEST time Dropout passes its bottom on (it scales during training).
 Source: Caffe, dropout_layer.cpp, Forward_cpu.
 """
 
 from __future__ import annotations
 
+from deepmerge.graph.graph import Layer
 from deepmerge.graph.tree import Field, Message, Quoted
-from deepmerge.passes.support.base import Match, Pass
+from deepmerge.passes.support.base import Match, Pass, Refused
 from deepmerge.passes.support.chains import alone
 
 
 class RemoveDropout(Pass):
+    """Remove Dropout, which does nothing at TEST time (train_val.prototxt keeps it)."""
+
     name = "remove_dropout"
     exact = True
-    summary = "take out Dropout, which does nothing at TEST time (train_val.prototxt keeps it)"
     types = frozenset(("Dropout",))
 
     def match(self, graph, layer, shapes):
+        """Return a match unless an output of the network would lose its name."""
         if layer.top.consumers or _absorbed(layer):
             return Match(layer, (layer,), ())
         reason = f"its top {layer.top.name!r} is an output of the network, and its bottom is an input or read by others"
-        return self.refuse(layer, reason)
+        raise Refused(layer, reason)
 
     def rewrite(self, graph, match):
+        """Take Dropout out, and keep it among the training layers."""
         layer = match.layer
         blob = layer.top if _absorbed(layer) else layer.bottom
         graph.bypass(layer)
@@ -38,6 +42,6 @@ class RemoveDropout(Pass):
         return []
 
 
-def _absorbed(layer) -> bool:
-    """Whether the layer before makes the top in the layer's place (see Graph.bypass)."""
+def _absorbed(layer: Layer) -> bool:
+    """Return whether the layer before it will produce its top (see Graph.bypass)."""
     return alone(layer.bottom) and layer.bottom.producer.type != "Input"

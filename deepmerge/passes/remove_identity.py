@@ -1,4 +1,4 @@
-"""Layers that hand on what they get are taken out.
+"""Layers that pass their bottom on unchanged are taken out.
 
 Given:   x → Power(power 1, scale 1, shift 0) | Split | Pooling 1x1 | Concat of one | … → y
 Result:  x → readers of y
@@ -9,26 +9,30 @@ Source: Caffe, power_layer.cpp, split_layer.cpp, pooling_layer.cpp, concat_layer
 
 from __future__ import annotations
 
-from deepmerge.passes.support.base import Match, Pass, Shapes
+from deepmerge.graph.graph import Layer
+from deepmerge.passes.support.base import Match, Pass, Refused, Shapes
 from deepmerge.passes.support.chains import alone, is_idempotent
 
 
 class RemoveIdentity(Pass):
+    """Remove layers that pass their bottom on unchanged (Split, Power 1·x+0, 1x1 pooling, Concat of one)."""
+
     name = "remove_identity"
     exact = True
-    summary = "take out layers that hand on what they get (Split, Power 1·x+0, 1x1 pooling, Concat of one)"
     types = frozenset(("Split", "Power", "Pooling", "Concat", "ReLU", "ReLU6", "Flatten", "Slice", "ShuffleChannel"))
 
     def match(self, graph, layer, shapes):
+        """Return a match for an identity, unless an output of the network would lose its name."""
         if len(layer.bottoms) != 1 or not _is_identity(layer, shapes):
             return None
         if all(top.consumers for top in layer.tops):
             return Match(layer, (layer,), ())
         if len(layer.tops) == 1 and alone(layer.bottom) and layer.bottom.producer.type != "Input":
             return Match(layer, (layer,), ())  # the layer before it makes the output
-        return self.refuse(layer, "its top is an output of the network")
+        raise Refused(layer, "its top is an output of the network")
 
     def rewrite(self, graph, match):
+        """Take the layer out; its readers read its bottom."""
         layer = match.layer
         if len(layer.tops) == 1:
             graph.bypass(layer)
@@ -39,7 +43,7 @@ class RemoveIdentity(Pass):
         return []
 
 
-def _is_identity(layer, shapes: Shapes) -> bool:
+def _is_identity(layer: Layer, shapes: Shapes) -> bool:
     p = layer.params
     if layer.type == "Split":
         return True

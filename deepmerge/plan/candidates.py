@@ -10,7 +10,7 @@ from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
 from deepmerge.passes.registry import make
-from deepmerge.passes.support.base import Match, Options, Pass, Refusal
+from deepmerge.passes.support.base import Options, Pass, Refusal, first_match
 from deepmerge.passes.support.chains import ACTIVATIONS, CONVOLUTIONS, only_reader
 from deepmerge.plan.execute import StepResult, run_step
 from deepmerge.plan.names import step_names
@@ -42,7 +42,7 @@ def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tup
     for one, title in zip(search.found, step_names([one.convolutions for one in search.found]), strict=True):
         found.append(Candidate(replace(one.step, name=title), one.costly))
         if one.costly:
-            reason = f"{one.costly}; --steps {title} takes it all the same"
+            reason = f"{one.costly}; --steps {title} merges it anyway"
             refusals.append(Refusal(one.step.passes[0], one.step.layers[-1], reason, costly=True))
     return found, refusals
 
@@ -89,7 +89,7 @@ class _Search:
 
     def _module(self, concat: Layer) -> list[Layer]:
         shapes = infer_shapes(self.graph)
-        return [concat] if any(isinstance(p.look(self.graph, concat, shapes), Match) for p in self.passes) else []
+        return [concat] if any(one.look(self.graph, concat, shapes) for one in self.passes) else []
 
     def _chain(self, conv: Layer) -> list[Layer]:
         """The LRN and pooling layers behind a convolution that go into it, one after the other."""
@@ -100,8 +100,7 @@ class _Search:
         names: list[str] = []
         while (reader := _behind(conv)) is not None:
             shapes = infer_shapes(trial)
-            looks = ((p, p.look(trial, reader, shapes)) for p in self.passes)
-            taken = next(((p, match) for p, match in looks if isinstance(match, Match)), None)
+            taken = first_match(self.passes, trial, reader, shapes)
             if taken is None:
                 break
             names.append(reader.name)
@@ -111,8 +110,11 @@ class _Search:
     def refusals(self) -> list[Refusal]:
         """Why the layers that are still there were not merged."""
         shapes = infer_shapes(self.graph)
-        answers = [p.look(self.graph, layer, shapes) for layer in self.graph.layers for p in self.passes]
-        return [answer for answer in answers if isinstance(answer, Refusal)]
+        refusals: list[Refusal] = []
+        for layer in self.graph.layers:
+            for one in self.passes:
+                one.look(self.graph, layer, shapes, refusals)
+        return refusals
 
 
 def _behind(conv: Layer) -> Layer | None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.passes.decompose_tucker import decomposable
+from deepmerge.passes.decompose_tucker import DecomposeTucker, decomposable
 from deepmerge.passes.registry import CLEANUP, FOLDS, make
-from deepmerge.passes.support.base import Change, Match, Options, Refusal, run
+from deepmerge.passes.support.base import Change, Options, Refusal, run
 from deepmerge.plan.calibration import Calibration
 from deepmerge.plan.candidates import find_candidates, step_options
 from deepmerge.plan.execute import run_cleanup, run_recipe
@@ -112,15 +112,14 @@ def _tucker(
     layers = [layer.name for layer in decomposable(work, shapes, options.keep)]
     if calibration is not None:
         options = replace(options, calibration=calibration.about, moments=calibration.moments(work, layers))
-    (one,) = make(("decompose_tucker",), options)
-    one.prepare(work, layers, shapes)
-    answers = {layer.name: one.look(work, layer, shapes) for layer in work.layers}
-    refusals = [answer for answer in answers.values() if isinstance(answer, Refusal)]
-    names = tuple(name for name, answer in answers.items() if isinstance(answer, Match))
-    if not names:
+    one = DecomposeTucker(options).prepare(work, layers, shapes)
+    refusals: list[Refusal] = []
+    looks = [(layer.name, one.look(work, layer, shapes, refusals)) for layer in work.layers]
+    ranks = {name: match.plan.as_list for name, match in looks if match is not None}
+    if not ranks:
         return [], refusals
     kept = step_options((one.name,), options)
-    if one.options.ranks or options.calibration:  # what the weights alone do not tell, or not one by one
-        kept |= {"ranks": {name: answers[name].plan.as_list for name in names}}
+    if one.options.ranks or options.calibration:  # the weights alone, layer by layer, do not give these ranks
+        kept |= {"ranks": ranks}
     (title,) = step_names([["tucker"]], taken)
-    return [Step(title, (one.name,), names, options=kept)], refusals
+    return [Step(title, (one.name,), tuple(ranks), options=kept)], refusals

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from deepmerge.errors import PlanError
-from deepmerge.graph.graph import Graph, Layer
+from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import Memo, infer_shapes
 from deepmerge.passes.registry import make
-from deepmerge.passes.support.base import Applied, Change, Match, Options, Pass, Refusal, Shapes, run
+from deepmerge.passes.support.base import Applied, Change, Options, Refusal, first_match, run
 from deepmerge.plan.calibration import Calibration, measured
 from deepmerge.plan.recipe import Recipe, Step, options_for
 from deepmerge.text import did_you_mean
@@ -96,20 +96,22 @@ def run_step(
     result, refusals = StepResult(step), {}
     memo = {} if memo is None else memo
     shapes = infer_shapes(graph, memo=memo)
-    for one in passes:
-        one.prepare(graph, names, shapes)
+    passes = [one.prepare(graph, names, shapes) for one in passes]
     progress = True
     while progress:
         progress = False
         for name in names:
-            found = _offer(graph, name, passes, shapes)
-            if isinstance(found, Refusal):
-                refusals[name] = found
-            elif found is not None:
-                one, match = found
+            layer = next((layer for layer in graph.layers if layer.name == name), None)
+            if layer is None:
+                continue
+            taken = first_match(passes, graph, layer, shapes, refused := [])
+            if taken is not None:
+                one, match = taken
                 result.changes.append(one.apply(graph, match, mark))
                 shapes = infer_shapes(graph, memo=memo)
                 progress = True
+            elif refused:
+                refusals[name] = refused[0]
     _all_done(result, refusals)
     return result
 
@@ -120,18 +122,6 @@ def _there(graph: Graph, step: Step, name: str) -> None:
         raise PlanError(
             f"{step.title}: the network {graph.name!r} has no layer {name!r} (any more); {did_you_mean(name, names)}"
         )
-
-
-def _offer(graph: Graph, name: str, passes: list[Pass], shapes: Shapes) -> tuple[Pass, Match] | Refusal | None:
-    """The first pass that takes the layer; else the first refusal; None where it is gone or no pass's business."""
-    layer: Layer | None = next((layer for layer in graph.layers if layer.name == name), None)
-    refusal = None
-    for one in passes if layer is not None else ():
-        found = one.look(graph, layer, shapes)
-        if isinstance(found, Match):
-            return one, found
-        refusal = refusal or found
-    return refusal
 
 
 def _all_done(result: StepResult, refusals: dict[str, Refusal]) -> None:
@@ -150,4 +140,5 @@ def _all_done(result: StepResult, refusals: dict[str, Refusal]) -> None:
 
 
 def _nothing(name: str, step: Step) -> str:
-    return f"{name!r} is nothing for {' or '.join(step.passes)}; take it out of the step's layers"
+    do = "does" if len(step.passes) == 1 else "do"
+    return f"{' and '.join(step.passes)} {do} not apply to {name!r}; remove it from the step"

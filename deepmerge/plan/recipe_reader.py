@@ -68,7 +68,7 @@ def _step(data: dict, path: str | Path, number: int) -> Step:
             raise PlanError(f"{where}: {key!r} is {'empty' if key in data else 'missing'}")
     exact = data.get("exact", False)
     if not isinstance(exact, bool):
-        raise PlanError(f"{where}, exact: wants true or false, found {exact!r}")
+        raise PlanError(f"{where}, exact: expected true or false, found {exact!r}")
     options = {}
     for key in (key for key in STEP_OPTIONS if key in data):
         try:
@@ -94,13 +94,13 @@ def _known(data: dict, allowed: Iterable[str], where: str) -> None:
 
 def _text(value, where: str) -> str:
     if not isinstance(value, str):
-        raise PlanError(f"{where}: wants a string, found {value!r}")
+        raise PlanError(f"{where}: expected a string, found {value!r}")
     return value
 
 
 def _texts(value, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise PlanError(f"{where}: wants a list of strings, found {value!r}")
+        raise PlanError(f"{where}: expected a list of strings, found {value!r}")
     return tuple(value)
 
 
@@ -123,7 +123,7 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[Any], str]:
 
 def _absorb(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"wants a list of {', '.join(choices.ABSORB)}, found {value!r}")
+        raise ValueError(f"expected a list of {', '.join(choices.ABSORB)}, found {value!r}")
     return tuple(map(_one_of(choices.ABSORB), value))
 
 

@@ -98,7 +98,7 @@ def test_a_recipe_that_will_not_do(run, mini, tmp_path):
         ),
         (
             "version = 1\n" + step.format("pool1/3x3_s2"),
-            "step 's' cannot be done: 'pool1/3x3_s2' is nothing for merge_lrn",
+            "step 's' cannot be done: merge_lrn does not apply to 'pool1/3x3_s2'",
         ),
         (
             'version = 1\nnetwork = "AlexNet"\n' + step.format("x").replace("conv2/norm2", "norm2"),

@@ -75,7 +75,10 @@ def test_activations(apply_and_check, refusals, behind_reducer, behind):
     text = ENTRY + point("a", 7, behind) + point("b_reduce", 6, behind_reducer)
     text += conv("b", "b_reduce", 5, KERNELS["3x5"]) + act("b", behind) + concat("a", "b")
     if behind_reducer and behind != "ReLU":
-        assert "'a' and 'b_reduce' have different activations" in refusals(text, EmbedBranches, costly=True)["out"]
+        assert (
+            "'a': it and 'b_reduce' are followed by different activations"
+            in refusals(text, EmbedBranches, costly=True)["out"]
+        )
     else:
         found = apply_and_check(text, EmbedBranches, costly=True)
         assert len(found.applied.changes) == 1 and found.types()["Convolution"] == 2
@@ -132,29 +135,35 @@ LEAKY = '"b_reduce/act" type: "ReLU" relu_param { negative_slope: 0.1 }'
     [
         (
             module(point("a", 7, "ELU"), reduced("b", 6, 5, kind="ELU"), names="a b"),
-            "ELU behind 'b_reduce' is not idempotent",
+            "'b_reduce': the activation ELU after it is not idempotent",
         ),
         (
             module(point("a", 7, "Sigmoid"), reduced("b", 6, 5, kind="Sigmoid"), names="a b"),
-            "Sigmoid behind 'b_reduce' is not",
+            "'b_reduce': the activation Sigmoid after it is not",
         ),
-        (module(point("a", 7, "ELU"), reduced("b", 6, 5), names="a b"), "'a' and 'b' have different activations"),
-        (module(point("a", 7, ""), reduced("b", 6, 5), names="a b"), "'a' and 'b' have different activations"),
+        (
+            module(point("a", 7, "ELU"), reduced("b", 6, 5), names="a b"),
+            "'a': it and 'b' are followed by different activations",
+        ),
+        (
+            module(point("a", 7, ""), reduced("b", 6, 5), names="a b"),
+            "'a': it and 'b' are followed by different activations",
+        ),
         (
             module(
                 point("a", 7),
                 reduced("b", 6, 5).replace('name: "b/act" type: "ReLU"', 'name: "b/act" type: "TanH"'),
                 names="a b",
             ),
-            "'a' and 'b' have different activations",
+            "'a': it and 'b' are followed by different activations",
         ),
         (
             module(point("a", 7), reduced("b", 6, 5).replace('"b_reduce/act" type: "ReLU"', LEAKY), names="a b"),
-            "'a' and 'b_reduce' have different activations",
+            "'a': it and 'b_reduce' are followed by different activations",
         ),
         (
             module(point("a", 7), pooled("d", 3), reduced("b", 6, 5), names="a d b"),
-            "stands between 'a' and the kxk branch",
+            "'a': another branch is between it and the kxk branch",
         ),
         (
             module(
@@ -177,7 +186,7 @@ def test_work_that_would_rise(refusals, apply_and_check):
     before = 72 * (6 * 70 + 6 * 6 + 6 * 5 * 9)
     after = 72 * (6 * 76 + 76 * 75 * 9)
     reason = refusals(text, EmbedBranches)["out"]
-    assert reason.startswith(f"the merged module would need {after:,} MACs, not {before:,}; ask for it by name")
+    assert reason.startswith(f"the merged module would need {after:,} MACs, not {before:,}; name it in --steps")
     apply_and_check(text, EmbedBranches, costly=True, left={"Convolution": 2, "ReLU": 2})
 
 

@@ -130,7 +130,7 @@ def test_row_7_statistics_that_are_asked_for(apply_and_check):
 def test_row_8_not_backwards_over_an_activation(refusals):
     text = CONV + relu("conv") + BN
     reason = refusals(text, FoldBatchnorm)["bn"]
-    assert "'conv/relu' (ReLU) stands before it" in reason and "'bn' is an output" in reason
+    assert "'conv/relu' (ReLU) comes before it" in reason and "'bn' is an output" in reason
 
 
 @pytest.mark.pitfall("fold", 8)
@@ -143,7 +143,7 @@ def test_row_8_over_an_activation_it_goes_forwards(apply_and_check):
 @pytest.mark.pitfall("fold", 8)
 def test_row_8_another_reader_of_the_convolution(refusals):
     reasons = refusals(CONV + BN + layer("other", "Sigmoid", "conv"), FoldBatchnorm)
-    assert "'conv' is read by others" in reasons["bn"]
+    assert "'conv' has other readers" in reasons["bn"]
 
 
 @pytest.mark.pitfall("fold", 8)
@@ -306,7 +306,7 @@ def test_row_13_behind_average_pooling_with_pad(refusals, apply_and_check, tmp_p
     graph = network(
         tmp_path, CONV + layer("pool", "Pooling", "conv", "pool: AVE kernel_size: 3 stride: 2 pad: 1") + bn("pool")
     )
-    assert "AVE pooling 'pool' stands between, and pads" in refusals(graph, FoldBatchnorm)["bn"]
+    assert "AVE pooling 'pool' is between them, and pads" in refusals(graph, FoldBatchnorm)["bn"]
     graph.layer("bn").weights[0][:] = 0  # no mean, no shift
     apply_and_check(graph, FoldBatchnorm, left={"Convolution": 1, "Pooling": 1}, blind=False)
 
@@ -316,11 +316,11 @@ def test_row_13_behind_average_pooling_with_pad(refusals, apply_and_check, tmp_p
 def test_row_13_a_pooling_with_another_reader_mask_or_empty_windows(refusals):
     pool = layer("pool", "Pooling", "conv", "kernel_size: 3 stride: 2")
     assert (
-        "'pool' is read by others"
+        "'pool' has other readers"
         in refusals(CONV + pool + bn("pool") + layer("r", "ReLU", "pool"), FoldBatchnorm)["bn"]
     )
     pool = layer("pool", "Pooling", "conv", "kernel_size: 2 stride: 2", tops="pool mask")
-    assert "'pool' gives a mask" in refusals(CONV + pool + bn("pool"), FoldBatchnorm)["bn"]
+    assert "the mask of pooling 'pool' is used" in refusals(CONV + pool + bn("pool"), FoldBatchnorm)["bn"]
     pool = layer("pool", "Pooling", "conv", "kernel_size: 1 stride: 3")  # of 5 values takes 0, 3 and the 6th
     assert "window outside of the image" in refusals(CONV + pool + bn("pool"), FoldBatchnorm)["bn"]
     pool = layer("pool", "Pooling", "conv", "pool: STOCHASTIC kernel_size: 2 stride: 2")

@@ -54,12 +54,12 @@ def test_row_6_deconvolution(apply_and_check, group):
 
 @pytest.mark.pitfall("fold", 8)
 def test_row_8_activation_other_reader_output(refusals):
-    assert "'conv/relu' (ReLU) stands before it" in refusals(CONV + relu("conv") + scale("conv"), FoldScale)["scale"]
-    assert "'conv' is read by others" in refusals(CONV + scale("conv") + layer("o", "TanH", "conv"), FoldScale)["scale"]
+    assert "'conv/relu' (ReLU) comes before it" in refusals(CONV + relu("conv") + scale("conv"), FoldScale)["scale"]
+    assert "'conv' has other readers" in refusals(CONV + scale("conv") + layer("o", "TanH", "conv"), FoldScale)["scale"]
     reason = refusals(inputs((2, 6, 9, 7)) + scale("data"), FoldScale)["scale"]
     assert reason == (
-        "not into the layer before it: the layer 'input' (Input) stands before it; "
-        "nor into the one behind: its top 'scale' is an output of the network"
+        "it cannot go into the layer before it (the layer 'input' (Input) comes before it), "
+        "nor into the one after it (its top 'scale' is an output of the network)"
     )
 
 

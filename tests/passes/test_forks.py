@@ -220,13 +220,13 @@ def test_bn_through_a_pooling_only_where_no_slope_is_negative(judge, read):
     [
         (
             "",
-            "bn_param does not say whose it is; give it `frozen: true` or its `eps` if it uses its stored mean and variance",
+            "bn_param does not show which fork it is from; give it `frozen: true` or its `eps` if it uses its stored mean and variance",
         ),
-        ("bn_param { engine: CUDNN }", "bn_param does not say whose it is"),
-        ("bn_param { scale_filler { value: 1 } shift_filler { value: 0 } }", "it normalises by the batch at hand"),
-        ("bn_param { bn_mode: LEARN }", "it normalises by the batch at hand"),
-        ("bn_param { var_eps: 1e-9 moving_average: false }", "it normalises by the batch at hand"),
-        ("bn_param { use_history_in_test: false frozen: true }", "it normalises by the batch at hand"),
+        ("bn_param { engine: CUDNN }", "bn_param does not show which fork it is from"),
+        ("bn_param { scale_filler { value: 1 } shift_filler { value: 0 } }", "it normalises by the current batch"),
+        ("bn_param { bn_mode: LEARN }", "it normalises by the current batch"),
+        ("bn_param { var_eps: 1e-9 moving_average: false }", "it normalises by the current batch"),
+        ("bn_param { use_history_in_test: false frozen: true }", "it normalises by the current batch"),
         ("bn_param { frozen: true axis: 2 }", "it works on axis 2, not on the channels"),
     ],
 )
@@ -376,7 +376,7 @@ def test_row_28_axpy_and_a_scale_of_two_bottoms_are_data(read):
     reason = "it has 2 bottoms: its factors are data, not weights"
     assert refused(read(text + scale), *BOTH) == {"scale": reason}
     axpy = fork("axpy", "Axpy", "data1 conv data") + fork("s", "Scale", "axpy", "scale_param { bias_term: true }")
-    assert "the layer 'axpy' (Axpy) stands before it" in refused(read(text + axpy), *BOTH)["s"]
+    assert "the layer 'axpy' (Axpy) comes before it" in refused(read(text + axpy), *BOTH)["s"]
 
 
 @pytest.mark.pitfall("row", 23)

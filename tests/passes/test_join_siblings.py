@@ -37,7 +37,7 @@ def test_a_reader_between_the_siblings(apply_and_check):
 @pytest.mark.parametrize(
     ("second", "why"),
     [
-        (conv("b", "data", 17), "fewer than two have up to 16 outputs"),
+        (conv("b", "data", 17), "fewer than two of its siblings have 16 outputs or fewer"),
         (layer("b", "Convolution", "data", "num_output: 4 kernel_size: 1", param='param { name: "w" }')
          + layer("c", "Convolution", "data", "num_output: 4 kernel_size: 1", param='param { name: "w" }'), "fewer than two"),
     ],

@@ -169,7 +169,7 @@ def test_the_figure_in_the_refusal(refusals):
     text = inputs((3, 2, 9, 8)) + point("a", 90) + reduced("b", 2, 2) + concat("a", "b")
     before = 72 * (2 * 90 + 2 * 2 + 2 * 2 * 9)
     after = 72 * (2 * 1 + 1 * 92 * 9)
-    assert f"would need {after:,} MACs, not {before:,}; ask for it by name" in refusals(text, MergeBranches)["out"]
+    assert f"would need {after:,} MACs, not {before:,}; name it in --steps" in refusals(text, MergeBranches)["out"]
 
 
 @pytest.mark.parametrize("kept", ["out", "Concat", "b", "Convolution"])

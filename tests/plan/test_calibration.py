@@ -121,13 +121,13 @@ def test_a_budget_without_ranks_is_shared_out_among_the_steps_layers(read):
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("ranks = 3", "step 1, ranks: wants a table of layers and their ranks"),
-        ('ranks = {conv2 = "4"}', r"ranks: 'conv2': wants \[rank\], or \[rank_in, rank_out\]"),
-        ("ranks = {conv2 = []}", "ranks: 'conv2': wants"),
-        ("ranks = {conv2 = [0]}", "ranks: 'conv2': wants"),
-        ("ranks = {conv2 = [true]}", "ranks: 'conv2': wants"),
-        ("ranks = {conv2 = [1, 2, 3]}", "ranks: 'conv2': wants"),
-        ("calibration = 500", "step 1, calibration: wants text"),
+        ("ranks = 3", "step 1, ranks: expected a table of layers and their ranks"),
+        ('ranks = {conv2 = "4"}', r"ranks: 'conv2': expected \[rank\] or \[rank_in, rank_out\]"),
+        ("ranks = {conv2 = []}", "ranks: 'conv2': expected"),
+        ("ranks = {conv2 = [0]}", "ranks: 'conv2': expected"),
+        ("ranks = {conv2 = [true]}", "ranks: 'conv2': expected"),
+        ("ranks = {conv2 = [1, 2, 3]}", "ranks: 'conv2': expected"),
+        ("calibration = 500", "step 1, calibration: expected text"),
     ],
 )
 def test_what_an_edited_recipe_may_have_wrong(tmp_path, text, wanted):

@@ -124,7 +124,7 @@ def test_squeezenet_merges_where_a_pooling_pays_for_it(model, plan_of, name, tak
     for step, reason in costly.items():
         after, before = (int(word.strip(",;").replace(",", "")) for word in reason.split() if word[0].isdigit())
         assert after / before == pytest.approx(9 / 5)
-        assert refused[f"{step}/concat"] == f"{reason}; --steps {step} takes it all the same"
+        assert refused[f"{step}/concat"] == f"{reason}; --steps {step} merges it anyway"
 
 
 def test_a_costly_step_comes_in_by_its_name(model, plan_of):

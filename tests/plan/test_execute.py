@@ -72,9 +72,9 @@ def test_the_order_of_the_layers_in_a_step_makes_no_difference(read):
         ),
         (
             Step("s", ("merge_lrn",), ("pool1",)),
-            "step 's' cannot be done: 'pool1' is nothing for merge_lrn; take it out of",
+            "step 's' cannot be done: merge_lrn does not apply to 'pool1'; remove it from the step",
         ),
-        (Step("s", ("merge_lrn",), ("norm1", "conv2")), "step 's' cannot be done: 'conv2' is nothing for merge_lrn"),
+        (Step("s", ("merge_lrn",), ("norm1", "conv2")), "step 's' cannot be done: merge_lrn does not apply to 'conv2'"),
         (
             Step("s", ("merge_pooling",), ("pool1",)),
             "step 's' cannot be done: merge_pooling refuses 'pool1': 'norm1' (LRN)",
@@ -87,7 +87,10 @@ def test_the_order_of_the_layers_in_a_step_makes_no_difference(read):
             Step("s", ("merge_lrn",), ("norm",), file="r.toml"),
             "r.toml: step 's': the network 'net' has no layer 'norm'",
         ),
-        (Step("s", ("decompose_tucker",), ("bn2",)), "step 's' cannot be done: 'bn2' is nothing for decompose_tucker"),
+        (
+            Step("s", ("decompose_tucker",), ("bn2",)),
+            "step 's' cannot be done: decompose_tucker does not apply to 'bn2'",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(read, step, expected):

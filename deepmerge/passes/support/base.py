@@ -1,8 +1,8 @@
-"""What a pass is: match, which only looks, and rewrite, which changes the graph."""
+"""What a pass is: `match`, which only looks, and `rewrite`, which changes the graph."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -18,19 +18,17 @@ Shapes = dict[Blob, tuple[int, ...] | None]
 
 @dataclass(frozen=True)
 class Options:
-    """How passes work, where there is a choice (the command line's words; see `deepmerge convert --help`)."""
+    """The choices that users have; their words are the command line's (`deepmerge convert --help`)."""
 
-    width: float | str = 0.5  # reducers in merged branches, or "full"
+    width: float | str = 0.5  # of the reducers in merged branches, or "full"
     kernel: str = "keep"  # or "cover"
     init: str = "trained"  # or "xavier"
     rank: str = "energy:0.85"  # or vbmf, ratio:0.5, macs:0.5
-    ranks: Mapping[str, Sequence[int]] = field(
-        default_factory=dict, hash=False
-    )  # layer → its ranks, which go before `rank`
-    calibration: str = ""  # what images the moments come from, as recipes say it; "" for none
-    moments: Mapping[str, Moments] = field(default_factory=dict, compare=False, repr=False)  # layer → of what it is fed
+    ranks: Mapping[str, Sequence[int]] = field(default_factory=dict, hash=False)  # by layer; they override `rank`
+    calibration: str = ""  # the images that the moments come from, as recipes name them; "" for none
+    moments: Mapping[str, Moments] = field(default_factory=dict, compare=False, repr=False)  # of layers' inputs
     absorb: tuple[str, ...] = ("lrn", "pooling", "branches")
-    keep: frozenset[str] = frozenset()  # layers, by name or type, that are left alone
+    keep: frozenset[str] = frozenset()  # names and types of the layers to leave alone
     costly: bool = False  # merge even where the MACs rise
 
 
@@ -38,7 +36,7 @@ class Options:
 class Match:
     """What a pass would do at a layer.
 
-    merged: the layers that go into others or change, in the network's order (activations apart).
+    merged: the layers that go into others or change, in the network's order, without activations.
     into: the layers that take them up. plan: what `rewrite` needs to know.
     """
 
@@ -49,19 +47,44 @@ class Match:
     exact: bool = True
 
 
+class Refused(Exception):  # noqa: N818 (it is an answer, not an error)
+    """Raised where a pass cannot do its work; its text says why.
+
+    layer: the layer that the reason is about, which may be a neighbour of the one that the pass looks at.
+    costly: the pass could do it, but the MACs would rise.
+    """
+
+    def __init__(self, layer: Layer, reason: str, costly: bool = False):
+        super().__init__(reason)
+        self.layer, self.reason, self.costly = layer, reason, costly
+
+    def seen_from(self, layer: Layer) -> str:
+        """Return the reason, with the name of the layer that it is about if that is another one."""
+        return self.reason if self.layer is layer else f"{self.layer.name!r}: {self.reason}"
+
+
+def possible(check: Callable[..., object], *args: Any) -> bool:
+    """Return whether a check that raises Refused lets these arguments pass."""
+    try:
+        check(*args)
+    except Refused:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """Why a pass leaves a layer alone."""
+    """The record of a Refused: why a pass leaves a layer alone."""
 
     pass_name: str
     layer: str
     reason: str
-    costly: bool = False  # it could be done, but the MACs would rise
+    costly: bool = False  # the pass could do it, but the MACs would rise
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a pass did: names only, since the layers may be gone. `made` are the layers that are new or changed."""
+    """What a pass did, by layer names, since the layers may be gone. into: the layers that are new or changed."""
 
     pass_name: str
     layer: str
@@ -79,58 +102,94 @@ class Applied:
 
 
 class Pass:
-    """Base of all passes. `types` are the layer types that it looks at; `name` is its file's name."""
+    """Base of all passes. The first line of a pass's docstring is its summary.
+
+    name: its file's name. exact: whether the output stays the same. types: the layer types that it looks at.
+    """
 
     name: ClassVar[str]
     exact: ClassVar[bool]
-    summary: ClassVar[str]
     types: ClassVar[frozenset[str]]
 
     def __init__(self, options: Options | None = None):
         self.options = options or Options()
 
-    def prepare(self, graph: Graph, names: Collection[str], shapes: Shapes) -> None:
-        """Look at all layers of a step together, where what is done to one depends on the others; before `look`."""
+    @classmethod
+    def summary(cls) -> str:
+        """Return one line on what the pass does."""
+        return (cls.__doc__ or cls.name).splitlines()[0].rstrip(".")
 
-    def match(self, graph: Graph, layer: Layer, shapes: Shapes) -> Match | Refusal | None:
-        """What would be done at `layer`; a Refusal with the reason; None where the layer is none of its business."""
+    def prepare(self, graph: Graph, names: Collection[str], shapes: Shapes) -> Pass:
+        """Return the pass to use on these layers; for passes that must see all layers of a step at once."""
+        return self
+
+    def match(self, graph: Graph, layer: Layer, shapes: Shapes) -> Match | None:
+        """Return what the pass would do at `layer`, or None where there is nothing for it; change nothing.
+
+        Raises
+        ------
+        Refused
+            The layer is one for this pass, but something is in the way.
+        """
         raise NotImplementedError
 
     def rewrite(self, graph: Graph, match: Match) -> list[Layer]:
         """Carry the match out and return the layers that are new or changed."""
         raise NotImplementedError
 
-    def refuse(self, layer: Layer, reason: str) -> Refusal:
-        return Refusal(self.name, layer.name, reason)
+    def look(self, graph: Graph, layer: Layer, shapes: Shapes, refusals: list[Refusal] | None = None) -> Match | None:
+        """Return `match`'s answer, and record in `refusals` why the layer is left alone.
 
-    def look(self, graph: Graph, layer: Layer, shapes: Shapes) -> Match | Refusal | None:
-        """`match`, with the layers and types of `Options.keep` left alone, and those whose parameters are not known."""
+        None, and no refusal, for a layer of another type or one whose parameters are not known. A match that
+        touches a layer or type of `Options.keep` is refused.
+        """
         if layer.type not in self.types or layer.params is None:
             return None
-        found = self.match(graph, layer, shapes)
-        if isinstance(found, Match):
-            kept = [m for m in (found.layer, *found.merged, *found.into) if {m.name, m.type} & self.options.keep]
-            if kept:
-                return self.refuse(layer, f"{kept[0].name!r} ({kept[0].type}) is to be kept")
-        return found
+        try:
+            found = self.match(graph, layer, shapes)
+            if found is not None:
+                self._check_keep(found)
+            return found
+        except Refused as error:
+            if refusals is not None:
+                refusals.append(Refusal(self.name, layer.name, error.seen_from(layer), error.costly))
+            return None
+
+    def _check_keep(self, match: Match) -> None:
+        for layer in (match.layer, *match.merged, *match.into):
+            if {layer.name, layer.type} & self.options.keep:
+                raise Refused(match.layer, f"{layer.name!r} ({layer.type}) is to be kept")
 
     def apply(self, graph: Graph, match: Match, step: str = "") -> Change:
-        """Carry a match out; layers that it makes or changes are marked as the step's."""
+        """Carry a match out; layers that it makes or changes are marked with the step's name."""
         target, merged = match.layer.name, tuple(m.name for m in match.merged)
         made = self.rewrite(graph, match)
         for layer in made:
             layer.step, layer.made_by = step or layer.step, self.name
-            for array in layer.weights:
-                if not np.isfinite(array).all():
-                    reason = f"layer {layer.name!r} would get weights that are no numbers"
-                    raise PassError(f"{self.name}: {reason}; keep it with --keep {layer.name}")
+            if not all(np.isfinite(array).all() for array in layer.weights):
+                raise PassError(
+                    f"{self.name}: layer {layer.name!r} would get weights that are not finite",
+                    layer=layer.name,
+                    remedy=f"keep it with --keep {layer.name}",
+                )
         return Change(self.name, target, match.exact, merged, tuple(m.name for m in made or match.into))
 
 
-def run(passes: list[Pass], graph: Graph, only: Collection[str] | None = None) -> Applied:
-    """Apply passes, in order, over and over until none finds anything more to do.
+def first_match(
+    passes: Sequence[Pass], graph: Graph, layer: Layer, shapes: Shapes, refusals: list[Refusal] | None = None
+) -> tuple[Pass, Match] | None:
+    """Return the first pass that has something to do at a layer, with its match; None if no pass has."""
+    for one in passes:
+        match = one.look(graph, layer, shapes, refusals)
+        if match is not None:
+            return one, match
+    return None
 
-    only: names of the layers to look at (all, where None). Refusals are those of the last round.
+
+def run(passes: list[Pass], graph: Graph, only: Collection[str] | None = None) -> Applied:
+    """Apply passes, in order, again and again until none finds anything more to do.
+
+    only: names of the layers to look at (all if None). The refusals are those of the last round.
     """
     applied = Applied()
     memo: dict = {}
@@ -149,9 +208,7 @@ def _sweep(one: Pass, graph: Graph, only: Collection[str] | None, applied: Appli
     for layer in candidates:
         if layer not in graph.layers:
             continue
-        found = one.look(graph, layer, shapes)
-        if isinstance(found, Refusal):
-            applied.refusals.append(found)
-        elif found is not None:
-            applied.changes.append(one.apply(graph, found))
+        match = one.look(graph, layer, shapes, applied.refusals)
+        if match is not None:
+            applied.changes.append(one.apply(graph, match))
             shapes = infer_shapes(graph, memo=memo)

@@ -1,10 +1,11 @@
-"""Looking along chains of layers: who feeds whom, with nobody else listening."""
+"""Looking along chains of layers: which layer feeds which, and whether anything else reads it."""
 
 from __future__ import annotations
 
 from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params_forks import DEPTHWISE
+from deepmerge.passes.support.base import Refused, Shapes
 
 # Elementwise functions of one input, none of which mixes places or channels
 ACTIVATIONS = frozenset("ReLU ReLU6 PReLU ELU Sigmoid TanH Swish Clip".split())
@@ -13,75 +14,83 @@ LINEAR = CONVOLUTIONS | {"Deconvolution", "InnerProduct"}
 
 
 def only_reader(blob: Blob) -> Layer | None:
-    """The one layer that reads the blob, once; None where there are more, or none (an output)."""
+    """Return the only layer that reads the blob, once; None where there are more readers, or none (an output)."""
     return blob.consumers[0] if alone(blob) else None
 
 
 def alone(blob: Blob) -> bool:
-    """Whether the blob has exactly one reader, which reads it once."""
+    """Return whether the blob has exactly one reader, which reads it once."""
     return len(blob.consumers) == 1
 
 
-def back_over_activations(blob: Blob) -> tuple[Layer | None, list[Layer], str]:
-    """From a blob back to the first layer that is no activation: (that layer, the activations, what is in the way).
+def back_over_activations(blob: Blob) -> tuple[Blob, list[Layer]]:
+    """Return the blob that the activations before `blob` start from, and these activations in order.
 
-    The last is "" where every blob on the way has a single reader.
+    The walk ends at a blob with several readers, and at the first layer that is not an activation.
     """
     passed: list[Layer] = []
-    while True:
-        if not alone(blob):
-            return blob.producer, passed, f"{blob.name!r} has other readers"
-        layer = blob.producer
-        if layer is None or layer.type not in ACTIVATIONS:
-            return layer, passed, ""
-        passed.insert(0, layer)
-        blob = layer.bottom
+    while alone(blob) and blob.producer.type in ACTIVATIONS:
+        passed.insert(0, blob.producer)
+        blob = blob.producer.bottom
+    return blob, passed
+
+
+def check_absorber(graph: Graph, layer: Layer, blob: Blob) -> None:
+    """Raise Refused unless `blob` comes from a convolution that can take `layer`'s work over.
+
+    blob: what `layer` reads, or what the activations before it start from.
+    """
+    if not alone(blob):
+        raise Refused(layer, f"{blob.name!r} has other readers")
+    conv = blob.producer
+    if conv.type not in CONVOLUTIONS:
+        raise Refused(layer, f"{conv.name!r} ({conv.type}), not a convolution, comes before it")
+    check_own_weights(graph, conv)
 
 
 def in_order(graph: Graph, layers) -> tuple[Layer, ...]:
-    """The layers in the network's order, each once."""
+    """Return the layers in the network's order, each once."""
     chosen = set(layers)
     return tuple(layer for layer in graph.layers if layer in chosen)
 
 
-def fixed(graph: Graph, layer: Layer) -> str:
-    """Why the layer's weights may not change: "" if they may.
+def check_own_weights(graph: Graph, layer: Layer) -> None:
+    """Raise Refused where the layer's weights must not change.
 
-    They may not where another layer has the same (ParamSpec names), where the layer itself uses them on
-    several bottoms, and where its channels do not lie on axis 1.
+    That is where another layer shares them (ParamSpec names), where the layer itself uses them on several
+    bottoms, and where its channels are not on axis 1.
     """
     if others := graph.sharers(layer):
-        return f"its weights are shared with {others[0].name!r}"
+        raise Refused(layer, f"its weights are shared with {others[0].name!r}")
     if len(layer.bottoms) != 1:
-        return f"its weights work on {len(layer.bottoms)} bottoms at once"
+        raise Refused(layer, f"its weights work on {len(layer.bottoms)} bottoms at once")
     if layer.type in LINEAR and layer.params.axis != 1:
-        return f"it works on axis {layer.params.axis}, not 1"
-    return ""
+        raise Refused(layer, f"it works on axis {layer.params.axis}, not 1")
 
 
 def is_idempotent(kind: str, params: typed.Params | None) -> bool:
-    """Whether an activation leaves alone what it has made: f(f(x)) = f(x)."""
+    """Return whether an activation does not change its own output: f(f(x)) = f(x)."""
     return kind == "Clip" or (kind in ("ReLU", "ReLU6") and params is not None and params.negative_slope == 0)
 
 
 def is_plain_1x1(layer: Layer) -> bool:
-    """A 1x1 convolution with stride 1, no pad, group 1."""
+    """Return whether the layer is a 1x1 convolution with stride 1, no pad and one group."""
     p = layer.params
     return layer.type == "Convolution" and (p.kernel, p.stride, p.pad, p.group) == ((1, 1), (1, 1), (0, 0), 1)
 
 
 def same_size(conv: typed.Convolution) -> bool:
-    """An odd kernel, padded so that its middle tap lies on the output's own place."""
+    """Return whether the kernel is odd, and padded so that its middle tap is at the output's own place."""
     return all(
         kernel % 2 == 1 and pad * 2 == dilation * (kernel - 1)
         for kernel, pad, dilation in zip(conv.kernel, conv.pad, conv.dilation, strict=True)
     )
 
 
-def empty_window(pool: Layer, shapes: dict) -> bool:
-    """Whether a window of the pooling lies behind the image, as where the stride is above the kernel.
+def empty_window(pool: Layer, shapes: Shapes) -> bool:
+    """Return whether a window of the pooling lies outside of the image, as happens with a stride above the kernel.
 
-    Caffe then gives a constant (−FLT_MAX, 0 or NaN), with which nothing commutes. True where the shapes
+    Caffe then gives a constant (−FLT_MAX, 0 or NaN), which no layer can be moved across. True where the shapes
     are not known.
     """
     bottom, top = shapes.get(pool.bottom), shapes.get(pool.top)

@@ -1,4 +1,4 @@
-"""The values that a pass's options may have, on the command line and in a recipe alike (see base.Options)."""
+"""The values that options of passes may have, on the command line and in a recipe (see base.Options)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INITS = ("trained", "xavier")
 
 
 def width(value: Any) -> float | str:
-    """A number above 0 and up to 1, or "full"; ValueError for anything else."""
+    """Return a number above 0 and up to 1, or "full"; ValueError for anything else."""
     if value == "full":
         return value
     try:
@@ -23,7 +23,7 @@ def width(value: Any) -> float | str:
 
 
 def rank(value: Any) -> str:
-    """vbmf, energy:SHARE, ratio:SHARE or macs:SHARE, a share above 0 and up to 1; ValueError for anything else."""
+    """Return vbmf, energy:SHARE, ratio:SHARE or macs:SHARE, a share above 0 and up to 1; else ValueError."""
     kind, _, share = str(value).partition(":")
     try:
         good = value == "vbmf" or (kind in ("energy", "ratio", "macs") and 0 < float(share) <= 1)
@@ -37,19 +37,17 @@ def rank(value: Any) -> str:
 
 
 def ranks(value: Any) -> dict[str, tuple[int, ...]]:
-    """A table of layers with one rank (of a matrix) or two each, whole numbers from 1 on; ValueError for anything else."""
+    """Return a table of layers with their ranks, one for a matrix, else two, each 1 or more; else ValueError."""
     if not isinstance(value, dict):
-        raise ValueError(f"wants a table of layers and their ranks, found {value!r}")
+        raise ValueError(f"expected a table of layers and their ranks, found {value!r}")
     for name, found in value.items():
         if not isinstance(found, list) or len(found) not in (1, 2) or not all(type(n) is int and n > 0 for n in found):
-            raise ValueError(
-                f"{name!r}: wants [rank], or [rank_in, rank_out], whole numbers from 1 on, found {found!r}"
-            )
+            raise ValueError(f"{name!r}: expected [rank] or [rank_in, rank_out], each 1 or more, found {found!r}")
     return {name: tuple(found) for name, found in value.items()}
 
 
 def calibration(value: Any) -> str:
-    """What images were used, as convert writes it: "500 images, sha256:…"; ValueError for anything but text."""
+    """Return the calibration images as convert names them: "500 images, sha256:…"; ValueError unless it is text."""
     if not isinstance(value, str):
-        raise ValueError(f"wants text, found {value!r}")
+        raise ValueError(f"expected text, found {value!r}")
     return value

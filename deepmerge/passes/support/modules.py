@@ -1,4 +1,4 @@
-"""Inception-like modules: parallel branches from one blob into one Concat, recognised by structure.
+"""Inception-like modules: parallel branches from one blob into one Concat, recognised by their structure.
 
              ┌ 1x1 ─────────────────┐   point
 entry blob ──┼ 1x1 → kxk ───────────┼─ Concat     reduced (a host)
@@ -13,43 +13,53 @@ from typing import Literal
 
 from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.passes.support.chains import ACTIVATIONS, alone, fixed, is_idempotent, is_plain_1x1, same_size
+from deepmerge.passes.support.base import Refused, possible
+from deepmerge.passes.support.chains import (
+    ACTIVATIONS,
+    alone,
+    check_own_weights,
+    is_idempotent,
+    is_plain_1x1,
+    same_size,
+)
 
 Kind = Literal["point", "pooled", "reduced", "plain", "other"]
-Signature = tuple[tuple[str, typed.Params], ...]  # the activations behind a convolution
+Signature = tuple[tuple[str, typed.Params], ...]  # the activations after a convolution
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One branch, from the entry blob to the Concat. `reason` says why it is "other"."""
+    """One branch, from the entry blob to the Concat. `entry`: the blob that it starts from."""
 
     kind: Kind
     layers: tuple[Layer, ...]
     entry: Blob
     conv: Layer | None = None
     reducer: Layer | None = None
-    reason: str = ""
 
     @property
     def activations(self) -> Signature:
-        return _behind(self.layers, self.conv)
+        """The activations after the last convolution."""
+        return _after(self.layers, self.conv)
 
     @property
     def reducer_activations(self) -> Signature:
-        return _behind(self.layers, self.reducer) if self.reducer else ()
+        """The activations after the reducer."""
+        return _after(self.layers, self.reducer) if self.reducer else ()
 
     @property
     def hosts(self) -> bool:
+        """Whether other branches can be merged into it."""
         return self.kind in ("reduced", "plain")
 
     @property
     def merged_layers(self) -> tuple[Layer, ...]:
-        """What a report names: all but the activations."""
+        """The layers that a report names: all except the activations."""
         return tuple(layer for layer in self.layers if layer.type not in ACTIVATIONS)
 
 
 def branches_of(graph: Graph, concat: Layer, keep: frozenset[str] = frozenset()) -> list[Branch]:
-    """The Concat's branches, in its order. A branch with a layer (or layer type) of `keep` is "other"."""
+    """Return the Concat's branches, in its order. A branch with a layer (or layer type) of `keep` is "other"."""
     return [_branch(graph, blob, keep) for blob in concat.bottoms]
 
 
@@ -59,28 +69,25 @@ def _branch(graph: Graph, blob: Blob, keep: frozenset[str]) -> Branch:
         chain.insert(0, blob.producer)
         blob = blob.producer.bottom
     layers = tuple(chain)
-    for layer in layers:
-        if {layer.name, layer.type} & keep:
-            return Branch("other", layers, blob, reason=f"{layer.name!r} is to be kept")
-        if reason := fixed(graph, layer):
-            return Branch("other", layers, blob, reason=f"{layer.name!r}: {reason}")
     convs = [layer for layer in layers if layer.type == "Convolution"]
-    kind = _kind(layers, convs)
+    free = all(not {layer.name, layer.type} & keep and possible(check_own_weights, graph, layer) for layer in layers)
+    kind = _kind(layers, convs) if free else "other"
     if kind == "other":
-        names = " → ".join(layer.name for layer in layers if layer.type not in ACTIVATIONS) or blob.name
-        return Branch("other", layers, blob, reason=f"the branch {names} has no form that merges")
+        return Branch(kind, layers, blob)
     return Branch(kind, layers, blob, convs[-1], convs[0] if kind == "reduced" else None)
 
 
 def _kind(layers: tuple[Layer, ...], convs: list[Layer]) -> Kind:
-    """What the branch is by its layers, from the entry on; activations stand behind convolutions only."""
+    """Return the branch's kind by its layers, from the entry on. Activations come after convolutions only."""
     shape = [layer.type for layer in layers if layer.type not in ACTIVATIONS]
     if not layers or layers[0].type in ACTIVATIONS:
         return "other"
-    if any(layer.type == "PReLU" or layer.params is None for layer in layers):  # one's own slopes, or unknown ones
+    if any(layer.type == "PReLU" or layer.params is None for layer in layers):  # slopes of its own, or unknown ones
         return "other"
-    if shape == ["Convolution"]:
-        return "point" if is_plain_1x1(convs[0]) else "plain" if _is_host(convs[0]) else "other"
+    if shape == ["Convolution"] and is_plain_1x1(convs[0]):
+        return "point"
+    if shape == ["Convolution"] and _is_host(convs[0]):
+        return "plain"
     if shape == ["Convolution", "Convolution"] and is_plain_1x1(convs[0]) and _is_host(convs[1]):
         return "reduced"
     if shape == ["Pooling", "Convolution"] and layers[1] is convs[0] and is_plain_1x1(convs[0]):
@@ -95,7 +102,7 @@ def _is_host(conv: Layer) -> bool:
     return p.kernel != (1, 1) and p.stride == (1, 1) and p.group == 1 and same_size(p)
 
 
-def _behind(layers: tuple[Layer, ...], conv: Layer) -> Signature:
+def _after(layers: tuple[Layer, ...], conv: Layer) -> Signature:
     found = []
     for layer in layers[layers.index(conv) + 1 :]:
         if layer.type not in ACTIVATIONS:
@@ -104,52 +111,58 @@ def _behind(layers: tuple[Layer, ...], conv: Layer) -> Signature:
     return tuple(found)
 
 
-def obstacle(host: Branch, guest: Branch) -> str:
-    """Why a 1x1 guest's output cannot pass through the host's activations unchanged: "" if it can."""
+def check_passes_through(host: Branch, guest: Branch) -> None:
+    """Raise Refused unless a 1x1 guest's output passes through the host's activations unchanged."""
     if guest.activations != host.activations:
-        return f"{guest.conv.name!r} and {host.conv.name!r} have different activations behind them"
+        raise Refused(guest.conv, f"it and {host.conv.name!r} are followed by different activations")
     through = host.reducer_activations
     if not through:
-        return ""
+        return
     if through != guest.activations:
-        return f"{guest.conv.name!r} and {host.reducer.name!r} have different activations behind them"
-    if all(is_idempotent(*activation) for activation in through):
-        return ""
-    return f"the activation {through[0][0]} behind {host.reducer.name!r} is not idempotent"
+        raise Refused(guest.conv, f"it and {host.reducer.name!r} are followed by different activations")
+    if not all(is_idempotent(*activation) for activation in through):
+        raise Refused(host.reducer, f"the activation {through[0][0]} after it is not idempotent")
 
 
-def assign(branches: list[Branch], guests: set[str]) -> tuple[dict[int, tuple[list[int], list[int]]], list[str]]:
-    """Which guests go into which host: {host's place: (guests before it, guests behind it)}, and the refusals.
+def assign(branches: list[Branch], guests: set[str]) -> tuple[dict[int, tuple[list[int], list[int]]], list[Refused]]:
+    """Return which guests go into which host, {host: (guests before it, guests after it)}, and what is refused.
 
-    guests: the kinds that may be merged. A guest joins the nearest host that can take it, if nothing but
-    guests of the same host stand between, so that the Concat's channels keep their order.
+    Numbers are places in the Concat's order. A guest joins the nearest host that can take it, if only guests of the
+    same host come between the two, so that the Concat's channels keep their order.
+
+    guests: the kinds that may be merged.
     """
-    places = [i for i, branch in enumerate(branches) if branch.hosts]
     target: dict[int, int] = {}
-    refused: list[str] = []
+    refused: list[Refused] = []
     for i, guest in enumerate(branches):
-        if guest.kind not in guests:
-            continue
-        reasons = []
-        for host in sorted(places, key=lambda h: (abs(i - h), h)):
-            reasons.append(obstacle(branches[host], guest) or _between(branches, guests, i, host))
-            if not reasons[-1]:
-                target[i] = host
-                break
-        else:
-            refused.append(reasons[0] if reasons else "the module has no kxk branch")
+        if guest.kind in guests:
+            try:
+                target[i] = _nearest_host(branches, guests, i)
+            except Refused as error:
+                refused.append(error)
     hosts: dict[int, tuple[list[int], list[int]]] = {}
     for i, host in target.items():
         if all(target.get(j) == host for j in range(min(i, host) + 1, max(i, host))):
             hosts.setdefault(host, ([], []))[i > host].append(i)
         else:
-            refused.append(_IN_BETWEEN.format(branches[i].conv.name))
+            refused.append(_in_between(branches[i]))
     return hosts, refused
 
 
-_IN_BETWEEN = "another branch stands between {!r} and the kxk branch in the Concat's order"
+def _nearest_host(branches: list[Branch], guests: set[str], i: int) -> int:
+    """Return the nearest host that can take guest `i`; else raise what keeps it from the nearest one."""
+    places = [place for place, branch in enumerate(branches) if branch.hosts]
+    refused = Refused(branches[i].conv, "the module has no kxk branch")
+    for number, host in enumerate(sorted(places, key=lambda place: (abs(i - place), place))):
+        try:
+            check_passes_through(branches[host], branches[i])
+            if not {branches[j].kind for j in range(min(i, host) + 1, max(i, host))} <= guests:
+                raise _in_between(branches[i])
+            return host
+        except Refused as error:
+            refused = refused if number else error
+    raise refused
 
 
-def _between(branches: list[Branch], guests: set[str], i: int, host: int) -> str:
-    kinds = {branches[j].kind for j in range(min(i, host) + 1, max(i, host))}
-    return "" if kinds <= guests else _IN_BETWEEN.format(branches[i].conv.name)
+def _in_between(guest: Branch) -> Refused:
+    return Refused(guest.conv, "another branch is between it and the kxk branch in the Concat's order")

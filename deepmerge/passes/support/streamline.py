@@ -1,6 +1,6 @@
-"""A convolution that does a following pooling's work too: its new window, and its weights' start.
+"""A convolution that also does the work of the pooling after it: its new window and its initial weights.
 
-What merge_pooling and merge_branches share. Source: Li et al., DeepRebirth (AAAI 2018).
+Shared by merge_pooling and merge_branches. Source: Li et al., DeepRebirth (AAAI 2018).
 """
 
 from __future__ import annotations
@@ -9,45 +9,62 @@ from dataclasses import replace
 
 import numpy as np
 
+from deepmerge.graph.graph import Layer
 from deepmerge.graph.params import Convolution, Pooling, Window
 from deepmerge.kernels.embed import embed_at, spread_average
 from deepmerge.kernels.geometry import pad_for, window
 from deepmerge.kernels.xavier import xavier
+from deepmerge.passes.support.base import Refused, Shapes
 
 
-def strided(
-    conv: Convolution, pool: Pooling, size: tuple[int, int], out: tuple[int, int], cover: bool
-) -> Convolution | str:
-    """The convolution's parameters with the pooling in it, or the reason why there are none.
+def strided(conv: Layer, pool: Layer, shapes: Shapes, cover: bool) -> Convolution:
+    """Return the convolution's parameters with the pooling in it, whose output size stays the same.
 
-    size: height and width of the convolution's bottom; out: of the pooling's top, which stay as they are.
-    cover: take the whole receptive field of both as the kernel; otherwise the kernel stays.
+    cover: make the kernel as large as the receptive field of both layers; otherwise it stays.
+    Refused where no pad gives the output's size.
     """
-    new = {}
-    for axis, n, m in zip("hw", size, out, strict=True):
-        kernel, dilation = getattr(conv, f"kernel_{axis}"), getattr(conv, f"dilation_{axis}")
-        both = window(*_window(conv, axis), dilation).then(*_window(pool, axis))
+    params, new = conv.params, {}
+    for axis, n, m in zip("hw", shapes[conv.bottom][2:], shapes[pool.top][2:], strict=True):
+        kernel, dilation = getattr(params, f"kernel_{axis}"), getattr(params, f"dilation_{axis}")
+        both = window(*_window(params, axis), dilation).then(*_window(pool.params, axis))
         if cover and (both.size - 1) % dilation == 0:
             kernel = (both.size - 1) // dilation + 1
         extent = dilation * (kernel - 1) + 1
         pad = pad_for(n, m, extent, both)
         if pad is None:
             hint = "" if cover else "; a kernel that covers the pooling may (--kernel cover)"
-            return f"no pad lets a kernel of {extent} at stride {both.stride} make {m} outputs of {n} values{hint}"
+            problem = f"no pad lets a kernel of {extent} at stride {both.stride} make {m} outputs of {n} values"
+            raise Refused(pool, f"{problem}{hint}")
         new |= {f"kernel_{axis}": kernel, f"stride_{axis}": both.stride, f"pad_{axis}": pad}
-    return replace(conv, **new)
+    return replace(params, **new)
 
 
 def _window(params: Window, axis: str) -> tuple[int, int, int]:
-    """(kernel, stride, pad) along "h" or "w"."""
+    """Return (kernel, stride, pad) along "h" or "w"."""
     return tuple(getattr(params, f"{name}_{axis}") for name in ("kernel", "stride", "pad"))
 
 
 def start(weight: np.ndarray, old: Convolution, new: Convolution, pool: Pooling, init: str) -> np.ndarray:
-    """The merged convolution's weights to begin with, (num_output, channels/group, kernel_h, kernel_w).
+    """Return the merged convolution's initial weights.
 
-    A kernel that stays keeps its weights. One that covers the pooling's window gets, for AVE, the mean
-    over the window (exact but for the image's edge), and for MAX the kernel in its middle.
+    A kernel of the same size keeps its weights. One that covers the pooling's window gets, for AVE, the mean over
+    the window (exact except at the image's edge), and for MAX the old kernel in its middle.
+
+    Parameters
+    ----------
+    weight : ndarray, float32, (num_output, channels/group, kernel_h, kernel_w)
+        The weights before the merge.
+    old, new : Convolution
+        The parameters before and after it.
+    pool : Pooling
+        The parameters of the pooling.
+    init : {"trained", "xavier"}
+        Random weights for "xavier".
+
+    Returns
+    -------
+    ndarray, float32
+        (num_output, channels/group, new.kernel_h, new.kernel_w)
     """
     shape = (*weight.shape[:2], new.kernel_h, new.kernel_w)
     if init == "xavier":
@@ -60,15 +77,14 @@ def start(weight: np.ndarray, old: Convolution, new: Convolution, pool: Pooling,
     return embed_at(weight, new.kernel_h, new.kernel_w, top, left)
 
 
-def poolable(pool, shapes) -> str:
-    """Why a pooling layer is not one to merge: "" if it is."""
-    p, bottom, top = pool.params, shapes.get(pool.bottom), shapes.get(pool.top)
+def check_strided(pool: Layer, shapes: Shapes) -> None:
+    """Raise Refused unless the layer is a pooling with a stride, whose merging would save work."""
+    params, bottom, top = pool.params, shapes.get(pool.bottom), shapes.get(pool.top)
     if len(pool.tops) != 1:
-        return "its mask is used"
+        raise Refused(pool, "its mask is used")
     if top is None or bottom is None:
-        return "its shape is not known"
-    if p.global_pooling or top[2:] == (1, 1):
-        return "it pools the whole image"
-    if p.stride == (1, 1):
-        return "its stride is 1, so merging it would save no work"
-    return ""
+        raise Refused(pool, "its shape is not known")
+    if params.global_pooling or top[2:] == (1, 1):
+        raise Refused(pool, "it pools the whole image")
+    if params.stride == (1, 1):
+        raise Refused(pool, "its stride is 1, so merging it would save no work")

@@ -1,4 +1,4 @@
-"""How many channels decompose_tucker leaves between its layers, by itself and under a budget for the whole network."""
+"""How many channels decompose_tucker leaves between its layers: layer by layer, or for the whole network at once."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from deepmerge.passes.support import choices
 from deepmerge.passes.support.base import Options, Shapes
 from deepmerge.passes.support.weights import weight_of
 
-SAVING = (
-    0.2  # two layers more cost about that share of a layer's MACs in time (measured in Caffe on GoogLeNet's layers)
-)
+# Two more layers cost about as much time as this share of a layer's MACs (measured in Caffe on GoogLeNet's layers)
+SAVING = 0.2
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Ranks per group; `out` 0 means one rank only (`inside`), as for a matrix."""
+    """Ranks per group. A matrix has one rank, `inside`; its `out` is 0."""
 
     inside: int
     out: int = 0
 
     @property
     def as_list(self) -> list[int]:
-        """As recipes have them."""
+        """The ranks as recipes have them."""
         return [self.inside, self.out] if self.out else [self.inside]
 
     def __str__(self) -> str:
@@ -37,7 +36,7 @@ class Ranks:
 
 
 def parse_rank(text: str) -> tuple[str, float]:
-    """("vbmf" | "energy" | "ratio" | "macs", value) of --rank; PassError for anything else."""
+    """Return ("vbmf" | "energy" | "ratio" | "macs", value) of --rank; PassError for anything else."""
     try:
         kind, _, share = choices.rank(text).partition(":")
     except ValueError:
@@ -47,34 +46,35 @@ def parse_rank(text: str) -> tuple[str, float]:
 
 
 def is_matrix(layer: Layer) -> bool:
-    """Whether the layer is one matrix at every place, an InnerProduct or a 1x1 convolution, and has one rank."""
+    """Return whether the layer is a matrix (an InnerProduct or a 1x1 convolution), and so has one rank."""
     return layer.type == "InnerProduct" or layer.params.kernel == (1, 1)
 
 
 def group_of(layer: Layer) -> int:
+    """Return the layer's number of groups; 1 for an InnerProduct."""
     return 1 if layer.type == "InnerProduct" else layer.params.group
 
 
 def choose_ranks(layer: Layer, options: Options, shapes: Shapes) -> Ranks:
-    """The ranks of one layer: those that the options name for it, else what `rank` makes of it.
+    """Return the ranks of one layer: those that the options name for it, else those that `rank` gives.
 
-    Of its weights, or where there are its moments, of its weights on the data. PassError for ranks it cannot have.
+    `rank` looks at the weights, or, where the options have the layer's moments, at their effect on the data.
+    PassError for ranks that the layer cannot have.
     """
     if layer.name in options.ranks:
         return _named(layer, options.ranks[layer.name])
     kind, share = parse_rank(options.rank)
     if kind == "macs":
-        offers = {
-            layer.name: settings(layer, options, shapes) or [Setting(0, 0.0, (1,) if is_matrix(layer) else (1, 1))]
-        }
-        return Ranks(*allot(offers, int(share * layer_macs(layer, shapes)))[layer.name].ranks)
+        least = Setting(0, 0.0, (1,) if is_matrix(layer) else (1, 1))
+        offers = settings(layer, options, shapes) or [least]
+        return Ranks(*allot({layer.name: offers}, int(share * layer_macs(layer, shapes)))[layer.name].ranks)
     if kind == "energy" and layer.name in options.moments:
         return _feasible(layer, *_aware_energy(layer, options, share))
     return _feasible(layer, *_plain(layer, kind, share))
 
 
 def allot_ranks(layers: Iterable[Layer], options: Options, shapes: Shapes) -> dict[str, list[int]]:
-    """The ranks of all layers together, such that they keep that share of their MACs; layers left alone are left out."""
+    """Return ranks with which the layers together keep the share of their MACs; layers to leave alone are not in it."""
     layers = list(layers)
     _, share = parse_rank(options.rank)
     offers = {
@@ -85,18 +85,17 @@ def allot_ranks(layers: Iterable[Layer], options: Options, shapes: Shapes) -> di
 
 
 def settings(layer: Layer, options: Options, shapes: Shapes) -> list[Setting]:
-    """What ranks a layer could have, with their MACs and losses, save for those to which others are to be preferred.
+    """Return the ranks that a layer could have, with their MACs and losses, except those that others beat in both.
 
-    Those that save less than SAVING of the layer's MACs are none.
+    All of them save at least SAVING of the layer's MACs.
     """
     lost_out, lost_in = (losses(spectrum) for spectrum in _spectra(layer, options))
     if is_matrix(layer):
         inside, out = np.arange(1, min(len(lost_in), len(lost_out)) + 1), np.zeros(1, int)
         loss = lost_out[: len(inside)]
     else:
-        inside, out = (
-            grid.ravel() for grid in np.meshgrid(np.arange(1, len(lost_in) + 1), np.arange(1, len(lost_out) + 1))
-        )
+        grids = np.meshgrid(np.arange(1, len(lost_in) + 1), np.arange(1, len(lost_out) + 1))
+        inside, out = grids[0].ravel(), grids[1].ravel()
         taps = layer.params.kernel_h * layer.params.kernel_w
         useful = ((out <= inside * taps) | (out == len(lost_out))) & ((inside <= out * taps) | (inside == len(lost_in)))
         loss = np.where(useful, lost_in[inside - 1] + lost_out[out - 1], np.inf)
@@ -108,7 +107,10 @@ def settings(layer: Layer, options: Options, shapes: Shapes) -> list[Setting]:
 
 
 def decomposed_macs(layer: Layer, inside, out, shapes: Shapes):
-    """Multiply-adds for one image of what would take the layer's place; ranks as in Ranks, numbers or arrays of them."""
+    """Return the multiply-adds, for one image, of the layers that would replace the layer.
+
+    inside, out: the ranks as in Ranks, as numbers or as arrays of them.
+    """
     into, top = shapes[layer.bottom], shapes[layer.top]
     p = layer.params
     if layer.type == "InnerProduct":
@@ -116,7 +118,7 @@ def decomposed_macs(layer: Layer, inside, out, shapes: Shapes):
         return layer_macs(layer, shapes) // (outputs * inputs) * inside * (outputs + inputs)
     before, after = into[2] * into[3], top[2] * top[3]
     channels, outputs = into[1] // p.group, p.num_output // p.group
-    if is_matrix(layer):  # its stride goes with the first factor
+    if is_matrix(layer):  # the first factor has the stride
         return p.group * inside * (channels + outputs) * after
     core = inside * out * p.kernel_h * p.kernel_w * after
     first = channels * inside * before * np.less(inside, channels)
@@ -125,7 +127,7 @@ def decomposed_macs(layer: Layer, inside, out, shapes: Shapes):
 
 
 def _spectra(layer: Layer, options: Options) -> tuple[np.ndarray, np.ndarray]:
-    """(group, outputs) and (group, channels), the energies of the layer's directions."""
+    """Return the energies of the layer's directions, (group, outputs) and (group, channels)."""
     from deepmerge.kernels import data_aware, tucker
 
     weight, group = weight_of(layer), group_of(layer)
@@ -138,8 +140,8 @@ def _spectra(layer: Layer, options: Options) -> tuple[np.ndarray, np.ndarray]:
 def _aware_energy(layer: Layer, options: Options, share: float) -> tuple[int, int]:
     from deepmerge.kernels.svd import energy_rank
 
-    out, inside = (max(energy_rank(np.sqrt(one), share) for one in spectrum) for spectrum in _spectra(layer, options))
-    return out, inside
+    outs, ins = _spectra(layer, options)
+    return max(energy_rank(np.sqrt(one), share) for one in outs), max(energy_rank(np.sqrt(one), share) for one in ins)
 
 
 def _plain(layer: Layer, kind: str, share: float) -> tuple[int, int]:
@@ -168,10 +170,12 @@ def _named(layer: Layer, ranks) -> Ranks:
     channels, outputs = _full(layer)
     most = [min(channels, outputs)] if is_matrix(layer) else [channels, outputs]
     if len(ranks) != len(most) or not all(1 <= rank <= full for rank, full in zip(ranks, most, strict=True)):
-        wanted = (
-            f"[rank], up to {most[0]}" if is_matrix(layer) else f"[rank_in, rank_out], up to {most[0]} and {most[1]}"
+        form = "[rank], up to" if is_matrix(layer) else "[rank_in, rank_out], up to"
+        raise PassError(
+            f"layer {layer.name!r} ({layer.type}) cannot have the ranks {list(ranks)}",
+            layer=layer.name,
+            remedy=f"give {form} {' and '.join(map(str, most))}",
         )
-        raise PassError(f"layer {layer.name!r} ({layer.type}) cannot have the ranks {list(ranks)}; give {wanted}")
     return Ranks(*ranks) if is_matrix(layer) else _feasible(layer, ranks[1], ranks[0])
 
 

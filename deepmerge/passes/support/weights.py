@@ -1,4 +1,4 @@
-"""Giving a convolution or inner product new weights, its parameters following."""
+"""Weights of a convolution or inner product: reading them, and replacing them together with the parameters."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from deepmerge.graph.tree import Message, Token
 
 
 def weight_of(layer: Layer) -> np.ndarray:
-    """The weights, InnerProduct's as (num_output, inputs) whatever `transpose` says."""
+    """Return the weights; InnerProduct's as (num_output, inputs), also if they are stored transposed."""
     return layer.weights[0].T if layer.type == "InnerProduct" and layer.params.transpose else layer.weights[0]
 
 
 def bias_of(layer: Layer) -> np.ndarray | None:
-    """The bias, or None where the layer has none."""
+    """Return the bias, (num_output,), or None where the layer has none."""
     return layer.weights[1] if len(layer.weights) > 1 else None
 
 
 def bias_or_zero(layer: Layer) -> np.ndarray:
+    """Return the bias, (num_output,), or zeros where the layer has none."""
     bias = bias_of(layer)
     return np.zeros(layer.params.num_output, np.float32) if bias is None else bias
 
 
 def set_weights(layer: Layer, weight: np.ndarray, bias: np.ndarray | None) -> None:
-    """New weights (as `weight_of` gives them) and bias; a bias where there was none is declared."""
+    """Replace the weights (in the form of `weight_of`) and the bias; declare the bias where there was none."""
     if layer.type == "InnerProduct" and layer.params.transpose:
         weight = weight.T
     layer.weights = [np.ascontiguousarray(weight, np.float32)]
@@ -36,7 +37,7 @@ def set_weights(layer: Layer, weight: np.ndarray, bias: np.ndarray | None) -> No
 
 
 def declare_bias(layer: Layer) -> None:
-    """bias_term: true, and a second ParamSpec where the weights have one."""
+    """Set bias_term, and add a second ParamSpec where the weights have one."""
     if not layer.params.bias_term:
         layer.params = replace(layer.params, bias_term=True)
     if len(layer.param_specs) == 1:

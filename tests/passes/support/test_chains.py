@@ -1,4 +1,4 @@
-"""Looking along chains (passes/chains.py)."""
+"""Looking along chains of layers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import pytest
 
 from deepmerge.graph.params import Convolution
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.passes.support.base import Refused
 from deepmerge.passes.support.chains import (
     alone,
     back_over_activations,
+    check_absorber,
+    check_own_weights,
     empty_window,
-    fixed,
     in_order,
     is_plain_1x1,
     only_reader,
@@ -33,14 +35,17 @@ def test_back_over_activations(tmp_path):
     graph = network(
         tmp_path, DATA + conv("a", "data", 4) + relu("a") + layer("t", "TanH", "a") + layer("n", "LRN", "t")
     )
-    conv_layer, passed, reason = back_over_activations(graph.layer("n").bottom)
-    assert (conv_layer.name, [x.name for x in passed], reason) == ("a", ["a/relu", "t"], "")
+    blob, passed = back_over_activations(graph.layer("n").bottom)
+    assert (blob.producer.name, [x.name for x in passed]) == ("a", ["a/relu", "t"])
+    check_absorber(graph, graph.layer("n"), blob)
     graph = network(
         tmp_path,
         DATA + conv("a", "data", 4) + layer("t", "TanH", "a") + layer("n", "LRN", "t") + layer("o", "TanH", "a"),
     )
-    stop, passed, reason = back_over_activations(graph.layer("n").bottom)
-    assert (stop.name, [x.name for x in passed], reason) == ("a", ["t"], "'a' has other readers")
+    blob, passed = back_over_activations(graph.layer("n").bottom)
+    assert (blob.producer.name, [x.name for x in passed]) == ("a", ["t"])
+    with pytest.raises(Refused, match="'a' has other readers"):
+        check_absorber(graph, graph.layer("n"), blob)
 
 
 def test_order(tmp_path):
@@ -55,10 +60,15 @@ def test_what_may_not_change(tmp_path):
     text += layer("twice", "Convolution", "a b", "num_output: 3 kernel_size: 1", "x y")
     text += layer("ip", "InnerProduct", "x", "num_output: 3 axis: -1") + conv("free", "y", 2)
     graph = network(tmp_path, text)
-    assert fixed(graph, graph.layer("a")) == "its weights are shared with 'b'"
-    assert fixed(graph, graph.layer("twice")) == "its weights work on 2 bottoms at once"
-    assert fixed(graph, graph.layer("ip")) == "it works on axis -1, not 1"
-    assert fixed(graph, graph.layer("free")) == ""
+    for name, reason in (
+        ("a", "its weights are shared with 'b'"),
+        ("twice", "its weights work on 2 bottoms at once"),
+        ("ip", "it works on axis -1, not 1"),
+    ):
+        with pytest.raises(Refused) as refused:
+            check_own_weights(graph, graph.layer(name))
+        assert (refused.value.layer.name, str(refused.value)) == (name, reason)
+    check_own_weights(graph, graph.layer("free"))
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,9 @@ def test_a_budget_is_kept_and_nearly_spent(graph, share):
     shapes = infer_shapes(graph)
     layers, total = decomposable(graph, shapes), macs(graph, shapes)
     assert [layer.name for layer in layers] == ["a", "b", "c", "ip"]
-    one = DecomposeTucker(Options(rank=f"macs:{share}"))
-    one.prepare(graph, [layer.name for layer in layers], shapes)
+    plain = DecomposeTucker(Options(rank=f"macs:{share}"))
+    one = plain.prepare(graph, [layer.name for layer in layers], shapes)
+    assert plain.options.ranks == {} and one.prepare(graph, [], shapes) is one
     assert one.options.ranks == allot_ranks(layers, Options(rank=f"macs:{share}"), shapes)
     copy = graph.copy()
     for name in one.options.ranks:
@@ -73,7 +74,9 @@ def test_a_budget_is_kept_and_nearly_spent(graph, share):
     assert (share - 0.05) * total < macs(copy, infer_shapes(copy)) <= share * total
     for layer in layers:
         if layer.name not in one.options.ranks:
-            assert one.look(graph, layer, shapes).reason == f"macs:{share} keeps it as it is"
+            refusals = []
+            assert one.look(graph, layer, shapes, refusals) is None
+            assert [refusal.reason for refusal in refusals] == [f"macs:{share} keeps it as it is"]
 
 
 def test_all_that_may_be_kept_is_kept(graph):
