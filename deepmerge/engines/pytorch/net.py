@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from deepmerge.engines.pytorch.losses import loss_weights
 from deepmerge.engines.pytorch.schedule import Names, Schedule, Turn, make_schedule
 from deepmerge.engines.pytorch.step import Step
+from deepmerge.engines.pytorch.table import OPERATIONS, OVERWRITING, refusal
 from deepmerge.errors import EngineError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import check_weights, expected_weights, infer_shapes
@@ -46,12 +47,18 @@ class TorchNet(nn.Module):
                     f"layer {layer.name!r} ({layer.type}) has no weights; give the network its caffemodel"
                 )
         self.blobs = nn.ParameterList(dict.fromkeys(p for blobs in self._blobs_of.values() for p in blobs))
-        self._steps = {layer: Step(self, layer, self._blobs_of[layer.name]) for layer in self._graph.layers}
+        self._steps = {layer: self._step(layer) for layer in self._graph.layers}
         self._names = Names(self._graph)
         self._schedules: dict[tuple, Schedule] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
         self._seed = seed
         self.train(phase == "TRAIN")
+
+    def _step(self, layer: Layer) -> Step:
+        if layer.params is None or layer.type not in OPERATIONS:
+            raise EngineError(refusal(layer), layer=layer.name)
+        blobs = self._blobs_of[layer.name]
+        return Step(self, layer, blobs, OPERATIONS[layer.type], OVERWRITING.get(layer.type))
 
     def blobs_of(self, layer_name: str) -> list[nn.Parameter]:
         """The layer's learned blobs in Caffe's order and shapes; layers that share one by name have the same object."""

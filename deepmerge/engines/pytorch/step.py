@@ -2,49 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from deepmerge.engines.pytorch.table import OPERATIONS, OVERWRITING, refusal
 from deepmerge.errors import EngineError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from torch.nn import Parameter
 
-    from deepmerge.engines.pytorch.net import TorchNet
     from deepmerge.graph.graph import Layer
+    from deepmerge.graph.params import Params
 
 
+class Network(Protocol):
+    """What a layer's function may ask of the network around it."""
+
+    training: bool
+    device: torch.device
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """Return the random generator of Dropout on that device."""
+        ...
+
+
+@dataclass(eq=False)
 class Step:
-    """What the functions of OPERATIONS get as their first argument, before the layer's bottoms.
+    """The first argument of the functions in table.OPERATIONS; the layer's bottoms follow it.
 
-    They return the top's tensor, or a list, one for each top.
+    The functions return the tensor of the layer's top, or a list with one tensor for each top.
+    `overwrite` does the same as `run`, but may write to the memory of the bottom; None if the layer has no such function.
     """
 
-    def __init__(self, net: TorchNet, layer: Layer, weights: Sequence[Parameter]):
-        if layer.params is None or layer.type not in OPERATIONS:
-            raise EngineError(refusal(layer))
-        self.net = net
-        self.layer = layer
-        self.params = layer.params
-        self.weights = list(weights)
-        self.run = OPERATIONS[layer.type]
-        self.overwrite = OVERWRITING.get(layer.type)  # the same, where the bottom's memory may be written to
+    net: Network
+    layer: Layer
+    weights: list[Parameter]
+    run: Callable
+    overwrite: Callable | None = None
+
+    @property
+    def params(self) -> Params:
+        """The layer's parameters."""
+        return self.layer.params
 
     @property
     def training(self) -> bool:
+        """Whether the network is in the phase TRAIN."""
         return self.net.training
 
     def weight(self, index: int) -> Parameter:
-        """A learned blob."""
+        """Return one of the learned blobs, in Caffe's order."""
         return self.weights[index]
 
     def axis(self, x: Tensor, axis: int) -> int:
-        """`axis` counted from the front."""
+        """Return `axis` counted from the front; a negative one counts from the end."""
         if not -x.dim() <= axis < x.dim():
             raise self.error(f"bottom {self.layer.bottom.name!r} has no axis {axis}: its shape is {tuple(x.shape)}")
         return axis % x.dim()
 
     def error(self, reason: str) -> EngineError:
-        return EngineError(f"layer {self.layer.name!r} ({self.layer.type}): {reason}")
+        """Return the error that names this layer."""
+        name = self.layer.name
+        return EngineError(f"layer {name!r} ({self.layer.type}): {reason}", layer=name)
