@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deepmerge.engines.process import inherited
 from deepmerge.errors import EngineError
 
 VARIABLE = "DEEPMERGE_CAFFE_PYTHON"
@@ -107,18 +108,9 @@ def _run(python: Path, option: str, seconds: float) -> subprocess.CompletedProce
         text=True,
         errors="replace",
         timeout=seconds,
-        env=clean_environment(),
+        env=inherited(),
         check=False,
     )
-
-
-def clean_environment() -> dict[str, str]:
-    """Our environment without what binds a child to our own interpreter.
-
-    PYTHONPATH stays: it is how a Caffe built from source is found.
-    """
-    dropped = ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "PYTHONSTARTUP")
-    return {key: value for key, value in os.environ.items() if key not in dropped}
 
 
 def _last_line(text: str) -> str:

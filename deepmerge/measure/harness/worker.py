@@ -71,10 +71,6 @@ class Server:
         """→ pid: the process in which the networks run; peak, now: its bytes of resident memory, None where the system does not tell."""
         return {"pid": self._elsewhere() or os.getpid(), **resident(self._elsewhere())}
 
-    def unload(self, label: str) -> dict:
-        self.sessions.pop(label).close()
-        return {}
-
     def _elsewhere(self) -> int | None:
         return self._caffe.process.pid if self._caffe else None
 
@@ -102,7 +98,7 @@ def resident(process: int | None = None) -> dict[str, int | None]:
 
 def serve(server: Server, requests, replies) -> None:
     commands: dict[str, Callable[..., dict]] = {
-        name: getattr(server, name) for name in ("load", "time", "layers", "memory", "unload")
+        name: getattr(server, name) for name in ("load", "time", "layers", "memory")
     }
     for line in requests:
         request = json.loads(line)

@@ -38,9 +38,8 @@ def test_a_worker(request, small, name):
         assert {kind: len(seconds) for _, kind, seconds in reply["layers"]}["Convolution"] == 3
         memory = worker.memory()
         assert memory["peak"] is None or memory["peak"] >= memory["now"] > 1e6
-        worker.unload("n")
         with pytest.raises(EngineError, match="KeyError"):
-            worker.run("n")
+            worker.run("m")
         assert worker.alive
     assert not worker.alive
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from deepmerge.engines.discover import clean_environment
+from deepmerge.engines.process import inherited
 from deepmerge.formats import schema
 from deepmerge.formats.read.prototxt import parse
 from deepmerge.formats.read.upgrade import refuse_mixed, upgrade
@@ -34,7 +34,7 @@ class Judge:
     def __init__(self, python: Path, folder: Path):
         program = Path(__file__).with_name("real_upgrade.py")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen([python, program], env=clean_environment(), text=True, **pipes)
+        self.process = subprocess.Popen([python, program], env=inherited(), text=True, **pipes)
         self.folder = folder
         self.ready = self._reply()
 
