@@ -1,4 +1,4 @@
-"""Which pass does what to which layers, in which named steps."""
+"""Plans: which passes run on which layers, in named steps."""
 
 from deepmerge.plan.calibration import Calibration
 from deepmerge.plan.discover import Plan, Wishes, make_plan

@@ -1,4 +1,4 @@
-"""Calibration images, as plans and steps see them: what a graph makes of them, as moments, layer by layer."""
+"""Calibration images as plans and steps see them: the moments of layers' inputs."""
 
 from __future__ import annotations
 
@@ -16,33 +16,31 @@ from deepmerge.plan.recipe import Step
 
 
 class Calibration(Protocol):
-    """Images to look at. about: which ones, as a recipe says it: the same text, the same values in the network's input."""
+    """Calibration images.
+
+    about: which ones, as recipes name them. The same text means the same values in the network's input.
+    """
 
     about: str
 
     def moments(self, graph: Graph, names: Collection[str]) -> Mapping[str, Moments]:
-        """What these layers, which decompose_tucker could decompose, are fed in the graph as it is."""
+        """Return the moments of these layers' inputs in the graph as it is now."""
         ...
 
 
 def measured(graph: Graph, step: Step, options: Options, calibration: Calibration | None) -> Options:
-    """The options with the moments of the step's layers, if the step was planned with calibration images.
+    """Return the options, with the moments of the step's layers if the step was planned with calibration images.
 
-    PlanError where there are none now. Where they are others, the graph is given a warning.
+    PlanError if there are no images now. Other images add a warning to the graph.
     """
     if not options.calibration:
         return options
     if calibration is None:
-        raise PlanError(
-            f"{step.title} was made with calibration images ({options.calibration}); give them with --calibration,"
-            " or take its 'calibration' out, and the same ranks are used without them"
-        )
+        remedy = "give them with --calibration, or remove its 'calibration' to use the same ranks without them"
+        raise PlanError(f"{step.title} was made with calibration images ({options.calibration})", remedy=remedy)
     if calibration.about != options.calibration:
-        found = f"these are others ({calibration.about})"
-        graph.warnings.append(
-            f"{step.title} was made with calibration images ({options.calibration}); {found}, and so its weights differ"
-        )
+        made = f"{step.title} was made with calibration images ({options.calibration})"
+        graph.warnings.append(f"{made}; these are others ({calibration.about}), so its weights differ")
     able = decomposable(graph, infer_shapes(graph), options.keep)
-    return replace(
-        options, moments=calibration.moments(graph, [layer.name for layer in able if layer.name in step.layers])
-    )
+    names = [layer.name for layer in able if layer.name in step.layers]
+    return replace(options, moments=calibration.moments(graph, names))

@@ -1,4 +1,4 @@
-"""Finding the approximate steps that a network's structure allows, with a look at what each would cost."""
+"""Finding the approximate steps that a network's structure allows, and what each would cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deepmerge.plan.names import step_names
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate
 
-# Which of the options each pass looks at: these go into the recipe
+# The options that each pass uses; they go into the recipe
 _RELEVANT = {
     "merge_lrn": ("init",),
     "merge_pooling": ("kernel", "init"),
@@ -29,10 +29,10 @@ _ONLY_IF_GIVEN = ("calibration", "ranks")
 
 
 def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tuple[list[Candidate], list[Refusal]]:
-    """The steps that the passes of these names could take, in the network's order, and what they refuse.
+    """Return the steps that the passes of these names could take, in the network's order, and the refusals.
 
-    A step is a convolution with the LRN and pooling behind it, or a module's Concat with its branches. One that
-    would raise the MACs is costly, and stands among the refusals too. The graph is not changed.
+    A step is a convolution with the LRN and pooling after it, or a module's Concat with its branches. One that
+    would raise the MACs is costly, and is also among the refusals. The graph is not changed.
     """
     search = _Search(_sketch(graph), make(names, replace(options, costly=True)), options)
     for name in [layer.name for layer in search.graph.layers if layer.type in CONVOLUTIONS | {"Concat"}]:
@@ -48,14 +48,14 @@ def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tup
 
 
 def step_options(passes: Sequence[str], options: Options) -> dict:
-    """The options that matter to these passes, for the recipe."""
+    """Return the options that these passes use, for the recipe."""
     kept = {key: getattr(options, key) for key in dict.fromkeys(key for name in passes for key in _RELEVANT[name])}
     return {key: value for key, value in kept.items() if key not in _ONLY_IF_GIVEN or value}
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A step without its name yet, and the names of the convolutions that it merges."""
+    """A step that has no name yet, the convolutions that it merges, and why it is costly ("" if it is not)."""
 
     step: Step
     convolutions: list[str]
@@ -64,7 +64,7 @@ class _Found:
 
 @dataclass
 class _Search:
-    """graph: the network behind all steps found so far, but for the costly ones."""
+    """The search for steps. graph: the network after all steps found so far, except the costly ones."""
 
     graph: Graph
     passes: list[Pass]
@@ -72,9 +72,11 @@ class _Search:
     found: list[_Found] = field(default_factory=list)
 
     def look_at(self, name: str) -> None:
-        """Find the step that a convolution or Concat of this name begins, if it is still there and begins one."""
+        """Add the step that begins at a convolution or Concat of this name, if there is one."""
         layer = next((layer for layer in self.graph.layers if layer.name == name), None)
-        targets = [] if layer is None else self._module(layer) if layer.type == "Concat" else self._chain(layer)
+        if layer is None:
+            return
+        targets = self._module(layer) if layer.type == "Concat" else self._chain(layer)
         if not targets:
             return
         used = tuple(p.name for p in self.passes if any(t.type in p.types for t in targets))
@@ -92,13 +94,13 @@ class _Search:
         return [concat] if any(one.look(self.graph, concat, shapes) for one in self.passes) else []
 
     def _chain(self, conv: Layer) -> list[Layer]:
-        """The LRN and pooling layers behind a convolution that go into it, one after the other."""
-        if _behind(conv) is None:
+        """Return the LRN and pooling layers after a convolution that can be merged into it, one after the other."""
+        if _after(conv) is None:
             return []
         trial = self.graph.copy()
         conv = trial.layer(conv.name)
         names: list[str] = []
-        while (reader := _behind(conv)) is not None:
+        while (reader := _after(conv)) is not None:
             shapes = infer_shapes(trial)
             taken = first_match(self.passes, trial, reader, shapes)
             if taken is None:
@@ -108,7 +110,7 @@ class _Search:
         return [self.graph.layer(name) for name in names]
 
     def refusals(self) -> list[Refusal]:
-        """Why the layers that are still there were not merged."""
+        """Return why the layers that are left were not merged."""
         shapes = infer_shapes(self.graph)
         refusals: list[Refusal] = []
         for layer in self.graph.layers:
@@ -117,16 +119,16 @@ class _Search:
         return refusals
 
 
-def _behind(conv: Layer) -> Layer | None:
-    """The LRN or pooling behind a convolution and its activations."""
-    reader = only_reader(conv.top) if conv.tops else None  # a layer that is passed through may have none
+def _after(conv: Layer) -> Layer | None:
+    """Return the LRN or pooling after a convolution and its activations."""
+    reader = only_reader(conv.top) if conv.tops else None  # layers of unknown types may have none
     while reader is not None and reader.type in ACTIVATIONS:
         reader = only_reader(reader.top)
     return reader if reader is not None and reader.type in ("LRN", "Pooling") else None
 
 
 def _more_work(before: Graph, after: Graph, result: StepResult) -> str:
-    """How many more MACs a step's layers need for one image behind it: "" if no more than before."""
+    """Return how many more MACs a step's layers would need for one image: "" if they need no more than before."""
     old, new = infer_shapes(before), infer_shapes(after)
     had = sum(layer_macs(before.layer(name), old) for name in result.merged)
     needs = sum(layer_macs(after.layer(name), new) for name in result.into)
@@ -134,7 +136,7 @@ def _more_work(before: Graph, after: Graph, result: StepResult) -> str:
 
 
 def _sketch(graph: Graph) -> Graph:
-    """A copy for trying things out: no pass has weights to compute in it, and it is cheap to copy again."""
+    """Return a copy without weights for trying steps out: passes compute nothing in it, and it is cheap to copy."""
     copy = graph.copy()
     for layer in copy.layers:
         layer.tree = Message()

@@ -1,4 +1,4 @@
-"""Finding a plan: what the structure of a network allows, step by step."""
+"""Finding a plan: the steps that the structure of a network allows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ABSORBERS = {"lrn": "merge_lrn", "pooling": "merge_pooling", "branches": "merge
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the command line asks of a plan. steps: see `select`. tucker: decompose what the steps leave."""
+    """What a user asks of a plan. steps: see `select`. tucker: decompose the layers that the steps leave."""
 
     exact: bool = False
     steps: str = "all"
@@ -32,7 +32,7 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe, and what was found on the way: the refusals, and every approximate step that could be taken."""
+    """A recipe, the refusals, and every approximate step that could be taken."""
 
     recipe: Recipe
     refusals: tuple[Refusal, ...] = ()
@@ -40,9 +40,9 @@ class Plan:
 
 
 def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = None) -> Plan:
-    """The plan for a network: exact steps, then the approximate ones. The graph is not changed.
+    """Return the plan for a network: exact steps, then approximate ones. The graph is not changed.
 
-    calibration: images by which Tucker chooses its ranks; by the weights alone where there are none.
+    calibration: the images that Tucker's ranks are chosen by; without them the weights alone decide.
     PlanError for a layer or step that the network does not have.
     """
     check_keep(sorted(wishes.options.keep), graph, "--keep")
@@ -54,7 +54,7 @@ def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = No
         joins, refused = _joins(work, wishes.options, exact)
         exact += joins
         refusals += refused
-    # why two convolutions are not composed is of no interest: hardly any two are
+    # hardly any two convolutions can be composed, so why not is left out
     refusals += [r for r in run_cleanup(work, recipe).refusals if r.pass_name != "compose_convolutions"]
     candidates, refused = find_candidates(work, _approximate(wishes), wishes.options)
     chosen = select(candidates, wishes.steps, [step.name for step in exact])
@@ -70,7 +70,7 @@ def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = No
 
 
 def _folds(work: Graph, options: Options) -> tuple[list[Step], list[Refusal]]:
-    """Fold all that folds, and the changes as steps, one for each region of the network."""
+    """Fold everything that can be folded; return the changes as steps, one for each region of the network."""
     region = {layer.name: number for layer, number in regions(work).items()}
     applied = run(make(FOLDS, options), work)
     groups: dict[int, list[Change]] = {}
@@ -78,14 +78,13 @@ def _folds(work: Graph, options: Options) -> tuple[list[Step], list[Refusal]]:
         groups.setdefault(region[change.layer], []).append(change)
     ordered = [groups[number] for number in sorted(groups)]
     names = step_names([[name for change in group for name in change.into] for group in ordered])
-    steps = [
-        Step(name, FOLDS, tuple(c.layer for c in group), exact=True) for name, group in zip(names, ordered, strict=True)
-    ]
+    layers = [tuple(change.layer for change in group) for group in ordered]
+    steps = [Step(name, FOLDS, group, exact=True) for name, group in zip(names, layers, strict=True)]
     return steps, applied.refusals
 
 
 def _joins(work: Graph, options: Options, before: list[Step]) -> tuple[list[Step], list[Refusal]]:
-    """Join the siblings that pay, as one step; none where branches are to be embedded: that wants whole modules."""
+    """Join siblings where it saves time, as one step; none with --width full, which needs whole modules."""
     if options.width == "full":
         return [], []
     applied = run(make(("join_siblings",), options), work)
@@ -96,7 +95,7 @@ def _joins(work: Graph, options: Options, before: list[Step]) -> tuple[list[Step
 
 
 def _approximate(wishes: Wishes) -> list[str]:
-    """The passes that find steps; with --exact none, but for exact embeddings where they are asked for."""
+    """Return the names of the passes that find steps; with --exact only that of exact embeddings, if asked for."""
     if wishes.exact:
         return ["embed_branches"] if wishes.options.width == "full" else []
     return [name for word, name in _ABSORBERS.items() if word in wishes.options.absorb]
@@ -105,7 +104,7 @@ def _approximate(wishes: Wishes) -> list[str]:
 def _tucker(
     work: Graph, chosen: Recipe, wishes: Wishes, taken: set[str], calibration: Calibration | None
 ) -> tuple[list[Step], list[Refusal]]:
-    """One last step that decomposes what the steps before it leave (none if nothing gains), and the refusals."""
+    """Return a last step that decomposes the layers that are left (none if no layer gains), and the refusals."""
     for _ in run_recipe(work, chosen):
         pass
     shapes, options = infer_shapes(work), wishes.options

@@ -1,4 +1,4 @@
-"""Carrying out a recipe on a graph."""
+"""Running a recipe on a graph."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ class StepResult:
 
     @property
     def exact(self) -> bool:
+        """Whether all changes were exact."""
         return all(change.exact for change in self.changes)
 
     @property
     def merged(self) -> list[str]:
-        """The layers that were merged or changed, as the network had them before the step; each once, in order."""
+        """The layers of the network before the step that were merged or changed; each once, in order."""
         made: set[str] = set()
         names: list[str] = []
         for change in self.changes:
@@ -38,7 +39,7 @@ class StepResult:
 
     @property
     def into(self) -> list[str]:
-        """The layers that are new or changed behind the step; each once, in order."""
+        """The layers that are new or changed after the step; each once, in order."""
         alive: dict[str, None] = {}
         for change in self.changes:
             for name in change.merged:
@@ -54,10 +55,10 @@ def run_recipe(
     begin: Callable[[Step], None] = lambda step: None,
     calibration: Calibration | None = None,
 ) -> Iterator[tuple[int, StepResult]]:
-    """Carry the recipe out and give each step's number (from 1) and result as soon as it is done.
+    """Run the recipe and yield each step's number (from 1) and result as soon as it is done.
 
-    Cleanup, exact steps and cleanup again, then the approximate steps. cleanup: gathers what cleanup changed. begin:
-    called before each step. calibration: see run_step.
+    The order is cleanup, exact steps, cleanup again, approximate steps. cleanup: collects the changes of cleanup.
+    begin: called before each step. calibration: see run_step.
     """
     cleanup = [] if cleanup is None else cleanup
     cleanup += run_cleanup(graph, recipe).changes
@@ -72,27 +73,32 @@ def run_recipe(
 
 
 def run_cleanup(graph: Graph, recipe: Recipe) -> Applied:
-    """The recipe's exact passes over the whole network, until nothing is left to do."""
+    """Run the recipe's cleanup passes over the whole network, until nothing is left to do."""
     return run(make(recipe.cleanup, Options(keep=frozenset(recipe.keep))), graph)
 
 
 def run_step(
-    graph: Graph, step: Step, keep: Sequence[str] = (), mark: str = "", memo: Memo | None = None,
+    graph: Graph,
+    step: Step,
+    keep: Sequence[str] = (),
+    memo: Memo | None = None,
     calibration: Calibration | None = None,
-) -> StepResult:  # fmt: skip
-    """One step: each of its layers is offered to each of its passes, in order, until none takes any.
+) -> StepResult:
+    """Offer each of the step's layers to each of its passes, in order, until no pass has anything left to do.
 
-    mark: what layers that the step makes or changes carry as `Layer.step` (its name, where none is given; an
-    exact step leaves no mark). memo: that of infer_shapes, which the caller may keep from step to step.
-    calibration: the images for a step that was planned with some; they go through the graph as it is now.
-    PlanError if a layer that the step names is not there or is taken by no pass, with the pass's reason; the
-    graph may then have changed.
+    Layers that an approximate step makes or changes get its name as `Layer.step`.
+
+    memo: of infer_shapes, which the caller may keep from step to step. calibration: the images of a step that was
+    planned with some; they run through the graph as it is now.
+
+    PlanError, with the pass's reason, if a layer of the step does not exist or no pass takes it; the graph may then
+    have changed.
     """
     names = tuple(dict.fromkeys(step.layers))
     for name in names:
         _there(graph, step, name)
     passes = make(step.passes, measured(graph, step, options_for(step, keep), calibration))
-    mark = "" if step.exact else mark or step.name
+    mark = "" if step.exact else step.name
     result, refusals = StepResult(step), {}
     memo = {} if memo is None else memo
     shapes = infer_shapes(graph, memo=memo)
@@ -119,24 +125,23 @@ def run_step(
 def _there(graph: Graph, step: Step, name: str) -> None:
     names = [layer.name for layer in graph.layers]
     if name not in names:
-        raise PlanError(
-            f"{step.title}: the network {graph.name!r} has no layer {name!r} (any more); {did_you_mean(name, names)}"
-        )
+        missing = f"{step.title}: the network {graph.name!r} has no layer {name!r} at this point"
+        raise PlanError(missing, layer=name, remedy=did_you_mean(name, names))
 
 
 def _all_done(result: StepResult, refusals: dict[str, Refusal]) -> None:
-    """PlanError for a layer of the step that nothing was done with, or a step that is not what it says."""
+    """Raise PlanError for a layer of the step that no pass took, and for an exact step that was not exact."""
     step = result.step
     done = {name for change in result.changes for name in (change.layer, *change.merged)}
     for name in step.layers:
         if name not in done:
             refusal = refusals.get(name)
             why = f"{refusal.pass_name} refuses {name!r}: {refusal.reason}" if refusal else _nothing(name, step)
-            raise PlanError(f"{step.title} cannot be done: {why}")
+            raise PlanError(f"{step.title} cannot be done: {why}", layer=name)
     if step.exact and not result.exact:
         change = next(change for change in result.changes if not change.exact)
         rough = f"{change.pass_name} at {change.layer!r} is not exact"
-        raise PlanError(f"{step.title} says exact = true, but {rough}; write exact = false")
+        raise PlanError(f"{step.title} says exact = true, but {rough}", remedy="write exact = false")
 
 
 def _nothing(name: str, step: Step) -> str:

@@ -1,4 +1,4 @@
-"""A recipe: a plan as a TOML file, to be edited and replayed. recipe_reader.py reads it back."""
+"""A recipe: a plan as a TOML file, to edit and replay. recipe_reader.py reads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepmerge.passes.support.base import Options
 from deepmerge.text import did_you_mean
 
 VERSION = 1
-# Those of the passes' Options that a step has its own of. The table comes last, as TOML wants it.
+# The passes' Options that each step has for itself. The table comes last, as TOML requires.
 STEP_OPTIONS = ("width", "kernel", "init", "rank", "absorb", "calibration", "ranks")
 
 
@@ -22,9 +22,8 @@ STEP_OPTIONS = ("width", "kernel", "init", "rank", "absorb", "calibration", "ran
 class Step:
     """Some passes on some layers, under a name.
 
-    exact: the output does not change; such steps are carried out before all others.
-    options: those fields of the passes' Options that matter here (STEP_OPTIONS).
-    file: the recipe that the step was read from, for errors ("" for a step of a plan).
+    exact: the output does not change; such steps run before all others. options: the fields of the passes' Options
+    that matter here (STEP_OPTIONS). file: the recipe that the step was read from, for errors ("" in a plan).
     """
 
     name: str
@@ -36,13 +35,13 @@ class Step:
 
     @property
     def title(self) -> str:
-        """What errors call the step."""
+        """The step as errors name it."""
         return f"{self.file}: step {self.name!r}" if self.file else f"step {self.name!r}"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """network: the name of the network it was made for. keep: layers and types that are left alone."""
+    """Steps, in order. network: the network's name. keep: names and types of the layers to leave alone."""
 
     network: str
     cleanup: tuple[str, ...] = CLEANUP
@@ -50,7 +49,7 @@ class Recipe:
     steps: tuple[Step, ...] = ()
 
     def to_toml(self) -> str:
-        """The recipe as TOML; the same recipe always gives the same text."""
+        """Return the recipe as TOML; the same recipe always gives the same text."""
         lines = [
             "# What deepmerge does to the network, step by step. Edit it and give it back with --recipe.",
             f"version = {VERSION}",
@@ -68,7 +67,7 @@ class Recipe:
 
 
 def options_for(step: Step, keep: Iterable[str]) -> Options:
-    """The passes' options in a step; merges that cost more are done, since the step asks for them."""
+    """Return the passes' options in a step; it may merge even where the MACs rise, since the recipe asks for it."""
     return Options(**step.options, keep=frozenset(keep), costly=True)
 
 
@@ -77,12 +76,12 @@ def _table(name: str, entries: Mapping[str, Any]) -> list[str]:
 
 
 def _value(value) -> str:
-    """A value as TOML; a list on a line of its own for each item where it is long."""
+    """Return a value as TOML; a long list has one line for each item."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    if isinstance(value, str):  # JSON's escapes are TOML's too, but JSON has none for DEL
+    if isinstance(value, str):  # JSON's escapes are valid in TOML, but JSON has none for DEL
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
     items = [_value(v) for v in value]
     line = f"[{', '.join(items)}]"
@@ -90,23 +89,21 @@ def _value(value) -> str:
 
 
 def check_fits(recipe: Recipe, graph: Graph, where: str) -> None:
-    """PlanError if the recipe is for another network, or keeps what this one does not have.
+    """Raise PlanError if the recipe is for another network, or keeps layers that this one does not have.
 
-    Whether each layer of a step is there shows when the step is carried out, since steps before it may make it.
+    Whether a step's layers exist shows when the step runs, since steps before it may make them.
     """
     names = {layer.name for layer in graph.layers}
     check_keep(recipe.keep, graph, f"{where}: keep")
     if recipe.steps and not any(name in names for step in recipe.steps for name in step.layers):
-        raise PlanError(
-            f"{where}: was made for the network {recipe.network!r}; {graph.name!r} has none of the layers that it names"
-        )
+        other = f"{graph.name!r} has none of the layers that it names"
+        raise PlanError(f"{where}: was made for the network {recipe.network!r}; {other}")
 
 
 def check_keep(keep: Iterable[str], graph: Graph, where: str) -> None:
-    """PlanError for a name that is neither a layer's nor a layer type's."""
+    """Raise PlanError for a name that is neither a layer nor a layer type."""
     known = {layer.name for layer in graph.layers} | {layer.type for layer in graph.layers}
     for name in keep:
         if name not in known:
-            raise PlanError(
-                f"{where}: the network {graph.name!r} has no layer or type {name!r}; {did_you_mean(name, sorted(known))}"
-            )
+            remedy = did_you_mean(name, sorted(known))
+            raise PlanError(f"{where}: the network {graph.name!r} has no layer or type {name!r}", remedy=remedy)

@@ -1,4 +1,4 @@
-"""A recipe's TOML → Recipe, with all that can be wrong in an edited file said in one line."""
+"""A recipe's TOML → Recipe; whatever is wrong in an edited file becomes a one-line error."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MAX_LENGTH = 1 << 24  # characters; a recipe for ResNet-152 has 4,000
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """A recipe file; PlanError (one line: file, place, what to do) where it is none."""
+    """Return the recipe in a file; PlanError (one line: file, place, what to do) if it is not one."""
     data = _load(path)
     try:
         return _recipe(data, path)
-    except (ValueError, RecursionError):  # which Python raises at numbers of thousands of digits, and at deep lists
-        raise PlanError(f"{path}: holds a number that is too long, or lists in lists; take it out") from None
+    except (ValueError, RecursionError):  # from numbers with thousands of digits, and deeply nested lists
+        raise PlanError(f"{path}: has a number that is too long, or lists in lists", remedy="remove it") from None
 
 
 def _recipe(data: dict[str, Any], path: str | Path) -> Recipe:
@@ -34,7 +34,7 @@ def _recipe(data: dict[str, Any], path: str | Path) -> Recipe:
         raise PlanError(f"{path}: steps are written as [[step]]")
     cleanup = _passes(data.get("cleanup", list(CLEANUP)), f"{path}: cleanup")
     if rough := [name for name in cleanup if not PASSES[name].exact]:
-        raise PlanError(f"{path}: cleanup: {rough[0]!r} is not exact; give it a [[step]] of its own")
+        raise PlanError(f"{path}: cleanup: {rough[0]!r} is not exact; give it its own [[step]]")
     return Recipe(
         _text(data.get("network", ""), f"{path}: network"),
         cleanup,
@@ -52,11 +52,11 @@ def _load(path: str | Path) -> dict[str, Any]:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read(MAX_LENGTH + 1)
         if len(text) > MAX_LENGTH:
-            raise PlanError(f"{path}: is longer than {MAX_LENGTH:,} characters, too long for a recipe")
+            raise PlanError(f"{path}: is longer than {MAX_LENGTH:,} characters, which is too long for a recipe")
         return tomllib.loads(text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, and so are wrong dates and numbers
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and wrong dates are ValueErrors
         raise PlanError(f"{path}: is not TOML: {error}") from None
 
 
@@ -89,7 +89,7 @@ def _step(data: dict, path: str | Path, number: int) -> Step:
 def _known(data: dict, allowed: Iterable[str], where: str) -> None:
     for key in data:
         if key not in allowed:
-            raise PlanError(f"{where}: unknown key {key!r}; {did_you_mean(key, allowed)}")
+            raise PlanError(f"{where}: unknown key {key!r}", remedy=did_you_mean(key, allowed))
 
 
 def _text(value, where: str) -> str:
@@ -108,7 +108,7 @@ def _passes(value, where: str) -> tuple[str, ...]:
     names = _texts(value, where)
     for name in names:
         if name not in PASSES:
-            raise PlanError(f"{where}: there is no pass {name!r}; {did_you_mean(name, PASSES)}")
+            raise PlanError(f"{where}: there is no pass {name!r}", remedy=did_you_mean(name, PASSES))
     return names
 
 
@@ -127,7 +127,7 @@ def _absorb(value: Any) -> tuple[str, ...]:
     return tuple(map(_one_of(choices.ABSORB), value))
 
 
-# What becomes of an option: each takes TOML's value, or raises ValueError with what is wrong with it
+# By option: what checks TOML's value and returns it, or raises ValueError with the reason
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "width": choices.width,
     "kernel": _one_of(choices.KERNELS),

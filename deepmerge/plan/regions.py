@@ -1,7 +1,6 @@
-"""The network cut into stretches where all there is passes through one blob.
+"""Regions of a network: parts joined by single blobs.
 
-GoogLeNet falls into its single layers and its inception modules, ResNet into its residual blocks, without a
-look at any name.
+GoogLeNet falls into single layers and inception modules, ResNet into residual blocks, by structure alone.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from deepmerge.passes.support.chains import LINEAR
 
 
 def regions(graph: Graph) -> dict[Layer, int]:
-    """The region of each layer, numbered from 0 in the network's order; Inputs are in region 0.
+    """Return the region of each layer, numbered from 0 in the network's order; Inputs are in region 0.
 
-    A region ends where one blob alone is still to be read; an input that nobody has read yet is none (detectors
-    read the image's size at their end). A stretch without branches is cut again so
-    that each convolution (or inner product) begins a region, and the layers behind it belong to it.
+    A region ends where only one blob is still to be read. Inputs that no layer has read yet do not count (detectors
+    read the image's size at their end). A part without branches is cut again: each convolution (or inner product)
+    begins a region, and the layers after it belong to it.
     """
     number: dict[Layer, int] = {}
-    live: dict[Blob, int] = {}  # how many readers of a blob are still to come
+    live: dict[Blob, int] = {}  # how many reads of a blob are still to come
     stretch: list[Layer] = []
     count = 0
     for layer in graph.layers:

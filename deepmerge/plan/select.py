@@ -1,4 +1,4 @@
-"""Which of the plan's steps are wanted: `all`, names, ranges such as inception_4b-4d."""
+"""The steps that --steps asks for: `all`, names, ranges such as inception_4b-4d."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from deepmerge.text import did_you_mean
 
 @dataclass(frozen=True)
 class Candidate:
-    """An approximate step that could be taken. costly: why only its own name brings it in ("" if `all` does)."""
+    """An approximate step that could be taken. costly: why `all` leaves it out ("" if it does not)."""
 
     step: Step
     costly: str = ""
 
 
 def select(candidates: Sequence[Candidate], wanted: str, folds: Collection[str] = ()) -> list[Step]:
-    """The steps that the words of --steps ask for, in the network's order; a range becomes one step.
+    """Return the steps that the words of --steps ask for, in the network's order; a range becomes one step.
 
-    `all` takes what the other words leave. folds: the names of the exact steps, which run whether they are
-    asked for or not. PlanError with candidates for a word that is no step, and for two that overlap.
+    `all` takes the steps that the other words leave. folds: the names of the exact steps, which run in any case.
+    PlanError for a word that names no step, and for two words that overlap.
     """
     words = list(dict.fromkeys(filter(None, (word.strip() for word in wanted.split(",")))))
     chosen: dict[int, Step] = {}  # by the place of the first candidate
@@ -33,9 +33,8 @@ def select(candidates: Sequence[Candidate], wanted: str, folds: Collection[str] 
         places = _places(candidates, word, folds)
         for place in places:
             if place in taken:
-                raise PlanError(
-                    f"--steps: {taken[place]!r} and {word!r} both hold {candidates[place].step.name!r}; name it once"
-                )
+                both = f"{taken[place]!r} and {word!r} both contain {candidates[place].step.name!r}"
+                raise PlanError(f"--steps: {both}", remedy="name it once")
             taken[place] = word
         if places:
             chosen[places[0]] = joined([candidates[place].step for place in places], word)
@@ -45,7 +44,7 @@ def select(candidates: Sequence[Candidate], wanted: str, folds: Collection[str] 
 
 
 def joined(steps: Sequence[Step], name: str) -> Step:
-    """Several steps as one, of another name."""
+    """Return several steps as one, with this name."""
     if len(steps) == 1:
         return steps[0]
     return replace(
@@ -59,7 +58,7 @@ def joined(steps: Sequence[Step], name: str) -> Step:
 
 
 def _places(candidates: Sequence[Candidate], word: str, folds: Collection[str]) -> list[int]:
-    """The places of the candidates that one word asks for; none for an exact step's name."""
+    """Return the places of the candidates that a word asks for; none for an exact step's name."""
     names = [c.step.name for c in candidates]
     if word in names:
         return [names.index(word)]
@@ -74,12 +73,11 @@ def _places(candidates: Sequence[Candidate], word: str, folds: Collection[str]) 
                 end = next(end for end in ends if end >= begin)
                 return [p for p in range(begin, end + 1) if not candidates[p].costly or p in (begin, end)]
             if ends:
-                raise PlanError(
-                    f"--steps: {word!r} runs backwards: {names[ends[0]]!r} comes before {first!r} in the network"
-                )
-    raise PlanError(f"--steps: there is no step {word!r}; {did_you_mean(word, (*names, *folds))}")
+                wrong = f"{names[ends[0]]!r} comes before {first!r} in the network"
+                raise PlanError(f"--steps: {word!r} runs backwards: {wrong}")
+    raise PlanError(f"--steps: there is no step {word!r}", remedy=did_you_mean(word, (*names, *folds)))
 
 
 def _abbreviates(last: str, name: str, first: str) -> bool:
-    """Whether a range's end stands for a name: 4d for inception_4d behind inception_4b."""
+    """Return whether a range's end abbreviates a name: 4d is inception_4d in inception_4b-4d."""
     return name.endswith(last) and first.startswith(name[: -len(last)])

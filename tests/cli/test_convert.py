@@ -94,7 +94,7 @@ def test_a_recipe_that_will_not_do(run, mini, tmp_path):
         ("version = 2", "version 2 is not known"),
         (
             "version = 1\n" + step.format("norm3"),
-            "step 's': the network 'InceptionMini' has no layer 'norm3' (any more)",
+            "step 's': the network 'InceptionMini' has no layer 'norm3' at this point",
         ),
         (
             "version = 1\n" + step.format("pool1/3x3_s2"),

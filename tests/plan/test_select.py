@@ -74,7 +74,7 @@ def test_exact_steps_run_whether_asked_for_or_not():
         ("conv2-conv1", "--steps: 'conv2-conv1' runs backwards: 'conv1' comes before 'conv2' in the network"),
         ("conv1-5", "--steps: there is no step 'conv1-5'; did you mean 'conv1'"),
         ("conv1-", "--steps: there is no step 'conv1-'"),
-        ("conv1-2,conv2", "--steps: 'conv1-2' and 'conv2' both hold 'conv2'; name it once"),
+        ("conv1-2,conv2", "--steps: 'conv1-2' and 'conv2' both contain 'conv2'; name it once"),
     ],
 )
 def test_words_that_will_not_do(wanted, expected):
