@@ -24,7 +24,7 @@ first-python = for python in $(1); do \
     $$python -c 'import sys, ensurepip, venv; sys.exit("%d.%d" % sys.version_info[:2] not in "$(2)".split())' 2>/dev/null \
     && { echo $$python; break; }; done
 
-.PHONY: venv demo tables test test-all test-report fuzz pitfalls test-protobuf caffe lint dist clean help
+.PHONY: venv demo tables test test-all test-report fuzz pitfalls test-protobuf caffe lint docs dist clean help
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed  ## an environment in .venv with deepmerge in it (PYTHON=... chooses the interpreter)
@@ -92,6 +92,13 @@ lint: $(VENV)/.installed-test  ## ruff's rules and format, and the import contra
 	$(BIN)/ruff format -q --check .
 	$(BIN)/lint-imports --no-cache >.lint-imports.log || { cat .lint-imports.log; exit 1; }
 
+docs: $(VENV)/.installed-docs  ## the documentation, into docs/_build/html; warnings and broken links are errors
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/_build/html
+
+$(VENV)/.installed-docs: $(PACKAGING) | $(BIN)/python
+	$(PIP) -e '.[docs]'
+	@touch $@ $(VENV)/.installed
+
 # The oldest and the newest Python that are here. Each installs the wheel into an empty environment and runs the demo there.
 pythons      = $(foreach version,$(1),$(shell $(call first-python,$(NEW_PYTHONS),$(version))))
 DIST_PYTHONS = $(firstword $(call pythons,$(NEW))) $(lastword $(call pythons,$(NEW)))
@@ -139,7 +146,7 @@ make-caffe = rm -rf $(CAFFE_VENV) && $(1) -m venv $(CAFFE_VENV) && \
     $(CAFFE_VENV)/bin/python -c 'import caffe' && touch $(CAFFE_VENV)/.installed
 
 clean:  ## remove all that make has made
-	rm -rf $(VENV) $(CAFFE_VENV) demo benchmarks/measured fuzz-findings build dist *.egg-info deepmerge/formats/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CAFFE_VENV) demo docs/_build docs/reference/passes.md benchmarks/measured fuzz-findings build dist *.egg-info deepmerge/formats/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:

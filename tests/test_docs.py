@@ -1,0 +1,118 @@
+"""What the README and docs/ say is there: commands, options, files, make targets, and the schemas' documents."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.listing import commands, options
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("models/**/README.md")),
+]
+COMMON = {"--help", "--version"}
+
+
+def lines_of(page: Path) -> list[str]:
+    """The command lines in a page's code blocks; a line that ends in a backslash goes on."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    return re.findall(r"(?m)^(?:    |\t)?(deepmerge [a-z][^\n]*)$", text)
+
+
+def test_the_commands_in_the_pages_are_there():
+    seen = set()
+    for page in PAGES:
+        for line in lines_of(page):
+            words = shlex.split(line, comments=True)
+            if words[1] not in commands():
+                continue  # a sentence
+            seen.add(words[1])
+            known = {spelt for spellings in options(words[1]) for spelt in spellings} | COMMON
+            unknown = [word for word in words[2:] if re.fullmatch(r"-{1,2}[a-z][a-z-]*", word) and word not in known]
+            assert not unknown, f"{page.name}: {line}"
+    assert {"convert", "recover", "finetune", "eval", "bench", "report", "plan", "verify"} <= seen
+
+
+def test_options_named_in_the_text_are_there():
+    known = {spelt for name in commands() for spellings in options(name) for spelt in spellings} | COMMON
+    for page in [ROOT / "README.md", *(page for page in ROOT.glob("docs/**/*.md") if "develop" not in page.parts)]:
+        for word in re.findall(r"`(--[a-z][a-z-]+)", page.read_text(encoding="utf-8")):
+            assert word in known, f"{page.name}: {word}"
+
+
+def test_the_reference_has_every_command():
+    """The page is made from the click group itself, with everything below it."""
+    page = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    assert "```{click} deepmerge.cli:main\n:prog: deepmerge\n:nested: full\n```" in page
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_recipes_for_make_are_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    wanted = {
+        name
+        for page in PAGES
+        for name in re.findall(r"(?:`|    )make ([a-z][a-z-]+)", page.read_text(encoding="utf-8"))
+    }
+    assert {"demo", "test", "docs"} <= wanted
+    assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in wanted)
+
+
+VARIANTS = {
+    "default": [],
+    "exact": ["--exact"],
+    "full": ["--width", "full", "--keep", "pool2/3x3_s2"],
+    "tucker": ["--tucker", "--rank", "macs:0.5", "--init", "xavier"],
+    "recovered": ["--recover", "npz:images.npz", "--recover-stages", "lsq"],
+    "calibrated": ["--tucker", "--calibration", "npz:images.npz", "--calibration-images", "20"],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_documents_of_every_kind_fit_their_schemas(variant, models, tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    np = pytest.importorskip("numpy")
+    random = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "images.npz",
+        images=random.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8),
+        labels=np.arange(40) % 10,
+    )
+    mini = models / "inception_mini/inception_mini"
+    words = ["convert", f"{mini}.prototxt", f"{mini}.caffemodel", "-o", "out", "-q", *VARIANTS[variant]]
+    done = subprocess.run(
+        [sys.executable, "-m", "deepmerge", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
+    recipe = tomllib.loads((tmp_path / "out/recipe.toml").read_text(encoding="utf-8"))
+    for name, document in (("report", report), ("recipe", recipe)):
+        schema = json.loads((ROOT / f"docs/schemas/{name}.schema.json").read_text(encoding="utf-8"))
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.validate(document, schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**document, "surprise": 1}, schema)
