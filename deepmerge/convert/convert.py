@@ -19,7 +19,7 @@ from deepmerge.out.report import VERSION, source_entry, transforms
 from deepmerge.out.staging import check_free, staged
 from deepmerge.out.write import Output, Settings
 from deepmerge.passes.support.base import Change, Refusal
-from deepmerge.plan import Calibration, Recipe, StepResult, make_plan, read_recipe, run_recipe
+from deepmerge.plan import Calibration, Plan, Recipe, StepResult, make_plan, read_recipe, run_recipe
 from deepmerge.plan.discover import Wishes
 from deepmerge.plan.recipe import Step, check_fits
 from deepmerge.progress import Progress, silent
@@ -27,7 +27,10 @@ from deepmerge.progress import Progress, silent
 
 @dataclass(frozen=True)
 class Job:
-    """One conversion, as the command line asks for it. check: verify the graph's invariants after each step."""
+    """One conversion, as a user asks for it.
+
+    recipe or plan: what to do; with neither, what `wishes` ask for. check: verify the graph's invariants after each step.
+    """
 
     prototxt: Path
     caffemodel: Path
@@ -41,6 +44,7 @@ class Job:
     force: bool = False
     dry_run: bool = False
     calibration: CalibrationSource | None = None
+    plan: Plan | None = None
 
 
 class CalibrationSource(Calibration, Protocol):
@@ -65,6 +69,16 @@ def convert(
     hashing has begun already. finish: called with the folder when all is in it, before it becomes OUT. A DeepmergeError
     leaves nothing behind and an existing OUT as it was.
     """
+    return carry_out(job, progress, digest, finish)[1]
+
+
+def carry_out(
+    job: Job,
+    progress: Progress = silent,
+    digest: Digest | None = None,
+    finish: Callable[[Path], object] = lambda folder: None,
+) -> tuple[Graph, dict[str, Any]]:
+    """Carry the job out as `convert` does; return the final network and the report."""
     with digest or Digest(job.caffemodel) as digest:
         if not job.dry_run:
             check_free(job.out, job.force)
@@ -95,7 +109,7 @@ def convert(
             if output is not None:
                 output.documents(recipe.to_toml(), report)
                 finish(folder)
-    return report
+    return graph, report
 
 
 def read(job: Job) -> Graph:
@@ -108,7 +122,7 @@ def read(job: Job) -> Graph:
 
 
 def choose(graph: Graph, job: Job) -> tuple[Recipe, list[Refusal]]:
-    """The recipe that was given, or the plan's; and the plan's refusals."""
+    """Return the recipe that was given, or the plan's; and the plan's refusals."""
     if job.recipe is not None:
         recipe = read_recipe(job.recipe)
         check_fits(recipe, graph, str(job.recipe))
@@ -117,7 +131,7 @@ def choose(graph: Graph, job: Job) -> tuple[Recipe, list[Refusal]]:
                 f"{job.recipe}: no step of it was made with calibration images, and so they are not used"
             )
         return recipe, []
-    plan = make_plan(graph, job.wishes, job.calibration)
+    plan = job.plan or make_plan(graph, job.wishes, job.calibration)
     return plan.recipe, list(plan.refusals)
 
 

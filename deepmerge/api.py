@@ -1,0 +1,501 @@
+"""The public Python API: load a network, plan, convert, verify, recover, evaluate.
+
+>>> import deepmerge
+>>> network = deepmerge.load(
+...     "models/inception_mini/inception_mini.prototxt", "models/inception_mini/inception_mini.caffemodel"
+... )
+>>> network.costs["layers"], network.costs["macs"]
+(57, 18479616)
+>>> plan = network.plan(steps="conv1,conv2")
+>>> [step.name for step in plan.steps]
+['conv1', 'conv2']
+>>> network.convert(plan).costs["macs"]
+12507648
+
+Every function raises `DeepmergeError` with a message of one line. The command line is built on the same code: what
+`Conversion.save` writes is, byte for byte, what `deepmerge convert` writes with the same options.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepmerge.data import ImageWishes
+from deepmerge.errors import EmitError, PlanError, ReadError
+from deepmerge.formats.read import read_network
+from deepmerge.graph.costs import LayerCost, layer_costs, non_tensor_share, shapes_of_one, summary
+from deepmerge.out.staging import check_free, staged, write_whole
+from deepmerge.passes.support.base import Options, Refusal
+from deepmerge.plan import Plan as FoundPlan
+from deepmerge.plan import Recipe, Step, Wishes, make_plan
+from deepmerge.progress import Progress, silent
+from deepmerge.text import one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deepmerge.convert.calibrate import CalibrationImages
+    from deepmerge.convert.convert import Job
+    from deepmerge.graph.graph import Graph
+    from deepmerge.out.read import Pair
+
+PathLike = str | Path
+Report = dict[str, Any]
+
+__all__ = [
+    "Conversion", "ImageWishes", "LayerCost", "Network", "Plan", "Refusal", "Step",
+    "evaluate", "load", "recover", "verify",
+]  # fmt: skip
+
+
+def load(prototxt: PathLike, caffemodel: PathLike | None = None, *, train_val: PathLike | None = None) -> Network:
+    """Read a network from its Caffe files.
+
+    Parameters
+    ----------
+    prototxt
+        A deploy or train_val prototxt of any age. Of a train_val, the TEST network is read.
+    caffemodel
+        The weights, a .caffemodel or .caffemodel.h5 file. Without it a network can be inspected and planned.
+    train_val
+        The prototxt that the network was trained with. A conversion keeps its data, loss and accuracy layers.
+
+    Raises
+    ------
+    DeepmergeError
+        If a file cannot be read, or the two do not belong together.
+    """
+    graph = read_network(prototxt, caffemodel)
+    return Network(graph, Path(prototxt), _path(caffemodel), _path(train_val))
+
+
+class Network:
+    """A network: layers, blobs, shapes, costs and weights. Printing it shows a table; so does a notebook.
+
+    All figures are for one image. `load` makes networks; passes never change one.
+
+    Attributes
+    ----------
+    graph : deepmerge.graph.Graph
+        The layers and blobs themselves. This is the inner representation, and it may change between versions.
+    prototxt, caffemodel, train_val : pathlib.Path or None
+        The files it was read from.
+    """
+
+    def __init__(
+        self, graph: Graph, prototxt: Path | None = None, caffemodel: Path | None = None, train_val: Path | None = None
+    ):
+        self.graph, self.prototxt, self.caffemodel, self.train_val = graph, prototxt, caffemodel, train_val
+
+    @property
+    def name(self) -> str:
+        """The network's name, as its prototxt gives it."""
+        return self.graph.name
+
+    @property
+    def warnings(self) -> list[str]:
+        """What reading the files brought up: one line each."""
+        return list(self.graph.warnings)
+
+    @cached_property
+    def layers(self) -> list[LayerCost]:
+        """The layers in order: `name`, `type`, `tops` (shapes), `params`, `macs`, `bytes` and `tensor` of each."""
+        return layer_costs(self.graph, self._shapes)
+
+    @cached_property
+    def blobs(self) -> dict[str, tuple[int, ...] | None]:
+        """The shape of each blob by its name, None where it is not known."""
+        return {blob.name: self._shapes.get(blob) for blob in self.graph.blobs}
+
+    @cached_property
+    def costs(self) -> Report:
+        """The totals: layers, layer_types, params, macs, storage_bytes, activation_bytes (as in report.json)."""
+        return summary(self.graph, self._shapes)
+
+    @property
+    def weights(self) -> dict[str, list[np.ndarray]]:
+        """The learned blobs of each layer that has any, float32, in Caffe's order and axes. Read-only."""
+        return {layer.name: list(layer.weights) for layer in self.graph.layers if layer.weights}
+
+    def to_dict(self) -> Report:
+        """Return all figures as `deepmerge inspect --json` prints them."""
+        moved = sum(layer.bytes for layer in self.layers)
+        share = {
+            "layers": non_tensor_share(self.graph),
+            "activation_bytes": sum(c.bytes for c in self.layers if not c.tensor) / moved if moved else 0.0,
+        }
+        reads = {layer.name: [bottom.producer.name for bottom in layer.bottoms] for layer in self.graph.layers}
+        entries = [
+            {"name": c.name, "type": c.type, "reads": reads[c.name], "tops": c.tops}
+            | {"params": c.params, "macs": c.macs, "bytes": c.bytes, "tensor": c.tensor}
+            for c in self.layers
+        ]
+        return {"network": self.name, **self.costs, "non_tensor_share": share, "layer_costs": entries}
+
+    def plan(
+        self,
+        *,
+        exact: bool = False,
+        steps: str = "all",
+        absorb: Sequence[str] = ("lrn", "pooling", "branches"),
+        keep: Sequence[str] = (),
+        width: float | str = 0.5,
+        kernel: str = "keep",
+        init: str = "trained",
+        tucker: bool = False,
+        rank: str = "energy:0.85",
+        calibration: str | None = None,
+        calibration_images: int = 500,
+    ) -> Plan:
+        """Find what can be merged. The keywords are the options of `deepmerge convert`.
+
+        Raises
+        ------
+        PlanError
+            If `steps` or `keep` name something that the network does not have.
+        """
+        if exact and tucker:
+            raise PlanError("exact and tucker exclude each other: Tucker decomposition is approximate")
+        options = Options(width=width, kernel=kernel, init=init, rank=rank, absorb=tuple(absorb), keep=frozenset(keep))
+        images = None
+        if calibration is not None:
+            images = self._calibration(calibration, calibration_images)
+            images.prepare(self.graph)
+        found = make_plan(self.graph, Wishes(exact, steps, tucker, options), images)
+        return Plan(self, found, None if images is None else (calibration, calibration_images))
+
+    def convert(
+        self,
+        plan: Plan | PathLike | None = None,
+        *,
+        emit: Sequence[str] = ("caffe",),
+        style: Sequence[str] = (),
+        solver: Mapping[str, str] | None = None,
+        train_source: str | None = None,
+        test_source: str | None = None,
+        batch_size: int = 32,
+        step_folders: bool = True,
+        check: bool = False,
+        strict: bool = False,
+        progress: Progress = silent,
+    ) -> Conversion:
+        """Carry a plan out.
+
+        Parameters
+        ----------
+        plan
+            What to do: a Plan, the path of a recipe file, or None for all steps (`self.plan()`).
+        emit, style, solver, train_source, test_source, batch_size, step_folders
+            What `Conversion.save` writes. These are the options of `deepmerge convert`.
+        check
+            Whether to check the graph's invariants after each step.
+        strict
+            Whether a warning is an error.
+        progress
+            Called with the name of what begins, how many steps are done, and how many there are.
+        """
+        from deepmerge.convert.convert import Job
+        from deepmerge.formats.write.data_layers import Source
+        from deepmerge.formats.write.solver import parse_override
+        from deepmerge.formats.write.train_val import TrainData
+        from deepmerge.out.write import Settings
+
+        if self.prototxt is None or self.caffemodel is None:
+            raise ReadError("a conversion needs the network's weights: load it with its caffemodel", self.prototxt)
+        if plan is None:
+            plan = self.plan()
+        sources = (None if spec is None else Source.parse(spec) for spec in (train_source, test_source))
+        overrides = dict(parse_override(f"{key}={value}") for key, value in (solver or {}).items())
+        job = Job(
+            self.prototxt,
+            self.caffemodel,
+            Path(),
+            recipe=None if isinstance(plan, Plan) else Path(plan),
+            plan=plan.found if isinstance(plan, Plan) else None,
+            train_val=self.train_val,
+            settings=Settings(tuple(emit), TrainData(*sources, batch_size), overrides, step_folders, tuple(style)),
+            check=check,
+            strict=strict,
+        )
+        images = plan.images if isinstance(plan, Plan) else None
+        return Conversion(self, job, (lambda: self._calibration(*images)) if images else lambda: None, progress)
+
+    def save(self, folder: PathLike, *, force: bool = False) -> None:
+        """Write deploy.prototxt and weights.caffemodel into a new folder; `force` replaces an existing one."""
+        from deepmerge.formats.write import write_pair
+
+        check_free(Path(folder), force)
+        with staged(Path(folder), force) as stage:
+            write_pair(self.graph, stage / "deploy.prototxt", stage / "weights.caffemodel")
+
+    def __repr__(self) -> str:
+        known = f"{self.costs['layers']} layers, {self.costs['params']:,} parameters, {self.costs['macs']:,} MACs"
+        return f"<{type(self).__name__} {one_line(self.name)!r}: {known}>"
+
+    def __str__(self) -> str:
+        total = f"{len(self.layers)} layers, {self.costs['params']:,} parameters, {self.costs['macs']:,} MACs"
+        return f"{one_line(self.name)}: {total}\n\n{_as_text(_LAYER_HEAD, self._rows())}"
+
+    def _repr_html_(self) -> str:
+        return _as_html(repr(self), _LAYER_HEAD, self._rows())
+
+    @cached_property
+    def _shapes(self):
+        return shapes_of_one(self.graph)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (c.name, c.type, " ".join(map(_shape, c.tops)), f"{c.params:,}", f"{c.macs:,}", f"{c.bytes:,}")
+            for c in self.layers
+        ]
+
+    def _calibration(self, spec: str, count: int) -> CalibrationImages:
+        from deepmerge.convert.calibrate import CalibrationImages
+
+        if self.prototxt is None:
+            raise ReadError("calibration needs a network that was read from files")
+        return CalibrationImages(spec, self.train_val or self.prototxt, count)
+
+
+class Plan:
+    """The steps that a conversion would take, and what it would leave alone and why.
+
+    Attributes
+    ----------
+    network : Network
+        The network that it is for.
+    """
+
+    def __init__(self, network: Network, found: FoundPlan, images: tuple[str, int] | None = None):
+        self.network, self.found, self.images = network, found, images
+
+    @property
+    def recipe(self) -> Recipe:
+        """The steps as a recipe; its `to_toml()` is what `--recipe` reads."""
+        return self.found.recipe
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps in order: `name`, `passes`, `layers` and `exact` of each."""
+        return self.found.recipe.steps
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What is left alone: `pass_name`, `layer` and `reason` of each."""
+        return tuple(dict.fromkeys(self.found.refusals))
+
+    def write(self, file: PathLike, *, force: bool = False) -> None:
+        """Write the plan as a recipe, a TOML file to edit; `force` replaces an existing one."""
+        if Path(file).exists() and not force:
+            raise EmitError(f"{file}: exists already; give another name, or force=True to replace it")
+        write_whole(Path(file), self.recipe.to_toml())
+
+    def __repr__(self) -> str:
+        return f"<Plan for {one_line(self.network.name)!r}: {len(self.steps)} steps>"
+
+    def __str__(self) -> str:
+        return f"{len(self.steps)} steps\n\n{_as_text(_STEP_HEAD, self._rows())}"
+
+    def _repr_html_(self) -> str:
+        return _as_html(repr(self), _STEP_HEAD, self._rows())
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(s.name, "yes" if s.exact else "no", ", ".join(s.passes), ", ".join(s.layers)) for s in self.steps]
+
+
+class Conversion(Network):
+    """A converted network. It is carried out in memory; nothing is on disk before `save`.
+
+    Attributes
+    ----------
+    original : Network
+        The network that was converted.
+    report : dict
+        What was done, as in report.json and `deepmerge convert --json`.
+    """
+
+    def __init__(
+        self,
+        original: Network,
+        job: Job,
+        images: Callable[[], CalibrationImages | None] = lambda: None,
+        progress: Progress = silent,
+    ):
+        from deepmerge.convert.convert import carry_out
+
+        graph, self.report = carry_out(replace(job, dry_run=True, calibration=images()), progress)
+        super().__init__(graph)
+        self.original, self._job, self._images = original, job, images
+
+    def save(self, folder: PathLike, *, force: bool = False, progress: Progress = silent) -> None:
+        """Write everything that `deepmerge convert -o folder` writes. `force` replaces an existing folder.
+
+        The conversion is carried out again, so that each step's network goes straight to the disk.
+        """
+        from deepmerge.convert.convert import convert
+
+        job = replace(self._job, out=Path(folder), force=force, calibration=self._images())
+        self.report = convert(job, progress)
+        if "caffe" in job.settings.formats:
+            self.prototxt, self.caffemodel = job.out / "deploy.prototxt", job.out / "weights.caffemodel"
+
+
+def verify(
+    a: Network | tuple[PathLike, PathLike],
+    b: Network | tuple[PathLike, PathLike],
+    *,
+    images: str | None = None,
+    tolerance: float = 1e-5,
+    engine: str = "ort",
+    progress: Progress = silent,
+    **options: Any,
+) -> Report:
+    """Run two networks on the same images and return how far apart they are, as `deepmerge verify --json` does.
+
+    Parameters
+    ----------
+    a, b
+        Networks, or (prototxt, caffemodel) pairs. Both get A's preprocessing.
+    images
+        Where the images are, such as "folder:photos"; None for random ones.
+    tolerance
+        The largest difference that is `ok`, as a share of the range of A's output.
+    engine
+        "ort", "torch" or "caffe".
+    options
+        The other fields of `deepmerge.measure.compare.Job`: limit, random, seed, threads, layers, strict …
+
+    Returns
+    -------
+    dict
+        Among others `ok`, `failures` (one line each) and `outputs` (the figures of each output).
+    """
+    from deepmerge.measure.compare import Job
+    from deepmerge.measure.compare import verify as run
+
+    with ExitStack() as stack:
+        files = [_files(network, stack) for network in (a, b)]
+        return run(Job(*files, images=images, tolerance=tolerance, engine=engine, **options), progress)
+
+
+def recover(
+    folder: PathLike,
+    data: str,
+    out: PathLike,
+    *,
+    stages: Sequence[str] | None = None,
+    minutes: float | None = None,
+    device: str = "cpu",
+    force: bool = False,
+    progress: Progress = silent,
+    **options: Any,
+) -> Report:
+    """Recover accuracy without labels, as `deepmerge recover` does, and return the new report.
+
+    Parameters
+    ----------
+    folder
+        What `Conversion.save` or `deepmerge convert` wrote.
+    data
+        Where the images are, such as "folder:photos".
+    out
+        The folder to write; it has the form of `folder`.
+    stages
+        Some of "lsq", "refit", "segments", "chain", "distill"; None for all but refit.
+    minutes
+        The time for all stages together; None for a default number of iterations.
+    device
+        "cpu" or "cuda".
+    options
+        The other fields of `deepmerge.train.recover.job.Job`: steps, limit, counts, seed, threads …
+    """
+    from deepmerge.train.recover.job import Job
+    from deepmerge.train.recover.job import recover as run
+
+    if stages is not None:
+        options["stages"] = tuple(stages)
+    return run(Job(Path(folder), data, Path(out), minutes=minutes, device=device, force=force, **options), progress)
+
+
+def evaluate(
+    network: Network | tuple[PathLike, PathLike] | PathLike,
+    data: str,
+    *,
+    top: Sequence[int] = (1, 5),
+    against: Network | tuple[PathLike, PathLike] | None = None,
+    engine: str = "ort",
+    progress: Progress = silent,
+    **options: Any,
+) -> Report:
+    """Measure accuracy, or agreement with another network, as `deepmerge eval --json` does.
+
+    Parameters
+    ----------
+    network
+        A network, a (prototxt, caffemodel) pair, or the folder of a conversion.
+    data
+        Where the images are, such as "lmdb:val_lmdb". Labels are needed for accuracy, not for agreement.
+    top
+        Which top-k to count.
+    against
+        The network whose answers are compared.
+    engine
+        "ort", "torch" or "caffe".
+    options
+        The other fields of `deepmerge.measure.accuracy.Job`: wishes, per_class, steps, limit, threads …
+    """
+    from deepmerge.measure.accuracy import Job, run
+
+    with ExitStack() as stack:
+        measured = Path(network) if isinstance(network, (str, Path)) else _files(network, stack)
+        other = None if against is None else _files(against, stack)
+        return run(Job(measured, data, top=tuple(top), against=other, engine=engine, **options), progress)
+
+
+def _files(network: Network | tuple[PathLike, PathLike], stack: ExitStack) -> Pair:
+    """Return the network's files; those of a network that is on no disk yet are written to a temporary folder."""
+    from deepmerge.formats.write import write_pair
+    from deepmerge.out.read import Pair
+
+    if not isinstance(network, Network):
+        return Pair(*map(Path, network))
+    if network.prototxt is not None and network.caffemodel is not None:
+        return Pair(network.prototxt, network.caffemodel)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepmerge-")))
+    pair = Pair(folder / "deploy.prototxt", folder / "weights.caffemodel")
+    write_pair(network.graph, *pair)
+    return pair
+
+
+_LAYER_HEAD = ("layer", "type", "top", "parameters", "MACs", "bytes")
+_STEP_HEAD = ("step", "exact", "passes", "layers")
+
+
+def _path(file: PathLike | None) -> Path | None:
+    return None if file is None else Path(file)
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "?" if shape is None else "×".join(map(str, shape))
+
+
+def _as_text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [[one_line(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _as_html(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(one_line(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(row(cells, "td") for cells in rows)
+    return f"<table><caption>{escape(title)}</caption><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,203 @@
+"""The public Python API does what the commands do, and its examples run."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deepmerge
+from deepmerge.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+PAIR = tuple(f"models/inception_mini/inception_mini.{kind}" for kind in ("prototxt", "caffemodel"))
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    """report.json holds the paths as they were given."""
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return deepmerge.load(*(ROOT / file for file in PAIR))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Eight labelled images of noise, as an npz file."""
+    file = tmp_path_factory.mktemp("images") / "images.npz"
+    noise = np.random.default_rng(0)
+    np.savez(file, images=noise.integers(0, 256, (8, 32, 32, 3), np.uint8), labels=np.arange(8))
+    return file
+
+
+def command(capsys, *words):
+    """What a command prints with --json."""
+    main([*map(str, words), "--json"], standalone_mode=False)
+    return json.loads(capsys.readouterr().out)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_its_examples_run():
+    from deepmerge import api
+
+    found = doctest.testmod(api)
+    assert found.attempted and not found.failed
+
+
+def test_all_that_it_promises_is_there():
+    assert all(getattr(deepmerge, name) for name in deepmerge.__all__)
+    assert set(deepmerge.__all__) <= set(dir(deepmerge))
+    with pytest.raises(AttributeError, match="no attribute 'merge'"):
+        deepmerge.merge  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({}, []),
+        ({"exact": True}, ["--exact"]),
+        ({"steps": "conv1,inception_3a-3b", "width": 0.75, "init": "xavier"},
+         ["--steps", "conv1,inception_3a-3b", "--width", "0.75", "--init", "xavier"]),
+        ({"tucker": True, "rank": "macs:0.5", "keep": ["conv1/3x3"]}, ["--tucker", "--rank", "macs:0.5", "--keep", "conv1/3x3"]),
+    ],
+)  # fmt: skip
+def test_a_conversion_is_what_the_command_writes(options, words, tmp_path):
+    network = deepmerge.load(*PAIR)
+    network.convert(network.plan(**options)).save(tmp_path / "api")
+    main(["convert", *PAIR, "-o", str(tmp_path / "command"), "-q", *words], standalone_mode=False)
+    assert files(tmp_path / "api") == files(tmp_path / "command")
+
+
+def test_what_is_written_can_be_chosen(tmp_path):
+    network = deepmerge.load(*PAIR, train_val="models/inception_mini/train_val.prototxt")
+    made = network.convert(
+        network.plan(steps="conv1"), emit=["caffe", "onnx"], style=["legacy-input"], solver={"base_lr": "0.02"}, step_folders=False
+    )  # fmt: skip
+    made.save(tmp_path / "api")
+    words = [
+        "--steps",
+        "conv1",
+        "--emit",
+        "caffe,onnx",
+        "--style",
+        "legacy-input",
+        "--solver",
+        "base_lr=0.02",
+        "--no-steps",
+    ]
+    words += ["--train-val", "models/inception_mini/train_val.prototxt"]
+    main(["convert", *PAIR, "-o", str(tmp_path / "command"), "-q", *words], standalone_mode=False)
+    assert files(tmp_path / "api") == files(tmp_path / "command")
+
+
+def test_calibrated_as_the_command_is(images, tmp_path):
+    network = deepmerge.load(*PAIR)
+    plan = network.plan(tucker=True, rank="macs:0.5", calibration=f"npz:{images}", calibration_images=4)
+    network.convert(plan).save(tmp_path / "api")
+    words = ["--tucker", "--rank", "macs:0.5", "--calibration", f"npz:{images}", "--calibration-images", "4"]
+    main(["convert", *PAIR, "-o", str(tmp_path / "command"), "-q", *words], standalone_mode=False)
+    assert files(tmp_path / "api") == files(tmp_path / "command")
+
+
+def test_a_recipe_can_be_written_and_replayed(network, tmp_path):
+    network.plan(steps="conv2").write(tmp_path / "recipe.toml")
+    made = network.convert(tmp_path / "recipe.toml")
+    assert [step["name"] for step in made.report["steps"]] == ["conv2"]
+    with pytest.raises(deepmerge.DeepmergeError, match="force=True"):
+        network.plan().write(tmp_path / "recipe.toml")
+
+
+def test_inspect_says_the_same(capsys):
+    assert command(capsys, "inspect", *PAIR) == json.loads(json.dumps(deepmerge.load(*PAIR).to_dict()))
+
+
+def test_what_a_network_holds(network):
+    assert network.name and network.warnings == []
+    assert network.blobs["data"] == (1, 3, 32, 32)
+    assert [layer.name for layer in network.layers][:2] == ["data", "conv1/3x3"]
+    assert sum(array.size for array in network.weights["conv1/3x3"]) == network.layers[1].params
+
+
+def test_a_conversion_leaves_its_original_alone(network):
+    before = network.costs["layers"], network.weights.keys()
+    made = network.convert()
+    assert made.costs["layers"] < before[0]
+    assert made.original is network and (network.costs["layers"], network.weights.keys()) == before
+    assert made.report["after"] == made.costs
+
+
+def test_verify_takes_networks_that_are_on_no_disk(network, capsys):
+    exact = network.convert(network.plan(exact=True))
+    assert exact.prototxt is None
+    found = deepmerge.verify(network, exact, random=2)
+    assert found["ok"] and found["images"] == 2
+    assert command(capsys, "verify", *PAIR, *PAIR, "--random", 2) == deepmerge.verify(PAIR, PAIR, random=2)
+
+
+def test_recover_and_evaluate(network, images, tmp_path, capsys):
+    network.convert(network.plan(steps="conv1")).save(tmp_path / "out")
+    report = deepmerge.recover(tmp_path / "out", f"npz:{images}", tmp_path / "out2", stages=["lsq"])
+    assert [stage["name"] for stage in report["recovery"]["stages"]] == ["lsq"]
+    found = deepmerge.evaluate(tmp_path / "out2", f"npz:{images}", top=(1,))
+    printed = command(capsys, "eval", tmp_path / "out2", "--data", f"npz:{images}", "--top", "1")
+    assert json.loads(json.dumps(found["networks"])) == printed["networks"]
+    agreed = deepmerge.evaluate(deepmerge.load(*PAIR), f"npz:{images}", against=PAIR)
+    assert agreed["networks"][0]["agreement"]["top1"] == 1
+
+
+def test_save_writes_a_pair(network, tmp_path):
+    network.save(tmp_path / "pair")
+    assert deepmerge.verify(network, deepmerge.load(*sorted_pair(tmp_path / "pair")), random=1)["ok"]
+    with pytest.raises(deepmerge.DeepmergeError, match="exists already"):
+        network.save(tmp_path / "pair")
+
+
+def sorted_pair(folder: Path) -> list[Path]:
+    return [folder / "deploy.prototxt", folder / "weights.caffemodel"]
+
+
+def test_without_weights_a_network_is_planned_but_not_converted():
+    network = deepmerge.load(PAIR[0])
+    assert network.plan().steps
+    with pytest.raises(deepmerge.DeepmergeError, match="load it with its caffemodel"):
+        network.convert()
+
+
+def test_tables_escape_names(tmp_path):
+    file = tmp_path / "net.prototxt"
+    file.write_text(
+        'name: "<b>&amp;" layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }\n'
+        'layer { name: "<script>\\033[31m" type: "ReLU" bottom: "data" top: "data" }'
+    )
+    network = deepmerge.load(file)
+    for shown in (network._repr_html_(), network.plan()._repr_html_()):
+        assert "<script>" not in shown and "<b>" not in shown and shown.startswith("<table>")
+    assert "\x1b" not in str(network) + repr(network) + network._repr_html_()
+    assert "&lt;script&gt;\\x1b[31m" in network._repr_html_()
+    assert str(network).count("\n") == 5 and "1×3×4×4" in str(network)
+
+
+@pytest.mark.parametrize("mistake, match", [
+    ({"exact": True, "tucker": True}, "exclude"), ({"steps": "conv9"}, "conv9"), ({"keep": ["conv9"]}, "conv9"),
+])  # fmt: skip
+def test_mistakes_are_errors_of_one_line(network, mistake, match):
+    with pytest.raises(deepmerge.DeepmergeError, match=match) as caught:
+        network.plan(**mistake)
+    assert "\n" not in str(caught.value)
+
+
+def test_importing_it_is_quick_and_loads_nothing():
+    program = "import sys; before = set(sys.modules); import deepmerge; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["deepmerge"]
