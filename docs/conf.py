@@ -6,6 +6,7 @@ and anchors are checked, and furo brings its fonts and scripts along.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import deepmerge
@@ -42,9 +43,8 @@ def write_passes(_app: object) -> None:
     head = (HERE / "reference/passes.head.md").read_text(encoding="utf-8")
     parts = [head]
     for name, kind in PASSES.items():
-        summary, _, drawing = (kind.__doc__ or "").strip().partition("\n")
-        lines = "\n".join(line.removeprefix("    ") for line in drawing.strip("\n").splitlines())
-        parts.append(f"## {name}\n\n{summary}\n\n*{ACCURACY[kind.exact]}*\n\n```text\n{lines}\n```\n")
+        summary, _, drawing = (sys.modules[kind.__module__].__doc__ or "").strip().partition("\n")
+        parts.append(f"## {name}\n\n{summary}\n\n*{ACCURACY[kind.exact]}*\n\n```text\n{drawing.strip()}\n```\n")
     (HERE / "reference/passes.md").write_text("\n".join(parts), encoding="utf-8")
 
 

@@ -58,7 +58,7 @@ def test_options_named_in_the_text_are_there():
 def test_the_reference_has_every_command():
     """The page is made from the click group itself, with everything below it."""
     page = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
-    assert "```{click} deepmerge.cli:main\n:prog: deepmerge\n:nested: full\n```" in page
+    assert ".. click:: deepmerge.cli:main\n   :prog: deepmerge\n   :nested: full\n" in page
 
 
 def test_links_lead_somewhere():
