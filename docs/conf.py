@@ -23,6 +23,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "schemas/*", "reference/passes.head.md"]
+smartquotes = False  # two hyphens are an option, not a dash
 nitpick_ignore_regex = [(r"py:.*", r".*")]  # types of numpy and pathlib, whose indexes are not fetched
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
