@@ -18,7 +18,8 @@ MAX_AXES = 32  # Caffe: blob.hpp, kMaxBlobAxes
 
 def misfit(layer: Layer, field: str, expected: object, found: object) -> ShapeError:
     """The error of a layer whose `field` does not fit what it reads; one line, to be raised."""
-    return ShapeError(f"layer {layer.name!r} ({layer.type}): {field}: expected {expected}, found {found}")
+    text = f"layer {layer.name!r} ({layer.type}): {field}: expected {expected}, found {found}"
+    return ShapeError(text, layer=layer.name)
 
 
 def reads(layer: Layer, index: int = 0) -> str:

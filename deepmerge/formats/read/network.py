@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepmerge.errors import ReadError, ShapeError
-from deepmerge.formats.read.attach import attach
 from deepmerge.formats.read.build import build
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.channels import channels_of
@@ -16,8 +15,9 @@ from deepmerge.formats.read.prototxt import read_prototxt
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.formats.read.upgrade import refuse_mixed, upgrade
 from deepmerge.formats.read.validate import validate
+from deepmerge.formats.read.weights import attach
 from deepmerge.graph.graph import Blob, Graph
-from deepmerge.graph.shapes import Shape, check_weights, infer_shapes
+from deepmerge.graph.shapes import Shape, infer_shapes
 from deepmerge.graph.tree import Message
 
 
@@ -41,9 +41,8 @@ def read_network(prototxt: str | Path, caffemodel: str | Path | None = None) -> 
     if stored is not None:
         try:
             attach(graph, shapes, stored)
-            check_weights(graph, shapes)
         except ShapeError as error:
-            raise ShapeError(f"{prototxt} with {caffemodel}: {error}") from None
+            raise ShapeError(f"{prototxt} with {caffemodel}: {error}", layer=error.layer) from None
     return graph
 
 
@@ -106,6 +105,6 @@ def shapes_of(graph: Graph, file) -> dict[Blob, Shape | None]:
     try:
         return infer_shapes(graph)
     except ShapeError as error:
-        at = next((layer.tree for layer in graph.layers if str(error).startswith(f"layer {layer.name!r} (")), None)
+        at = next((layer.tree for layer in graph.layers if layer.name == error.layer), None)
         place = f"{file}:{at.line}:{at.column}" if at and at.line else str(file)
-        raise ShapeError(f"{place}: {error}") from None
+        raise ShapeError(f"{place}: {error}", layer=error.layer) from None

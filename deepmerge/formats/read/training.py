@@ -9,12 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from deepmerge.errors import ReadError, ShapeError
+from deepmerge.errors import ReadError
 from deepmerge.formats.read.build import build
-from deepmerge.formats.read.caffemodel import read_caffemodel
-from deepmerge.formats.read.forks import batch_norm_blobs
 from deepmerge.formats.read.heads import blobs, is_data, judges, kind_of
 from deepmerge.formats.read.network import read_tree, shapes_of, todays_tree
 from deepmerge.formats.read.phase import in_phase
@@ -22,7 +18,7 @@ from deepmerge.formats.read.scalars import Reader
 from deepmerge.formats.read.solver import NetSource
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.shapes import Shape, expected_weights, fits
+from deepmerge.graph.shapes import Shape
 from deepmerge.graph.tree import Field, Message, Quoted, Token
 
 USUAL_BATCH = 32  # where a data layer does not say
@@ -31,7 +27,7 @@ _CROPPING = ("Data", "ImageData", "MemoryData", "WindowData")
 
 @dataclass
 class TrainingNet:
-    """A network in one phase. graph: its weights are those that `load_weights` has found, and [] before.
+    """A network in one phase. Its graph has no weights yet; see formats/read/weights.py.
 
     images, labels: the blobs to feed; labels is None where the network reads none. batch_size: the data layer's. file: what
     it was read from. Graph.train_layers has the data layers, whose transform_param says what becomes of images.
@@ -102,26 +98,6 @@ def losses(graph: Graph) -> list[tuple[Blob, float]]:
     return found
 
 
-def load_weights(net: TrainingNet, caffemodels: Sequence[str | Path]) -> list[str]:
-    """Give the network's layers the weights stored under their names; later files override earlier ones.
-
-    Returns the names of layers that want weights and found none. What a file has beside is left alone, as Caffe does it
-    (net.cpp, CopyTrainedLayersFrom). ShapeError, one line, where a layer's blobs are not those that the network wants.
-    """
-    graph = net.graph
-    for file in caffemodels:
-        stored = {layer.name: layer for layer in read_caffemodel(file) if layer.blobs}
-        loaded = []
-        for layer in graph.layers:
-            if layer.name in stored:
-                wanted = expected_weights(layer, [net.shapes.get(b) for b in layer.bottoms])
-                layer.weights = _fitting(layer, batch_norm_blobs(layer, stored[layer.name].blobs), wanted, file)
-                loaded.append(layer)
-        _share(graph, loaded)
-    shapes = net.shapes
-    return [m.name for m in graph.layers if not m.weights and expected_weights(m, [shapes.get(b) for b in m.bottoms])]
-
-
 def multipliers(layer: Layer, index: int) -> tuple[float, float]:
     """(lr_mult, decay_mult) of one of the layer's weight blobs. Caffe: net.cpp, AppendParam; batch_norm_layer.cpp."""
     if layer.type == "BatchNorm":
@@ -189,35 +165,3 @@ def _with_top(layer: Message) -> Message:
     made = layer.copy()
     made.add("top", Quoted(str(layer.value("name"))))
     return made
-
-
-def _fitting(layer: Layer, found: list[np.ndarray | None], wanted: list[Shape] | None, file) -> list[np.ndarray]:
-    if wanted is None:
-        return [blob for blob in found if blob is not None]
-    if len(found) != len(wanted):
-        raise ShapeError(
-            f"{file}: layer {layer.name!r} ({layer.type}) has {len(found)} weight blobs; the network wants {len(wanted)}"
-        )
-    made = []
-    for index, (blob, shape) in enumerate(zip(found, wanted, strict=True)):
-        if blob is None or not fits(blob.shape, shape):
-            text = f"weight blob {index} is {None if blob is None else blob.shape}, and the network wants {shape}"
-            raise ShapeError(f"{file}: layer {layer.name!r} ({layer.type}): {text}; do the files belong together?")
-        made.append(blob.reshape(shape))
-    return made
-
-
-def _share(graph: Graph, loaded: list[Layer]) -> None:
-    """Layers that share blobs by ParamSpec names have one array of those: the last that was loaded."""
-    named = {name: array for layer in loaded for name, array in zip(_names(layer), layer.weights, strict=False) if name}
-    for layer in graph.layers:
-        names = _names(layer)
-        if not layer.weights and names and all(name in named for name in names):
-            layer.weights = [named[name] for name in names]
-        for index, name in enumerate(names[: len(layer.weights)]):
-            if name in named and named[name].shape == layer.weights[index].shape:
-                layer.weights[index] = named[name]
-
-
-def _names(layer: Layer) -> list[str]:
-    return [layer.blob_name(index) for index in range(len(layer.param_specs))]

@@ -12,13 +12,14 @@ from typing import Any
 
 from deepmerge.engines.caffe import CaffeEngine, CaffeSolver
 from deepmerge.errors import DeepmergeError, EngineError, TrainingError
-from deepmerge.formats.read.training import TrainingNet, load_weights, read_training
+from deepmerge.formats.read.training import TrainingNet, read_training
+from deepmerge.formats.read.weights import load_weights
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.train.finetune.caffe_files import CaffeData, CaffeStage, caffe_data, write_solver
 from deepmerge.train.finetune.report import Arrays, TrainingLog, stage_entry
 from deepmerge.train.finetune.runner import Runner
-from deepmerge.train.finetune.spec import Stage, override_weights
+from deepmerge.train.finetune.spec import Stage
 from deepmerge.train.shared.checkpoint import Paused
 from deepmerge.train.shared.device import cores
 from deepmerge.train.shared.guards import writing
@@ -54,7 +55,7 @@ class CaffeRunner(Runner):
                 self.checkpoint.remove()  # nothing is lost, and another command may start
             raise
         net = run.files.nets[0]
-        load_weights(net, [run.weights])
+        load_weights(net.graph, run.weights, net.shapes)
         entry = stage_entry(self.stages[number], ended, net.batch_size)
         return net.graph, entry | {"images": {"count": run.files.train.count, "skipped": []}}
 
@@ -180,9 +181,9 @@ class _StageRun:
 
 def _start(net: TrainingNet, starts: list[Path], path: Path) -> Path:
     """Write one caffemodel with the stage's first weights; Caffe's own fillers make those that no file has."""
-    load_weights(net, starts[:1])
+    load_weights(net.graph, starts[0], net.shapes)
     for file in starts[1:]:
-        override_weights(net.graph, file)
+        load_weights(net.graph, file, misfits="skip")
     with writing(path):
         write_caffemodel(net.graph, path)
     return path

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.formats.read.weights import load_weights
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.out.read import Converted, read_converted
 from deepmerge.out.report import report_text
 from deepmerge.out.staging import check_free, staged
 from deepmerge.train.finetune.report import Say
 from deepmerge.train.finetune.runner import Runner, Trained
-from deepmerge.train.finetune.spec import Job, Stage, override_weights, plan_stages
+from deepmerge.train.finetune.spec import Job, Stage, plan_stages
 from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder
 
 _IDENTITY = (
@@ -110,7 +111,7 @@ def _with_untrained(report: dict[str, Any], names: list[str]) -> dict[str, Any]:
 
 def _write_step(result: Trained, here: Path) -> None:
     graph = result.stage.pair.read()
-    override_weights(graph, result.weights)
+    load_weights(graph, result.weights, misfits="skip")
     write_caffemodel(graph, here / "weights.caffemodel")
     new = {layer.name for layer in read_caffemodel(result.stage.new_layers)}
     write_caffemodel(graph, here / "new_layers.caffemodel", [layer for layer in graph.layers if layer.name in new])
@@ -119,7 +120,7 @@ def _write_step(result: Trained, here: Path) -> None:
 def _write_final(converted: Converted, weights: Path, folder: Path) -> list[str]:
     """Write the final network's weights; return the names of the layers that `weights` has none for."""
     graph = converted.final.read()
-    kept = override_weights(graph, weights)
+    kept = load_weights(graph, weights, misfits="skip")
     write_caffemodel(graph, folder / "weights.caffemodel")
     if (folder / "model.onnx").exists():
         from deepmerge.formats.onnx import write_onnx

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepmerge.formats.read.weights import load_weights
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted
 from deepmerge.train.finetune.processes import Processes
 from deepmerge.train.finetune.report import Arrays, Say, finetuning_entry
-from deepmerge.train.finetune.spec import Job, Stage, override_weights
+from deepmerge.train.finetune.spec import Job, Stage
 from deepmerge.train.shared.checkpoint import Checkpoint
 from deepmerge.train.shared.guards import replacing
 
@@ -89,7 +90,7 @@ class Runner(ABC):
         if stage.solver is None:  # it passes on the previous stage's weights, with its own new layers
             graph = stage.pair.read()
             for file in starts[1:]:
-                override_weights(graph, file)
+                load_weights(graph, file, misfits="skip")
             return graph, None
         if stage.name:
             self.say(f"step {stage.name}: {stage.solver.max_iter - (log or {}).get('iteration', 0)} iterations")

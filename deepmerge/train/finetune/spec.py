@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from deepmerge.data import ImageWishes
 from deepmerge.data.loader import CACHE_BYTES
 from deepmerge.errors import PlanError, ReadError
-from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.solver import Solver, read_solver
-from deepmerge.graph.graph import Graph, Layer
+from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.out.read import Converted, Pair, StepFolder
 from deepmerge.plan.recipe import Step
@@ -120,25 +117,3 @@ def _chosen(steps: Sequence[StepFolder], words: str) -> set[str]:
     """Return the names of the steps that --steps asks for."""
     known = [Candidate(Step(step.name, (), (step.name,))) for step in steps]
     return {name for candidate in select(known, words) for name in candidate.layers}
-
-
-def override_weights(graph: Graph, caffemodel: Path) -> list[Layer]:
-    """Give the graph's layers the caffemodel's blobs by name, where all shapes are the same.
-
-    Returns the layers with weights that got none. Layers after a merge may have the name of the layer that they
-    replaced, but other shapes: those keep their own weights.
-    """
-    stored = {layer.name: layer.blobs for layer in read_caffemodel(caffemodel) if layer.blobs}
-    left = []
-    for layer in graph.layers:
-        blobs = stored.get(layer.name, [])
-        if layer.weights and _alike(blobs, layer.weights):
-            layer.weights = list(blobs)
-        elif layer.weights:
-            left.append(layer)
-    return left
-
-
-def _alike(found: Sequence[np.ndarray | None], own: Sequence[np.ndarray]) -> bool:
-    shapes = [None if blob is None else blob.shape for blob in found]
-    return shapes == [blob.shape for blob in own]

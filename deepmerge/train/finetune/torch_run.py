@@ -14,7 +14,8 @@ from deepmerge.data.open_loader import GUESS
 from deepmerge.errors import ReadError
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.solver import NetSource
-from deepmerge.formats.read.training import TrainingNet, load_weights, losses, read_training
+from deepmerge.formats.read.training import TrainingNet, losses, read_training
+from deepmerge.formats.read.weights import load_weights
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.out.read import Converted
 from deepmerge.train.finetune.fillers import fill
@@ -22,7 +23,7 @@ from deepmerge.train.finetune.loop import Control, Loop
 from deepmerge.train.finetune.processes import Processes
 from deepmerge.train.finetune.report import Arrays, stage_entry
 from deepmerge.train.finetune.runner import Runner
-from deepmerge.train.finetune.spec import Job, Stage, override_weights
+from deepmerge.train.finetune.spec import Job, Stage
 from deepmerge.train.finetune.student import Distilling, Student, Teacher, Tester
 from deepmerge.train.shared.device import prepare
 
@@ -143,11 +144,11 @@ def _loader(
 
 def _start(net: TrainingNet, starts: Sequence[Path], seed: int) -> list[str]:
     """Load the first file's weights, then the others' where they fit; fill the rest. Returns notes for the user."""
-    load_weights(net, starts[:1])
+    load_weights(net.graph, starts[0], net.shapes)
     later = {layer.name for file in starts[1:] for layer in read_caffemodel(file) if layer.blobs}
     notes = fill(net.graph, net.shapes, seed, later)
     for file in starts[1:]:
-        override_weights(net.graph, file)
+        load_weights(net.graph, file, misfits="skip")
     return notes
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmerge.formats.read.weights import load_weights
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.progress import Progress
@@ -19,7 +20,7 @@ from deepmerge.train.recover.budget import SOLVED, TRAINED, default_iterations
 from deepmerge.train.recover.images import Sources, sample
 from deepmerge.train.recover.segments import Segment
 from deepmerge.train.recover.trainer import Pace
-from deepmerge.train.recover.write import Weights, arrays_of, give_weights, weights_in, weights_of
+from deepmerge.train.recover.write import Weights, arrays_of, weights_in, weights_of
 from deepmerge.train.shared.checkpoint import Checkpoint, Paused, Saved
 from deepmerge.train.shared.device import cores
 
@@ -140,7 +141,7 @@ class Run:
         if after is not None:
             entry |= {"agreement_before": before, "agreement_after": after}
             if did_harm(entry, self.safe_agreement, self.sources.judge.count):
-                give_weights(self.merged, self.safe)
+                load_weights(self.merged, self.safe, misfits="skip")
                 self._agreement, entry["undone"] = self.safe_agreement, True
             else:
                 self.safe, self.safe_agreement = weights_of(self.merged), after
@@ -198,7 +199,7 @@ class Run:
     def _restore(self, saved: Saved) -> Saved | None:
         """Go on from there; what the stage under way needs, if one is."""
         arrays, meta = saved
-        give_weights(self.merged, weights_in(arrays, "weights"))
+        load_weights(self.merged, weights_in(arrays, "weights"), misfits="skip")
         self.reached = weights_in(arrays, "reached")
         self.safe, self.safe_agreement = weights_in(arrays, "safe"), meta["safe"]
         self.entries, self.iterations, self.before = meta["entries"], meta["iterations"], meta["elapsed"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.formats.read.weights import load_weights
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, StepFolder
@@ -22,14 +23,6 @@ Weights = Mapping[str, list[np.ndarray]]
 def weights_of(graph: Graph) -> dict[str, list[np.ndarray]]:
     """Layer name → its learned blobs."""
     return {layer.name: list(layer.weights) for layer in graph.layers if layer.weights}
-
-
-def give_weights(graph: Graph, weights: Weights) -> None:
-    """The layers of these names get these blobs, where the shapes are the same."""
-    for layer in graph.layers:
-        new = weights.get(layer.name, [])
-        if [w.shape for w in new] == [w.shape for w in layer.weights]:
-            layer.weights = list(new)
 
 
 def arrays_of(weights: Weights, kind: str) -> dict[str, np.ndarray]:
@@ -85,7 +78,7 @@ def _write_step(
         if last == step.index:
             own |= set(segment.trained)
     graph = step.pair.read()
-    give_weights(graph, mine)
+    load_weights(graph, mine, misfits="skip")
     _rewrite(graph, here / step.pair.caffemodel.name)
     _rewrite(graph, here / step.new_layers.name, own)
 

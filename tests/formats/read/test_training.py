@@ -8,7 +8,8 @@ import pytest
 from deepmerge.errors import DeepmergeError, GraphError, ReadError, ShapeError
 from deepmerge.formats.read.prototxt import parse
 from deepmerge.formats.read.solver import NetSource
-from deepmerge.formats.read.training import load_weights, losses, multipliers, read_training
+from deepmerge.formats.read.training import losses, multipliers, read_training
+from deepmerge.formats.read.weights import load_weights
 from deepmerge.formats.write.caffemodel import write_caffemodel
 from tests.helpers import conv, fill, inputs, layer
 
@@ -155,11 +156,12 @@ def test_later_caffemodels_override_earlier_ones(read, tmp_path):
     first, second, net = read(both), read(), read(both)
     saved(first, tmp_path / "a.caffemodel", 1)
     saved(second, tmp_path / "b.caffemodel", 2)
-    assert load_weights(net, [tmp_path / "a.caffemodel", tmp_path / "b.caffemodel"]) == []
+    assert load_weights(net.graph, tmp_path / "a.caffemodel", net.shapes) == []
+    assert load_weights(net.graph, tmp_path / "b.caffemodel", net.shapes) == []
     assert np.array_equal(net.graph.layer("fc").weights[0], second.graph.layer("fc").weights[0])
     assert np.array_equal(net.graph.layer("aux").weights[0], first.graph.layer("aux").weights[0])
     alone = read(both)
-    assert load_weights(alone, [tmp_path / "b.caffemodel"]) == ["aux"]  # which its fillers start
+    assert load_weights(alone.graph, tmp_path / "b.caffemodel") == [alone.graph.layer("aux")]  # its fillers start it
 
 
 def test_shared_blobs_are_one(read, tmp_path):
@@ -170,7 +172,7 @@ def test_shared_blobs_are_one(read, tmp_path):
     net = read(text)
     saved(net, tmp_path / "a.caffemodel")
     again = read(text)
-    load_weights(again, [tmp_path / "a.caffemodel"])
+    load_weights(again.graph, tmp_path / "a.caffemodel", again.shapes)
     assert again.graph.layer("fc").weights[0] is again.graph.layer("aux").weights[0]
 
 
@@ -178,11 +180,15 @@ def test_other_shapes_are_refused(read, tmp_path):
     saved(read(), tmp_path / "a.caffemodel")
     with pytest.raises(
         ShapeError,
-        match=r"a.caffemodel: layer 'fc' \(InnerProduct\): weight blob 0 is \(4, 144\), and the network wants \(5, 144\)",
+        match=r"a.caffemodel: layer 'fc' \(InnerProduct\): weight blob 0: expected \(5, 144\), found \(4, 144\); does",
     ):
-        load_weights(read(NET.replace("num_output: 4", "num_output: 5")), [tmp_path / "a.caffemodel"])
-    with pytest.raises(ShapeError, match=r"layer 'fc' \(InnerProduct\) has 2 weight blobs; the network wants 1"):
-        load_weights(read(NET.replace("num_output: 4", "num_output: 4 bias_term: false")), [tmp_path / "a.caffemodel"])
+        load_weights(read(NET.replace("num_output: 4", "num_output: 5")).graph, tmp_path / "a.caffemodel")
+    with pytest.raises(
+        ShapeError, match=r"layer 'fc' \(InnerProduct\): weights: expected 1 blob \(4, 144\), found 2 blobs"
+    ):
+        load_weights(
+            read(NET.replace("num_output: 4", "num_output: 4 bias_term: false")).graph, tmp_path / "a.caffemodel"
+        )
 
 
 def test_what_else_a_file_has_is_left_alone(read, tmp_path):
@@ -191,4 +197,4 @@ def test_what_else_a_file_has_is_left_alone(read, tmp_path):
     )
     saved(read(text), tmp_path / "a.caffemodel")
     net = read(NET.replace(FC, conv("fc", "data", 4, "kernel_h: 8 kernel_w: 6")))
-    assert load_weights(net, [tmp_path / "a.caffemodel"]) == [] and net.graph.warnings == []
+    assert load_weights(net.graph, tmp_path / "a.caffemodel") == [] and net.graph.warnings == []

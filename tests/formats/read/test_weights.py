@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from deepmerge.errors import ShapeError
-from deepmerge.formats.read.attach import attach
 from deepmerge.formats.read.build import build
 from deepmerge.formats.read.prototxt import parse
 from deepmerge.formats.read.stored import StoredLayer
+from deepmerge.formats.read.weights import attach, load_weights
 from deepmerge.graph.shapes import infer_shapes
 
 DATA = "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: [1, 3, 4, 4] } } }\n"
@@ -143,5 +143,27 @@ def test_sharing_as_real_caffe_does_it(tmp_path, real_caffe):
 
 
 def test_layers_of_unknown_types_take_what_is_stored():
-    graph = attached(layer("norm", "Normalize", "norm_param { }"), StoredLayer("norm", "Normalize", [array(3)]))
+    graph = attached(layer("norm", "Other", "norm_param { }"), StoredLayer("norm", "Other", [array(3)]))
     assert graph.layer("norm").weights[0].shape == (3,)
+
+
+def test_a_blob_that_the_file_leaves_out_is_the_one_that_it_shares():
+    text = layer("a", "Convolution", SHARED) + layer("b", "Convolution", SHARED)
+    b = StoredLayer("b", "Convolution", [None, array(2, start=9)])
+    graph = attached(text, conv("a"), b)
+    assert graph.layer("b").weights[0] is graph.layer("a").weights[0]
+    with pytest.raises(ShapeError, match=r"layer 'b' \(Convolution\) has no weight blob 0 in the file") as caught:
+        attached(text.replace("name: 'w'", "lr_mult: 2"), conv("a"), b)
+    assert caught.value.layer == "b"
+
+
+def test_weights_of_other_shapes_are_refused_or_skipped():
+    graph = attached(layer("a", "Convolution", CONV) + layer("b", "Convolution", CONV), conv("a"), conv("b"))
+    before = {one.name: one.weights for one in graph.layers}
+    new = {"a": [array(2, 3, 1, 1, start=5), array(2)], "b": [array(1, 1)], "none": [], "else": [array(3)]}
+    assert load_weights(graph, new, misfits="skip") == [graph.layer("b")]
+    assert graph.layer("a").weights[0] is new["a"][0]
+    assert all(x is y for x, y in zip(before["b"], graph.layer("b").weights, strict=True))
+    with pytest.raises(ShapeError, match=r"layer 'b' \(Convolution\): weights: expected 2 blobs") as caught:
+        load_weights(graph, new)
+    assert caught.value.layer == "b"
