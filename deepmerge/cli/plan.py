@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -98,16 +97,9 @@ def _told(result: dict, verbose: bool) -> str:
 
 
 def _write(path: Path, text: str, force: bool) -> None:
-    """A file, whole or not at all."""
     from deepmerge.errors import EmitError
+    from deepmerge.out.staging import write_whole
 
     if path.exists() and not force:
         raise EmitError(f"{path}: exists already; give another name, or --force to replace it")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise EmitError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, text)

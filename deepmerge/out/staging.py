@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,14 +20,15 @@ _HINTS = {
     errno.EPERM: "give a folder in which you may write",
     errno.EROFS: "the disk is read-only; write elsewhere",
 }
+_LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 
 
 @contextlib.contextmanager
 def staged(out: str | Path, force: bool = False) -> Iterator[Path]:
-    """A fresh folder beside `out` to write into, moved to `out` at the end if all went well.
+    """Yield a new folder beside `out`, and move it to `out` at the end if all went well.
 
-    Whatever goes wrong, an existing `out` stays as it was and nothing half-written is left.
-    EmitError where `out` exists and `force` is not given, or the disk refuses.
+    If anything fails, an existing `out` stays unchanged and nothing half-written is left.
+    EmitError if `out` exists and `force` is not given, or if the disk refuses.
     """
     out = Path(out)
     check_free(out, force)
@@ -34,7 +36,7 @@ def staged(out: str | Path, force: bool = False) -> Iterator[Path]:
     done = False
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{out.name[:99]}.", suffix=".partial", dir=out.parent))
+        stage = _folder_beside(out, out.parent, ".partial")
         yield stage
         os.chmod(stage, 0o777 & ~_umask())
         _move(stage, out)
@@ -49,8 +51,27 @@ def staged(out: str | Path, force: bool = False) -> Iterator[Path]:
                 folder.rmdir()
 
 
+@contextlib.contextmanager
+def scratch(out: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder on the disk of `out`, and delete it at the end. EmitError if the disk refuses."""
+    out = Path(out)
+    place = next(parent for parent in out.absolute().parents if parent.exists())
+    try:
+        folder = _folder_beside(out, place, ".scratch")
+    except OSError as error:
+        raise _refused(out, error) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder_beside(out: Path, place: Path, suffix: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f".{out.name[:99]}.", suffix=suffix, dir=place))
+
+
 def check_free(out: str | Path, force: bool = False) -> None:
-    """EmitError if `out` may not be written: it exists and `force` is not given, or is nothing to replace."""
+    """Raise EmitError if `out` may not be written: it exists and `force` is not given, or must not be replaced."""
     out = Path(out)
     try:
         reason = _taken(out, force)
@@ -75,11 +96,11 @@ def _taken(out: Path, force: bool) -> str:
 
 
 def _move(stage: Path, out: Path) -> None:
-    """Put `stage` in the place of `out`; what was there is deleted last, and comes back if the move fails."""
+    """Replace `out` by `stage`. The old folder is deleted last, and comes back if the move fails."""
     if not out.exists():
         os.rename(stage, out)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name[:99]}.", suffix=".old", dir=out.parent))
+    aside = _folder_beside(out, out.parent, ".old")
     try:
         os.rename(out, aside / "out")
         os.rename(stage, out)
@@ -93,45 +114,51 @@ def _move(stage: Path, out: Path) -> None:
 
 def _refused(out: Path, error: OSError) -> EmitError:
     hint = _HINTS.get(error.errno or 0, "")
-    return EmitError(
-        f"{out}: cannot be written: {error.strerror or error}"
-        + (f"; {hint}" if hint else "")
-        + "; nothing was left behind"
-    )
+    ending = f"; {hint}" if hint else ""
+    return EmitError(f"{out}: cannot be written: {error.strerror or error}{ending}; nothing was left behind")
 
 
 @contextlib.contextmanager
-def replacing(file: str | Path) -> Iterator[Path]:
-    """Give a fresh path beside `file` to write to; what was written becomes `file` at the end, if all went well.
+def replacing(file: str | Path, aside: str | Path | None = None) -> Iterator[Path]:
+    """Yield a path to write to, and move what was written to `file` at the end if all went well.
 
-    Whatever goes wrong, an existing `file` stays as it was and nothing half-written is left.
-    EmitError where the disk refuses.
+    If anything fails, an existing `file` stays unchanged and nothing half-written is left. OSError if the disk refuses.
+    aside: the path to write to; by default one that is not taken, beside `file`.
     """
-    file, partial = Path(file), None
+    partial = Path(aside) if aside is not None else None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{file.name[:99]}.", suffix=".partial", dir=file.parent)
-        partial = Path(name)
-        os.close(handle)
+        if partial is None:
+            partial = _file_beside(Path(file))
         yield partial
-        os.chmod(partial, 0o666 & ~_umask())
         os.replace(partial, file)
-    except OSError as error:
-        raise _refused(file, error) from None
     finally:
         if partial is not None:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
 
 
+def _file_beside(file: Path) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{file.name[:99]}.", suffix=".partial", dir=file.parent)
+    os.close(handle)
+    os.chmod(name, 0o666 & ~_umask())
+    return Path(name)
+
+
 def write_whole(file: str | Path, content: str | bytes) -> None:
-    """Write a file whole or not at all; see `replacing`. Text is UTF-8; names that are not keep their bytes."""
-    with replacing(file) as partial:
-        partial.write_bytes(content if isinstance(content, bytes) else encoded(content))
+    """Write a file whole or not at all; text as `encoded` gives it. EmitError if the disk refuses."""
+    try:
+        with replacing(file) as partial:
+            partial.write_bytes(content if isinstance(content, bytes) else encoded(content))
+    except OSError as error:
+        raise _refused(Path(file), error) from None
 
 
 def encoded(text: str) -> bytes:
-    """The bytes of a text as deepmerge writes it: UTF-8, with the bytes of a name that is not UTF-8 kept as they were."""
-    return text.encode("utf-8", "surrogateescape")
+    """Return a text as UTF-8. Names that are not UTF-8 keep their bytes.
+
+    Those were read with the error handler surrogateescape; other lone surrogates become U+FFFD.
+    """
+    return _LONE.sub("\ufffd", text).encode("utf-8", "surrogateescape")
 
 
 def _umask() -> int:

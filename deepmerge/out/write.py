@@ -1,4 +1,4 @@
-"""What a conversion leaves in OUT: the final network, a folder for each approximate step, recipe, report."""
+"""Writing OUT: the final network, a folder for each approximate step, the recipe and the report."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from deepmerge.formats.write.data_layers import hdf5_list
 from deepmerge.formats.write.finetune import finetune_make
 from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.formats.write.solver import FINAL_ITERATIONS, STEP_ITERATIONS, Training, snapshots, solver_text
-from deepmerge.formats.write.style import styled
 from deepmerge.formats.write.train_val import TrainData, train_val
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.out.report import report_text
+from deepmerge.out.staging import encoded
 
 FORMATS = ("caffe", "onnx")
 _GUESSED = """\
@@ -28,8 +28,9 @@ _GUESSED = """\
 
 @dataclass(frozen=True)
 class Settings:
-    """formats: of the final network. solver: overrides by field. steps: whether the step folders are wanted.
-    style: how deploy.prototxt and the caffemodels are written, see emit.style.
+    """What to write. formats: those of the final network. solver: overrides by field. steps: whether to write step folders.
+
+    style: how deploy.prototxt and the caffemodels are written; see formats.write.style.
     """
 
     formats: tuple[str, ...] = ("caffe",)
@@ -39,15 +40,28 @@ class Settings:
     style: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Fine:
+    """How a network is fine-tuned. about: the first line of its solver. iterations: how many. home: from its folder to OUT.
+
+    is_new: whether a layer learns at the rate of new layers.
+    """
+
+    about: str
+    is_new: Callable[[Layer], bool]
+    iterations: int
+    home: str = ""
+
+
 def folder_name(index: int, step: str) -> str:
-    """The folder of a step under steps/: 01-conv1. What a file name should not hold becomes `_`."""
+    """Return the name of a step's folder in steps/, such as 01-conv1. Unsafe characters become `_`."""
     return f"{index:02d}-{re.sub(r'[^A-Za-z0-9.-]+', '_', step)}"
 
 
 class Output:
     """Writes into a staged folder.
 
-    notes: what was left out of a train_val, a line each. folded_batchnorm: whether training has to do without
+    notes: what was left out of a train_val, a line each. folded_batchnorm: whether training has to work without
     a BatchNorm that the network had.
     """
 
@@ -58,53 +72,53 @@ class Output:
         self.folded_batchnorm = False
 
     def step(self, graph: Graph, index: int, name: str, about: str) -> None:
-        """The network behind one approximate step, whose layers carry `name` as `Layer.step`."""
+        """Write the network after one approximate step, whose layers have `name` as `Layer.step`."""
         if not self.settings.steps:
             return
         folder = folder_name(index, name)
         here = self.root / "steps" / folder
         here.mkdir(parents=True)
-        write_pair(graph, here / "deploy.prototxt", here / "weights.caffemodel", self.settings.style)
-        named = styled(graph, self.settings.style)
+        named = self._pair(graph, here)
         write_caffemodel(named, here / "new_layers.caffemodel", [layer for layer in named.layers if layer.step == name])
-        self._training(graph, here, about, lambda layer: layer.step == name, STEP_ITERATIONS, "../../")
+        self._training(graph, here, _Fine(about, lambda layer: layer.step == name, STEP_ITERATIONS, "../../"))
         self.folders.append(folder)
 
     def final(self, graph: Graph, about: str) -> None:
-        """The final network. What any approximate step has made is new."""
+        """Write the final network. The layers of all approximate steps are new in it."""
         if "caffe" in self.settings.formats:
-            write_pair(graph, self.root / "deploy.prototxt", self.root / "weights.caffemodel", self.settings.style)
-            self._training(graph, self.root, about, lambda layer: bool(layer.step), FINAL_ITERATIONS)
-            (self.root / "finetune.mk").write_text(
-                finetune_make(self.folders, *snapshots(self.settings.solver)), encoding="utf-8"
-            )
+            self._pair(graph, self.root)
+            self._training(graph, self.root, _Fine(about, lambda layer: bool(layer.step), FINAL_ITERATIONS))
+            _write(self.root / "finetune.mk", finetune_make(self.folders, *snapshots(self.settings.solver)))
         if "onnx" in self.settings.formats:
             from deepmerge.formats.onnx import write_onnx
 
             write_onnx(graph, self.root / "model.onnx")
 
     def documents(self, recipe: str, report: dict[str, Any]) -> None:
-        """Names that are no UTF-8 keep their bytes, as in the prototxt."""
-        for name, text in (("recipe.toml", recipe), ("report.json", report_text(report))):
-            (self.root / name).write_text(text, encoding="utf-8", errors="surrogateescape")
+        """Write recipe.toml and report.json."""
+        _write(self.root / "recipe.toml", recipe)
+        _write(self.root / "report.json", report_text(report))
 
-    def _training(
-        self, graph: Graph, here: Path, about: str, is_new: Callable[[Layer], bool], iterations: int, home: str = ""
-    ) -> None:
-        """train_val and solver. home: from `here` to OUT."""
+    def _pair(self, graph: Graph, here: Path) -> Graph:
+        return write_pair(graph, here / "deploy.prototxt", here / "weights.caffemodel", self.settings.style)
+
+    def _training(self, graph: Graph, here: Path, fine: _Fine) -> None:
+        """Write train_val.prototxt and solver.prototxt, with the lists that HDF5 data need."""
         if not graph.inputs:
             raise EmitError(
                 f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it; give it one"
             )
-        data = replace(self.settings.data, home=home)
-        tree, front = train_val(graph, is_new, data)
-        head = _GUESSED if front.guessed else ""
-        (here / "train_val.prototxt").write_text(head + format_tree(tree), encoding="utf-8")
-        new = [layer.name for layer in graph.layers if is_new(layer) and layer.weights]
-        training = Training(iterations, front.batch_size, "TEST" in front.phases, self.folded_batchnorm)
-        solver = solver_text(about, new, training, self.settings.solver)
-        (here / "solver.prototxt").write_text(solver, encoding="utf-8")
+        data = replace(self.settings.data, home=fine.home)
+        tree, front = train_val(graph, fine.is_new, data)
+        _write(here / "train_val.prototxt", (_GUESSED if front.guessed else "") + format_tree(tree))
+        new = [layer.name for layer in graph.layers if fine.is_new(layer) and layer.weights]
+        training = Training(fine.iterations, front.batch_size, "TEST" in front.phases, self.folded_batchnorm)
+        _write(here / "solver.prototxt", solver_text(fine.about, new, training, self.settings.solver))
         for listed in (hdf5_list("TRAIN", data.train), hdf5_list("TEST", data.test)):
             if listed:
-                (here / listed[0]).write_text(listed[1], encoding="utf-8")
+                _write(here / listed[0], listed[1])
         self.notes += [note for note in front.notes if note not in self.notes]
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_bytes(encoded(text))

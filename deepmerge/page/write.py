@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from deepmerge.errors import EmitError
 from deepmerge.out.read import Pair, read_converted
+from deepmerge.out.staging import write_whole
 from deepmerge.page.page import Files, make_page
 
 NAME = "report.html"
@@ -29,22 +29,5 @@ def write_page(
     if os.path.lexists(file) and not force:
         raise EmitError(f"{file}: exists already; give another name with -o, or --force to replace it")
     text = make_page(read_converted(folder, original, need_final=False), files or Files())
-    try:
-        _replace(file, text.encode("utf-8"))
-    except OSError as error:
-        raise EmitError(f"{file}: cannot be written: {error.strerror or error}") from None
+    write_whole(file, text)
     return file
-
-
-def _replace(file: Path, content: bytes) -> None:
-    handle, partial = tempfile.mkstemp(prefix=f".{file.name[:99]}.", suffix=".partial", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(partial, 0o666 & ~mask)
-        os.replace(partial, file)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

@@ -108,6 +108,14 @@ def test_write_where_it_cannot(run, mini, tmp_path, where):
     assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
 
 
+def test_write_a_name_that_is_not_utf8(run, mini, tmp_path):
+    net, recipe = tmp_path / "net.prototxt", tmp_path / "recipe.toml"
+    net.write_bytes(mini[0].read_bytes().replace(b'"pool1/norm1"', b'"norm\xff1"'))
+    done = run("plan", net, "--write", recipe)
+    assert (done.code, done.err) == (0, "") and b"norm\xff1" in recipe.read_bytes()
+    assert "norm\udcff1" in {name for step in read_recipe(recipe).steps for name in step.layers}
+
+
 def test_the_same_plan_every_time(run, models):
     net = models / "resnet50/deploy.prototxt"
     assert run("plan", net).out == run("plan", net).out

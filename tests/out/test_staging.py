@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deepmerge.errors import DeepmergeError, EmitError
-from deepmerge.out.staging import check_free, staged
+from deepmerge.out.staging import check_free, encoded, replacing, scratch, staged, write_whole
 
 
 def ours(out: Path, text: str = "old") -> Path:
@@ -206,3 +206,52 @@ def test_no_permission(tmp_path, monkeypatch):
 
 def _refuse(**_):
     raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_file_written_whole(tmp_path):
+    for text in ("old", "new, h\xe9"):
+        write_whole(tmp_path / "a.txt", text)
+    assert (tmp_path / "a.txt").read_bytes() == "new, h\xe9".encode()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_files_permissions_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("aside", [None, "other"])
+def test_a_file_that_is_not_finished_leaves_the_old_one(error, aside, tmp_path):
+    (tmp_path / "a").write_text("old")
+    aside = None if aside is None else tmp_path / aside
+    with pytest.raises(type(error)), replacing(tmp_path / "a", aside) as partial:
+        partial.write_text("half")
+        raise error
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_text() == "old"
+
+
+def test_a_file_in_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(
+        EmitError, match="none/a: cannot be written: No such file or directory; nothing was left behind"
+    ):
+        write_whole(tmp_path / "none/a", "")
+
+
+def test_names_that_are_not_utf8_keep_their_bytes():
+    name = b"conv\xff1 \xe9"
+    assert encoded(name.decode("utf-8", "surrogateescape")) == name
+    assert encoded("\ud800 \udc7f \udd00") == "\ufffd \ufffd \ufffd".encode()
+
+
+def test_a_scratch_folder_goes_away(tmp_path):
+    with scratch(tmp_path / "deep/er/out") as folder:
+        assert folder.parent == tmp_path
+        (folder / "a").write_text("")
+    with pytest.raises(KeyboardInterrupt), scratch(tmp_path / "out"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Graph → files: prototxt, caffemodel, train_val, solver, ONNX, report."""
+"""Graph → Caffe's files: deploy.prototxt, caffemodel, train_val.prototxt, solver.prototxt."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ __all__ = ["write_caffemodel", "write_pair", "write_prototxt"]
 
 
 def write_prototxt(graph: Graph, path: str | Path, style: Collection[str] = ()) -> None:
-    """The network as a deploy prototxt, in a style of emit.style.STYLES."""
-    Path(path).write_text(format_tree(styled_tree(styled(graph, style), style)), encoding="utf-8")
+    """Write the network as a deploy prototxt. style: names in style.STYLES."""
+    _write_tree(styled(graph, style), path, style)
 
 
-def write_pair(graph: Graph, prototxt: str | Path, caffemodel: str | Path, style: Collection[str] = ()) -> None:
-    """The network as real Caffe loads it: its prototxt and its caffemodel, with the same layers and names in both."""
-    write_prototxt(graph, prototxt, style)
-    graph = styled(graph, style)
-    write_caffemodel(graph, caffemodel, styled_layers(graph, style))
+def write_pair(graph: Graph, prototxt: str | Path, caffemodel: str | Path, style: Collection[str] = ()) -> Graph:
+    """Write the network's prototxt and caffemodel as real Caffe loads them, with the same layers and names in both.
+
+    Returns the graph with its names in that style; see style.styled.
+    """
+    named = styled(graph, style)
+    _write_tree(named, prototxt, style)
+    write_caffemodel(named, caffemodel, styled_layers(named, style))
+    return named
+
+
+def _write_tree(named: Graph, path: str | Path, style: Collection[str]) -> None:
+    Path(path).write_text(format_tree(styled_tree(named, style)), encoding="utf-8")

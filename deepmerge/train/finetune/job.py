@@ -7,14 +7,13 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.weights import load_weights
-from deepmerge.formats.write import write_caffemodel
 from deepmerge.out.read import Converted, read_converted
-from deepmerge.out.report import report_text
+from deepmerge.out.rewrite import Retrained, rewrite
 from deepmerge.out.staging import check_free, staged
 from deepmerge.train.finetune.report import Say
 from deepmerge.train.finetune.runner import Runner, Trained
@@ -86,16 +85,15 @@ def write_output(
 
     Layers that no stage has trained are added to the report's warnings.
     """
+    final = converted.final.read()
+    kept = load_weights(final, trained[-1].weights, misfits="skip")
+    report = _with_untrained(report, [layer.name for layer in kept])
+    steps = (_step(result) for result in trained if result.stage.name)
     with staged(out, force) as folder:
-        shutil.copytree(converted.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("report.html"))
+        rewrite(converted, folder, chain([Retrained(final, converted.final)], steps), report)
         for result in trained:
-            here = folder / result.stage.folder
-            if result.stage.name:
-                _write_step(result, here)
             for snapshot in result.snapshots:
-                shutil.copyfile(snapshot, here / snapshot.name)
-        report = _with_untrained(report, _write_final(converted, trained[-1].weights, folder))
-        (folder / "report.json").write_text(report_text(report), encoding="utf-8")
+                shutil.copyfile(snapshot, folder / result.stage.folder / snapshot.name)
     return report
 
 
@@ -109,21 +107,8 @@ def _with_untrained(report: dict[str, Any], names: list[str]) -> dict[str, Any]:
     return {**report, "finetuning": {**entry, "warnings": warnings}}
 
 
-def _write_step(result: Trained, here: Path) -> None:
-    graph = result.stage.pair.read()
+def _step(result: Trained) -> Retrained:
+    stage = result.stage
+    graph = stage.pair.read()
     load_weights(graph, result.weights, misfits="skip")
-    write_caffemodel(graph, here / "weights.caffemodel")
-    new = {layer.name for layer in read_caffemodel(result.stage.new_layers)}
-    write_caffemodel(graph, here / "new_layers.caffemodel", [layer for layer in graph.layers if layer.name in new])
-
-
-def _write_final(converted: Converted, weights: Path, folder: Path) -> list[str]:
-    """Write the final network's weights; return the names of the layers that `weights` has none for."""
-    graph = converted.final.read()
-    kept = load_weights(graph, weights, misfits="skip")
-    write_caffemodel(graph, folder / "weights.caffemodel")
-    if (folder / "model.onnx").exists():
-        from deepmerge.formats.onnx import write_onnx
-
-        write_onnx(graph, folder / "model.onnx")
-    return [layer.name for layer in kept]
+    return Retrained(graph, stage.pair, stage.new_layers)

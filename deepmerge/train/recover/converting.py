@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 from deepmerge.convert import convert as conversion
 from deepmerge.data import ImageWishes
 from deepmerge.out.digest import Digest
-from deepmerge.out.staging import check_free
+from deepmerge.out.staging import check_free, scratch
 from deepmerge.progress import Progress
 from deepmerge.train.recover.budget import USUAL
 from deepmerge.train.recover.job import Job, recover
@@ -26,15 +24,11 @@ def convert_and_recover(
     behind but recover's checkpoint, from which the same call goes on: the conversion gives the same bytes again.
     """
     check_free(job.out, job.force)
-    missing = [folder for folder in job.out.absolute().parents if not folder.exists()]
-    place = missing[-1].parent if missing else job.out.absolute().parent
-    aside = Path(tempfile.mkdtemp(prefix=f".{job.out.name[:99]}.", suffix=".converted", dir=place))
-    try:
-        conversion.convert(replace(job, out=aside / job.out.name, force=False), progress, digest)
+    with scratch(job.out) as folder:
+        converted = folder / job.out.name
+        conversion.convert(replace(job, out=converted, force=False), progress, digest)
         recovery = Job(
-            aside / job.out.name, data, job.out, (Path(job.prototxt), Path(job.caffemodel)), wishes, tuple(stages),
+            converted, data, job.out, (Path(job.prototxt), Path(job.caffemodel)), wishes, tuple(stages),
             minutes=minutes, device=device, strict=job.strict, force=job.force,
         )  # fmt: skip
         return recover(recovery, progress)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.weights import load_weights
-from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, StepFolder
-from deepmerge.out.report import report_text
+from deepmerge.out.rewrite import Retrained, rewrite
 from deepmerge.train.recover.segments import Segment
 
 Weights = Mapping[str, list[np.ndarray]]
@@ -47,28 +45,19 @@ def write_recovered(
     segments: Sequence[Segment],
     report: Mapping[str, Any],
 ) -> None:
-    """Everything of OUT into the folder `stage`, with new weights.
+    """Write everything of OUT into the folder `stage`, with new weights.
 
-    final: the recovered network. reached: the weights as the stages have left them that go segment by segment, which the
-    steps' folders get; {} where there was none. report: the new report.json.
+    final: the recovered network. reached: the weights after the stages that go segment by segment; the steps' folders
+    get those. {} if there were no such stages. report: the new report.json.
     """
-    old = shutil.ignore_patterns("report.html")  # a page of what was there before
-    shutil.copytree(converted.folder, stage, dirs_exist_ok=True, symlinks=True, ignore=old)
-    _rewrite(final, stage / converted.final.caffemodel.name)
-    if (stage / "model.onnx").exists():
-        from deepmerge.formats.onnx import write_onnx
-
-        write_onnx(final, stage / "model.onnx")
     order = [entry["name"] for entry in converted.entries]
-    for step in converted.steps if reached else ():
-        _write_step(step, stage / step.folder.relative_to(converted.folder), reached, segments, order)
-    (stage / "report.json").write_text(report_text(dict(report)), encoding="utf-8", errors="surrogateescape")
+    steps = converted.steps if reached else []
+    networks = (_step(step, reached, segments, order) for step in steps)
+    rewrite(converted, stage, chain([Retrained(final, converted.final)], networks), report)
 
 
-def _write_step(
-    step: StepFolder, here: Path, reached: Weights, segments: Sequence[Segment], order: Sequence[str]
-) -> None:
-    """The network up to one step gets the weights of the segments that this step and those before it have made."""
+def _step(step: StepFolder, reached: Weights, segments: Sequence[Segment], order: Sequence[str]) -> Retrained:
+    """Give the network up to one step the weights of the segments that this step and those before it have made."""
     mine: dict[str, list[np.ndarray]] = {}
     own: set[str] = set()
     for segment in segments:
@@ -79,13 +68,4 @@ def _write_step(
             own |= set(segment.trained)
     graph = step.pair.read()
     load_weights(graph, mine, misfits="skip")
-    _rewrite(graph, here / step.pair.caffemodel.name)
-    _rewrite(graph, here / step.new_layers.name, own)
-
-
-def _rewrite(graph: Graph, file: Path, more: Sequence[str] | set[str] = ()) -> None:
-    """A caffemodel with the layers that it holds, and `more` of them, as they are in the graph."""
-    held = {layer.name for layer in read_caffemodel(file)} | set(more)
-    aside = file.with_name(f"{file.name}.new")  # what is read is mapped, and must not change under us
-    write_caffemodel(graph, aside, [layer for layer in graph.layers if layer.name in held])
-    aside.replace(file)
+    return Retrained(graph, step.pair, step.new_layers, own)

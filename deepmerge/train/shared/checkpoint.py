@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepmerge.errors import DeepmergeError, TrainingError
+from deepmerge.out.staging import replacing
 from deepmerge.train.shared.guards import writing
 
 _META = "meta"
@@ -100,14 +101,13 @@ class Checkpoint:
         If this fails, on a full disk for example, that is a TrainingError, and the last checkpoint stays.
         """
         text = json.dumps({**meta, "job": self._job, "what": what}).encode()
-        aside = self.folder / f"{_FILE}.partial"
-        with writing(self.folder, lambda: _removed(aside)):
+        file = self.folder / _FILE
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with open(aside, "wb") as file:
-                np.savez(file, **{_META: np.frombuffer(text, np.uint8)}, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, self.folder / _FILE)
+            with replacing(file, file.with_name(f"{_FILE}.partial")) as aside, open(aside, "wb") as stream:
+                np.savez(stream, **{_META: np.frombuffer(text, np.uint8)}, **arrays)
+                stream.flush()
+                os.fsync(stream.fileno())
             _sync_folder(self.folder)
         self._kept = what
 
@@ -119,11 +119,6 @@ class Checkpoint:
     @property
     def _start_again(self) -> str:
         return f"delete {self.folder} to start again"
-
-
-def _removed(file: Path) -> str:
-    file.unlink(missing_ok=True)
-    return ""
 
 
 def _ours(file: Path) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from deepmerge.errors import TrainingError
+from deepmerge.out import staging
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your quota is used up"}
 
@@ -20,28 +21,18 @@ def require_finite(loss: float, where: str, way_out: str) -> None:
 
 
 @contextlib.contextmanager
-def writing(place: Path, then: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Turn an OSError into a TrainingError that names `place`. then: called first; its result ends the message."""
+def writing(place: Path) -> Iterator[None]:
+    """Turn an OSError into a TrainingError that names `place`."""
     try:
         yield
     except OSError as error:
-        rest = ""
-        with contextlib.suppress(OSError):
-            rest = then()
         reason = _FULL.get(error.errno or 0)
         told = f"{reason}; free some space" if reason else error.strerror or str(error)
-        raise TrainingError(f"{place}: cannot be written: {told}{rest}") from None
+        raise TrainingError(f"{place}: cannot be written: {told}") from None
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a file to write, which replaces `path` at the end if all went well. TrainingError as in `writing`."""
-    aside = path.with_name(f"{path.name}.partial")
-
-    def dropped() -> str:
-        aside.unlink(missing_ok=True)
-        return ""
-
-    with writing(path, dropped):
+    with writing(path), staging.replacing(path, path.with_name(f"{path.name}.partial")) as aside:
         yield aside
-        aside.replace(path)

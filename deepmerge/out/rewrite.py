@@ -1,0 +1,64 @@
+"""Copying OUT with new weights, as recover and finetune do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.formats.write import write_caffemodel
+from deepmerge.graph.graph import Graph
+from deepmerge.out.read import Converted, Pair
+from deepmerge.out.report import report_text
+from deepmerge.out.staging import encoded
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A network of OUT with new weights. pair, new_layers: its files in OUT; the final network has no new_layers.
+
+    new: names of layers that new_layers gets beside those that it already holds.
+    """
+
+    graph: Graph
+    pair: Pair
+    new_layers: Path | None = None
+    new: Collection[str] = ()
+
+
+def rewrite(converted: Converted, folder: Path, networks: Iterable[Retrained], report: Mapping[str, Any]) -> None:
+    """Write all of OUT into `folder`, with the weights of these networks and the new report.
+
+    networks: taken one at a time, so that not all of them are in memory at once.
+    report.html is left out, since it shows the old weights.
+    """
+    for network in networks:
+        _write_network(converted, folder, network)
+
+    def already_there(source: str, names: list[str]) -> list[str]:
+        here = folder / Path(source).relative_to(converted.folder)
+        return [name for name in names if name == "report.html" or (here / name).is_file()]
+
+    shutil.copytree(converted.folder, folder, dirs_exist_ok=True, symlinks=True, ignore=already_there)
+    (folder / "report.json").write_bytes(encoded(report_text(dict(report))))
+
+
+def _write_network(converted: Converted, folder: Path, network: Retrained) -> None:
+    _write_weights(network.graph, network.pair.caffemodel, converted.folder, folder)
+    if network.new_layers is not None:
+        _write_weights(network.graph, network.new_layers, converted.folder, folder, network.new)
+    elif (converted.folder / "model.onnx").exists():
+        from deepmerge.formats.onnx import write_onnx
+
+        write_onnx(network.graph, folder / "model.onnx")
+
+
+def _write_weights(graph: Graph, file: Path, old: Path, new: Path, more: Collection[str] = ()) -> None:
+    """Write the layers that `file` in OUT holds, and `more` of them, as they are in the graph."""
+    held = {layer.name for layer in read_caffemodel(file)} | set(more)
+    written = new / file.relative_to(old)
+    written.parent.mkdir(parents=True, exist_ok=True)
+    write_caffemodel(graph, written, [layer for layer in graph.layers if layer.name in held])
