@@ -92,7 +92,7 @@ def calibrated(**options):
 def test_missing_images_are_asked_for(read):
     with pytest.raises(
         PlanError,
-        match=r"step 't' was made with calibration images \(9 images\); give them with --calibration, or take",
+        match=r"step 't' was made with calibration images \(9 images\); give them with --calibration, or remove",
     ):
         list(run_recipe(read(NET), calibrated(calibration="9 images")))
 
