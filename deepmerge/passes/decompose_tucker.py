@@ -39,10 +39,9 @@ from deepmerge.passes.support.tucker_ranks import (
     allot_ranks,
     choose_ranks,
     decomposed_macs,
-    group_of,
     parse_rank,
 )
-from deepmerge.passes.support.weights import bias_of, bias_or_zero, weight_of
+from deepmerge.passes.support.weights import bias_of, bias_or_zero, group_of, weight_of
 
 
 class DecomposeTucker(Pass):

@@ -13,7 +13,7 @@ from deepmerge.graph.graph import Layer
 from deepmerge.kernels.budget import Setting, allot, frontier, losses
 from deepmerge.passes.support import choices
 from deepmerge.passes.support.base import Options, Shapes
-from deepmerge.passes.support.weights import weight_of
+from deepmerge.passes.support.weights import group_of, weight_of
 
 # Two more layers cost about as much time as this share of a layer's MACs (measured in Caffe on GoogLeNet's layers)
 SAVING = 0.2
@@ -48,11 +48,6 @@ def parse_rank(text: str) -> tuple[str, float]:
 def is_matrix(layer: Layer) -> bool:
     """Return whether the layer is a matrix (an InnerProduct or a 1x1 convolution), and so has one rank."""
     return layer.type == "InnerProduct" or layer.params.kernel == (1, 1)
-
-
-def group_of(layer: Layer) -> int:
-    """Return the layer's number of groups; 1 for an InnerProduct."""
-    return 1 if layer.type == "InnerProduct" else layer.params.group
 
 
 def choose_ranks(layer: Layer, options: Options, shapes: Shapes) -> Ranks:

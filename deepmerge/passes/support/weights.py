@@ -15,6 +15,11 @@ def weight_of(layer: Layer) -> np.ndarray:
     return layer.weights[0].T if layer.type == "InnerProduct" and layer.params.transpose else layer.weights[0]
 
 
+def group_of(layer: Layer) -> int:
+    """Return the layer's number of groups; 1 for an InnerProduct."""
+    return 1 if layer.type == "InnerProduct" else layer.params.group
+
+
 def bias_of(layer: Layer) -> np.ndarray | None:
     """Return the bias, (num_output,), or None where the layer has none."""
     return layer.weights[1] if len(layer.weights) > 1 else None

@@ -6,6 +6,7 @@ import numpy as np
 
 from deepmerge.graph.graph import Layer
 from deepmerge.graph.params import Convolution
+from deepmerge.kernels.patches import patches, read_at
 from deepmerge.passes.support.weights import bias_of, weight_of
 
 
@@ -47,12 +48,8 @@ def tiles_at(
     span_w = (size[1] - 1) * p.stride_w + (p.kernel_w - 1) * p.dilation_w + 1
     rows = (where[:, 0] // width * p.stride_h)[:, None] + np.arange(span_h) - p.pad_h
     columns = (where[:, 0] % width * p.stride_w)[:, None] + np.arange(span_w) - p.pad_w
-    inside_h, inside_w = (rows >= 0) & (rows < bottom.shape[2]), (columns >= 0) & (columns < bottom.shape[3])
-    rows, columns = np.clip(rows, 0, bottom.shape[2] - 1), np.clip(columns, 0, bottom.shape[3] - 1)
-    valid = (inside_h[:, :, None] & inside_w[:, None, :]).astype(np.float32)
-    images = np.arange(len(bottom))[:, None, None]
-    found = bottom.transpose(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]]
-    return found * valid[..., None], valid
+    found, inside = read_at(bottom, rows, columns)
+    return found, inside.astype(np.float32)
 
 
 def values_at(blob: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -69,17 +66,7 @@ def patches_at(layer: Layer, bottom: np.ndarray, where: np.ndarray, width: int) 
     """
     if layer.type == "InnerProduct":
         return bottom.reshape(len(bottom), -1)
-    p: Convolution = layer.params
-    padded = np.pad(bottom.transpose(0, 2, 3, 1), ((0, 0), (p.pad_h, p.pad_h), (p.pad_w, p.pad_w), (0, 0)))
-    rows = (where // width * p.stride_h)[:, :, None, None] + (np.arange(p.kernel_h) * p.dilation_h)[:, None]
-    columns = (where % width * p.stride_w)[:, :, None, None] + (np.arange(p.kernel_w) * p.dilation_w)[None, :]
-    images = np.arange(len(bottom))[:, None, None, None]
-    found = padded[images, rows, columns]  # (N, P, kernel_h, kernel_w, C)
-    return found.transpose(0, 1, 4, 2, 3).reshape(where.size, -1)
-
-
-def group_of(layer: Layer) -> int:
-    return layer.params.group if layer.type == "Convolution" else 1
+    return patches(bottom, where // width, where % width, layer.params)
 
 
 def matrix_of(layer: Layer) -> np.ndarray:

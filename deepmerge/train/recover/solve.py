@@ -10,8 +10,9 @@ import numpy as np
 from deepmerge.graph.graph import Blob
 from deepmerge.kernels.ridge import Normal, activated, fit, predict
 from deepmerge.kernels.stack import Linear, Stack, Window, fit_stack
+from deepmerge.passes.support.weights import group_of
 from deepmerge.train.recover.linear import Last, Link
-from deepmerge.train.recover.patches import group_of, matrix_of, patches_at, store, tiles_at
+from deepmerge.train.recover.patches import matrix_of, patches_at, store, tiles_at
 
 STRENGTHS = (1e-7, 1e-3, 1e-1, 10.0)  # of the ridge, to choose from where rows are few
 PLENTY = 20  # rows for each input

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepmerge.convert.calibrate import collect as module
-from deepmerge.convert.calibrate.collect import collect
+from deepmerge.convert.calibrate.collect import Sums, collect, places
 from deepmerge.engines import engine
 from deepmerge.formats.write import write_pair
 from tests.helpers import conv, inputs, layer, network, relu
@@ -112,3 +112,44 @@ def test_the_graph_stays_as_it_was_and_nothing_is_run_for_nothing(graph):
     collect(graph, ["conv1"], batches(images()), engine(), told.append)
     assert [blob.name for blob in graph.blobs] == names and told == [8, 16, 20]
     assert collect(graph, ["conv1/relu", "no such"], iter([]), engine()) == ({}, [])
+
+
+def test_places():
+    assert places(0, (2, 3), 6).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    drawn = places(7, (30, 4), 50)
+    assert drawn.shape == (50, 2) and drawn.min() == 0 and drawn[:, 0].max() > 20 and drawn[:, 1].max() == 3
+    assert places(7, (30, 4), 50).tolist() == drawn.tolist() != places(8, (30, 4), 50).tolist()
+
+
+def rows(count=700, group=2, values=12):
+    rng = np.random.default_rng(4)
+    mix = rng.normal(0, 1, (group, values, values))
+    return (rng.normal(0, 1, (group, count, values)) @ mix + 50).astype(np.float32)
+
+
+def added(kind, x, pieces, taps=1):
+    sums = Sums(kind, taps)
+    for piece in np.array_split(x, pieces, axis=1):
+        sums.add(piece)
+    return sums.moments()
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_mean_and_covariance(pieces):
+    x = rows()
+    made = added("patches", x, pieces)
+    assert made.samples == 700 and made.kind == "patches"
+    np.testing.assert_allclose(made.mean, x.mean(axis=1, dtype=np.float64), rtol=1e-6)
+    for g in range(2):
+        wanted = np.cov(x[g].astype(np.float64), rowvar=False, bias=True)
+        np.testing.assert_allclose(made.covariance[g], wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_separable_ones_are_the_covariance_summed_over_taps_and_over_channels():
+    x = rows()
+    whole, made = added("patches", x, 3), added("separable", x, 3, taps=4)
+    blocks = whole.covariance.reshape(2, 3, 4, 3, 4)
+    np.testing.assert_allclose(made.mean, whole.mean)
+    np.testing.assert_allclose(made.covariance, np.einsum("gckdk->gcd", blocks), rtol=1e-4)
+    np.testing.assert_allclose(made.taps, np.einsum("gckcl->gkl", blocks), rtol=1e-4)
+    assert made.fits((10, 3, 2, 2), 2) and not made.fits((10, 3, 2, 3), 2) and whole.fits((10, 3, 2, 2), 2)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from deepmerge.engines import engine
+from deepmerge.passes.support.weights import group_of
 from deepmerge.train.recover.patches import (
-    group_of,
     matrix_of,
     patches_at,
     places,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.convert.calibrate.patches import patches, places
 from deepmerge.formats.write import write_pair
+from deepmerge.kernels.patches import patches, read_at
 from tests.helpers import conv, feeds, inputs, network
 
 
@@ -26,10 +26,12 @@ def test_weights_times_patches_are_the_convolution(real_caffe, tmp_path, params)
     write_pair(graph, *files)
     with real_caffe.start() as worker, worker.load(*files) as session:
         wanted = session.forward(values)["conv"]
-    where = np.stack([places(image, wanted.shape[2:], 10**6) for image in range(3)])
-    found = patches(values["data"], where, layer.params)
+    height, width = wanted.shape[2:]
+    where = np.tile(np.arange(height * width), (3, 1))
+    found = patches(values["data"], where // width, where % width, layer.params)
     group = layer.params.group
-    assert found.dtype == np.float32 and found.shape == (group, 3 * wanted[0, 0].size, layer.weights[0][0].size)
+    assert found.dtype == np.float32 and found.shape == (3 * height * width, group * layer.weights[0][0].size)
+    found = found.reshape(len(found), group, -1).transpose(1, 0, 2)
     weight = layer.weights[0].reshape(group, 12 // group, -1)
     made = found @ weight.transpose(0, 2, 1) + layer.weights[1].reshape(group, 1, -1)
     made = made.reshape(group, 3, *wanted.shape[2:], -1)
@@ -38,8 +40,14 @@ def test_weights_times_patches_are_the_convolution(real_caffe, tmp_path, params)
     )
 
 
-def test_places():
-    assert places(0, (2, 3), 6).tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
-    drawn = places(7, (30, 4), 50)
-    assert drawn.shape == (50, 2) and drawn.min() == 0 and drawn[:, 0].max() > 20 and drawn[:, 1].max() == 3
-    assert places(7, (30, 4), 50).tolist() == drawn.tolist() != places(8, (30, 4), 50).tolist()
+def test_outside_is_zero_and_marked():
+    bottom = -np.ones((2, 3, 4, 5), np.float32)
+    rows, columns = np.array([[-1, 0, 3], [2, 4, 9]]), np.array([[0, 5], [-3, 4]])
+    values, inside = read_at(bottom, rows, columns)
+    assert values.shape == (2, 3, 2, 3) and inside.shape == (2, 3, 2)
+    assert inside.tolist() == [
+        [[False, False], [True, False], [True, False]],
+        [[False, True], [False, False], [False, False]],
+    ]
+    np.testing.assert_array_equal(values, np.where(inside, -1, 0)[..., None] * np.ones(3))
+    assert not np.signbit(values[~inside]).any()
