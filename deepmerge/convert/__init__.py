@@ -1,0 +1,1 @@
+"""Conversions: read, plan, apply, write."""

@@ -1,4 +1,4 @@
-"""The story: read → plan → steps → emit."""
+"""A conversion from start to end: read → plan → run the steps → write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deepmerge.out.digest import Digest
 from deepmerge.out.report import VERSION, source_entry, transforms
 from deepmerge.out.staging import check_free, staged
 from deepmerge.out.write import Output, Settings
-from deepmerge.passes.support.base import Change, Refusal
+from deepmerge.passes.support.base import Refusal
 from deepmerge.plan import Calibration, Plan, Recipe, StepResult, make_plan, read_recipe, run_recipe
 from deepmerge.plan.discover import Wishes
 from deepmerge.plan.recipe import Step, check_fits
@@ -29,7 +29,9 @@ from deepmerge.progress import Progress, silent
 class Job:
     """One conversion, as a user asks for it.
 
-    recipe or plan: what to do; with neither, what `wishes` ask for. check: verify the graph's invariants after each step.
+    Of recipe, plan and wishes the first that is given says what to do; calibration: the images for it. train_val: the
+    prototxt that the network was trained with. settings: what to write. check: verify the graph's invariants after
+    each step. strict: a warning is an error. force: replace an existing OUT. dry_run: write nothing.
     """
 
     prototxt: Path
@@ -48,13 +50,15 @@ class Job:
 
 
 class CalibrationSource(Calibration, Protocol):
-    """Images that have yet to be looked at. notes: what to tell the user; entry: what the report says of them."""
+    """Calibration images that have not been read yet. notes: warnings about them, after `prepare`."""
 
     notes: list[str]
 
-    def prepare(self, graph: Graph) -> None: ...
+    def prepare(self, graph: Graph) -> None:
+        """Read the images as the graph's input needs them."""
 
-    def entry(self) -> dict[str, Any]: ...
+    def entry(self) -> dict[str, Any]:
+        """Return what the report says about the images."""
 
 
 def convert(
@@ -63,11 +67,10 @@ def convert(
     digest: Digest | None = None,
     finish: Callable[[Path], object] = lambda folder: None,
 ) -> dict[str, Any]:
-    """Carry the job out and return the report (as report.json, see CLI.md's OUT/).
+    """Carry the job out and return the report, which is also in report.json.
 
-    progress: called with what begins, how many steps are done, how many there are. digest: of the caffemodel, if the
-    hashing has begun already. finish: called with the folder when all is in it, before it becomes OUT. A DeepmergeError
-    leaves nothing behind and an existing OUT as it was.
+    progress: called with each step's name. digest: of the caffemodel, if its hashing has begun already. finish: called
+    with the complete folder before it becomes OUT. A DeepmergeError leaves no files, and an existing OUT unchanged.
     """
     return carry_out(job, progress, digest, finish)[1]
 
@@ -87,23 +90,17 @@ def carry_out(
             job.calibration.prepare(graph)
             graph.warnings += job.calibration.notes
         recipe, refusals = choose(graph, job)
-        report: dict[str, Any] = {
-            "version": VERSION,
-            "network": graph.name,
-            "source": {"prototxt": source_entry(job.prototxt)},
-        }
-        report["before"] = summary(graph)
+        source = {"prototxt": source_entry(job.prototxt)}
+        report: dict[str, Any] = {"version": VERSION, "network": graph.name, "source": source, "before": summary(graph)}
         with nullcontext() if job.dry_run else staged(job.out, job.force) as folder:
             output = None if folder is None else Output(folder, job.settings)
             report |= run(graph, recipe, job, output, progress)
-            report["refusals"] = [
-                {"pass": r.pass_name, "layer": r.layer, "reason": r.reason} for r in dict.fromkeys(refusals)
-            ]
+            report["refusals"] = [_refusal_entry(refusal) for refusal in dict.fromkeys(refusals)]
             report["warnings"] = list(dict.fromkeys(graph.warnings + (output.notes if output else [])))
             report["transform"] = transforms(graph.train_layers)
             if job.calibration is not None:
                 report["calibration"] = job.calibration.entry()
-            report["source"]["caffemodel"] = source_entry(job.caffemodel, digest.result())
+            source["caffemodel"] = source_entry(job.caffemodel, digest.result())
             if job.strict and report["warnings"]:
                 raise PassError(f"--strict: {report['warnings'][0]} (a warning, without --strict)")
             if output is not None:
@@ -113,7 +110,7 @@ def carry_out(
 
 
 def read(job: Job) -> Graph:
-    """The network, with the training layers that its train_val.prototxt is to keep."""
+    """Return the network, with the training layers that its train_val.prototxt will keep."""
     graph = read_network(job.prototxt, job.caffemodel)
     if job.train_val is not None:
         graph.train_layers = read_train_layers(job.train_val, graph)
@@ -122,21 +119,19 @@ def read(job: Job) -> Graph:
 
 
 def choose(graph: Graph, job: Job) -> tuple[Recipe, list[Refusal]]:
-    """Return the recipe that was given, or the plan's; and the plan's refusals."""
+    """Return the recipe that was given, or the plan's, and the plan's refusals."""
     if job.recipe is not None:
         recipe = read_recipe(job.recipe)
         check_fits(recipe, graph, str(job.recipe))
         if job.calibration is not None and not any(step.options.get("calibration") for step in recipe.steps):
-            graph.warnings.append(
-                f"{job.recipe}: no step of it was made with calibration images, and so they are not used"
-            )
+            graph.warnings.append(f"{job.recipe}: none of its steps uses calibration images, so they are ignored")
         return recipe, []
     plan = job.plan or make_plan(graph, job.wishes, job.calibration)
     return plan.recipe, list(plan.refusals)
 
 
 def run(graph: Graph, recipe: Recipe, job: Job, output: Output | None, progress: Progress) -> dict[str, Any]:
-    """Carry the recipe out; each approximate step is written as soon as it is done. Returns what a report says of it."""
+    """Run the recipe, write each approximate step as soon as it is done, and return the report's entries."""
     total, entries, cleanup, before = len(recipe.steps), [], [], {}
 
     def begin(step: Step) -> None:
@@ -149,17 +144,14 @@ def run(graph: Graph, recipe: Recipe, job: Job, output: Output | None, progress:
         if output is not None:
             output.folded_batchnorm |= "fold_batchnorm" in entries[-1]["passes"]
             if not result.step.exact:
-                output.step(
-                    graph,
-                    index,
-                    result.step.name,
-                    f"Step {index} of {total}, {result.step.name}: fine-tunes what it merged.",
-                )
+                name = result.step.name
+                output.step(graph, index, name, f"Step {index} of {total}, {name}: fine-tunes what it merged.")
     progress("writing", total, total)
     if output is not None:
         output.final(graph, f"The final network, all {total} steps done: fine-tunes it as a whole.")
     entries.sort(key=lambda entry: entry["index"])
-    return {"after": summary(graph), "steps": entries, "cleanup": [_tidied(change) for change in cleanup]}
+    tidied = [{"pass": change.pass_name, "layers": list(change.merged)} for change in cleanup]
+    return {"after": summary(graph), "steps": entries, "cleanup": tidied}
 
 
 def _check(graph: Graph, job: Job, result: StepResult) -> None:
@@ -167,7 +159,7 @@ def _check(graph: Graph, job: Job, result: StepResult) -> None:
         try:
             require(graph)
         except GraphError as error:
-            raise PassError(f"--check, behind step {result.step.name!r}: {error}") from None
+            raise PassError(f"--check, after step {result.step.name!r}: {error}") from None
 
 
 def _entry(index: int, result: StepResult, before: dict, after: dict) -> dict[str, Any]:
@@ -176,5 +168,5 @@ def _entry(index: int, result: StepResult, before: dict, after: dict) -> dict[st
     return made | {"merged": result.merged, "into": result.into, "before": before, "after": after}
 
 
-def _tidied(change: Change) -> dict[str, Any]:
-    return {"pass": change.pass_name, "layers": list(change.merged)}
+def _refusal_entry(refusal: Refusal) -> dict[str, Any]:
+    return {"pass": refusal.pass_name, "layer": refusal.layer, "reason": refusal.reason}

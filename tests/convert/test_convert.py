@@ -313,7 +313,7 @@ def test_images_that_a_recipe_does_not_ask_for_are_warned_of(mini, shared, tmp_p
     convert(Job(*mini, tmp_path / "plain", Wishes(tucker=True), settings=Settings(steps=False)))
     recipe = tmp_path / "plain/recipe.toml"
     report = calibrated(mini, shared, tmp_path / "out", recipe=recipe, dry_run=True)
-    assert report["warnings"] == [f"{recipe}: no step of it was made with calibration images, and so they are not used"]
+    assert report["warnings"] == [f"{recipe}: none of its steps uses calibration images, so they are ignored"]
 
 
 def test_by_the_data_half_of_the_work_keeps_the_accuracy(mini, shared, worker, tmp_path):

@@ -1,4 +1,4 @@
-"""What the layers of a network are fed, measured on calibration images."""
+"""Calibration: what the layers of a network read, measured on images."""
 
 from deepmerge.convert.calibrate.images import CalibrationImages
 

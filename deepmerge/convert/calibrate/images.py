@@ -1,4 +1,4 @@
-"""Calibration images for a conversion: looked at once, sent through the network as it stands when they are asked for."""
+"""Calibration images for a conversion: read once, then run through the network as it is at each step."""
 
 from __future__ import annotations
 
@@ -21,27 +21,46 @@ BATCH = 8
 
 
 class CalibrationImages:
-    """Images of a source, for `convert` (a plan.Calibration). Labels are of no interest.
+    """Calibration images from a source (a plan.Calibration). Labels are ignored.
 
-    spec: as open_images takes it. count: at most so many, spread evenly over the source. prototxt: the network's, see
-    open_loader. progress: called with what begins, how many images are done, how many there are.
+    Parameters
+    ----------
+    spec : str
+        The source, as open_images takes it.
+    prototxt : Path
+        The network's prototxt, see open_loader.
+    count : int
+        Use at most this many images, sampled evenly.
+    wishes : ImageWishes, optional
+        The preprocessing.
+    strict : bool
+        An image that cannot be read is an error.
+    progress : Progress
+        Called with the number of images that are done.
 
-    about: what a recipe says of them. notes: what to tell the user. images: how many could be read. separable: the layers
-    whose covariance was too large (see collect). All after `prepare`.
+    Attributes
+    ----------
+    about : str
+        The images as recipes name them. This and the others are set by `prepare`.
+    notes : list of str
+        Warnings.
+    images : int
+        How many could be read.
+    separable : list of str
+        The layers whose covariance was too large (see collect).
     """
 
     def __init__(
-        self, spec: str, prototxt: Path, count: int = COUNT, wishes: ImageWishes | None = None, strict: bool = False,
+        self,
+        spec: str,
+        prototxt: Path,
+        count: int = COUNT,
+        wishes: ImageWishes | None = None,
+        strict: bool = False,
         progress: Progress = silent,
-    ):  # fmt: skip
-        self.spec, self.prototxt, self.count, self.wishes, self.strict = (
-            spec,
-            prototxt,
-            count,
-            wishes or ImageWishes(),
-            strict,
-        )
-        self.progress = progress
+    ):
+        self.spec, self.prototxt, self.count, self.strict = spec, prototxt, count, strict
+        self.wishes, self.progress = wishes or ImageWishes(), progress
         self.about, self.images, self.sha256 = "", 0, ""
         self.notes: list[str] = []
         self.separable: list[str] = []
@@ -49,7 +68,7 @@ class CalibrationImages:
         self._seen: tuple[str, frozenset[str], Mapping[str, Moments]] = "", frozenset(), {}
 
     def prepare(self, graph: Graph) -> None:
-        """Read all images, as the graph's input takes them; ReadError where there are none that fit."""
+        """Read all images as the graph's input needs them; ReadError if none fits."""
         loader, notes = open_loader(
             self.spec, graph, self.prototxt, BATCH, self.wishes, shuffle=False, limit=self.count, strict=self.strict
         )
@@ -62,29 +81,29 @@ class CalibrationImages:
         self.notes = notes + loader.skipped
 
     def moments(self, graph: Graph, names: Collection[str]) -> Mapping[str, Moments]:
-        """What those of the layers that have weights are fed, in the graph as it is. The last answer is kept."""
+        """Return the moments of these layers' inputs in the graph as it is. The last answer is kept."""
         key, (old_key, old_names, found) = _fingerprint(graph), self._seen
         if key != old_key or not old_names.issuperset(names):
-            found, self._seen = {}, ("", frozenset(), {})  # room for the new ones
-            found, separable = collect(graph, names, self._arrays(), engine(), self._tell)
+            found, self._seen = {}, ("", frozenset(), {})  # frees the memory of the old ones
+            found, separable = collect(graph, names, self._arrays(), engine(), self._report)
             self.separable += [name for name in separable if name not in self.separable]
             self._seen = key, frozenset(names), found
         return found
 
     def entry(self) -> dict[str, Any]:
-        """For the report."""
+        """Return what the report says about the images."""
         return {"source": self.spec, "images": self.images, "sha256": self.sha256, "separable": self.separable}
 
     def _arrays(self) -> Iterator[np.ndarray]:
         assert self._loader is not None, "prepare comes first"
         return (batch.data for batch in self._loader.once())
 
-    def _tell(self, images: int) -> None:
+    def _report(self, images: int) -> None:
         self.progress("calibration", images, self.images)
 
 
 def _fingerprint(graph: Graph) -> str:
-    """The same for the same network with the same weights."""
+    """Return a digest that is the same for the same network with the same weights."""
     digest = hashlib.sha256()
     for layer in graph.layers:
         ends = [blob.name for blob in layer.bottoms], [blob.name for blob in layer.tops]
