@@ -15,7 +15,6 @@ from deepmerge.formats.write import write_pair
 from deepmerge.formats.write.layers import layer_message
 from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.params_forks import FORK_TYPES
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Quoted
 
@@ -192,7 +191,7 @@ class Twin:
 def _without_twin(graph: Graph) -> set[Layer]:
     gone: set[Layer] = set()
     for layer in graph.layers:
-        twin = layer.type not in FORK_TYPES or hasattr(Twin, f"_{layer.type}")
+        twin = not layer.kind.fork or hasattr(Twin, f"_{layer.type}")
         unpools = layer.type == "Upsample" and len(layer.bottoms) > 1
         if layer.params is None or not twin or unpools or any(blob.producer in gone for blob in layer.bottoms):
             gone.add(layer)

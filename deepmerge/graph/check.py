@@ -10,12 +10,7 @@ import numpy as np
 
 from deepmerge.errors import GraphError, ShapeError
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.params import TYPES
-from deepmerge.graph.params_forks import FORK_TYPES
 from deepmerge.graph.shapes import check_weights, infer_shapes
-
-# Types whose parameters may be another fork's, under the same name, and are then not known
-_FORKS = frozenset({"Clip", *FORK_TYPES})
 
 
 class Row(NamedTuple):
@@ -82,8 +77,9 @@ def _layer_names(graph: Graph) -> str:
 
 def _params(graph: Graph) -> str:
     for layer in graph.layers:
-        known = TYPES.get(layer.type)
-        if known is None or (layer.params is None and layer.type in _FORKS):
+        known = layer.kind.params
+        forks = layer.kind.fork or layer.type == "Clip"  # a fork's Clip may have other parameters
+        if known is None or (layer.params is None and forks):
             continue
         if not isinstance(layer.params, known):
             return f"{_name(layer)}: parameters: expected {known.__name__}, found {type(layer.params).__name__}"

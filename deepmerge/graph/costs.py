@@ -9,15 +9,12 @@ from math import prod
 from deepmerge.errors import ShapeError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.memory import FLOAT, activation_bytes, size_of
-from deepmerge.graph.params_forks import DEPTHWISE
 from deepmerge.graph.shape_errors import Shape
-from deepmerge.graph.shapes import infer_shapes
-from deepmerge.graph.weights import expected_weights
+from deepmerge.graph.shapes import expected_weights, infer_shapes
 
 __all__ = [
     "LayerCost",
     "activation_bytes",
-    "is_tensor",
     "layer_costs",
     "layer_macs",
     "macs",
@@ -30,12 +27,6 @@ __all__ = [
 ]
 
 Shapes = dict[Blob, "Shape | None"]
-
-# DeepRebirth's word for the layers that multiply by learned tensors; the others only move and reshape numbers
-_COUNTED = frozenset({"Convolution", "Deconvolution", "InnerProduct", *DEPTHWISE})
-_TENSOR = _COUNTED | {"Embed", "LSTM", "RNN"}
-# Blobs that training does not learn, but counts (NVCaffe's BatchNorm has a learned scale and bias behind them)
-_STATISTICS = {"BatchNorm": (0, 1, 2), "BN": (2, 3)}
 
 
 @dataclass(frozen=True)
@@ -51,15 +42,10 @@ class LayerCost:
     bytes: int
 
 
-def is_tensor(layer: Layer) -> bool:
-    """Whether the layer is a tensor layer; LRN, pooling, BatchNorm, Scale, activations, joins and the like are not."""
-    return layer.type in _TENSOR
-
-
 def non_tensor_share(graph: Graph) -> float:
     """The share of non-tensor layers among all layers but Inputs, 0 to 1."""
     layers = _without_inputs(graph)
-    return sum(not is_tensor(layer) for layer in layers) / len(layers) if layers else 0.0
+    return sum(not layer.kind.tensor for layer in layers) / len(layers) if layers else 0.0
 
 
 def shapes_of_one(graph: Graph) -> Shapes:
@@ -93,9 +79,8 @@ def param_count(graph: Graph, shapes: Shapes | None = None) -> int:
 def _params(layer: Layer, shapes: Shapes, seen: set[str]) -> int:
     """The layer's own share of the parameters; `seen` collects the names of blobs that are shared."""
     total = 0
-    statistics = _STATISTICS.get(layer.type, ())
     for index, shape in enumerate(weight_shapes(layer, shapes)):
-        if index in statistics:
+        if index in layer.kind.statistics:
             continue
         name = layer.blob_name(index)
         if name not in seen:
@@ -122,7 +107,7 @@ def layer_macs(layer: Layer, shapes: Shapes) -> int:
     Every weight is used once for each position: of the top (Convolution), of the bottom (Deconvolution), or for each
     vector (InnerProduct). Windows are counted in full where they overhang into the pad, as Caffe computes them.
     """
-    if layer.type not in _COUNTED or layer.params is None:
+    if not layer.kind.linear or layer.params is None:
         return 0
     weights = weight_shapes(layer, shapes)
     bottoms = [shapes.get(bottom) for bottom in layer.bottoms]
@@ -143,7 +128,7 @@ def layer_costs(graph: Graph, shapes: Shapes | None = None) -> list[LayerCost]:
         LayerCost(
             layer.name,
             layer.type,
-            is_tensor(layer),
+            layer.kind.tensor,
             tuple(shapes.get(top) for top in layer.tops),
             _params(layer, shapes, seen),
             layer_macs(layer, shapes),

@@ -16,6 +16,7 @@ import numpy as np
 from deepmerge.errors import GraphError
 from deepmerge.graph.params import Params
 from deepmerge.graph.tree import Message
+from deepmerge.graph.types import TYPES, UNKNOWN, LayerType
 from deepmerge.text import unused
 
 
@@ -55,6 +56,11 @@ class Layer:
     read_params: Params | None = None
     step: str = ""
     made_by: str = ""
+
+    @property
+    def kind(self) -> LayerType:
+        """What deepmerge knows about the layer's type."""
+        return TYPES.get(self.type, UNKNOWN)
 
     @property
     def bottom(self) -> Blob:

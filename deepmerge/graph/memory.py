@@ -12,12 +12,6 @@ FLOAT = 4  # bytes
 
 Shapes = dict[Blob, "Shape | None"]
 
-# value by value, so that the top may be written over the bottom
-_ELEMENTWISE = frozenset(
-    "AbsVal BNLL BatchNorm Bias Clip Dropout ELU Eltwise Exp Log PReLU Power ReLU Scale Sigmoid Swish TanH Threshold".split()
-)
-_VIEWS = frozenset({"Flatten", "Reshape", "Split"})  # the same numbers in the same order: no buffer of their own
-
 
 def activation_bytes(graph: Graph, shapes: Shapes) -> dict[str, int]:
     """Bytes of all blobs, float32, in the batch that `shapes` have; blobs of unknown shape count nothing.
@@ -89,11 +83,11 @@ def planned_bytes(graph: Graph, shapes: Shapes) -> int:
 
 def _home(layer: Layer, index: int, size: int, buffers: dict, live: dict, step: int, taken: set[Blob]) -> Blob | None:
     """The buffer in which the layer may put its top: its bottom's, if nobody reads that any more."""
-    if layer.type in _VIEWS and layer.bottoms:
+    if layer.kind.view and layer.bottoms:
         return buffers.get(layer.bottom)
     if in_place(layer, index):
         return buffers.get(layer.bottoms[index])
-    if layer.type not in _ELEMENTWISE:
+    if not layer.kind.elementwise:
         return None
     for bottom in layer.bottoms:
         home = buffers.get(bottom)
@@ -109,6 +103,6 @@ def _last_uses(graph: Graph) -> dict[Blob, int]:
     for layer in reversed(graph.layers):
         for top in layer.tops:
             uses = [len(graph.layers)] if not top.consumers else [steps[reader] for reader in top.consumers]
-            uses += [last[view] for reader in top.consumers if reader.type in _VIEWS for view in reader.tops]
+            uses += [last[view] for reader in top.consumers if reader.kind.view for view in reader.tops]
             last[top] = max(uses)
     return last

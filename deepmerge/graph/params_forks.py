@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deepmerge.graph.params import TYPES, Convolution, Params, Plain
+from deepmerge.graph.params import Convolution, Params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,15 +138,3 @@ class CropCenter(Params):
 @dataclass(frozen=True, kw_only=True)
 class Axpy(Params):
     """a · x + y, a being one number for each channel. SENet: axpy_layer.cpp."""
-
-
-DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
-# Detections: how many there are is known after the run only
-DETECTIONS = ("DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput")
-
-FORK_TYPES: dict[str, type[Params]] = {
-    cls.__name__: cls
-    for cls in (Axpy, BN, CropCenter, Interp, Normalize, PriorBox, ReLU6, Reorg, ShuffleChannel, Upsample)
-}
-FORK_TYPES |= dict.fromkeys(DEPTHWISE, DepthwiseConvolution) | dict.fromkeys(DETECTIONS, Plain)
-TYPES |= FORK_TYPES

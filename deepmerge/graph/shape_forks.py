@@ -1,4 +1,4 @@
-"""FORK_RULES: the shape rules of layers that Caffe's forks have (graph/params_forks.py). Each fork's Reshape."""
+"""Shape rules of the layers of Caffe's forks (graph/params_forks.py). Each fork's Reshape."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from deepmerge.graph import shape_windows as windows
-from deepmerge.graph.params_forks import DEPTHWISE, DETECTIONS
 from deepmerge.graph.shape_errors import Shape, misfit, needs_axes, needs_equal, reads
-from deepmerge.graph.shape_rules import MANY, Rule, channels_second, same
+from deepmerge.graph.shape_rules import channels_second
 
 if TYPE_CHECKING:
     from deepmerge.graph.graph import Layer
@@ -132,19 +131,3 @@ def axpy(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     if other != shape:
         raise misfit(layer, reads(layer, 2), f"{shape}, the shape of {reads(layer, 1)}", other)
     return [shape]
-
-
-FORK_RULES: dict[str, Rule] = {
-    "Axpy": Rule(axpy, (3, 3)),
-    "BN": Rule(bn, (1, 1), (1, 3)),
-    "CropCenter": Rule(crop_center),
-    "Interp": Rule(interp, (1, 2)),
-    "Normalize": Rule(channels_second),
-    "PriorBox": Rule(prior_box, (1, 2)),
-    "ReLU6": Rule(same),
-    "Reorg": Rule(reorg),
-    "ShuffleChannel": Rule(shuffle_channel),
-    "Upsample": Rule(upsample, (1, 2)),
-}
-FORK_RULES |= dict.fromkeys(DEPTHWISE, Rule(depthwise, (1, MANY), (1, MANY)))
-FORK_RULES |= dict.fromkeys(DETECTIONS, Rule(unknown, (1, MANY), (1, MANY)))

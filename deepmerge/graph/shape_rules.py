@@ -1,45 +1,14 @@
-"""RULES: for each layer type, how many bottoms and tops it takes, and the shapes of its tops.
-
-Caffe: each layer's Reshape.
-"""
+"""Shape rules of most layers: (layer, bottom shapes) → top shapes. Caffe: each layer's Reshape."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from deepmerge.graph import shape_axes as axes
-from deepmerge.graph import shape_windows as windows
 from deepmerge.graph.shape_errors import Shape, axis_of, misfit, needs_axes, reads
 
 if TYPE_CHECKING:
     from deepmerge.graph.graph import Layer
-
-MANY = None
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a layer type takes and gives.
-
-    tops: (layer, bottom shapes) → one shape for each top, None where only a run can tell.
-    bottom_count, top_count: (least, most), most being MANY where there is no bound.
-    """
-
-    tops: Callable[[Layer, list[Shape]], list[Shape | None]]
-    bottom_count: tuple[int, int | None] = (1, 1)
-    top_count: tuple[int, int | None] = (1, 1)
-
-
-def check_counts(layer: Layer, rule: Rule) -> None:
-    """Caffe: layer.hpp, CheckBlobCounts."""
-    counts = (("bottom", layer.bottoms, rule.bottom_count), ("top", layer.tops, rule.top_count))
-    for field, blobs, (least, most) in counts:
-        if len(blobs) < least or (most is not None and len(blobs) > most):
-            expected = f"{least} or more" if most is None else f"{least}" if least == most else f"{least} to {most}"
-            raise misfit(layer, field, expected, len(blobs))
 
 
 def same(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
@@ -214,52 +183,3 @@ def lstm_unit(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     if len(cells) != 3 or cells[0] != 1 or gates != (*cells[:2], 4 * cells[2]) or cont != cells[:2]:
         raise misfit(layer, "bottoms", "(1, N, D), (1, N, 4 D) and (1, N)", f"{cells}, {gates} and {cont}")
     return [cells, cells]
-
-
-_ELEMENTWISE = (
-    "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Swish", "TanH", "Threshold",
-)  # fmt: skip
-
-RULES: dict[str, Rule] = {kind: Rule(same) for kind in _ELEMENTWISE} | {
-    "Accuracy": Rule(accuracy, (2, 2), (1, 2)),
-    "ArgMax": Rule(axes.argmax),
-    "BatchNorm": Rule(channels_second),
-    "BatchReindex": Rule(axes.batch_reindex, (2, 2)),
-    "Bias": Rule(scale, (1, 2)),
-    "Concat": Rule(axes.concat, (1, MANY)),
-    "ContrastiveLoss": Rule(contrastive_loss, (3, 3), (0, 1)),
-    "Convolution": Rule(windows.convolution, (1, MANY), (1, MANY)),
-    "Crop": Rule(axes.crop, (2, 2)),
-    "Deconvolution": Rule(windows.deconvolution, (1, MANY), (1, MANY)),
-    "DummyData": Rule(given, (0, 0), (1, MANY)),
-    "Eltwise": Rule(axes.eltwise, (2, MANY)),
-    "Embed": Rule(embed),
-    "EuclideanLoss": Rule(equal_counts, (2, 2), (0, 1)),
-    "Flatten": Rule(axes.flatten),
-    "HingeLoss": Rule(one_label_each, (2, 2), (0, 1)),
-    "Im2col": Rule(windows.im2col),
-    "InfogainLoss": Rule(infogain_loss, (2, 3), (0, 2)),
-    "InnerProduct": Rule(inner_product),
-    "Input": Rule(given, (0, 0), (1, MANY)),
-    "LRN": Rule(lrn),
-    "LSTM": Rule(recurrent, (2, 5), (1, 3)),
-    "LSTMUnit": Rule(lstm_unit, (3, 3), (2, 2)),
-    "MVN": Rule(mvn),
-    "MultinomialLogisticLoss": Rule(one_label_each, (2, 2), (0, 1)),
-    "PReLU": Rule(channels_second),
-    "Parameter": Rule(parameter, (0, 0)),
-    "Permute": Rule(axes.permute),
-    "Pooling": Rule(windows.pooling, (1, 1), (1, 2)),
-    "RNN": Rule(recurrent, (2, 4), (1, 2)),
-    "Reduction": Rule(axes.reduction),
-    "Reshape": Rule(axes.reshape),
-    "SPP": Rule(windows.spp),
-    "Scale": Rule(scale, (1, 2)),
-    "SigmoidCrossEntropyLoss": Rule(equal_counts, (2, 2), (0, 1)),
-    "Silence": Rule(same, (1, MANY), (0, 0)),
-    "Slice": Rule(axes.slice_, (1, 1), (1, MANY)),
-    "Softmax": Rule(softmax),
-    "SoftmaxWithLoss": Rule(softmax_loss, (2, 2), (0, 2)),
-    "Split": Rule(same, (1, 1), (1, MANY)),
-    "Tile": Rule(axes.tile),
-}

@@ -5,11 +5,28 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepmerge.graph.params import convolved_size, pooled_size
 from deepmerge.graph.shape_errors import Shape, axis_of, misfit, needs_axes, needs_equal, reads
 
 if TYPE_CHECKING:
     from deepmerge.graph.graph import Layer
+
+
+def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil: bool = True, padded: bool | None = None) -> int:
+    """Return Pooling's output size along one axis. Caffe: pooling_layer.cpp, Reshape.
+
+    A last window that starts after the image is dropped; on both axes, as soon as one of them is padded.
+    padded: whether one is; None: if `pad` is not 0, which is right for square windows.
+    """
+    span = size + 2 * pad - kernel
+    out = (-(-span // stride) if ceil else span // stride) + 1
+    if (pad if padded is None else padded) and (out - 1) * stride >= size + pad:
+        out -= 1
+    return out
+
+
+def convolved_size(size: int, kernel: int, stride: int, pad: int, dilation: int = 1) -> int:
+    """Return Convolution's output size along one axis. Caffe: conv_layer.cpp, compute_output_shape."""
+    return (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
 
 
 class WindowAxes(NamedTuple):

@@ -5,9 +5,6 @@ from __future__ import annotations
 from deepmerge.errors import ShapeError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shape_errors import Shape, misfit, needs_blob
-from deepmerge.graph.shape_forks import FORK_RULES
-from deepmerge.graph.shape_rules import RULES, check_counts
-from deepmerge.graph.weights import expected_weights, fits
 
 __all__ = ["Memo", "Shape", "check_weights", "expected_weights", "fits", "infer_shapes", "top_shapes"]
 
@@ -50,17 +47,52 @@ def _remembered(layer: Layer, bottoms: list[Shape | None], memo: Memo) -> list[S
 
 def top_shapes(layer: Layer, bottoms: list[Shape | None]) -> list[Shape | None]:
     """The shapes of one layer's tops; ShapeError where its bottoms and parameters do not fit."""
-    rule = RULES.get(layer.type) or FORK_RULES.get(layer.type)
+    rule = layer.kind.shape
     if rule is None or layer.params is None:
         return [None] * len(layer.tops)
-    check_counts(layer, rule)
+    _check_counts(layer)
     if None in bottoms:
         return [None] * len(layer.tops)
-    tops = rule.tops(layer, bottoms)
+    tops = rule(layer, bottoms)
     for blob, shape in zip(layer.tops, tops, strict=True):
         if shape is not None:
             needs_blob(layer, blob.name, shape)
     return tops
+
+
+def _check_counts(layer: Layer) -> None:
+    """Caffe: layer.hpp, CheckBlobCounts."""
+    counts = (("bottom", layer.bottoms, layer.kind.bottoms), ("top", layer.tops, layer.kind.tops))
+    for field, blobs, (least, most) in counts:
+        if len(blobs) < least or (most is not None and len(blobs) > most):
+            expected = f"{least} or more" if most is None else f"{least}" if least == most else f"{least} to {most}"
+            raise misfit(layer, field, expected, len(blobs))
+
+
+def expected_weights(layer: Layer, bottom_shapes: list[Shape | None]) -> list[Shape] | None:
+    """Return the shapes of the layer's weight blobs, in Caffe's order and axes; [] for a layer that has none.
+
+    None where that cannot be known: a type that deepmerge does not know, or bottoms without a shape.
+    ShapeError where parameters and bottoms do not fit.
+    """
+    if layer.params is None:
+        return None
+    rule = layer.kind.weights
+    if rule is None:
+        return []
+    if None in bottom_shapes:
+        return None
+    return rule(layer, bottom_shapes)
+
+
+def fits(found: Shape, expected: Shape) -> bool:
+    """Return whether a stored blob of this shape may be loaded where `expected` is needed.
+
+    Files from before N-d blobs give every blob four axes, with ones in front: (1, 1, N, C) for the weights of an
+    InnerProduct, (1, 1, 1, N) for a bias. Caffe: blob.cpp, ShapeEquals.
+    """
+    found, expected = tuple(found), tuple(expected)
+    return found == expected or (len(found) == 4 > len(expected) and found == (1,) * (4 - len(expected)) + expected)
 
 
 def check_weights(graph: Graph, shapes: dict[Blob, Shape | None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deepmerge.graph.costs import is_tensor
 from deepmerge.graph.graph import Graph
 from deepmerge.plan.names import head
 
@@ -14,7 +13,7 @@ def groups(graph: Graph) -> list[str]:
     (inception_3a/relu_1x1); otherwise that of the layer it reads, so that bn_conv1 and pool1 go with conv1. Groups
     label a drawing; nothing depends on them.
     """
-    heads = {head(layer.name) for layer in graph.layers if is_tensor(layer)}
+    heads = {head(layer.name) for layer in graph.layers if layer.kind.tensor}
     made: dict[str, str] = {}
     for layer in graph.layers:
         own = head(layer.name)

@@ -11,7 +11,7 @@ from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
 from deepmerge.passes.registry import make
 from deepmerge.passes.support.base import Options, Pass, Refusal, first_match
-from deepmerge.passes.support.chains import ACTIVATIONS, CONVOLUTIONS, only_reader
+from deepmerge.passes.support.chains import only_reader
 from deepmerge.plan.execute import StepResult, run_step
 from deepmerge.plan.names import step_names
 from deepmerge.plan.recipe import Step
@@ -35,7 +35,7 @@ def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tup
     would raise the MACs is costly, and is also among the refusals. The graph is not changed.
     """
     search = _Search(_sketch(graph), make(names, replace(options, costly=True)), options)
-    for name in [layer.name for layer in search.graph.layers if layer.type in CONVOLUTIONS | {"Concat"}]:
+    for name in [layer.name for layer in search.graph.layers if layer.kind.convolution or layer.type == "Concat"]:
         search.look_at(name)
     refusals = search.refusals()
     found = []
@@ -83,7 +83,7 @@ class _Search:
         step = Step(name, used, tuple(t.name for t in targets), options=step_options(used, self.options))
         trial = self.graph.copy()
         result = run_step(trial, step, tuple(self.options.keep))
-        convolutions = [merged for merged in result.merged if self.graph.layer(merged).type in CONVOLUTIONS]
+        convolutions = [merged for merged in result.merged if self.graph.layer(merged).kind.convolution]
         costly = _more_work(self.graph, trial, result)
         self.found.append(_Found(replace(step, exact=result.exact), convolutions, costly))
         if not costly:
@@ -122,7 +122,7 @@ class _Search:
 def _after(conv: Layer) -> Layer | None:
     """Return the LRN or pooling after a convolution and its activations."""
     reader = only_reader(conv.top) if conv.tops else None  # layers of unknown types may have none
-    while reader is not None and reader.type in ACTIVATIONS:
+    while reader is not None and reader.kind.activation:
         reader = only_reader(reader.top)
     return reader if reader is not None and reader.type in ("LRN", "Pooling") else None
 
@@ -140,6 +140,6 @@ def _sketch(graph: Graph) -> Graph:
     copy = graph.copy()
     for layer in copy.layers:
         layer.tree = Message()
-        if layer.type in CONVOLUTIONS | {"InnerProduct"}:
+        if layer.kind.convolution or layer.type == "InnerProduct":
             layer.weights = []
     return copy

@@ -6,7 +6,6 @@ GoogLeNet falls into single layers and inception modules, ResNet into residual b
 from __future__ import annotations
 
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.passes.support.chains import LINEAR
 
 
 def regions(graph: Graph) -> dict[Layer, int]:
@@ -30,7 +29,7 @@ def regions(graph: Graph) -> dict[Layer, int]:
         live |= {top: len(top.consumers) for top in layer.tops}
         live = {blob: left for blob, left in live.items() if left}
         if len(live) <= 1 and all(left == len(blob.consumers) for blob, left in live.items()):
-            begins = len(stretch) > 1 or layer.type in LINEAR
+            begins = len(stretch) > 1 or layer.kind.linear
             count += begins and bool(number)
             number |= dict.fromkeys(stretch, count)
             stretch = []

@@ -54,7 +54,7 @@ def words() -> tuple[list[str], list[str]]:
     """Layer types; and names of fields and enum values: what a prototxt is made of."""
     from deepmerge.formats import schema
     from deepmerge.formats.read.forks import MESSAGES
-    from deepmerge.graph.params import TYPES
+    from deepmerge.graph.types import TYPES
 
     found, messages = set(), ["NetParameter"]
     for message in messages:

@@ -12,7 +12,6 @@ import pytest
 from deepmerge.formats.read import read_network
 from deepmerge.graph import params as typed
 from deepmerge.graph.costs import (
-    is_tensor,
     layer_costs,
     layer_macs,
     macs,
@@ -195,7 +194,7 @@ def test_summary_is_the_reports(models):
 
 def test_tensor_layers(models):
     graph = read_network(models / "squeezenet_v1.1" / "deploy.prototxt")
-    assert {found.type for found in graph.layers if is_tensor(found)} == {"Convolution"}
+    assert {found.type for found in graph.layers if found.kind.tensor} == {"Convolution"}
     assert non_tensor_share(graph) == pytest.approx(40 / 66)
     assert non_tensor_share(one_layer("InnerProduct", typed.InnerProduct(num_output=1), (1, 2))) == 0.0
 

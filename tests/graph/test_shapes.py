@@ -7,10 +7,8 @@ import pytest
 from deepmerge.formats.read import read_network
 from deepmerge.graph import Layer
 from deepmerge.graph import params as typed
-from deepmerge.graph.params_forks import FORK_TYPES
-from deepmerge.graph.shape_forks import FORK_RULES
-from deepmerge.graph.shape_rules import RULES
 from deepmerge.graph.shapes import expected_weights, infer_shapes
+from deepmerge.graph.types import TYPES
 from tests.graph.graph_nets import NETS, data, layer
 from tests.helpers import calls
 
@@ -30,9 +28,9 @@ def test_every_shape_is_real_caffes(name, read, describe):
 
 
 def test_every_known_type_has_a_rule_and_a_test():
-    assert set(RULES) == set(typed.TYPES) - set(FORK_TYPES) and set(FORK_RULES) == set(FORK_TYPES)
+    assert all(known.shape and known.params for known in TYPES.values())
     texts = "".join(net() for net in NETS.values())
-    untested = {kind for kind in RULES if f'type: "{kind}"' not in texts}
+    untested = {kind for kind, known in TYPES.items() if not known.fork and f'type: "{kind}"' not in texts}
     assert untested == {"Clip"}  # newer than the Caffe that pip has
 
 

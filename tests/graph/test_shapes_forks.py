@@ -6,10 +6,9 @@ import pytest
 
 from deepmerge.errors import ShapeError
 from deepmerge.formats.read import read_network
-from deepmerge.graph.costs import is_tensor, layer_costs, param_count, summary
-from deepmerge.graph.params_forks import DEPTHWISE, FORK_TYPES
-from deepmerge.graph.shape_forks import FORK_RULES
+from deepmerge.graph.costs import layer_costs, param_count, summary
 from deepmerge.graph.shapes import check_weights, expected_weights, infer_shapes
+from deepmerge.graph.types import TYPES
 from tests.fork_nets import NETS
 
 
@@ -35,9 +34,10 @@ def shapes_of(tmp_path):
 
 
 def test_every_type_has_a_rule_and_stands_in_a_network():
-    assert set(FORK_RULES) == set(FORK_TYPES)
+    forks = {kind for kind, known in TYPES.items() if known.fork}
+    assert all(TYPES[kind].shape and TYPES[kind].params for kind in forks)
     texts = "".join(NETS.values())
-    assert {kind for kind in FORK_TYPES if f'type: "{kind}"' not in texts} == {"YoloDetectionOutput"}
+    assert {kind for kind in forks if f'type: "{kind}"' not in texts} == {"YoloDetectionOutput"}
 
 
 RATIO2, RATIO23 = "aspect_ratio: 2 flip: true", "aspect_ratio: 2 aspect_ratio: 3 flip: true"
@@ -265,7 +265,7 @@ def test_bn_has_one_axis_two_or_four(tmp_path, shape):
         check_weights(graph, infer_shapes(graph))
 
 
-@pytest.mark.parametrize("kind", DEPTHWISE)
+@pytest.mark.parametrize("kind", [kind for kind, known in TYPES.items() if known.depthwise])
 def test_a_depthwise_convolution_costs_what_a_grouped_one_costs(tmp_path, kind):
     path = tmp_path / "net.prototxt"
     text = (
@@ -278,7 +278,7 @@ def test_a_depthwise_convolution_costs_what_a_grouped_one_costs(tmp_path, kind):
     found = read_network(path)
     one, other = layer_costs(grouped)[1], layer_costs(found)[1]
     assert (other.params, other.macs, other.bytes, other.tensor) == (one.params, one.macs, one.bytes, True)
-    assert is_tensor(found.layer("l")) and one.macs == 12 * 9 * 4 * 6
+    assert found.layer("l").kind.tensor and one.macs == 12 * 9 * 4 * 6
 
 
 def test_statistics_are_no_parameters(tmp_path):

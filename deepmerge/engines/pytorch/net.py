@@ -173,5 +173,4 @@ def _parameters(graph: Graph) -> dict[str, list[nn.Parameter]]:
 
 def _parameter(layer: Layer, index: int) -> nn.Parameter:
     values = torch.from_numpy(np.array(layer.weights[index], np.float32, order="C"))
-    statistics = layer.type == "BatchNorm" and index < 3
-    return nn.Parameter(values, requires_grad=not statistics)
+    return nn.Parameter(values, requires_grad=index not in layer.kind.statistics)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from deepmerge.graph.params import pooled_size
+from deepmerge.graph.shape_windows import pooled_size
 
 if TYPE_CHECKING:
     from torch import Tensor

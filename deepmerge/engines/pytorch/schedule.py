@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from deepmerge.engines.pytorch.step import Step
     from deepmerge.graph.graph import Blob, Graph, Layer
 
-# Layers whose top is memory of its own, which their own backward does not look at again.
-_FRESH = frozenset(
-    ("BatchNorm", "Convolution", "ConvolutionDepthwise", "Deconvolution", "DepthwiseConvolution", "InnerProduct")
-)
-
 
 class Turn(NamedTuple):
     """One layer's turn. dead: the blobs that nobody needs after it."""
@@ -68,7 +63,7 @@ def make_schedule(
         ends = [blob for blob in dict.fromkeys(layer.bottoms) if last[blob] is layer and blob not in wanted]
         ends += [blob for blob in layer.tops if blob not in readers and blob not in wanted]
         alone = len(layer.bottoms) == 1 and len(readers[layer.bottom]) == 1 and layer.bottom not in keep
-        mine = alone and layer.bottom.producer.type in _FRESH and len(layer.bottom.producer.tops) == 1
+        mine = alone and _is_fresh(layer.bottom.producer)
         run = step.overwrite if mine and step.overwrite else step.run
         turns.append(Turn(step, run, tuple(layer.bottoms), tuple(layer.tops), tuple(ends)))
     return Schedule(fed, wanted, tuple(turns))
@@ -87,3 +82,8 @@ def _needed(fed: tuple[Blob, ...], wanted: tuple[Blob, ...]) -> set[Layer]:
             needed.add(layer)
             open_ += [blob for blob in layer.bottoms if blob not in given]
     return needed
+
+
+def _is_fresh(layer: Layer) -> bool:
+    """Return whether the layer's one top has memory of its own, which the layer's backward does not read again."""
+    return (layer.kind.linear or layer.type == "BatchNorm") and len(layer.tops) == 1

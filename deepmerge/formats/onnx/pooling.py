@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from deepmerge.graph.params import pooled_size
+from deepmerge.graph.shape_windows import pooled_size
 
 if TYPE_CHECKING:
     from deepmerge.formats.onnx.builder import Builder

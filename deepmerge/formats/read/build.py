@@ -7,8 +7,8 @@ from deepmerge.formats.read.params import read_params
 from deepmerge.formats.read.scalars import near
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.params import TYPES
 from deepmerge.graph.tree import Message
+from deepmerge.graph.types import TYPES
 
 # What a Layer holds as attributes, and what has done its work once the phase is chosen
 _MAX_HINTS = 1000  # in a file that has more of what is unknown, nobody misspelt it
@@ -83,7 +83,7 @@ def _check_overwritten(layer: Layer, message: Message, file) -> None:
 
 def _unknown_type(layer: Layer, hints: bool) -> str:
     if layer.type in TYPES:
-        text = f"has {TYPES[layer.type].FIELD} fields that are not those of the {layer.type} known here"
+        text = f"has {layer.kind.params.FIELD} fields that are not those of the {layer.type} known here"
         return f"layer {layer.name!r} {text}, and is passed through as it is"
     typo = near(layer.type, TYPES) if hints else None
     hint = f"; did you mean {typo!r}?" if typo and typo != layer.type else ""

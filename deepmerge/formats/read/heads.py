@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from deepmerge.formats.read.scalars import Reader
 from deepmerge.formats.read.validate import name_of
-from deepmerge.graph.params import TYPES
 from deepmerge.graph.tree import Message
+from deepmerge.graph.types import TYPES
 
 PREDICTS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
 _SCORES = ("Accuracy", "Evaluate")  # SSD has a DetectionEvaluate

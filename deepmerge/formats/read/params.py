@@ -16,6 +16,7 @@ from deepmerge.graph import params as typed
 from deepmerge.graph.params_forks import BN, DepthwiseConvolution, ReLU6
 from deepmerge.graph.shape_errors import MAX_AXES
 from deepmerge.graph.tree import Message
+from deepmerge.graph.types import TYPES, UNKNOWN
 
 
 def read_params(type_name: str, layer: Message, file, where: str) -> typed.Params | None:
@@ -24,7 +25,7 @@ def read_params(type_name: str, layer: Message, file, where: str) -> typed.Param
     where: how errors call the layer. ReadError where a parameter is missing, or stands in two spellings. A fork's
     message in which something is amiss may be another fork's, and is not known: None.
     """
-    cls = typed.TYPES.get(type_name)
+    cls = TYPES.get(type_name, UNKNOWN).params
     if cls is None:
         return None
     loss = _loss(cls, layer, file, where) if issubclass(cls, typed.Loss) else {}

@@ -100,8 +100,8 @@ def losses(graph: Graph) -> list[tuple[Blob, float]]:
 
 def multipliers(layer: Layer, index: int) -> tuple[float, float]:
     """(lr_mult, decay_mult) of one of the layer's weight blobs. Caffe: net.cpp, AppendParam; batch_norm_layer.cpp."""
-    if layer.type == "BatchNorm":
-        return 0.0, 0.0  # statistics
+    if index in layer.kind.statistics:
+        return 0.0, 0.0
     if index >= len(layer.param_specs):
         return 1.0, 1.0
     reader = Reader(layer.param_specs[index], "ParamSpec", None, f"layer {layer.name!r} ({layer.type}), param")

@@ -6,15 +6,6 @@ from deepmerge.formats.write.params import layer_fields
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.tree import Field, Message, Quoted
 
-# Types that Caffe runs with top == bottom. Not AbsVal, which refuses, nor Eltwise, which overwrites what it still needs
-IN_PLACE = frozenset(
-    "BNLL BatchNorm Bias Clip Dropout ELU Exp Log PReLU Power ReLU Scale Sigmoid Softmax Swish TanH Threshold".split()
-)
-FORKS_IN_PLACE = frozenset(("BN", "Normalize", "ReLU6"))
-
-# Types whose tops are their bottom's memory (Concat of one bottom, Slice into one top)
-SHARING = frozenset("Concat Flatten Reshape Slice Split".split())
-
 
 def blob_names(graph: Graph) -> dict[Blob, str]:
     """A name for each blob; versions of one blob share it where the layer between them runs in place.
@@ -48,7 +39,7 @@ def _shared_name(blob: Blob, names: dict[Blob, str]) -> str | None:
         return None
     reader = blob.consumers[0]
     at = reader.bottoms.index(blob)
-    able = reader.type in IN_PLACE | FORKS_IN_PLACE or reader.params is None
+    able = reader.kind.in_place or reader.params is None
     if not able or at >= len(reader.tops) or reader.tops[at].name != blob.name:
         return None
     return names[reader.tops[at]]
@@ -60,7 +51,7 @@ def _shares_memory(blob: Blob) -> bool:
     Caffe: ShareData in split_layer.cpp, flatten_layer.cpp, reshape_layer.cpp, concat_layer.cpp, slice_layer.cpp.
     """
     layer = blob.producer
-    while layer.type in SHARING and len(layer.bottoms) == 1 and (layer.type != "Slice" or len(layer.tops) == 1):
+    while layer.kind.shares_memory and len(layer.bottoms) == 1 and (layer.type != "Slice" or len(layer.tops) == 1):
         if len(layer.bottom.consumers) > 1 or len(layer.tops) > 1:
             return True
         layer = layer.bottom.producer

@@ -8,17 +8,7 @@ import numpy as np
 
 from deepmerge.errors import GraphError
 from deepmerge.graph.graph import Graph, Layer
-from deepmerge.graph.shapes import infer_shapes
-from deepmerge.graph.weights import expected_weights
-
-# Blobs that are not drawn: BatchNorm that changes nothing, PReLU's usual slope
-_CONSTANT = {
-    "BatchNorm": (0.0, 1.0, 1.0, 1.0, 0.0),
-    "BN": (1.0, 0.0, 0.0, 1.0),
-    "Scale": (1.0, 0.0),
-    "PReLU": (0.25,),
-    "Bias": (0.0,),
-}
+from deepmerge.graph.shapes import expected_weights, infer_shapes
 
 
 def fill(graph: Graph, seed: int = 0) -> None:
@@ -50,9 +40,8 @@ def fill(graph: Graph, seed: int = 0) -> None:
 
 
 def _blob(layer: Layer, index: int, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    constants = _CONSTANT.get(layer.type, ())
-    if index < len(constants):
-        return np.full(shape, constants[index], np.float32)
+    if index < len(layer.kind.typical):
+        return np.full(shape, layer.kind.typical[index], np.float32)
     if len(shape) < 2:
         return np.zeros(shape, np.float32)
     return (rng.standard_normal(shape) * np.sqrt(2 / max(prod(shape[1:]), 1))).astype(np.float32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deepmerge.graph.costs import is_tensor
 from deepmerge.graph.graph import Graph, Layer
+from deepmerge.graph.types import TYPES, UNKNOWN
 from deepmerge.plan.names import step_names
 from deepmerge.plan.regions import regions
 
@@ -42,7 +42,7 @@ def groups(graph: Graph) -> dict[str, str]:
 
 def _named(group: list[Layer]) -> list[str]:
     """The names that name a step: its tensor layers', if it has any."""
-    return [layer.name for layer in group if is_tensor(layer)] or [layer.name for layer in group]
+    return [layer.name for layer in group if layer.kind.tensor] or [layer.name for layer in group]
 
 
 def _head(group: list[Layer]) -> str:
@@ -57,7 +57,7 @@ def places(graph: Graph) -> Mapping[str, Place]:
     Source: Caffe, insert_splits.cpp, SplitLayerName: BLOB_LAYER_INDEX_split.
     """
     step = groups(graph)
-    found = {layer.name: Place(layer.type, step.get(layer.name, ""), is_tensor(layer)) for layer in graph.layers}
+    found = {layer.name: Place(layer.type, step.get(layer.name, ""), layer.kind.tensor) for layer in graph.layers}
     for layer in graph.layers:
         for index, top in enumerate(layer.tops):
             split = f"{top.name}_{layer.name}_{index}_split"
@@ -67,4 +67,4 @@ def places(graph: Graph) -> Mapping[str, Place]:
 
 def place_of(name: str, type: str, known: Mapping[str, Place]) -> Place:
     """A timed layer's place; what an engine made by itself is in no step."""
-    return known.get(name) or Place(type, "", is_tensor(Layer(name, type)))
+    return known.get(name) or Place(type, "", TYPES.get(type, UNKNOWN).tensor)

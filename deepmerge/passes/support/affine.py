@@ -14,9 +14,6 @@ from deepmerge.graph.graph import Graph, Layer
 from deepmerge.kernels import fold
 from deepmerge.passes.support.base import Match, Pass, Refused, Shapes, possible
 from deepmerge.passes.support.chains import (
-    ACTIVATIONS,
-    CONVOLUTIONS,
-    LINEAR,
     alone,
     check_own_weights,
     empty_window,
@@ -85,8 +82,8 @@ class FoldAffine(Pass):
         if not alone(blob):
             raise Refused(layer, f"{blob.name!r} has other readers")
         producer = blob.producer
-        if producer.type not in LINEAR or producer.params is None:
-            what = "the activation" if producer.type in ACTIVATIONS else "the layer"
+        if not producer.kind.linear or producer.params is None:
+            what = "the activation" if producer.kind.activation else "the layer"
             raise Refused(layer, f"{what} {producer.name!r} ({producer.type}) comes before it")
         check_own_weights(graph, producer)
         return producer
@@ -133,10 +130,10 @@ def _readers(graph: Graph, layer: Layer, affine: Affine | None) -> tuple[Layer, 
     if not readers:
         raise Refused(layer, f"its top {layer.top.name!r} is an output of the network")
     for reader in readers:
-        if reader.type not in CONVOLUTIONS | {"InnerProduct"} or reader.params is None:
+        if not (reader.kind.convolution or reader.type == "InnerProduct") or reader.params is None:
             raise Refused(layer, f"{reader.name!r} ({reader.type}) reads it")
         check_own_weights(graph, reader)
-        if reader.type in CONVOLUTIONS and any(reader.params.pad + reader.params.pad_nd) and _shifts(affine):
+        if reader.kind.convolution and any(reader.params.pad + reader.params.pad_nd) and _shifts(affine):
             raise Refused(layer, f"{reader.name!r} pads with zeros, which the map would have to shift too")
     return tuple(readers)
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.params_forks import DEPTHWISE
 from deepmerge.passes.support.base import Refused, Shapes
 
 # Elementwise functions of one input, none of which mixes places or channels
-ACTIVATIONS = frozenset("ReLU ReLU6 PReLU ELU Sigmoid TanH Swish Clip".split())
-CONVOLUTIONS = frozenset(("Convolution", *DEPTHWISE))
-LINEAR = CONVOLUTIONS | {"Deconvolution", "InnerProduct"}
 
 
 def only_reader(blob: Blob) -> Layer | None:
@@ -29,7 +25,7 @@ def back_over_activations(blob: Blob) -> tuple[Blob, list[Layer]]:
     The walk ends at a blob with several readers, and at the first layer that is not an activation.
     """
     passed: list[Layer] = []
-    while alone(blob) and blob.producer.type in ACTIVATIONS:
+    while alone(blob) and blob.producer.kind.activation:
         passed.insert(0, blob.producer)
         blob = blob.producer.bottom
     return blob, passed
@@ -43,7 +39,7 @@ def check_absorber(graph: Graph, layer: Layer, blob: Blob) -> None:
     if not alone(blob):
         raise Refused(layer, f"{blob.name!r} has other readers")
     conv = blob.producer
-    if conv.type not in CONVOLUTIONS:
+    if not conv.kind.convolution:
         raise Refused(layer, f"{conv.name!r} ({conv.type}), not a convolution, comes before it")
     check_own_weights(graph, conv)
 
@@ -64,7 +60,7 @@ def check_own_weights(graph: Graph, layer: Layer) -> None:
         raise Refused(layer, f"its weights are shared with {others[0].name!r}")
     if len(layer.bottoms) != 1:
         raise Refused(layer, f"its weights work on {len(layer.bottoms)} bottoms at once")
-    if layer.type in LINEAR and layer.params.axis != 1:
+    if layer.kind.linear and layer.params.axis != 1:
         raise Refused(layer, f"it works on axis {layer.params.axis}, not 1")
 
 

@@ -15,7 +15,6 @@ from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.passes.support.base import Refused, possible
 from deepmerge.passes.support.chains import (
-    ACTIVATIONS,
     alone,
     check_own_weights,
     is_idempotent,
@@ -55,7 +54,7 @@ class Branch:
     @property
     def merged_layers(self) -> tuple[Layer, ...]:
         """The layers that a report names: all except the activations."""
-        return tuple(layer for layer in self.layers if layer.type not in ACTIVATIONS)
+        return tuple(layer for layer in self.layers if not layer.kind.activation)
 
 
 def branches_of(graph: Graph, concat: Layer, keep: frozenset[str] = frozenset()) -> list[Branch]:
@@ -65,7 +64,7 @@ def branches_of(graph: Graph, concat: Layer, keep: frozenset[str] = frozenset())
 
 def _branch(graph: Graph, blob: Blob, keep: frozenset[str]) -> Branch:
     chain: list[Layer] = []
-    while alone(blob) and blob.producer.type in ACTIVATIONS | {"Convolution", "Pooling"}:
+    while alone(blob) and (blob.producer.kind.activation or blob.producer.type in ("Convolution", "Pooling")):
         chain.insert(0, blob.producer)
         blob = blob.producer.bottom
     layers = tuple(chain)
@@ -79,8 +78,8 @@ def _branch(graph: Graph, blob: Blob, keep: frozenset[str]) -> Branch:
 
 def _kind(layers: tuple[Layer, ...], convs: list[Layer]) -> Kind:
     """Return the branch's kind by its layers, from the entry on. Activations come after convolutions only."""
-    shape = [layer.type for layer in layers if layer.type not in ACTIVATIONS]
-    if not layers or layers[0].type in ACTIVATIONS:
+    shape = [layer.type for layer in layers if not layer.kind.activation]
+    if not layers or layers[0].kind.activation:
         return "other"
     if any(layer.type == "PReLU" or layer.params is None for layer in layers):  # slopes of its own, or unknown ones
         return "other"
@@ -105,7 +104,7 @@ def _is_host(conv: Layer) -> bool:
 def _after(layers: tuple[Layer, ...], conv: Layer) -> Signature:
     found = []
     for layer in layers[layers.index(conv) + 1 :]:
-        if layer.type not in ACTIVATIONS:
+        if not layer.kind.activation:
             break
         found.append((layer.type, layer.params))
     return tuple(found)

@@ -18,7 +18,6 @@ from typing import Any
 from deepmerge.errors import GraphError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.passes.support.chains import ACTIVATIONS
 
 # Weights that are statistics or settings, not learned: nothing is to train them.
 STATISTICS = frozenset(("BatchNorm", "BN", "Normalize"))
@@ -122,7 +121,7 @@ def _ahead(layer: Layer, region: set[Layer], alive: set[str]) -> tuple[set[Blob]
         blob = waiting.pop()
         passed.add(blob)
         for reader in blob.consumers:
-            if reader in region or (reader.type not in ACTIVATIONS and reader.name in alive):
+            if reader in region or (not reader.kind.activation and reader.name in alive):
                 readers.add(reader)
             else:
                 waiting += [top for top in reader.tops if top not in passed]

@@ -9,7 +9,7 @@ import pytest
 
 from deepmerge.engines.pytorch import TorchNet
 from deepmerge.errors import EngineError
-from deepmerge.graph.params import pooled_size
+from deepmerge.graph.shape_windows import pooled_size
 from tests.engines.pytorch.cases import images, inputs, judge, layer, network, torch
 
 SIZES = [(5, 12), (6, 11), (8, 9), (4, 4)]

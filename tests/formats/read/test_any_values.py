@@ -11,7 +11,7 @@ from deepmerge.formats import schema
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.forks import MESSAGES
 from deepmerge.graph.costs import layer_costs, shapes_of_one, summary
-from deepmerge.graph.params import TYPES
+from deepmerge.graph.types import TYPES
 
 INPUTS = {
     "x": (2, 6, 4, 5),
@@ -50,7 +50,7 @@ NETWORKS = 400
 
 def fields_of(kind: str) -> tuple[str, dict]:
     """The layer's own message, and its fields."""
-    name = TYPES[kind].FIELD
+    name = TYPES[kind].params.FIELD
     known = schema.fields("LayerParameter")
     if name in known:
         return name, dict(schema.fields(known[name].type_name)) | dict(MESSAGES.get(name, {}))

@@ -14,7 +14,6 @@ from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.params_forks import (
     BN,
-    FORK_TYPES,
     Axpy,
     CropCenter,
     DepthwiseConvolution,
@@ -27,6 +26,7 @@ from deepmerge.graph.params_forks import (
     Upsample,
 )
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.types import TYPES
 from tests.fork_nets import NETS
 
 
@@ -46,7 +46,9 @@ def network(tmp_path):
 
 def test_messages_are_those_of_the_types_and_none_of_caffes():
     """In the schema a fork's message would collide with another fork's number; here each is a name."""
-    fields = {cls.FIELD for cls in [*FORK_TYPES.values(), typed.Clip] if cls.FIELD} - {"convolution_param"}
+    fields = {
+        known.params.FIELD for kind, known in TYPES.items() if (known.fork or kind == "Clip") and known.params.FIELD
+    } - {"convolution_param"}
     assert set(MESSAGES) == fields | {"resize_param", "transform_param"}
     assert not fields & schema.fields("LayerParameter").keys()
 

@@ -14,6 +14,7 @@ from deepmerge.formats.read.params import read_params
 from deepmerge.formats.read.prototxt import parse
 from deepmerge.graph import params as typed
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.types import TYPES
 
 CONV = {
     "kernel_size: 3": {},
@@ -68,7 +69,7 @@ REFUSED = {
 
 
 def read(kind: str, fields: str, name: str = ""):
-    name = name or typed.TYPES[kind].FIELD
+    name = name or TYPES[kind].params.FIELD
     message = parse(f'name: "l" type: "{kind}"\n{name} {{ {fields} }}') if name else parse("")
     return read_params(kind, message, "net.prototxt", f"layer 'l' ({kind})")
 
@@ -76,7 +77,7 @@ def read(kind: str, fields: str, name: str = ""):
 def network(*layers: tuple[str, str]) -> str:
     text = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: [1, 4, 9, 7] } } }\n'
     for index, (kind, fields) in enumerate(layers):
-        field = typed.TYPES[kind].FIELD
+        field = TYPES[kind].params.FIELD
         text += f'layer {{ name: "y{index}" type: "{kind}" bottom: "x" top: "y{index}" {field} {{ {fields} }} }}\n'
     return text
 
@@ -117,7 +118,7 @@ def test_windows_mean_what_real_caffe_makes_of_them(tmp_path, real_caffe):
 def test_refusals(kind, fields):
     with pytest.raises(ReadError) as caught:
         read(kind, fields)
-    where = f"net.prototxt:2:1: layer 'l' ({kind}), {typed.TYPES[kind].FIELD}: "
+    where = f"net.prototxt:2:1: layer 'l' ({kind}), {TYPES[kind].params.FIELD}: "
     assert str(caught.value) == where + REFUSED[kind, fields]
 
 
@@ -216,11 +217,11 @@ def test_dummy_data_in_unequal_numbers():
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind, cls in typed.TYPES.items() if cls.FIELD in schema.fields("LayerParameter")]
+    "kind", [kind for kind, known in TYPES.items() if known.params.FIELD in schema.fields("LayerParameter")]
 )
 def test_defaults_are_the_schemas(kind):
     """What a file leaves out means what the schema says, in the dataclasses, too."""
-    cls = typed.TYPES[kind]
+    cls = TYPES[kind].params
     known = schema.fields(schema.fields("LayerParameter")[cls.FIELD].type_name)
     for field in dataclasses.fields(cls):
         same = known.get(field.name)

@@ -13,10 +13,11 @@ from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Layer
 from deepmerge.graph.tree import Message
+from deepmerge.graph.types import TYPES
 
 
 def read(kind: str, fields: str, other: str = "") -> Layer:
-    name = typed.TYPES[kind].FIELD
+    name = TYPES[kind].params.FIELD
     tree = parse(f"{name} {{ {fields} }} {other}") if fields or other else Message()
     params = read_params(kind, tree, "x", "layer")
     return Layer("l", kind, params, tree=tree, read_params=params)
@@ -35,7 +36,7 @@ def changed(kind: str, fields: str, **changes) -> str:
     assert read_params(kind, parse(text), "x", "layer") == layer.params
     layer.params = layer.read_params
     assert written(layer) == before
-    name = typed.TYPES[kind].FIELD
+    name = TYPES[kind].params.FIELD
     return text.removeprefix(f"{name} {{ ").removesuffix(" }") if text else ""
 
 

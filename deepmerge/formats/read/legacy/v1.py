@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepmerge.formats import schema
-from deepmerge.graph import params
+from deepmerge.graph import types
 from deepmerge.graph.tokens import integer
 from deepmerge.graph.tree import Field, Message, Quoted
 
@@ -73,7 +73,7 @@ def type_name(enum: str) -> str:
     enum = enum_name(enum)
     if enum in TYPES:
         return TYPES[enum]
-    known = {name.lower(): name for name in params.TYPES}
+    known = {name.lower(): name for name in types.TYPES}
     words = enum.split("_")
     camel = "".join(word if word in _ACRONYMS else word.capitalize() for word in words)
     return known.get(camel.lower(), camel)
