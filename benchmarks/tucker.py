@@ -16,7 +16,7 @@ from machine import machine
 
 from deepmerge.cli.output import table
 from deepmerge.convert.calibrate import CalibrationImages
-from deepmerge.data import open_loader
+from deepmerge.data import Loading, open_loader
 from deepmerge.formats.read import read_network
 from deepmerge.graph import Graph
 from deepmerge.graph.costs import summary
@@ -86,7 +86,7 @@ def versions(name: str, args: argparse.Namespace):
 
 
 def accuracy(graph: Graph, prototxt: Path, args: argparse.Namespace) -> float:
-    loader, _ = open_loader(f"npz:{args.test}", graph, prototxt, 20, shuffle=False, limit=args.limit)
+    loader, _ = open_loader(f"npz:{args.test}", graph, prototxt, 20, loading=Loading(limit=args.limit))
     return evaluate(graph, loader, (1,), threads=args.threads)["top"][1]
 
 

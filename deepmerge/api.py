@@ -370,7 +370,7 @@ def verify(
     engine
         "ort", "torch" or "caffe".
     options
-        The other fields of `deepmerge.measure.compare.Job`: limit, random, seed, threads, layers, strict …
+        The other fields of `deepmerge.measure.compare.Job`: wishes, limit, random, seed, threads, layers, strict …
 
     Returns
     -------

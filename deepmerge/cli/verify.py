@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from deepmerge.cli.image_options import Tolerance, preprocessing, running
+from deepmerge.cli.image_options import Tolerance, image_wishes, preprocessing, running
 from deepmerge.cli.options import FILE, common
 from deepmerge.cli.output import Progress, show, show_json, table, warn
 
@@ -56,10 +56,12 @@ def verify(a_prototxt, a_caffemodel, b_prototxt, b_caffemodel, as_json, quiet, v
     """
     _refuse_mixture(chosen["images"])
     from deepmerge.errors import DeepmergeError
-    from deepmerge.measure.compare import Job, Pair
+    from deepmerge.measure.compare import Job
     from deepmerge.measure.compare import verify as run
+    from deepmerge.out.read import Pair
 
-    job = Job(Pair(a_prototxt, a_caffemodel), Pair(b_prototxt, b_caffemodel), **chosen)
+    wishes = image_wishes(chosen)
+    job = Job(Pair(a_prototxt, a_caffemodel), Pair(b_prototxt, b_caffemodel), wishes=wishes, **chosen)
     progress = Progress(quiet or as_json)
     try:
         report = run(job, progress)

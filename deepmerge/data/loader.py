@@ -1,6 +1,6 @@
-"""Images as a network takes them in: batch by batch, decoded once, made ready a little ahead.
+"""Images as a network takes them in: batch by batch, decoded once, made a little ahead of use.
 
-loader = Loader(open_images("folder:photos"), preprocessing, shape, 64, seed=1)
+loader = Loader(open_images("folder:photos"), preprocessing, shape, 64, Loading(seed=1))
 for batch in loader.batches():      # without end, each epoch in an order of its own
     batch.data                      # float32 (64, C, H, W)
 for batch in loader.once(): …       # each image once, in order
@@ -9,7 +9,7 @@ for batch in loader.once(): …       # each image once, in order
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -26,41 +26,60 @@ _ORDER, _DRAWS = 0, 1  # what a random number is for
 
 @dataclass(frozen=True)
 class Batch:
-    """data: float32 (N, C, H, W). labels: int64 (N,), None where an image has none."""
+    """Images for a network. data: float32 (N, C, H, W). labels: int64 (N,), None if an image has none."""
 
     data: np.ndarray
     labels: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class Loading:
+    """How a Loader reads its images.
+
+    seed: of the order and of the random crops. shuffle: each epoch of `batch` has an order of its own.
+    train: `batch` crops anywhere and mirrors at random, as far as the preprocessing does so.
+    limit: use at most this many images, spread evenly over the source.
+    strict: an image that cannot be read is an error; else it is left out, and `Loader.skipped` says why.
+    classes: every label must be below it. labelled: every image must have a label; None: if the first one has.
+    cache_bytes: how much of the decoded images is kept; the rest is read again each time.
+    """
+
+    seed: int = 0
+    shuffle: bool = True
+    train: bool = False
+    limit: int | None = None
+    strict: bool = False
+    classes: int | None = None
+    labelled: bool | None = False
+    cache_bytes: int = field(default_factory=lambda: CACHE_BYTES)
+
+
 class Loader:
     """The batches of a source.
 
-    shape: the network's input, (any, C, H, W). limit: at most so many images, spread evenly over the source.
-    seed, shuffle, train: of `batch`; train asks for crops from anywhere and mirroring, as far as the preprocessing has them.
-    strict: an image that cannot be read is an error; else it is left out, and why is in `skipped`.
-    classes: labels must be below it, where it is given. labelled: every image must have a label.
-    cache_bytes: decoded images that are kept; those beyond it are read again each time.
-
-    count: how many images there are, unreadable ones included.
+    shape: the network's input, (any, C, H, W). count: how many images there are, unreadable ones included.
     """
 
     def __init__(
-        self, images: Images, preprocessing: Preprocessing, shape: Sequence[int], batch_size: int, *, seed: int = 0,
-        shuffle: bool = True, train: bool = False, limit: int | None = None, strict: bool = False,
-        classes: int | None = None, labelled: bool = False, cache_bytes: int = CACHE_BYTES,
-    ):  # fmt: skip
+        self,
+        images: Images,
+        preprocessing: Preprocessing,
+        shape: Sequence[int],
+        batch_size: int,
+        loading: Loading = Loading(),
+    ):
         self.images, self.preprocessing, self.shape, self.batch_size = images, preprocessing, tuple(shape), batch_size
-        self.seed, self.shuffle, self.train, self.strict = seed, shuffle, train, strict
-        self.classes, self.labelled = classes, labelled
-        self.count = images.count if limit is None else min(limit, images.count)
+        self.loading = loading
+        self.count = images.count if loading.limit is None else min(loading.limit, images.count)
+        self._labelled = loading.labelled
+        self._room = loading.cache_bytes
         self._kept: dict[int, Picture] = {}
-        self._room = cache_bytes
         self._bad: dict[int, str] = {}  # place → why
         self._order = lru_cache(2)(self._shuffled)
 
     @property
     def skipped(self) -> list[str]:
-        """Why images could not be read, a line each, in the order of the source."""
+        """Why images could not be read, one line for each, in the order of the source."""
         return [why for _, why in sorted(dict(self._bad).items())]
 
     @property
@@ -71,22 +90,26 @@ class Loader:
         return first is not None and first.label is not None
 
     def batch(self, index: int) -> Batch:
-        """Batch `index` of an endless row: epoch after epoch, each in an order of its own, where shuffle is on.
+        """Return batch `index` of an endless sequence of epochs, each in an order of its own if `shuffle` is on.
 
-        The same for the same seed, whatever was asked for before. In the place of an image that cannot be read stands
-        the next one that can. ReadError where none can; SourceError where the source has gone, or does not fit.
+        The batch depends on the seed and the index alone. An image that cannot be read is replaced by the next one that can.
+        Raises ReadError if none can; SourceError if the source has gone, or does not fit the network.
         """
         start = index * self.batch_size
         places = [self._order(at // self.count)[at % self.count] for at in range(start, start + self.batch_size)]
-        draws = np.random.default_rng([self.seed, _DRAWS, index]).random((self.batch_size, 3)) if self.train else None
+        draws = (
+            np.random.default_rng([self.loading.seed, _DRAWS, index]).random((self.batch_size, 3))
+            if self.loading.train
+            else None
+        )
         return self._batch([self._next_readable(place) for place in places], draws)
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
-        """batch(start), batch(start + 1) and so on, without end, made in a thread of their own."""
+        """Yield batch(start), batch(start + 1) and so on without end, made in a separate thread."""
         return prefetched(self._endless(start))
 
     def once(self) -> Iterator[Batch]:
-        """All images once, in the order of the source, as in the TEST phase; the last batch may be smaller."""
+        """Yield all images once, in the order of the source, as in the TEST phase; the last batch may be smaller."""
         return prefetched(self._once())
 
     def _endless(self, start: int) -> Iterator[Batch]:
@@ -108,9 +131,9 @@ class Loader:
             raise self._nothing()
 
     def _shuffled(self, epoch: int) -> Sequence[int]:
-        if not self.shuffle:
+        if not self.loading.shuffle:
             return range(self.count)
-        return np.random.default_rng([self.seed, _ORDER, epoch]).permutation(self.count).tolist()
+        return np.random.default_rng([self.loading.seed, _ORDER, epoch]).permutation(self.count).tolist()
 
     def _next_readable(self, place: int) -> Picture:
         for step in range(self.count):
@@ -122,7 +145,7 @@ class Loader:
         return ReadError(f"none of the {self.count} images could be read; the first: {self.skipped[0]}")
 
     def _picture(self, place: int) -> Picture | None:
-        """One image, checked; None for one that cannot be read."""
+        """Return one image, checked; None if it cannot be read."""
         if place in self._kept:
             return self._kept[place]
         if place in self._bad:
@@ -133,7 +156,7 @@ class Loader:
         except SourceError:
             raise
         except ReadError as error:
-            if self.strict:
+            if self.loading.strict:
                 raise ReadError(f"--strict: {error}") from None
             self._bad[place] = str(error)
             return None
@@ -146,10 +169,8 @@ class Loader:
         pixels, wanted = picture.pixels, self.shape[1:]
         if self.images.ready:
             if pixels.shape != wanted:
-                text = (
-                    f"the array is {_sizes(pixels.shape)}, and the network takes {_sizes(wanted)}; make the data anew"
-                )
-                raise SourceError(f"{picture.name}: {text}")
+                text = f"the array is {_sizes(pixels.shape)}, and the network takes {_sizes(wanted)}"
+                raise SourceError(f"{picture.name}: {text}; make the data again")
         else:
             try:
                 self.preprocessing.check(pixels.shape, wanted[0])
@@ -162,12 +183,14 @@ class Loader:
         self._check_label(picture)
 
     def _check_label(self, picture: Picture) -> None:
-        label = picture.label
-        if label is None and self.labelled:
+        label, classes = picture.label, self.loading.classes
+        if self._labelled is None:
+            self._labelled = label is not None
+        if label is None and self._labelled:
             where = "a folder has sub-folders for them, a list a number behind each path"
             raise SourceError(f"{picture.name}: has no label, and labels are wanted; {where}")
-        if label is not None and self.classes is not None and not 0 <= label < self.classes:
-            text = f"label {label} is out of range: the network has {self.classes} classes, 0 to {self.classes - 1}"
+        if label is not None and classes is not None and not 0 <= label < classes:
+            text = f"label {label} is out of range: the network has {classes} classes, 0 to {classes - 1}"
             raise SourceError(f"{picture.name}: {text}; is it the right network for these images?")
 
     def _batch(self, pictures: list[Picture], draws: np.ndarray | None = None) -> Batch:

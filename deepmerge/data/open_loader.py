@@ -1,89 +1,109 @@
-"""From a source's name and a network to a Loader: the preprocessing is the network's own, where nobody says otherwise."""
+"""The one way from a source of images to a network's input.
+
+loader, notes = open_loader("folder:photos", graph, prototxt, 64)
+
+Commands that need more than one Loader take the two steps themselves:
+
+found = open_network_images("folder:photos", graph)
+how, notes = found.preprocessing(network_transform(graph, prototxt, "TRAIN"))
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepmerge.data.images import Images
-from deepmerge.data.loader import Loader
-from deepmerge.data.preprocess import Preprocessing, choose_preprocessing
+from deepmerge.data.loader import Loader, Loading
+from deepmerge.data.preprocess import ImageWishes, Preprocessing, choose_preprocessing
 from deepmerge.data.sources import open_images
+from deepmerge.data.transform import Transform, network_transform
 from deepmerge.errors import ReadError
-from deepmerge.formats.read.network import read_tree
 from deepmerge.graph.shapes import infer_shapes
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph
     from deepmerge.graph.shapes import Shape
 
-GUESS = "deepmerge's guess"  # stands in the first lines of a train_val.prototxt whose data layers nobody has given
-
 
 @dataclass(frozen=True)
-class ImageWishes:
-    """What the user says about preprocessing; None: as the network says. See choose_preprocessing."""
+class NetworkImages:
+    """Images for a network's only input. input, shape: the input's name and its shape, (N, C, H, W)."""
 
-    mean: tuple[float, ...] | None = None
-    scale: float | None = None
-    resize: tuple[int, int] | None = None
-    crop: int | None = None
-    channel_order: str = "bgr"
-    mirror: bool | None = None
+    source: Images
+    input: str
+    shape: Shape
+
+    def preprocessing(
+        self, transform: Transform, wishes: ImageWishes = ImageWishes(), train: bool = False
+    ) -> tuple[Preprocessing, list[str]]:
+        """Return what is done to the images, and notes for the user; see choose_preprocessing.
+
+        train: mirroring is done, so the notes may say that a source that needs no preprocessing ignores --mirror.
+        """
+        if not self.source.ready:
+            return choose_preprocessing(transform, self.shape, wishes)
+        ignored = _given(wishes if train else replace(wishes, mirror=None))
+        notes = [f"{self.source.spec} holds what the network is fed: {flag} does nothing" for flag in ignored]
+        return Preprocessing(), notes
+
+
+def open_network_images(spec: str, graph: Graph, remedy: str = "") -> NetworkImages:
+    """Open the images of `spec` for the graph's only input.
+
+    remedy: what the user can do if the network takes no images; it ends the message.
+    Raises ReadError if there are no images, or the network takes none.
+    """
+    return fit_images(open_images(spec), graph, remedy)
+
+
+def fit_images(images: Images, graph: Graph, remedy: str = "") -> NetworkImages:
+    """Check images against the graph's only input; see open_network_images."""
+    if len(graph.inputs) != 1:
+        names = ", ".join(blob.name for blob in graph.inputs)
+        raise ReadError(f"images feed one input, and the network has {len(graph.inputs)} ({names})", remedy=remedy)
+    blob = graph.inputs[0]
+    shape = infer_shapes(graph, strict=False)[blob]
+    if not images.ready and (len(shape) != 4 or shape[1] not in (1, 3)):
+        text = f"images need an input of 3 channels (or 1), height and width; {blob.name!r} is {shape}"
+        raise ReadError(text, remedy=remedy)
+    return NetworkImages(images, blob.name, shape)
 
 
 def open_loader(
-    spec: str, graph: Graph, prototxt: Path, batch_size: int, wishes: ImageWishes = ImageWishes(), *,
-    train: bool = False, **options: Any,
-) -> tuple[Loader, list[str]]:  # fmt: skip
-    """The images of `spec` for the graph's only input, and what to tell the user.
+    spec: str,
+    graph: Graph,
+    prototxt: Path,
+    batch_size: int,
+    wishes: ImageWishes = ImageWishes(),
+    loading: Loading = Loading(),
+) -> tuple[Loader, list[str]]:
+    """Open the images of `spec` for the graph's only input; return them with notes for the user.
 
-    prototxt: the graph's; beside a deploy.prototxt, a train_val.prototxt says what its data layers do, as in what convert
-    writes. options: Loader's. train: the TRAIN phase's transform_param, with random crops and mirroring.
-    ReadError where there are no images, or the network takes none.
+    The preprocessing is the network's own unless `wishes` say otherwise: see network_transform, which `prototxt` is for.
+    With `loading.train` it is that of the TRAIN phase.
+    Raises ReadError if there are no images, or the network takes none.
     """
-    images = open_images(spec)
-    name, shape = image_input(graph, images)
-    if images.ready:
-        useless = _given(
-            wishes if train else replace(wishes, mirror=None)
-        )  # what --mirror is in a test is not done here
-        notes = [f"{spec} holds what the network is fed: {flag} does nothing" for flag in useless]
-        return Loader(images, Preprocessing(), shape, batch_size, train=train, **options), notes
-    preprocessing, notes = preprocessing_of(graph, prototxt, shape, wishes, "TRAIN" if train else "TEST")
-    return Loader(images, preprocessing, shape, batch_size, train=train, **options), notes
-
-
-def preprocessing_of(
-    graph: Graph, prototxt: Path, shape: Shape, wishes: ImageWishes = ImageWishes(), phase: str = "TEST"
-) -> tuple[Preprocessing, list[str]]:
-    """What is done to pictures for this network, read from these files; see open_loader."""
-    guessed = False
-    beside = Path(prototxt).with_name("train_val.prototxt")
-    if not graph.train_layers and Path(prototxt).name == "deploy.prototxt" and beside.is_file():
-        graph = graph.copy()
-        graph.train_layers = list(read_tree(beside)[0].values("layer"))  # shapes are the deploy's affair
-        guessed = GUESS in "".join(beside.read_text(errors="replace").splitlines()[:3])
-    return choose_preprocessing(
-        graph, shape, **asdict(wishes), folder=Path(prototxt).parent, phase=phase, guessed=guessed
-    )
-
-
-def image_input(graph: Graph, images: Images | None = None) -> tuple[str, Shape]:
-    """The graph's only input and its shape, if images can go there; else ReadError."""
-    if len(graph.inputs) != 1:
-        names = ", ".join(blob.name for blob in graph.inputs)
-        raise ReadError(f"images feed one input, and the network has {len(graph.inputs)} ({names})")
-    blob = graph.inputs[0]
-    shape = infer_shapes(graph, strict=False)[blob]
-    if images is not None and images.ready:
-        return blob.name, shape
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        raise ReadError(f"images want an input of 3 channels (or 1), height and width; {blob.name!r} is {shape}")
-    return blob.name, shape
+    found = open_network_images(spec, graph)
+    phase = "TRAIN" if loading.train else "TEST"
+    preprocessing, notes = found.preprocessing(network_transform(graph, prototxt, phase), wishes, loading.train)
+    return Loader(found.source, preprocessing, found.shape, batch_size, loading), notes
 
 
 def _given(wishes: ImageWishes) -> list[str]:
     default = asdict(ImageWishes())
     return [f"--{name.replace('_', '-')}" for name, value in asdict(wishes).items() if value != default[name]]
+
+
+def image_input(graph: Graph, images: Images) -> tuple[str, Shape]:
+    """Return the graph's only input and its shape; see open_network_images."""
+    found = fit_images(images, graph)
+    return found.input, found.shape
+
+
+def preprocessing_of(
+    graph: Graph, prototxt: Path, shape: Shape, wishes: ImageWishes = ImageWishes(), phase: str = "TEST"
+) -> tuple[Preprocessing, list[str]]:
+    """Return what is done to pictures for this network, read from this file."""
+    return choose_preprocessing(network_transform(graph, prototxt, phase), shape, wishes)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepmerge.formats.read.network import read_tree
 from deepmerge.formats.read.scalars import Reader
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph, Message
 
+GUESS = "deepmerge's guess"  # in the first lines of a train_val.prototxt whose data layers convert has made up
+
 
 @dataclass(frozen=True)
 class Transform:
-    """One data layer's wishes; see caffe.proto, TransformationParameter and ImageDataParameter.
+    """What one data layer asks for; see caffe.proto, TransformationParameter and ImageDataParameter.
 
-    crop: None for crop_size 0. resize: (new_width, new_height), None where they are not given. where: the layer, for messages.
-    is_color, force_color and force_gray are not here: the network's weights say how many channels it takes.
+    crop: None for crop_size 0. resize: (new_width, new_height), None where they are not given.
+    where: the layer, for messages. folder: the prototxt's, where a mean_file may be.
+    guessed: convert has made up the data layer, so its crop_size says nothing about the pictures.
+    is_color, force_color and force_gray are left out: the network's weights say how many channels it takes.
     """
 
     mean: tuple[float, ...] = ()
@@ -26,10 +33,35 @@ class Transform:
     crop: int | None = None
     resize: tuple[int, int] | None = None
     where: str = ""
+    guessed: bool = False
+    folder: Path = field(default=Path(), compare=False)
+
+
+def network_transform(graph: Graph, prototxt: Path, phase: str = "TEST") -> Transform:
+    """Return what the data layers of a network ask for.
+
+    prototxt: the file that the graph was read from. If it is a deploy.prototxt and there is a train_val.prototxt beside it,
+    the data layers are those of the latter. phase: TRAIN or TEST.
+    """
+    file = Path(prototxt)
+    beside = file.with_name("train_val.prototxt")
+    if not graph.train_layers and file.name == "deploy.prototxt" and beside.is_file():
+        file, graph = beside, graph.copy()
+        graph.train_layers = list(read_tree(beside)[0].values("layer"))  # the shapes stay those of deploy.prototxt
+    guessed = bool(graph.train_layers) and _is_guess(file)
+    return replace(read_transform(graph, phase), folder=file.parent, guessed=guessed)
+
+
+def _is_guess(file: Path) -> bool:
+    try:
+        with open(file, errors="replace") as lines:
+            return GUESS in "".join(islice(lines, 3))
+    except OSError:
+        return False
 
 
 def read_transform(graph: Graph, phase: str = "TEST") -> Transform:
-    """That of the data layer of the phase, else of another phase's; the defaults where the network has no data layer."""
+    """Return what the data layer of the phase says, else that of the other phase; the defaults if there is none."""
     found = [
         m for m in graph.train_layers if "bottom" not in m and (_sizes(m) or m.message("transform_param") is not None)
     ]
@@ -41,13 +73,13 @@ def read_transform(graph: Graph, phase: str = "TEST") -> Transform:
     size = Reader(_sizes(found[0]), "ImageDataParameter", None, where)
     width, height = size.one("new_width"), size.one("new_height")
     return Transform(
-        tuple(param.all("mean_value")),
-        str(param.one("mean_file")) if param.has("mean_file") else None,
-        param.one("scale"),
-        bool(param.one("mirror")),
-        param.one("crop_size") or None,
-        (width, height) if width and height else None,
-        where,
+        mean=tuple(param.all("mean_value")),
+        mean_file=str(param.one("mean_file")) if param.has("mean_file") else None,
+        scale=param.one("scale"),
+        mirror=bool(param.one("mirror")),
+        crop=param.one("crop_size") or None,
+        resize=(width, height) if width and height else None,
+        where=where,
     )
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from deepmerge.data import Preprocessing, choose_preprocessing
 from deepmerge.data.batches import GREY, make_batch
 from deepmerge.data.resize import resize
+from deepmerge.data.transform import read_transform
 from deepmerge.errors import ReadError, SourceError
 from deepmerge.formats.read import read_network
 from tests.data.test_preprocess import CAFFE_NET, write_mean
@@ -123,7 +124,8 @@ def test_training_makes_what_caffe_makes(tmp_path, real_caffe, mean):
     )
     text = CAFFE_NET.format(list=tmp_path / "list.txt", size="", mean=f"mirror: true {text}")
     (tmp_path / "net.prototxt").write_text(text + 'layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" }')
-    how, notes = choose_preprocessing(read_network(tmp_path / "net.prototxt"), (1, 3, 5, 5), phase="TRAIN")
+    transform = read_transform(read_network(tmp_path / "net.prototxt"), "TRAIN")
+    how, notes = choose_preprocessing(transform, (1, 3, 5, 5))
     assert notes == [] and how.mirror and how.crop == 5 and how.resize is None
     ours, seen = windows(pixels, how), set()
     assert len(ours) == 5 * 9 * 2

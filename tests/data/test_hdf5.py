@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.data import Loader, Preprocessing, open_images, pictures
+from deepmerge.data import Loader, Loading, Preprocessing, open_images, pictures
 from deepmerge.errors import ReadError, SourceError
 
 h5py = pytest.importorskip("h5py")
@@ -29,7 +29,7 @@ def test_what_caffe_is_fed(tmp_path):
     found = list(pictures(images))
     assert [one.label for one in found] == [2, 0, 1, 1, 3] and found[4].name == f"{path}[4]"
     np.testing.assert_array_equal(np.stack([one.pixels for one in found]), DATA)
-    (batch,) = Loader(images, Preprocessing((100,), 7), (1, 3, 4, 6), 9, classes=4).once()
+    (batch,) = Loader(images, Preprocessing((100,), 7), (1, 3, 4, 6), 9, Loading(classes=4)).once()
     np.testing.assert_array_equal(batch.data, DATA)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepmerge.data import Images, Loader, Picture, Preprocessing, open_images
+from deepmerge.data import Images, Loader, Loading, Picture, Preprocessing, open_images
 from deepmerge.errors import ReadError, SourceError
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (10, 6, 5, 3), dtype=np.uint8)
@@ -32,7 +32,7 @@ class Source:
 
 def loader(source, size=4, **options):
     how = options.pop("how", Preprocessing(channel_order="rgb"))
-    return Loader(source.images, how, options.pop("shape", SHAPE), size, **options)
+    return Loader(source.images, how, options.pop("shape", SHAPE), size, Loading(**options))
 
 
 def order(batches) -> list[int]:
@@ -127,7 +127,7 @@ def test_pictures_of_other_sizes_and_channels():
     with pytest.raises(ReadError, match=r"none of .*x\[0\]: the image is 5×6, and the network takes 7×6"):
         list(loader(Source(), shape=(1, 3, 6, 7)).once())
     with pytest.raises(
-        SourceError, match=r"^x\[0\]: the image has 3 channels, and the network takes 4; make the data anew$"
+        SourceError, match=r"^x\[0\]: the image has 3 channels, and the network takes 4; make the data again$"
     ):
         list(loader(Source(), shape=(1, 4, 6, 5)).once())
 
@@ -135,9 +135,11 @@ def test_pictures_of_other_sizes_and_channels():
 def test_ready_arrays_are_fed_as_they_are():
     arrays = np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)
     images = Images("x", 3, lambda i: Picture(f"x[{i}]", arrays[i]), ready=True)
-    (batch,) = Loader(images, Preprocessing((9,), 9, crop=1, mirror=True), (1, 2, 4), 8, train=True).once()
+    (batch,) = Loader(images, Preprocessing((9,), 9, crop=1, mirror=True), (1, 2, 4), 8, Loading(train=True)).once()
     np.testing.assert_array_equal(batch.data, arrays)
-    with pytest.raises(SourceError, match=r"^x\[0\]: the array is 2×4, and the network takes 2×5; make the data anew$"):
+    with pytest.raises(
+        SourceError, match=r"^x\[0\]: the array is 2×4, and the network takes 2×5; make the data again$"
+    ):
         list(Loader(images, Preprocessing(), (1, 2, 5), 8).once())
 
 
@@ -154,7 +156,7 @@ def folder(tmp_path):
 def test_a_source_that_vanishes_in_the_middle(folder, kind):
     (folder.parent / "list.txt").write_text("".join(f"photos/{'ab'[i % 2]}/{i:02}.png {i % 2}\n" for i in range(40)))
     images = open_images(f"folder:{folder}" if kind == "folder" else f"list:{folder.parent / 'list.txt'}")
-    one = Loader(images, Preprocessing(), SHAPE, 2, cache_bytes=0)
+    one = Loader(images, Preprocessing(), SHAPE, 2, Loading(cache_bytes=0))
     batches = one.batches()
     next(batches)
     folder.rename(folder.with_name("elsewhere"))  # at once; what is deleted bit by bit is a few bad images first

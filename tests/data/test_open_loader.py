@@ -9,7 +9,7 @@ import pytest
 
 from deepmerge.convert.convert import Job as Convert
 from deepmerge.convert.convert import convert
-from deepmerge.data import ImageWishes, Preprocessing, open_loader, preprocessing_of
+from deepmerge.data import ImageWishes, Loading, Preprocessing, choose_preprocessing, network_transform, open_loader
 from deepmerge.errors import ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write.data_layers import Source
@@ -34,6 +34,10 @@ def source(tmp_path):
     return f"npz:{tmp_path / 'a.npz'}"
 
 
+def preprocessing_of(graph, path, phase="TEST", size=8):
+    return choose_preprocessing(network_transform(graph, path, phase), (1, 3, size, size))
+
+
 def read(folder: Path, name: str, text: str):
     (folder / name).write_text(text)
     return read_network(folder / name), folder / name
@@ -42,13 +46,18 @@ def read(folder: Path, name: str, text: str):
 def test_the_data_layer_of_the_phase(tmp_path, source):
     graph, path = read(tmp_path, "train_val.prototxt", TRAIN_VAL)
     loader, notes = open_loader(source, graph, path, 2)
-    assert loader.preprocessing == Preprocessing((7,), 0.5, None, 8, enlarge=True) and not loader.train and notes == []
+    assert (
+        loader.preprocessing == Preprocessing((7,), 0.5, None, 8, enlarge=True)
+        and not loader.loading.train
+        and notes == []
+    )
     (batch, _) = loader.once()
     np.testing.assert_array_equal(
         batch.data, np.moveaxis((PIXELS[:2, 1:9, 2:10, ::-1].astype(np.float32) - 7) / 2, 3, 1)
     )
-    loader, _ = open_loader(source, graph, path, 2, train=True)
-    assert loader.preprocessing == Preprocessing((7,), 0.5, (12, 10), 8, mirror=True, enlarge=True) and loader.train
+    loader, _ = open_loader(source, graph, path, 2, loading=Loading(train=True))
+    assert loader.preprocessing == Preprocessing((7,), 0.5, (12, 10), 8, mirror=True, enlarge=True)
+    assert loader.loading.train
 
 
 def test_a_picture_smaller_than_the_networks_crop_is_enlarged(tmp_path, source):
@@ -62,17 +71,17 @@ def test_a_picture_smaller_than_the_networks_crop_is_enlarged(tmp_path, source):
 def test_flags_win(tmp_path, source):
     graph, path = read(tmp_path, "train_val.prototxt", TRAIN_VAL)
     wishes = ImageWishes((1, 2, 3), 2, (9, 9), 8, "rgb", False)
-    assert open_loader(source, graph, path, 2, wishes, train=True)[0].preprocessing == Preprocessing(
+    assert open_loader(source, graph, path, 2, wishes, Loading(train=True))[0].preprocessing == Preprocessing(
         (1, 2, 3), 2, (9, 9), 8, "rgb"
     )
 
 
 def test_a_deploy_network_asks_the_train_val_beside_it(tmp_path):
     graph, path = read(tmp_path, "deploy.prototxt", DEPLOY)
-    assert preprocessing_of(graph, path, (1, 3, 8, 8))[0] == Preprocessing((104, 117, 123), 1.0, (8, 8))
+    assert preprocessing_of(graph, path)[0] == Preprocessing((104, 117, 123), 1.0, (8, 8))
     (tmp_path / "train_val.prototxt").write_text(TRAIN_VAL)
-    assert preprocessing_of(graph, path, (1, 3, 8, 8))[0] == Preprocessing((7,), 0.5, None, 8, enlarge=True)
-    assert preprocessing_of(graph, path.with_name("other.prototxt"), (1, 3, 8, 8))[0].mean == (104, 117, 123)
+    assert preprocessing_of(graph, path)[0] == Preprocessing((7,), 0.5, None, 8, enlarge=True)
+    assert preprocessing_of(graph, path.with_name("other.prototxt"))[0].mean == (104, 117, 123)
 
 
 @pytest.mark.parametrize("guessed", [True, False])
@@ -81,7 +90,7 @@ def test_in_what_convert_has_written(tmp_path, mini_pair, guessed):
     source = None if guessed else Source.parse("lmdb:/somewhere")
     convert(Convert(*mini_pair, tmp_path / "out", settings=Settings(data=TrainData(source, source), steps=False)))
     prototxt = tmp_path / "out/deploy.prototxt"
-    made, _ = preprocessing_of(read_network(prototxt), prototxt, (1, 3, 32, 32), phase="TRAIN")
+    made, _ = preprocessing_of(read_network(prototxt), prototxt, "TRAIN", 32)
     geometry = {"resize": (32, 32)} if guessed else {"crop": 32, "enlarge": True}
     assert made == Preprocessing((104, 117, 123), mirror=True, **geometry)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from deepmerge.data import Preprocessing, choose_preprocessing
+from deepmerge.data import ImageWishes, Preprocessing, choose_preprocessing
 from deepmerge.data.batches import make_batch
+from deepmerge.data.transform import read_transform
 from deepmerge.errors import ReadError
 from deepmerge.formats import schema
 from deepmerge.formats.read import read_network
@@ -30,6 +34,10 @@ def train_val(transform):
 def network(tmp_path, text):
     (tmp_path / "net.prototxt").write_text(text)
     return read_network(tmp_path / "net.prototxt")
+
+
+def chosen_for(graph, shape, folder=Path(), **wishes):
+    return choose_preprocessing(replace(read_transform(graph), folder=folder), shape, ImageWishes(**wishes))
 
 
 def array_of(how, channels=3):
@@ -75,32 +83,32 @@ def test_a_picture_smaller_than_the_crop():
 
 def test_usual_values_for_a_deploy_net(tmp_path):
     graph = network(tmp_path, DEPLOY)
-    assert choose_preprocessing(graph, SHAPE) == (Preprocessing((104, 117, 123), 1.0, (6, 8)), [])
-    assert choose_preprocessing(graph, SHAPE, channel_order="rgb")[0].mean == (123, 117, 104)
-    assert choose_preprocessing(graph, (1, 1, 8, 6))[0].mean == ()
-    assert choose_preprocessing(graph, SHAPE, mean=(0,), scale=2, resize=(6, 8))[0] == Preprocessing((0,), 2, (6, 8))
+    assert chosen_for(graph, SHAPE) == (Preprocessing((104, 117, 123), 1.0, (6, 8)), [])
+    assert chosen_for(graph, SHAPE, channel_order="rgb")[0].mean == (123, 117, 104)
+    assert chosen_for(graph, (1, 1, 8, 6))[0].mean == ()
+    assert chosen_for(graph, SHAPE, mean=(0,), scale=2, resize=(6, 8))[0] == Preprocessing((0,), 2, (6, 8))
 
 
 def test_values_of_the_train_val(tmp_path):
     graph = network(tmp_path, train_val("mean_value: 7 mean_value: 8 mean_value: 9.5 scale: 0.25"))
-    chosen, notes = choose_preprocessing(graph, (1, 3, 8, 8))
+    chosen, notes = chosen_for(graph, (1, 3, 8, 8))
     assert (chosen.mean, chosen.scale, notes) == ((7, 8, 9.5), 0.25, [])
-    chosen, _ = choose_preprocessing(graph, (1, 3, 8, 8), mean=(1, 2, 3), scale=3)
+    chosen, _ = chosen_for(graph, (1, 3, 8, 8), mean=(1, 2, 3), scale=3)
     assert (chosen.mean, chosen.scale) == ((1, 2, 3), 3)
 
 
 def test_a_mean_file_that_is_missing_is_told_of(tmp_path):
     graph = network(tmp_path, train_val('mean_file: "mean.binaryproto"'))
-    chosen, notes = choose_preprocessing(graph, (1, 3, 8, 8))
+    chosen, notes = chosen_for(graph, (1, 3, 8, 8))
     assert chosen.mean == (104, 117, 123)
     assert notes == ["layer 'images': mean_file 'mean.binaryproto' is not there; --mean says what to subtract"]
-    assert choose_preprocessing(graph, (1, 3, 8, 8), mean=(0,))[1] == []
+    assert chosen_for(graph, (1, 3, 8, 8), mean=(0,))[1] == []
 
 
 def test_a_mean_file(tmp_path):
     graph = network(tmp_path, train_val('mean_file: "means/mean.binaryproto" scale: 0.5'))
     mean = write_mean(tmp_path / "mean.binaryproto", (3, 12, 11))
-    chosen, notes = choose_preprocessing(graph, (1, 3, 8, 8), folder=tmp_path)
+    chosen, notes = chosen_for(graph, (1, 3, 8, 8), folder=tmp_path)
     assert (
         (chosen.mean, chosen.scale, notes) == ((), 0.5, [])
         and chosen.fits((5, 3, 8, 8))
@@ -108,7 +116,7 @@ def test_a_mean_file(tmp_path):
     )
     values = np.full((2, 3, 8, 8), 10, np.float32)
     np.testing.assert_array_equal(chosen.normalised(values)[1], (10 - mean[:, 2:10, 1:9]) * np.float32(0.5))
-    assert choose_preprocessing(graph, (1, 3, 8, 8), mean=(0,), folder=tmp_path)[0].mean_image is None
+    assert chosen_for(graph, (1, 3, 8, 8), mean=(0,), folder=tmp_path)[0].mean_image is None
 
 
 @pytest.mark.parametrize(
@@ -121,13 +129,13 @@ def test_a_mean_file(tmp_path):
 )
 def test_wishes_that_do_not_fit(tmp_path, wishes, message):
     with pytest.raises(ReadError, match=message):
-        choose_preprocessing(network(tmp_path, DEPLOY), SHAPE, **wishes)
+        chosen_for(network(tmp_path, DEPLOY), SHAPE, **wishes)
 
 
 def test_a_crop_of_more_than_there_is(tmp_path):
     with pytest.raises(ReadError, match="--crop 8 is larger than --resize 9,7"):
-        choose_preprocessing(network(tmp_path, DEPLOY), (1, 3, 8, 8), resize=(9, 7), crop=8)
-    assert choose_preprocessing(network(tmp_path, DEPLOY), (1, 3, 8, 8), crop=8)[0].resize is None
+        chosen_for(network(tmp_path, DEPLOY), (1, 3, 8, 8), resize=(9, 7), crop=8)
+    assert chosen_for(network(tmp_path, DEPLOY), (1, 3, 8, 8), crop=8)[0].resize is None
 
 
 def write_mean(path, shape) -> np.ndarray:
@@ -170,6 +178,6 @@ def test_it_subtracts_the_mean_image_as_caffe_does(tmp_path, real_caffe):
     (tmp_path / "net.prototxt").write_text(text + 'layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" }')
     with real_caffe.load_files(tmp_path / "net.prototxt") as session:
         wanted = session.forward({}, ["data"])["data"][0]
-    chosen, notes = choose_preprocessing(read_network(tmp_path / "net.prototxt"), (1, 3, 5, 5), crop=5)
+    chosen, notes = chosen_for(read_network(tmp_path / "net.prototxt"), (1, 3, 5, 5), crop=5)
     assert notes == []
     np.testing.assert_allclose(array_of(chosen), wanted, atol=1e-5)

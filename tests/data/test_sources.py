@@ -139,7 +139,7 @@ def test_raw_datums_of_other_channels_end_the_run(tmp_path, channels):
     images = open_images(f"lmdb:{tmp_path / 'db'}")
     batches = Loader(images, Preprocessing(), (1, 3, 5, 7), 1).once()
     assert (next(batches).data == PIXELS[0][:, :, 0]).all()
-    text = rf"\[00000001\]: the image has {channels} channels?, and the network takes 3; make the data anew"
+    text = rf"\[00000001\]: the image has {channels} channels?, and the network takes 3; make the data again"
     with pytest.raises(SourceError, match=text):
         next(batches)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepmerge.convert.calibrate.collect import collect
-from deepmerge.data import ImageWishes, Loader, open_loader
+from deepmerge.data import ImageWishes, Loader, Loading, open_loader
 from deepmerge.engines import engine
 from deepmerge.graph.graph import Graph
 from deepmerge.kernels.moments import Moments
@@ -70,7 +70,7 @@ class CalibrationImages:
     def prepare(self, graph: Graph) -> None:
         """Read all images as the graph's input needs them; ReadError if none fits."""
         loader, notes = open_loader(
-            self.spec, graph, self.prototxt, BATCH, self.wishes, shuffle=False, limit=self.count, strict=self.strict
+            self.spec, graph, self.prototxt, BATCH, self.wishes, Loading(limit=self.count, strict=self.strict)
         )
         digest = hashlib.sha256()
         for batch in loader.once():

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepmerge.data import ImageWishes, Loader, open_loader
+from deepmerge.data import ImageWishes, Loader, Loading, open_loader
 from deepmerge.errors import GraphError, PlanError, ReadError
 from deepmerge.graph.graph import Graph
 from deepmerge.measure.accuracy.measure import TOP, measure
-from deepmerge.measure.accuracy.scores import check_same_input, fitting_batch, output_of
+from deepmerge.measure.accuracy.scores import check_same_input, output_of
+from deepmerge.measure.batching import fitting_batch
 from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.progress import Progress, silent
 
@@ -108,12 +109,9 @@ def _of_folder(converted: Converted, wanted: Sequence[str]) -> list[Named]:
 
 def _loader(job: Job, main: Named, graphs: Sequence[Graph]) -> tuple[Loader, list[str]]:
     size = job.batch_size or fitting_batch(graphs)
-    loader, notes = open_loader(
-        job.data, main.graph, main.pair.prototxt, size, job.wishes,
-        limit=job.limit, strict=job.strict, cache_bytes=0, classes=output_of(main.graph, job.output)[1],
-    )  # fmt: skip
-    loader.labelled = loader.has_labels
-    return loader, notes
+    classes = output_of(main.graph, job.output)[1]
+    loading = Loading(limit=job.limit, strict=job.strict, classes=classes, labelled=None, cache_bytes=0)
+    return open_loader(job.data, main.graph, main.pair.prototxt, size, job.wishes, loading)
 
 
 def _against(job: Job, converted: Converted | None, loader: Loader) -> tuple[Named | None, list[str]]:

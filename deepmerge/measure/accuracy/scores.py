@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Union
 
@@ -12,7 +12,6 @@ from deepmerge.engines import engine as find_engine
 from deepmerge.errors import GraphError, ReadError
 from deepmerge.graph.batching import declared_batch, runs_at_any_batch
 from deepmerge.graph.graph import Graph
-from deepmerge.graph.memory import activation_bytes
 from deepmerge.graph.shapes import Shape, infer_shapes
 
 if TYPE_CHECKING:
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
 Scores = Callable[[np.ndarray], np.ndarray]  # images (N, C, H, W) → (N, classes)
 Network = Union[Graph, "Session", Scores]
-
-_BYTES = 256 << 20  # of activations
-_MOST = 64  # images at a time
 
 
 def choose_output(shapes: dict[str, Shape | None], outputs: tuple[str, ...], asked: str | None = None) -> str:
@@ -130,12 +126,6 @@ class Runner:
 
     def __exit__(self, *exit_) -> None:
         self._stack.__exit__(*exit_)
-
-
-def fitting_batch(graphs: Sequence[Graph]) -> int:
-    """How many images a run of each may take: up to 64, fewer where their activations are large."""
-    each = sum(activation_bytes(g, infer_shapes(g, strict=False, batch=1))["planned"] for g in graphs)
-    return int(np.clip(_BYTES // max(each, 1), 1, _MOST))
 
 
 def check_same_input(one: Graph, other: Graph) -> None:

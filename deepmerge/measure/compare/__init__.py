@@ -1,5 +1,5 @@
-"""Comparing two networks: the same inputs through both, output by output, and blob by blob."""
+"""Compare two networks: the same inputs through both, output by output and blob by blob."""
 
-from deepmerge.measure.compare.compare import Job, Pair, verify
+from deepmerge.measure.compare.compare import Job, verify
 
-__all__ = ["Job", "Pair", "verify"]
+__all__ = ["Job", "verify"]

@@ -9,11 +9,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from deepmerge.data import ImageWishes, open_loader
+from deepmerge.data import ImageWishes, Loading, open_loader
 from deepmerge.errors import GraphError, ReadError
 from deepmerge.graph.graph import Graph
 from deepmerge.measure.accuracy.measure import TOP, measure
-from deepmerge.measure.accuracy.scores import fitting_batch, output_of
+from deepmerge.measure.accuracy.scores import output_of
+from deepmerge.measure.batching import fitting_batch
 from deepmerge.measure.harness.machine import machine
 from deepmerge.measure.steps.times import step_times
 from deepmerge.out.read import Converted, Pair, read_converted
@@ -158,16 +159,14 @@ def _accuracy(
     keyed = [(None, "original", original)]
     keyed += [(step, column.title, graph) for column in columns for step, graph in column.graphs.items()]
     graphs = [graph for _, _, graph in keyed]
-    loader, notes = open_loader(
-        job.data, original, columns[0].converted.final.prototxt, job.batch_size or fitting_batch(graphs), job.wishes,
-        limit=job.limit, strict=job.strict, cache_bytes=0, classes=output_of(original)[1],
-    )  # fmt: skip
+    size, classes = job.batch_size or fitting_batch(graphs), output_of(original)[1]
+    loading = Loading(limit=job.limit, strict=job.strict, classes=classes, labelled=None, cache_bytes=0)
+    loader, notes = open_loader(job.data, original, columns[0].converted.final.prototxt, size, job.wishes, loading)
     if not loader.has_labels:
         raise ReadError(
             "has no labels, so that no accuracy can be measured; `deepmerge eval OUT --steps` measures agreement",
             job.data,
         )
-    loader.labelled = True
     found = measure(graphs, loader, job.top, engine=job.engine, threads=job.threads, progress=progress)
     for row in rows:
         tops = {

@@ -6,13 +6,20 @@ Caffe's own data layers read `lmdb:`, `list:` and `hdf5:`. Other images are writ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from deepmerge.data import Images, ImageWishes, Preprocessing, choose_preprocessing, open_images, pictures
-from deepmerge.data.open_loader import GUESS
+from deepmerge.data import (
+    Images,
+    ImageWishes,
+    Preprocessing,
+    choose_preprocessing,
+    network_transform,
+    open_images,
+    pictures,
+)
 from deepmerge.errors import ReadError
 from deepmerge.formats.read.heads import is_data
 from deepmerge.formats.read.solver import NetSource, Solver
@@ -153,10 +160,7 @@ def _data_layer(phase: str, source: Source, net: TrainingNet, stage: CaffeStage)
     layer.remove("transform_param", "include")
     if source.kind == "hdf5":
         return layer
-    guessed = GUESS in "".join(net.file.read_text(errors="replace").splitlines()[:3])
-    how, _ = choose_preprocessing(
-        net.graph, shape, **asdict(stage.wishes), folder=net.file.parent, phase=net.phase, guessed=guessed
-    )
+    how, _ = choose_preprocessing(network_transform(net.graph, net.file, net.phase), shape, stage.wishes)
     if source.kind == "list":
         param = layer.message("image_data_param")
         param.remove("new_height", "new_width", "shuffle")

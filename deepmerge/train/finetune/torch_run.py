@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from deepmerge.data import Loader, Preprocessing, choose_preprocessing, image_input, open_images
-from deepmerge.data.open_loader import GUESS
+from deepmerge.data import Loader, Loading, network_transform, open_network_images
 from deepmerge.errors import ReadError
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.solver import NetSource
@@ -129,17 +128,11 @@ def _loader(
     spec: str, job: Job, deploy: Graph, net: TrainingNet, batch_size: int, **options: Any
 ) -> tuple[Loader, list[str]]:
     """Return the images for a network of either phase, preprocessed as its data layers or the user say, and notes."""
-    images = open_images(spec)
-    _, shape = image_input(deploy, images)
-    how, notes = Preprocessing(), []
-    if not images.ready:
-        guessed = GUESS in "".join(net.file.read_text(errors="replace").splitlines()[:3])
-        wishes = asdict(job.wishes)
-        how, notes = choose_preprocessing(
-            net.graph, shape, **wishes, folder=net.file.parent, phase=net.phase, guessed=guessed
-        )
-    options |= {"train": net.phase == "TRAIN", "strict": job.strict, "labelled": net.labels is not None}
-    return Loader(images, how, shape, batch_size, cache_bytes=job.cache_bytes, **options), notes
+    images = open_network_images(spec, deploy)
+    train, labelled = net.phase == "TRAIN", net.labels is not None
+    how, notes = images.preprocessing(network_transform(net.graph, net.file, net.phase), job.wishes, train)
+    loading = Loading(train=train, labelled=labelled, strict=job.strict, cache_bytes=job.cache_bytes, **options)
+    return Loader(images.source, how, images.shape, batch_size, loading), notes
 
 
 def _start(net: TrainingNet, starts: Sequence[Path], seed: int) -> list[str]:

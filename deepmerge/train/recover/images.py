@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepmerge.data import ImageWishes, Loader, Preprocessing, image_input, open_images, preprocessing_of
+from deepmerge.data import ImageWishes, Loader, Loading, Preprocessing, open_images
 from deepmerge.data.images import Images
+from deepmerge.data.open_loader import image_input, preprocessing_of
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.train.shared.device import cores
@@ -79,11 +80,9 @@ def open_sources(
         hows[0],
         shape,
         batch_size,
-        seed=seed,
-        train=True,
-        strict=strict,
+        Loading(seed=seed, train=True, strict=strict),
     )
-    judge = Loader(_some(images, held or places), hows[1], shape, batch_size, strict=strict)
+    judge = Loader(_some(images, held or places), hows[1], shape, batch_size, Loading(strict=strict))
     return Sources(name, train, judge, len(held), tuple(dict.fromkeys(notes)))
 
 
@@ -92,7 +91,7 @@ def sample(sources: Sources, most: int) -> Loader:
     like, judge = sources.train, sources.judge
     count = min(most, like.count)
     chosen = _some(like.images, [place * like.count // count for place in range(count)])
-    return Loader(chosen, judge.preprocessing, judge.shape, judge.batch_size, strict=judge.strict)
+    return Loader(chosen, judge.preprocessing, judge.shape, judge.batch_size, judge.loading)
 
 
 def _some(images: Images, places: Sequence[int]) -> Images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.data import Images, Loader, Picture, Preprocessing
+from deepmerge.data import Images, Loader, Loading, Picture, Preprocessing
 from deepmerge.errors import GraphError, SourceError
 from deepmerge.measure.accuracy import evaluate, measure
 
@@ -22,7 +22,7 @@ def loader(labels=LABELS, classes=(), **options):
         classes,
         ready=True,
     )
-    return Loader(images, Preprocessing(), (1, 4), 5, **options)
+    return Loader(images, Preprocessing(), (1, 4), 5, Loading(**options))
 
 
 def same(data):

@@ -7,7 +7,7 @@ import pytest
 
 from deepmerge.engines import engine
 from deepmerge.errors import GraphError, ReadError
-from deepmerge.measure.accuracy.scores import Runner, check_same_input, choose_output, fitting_batch
+from deepmerge.measure.accuracy.scores import Runner, check_same_input, choose_output
 from tests.helpers import conv, inputs, layer, network
 
 DATA = np.random.default_rng(0).normal(size=(5, 3, 4, 4)).astype(np.float32)
@@ -95,11 +95,6 @@ def test_answers_that_are_no_scores(tmp_path):
         pytest.raises(GraphError, match="several outputs"),
     ):
         Runner(session)
-
-
-def test_batches_that_fit_into_memory(tmp_path):
-    small, large = (network(tmp_path, inputs((1, 3, side, side)) + MAP, seed=None) for side in (8, 700))
-    assert fitting_batch([small]) == 64 and fitting_batch([large]) == 15 and fitting_batch([large, large]) == 7
 
 
 def test_networks_of_other_inputs(tmp_path):

@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deepmerge.data import ImageWishes
 from deepmerge.errors import DeepmergeError, EngineError, GraphError, ReadError
 from deepmerge.formats import schema
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_pair
-from deepmerge.measure.compare import Job, Pair, verify
+from deepmerge.measure.compare import Job, verify
+from deepmerge.out.read import Pair
 
 ENGINES = ["ort", "torch", "caffe"]
 
@@ -173,7 +175,7 @@ def test_images_of_an_archive(mini, changed, tmp_path):
     report = verify(Job(mini, changed(), images=spec, limit=9), lambda *args: seen.append(args))
     assert report["images"] == 9 and report["skipped"] == 0 and not report["ok"]
     assert seen == [("loading", 0, 9), ("images", 0, 9), ("images", 8, 9)]
-    other = verify(Job(mini, changed(), images=spec, limit=9, mean=(0,)))
+    other = verify(Job(mini, changed(), images=spec, limit=9, wishes=ImageWishes(mean=(0,))))
     assert other["outputs"][0]["mean_abs"] != report["outputs"][0]["mean_abs"]
 
 
@@ -236,7 +238,7 @@ def test_what_cannot_be_compared(mini, pair, tmp_path):
     with pytest.raises(GraphError, match="A's inputs are 'data', B's 'data', 'gate'"):
         verify(Job(mini, pair(TWO_INPUTS)))
     np.savez(tmp_path / "a.npz", images=np.zeros((1, 4, 4, 3), np.uint8))
-    with pytest.raises(ReadError, match="--images feeds one input"):
+    with pytest.raises(ReadError, match="images feed one input, and the network has 2 .data, gate.; use --random"):
         verify(Job(pair(TWO_INPUTS), pair(TWO_INPUTS), images=f"npz:{tmp_path / 'a.npz'}"))
     with pytest.raises(DeepmergeError, match="classifier|loss3|conv|weights"):
-        verify(Job(mini, replace(mini, caffemodel=pair(TWO_INPUTS).caffemodel)))
+        verify(Job(mini, mini._replace(caffemodel=pair(TWO_INPUTS).caffemodel)))

@@ -1,4 +1,4 @@
-"""What is fed: the same images whatever the chunks, and the batches that networks can take."""
+"""What is fed: the same images for chunks of any size."""
 
 from __future__ import annotations
 
@@ -6,32 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepmerge.data import Preprocessing, open_images
-from deepmerge.errors import GraphError, ReadError
-from deepmerge.formats.read import read_network
-from deepmerge.measure.compare.feeds import Batching, choose_batching, image_chunks, random_chunks
+from deepmerge.data import Loader, Loading, Preprocessing, open_images
+from deepmerge.errors import ReadError
+from deepmerge.measure.batching import Batching
+from deepmerge.measure.compare.feeds import image_chunks, random_chunks
 
 PLAIN = Preprocessing()
-
-
-def net(*shapes, body=""):
-    text = ""
-    for index, shape in enumerate(shapes):
-        dims = " ".join(f"dim: {dim}" for dim in shape)
-        text += f'layer {{ name: "x{index}" type: "Input" top: "x{index}" input_param {{ shape {{ {dims} }} }} }}\n'
-    return text + body
-
-
-FLAT = 'layer { name: "y" type: "Reshape" bottom: "x0" top: "y" reshape_param { shape { dim: %s dim: %s } } }'
-
-
-@pytest.fixture
-def network(tmp_path):
-    def read(text):
-        (tmp_path / "net.prototxt").write_text(text)
-        return read_network(tmp_path / "net.prototxt")
-
-    return read
 
 
 def test_random_images_do_not_depend_on_the_chunks():
@@ -71,16 +51,6 @@ def test_a_fixed_batch_is_filled_up():
     assert [(chunk.images, len(chunk.feeds["data"])) for chunk in chunks] == [(4, 4), (2, 4)]
 
 
-def test_batches(network):
-    free, large, fixed = (network(net(s)) for s in ((1, 3, 4, 4), (1, 3, 4000, 4000), (5,)))
-    assert choose_batching([free, free], False) == Batching(8, False)
-    assert choose_batching([free, free], True) == Batching(8, False)
-    assert choose_batching([free, large], True) == Batching(1, False)
-    assert choose_batching([free, fixed], False) == Batching(5, True)
-    with pytest.raises(GraphError, match="a batch of 2 and of 5 only"):
-        choose_batching([network(net((2, 6), body=FLAT % (2, 6))), fixed], False)
-
-
 @pytest.fixture
 def archive(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
@@ -94,48 +64,33 @@ def png_and_text(folder):
     return f"folder:{folder}"
 
 
+def chunks_of(spec, size, fixed, how=PLAIN, **loading):
+    loader = Loader(open_images(spec), how, (1, 3, how.crop or 4, how.crop or 4), size, Loading(**loading))
+    return loader, image_chunks("data", loader, Batching(size, fixed))
+
+
 def test_images_in_chunks(archive):
     spec, pixels = archive
-    count, chunks = image_chunks({"data": (1, 3, 4, 4)}, open_images(spec), None, Batching(2, False), PLAIN, False, [])
+    _, chunks = chunks_of(spec, 2, False)
     chunks = list(chunks)
-    assert count == 5 and [chunk.images for chunk in chunks] == [2, 2, 1]
+    assert [chunk.images for chunk in chunks] == [2, 2, 1]
     fed = np.concatenate([chunk.feeds["data"] for chunk in chunks])
     np.testing.assert_array_equal(fed, pixels[..., ::-1].transpose(0, 3, 1, 2))
 
 
 def test_images_in_a_fixed_batch_repeat_the_last(archive):
-    spec, _ = archive
-    count, chunks = image_chunks({"data": (4, 3, 4, 4)}, open_images(spec), None, Batching(4, True), PLAIN, False, [])
-    _, last = chunks
-    assert count == 5 and last.images == 1 and last.feeds["data"].shape == (4, 3, 4, 4)
+    _, (_, last) = chunks_of(archive[0], 4, True)
+    assert last.images == 1 and last.feeds["data"].shape == (4, 3, 4, 4)
     np.testing.assert_array_equal(last.feeds["data"][3], last.feeds["data"][0])
 
 
 def test_images_smaller_than_the_crop_are_skipped_unless_strict(archive, tmp_path):
     spec, _ = archive
-    skipped = []
     crop = Preprocessing(crop=5)
-    count, chunks = image_chunks({"data": (1, 3, 5, 5)}, open_images(spec), 2, Batching(2, False), crop, False, skipped)
-    assert count == 2
     with pytest.raises(ReadError, match="none of the 2 images could be read; the first: .*smaller than --crop 5"):
-        list(chunks)
-    spec = png_and_text(tmp_path)
-    count, chunks = image_chunks(
-        {"data": (1, 3, 4, 4)}, open_images(spec), None, Batching(2, False), PLAIN, False, skipped
-    )
-    assert [chunk.images for chunk in chunks] == [1] and len(skipped) == 1 and "is not an image" in skipped[0]
+        list(chunks_of(spec, 2, False, crop, limit=2)[1])
+    loader, chunks = chunks_of(png_and_text(tmp_path), 2, False)
+    assert [chunk.images for chunk in chunks] == [1]
+    assert len(loader.skipped) == 1 and "is not an image" in loader.skipped[0]
     with pytest.raises(ReadError, match="--strict: .*smaller than --crop 5"):
-        list(image_chunks({"data": (1, 3, 5, 5)}, open_images(spec), 2, Batching(2, False), crop, True, [])[1])
-
-
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"data": (1, 3, 4, 4), "info": (1, 3)}, "has 2 .data, info."),
-        ({"data": (1, 4, 4, 4)}, r"'data' is \(1, 4, 4, 4\); use --random"),
-        ({"data": (1, 3)}, "use --random"),
-    ],
-)
-def test_inputs_that_take_no_images(archive, inputs, message):
-    with pytest.raises(ReadError, match=message):
-        image_chunks(inputs, open_images(archive[0]), None, Batching(2, False), PLAIN, False, [])
+        list(chunks_of(spec, 2, False, crop, limit=2, strict=True)[1])

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmerge.data import Loader
 from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, TrainingError
 from deepmerge.out.read import read_converted
 from deepmerge.plan.discover import Wishes
@@ -314,7 +313,7 @@ def test_images_that_vanish(small, tmp_path, monkeypatch):
         return step(trainer, images)
 
     monkeypatch.setattr(Trainer, "step", vanishing)
-    monkeypatch.setitem(Loader.__init__.__kwdefaults__, "cache_bytes", 0)
+    monkeypatch.setattr("deepmerge.data.loader.CACHE_BYTES", 0)
     with pytest.raises(ReadError, match="photos.*no longer there"):
         recover(
             Job(

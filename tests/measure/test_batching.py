@@ -1,0 +1,47 @@
+"""The batches that networks can take."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepmerge.errors import GraphError
+from deepmerge.formats.read import read_network
+from deepmerge.measure.batching import Batching, common_batching, fitting_batch
+from tests.helpers import conv, inputs
+from tests.helpers import network as filled
+
+
+def net(*shapes, body=""):
+    text = ""
+    for index, shape in enumerate(shapes):
+        dims = " ".join(f"dim: {dim}" for dim in shape)
+        text += f'layer {{ name: "x{index}" type: "Input" top: "x{index}" input_param {{ shape {{ {dims} }} }} }}\n'
+    return text + body
+
+
+FLAT = 'layer { name: "y" type: "Reshape" bottom: "x0" top: "y" reshape_param { shape { dim: %s dim: %s } } }'
+
+
+@pytest.fixture
+def network(tmp_path):
+    def read(text):
+        (tmp_path / "net.prototxt").write_text(text)
+        return read_network(tmp_path / "net.prototxt")
+
+    return read
+
+
+def test_batches(network):
+    free, large, fixed = (network(net(s)) for s in ((1, 3, 4, 4), (1, 3, 4000, 4000), (5,)))
+    assert common_batching([free, free], False) == Batching(8, False)
+    assert common_batching([free, free], True) == Batching(8, False)
+    assert common_batching([free, large], True) == Batching(1, False)
+    assert common_batching([free, fixed], False) == Batching(5, True)
+    with pytest.raises(GraphError, match="a batch of 2 and of 5 only"):
+        common_batching([network(net((2, 6), body=FLAT % (2, 6))), fixed], False)
+
+
+def test_batches_that_fit_into_memory(tmp_path):
+    one = conv("map", "data", 6)
+    small, large = (filled(tmp_path, inputs((1, 3, side, side)) + one, seed=None) for side in (8, 700))
+    assert fitting_batch([small]) == 64 and fitting_batch([large]) == 15 and fitting_batch([large, large]) == 7
