@@ -1,17 +1,12 @@
-"""Pooling and SPP, with Caffe's rounding written out.
-
-Caffe's windows start at −pad, one each stride, as many as pooled_size says; the last ones may reach
-past the padded image. MAX looks at what is inside the image. AVE divides by the window's part inside
-the padded image: pad counts, overhang does not. Source: Caffe's pooling_layer.cpp.
-"""
+"""Pooling and SPP, with Caffe's rounding written out; graph/windows.py has the rules."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepmerge.graph.shape_windows import pooled_size
+from deepmerge.graph.windows import Windows, pooling_windows, pyramid_windows
 
 if TYPE_CHECKING:
     from deepmerge.formats.onnx.builder import Builder
@@ -20,35 +15,12 @@ if TYPE_CHECKING:
 _LOWEST = np.finfo(np.float32).min  # -FLT_MAX: what Caffe's MAX starts from
 
 
-class Windows(NamedTuple):
-    """The windows along one axis: `out` of them over `size` values, `pad` before and after."""
-
-    size: int
-    kernel: int
-    stride: int
-    pad: int
-    out: int
-
-    @property
-    def end_pad(self) -> int:
-        """What is needed after the image, so that the last window is whole."""
-        return max((self.out - 1) * self.stride + self.kernel - self.size - self.pad, 0)
-
-    @property
-    def counted(self) -> np.ndarray:
-        """How many places of each window AVE counts (as Caffe reckons: 0 or less where it starts behind all)."""
-        starts = np.arange(self.out) * self.stride - self.pad
-        return np.minimum(starts + self.kernel, self.size + self.pad) - starts
-
-
 def pooling(b: Builder, layer: Layer) -> str | list[str]:
     """MAX, with its mask if there is a second top, or AVE."""
     params, x = layer.params, b.of(layer.bottom)
     if params.pool not in ("MAX", "AVE"):
         raise b.refuse(f"{params.pool} pooling cannot be written as ONNX; Caffe has it in training, and on a GPU, only")
-    size, out = b.shape(layer.bottom)[2:], b.shape(layer.top)[2:]
-    kernel = size if params.global_pooling else params.kernel
-    axes = [Windows(*numbers) for numbers in zip(size, kernel, params.stride, params.pad, out, strict=True)]
+    axes = pooling_windows(params, b.shape(layer.bottom)[2:])
     if params.pool == "AVE":
         return average(b, x, *axes)
     return maximum(b, x, *axes) if len(layer.tops) == 1 else _maximum_and_mask(b, x, *axes)
@@ -62,7 +34,7 @@ def spp(b: Builder, layer: Layer) -> str:
     pool = maximum if layer.params.pool == "MAX" else average
     levels = []
     for level in range(layer.params.pyramid_height):
-        axes = _bins(size, 2**level)
+        axes = pyramid_windows(size, 2**level)
         flat = (b.shape(layer.bottom)[0], channels * axes[0].out * axes[1].out)
         levels.append(b.reshape(pool(b, x, *axes), flat))
     joined = levels[0] if len(levels) == 1 else b.op("Concat", *levels, axis=1)
@@ -70,7 +42,7 @@ def spp(b: Builder, layer: Layer) -> str:
 
 
 def average(b: Builder, x: str, high: Windows, wide: Windows) -> str:
-    if _whole(high) and _whole(wide):
+    if high.whole and wide.whole:
         return b.op("GlobalAveragePool", x)
     x, window = _padded(b, x, high, wide, 0.0)
     y = b.op("AveragePool", x, count_include_pad=1, **window)
@@ -84,7 +56,7 @@ def average(b: Builder, x: str, high: Windows, wide: Windows) -> str:
 
 
 def maximum(b: Builder, x: str, high: Windows, wide: Windows) -> str:
-    if _whole(high) and _whole(wide):
+    if high.whole and wide.whole:
         return b.op("GlobalMaxPool", x)
     x, window = _padded(b, x, high, wide, _LOWEST)
     return b.op("MaxPool", x, **window)
@@ -114,16 +86,3 @@ def _padded(b: Builder, x: str, high: Windows, wide: Windows, value: float) -> t
         return x, {**window, "pads": pads}
     pads = [0, 0, *pads[:2], 0, 0, *pads[2:]]
     return b.op("Pad", x, np.array(pads), np.float32(value)), {**window, "pads": [0] * 4}
-
-
-def _whole(windows: Windows) -> bool:
-    """One window, which is the whole axis."""
-    return windows.out == 1 and windows.kernel == windows.size and windows.pad == 0
-
-
-def _bins(size: list[int], count: int) -> list[Windows]:
-    """Caffe: spp_layer.cpp, GetPoolingParam: windows for `count` each way; Pooling's rule says how many they become."""
-    kernels = [-(-s // count) for s in size]
-    pads = [(kernel * count - s + 1) // 2 for s, kernel in zip(size, kernels, strict=True)]
-    outs = [pooled_size(s, k, k, p, True, any(pads)) for s, k, p in zip(size, kernels, pads, strict=True)]
-    return [Windows(s, k, k, p, o) for s, k, p, o in zip(size, kernels, pads, outs, strict=True)]

@@ -96,5 +96,5 @@ def test_what_caffe_has_on_a_gpu_only(tmp_path):
             tmp_path, inputs((1, 2, 4, 4)) + layer("s", "Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }")
         )
     )
-    with pytest.raises(EngineError, match=r"^layer 's' \(Pooling\): STOCHASTIC pooling"):
+    with pytest.raises(EngineError, match=r"^layer 's' \(Pooling\): engine 'torch' does not have STOCHASTIC pooling"):
         net({"data": torch.zeros(1, 2, 4, 4)})
