@@ -24,6 +24,11 @@ def one_line(text: object, most: int = MAX_LENGTH) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def flat(text: object) -> str:
+    """Return the text with each run of white space as one space, such as a library's message of several lines."""
+    return " ".join(str(text).split())
+
+
 def nearest(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.5) -> list[str]:
     """Return up to `most` of the known words that `word` may be a misspelling of, the nearest first.
 
@@ -47,12 +52,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"there {'are' if len(known) > 1 else 'is only'} {', '.join(known[:_LISTED])}{more}"
 
 
-def unused(name: str, taken: Collection[str], form: str = "{}_{}") -> str:
-    """Return `name`, or the first of `name_2`, `name_3`, … that is not taken. form: how name and number are joined."""
-    made, number = name, 1
+def unused(name: str, taken: Collection[str], form: str = "{}_{}", first: int = 2) -> str:
+    """Return `name`, or the first of `name_2`, `name_3`, … that is not taken.
+
+    form: how name and number are joined. first: the first number.
+    """
+    made, number = name, first
     while made in taken:
-        number += 1
         made = form.format(name, number)
+        number += 1
     return made
 
 

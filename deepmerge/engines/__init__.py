@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from deepmerge.errors import EngineError
+from deepmerge.text import did_you_mean
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Engine
@@ -27,8 +28,6 @@ def engine(name: str = "ort", **options: Any) -> Engine:
     Raises EngineError for a name that is not an engine, and for one whose software is missing.
     """
     if name not in ENGINES:
-        from deepmerge.engines.base import candidates
-
-        raise EngineError(f"there is no engine {name!r}{candidates(name, ENGINES)}")
+        raise EngineError(f"there is no engine {name!r}; {did_you_mean(name, ENGINES)}")
     module, kind = ENGINES[name]
     return getattr(importlib.import_module(module), kind)(**options)

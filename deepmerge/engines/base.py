@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from deepmerge.errors import EngineError
+from deepmerge.text import did_you_mean
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -75,7 +75,7 @@ def checked_feeds(inputs: Mapping[str, tuple[int, ...]], feeds: Feeds) -> dict[s
     """
     for name in feeds:
         if name not in inputs:
-            raise EngineError(f"the network has no input {name!r}{candidates(name, inputs)}")
+            raise EngineError(f"the network has no input {name!r}; {did_you_mean(name, inputs)}")
     checked = {}
     for name, shape in inputs.items():
         if name not in feeds:
@@ -94,17 +94,5 @@ def checked_blobs(names: Iterable[str], wanted: Sequence[str]) -> list[str]:
     known = list(names)
     for name in wanted:
         if name not in known:
-            raise EngineError(f"the network has no blob {name!r}{candidates(name, known)}")
+            raise EngineError(f"the network has no blob {name!r}; {did_you_mean(name, known)}")
     return list(dict.fromkeys(wanted))
-
-
-def candidates(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown ``name``: what it may have been meant to be."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if close:
-        return f"; did you mean {' or '.join(repr(item) for item in close)}?"
-    if not known:
-        return ": it has none"
-    shown = ", ".join(repr(item) for item in known[:8])
-    return f"; there are {shown}" + (f" and {len(known) - 8} more" if len(known) > 8 else "")

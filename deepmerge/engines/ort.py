@@ -8,7 +8,6 @@ Float32 on the CPU. The same feeds on the same number of threads give the same b
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 
 from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.errors import EngineError, ShapeError
+from deepmerge.text import flat
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Feeds
@@ -160,7 +160,7 @@ class _Model:
         try:
             values = self._session.run(wanted, {n: a for n, a in arrays.items() if n in self._fed})
         except Exception as error:  # onnxruntime's exceptions have no base of their own
-            raise EngineError(f"ONNX Runtime cannot run the network: {_one_line(error)}") from None
+            raise EngineError(f"ONNX Runtime cannot run the network: {flat(error)}") from None
         return dict(zip(blobs or (), values, strict=False))
 
 
@@ -185,14 +185,10 @@ def _session(model: Any, threads: int) -> Any:
             write_model(model, path)
             return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # as above
-        raise EngineError(f"ONNX Runtime cannot load the network: {_one_line(error)}") from None
+        raise EngineError(f"ONNX Runtime cannot load the network: {flat(error)}") from None
 
 
 def _first(value: Any) -> int | str | None:
     """The first size of a model's input: a number, or the name of a free one."""
     dims = value.type.tensor_type.shape.dim
     return (dims[0].dim_param or dims[0].dim_value) if dims else None
-
-
-def _one_line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip()

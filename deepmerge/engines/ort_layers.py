@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepmerge.errors import EngineError
+from deepmerge.text import flat
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph
@@ -42,7 +43,7 @@ def time_layers(
                 session.run(None, {name: array for name, array in arrays.items() if name in fed})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         except Exception as error:  # onnxruntime's exceptions have no base of their own
-            raise EngineError(f"ONNX Runtime cannot profile the network: {' '.join(str(error).split())}") from None
+            raise EngineError(f"ONNX Runtime cannot profile the network: {flat(error)}") from None
     return _collect(graph, events, owners, warmup)
 
 
@@ -79,7 +80,7 @@ def _session(model: Any, threads: int, folder: Path, too_large, write_model) -> 
             return onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # as above
-        raise EngineError(f"ONNX Runtime cannot load the network: {' '.join(str(error).split())}") from None
+        raise EngineError(f"ONNX Runtime cannot load the network: {flat(error)}") from None
 
 
 def _collect(graph: Graph, events: list[dict], owners: Mapping[str, Layer], warmup: int):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.errors import EngineError
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.text import flat
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Feeds
@@ -107,5 +107,5 @@ class refusals:
 
     def __exit__(self, _kind, error: BaseException | None, _trace) -> None:
         if isinstance(error, Exception) and not isinstance(error, EngineError):
-            text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+            text = flat(error) or type(error).__name__
             raise EngineError(f"{self.engine} cannot {self.doing} the network: {text}") from None

@@ -12,7 +12,7 @@ from deepmerge.errors import EngineError
 def test_unknown_engine_names_candidates():
     with pytest.raises(EngineError, match="no engine 'cafe'; did you mean 'caffe'"):
         engine("cafe")
-    with pytest.raises(EngineError, match="no engine 'xyz'; there are 'ort', 'torch', 'caffe'"):
+    with pytest.raises(EngineError, match="no engine 'xyz'; there are ort, torch, caffe"):
         engine("xyz")
 
 

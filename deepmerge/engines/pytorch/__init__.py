@@ -11,12 +11,13 @@ Importing this package loads torch; EngineError where it is not installed.
 from __future__ import annotations
 
 from deepmerge.errors import EngineError
+from deepmerge.text import flat
 
 try:
     import torch  # noqa: F401
 except (ImportError, OSError) as error:  # OSError: one of its libraries does not load
     missing = isinstance(error, ModuleNotFoundError) and error.name == "torch"
-    reason = "" if missing else f" (it cannot be imported: {' '.join(str(error).split())})"
+    reason = "" if missing else f" (it cannot be imported: {flat(error)})"
     raise EngineError(f"engine 'torch' needs PyTorch: pip install 'deepmerge-caffe[torch]'{reason}") from None
 
 from deepmerge.engines.pytorch.engine import TorchEngine, TorchSession

@@ -16,6 +16,7 @@ from deepmerge.engines.pytorch.table import OPERATIONS, OVERWRITING, refusal
 from deepmerge.errors import EngineError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import check_weights, expected_weights, infer_shapes
+from deepmerge.text import flat
 
 
 class TorchNet(nn.Module):
@@ -141,7 +142,7 @@ def _take(turn: Turn, values: dict[Blob, Tensor]) -> None:
         else:
             values.update(zip(tops, made, strict=True))
     except (RuntimeError, IndexError, ValueError) as error:
-        raise step.error(" ".join(str(error).split())) from None
+        raise step.error(flat(error)) from None
     for blob in dead:
         del values[blob]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepmerge.engines.base import candidates
 from deepmerge.errors import EngineError
+from deepmerge.text import did_you_mean
 
 if TYPE_CHECKING:
     from deepmerge.engines.pytorch.step import Step
@@ -42,7 +42,7 @@ class Names:
         known = self.fed if fed else self.last
         for name in names:
             if name not in known:
-                raise EngineError(f"the network has no blob {name!r}{candidates(name, known)}")
+                raise EngineError(f"the network has no blob {name!r}; {did_you_mean(name, known)}")
         return tuple(known[name] for name in names)
 
 

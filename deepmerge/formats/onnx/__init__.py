@@ -6,7 +6,7 @@ Loads onnx; import it where it is used, not at the top of a module.
 from __future__ import annotations
 
 from deepmerge.formats.onnx.model import to_onnx
-from deepmerge.formats.onnx.names import blob_tensors, tensor_names
+from deepmerge.formats.onnx.names import tensor_names
 from deepmerge.formats.onnx.store import too_large, write_model, write_onnx
 
-__all__ = ["blob_tensors", "tensor_names", "to_onnx", "too_large", "write_model", "write_onnx"]
+__all__ = ["tensor_names", "to_onnx", "too_large", "write_model", "write_onnx"]

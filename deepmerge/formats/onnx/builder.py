@@ -9,7 +9,7 @@ import onnx
 
 from deepmerge.errors import EngineError
 from deepmerge.formats.onnx.batch import Dims
-from deepmerge.formats.onnx.names import tensor_names, unused
+from deepmerge.formats.onnx.names import take, tensor_names
 from deepmerge.graph.graph import Blob, Graph, Layer
 
 
@@ -118,7 +118,7 @@ class Builder:
         mine = self.nodes[self._first :]
         for node in mine:
             base = self._layer.name if len(mine) == 1 else f"{self._layer.name}/{node.op_type}"
-            node.name = unused(base or node.op_type, self._node_names)
+            node.name = take(base or node.op_type, self._node_names)
 
     def _rename(self, old: str, new: str) -> None:
         for node in self.nodes[self._first :]:
@@ -126,4 +126,4 @@ class Builder:
                 names[:] = [new if name == old else name for name in names]
 
     def _fresh(self, stem: str) -> str:
-        return unused(f"{self._layer.name}/{stem}", self._taken)
+        return take(f"{self._layer.name}/{stem}", self._taken)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepmerge.graph.graph import Blob, Graph
+from deepmerge.text import unused
 
 
 def tensor_names(graph: Graph) -> dict[Blob, str]:
@@ -23,20 +24,12 @@ def tensor_names(graph: Graph) -> dict[Blob, str]:
     for name, blobs in versions.items():
         for number, blob in enumerate(blobs, 1):
             if blob not in names:
-                names[blob] = unused(f"{name}@{number}", taken)
+                names[blob] = take(f"{name}@{number}", taken)
     return {blob: names[blob] for blob in graph.blobs}
 
 
-def blob_tensors(graph: Graph) -> dict[str, str]:
-    """Blob name → the tensor of its last version: what Caffe would show under that name."""
-    return {blob.name: tensor for blob, tensor in tensor_names(graph).items()}
-
-
-def unused(base: str, taken: set[str]) -> str:
-    """`base`, or `base_2`, `base_3`, … where that is taken; added to `taken`."""
-    name, number = base, 1
-    while name in taken:
-        number += 1
-        name = f"{base}_{number}"
-    taken.add(name)
-    return name
+def take(name: str, taken: set[str]) -> str:
+    """Return `name`, or `name_2`, `name_3`, … where that is taken, and add it to `taken`."""
+    free = unused(name, taken)
+    taken.add(free)
+    return free

@@ -5,6 +5,7 @@ from __future__ import annotations
 from deepmerge.formats.write.params import layer_fields
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.tree import Field, Message, Quoted
+from deepmerge.text import unused
 
 
 def blob_names(graph: Graph) -> dict[Blob, str]:
@@ -19,18 +20,11 @@ def blob_names(graph: Graph) -> dict[Blob, str]:
     for blob in reversed(graph.blobs):
         name = blob.name
         if name in used:
-            name = _shared_name(blob, names) or _free(name, taken)
+            name = _shared_name(blob, names) or unused(name, taken, first=1)
             taken.add(name)
         names[blob] = name
         used.add(name)
     return names
-
-
-def _free(name: str, taken: set[str]) -> str:
-    number = 1
-    while f"{name}_{number}" in taken:
-        number += 1
-    return f"{name}_{number}"
 
 
 def _shared_name(blob: Blob, names: dict[Blob, str]) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from deepmerge.formats.write.messages import free_name, kind_of, read_by
+from deepmerge.formats.write.messages import kind_of, read_by
 from deepmerge.formats.write.prototxt import message
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message, Quoted, Token
+from deepmerge.text import unused
 
 _PREDICTIONS = frozenset(("Softmax", "Sigmoid"))
 
@@ -46,7 +47,7 @@ def make_losses(graph: Graph, names: dict[Blob, str], label: str, notes: list[st
     elif len(shape) == 4 and shape[2] * shape[3] > 1:
         notes.append(f"{about}, which wants {shape[2]}x{shape[3]} labels an image; give --train-val")
     bottoms = [Quoted(names[scores]), Quoted(label)]
-    top = Quoted(free_name("loss", names.values()))
+    top = Quoted(unused("loss", names.values()))
     if end.type == "Sigmoid":
         return [message(name=top, type=Quoted("SigmoidCrossEntropyLoss"), bottom=bottoms, top=top)]
     axis = end.params.axis if end.type == "Softmax" else 1
@@ -58,7 +59,7 @@ def make_losses(graph: Graph, names: dict[Blob, str], label: str, notes: list[st
 
 
 def _accuracy(k: int, bottoms: list[Quoted], names: dict[Blob, str], axis: int | None) -> Message:
-    top = Quoted(free_name(f"accuracy/top-{k}", names.values()))
+    top = Quoted(unused(f"accuracy/top-{k}", names.values()))
     return message(
         name=top,
         type=Quoted("Accuracy"),

@@ -40,12 +40,3 @@ def renamed(layer: Message, old: str, new: str) -> Message:
         if key in copy:
             copy.set(key, *(Quoted(new if v == old else v) for v in copy.values(key)))
     return copy
-
-
-def free_name(name: str, taken: Iterable[str]) -> str:
-    """`name`, or with a number behind it, such that it is not among `taken`."""
-    taken, free, number = set(taken), name, 1
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    return free

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from deepmerge.errors import EmitError
 from deepmerge.formats import schema
 from deepmerge.formats.write.prototxt import format_tree, message
 from deepmerge.graph.tree import Message, Quoted, Token
+from deepmerge.text import did_you_mean
 
 STEP_ITERATIONS, FINAL_ITERATIONS = 10_000, 40_000
 _FLOAT = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
@@ -90,14 +90,11 @@ def parse_override(text: str) -> tuple[str, str]:
     """(key, value) of KEY=VALUE; EmitError with candidates for a key that Caffe's solver does not have."""
     key, equals, value = text.partition("=")
     key = key.strip()
-    known = schema.fields("SolverParameter")
+    known = [name for name, field in schema.fields("SolverParameter").items() if field.kind != "message"]
     if not equals or not value:
         raise EmitError(f"--solver {text!r}: give KEY=VALUE, such as base_lr=0.01")
-    if key not in known or known[key].kind == "message":
-        near = difflib.get_close_matches(key, known, 3, 0.5)
-        raise EmitError(
-            f"--solver: Caffe's solver has no field {key!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
-        )
+    if key not in known:
+        raise EmitError(f"--solver: Caffe's solver has no field {key!r}; {did_you_mean(key, known)}")
     _override(key, value)
     return key, value.strip()
 

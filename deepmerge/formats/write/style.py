@@ -11,10 +11,10 @@ from collections.abc import Collection
 
 from deepmerge.errors import EmitError
 from deepmerge.formats.write.layers import network_tree
-from deepmerge.formats.write.messages import free_name
 from deepmerge.formats.write.prototxt import message
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.tree import Field, Message, Quoted
+from deepmerge.text import unused
 
 DISTINCT_TOPS, LEGACY_INPUT = "distinct-tops", "legacy-input"
 STYLES = (DISTINCT_TOPS, LEGACY_INPUT)
@@ -29,7 +29,7 @@ def styled(graph: Graph, style: Collection[str]) -> Graph:
     used = {layer.name for layer in made.layers}
     for layer in made.layers:
         for top in layer.tops:
-            top.name = layer.name if len(layer.tops) == 1 else free_name(top.name, used)
+            top.name = layer.name if len(layer.tops) == 1 else unused(top.name, used)
             used.add(top.name)
     return made
 

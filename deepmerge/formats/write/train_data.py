@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from deepmerge.formats.write.data_layers import Source, data_layer
-from deepmerge.formats.write.messages import free_name, is_source, kind_of, read_by, renamed, runs_in, tops_of
+from deepmerge.formats.write.messages import is_source, kind_of, read_by, renamed, runs_in, tops_of
 from deepmerge.formats.write.prototxt import message
 from deepmerge.graph.graph import Blob, Graph
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message, Quoted
+from deepmerge.text import unused
 
 PHASES = ("TRAIN", "TEST")
 _FED_BY_NO_FILE = frozenset(("Input", "DummyData", "Parameter"))
@@ -74,7 +75,7 @@ def _kept(sources: list[Message], feeding: list[Message], data: TrainData) -> Fr
 def _new(graph: Graph, names: dict[Blob, str], sources: list[Message], data: TrainData) -> Front:
     blob = graph.inputs[0]
     shape = infer_shapes(graph, strict=False)[blob]
-    tops = names[blob], free_name("label", names.values())
+    tops = names[blob], unused("label", names.values())
     layers = [data_layer(phase, tops, shape, data.source(phase), data.batch_size) for phase in PHASES]
     return Front(layers + sources, batch_size=data.batch_size, guessed=not (data.train and data.test))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.formats.read.prototxt import parse
-from deepmerge.formats.write.messages import free_name, is_source, kind_of, read_by, renamed, runs_in, tops_of
+from deepmerge.formats.write.messages import is_source, kind_of, read_by, renamed, runs_in, tops_of
 
 
 def layer(text: str):
@@ -42,7 +42,3 @@ def test_renaming_makes_a_copy():
 )
 def test_phases(rules, train, test):
     assert (runs_in(layer(rules), "TRAIN"), runs_in(layer(rules), "TEST")) == (train, test)
-
-
-def test_free_names():
-    assert [free_name("a", taken) for taken in ([], ["a"], ["a", "a_2"])] == ["a", "a_2", "a_3"]

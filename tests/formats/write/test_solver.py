@@ -89,7 +89,7 @@ def test_overrides(given, field, value):
     [
         ("base_lr", "'base_lr': give KEY=VALUE, such as base_lr=0.01"),
         ("base_lr=", "give KEY=VALUE"),
-        ("base_rl=1", "Caffe's solver has no field 'base_rl'; did you mean base_lr"),
+        ("base_rl=1", "Caffe's solver has no field 'base_rl'; did you mean 'base_lr'"),
         ("qqq=1", "Caffe's solver has no field 'qqq'"),
         ("net_param=x", "has no field 'net_param'"),
         ("base_lr=fast", "base_lr=fast: wants a number"),
