@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,43 @@ def test_a_conversion_needs_neither_caffe_nor_protoc(models, tmp_path):
     assert {"deploy.prototxt", "weights.caffemodel", "model.onnx"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
+
+
+def imports_of(file: Path, known: set[str]) -> set[str]:
+    """The project's modules that a file imports, in functions too, but not what only a type checker reads."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(inner & known or {node.module})
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(file.read_bytes()))
+    return found & known
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other, directly or not."""
+    order = TopologicalSorter(graph)
+    try:
+        order.prepare()
+    except CycleError as error:
+        return [error.args[1]]
+    return []
+
+
+def test_no_module_imports_itself_through_others():
+    files = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in sorted((ROOT / "deepmerge").rglob("*.py"))
+    }
+    graph = {name: imports_of(file, set(files)) for name, file in files.items()}
+    graph["deepmerge"] = set()  # the package itself loads its public names when they are first used
+    assert circles({"a": {"b"}, "b": {"a"}})
+    assert circles(graph) == []
