@@ -414,10 +414,10 @@ def recover(
     device
         "cpu" or "cuda".
     options
-        The other fields of `deepmerge.train.recover.job.Job`: steps, limit, counts, seed, threads …
+        The other fields of `deepmerge.train.recover.spec.Job`: steps, limit, counts, seed, threads …
     """
-    from deepmerge.train.recover.job import Job
     from deepmerge.train.recover.job import recover as run
+    from deepmerge.train.recover.spec import Job
 
     if stages is not None:
         options["stages"] = tuple(stages)

@@ -194,7 +194,8 @@ def onnx_alone(folder: Path) -> None:
 
 def another_run(folder: Path) -> None:
     """out, and the checkpoint of a recovery with another seed."""
-    from deepmerge.train.recover.job import Job, recover
+    from deepmerge.train.recover.job import recover
+    from deepmerge.train.recover.spec import Job
     from deepmerge.train.shared.checkpoint import Paused
 
     converted(folder)

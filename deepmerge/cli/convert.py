@@ -11,8 +11,9 @@ import click
 from deepmerge.cli.image_options import PREPROCESSING, image_wishes, preprocessing
 from deepmerge.cli.options import FILE, PLANNING, Checked, Listed, common, given, planning, wishes
 from deepmerge.cli.output import Progress, count, shortened, show, show_json, warn
-from deepmerge.cli.recover import STAGES, USUAL, recovery_table, told_interrupted
+from deepmerge.cli.recover import recovery_table, told_interrupted
 from deepmerge.cli.tables import cost_table, refusal_table, step_table
+from deepmerge.train.recover import STAGES, USUAL
 
 
 def _source(spec: str) -> Any:
@@ -100,7 +101,11 @@ SPEC = Checked("SPEC", _source)
     help="Time for it; see `deepmerge recover`.",
 )
 @click.option(
-    "--recover-stages", type=Listed(STAGES, empty=False), default=USUAL, show_default=True, help="What it does."
+    "--recover-stages",
+    type=Listed(STAGES, empty=False),
+    default=",".join(USUAL),
+    show_default=True,
+    help="What it does.",
 )
 @click.option(
     "--recover-device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs for it."
@@ -163,9 +168,12 @@ def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_
         if recover_data is None:
             report = run(job, progress, digest, _page_writer(job) if as_page else lambda folder: None)
         else:
-            from deepmerge.train.recover.converting import convert_and_recover
+            from deepmerge.train.recover.job import convert_and_recover
+            from deepmerge.train.recover.spec import Job as Recovery
 
-            report = convert_and_recover(job, recover_data, pictures, progress, digest, **recovery)
+            recovery |= {"strict": strict, "force": force}
+            wish = Recovery(out, recover_data, out, (prototxt, caffemodel), pictures, **recovery)
+            report = convert_and_recover(job, wish, progress, digest)
             if as_page:
                 _page_writer(job)(job.out)
     except KeyboardInterrupt:

@@ -10,15 +10,7 @@ import click
 from deepmerge.cli.image_options import image_wishes, mirror, preprocessing
 from deepmerge.cli.options import FILE, Checked, Listed, common
 from deepmerge.cli.output import Progress, count, show, show_json, table, warn
-
-STAGES = (
-    "lsq",
-    "refit",
-    "segments",
-    "chain",
-    "distill",
-)  # recover.schedule's, which takes an import of the whole library
-TRAINED, USUAL = STAGES[2:], ",".join(stage for stage in STAGES if stage != "refit")
+from deepmerge.train.recover import STAGES, TRAINED, USUAL
 
 
 def _iterations(text: str) -> dict[str, int]:
@@ -48,7 +40,7 @@ def _iterations(text: str) -> dict[str, int]:
 @click.option(
     "--stages",
     type=Listed(STAGES, empty=False),
-    default=USUAL,
+    default=",".join(USUAL),
     show_default=True,
     help=f"What to do, of {', '.join(STAGES)}, in this order. lsq and refit need no PyTorch.",
 )
@@ -147,8 +139,8 @@ def recover(out, data, to, stages, iterations, as_json, quiet, verbose, debug, *
       deepmerge recover out/ --data npz:train.npz -o recovered/ --stages lsq,refit,distill
     """
     wishes = image_wishes(chosen)
-    from deepmerge.train.recover.job import Job
     from deepmerge.train.recover.job import recover as run
+    from deepmerge.train.recover.spec import Job
     from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
 
     ordered = tuple(stage for stage in STAGES if stage in stages)

@@ -94,16 +94,3 @@ def open_loader(
 def _given(wishes: ImageWishes) -> list[str]:
     default = asdict(ImageWishes())
     return [f"--{name.replace('_', '-')}" for name, value in asdict(wishes).items() if value != default[name]]
-
-
-def image_input(graph: Graph, images: Images) -> tuple[str, Shape]:
-    """Return the graph's only input and its shape; see open_network_images."""
-    found = fit_images(images, graph)
-    return found.input, found.shape
-
-
-def preprocessing_of(
-    graph: Graph, prototxt: Path, shape: Shape, wishes: ImageWishes = ImageWishes(), phase: str = "TEST"
-) -> tuple[Preprocessing, list[str]]:
-    """Return what is done to pictures for this network, read from this file."""
-    return choose_preprocessing(network_transform(graph, prototxt, phase), shape, wishes)

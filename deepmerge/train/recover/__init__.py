@@ -1,1 +1,6 @@
-"""Recovering what approximate steps have cost, without labels: each merged segment learns to do what the original does."""
+"""Recovery without labels: each merged segment learns to compute what the original computes there."""
+
+SOLVED = ("lsq", "refit")  # stages that solve least squares
+TRAINED = ("segments", "chain", "distill")  # stages that train by gradients
+STAGES = (*SOLVED, *TRAINED)
+USUAL = ("lsq", *TRAINED)  # refit takes about a minute for each layer, even where it gains little

@@ -1,4 +1,4 @@
-"""How often a merged network says what its original says, on images without labels."""
+"""Top-1 agreement of a merged network with its original, on images without labels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from deepmerge.graph.shapes import infer_shapes
 
 
 class Judge:
-    """batches: gives the images each time that it is called, as float32 arrays (N, …) for the blob `input`.
+    """Compares networks with the original.
 
-    options: of the engine, and `engine`, its name.
+    batches: returns the images for the blob `input`, float32 (N, …), the same each time. options: `engine`, its name,
+    and the engine's options.
     """
 
     def __init__(
@@ -28,9 +29,9 @@ class Judge:
         self._wanted: np.ndarray | None = None
 
     def agreement(self, merged: Graph) -> float | None:
-        """In how many of the images (of the places, where an output has several) both have the same first class; 0 to 1.
+        """Return the share of images on which both networks have the same first class; None without classes.
 
-        None for networks without classes.
+        If an output has several places, each counts.
         """
         if self._wanted is None:
             self._wanted = self._classes(self._original)

@@ -1,98 +1,94 @@
-"""How many iterations each stage gets, and at which rate it learns."""
+"""How many iterations each stage gets, by default or within a time limit."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from deepmerge.train.recover import TRAINED
+from deepmerge.train.recover.objectives import MOST_KEPT, Answers, Objective
+from deepmerge.train.recover.spec import Context, Settings
+from deepmerge.train.recover.stage import StagePlan, make_objective, stage_batches
+from deepmerge.train.recover.trainer import Trainer
+from deepmerge.train.shared.augment import USES
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from torch.nn import Parameter
 
-SOLVED = ("lsq", "refit")
-TRAINED = ("segments", "chain", "distill")
-STAGES = (*SOLVED, *TRAINED)
-USUAL = ("lsq", *TRAINED)  # refit takes a minute a layer, however little a merge has changed what the layer sees
-SHARES = {"segments": 0.01, "chain": 0.04, "distill": 0.95}  # of the time that is given
-IMAGES = 1_200_000  # that all stages see together, where no time is given; fewer, where they take more than
-WORK = 1e14  # multiplications: about an hour of two CPU cores
-RATE = 0.015  # the largest, as a share of the weights, see scales.py; for stages of FULL iterations or more
-FULL = 4000
-_RATES = 5  # to try, each a quarter of the one before
-WARM_UP = 0.02  # share of a stage's iterations over which the rate grows to its full
-_MOST_WARM_UP = 200  # iterations
-_BATCH_WORK = 1e10  # multiplications of a batch, on a CPU
-_MEASURED = 2.0  # seconds, at least 3 iterations
-_SLOW = 0.5  # seconds of an eighth of a batch, from which on it stands for the whole
-_SLACK = 0.92  # of the time given: the rest is for trying rates, and for what was not foreseen
+SHARES = {"segments": 0.01, "chain": 0.04, "distill": 0.95}  # of the time
+IMAGES = 1_200_000  # shown in all stages together, without a time limit
+WORK = 1e14  # most multiplications without a time limit: about an hour on two CPU cores
+_BATCH_WORK = 1e10  # most multiplications in a batch on a CPU
+_SLOW = 0.5  # seconds for an eighth of a batch, above which only an eighth is measured
+_SLACK = 0.92  # share of the time limit that is planned; the rest is for trying learning rates and the unforeseen
+_CACHED = 8  # batches with cached answers, to measure their iterations
 
-
-class Objective(Protocol):
-    """What a stage makes small; see distill.Distillation."""
-
-    parts: tuple[str, ...]
-
-    @property
-    def parameters(self) -> list[Parameter]: ...
-
-    def losses(self, images: Tensor) -> Tensor: ...
-
-
-def rate(iteration: int, iterations: int, full: float) -> float:
-    """The learning rate of one iteration: linear up to `full`, then half a cosine down to 0 at the stage's end."""
-    warm = min(_MOST_WARM_UP, math.ceil(WARM_UP * iterations))
-    if iteration < warm:
-        return full * (iteration + 1) / (warm + 1)
-    return full * 0.5 * (1 + math.cos(math.pi * (iteration - warm) / max(1, iterations - warm)))
-
-
-def rates_for(iterations: int) -> tuple[float, ...]:
-    """The rates that a stage of so many iterations tries, the largest first; see trials.py.
-
-    They are smaller for a short stage, which has no time to make good what large steps spoil.
-    """
-    full = RATE * min(1.0, math.sqrt(iterations / FULL))
-    return tuple(full / 4**power for power in range(_RATES))
+Fit = Callable[[float], int]  # seconds → the number of iterations that fit
 
 
 def default_batch_size(macs: int, device: str) -> int:
-    """Images of an iteration. macs: of the original on one image; what is slow had better learn from few images often."""
-    return 128 if device != "cpu" or macs * 128 <= _BATCH_WORK else 64 if macs * 64 <= _BATCH_WORK else 32
+    """Return the images of an iteration. macs: the original's for one image; a slow one learns from small batches."""
+    if device != "cpu" or macs * 128 <= _BATCH_WORK:
+        return 128
+    return 64 if macs * 64 <= _BATCH_WORK else 32
 
 
 def default_iterations(stages: Sequence[str], batch_size: int, macs: tuple[int, int]) -> dict[str, int]:
-    """The same for the same networks. macs: of the original and the merged network on one image."""
+    """Return each stage's iterations. macs: the original's and the merged network's for one image."""
     images = min(IMAGES, WORK / max(1, macs[0] + 3 * macs[1]))  # backward takes twice as long as forward
     return {stage: math.ceil(SHARES[stage] * images / batch_size) for stage in stages if stage in TRAINED}
 
 
-def divided(seconds: float, costs: Mapping[str, Callable[[float], int]]) -> dict[str, int]:
-    """Iterations of each stage, such that they take their shares of `seconds`. costs: seconds → how many fit into them."""
-    whole = sum(SHARES[stage] for stage in costs)
-    return {stage: max(1, fit(seconds * _SLACK * SHARES[stage] / whole)) for stage, fit in costs.items()}
+def fitting_iterations(context: Context, stages: Sequence[str], seconds: float, bf16: bool) -> dict[str, int]:
+    """Return each stage's iterations that fit into the time, as measured here. No weights change.
+
+    bf16: whether distill computes in bfloat16.
+    """
+    fits = {}
+    for name in stages:
+        plan = StagePlan(name, 1, 0, bf16 and name == "distill")
+        images = stage_batches(context, plan, context.sources.train.count)
+        try:
+            fits[name] = _measured_fit(context, plan, images)
+        finally:
+            images.close()
+    return divided(max(seconds, 1.0), fits)
 
 
-def steady(cost: float) -> Callable[[float], int]:
-    """For `divided`: every iteration takes `cost` seconds."""
+def divided(seconds: float, fits: Mapping[str, Fit]) -> dict[str, int]:
+    """Return each stage's iterations, such that they take their SHARES of the time."""
+    whole = sum(SHARES[stage] for stage in fits)
+    return {stage: max(1, fit(seconds * _SLACK * SHARES[stage] / whole)) for stage, fit in fits.items()}
+
+
+def steady(cost: float) -> Fit:
+    """Return how many iterations fit if each takes `cost` seconds."""
     return lambda seconds: int(seconds / cost)
 
 
-def sinking(asking: float, knowing: float, epoch: float, mirrored: bool, kept: float = 1.0) -> Callable[[float], int]:
-    """For `divided`: iterations that ask the original about the images that they have not seen before.
+def with_cache(asking: float, cached: float, epoch: float, mirrored: bool, kept: float = 1.0) -> Fit:
+    """Return how many iterations fit if the original is asked only about images that it has not seen.
 
-    asking, knowing: seconds of an iteration that asks about all of its images, and about none. epoch: iterations until
-    each image has come once. mirrored: half of them at random. kept: the share of the answers that there is memory for.
+    Parameters
+    ----------
+    asking, cached
+        Seconds of an iteration that asks about all of its images, and about none.
+    epoch
+        Iterations until each image has come once.
+    mirrored
+        Whether half of the images are mirrored at random.
+    kept
+        The share of the answers that fits into memory.
     """
 
     def fit(seconds: float) -> int:
         done, unknown = 0.0, 1.0
         while True:
-            cost = knowing + (asking - knowing) * (1 - kept * (1 - unknown))
+            cost = cached + (asking - cached) * (1 - kept * (1 - unknown))
             if cost * epoch >= seconds or unknown < 1e-3:
                 return int(done + seconds / cost)
             done, seconds = done + epoch, seconds - cost * epoch
@@ -101,27 +97,59 @@ def sinking(asking: float, knowing: float, epoch: float, mirrored: bool, kept: f
     return fit
 
 
-def measure(step: Callable[[Tensor], object], images: Iterator[Tensor], device: torch.device) -> float:
-    """Seconds that a batch takes: making it, and `step`."""
+def _measured_fit(context: Context, plan: StagePlan, images: Iterator[Tensor]) -> Fit:
+    objective = make_objective(context, plan)
+    asking = measure(_dry_step(plan, objective), images, context.device, context.settings)
+    if plan.name != "distill" or not context.asks_once:
+        return steady(asking)
+    cached = _cached_seconds(context, plan)
+    if context.job.vary:
+        return steady(asking / USES + cached * (1 - 1 / USES))
+    loader = context.sources.train
+    mirrored = loader.preprocessing.mirror
+    room = MOST_KEPT / max(1, objective.answer_bytes * loader.count * (2 if mirrored else 1))
+    return with_cache(asking, cached, loader.count / loader.batch_size, mirrored, min(1.0, room))
+
+
+def _cached_seconds(context: Context, plan: StagePlan) -> float:
+    """Return the seconds of an iteration on images whose answers are cached."""
+    objective = make_objective(context, plan, Answers())
+    epochs = (itertools.islice(stage_batches(context, plan, _CACHED), _CACHED) for _ in itertools.count())
+    again = itertools.chain.from_iterable(epochs)
+    for images in itertools.islice(again, _CACHED):
+        objective.targets(images)
+    return measure(_dry_step(plan, objective), again, context.device, context.settings)
+
+
+def _dry_step(plan: StagePlan, objective: Objective) -> Callable[[Tensor], object]:
+    """Return an iteration that changes no weight."""
+    trainer = Trainer(objective, plan.name, 1, 0.0, [0.0] * len(objective.parameters), plan.bf16)
+    return trainer.step
+
+
+def measure(
+    step: Callable[[Tensor], object], images: Iterator[Tensor], device: torch.device, settings: Settings
+) -> float:
+    """Return the seconds that a batch takes: loading it, and `step`."""
     import torch
 
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
-    def once(batches: Iterator[Tensor]) -> float:
+    def seconds_of(batches: Iterator[Tensor]) -> float:
         wait()
-        start = time.perf_counter()
+        start = settings.clock()
         step(next(batches))
         wait()
-        return time.perf_counter() - start
+        return settings.clock() - start
 
     batch = next(images)
     small = batch[: max(1, len(batch) // 8)]
     parts = itertools.repeat(small)
-    once(parts)  # makes ready
-    if (seconds := once(parts)) > _SLOW:
-        return min(seconds, once(parts)) * len(batch) / len(small)
-    once(images)
-    took: list[float] = []
-    while len(took) < 3 or sum(took) < _MEASURED:
-        took.append(once(images))
-    return statistics.median(took)
+    seconds_of(parts)  # warm up
+    if (seconds := seconds_of(parts)) > _SLOW:
+        return min(seconds, seconds_of(parts)) * len(batch) / len(small)
+    seconds_of(images)
+    measured: list[float] = []
+    while len(measured) < 3 or sum(measured) < settings.measured_seconds:
+        measured.append(seconds_of(images))
+    return statistics.median(measured)

@@ -1,8 +1,8 @@
-"""The images that recovery learns from, and those that it is judged by and never learns from."""
+"""The images that recovery learns from, and the held-out images that it is judged by."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepmerge.data import ImageWishes, Loader, Loading, Preprocessing, open_images
+from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open_network_images
 from deepmerge.data.images import Images
-from deepmerge.data.open_loader import image_input, preprocessing_of
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.train.shared.device import cores
@@ -20,15 +19,17 @@ from deepmerge.train.shared.device import cores
 if TYPE_CHECKING:
     import torch
 
-HELD_OUT = 1000  # at most; a tenth of the images, where that is less
-SLOW_HELD_OUT, WORK = 200, 4e11  # no more than that, where more would take so many multiplications
-FEWEST = 20  # with fewer images than this, none is held out
+HELD_OUT = 1000  # most images to hold out; a tenth of all if that is less
+SLOW_HELD_OUT, WORK = 200, 4e11  # the most for a network on which more would take that many multiplications
+FEWEST = 20  # with fewer images, none is held out
 
 
 @dataclass(frozen=True)
 class Sources:
-    """train: shuffled, mirrored and cropped as asked for. judge: each image once, as in the TEST phase; without random
-    changes. held_out: how many images only `judge` has; 0 where there are too few, and it has those of `train`.
+    """The images for the network's input blob.
+
+    train: shuffled, mirrored and cropped as asked for. judge: each image once, as in the TEST phase, with no random
+    changes. held_out: the number of images that only `judge` has; 0 if there are too few, and it has those of `train`.
     """
 
     input: str
@@ -39,11 +40,12 @@ class Sources:
 
     @property
     def repeats(self) -> bool:
-        """Whether an image always is one of a few arrays (itself, mirrored), so that what it gives may be kept."""
+        """Whether each image is always one of a few arrays (itself, mirrored), so that answers to it can be kept."""
         return self.train.images.ready or self.train.preprocessing.crop is None
 
     @property
     def skipped(self) -> list[str]:
+        """Why images could not be read, a line for each."""
         return [*self.train.skipped, *self.judge.skipped]
 
 
@@ -53,41 +55,39 @@ def open_sources(
     prototxt: Path,
     batch_size: int,
     wishes: ImageWishes,
-    limit: int | None,
-    seed: int,
-    strict: bool,
+    loading: Loading,
 ) -> Sources:
-    """The images of `spec` for the network's only input; `limit`: at most so many, spread evenly.
+    """Open the images of `spec` for the network's only input.
 
-    prototxt: the network's; a train_val.prototxt beside it says what is done to the images, where `wishes` do not.
-    ReadError where there are none, or the network takes none.
+    prototxt: the network's file; the train_val.prototxt beside it gives the preprocessing that the wishes leave open.
+    ReadError where there are no images, or the network takes none.
     """
-    images = open_images(spec)
-    name, shape = image_input(graph, images)
-    notes: list[str] = []
-    hows = [Preprocessing()] * 2
-    if not images.ready:
-        chosen = [preprocessing_of(graph, prototxt, shape, wishes, phase) for phase in ("TRAIN", "TEST")]
-        hows, notes = [how for how, _ in chosen], [note for _, told in chosen for note in told]
-    count = images.count if limit is None else min(limit, images.count)
-    places = [place * images.count // count for place in range(count)]
-    most = min(HELD_OUT, max(SLOW_HELD_OUT, int(WORK / max(1, summary(graph)["macs"]))))
-    apart = max(10, -(-count // most))
-    held = places[apart // 2 :: apart] if count >= FEWEST else []
-    kept = set(held)
-    train = Loader(
-        _some(images, [p for p in places if p not in kept]),
-        hows[0],
-        shape,
-        batch_size,
-        Loading(seed=seed, train=True, strict=strict),
-    )
-    judge = Loader(_some(images, held or places), hows[1], shape, batch_size, Loading(strict=strict))
-    return Sources(name, train, judge, len(held), tuple(dict.fromkeys(notes)))
+    found = open_network_images(spec, graph)
+    images = found.source
+    train_how, train_notes = found.preprocessing(network_transform(graph, prototxt, "TRAIN"), wishes, train=True)
+    judge_how, judge_notes = found.preprocessing(network_transform(graph, prototxt, "TEST"), wishes)
+    count = images.count if loading.limit is None else min(loading.limit, images.count)
+    every = [place * images.count // count for place in range(count)]
+    held = _held_out(every, summary(graph)["macs"])
+    held_set = set(held)
+    learned = _some(images, [place for place in every if place not in held_set])
+    loading = replace(loading, limit=None)
+    train = Loader(learned, train_how, found.shape, batch_size, replace(loading, train=True))
+    judge = Loader(_some(images, held or every), judge_how, found.shape, batch_size, loading)
+    return Sources(found.input, train, judge, len(held), tuple(dict.fromkeys([*train_notes, *judge_notes])))
+
+
+def _held_out(places: Sequence[int], macs: int) -> Sequence[int]:
+    """Return the places of the images to hold out, spread evenly. macs: the network's for one image."""
+    if len(places) < FEWEST:
+        return []
+    most = min(HELD_OUT, max(SLOW_HELD_OUT, int(WORK / max(1, macs))))
+    apart = max(10, -(-len(places) // most))
+    return places[apart // 2 :: apart]
 
 
 def sample(sources: Sources, most: int) -> Loader:
-    """Up to so many of the images to learn from, spread evenly, as in the TEST phase."""
+    """Return up to `most` of the images to learn from, spread evenly and read as in the TEST phase."""
     like, judge = sources.train, sources.judge
     count = min(most, like.count)
     chosen = _some(like.images, [place * like.count // count for place in range(count)])
@@ -99,13 +99,13 @@ def _some(images: Images, places: Sequence[int]) -> Images:
 
 
 class Feed:
-    """The loader's batches as tensors on a device, made ready ahead."""
+    """The loader's batches as tensors on a device, prepared ahead."""
 
     def __init__(self, loader: Loader, device: torch.device):
         self._loader, self._device = loader, device
 
-    def batches(self, start: int) -> Iterator[torch.Tensor]:
-        """Batch `start` and those behind it, without end."""
+    def batches(self, start: int) -> Generator[torch.Tensor, None, None]:
+        """Yield the batches from number `start` on, without end."""
         if self._device.type == "cpu":
             made: Iterator[np.ndarray] = (batch.data for batch in self._loader.batches(start))
         else:
@@ -114,7 +114,7 @@ class Feed:
             yield self.tensor(data)
 
     def once(self, most: int) -> Iterator[torch.Tensor]:
-        """The first `most` images once, in order."""
+        """Yield the first `most` images once, in order."""
         left = most
         for batch in self._loader.once():
             yield self.tensor(batch.data[:left])
@@ -123,7 +123,7 @@ class Feed:
                 return
 
     def tensor(self, data: np.ndarray) -> torch.Tensor:
-        """On the device, with the channels last in memory, which convolutions and poolings are faster on."""
+        """Return the batch on the device, with channels last in memory: convolutions and poolings are faster so."""
         import torch
 
         made = torch.from_numpy(data)
@@ -132,7 +132,7 @@ class Feed:
         return made.contiguous(memory_format=torch.channels_last) if made.dim() == 4 else made
 
     def _by_many(self, start: int) -> Iterator[np.ndarray]:
-        """A GPU takes more batches than one thread makes."""
+        """Yield batches that several threads prepare: a GPU needs more than one thread makes."""
         workers = max(1, min(12, cores() - 2))
         with ThreadPoolExecutor(workers, "deepmerge-images") as pool:
             waiting = [pool.submit(self._loader.batch, start + i) for i in range(2 * workers)]
@@ -142,5 +142,5 @@ class Feed:
                     start += 1
                     waiting.append(pool.submit(self._loader.batch, start + 2 * workers - 1))
             finally:
-                for one in waiting:
-                    one.cancel()
+                for future in waiting:
+                    future.cancel()

@@ -1,43 +1,51 @@
-"""Going through a network stretch by stretch, each layer run once, while the layers behind still change."""
+"""Running a network part by part, each layer once, while the weights of later layers still change."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.train.recover.subgraph import Part, layers_between
+from deepmerge.graph.params import Input
+from deepmerge.graph.shapes import Shape
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Engine
 
+Values = Mapping[Blob, np.ndarray]
 Feeds = Callable[[], Iterable[Mapping[str, np.ndarray]]]
 
 
 class Walk:
-    """Runs `graph` on the batches that feeds() gives, the same each time.
+    """Runs `graph` on the batches that feeds() returns, the same each time.
 
-    What the layers still to change do not touch is kept from one stretch to the next, in up to `memory` bytes; where that
-    is too little the network is run anew from what is kept, or from its inputs.
+    Values that do not depend on layers still to change are kept between parts, in up to `memory` bytes. If that is too
+    little, the network is run again from what is kept, or from its inputs.
     """
 
-    def __init__(self, graph: Graph, feeds: Feeds, images: int, run: Engine, threads: int = 1, memory: int = 1 << 30):
+    def __init__(
+        self, graph: Graph, feeds: Feeds, images: int, engine: Engine, threads: int = 1, memory: int = 1 << 30
+    ):
         from deepmerge.formats.onnx.batch import known_shapes
 
-        self.graph, self.run, self.threads = graph, run, threads
+        self.graph, self.engine, self.threads = graph, engine, threads
         self.shapes = known_shapes(graph)
         self._images, self._memory = images, memory
         self._feeds, self._fed = feeds, list(graph.inputs)
         self._kept: list[dict[Blob, np.ndarray]] | None = None
 
     def through(self, front: Sequence[Blob], wanted: Sequence[Blob]) -> Iterator[dict[Blob, np.ndarray]]:
-        """The values of `wanted`, batch by batch; from `front` the next stretch goes on, see `front_before`, `front_behind`."""
+        """Yield the values of `wanted`, batch by batch.
+
+        front: the blobs that the next part starts from; see `front_before` and `front_after`.
+        """
         values = sum(int(np.prod(self.shapes[blob][1:])) for blob in front)
         keeping, kept = 4 * values * self._images <= self._memory, []
         ends = dict.fromkeys([*wanted, *(front if keeping else ())])
-        with Part(self.graph, self._fed, ends, self.shapes, self.run, self.threads) as part:
+        with Part(self.graph, self._fed, ends, self.shapes, self.engine, self.threads) as part:
             for batch in self._source():
                 made = part.run(batch)
                 if keeping:
@@ -47,24 +55,23 @@ class Walk:
             self._kept, self._fed = kept, list(front)
 
     def front_before(self, changing: Sequence[Layer], ends: Sequence[Blob]) -> list[Blob]:
-        """The blobs from which `ends` can be made whatever becomes of the changing layers."""
+        """Return the blobs from which `ends` can be computed, whatever happens to the changing layers."""
         touched, moved = set(), set(changing)
         for layer in self.graph.layers:
             if layer in moved or any(bottom in touched for bottom in layer.bottoms):
                 touched |= set(layer.tops)
-        leading = layers_between(self.graph, (), ends)
-        return list(
-            dict.fromkeys(
-                b for layer in leading if touched & set(layer.tops) for b in layer.bottoms if b not in touched
-            )
-        )
+        front: dict[Blob, None] = {}
+        for layer in layers_between(self.graph, (), ends):
+            if touched & set(layer.tops):
+                front |= dict.fromkeys(bottom for bottom in layer.bottoms if bottom not in touched)
+        return list(front)
 
-    def front_behind(self, blob: Blob, ends: Sequence[Blob]) -> list[Blob]:
-        """The blobs from which `ends` can be made by the layers behind the one that makes `blob`."""
+    def front_after(self, blob: Blob, ends: Sequence[Blob]) -> list[Blob]:
+        """Return the blobs from which the layers after the one that makes `blob` can compute `ends`."""
         order = {layer: i for i, layer in enumerate(self.graph.layers)}
         at = order[blob.producer]
-        behind = [layer for layer in layers_between(self.graph, (), ends) if order[layer] > at]
-        found = [b for layer in behind for b in layer.bottoms if order[b.producer] <= at]
+        after = [layer for layer in layers_between(self.graph, (), ends) if order[layer] > at]
+        found = [b for layer in after for b in layer.bottoms if order[b.producer] <= at]
         return list(dict.fromkeys([*found, *(end for end in ends if order[end.producer] <= at)]))
 
     def _source(self) -> Iterator[dict[Blob, np.ndarray]]:
@@ -73,3 +80,83 @@ class Walk:
         else:
             for batch in self._feeds():
                 yield {blob: batch[blob.name] for blob in self._fed}
+
+
+class Part:
+    """The layers of `graph` from the blobs `fed` to the blobs `wanted`, with their current weights, in an engine.
+
+    shapes: those of the graph's blobs. A blob that is both fed and wanted is passed through. Use it as a context
+    manager, which frees the engine's session.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        fed: Iterable[Blob],
+        wanted: Iterable[Blob],
+        shapes: Mapping[Blob, Shape],
+        engine: Engine,
+        threads: int = 1,
+    ):
+        fed, wanted = list(fed), list(wanted)
+        self._through = [blob for blob in wanted if blob in fed]
+        self._wanted = [blob for blob in wanted if blob not in fed]
+        self.layers = layers_between(graph, fed, self._wanted)
+        self._session: Any = None
+        if self._wanted:
+            part, twins = _copied(graph.name, self.layers, fed, shapes)
+            self._names = {blob: twins[blob].name for blob in (*fed, *self._wanted) if blob in twins}
+            self._fed = [blob for blob in fed if blob in twins]
+            self._session = engine.load(part, threads)
+
+    def run(self, values: Values) -> dict[Blob, np.ndarray]:
+        """Return the wanted blobs' values, computed from those of the fed ones, batch first."""
+        made = {blob: values[blob] for blob in self._through}
+        if self._session is not None:
+            feeds = {self._names[blob]: values[blob] for blob in self._fed}
+            results = self._session.forward(feeds, [self._names[blob] for blob in self._wanted])
+            made |= {blob: results[self._names[blob]] for blob in self._wanted}
+        return made
+
+    def __enter__(self) -> Part:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._session is not None:
+            self._session.close()
+
+
+def layers_between(graph: Graph, fed: Iterable[Blob], wanted: Iterable[Blob]) -> list[Layer]:
+    """Return the layers that compute `wanted` from `fed`, in the network's order."""
+    needed: set[Layer] = set()
+    stop = set(fed)
+    waiting = [blob for blob in wanted if blob not in stop]
+    while waiting:
+        layer = waiting.pop().producer
+        if layer not in needed:
+            needed.add(layer)
+            waiting += [bottom for bottom in layer.bottoms if bottom not in stop]
+    return [layer for layer in graph.layers if layer in needed]
+
+
+def _copied(
+    name: str, layers: list[Layer], fed: list[Blob], shapes: Mapping[Blob, Shape]
+) -> tuple[Graph, dict[Blob, Blob]]:
+    """Return the layers as a network, and the blobs' twins in it. Each version of a blob has its own name there."""
+    part, twins = Graph(name), {}
+    taken: dict[str, int] = {}
+
+    def twin(blob: Blob) -> Blob:
+        number = taken[blob.name] = taken.get(blob.name, 0) + 1
+        twins[blob] = Blob(blob.name if number == 1 else f"{blob.name}#{number}")
+        return twins[blob]
+
+    made = {top for layer in layers for top in layer.tops}
+    read = {bottom for layer in layers for bottom in layer.bottoms} - made
+    for blob in (blob for blob in fed if blob in read):
+        part.insert(Layer(f"feed {len(twins)}", "Input", Input(shape=(shapes[blob],)), [], [twin(blob)]))
+    for layer in layers:
+        bottoms = [twins[blob] for blob in layer.bottoms]
+        tops = [twin(top) for top in layer.tops]
+        part.insert(replace(layer, bottoms=bottoms, tops=tops, weights=list(layer.weights)))
+    return part, twins

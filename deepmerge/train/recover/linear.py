@@ -1,5 +1,6 @@
-"""The last linear layers of a segment, each of which makes some channels of its output with at most an activation behind it,
-and the linear layers straight before them.
+"""The last linear layers of a segment, and the linear layers directly before them.
+
+Each last layer makes some channels of the segment's output, with at most an activation after it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from deepmerge.graph.graph import Blob, Layer
 from deepmerge.graph.params import Slice
 from deepmerge.graph.shapes import Shape
 
-_SAME = frozenset(("Dropout", "Split"))  # hand on what they get
+_SAME = frozenset(("Dropout", "Split"))  # their outputs are their input
 
 
 @dataclass(frozen=True)
 class Last:
-    """A Convolution or InnerProduct, and what of it arrives where.
+    """A Convolution or InnerProduct, and which of its outputs are which channels of the segment's output.
 
-    own: its outputs, from and up to, that arrive; to: the channels of the segment's output that they are.
-    slope: of the activation between, for each of them, (own,) from 0 to 1; None where there is none.
+    own: range of its outputs. to: range of the segment's channels. slope: of the activation in between below 0, for
+    each of these outputs, from 0 to 1; None without an activation.
     """
 
     layer: Layer
@@ -31,10 +32,9 @@ class Last:
 
 
 def last_layers(output: Blob, trained: Collection[str], shapes: Mapping[Blob, Shape]) -> list[Last]:
-    """The linear layers, of those in `trained`, that make channels of `output`; each once.
+    """Return the linear layers in `trained` that make channels of `output`, each once.
 
-    A layer is left out, with the channels that it makes, behind which stands anything but a ReLU, PReLU, Dropout, Concat
-    or Slice of channels.
+    A layer is left out if anything but a ReLU, PReLU, Dropout, Concat or Slice of channels comes after it.
     """
     found: dict[Layer, Last] = {}
     for last in _back(output, (0, shapes[output][1]), (0, shapes[output][1]), None, shapes):
@@ -45,21 +45,22 @@ def last_layers(output: Blob, trained: Collection[str], shapes: Mapping[Blob, Sh
 
 @dataclass(frozen=True)
 class Link:
-    """A convolution in a chain. slope: of the activation behind it, (num_output,), None where there is none."""
+    """A convolution in a chain. slope: of the activation after it, (num_output,); None without one."""
 
     layer: Layer
     slope: np.ndarray | None
 
     @property
     def is_point(self) -> bool:
-        """Whether it works on each place by itself: 1x1, no pad, stride 1."""
+        """Whether it works on each place alone: 1x1, no pad, stride 1."""
         p = self.layer.params
         return (p.kernel, p.stride, p.pad) == ((1, 1), (1, 1), (0, 0))
 
 
 def chain_of(last: Last, trained: Collection[str], shapes: Mapping[Blob, Shape]) -> list[Link]:
-    """The convolutions that lead to `last`, itself included, in order: each the only reader of the one before, without
-    groups, of those in `trained`, and at most one of them more than a 1x1. [] where it is no such convolution itself.
+    """Return the convolutions that lead to `last`, in order, including itself; [] if it cannot be part of a chain.
+
+    Each is in `trained`, has no groups, and is the only reader of the one before. At most one of them is not a 1x1.
     """
     if last.own != (0, shapes[last.layer.top][1]) or not _chains(last.layer):
         return []
@@ -85,7 +86,7 @@ def _chains(layer: Layer) -> bool:
 
 
 def _back(blob: Blob, own: tuple[int, int], to: tuple[int, int], slope, shapes) -> Iterator[Last]:
-    """From channels `own` of a blob, which become `to`, to the layers that make them."""
+    """Yield the layers that make channels `own` of a blob, which become channels `to`."""
     layer = blob.producer
     if layer.type in ("Convolution", "InnerProduct"):
         yield Last(layer, own, to, slope)
@@ -110,14 +111,14 @@ def _back(blob: Blob, own: tuple[int, int], to: tuple[int, int], slope, shapes) 
 
 
 def _slope(layer: Layer, channels: int) -> np.ndarray | None:
-    """The activation's slope below 0 for each channel; None where it is not from 0 to 1."""
+    """Return the activation's slope below 0 for each channel; None if it is not from 0 to 1."""
     slope = layer.weights[0].reshape(-1) if layer.type == "PReLU" else np.array([layer.params.negative_slope])
     slope = np.broadcast_to(slope, (channels,)).astype(np.float32)
     return slope if ((slope >= 0) & (slope <= 1)).all() else None
 
 
 def _plain(layer: Layer) -> bool:
-    """Whether its outputs lie on axis 1 and its window, if any, has two axes."""
+    """Return whether its outputs are on axis 1, and its window, if any, has two axes."""
     p = layer.params
     if p is None or p.axis != 1 or len(layer.bottoms) != 1 or not layer.weights:
         return False

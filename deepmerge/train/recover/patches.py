@@ -1,4 +1,4 @@
-"""What a layer reads at some places of its output, as rows of a matrix."""
+"""The values that a layer reads for some places of its output, as rows of a matrix."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from deepmerge.passes.support.weights import bias_of, weight_of
 
 
 def places(shape: tuple[int, ...], points: int, key: list[int]) -> np.ndarray:
-    """Up to `points` different places of one image's output (C, H, W) or (C,), as flat indices, in rising order.
+    """Return up to `points` different places of one image's output, (C, H, W) or (C,), as sorted flat indices.
 
-    key: what the choice depends on. An output without height and width has one place, 0.
+    key: seed of the choice. An output without height and width has one place, 0.
     """
     size = int(np.prod(shape[1:]))
     if size <= points:
@@ -22,14 +22,14 @@ def places(shape: tuple[int, ...], points: int, key: list[int]) -> np.ndarray:
 
 
 def tile(shape: tuple[int, ...], points: int, key: list[int]) -> np.ndarray:
-    """As `places`, but all in one rectangle, see `tile_size`."""
+    """Return places as `places` does, but all in one rectangle; see `tile_size`."""
     height, width = tile_size(shape, points)
     top, left = np.random.default_rng(key).integers((shape[1] - height + 1, shape[2] - width + 1))
     return ((top + np.arange(height))[:, None] * shape[2] + left + np.arange(width)).reshape(-1)
 
 
 def tile_size(shape: tuple[int, ...], points: int) -> tuple[int, int]:
-    """Height and width of a rectangle of about `points` places, as square as the output (C, H, W) allows."""
+    """Return height and width of a rectangle of about `points` places, as square as the output (C, H, W) allows."""
     side = max(1, round(points**0.5))
     width = min(shape[2], max(side, points // max(1, min(shape[1], side))))
     return min(shape[1], max(1, round(points / width))), width
@@ -38,10 +38,22 @@ def tile_size(shape: tuple[int, ...], points: int) -> tuple[int, int]:
 def tiles_at(
     layer: Layer, bottom: np.ndarray, where: np.ndarray, size: tuple[int, int], width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What a convolution reads of its bottom for tiles of its output: (N, rows, columns, C), and 0 where that is padding
-    and 1 elsewhere, (N, rows, columns).
+    """Return what a convolution reads for tiles of its output, and where that is not padding.
 
-    where: (N, P), the tiles' places. size: their height and width. width: of the output.
+    Parameters
+    ----------
+    bottom
+        float32, (N, C, H, W).
+    where
+        The tiles' places, (N, P).
+    size
+        The tiles' height and width.
+    width
+        The output's width.
+
+    Returns
+    -------
+    The values, float32, (N, rows, columns, C), and 1 or, for padding, 0, float32, (N, rows, columns).
     """
     p: Convolution = layer.params
     span_h = (size[0] - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h + 1
@@ -53,16 +65,16 @@ def tiles_at(
 
 
 def values_at(blob: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """The channels of a blob (N, C, …) at places (N, P): (N·P, C)."""
+    """Return the channels of a blob, (N, C, …), at places (N, P): (N·P, C)."""
     flat = blob.reshape(*blob.shape[:2], -1)
     return np.take_along_axis(flat, where[:, None, :], axis=2).transpose(0, 2, 1).reshape(-1, blob.shape[1])
 
 
 def patches_at(layer: Layer, bottom: np.ndarray, where: np.ndarray, width: int) -> np.ndarray:
-    """What a Convolution or InnerProduct reads of its bottom for places (N, P) of its output: (N·P, inputs).
+    """Return what a Convolution or InnerProduct reads for places (N, P) of its output: (N·P, inputs).
 
-    width: of its output. The inputs of a convolution lie as (channels, kernel_h, kernel_w), padding is 0. With groups,
-    they are all there, group behind group.
+    width: the output's width. A convolution's inputs are in the order (channels, kernel_h, kernel_w), with 0 for
+    padding; with groups, those of all groups.
     """
     if layer.type == "InnerProduct":
         return bottom.reshape(len(bottom), -1)
@@ -70,7 +82,7 @@ def patches_at(layer: Layer, bottom: np.ndarray, where: np.ndarray, width: int) 
 
 
 def matrix_of(layer: Layer) -> np.ndarray:
-    """The layer's weights, float64 (inputs of a group, num_output), the bias, if there is one, as the last row."""
+    """Return the weights, float64, (inputs of a group, num_output), with the bias, if any, as the last row."""
     weight = weight_of(layer)
     matrix = weight.reshape(len(weight), -1).T.astype(np.float64)
     bias = bias_of(layer)
@@ -78,7 +90,7 @@ def matrix_of(layer: Layer) -> np.ndarray:
 
 
 def store(layer: Layer, matrix: np.ndarray) -> None:
-    """Give the layer new arrays, of the shapes that its own have, float32, from a matrix as `matrix_of` gives it."""
+    """Give the layer new float32 arrays of the same shapes, from a matrix as `matrix_of` returns it."""
     bias = bias_of(layer)
     weight = (matrix if bias is None else matrix[:-1]).T.reshape(weight_of(layer).shape)
     if layer.type == "InnerProduct" and layer.params.transpose:

@@ -1,4 +1,4 @@
-"""What report.json says of a recovery."""
+"""The "recovery" entry of report.json."""
 
 from __future__ import annotations
 
@@ -9,39 +9,31 @@ from deepmerge.train.recover.lsq import Solved
 
 
 def solved_entry(name: str, found: Sequence[Solved], seconds: float, images: int) -> dict[str, Any]:
-    """One of the stages lsq and refit."""
+    """Return the entry of one of the stages lsq and refit."""
     parts = []
-    for one in found:
-        entry = one.entry()
-        parts.append(
-            {
-                "name": entry.pop("segment"),
-                **_losses(entry.pop("error_before") ** 2, entry.pop("error_after") ** 2),
-                **entry,
-            }
-        )
+    for solved in found:
+        entry = solved.entry()
+        losses = _losses(entry.pop("error_before") ** 2, entry.pop("error_after") ** 2)
+        parts.append({"name": entry.pop("segment"), **losses, **entry})
     return {"name": name, "seconds": seconds, "images": images, **_summed(parts), "segments": parts}
 
 
 def trained_entry(name: str, asked: Mapping[str, Any], losses: Iterable[tuple[str, float, float]]) -> dict[str, Any]:
-    """One of the stages that train. asked: seconds, iterations and so on. losses: part, before, after."""
+    """Return the entry of a stage that trains. asked: seconds, iterations and so on. losses: part, before, after."""
     parts = [{"name": part, **_losses(before, after)} for part, before, after in losses]
     return {"name": name, **asked, **_summed(parts), "segments" if name != "distill" else "outputs": parts}
 
 
-def recovery(entries: Sequence[Mapping[str, Any]], asked: Mapping[str, Any], agreement: float | None) -> dict[str, Any]:
-    """The report's "recovery". asked: seed, images and so on. agreement: at the end."""
+def recovery_entry(
+    entries: Sequence[Mapping[str, Any]], asked: Mapping[str, Any], agreement: float | None
+) -> dict[str, Any]:
+    """Return the report's "recovery". asked: seed, images and so on. agreement: at the end."""
     whole = sum(entry["seconds"] for entry in entries) or 1.0
     stages = []
     for entry in entries:
-        shares = {"seconds": round(entry["seconds"], 2), "share": round(entry["seconds"] / whole, 4)}
-        stages.append(
-            {
-                "name": entry["name"],
-                **shares,
-                **{key: value for key, value in entry.items() if key not in ("name", "seconds")},
-            }
-        )
+        times = {"seconds": round(entry["seconds"], 2), "share": round(entry["seconds"] / whole, 4)}
+        rest = {key: value for key, value in entry.items() if key not in ("name", "seconds")}
+        stages.append({"name": entry["name"], **times, **rest})
     known = [entry["agreement_before"] for entry in stages if entry.get("agreement_before") is not None]
     overall = {"agreement_before": known[0], "agreement_after": agreement} if known else {}
     return {**asked, **overall, "stages": stages}

@@ -3,222 +3,234 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from deepmerge.formats.read.weights import load_weights
 from deepmerge.graph.costs import summary
-from deepmerge.graph.graph import Graph
-from deepmerge.progress import Progress
-from deepmerge.train.recover import lsq
-from deepmerge.train.recover import report as story
+from deepmerge.text import count
+from deepmerge.train.recover import SOLVED, TRAINED
 from deepmerge.train.recover.agreement import Judge
-from deepmerge.train.recover.budget import SOLVED, TRAINED, default_iterations
-from deepmerge.train.recover.images import Sources, sample
-from deepmerge.train.recover.segments import Segment
+from deepmerge.train.recover.budget import default_iterations, fitting_iterations
+from deepmerge.train.recover.images import sample
+from deepmerge.train.recover.lsq import Options, lsq
+from deepmerge.train.recover.report import recovery_entry, solved_entry
+from deepmerge.train.recover.spec import Context
+from deepmerge.train.recover.stage import StagePlan, TrainedStage, bf16_is_accurate
 from deepmerge.train.recover.trainer import Pace
 from deepmerge.train.recover.write import Weights, arrays_of, weights_in, weights_of
 from deepmerge.train.shared.checkpoint import Checkpoint, Paused, Saved
-from deepmerge.train.shared.device import cores
-
-if TYPE_CHECKING:
-    from deepmerge.train.recover.job import Job
 
 LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
-REFIT = {
-    "points": 30,
-    "memory": 8 << 30,
-    "strength": 1e-2,
-}  # its layers are nearly right: more images, and shorter steps, than lsq
-WHOLE = ("refit", "distill")  # stages that change layers of no segment, which the steps' folders do without
+# refit's layers are nearly right already: it takes more images and smaller steps than lsq
+REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
+WHOLE = ("refit", "distill")  # stages that also change layers outside the segments; the steps' folders go without them
+
+
+@dataclass
+class State:
+    """How far a run is; its checkpoint holds this.
+
+    entries: the report's entries of the stages that are over. iterations: of each stage that trains, {} before they are
+    planned. bf16: whether distill computes in bfloat16. elapsed: seconds of earlier runs. safe: the weights after the
+    last stage, which a stage that does harm is rolled back to. agreement: theirs with the original, None for networks
+    without classes. reached: the weights after the last stage that goes segment by segment, {} before one.
+    """
+
+    safe: Weights
+    agreement: float | None
+    bf16: bool
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    iterations: dict[str, int] = field(default_factory=dict)
+    elapsed: float = 0.0
+    reached: Weights = field(default_factory=dict)
 
 
 class Run:
-    """One recovery under way. `merged` gets its weights stage by stage.
+    """One recovery: `context.merged` gets its weights stage by stage."""
 
-    behind: what refit solves, see refit.py. reached: the weights behind the last of the stages that go segment by segment, {}
-    before the first.
-    """
-
-    def __init__(
-        self, job: Job, original: Graph, merged: Graph, segments: list[Segment], behind: list[Segment], sources: Sources,
-        checkpoint: Checkpoint, progress: Progress,
-    ):  # fmt: skip
-        self.job, self.original, self.merged, self.segments, self.behind = job, original, merged, segments, behind
-        self.sources, self.checkpoint, self.progress = sources, checkpoint, progress
-        self.threads = job.threads or cores()
-        self.reached: Weights = {}
-        self.safe, self.safe_agreement = weights_of(merged), -1.0  # to go back to
-        self.entries: list[dict[str, Any]] = []
-        self.iterations: dict[str, int] = {}
-        self.halves = job.precision == "bf16"  # whether distill computes in bfloat16
-        self.pace = Pace(time.monotonic(), None if job.stop_after is None else 60 * job.stop_after, time.monotonic())
+    def __init__(self, context: Context, checkpoint: Checkpoint):
+        self.context, self.checkpoint = context, checkpoint
+        job, clock = context.job, context.settings.clock
+        self.started = clock()
+        stop_at = None if job.stop_after is None else self.started + 60 * job.stop_after
+        self.pace = Pace(clock, job.checkpoint_seconds, context.settings.saving_factor, stop_at, self.started)
         self._skipped: list[str] = []
-        self.before = 0.0  # seconds that earlier pieces of the run took
-        self.judge = Judge(original, sources.input, self._judged, self.threads, **_engine(job.device))
-        self._agreement: float | None = None
+        options = {"engine": "ort"} if job.device == "cpu" else {"engine": "torch", "device": job.device}
+        self.judge = Judge(context.original, context.sources.input, self._judged, context.threads, **options)
+        saved = checkpoint.load()
+        if saved is None:
+            self.under_way: Saved | None = None
+            self.state = State(weights_of(context.merged), self._agreement(), job.precision == "bf16")
+        else:
+            self.under_way = self._restore(saved)
 
     def all_stages(self) -> None:
-        """Everything that the checkpoint does not say is done."""
-        saved = self.checkpoint.load()
-        under_way: Saved | None = None
-        if saved is not None:
-            under_way = self._restore(saved)
-        for name in self.job.stages[len(self.entries) :]:
-            if name in SOLVED:
-                self._solve(name)
-            else:
-                self._train(name, under_way)
-            under_way = None
+        """Run the stages that the checkpoint does not have."""
+        for name in self.context.job.stages[len(self.state.entries) :]:
+            entry = self._solve(name) if name in SOLVED else self._train(name)
+            self.under_way = None
+            self._finish(entry)
 
     def recovery(self, previous: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What the report says. previous: what it said of an earlier recovery."""
-        job = self.job
+        """Return the report's "recovery". previous: that of an earlier recovery."""
+        job, sources = self.context.job, self.context.sources
+        warnings = list(sources.notes)
+        skipped = list(dict.fromkeys(self._skipped + sources.skipped))
+        if skipped:
+            were = "was" if len(skipped) == 1 else "were"
+            lost = f"{count(len(skipped), 'image')} could not be read and {were} left out"
+            warnings.append(f"{lost}: {skipped[0]}")
         asked = {
             "seed": job.seed,
-            "images": self.sources.train.count,
-            "held_out": self.sources.held_out,
+            "images": sources.train.count,
+            "held_out": sources.held_out,
             "device": job.device,
-            "threads": self.threads,
+            "threads": self.context.threads,
+            "warnings": warnings,
         }
-        skipped = list(dict.fromkeys(self._skipped + self.sources.skipped))
-        warnings = list(self.sources.notes)
-        if skipped:
-            many = (
-                "1 image could not be read and was"
-                if len(skipped) == 1
-                else f"{len(skipped)} images could not be read and were"
-            )
-            warnings.append(f"{many} left out: {skipped[0]}")
-        asked["warnings"] = warnings
-        return story.recovery(self.entries, asked, self.agreement()) | (
-            {"previous": dict(previous)} if previous else {}
-        )
+        entry = recovery_entry(self.state.entries, asked, self.state.agreement)
+        return entry | ({"previous": dict(previous)} if previous else {})
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the first piece of the run began, pauses left out."""
-        return self.before + time.monotonic() - self.pace.started
+        """Seconds that all runs of the job took so far, without the pauses between them."""
+        return self.state.elapsed + self.context.settings.clock() - self.started
 
     # -- stages ----------------------------------------------------------------------------------
 
-    def _solve(self, name: str) -> None:
-        start = time.monotonic()
-        before = self.agreement()
-        segments, images, how = (self.segments, LSQ_IMAGES, {}) if name == "lsq" else (self.behind, REFIT_IMAGES, REFIT)
-        loader = sample(self.sources, images)
-        feeds = lambda: ({self.sources.input: batch.data} for batch in loader.once())  # noqa: E731
-        options = lsq.Options(seed=self.job.seed, threads=self.threads, **how)
-        found = lsq.lsq(self.original, self.merged, segments, feeds, options, self.progress)
+    def _solve(self, name: str) -> dict[str, Any]:
+        context, clock = self.context, self.context.settings.clock
+        start = clock()
+        segments, images, how = context.segments, LSQ_IMAGES, {}
+        if name == "refit":
+            segments, images, how = context.later, REFIT_IMAGES, REFIT
+        loader = sample(context.sources, images)
+
+        def feeds() -> Iterator[dict[str, np.ndarray]]:
+            return ({context.sources.input: batch.data} for batch in loader.once())
+
+        options = Options(seed=context.job.seed, threads=context.threads, **how)
+        found = lsq(context.original, context.merged, segments, feeds, options, context.progress)
         self._skipped += loader.skipped
-        entry = story.solved_entry(name, found, time.monotonic() - start, loader.count)
-        self._done(entry, before)
+        return solved_entry(name, found, clock() - start, loader.count)
 
-    def _train(self, name: str, under_way: Saved | None) -> None:
-        from deepmerge.train.recover.stage import TrainedStage
-
-        if name not in self.iterations:
+    def _train(self, name: str) -> dict[str, Any]:
+        if name not in self.state.iterations:
             self._plan()
-            self.save(f"the start of stage {name}")  # not to be measured again
-        stage = TrainedStage(self, name, under_way)
-        before = stage.agreement if under_way is not None else self.agreement()
-        stage.agreement = before
-        stage.run()
-        self._done(stage.entry(), before)
+            self.save(f"the start of stage {name}")  # so that speed is not measured again
+        stage = TrainedStage(self.context, self._stage_plan(name), self.under_way)
+        stage.run(self.pace, self.save)
+        return stage.entry()
 
-    def _done(self, entry: dict[str, Any], before: float | None) -> None:
-        """The end of a stage; one that has done harm is undone.
+    def _stage_plan(self, name: str) -> StagePlan:
+        stages, iterations = self.context.job.stages, self.state.iterations
+        before = stages[: stages.index(name)]
+        first = sum(number for stage, number in iterations.items() if stage in before)
+        return StagePlan(name, iterations[name], first, self.state.bf16 and name == "distill")
 
-        So segments counts for little behind lsq, which has looked at the merged network's own inputs already.
+    def _finish(self, entry: dict[str, Any]) -> None:
+        """End a stage; roll it back if it has done harm.
+
+        So segments gains little after lsq, which already works on the merged network's own inputs.
         """
-        if self.safe_agreement < 0 and before is not None:
-            self.safe_agreement = before
-        self._agreement = None
-        after = self.agreement()
+        state, merged, before = self.state, self.context.merged, self.state.agreement
+        after = self._agreement()
+        undone = False
         if after is not None:
             entry |= {"agreement_before": before, "agreement_after": after}
-            if did_harm(entry, self.safe_agreement, self.sources.judge.count):
-                load_weights(self.merged, self.safe, misfits="skip")
-                self._agreement, entry["undone"] = self.safe_agreement, True
-            else:
-                self.safe, self.safe_agreement = weights_of(self.merged), after
-        self.entries.append(entry)
+            undone = did_harm(entry, before, self.context.sources.judge.count)
+        if undone:
+            entry["undone"] = True
+            load_weights(merged, state.safe, misfits="skip")
+        else:
+            state.safe, state.agreement = weights_of(merged), after
+        state.entries.append(entry)
         if entry["name"] not in WHOLE:
-            self.reached = weights_of(self.merged)
+            state.reached = weights_of(merged)
         self.save(f"the end of stage {entry['name']}")
-        if self.pace.over() and len(self.entries) < len(self.job.stages):
+        if self.pace.is_over() and len(state.entries) < len(self.context.job.stages):
             raise Paused
 
     def _plan(self) -> None:
-        """Fix the iterations of all stages that train, and what distill computes in."""
-        from deepmerge.train.recover.stage import bears_halves, planned
+        """Fix the iterations of all stages that train, and distill's precision."""
+        context, job, state = self.context, self.context.job, self.state
+        stages = [name for name in job.stages if name in TRAINED]
+        macs = summary(context.original)["macs"], summary(context.merged)["macs"]
+        state.iterations = default_iterations(stages, job.batch_size, macs)
+        if "distill" in stages and job.precision == "auto":
+            state.bf16 = bf16_is_accurate(context)
+        if job.minutes is not None:
+            context.progress("measuring the speed", 0, 1)
+            seconds = 60 * job.minutes - self.elapsed - self._comparing_seconds()
+            state.iterations = fitting_iterations(context, stages, seconds, state.bf16)
+        state.iterations |= {name: number for name, number in job.counts.items() if name in stages}
 
-        stages = [name for name in self.job.stages if name in TRAINED]
-        macs = summary(self.original)["macs"], summary(self.merged)["macs"]
-        self.iterations = default_iterations(stages, self.job.batch_size, macs)
-        if "distill" in stages and self.job.precision == "auto":
-            self.halves = bears_halves(self)
-        if self.job.minutes is not None:
-            self.progress("measuring the speed", 0, 1)
-            self.iterations = planned(self, stages, 60 * self.job.minutes - self.elapsed)
-        self.iterations |= {name: count for name, count in self.job.counts.items() if name in stages}
+    def _comparing_seconds(self) -> float:
+        """Return how long the comparisons with the original after each stage will take."""
+        clock = self.context.settings.clock
+        start = clock()
+        self.judge.agreement(self.context.merged)
+        return (clock() - start) * (len(self.context.job.stages) - len(self.state.entries) + 1)
 
-    def agreement(self) -> float | None:
-        """Of the merged network as it is now."""
-        if self._agreement is None:
-            self.progress("comparing with the original", 0, 1)
-            self._agreement = self.judge.agreement(self.merged)
-        return self._agreement
+    def _agreement(self) -> float | None:
+        """Return the merged network's agreement with the original."""
+        self.context.progress("comparing with the original", 0, 1)
+        return self.judge.agreement(self.context.merged)
 
     def _judged(self) -> Iterator[np.ndarray]:
-        return (batch.data for batch in self.sources.judge.once())
+        return (batch.data for batch in self.context.sources.judge.once())
 
     # -- checkpoints -----------------------------------------------------------------------------
 
     def save(
         self, what: str, arrays: Mapping[str, np.ndarray] = {}, under_way: Mapping[str, Any] | None = None
     ) -> None:
-        """arrays, under_way: of the stage that is not at its end."""
-        start = time.monotonic()
-        weights = {"weights": weights_of(self.merged), "reached": self.reached, "safe": self.safe}
-        kept = {name: array for kind, one in weights.items() for name, array in arrays_of(one, kind).items()}
+        """Write a checkpoint. arrays, under_way: the state of a stage that is not over."""
+        state = self.state
+        weights = {"weights": weights_of(self.context.merged), "reached": state.reached, "safe": state.safe}
+        kept: dict[str, np.ndarray] = {}
+        for kind, blobs in weights.items():
+            kept |= arrays_of(blobs, kind)
         meta = {
-            "entries": self.entries,
-            "iterations": self.iterations,
+            "entries": state.entries,
+            "iterations": state.iterations,
             "elapsed": self.elapsed,
-            "safe": self.safe_agreement,
+            "agreement": state.agreement,
+            "bf16": state.bf16,
+            "under_way": under_way,
         }
-        meta["halves"] = self.halves
-        self.checkpoint.save(what, {**kept, **arrays}, {**meta, "under_way": under_way})
-        self.pace.saved = time.monotonic()
-        self.pace.took = self.pace.saved - start
+        with self.pace.saving():
+            self.checkpoint.save(what, {**kept, **arrays}, meta)
 
     def _restore(self, saved: Saved) -> Saved | None:
-        """Go on from there; what the stage under way needs, if one is."""
+        """Continue from a checkpoint; return what the stage under way needs, None if there is none."""
         arrays, meta = saved
-        load_weights(self.merged, weights_in(arrays, "weights"), misfits="skip")
-        self.reached = weights_in(arrays, "reached")
-        self.safe, self.safe_agreement = weights_in(arrays, "safe"), meta["safe"]
-        self.entries, self.iterations, self.before = meta["entries"], meta["iterations"], meta["elapsed"]
-        self.halves = meta["halves"] if self.job.precision == "auto" else self.halves
+        load_weights(self.context.merged, weights_in(arrays, "weights"), misfits="skip")
+        precision = self.context.job.precision
+        self.state = State(
+            safe=weights_in(arrays, "safe"),
+            agreement=meta["agreement"],
+            bf16=meta["bf16"] if precision == "auto" else precision == "bf16",
+            entries=meta["entries"],
+            iterations=meta["iterations"],
+            elapsed=meta["elapsed"],
+            reached=weights_in(arrays, "reached"),
+        )
         return None if meta["under_way"] is None else Saved(arrays, meta["under_way"])
 
 
 def did_harm(entry: Mapping[str, Any], before: float, images: int) -> bool:
-    """Whether a stage had better be undone: a smaller share of the images agrees than `before` it.
+    """Return whether a stage is to be rolled back: fewer images agree than `before`, as a share of them.
 
-    Where the loss of distill or refit fell, a standard error is borne: the loss weighs all that the network says of an image,
-    the agreement only what it says first.
+    Where the loss of distill or refit fell, a standard error is allowed: the loss counts everything that the network
+    says about an image, the agreement only its first class.
     """
     if entry["name"] == "lsq":
         return False
     gained = entry["name"] in WHOLE and entry["loss_after"] < entry["loss_before"]
-    borne = math.sqrt(before * (1 - before) / images) if gained else 0.0
-    return entry["agreement_after"] < before - borne
-
-
-def _engine(device: str) -> dict[str, str]:
-    return {"engine": "ort"} if device == "cpu" else {"engine": "torch", "device": device}
+    allowed = math.sqrt(before * (1 - before) / images) if gained else 0.0
+    return entry["agreement_after"] < before - allowed

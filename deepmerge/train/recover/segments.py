@@ -1,12 +1,12 @@
-"""Which stretches of a merged network are to be recovered, each on its own.
+"""Which parts of a merged network are recovered, each on its own.
 
-Both networks have blobs of one name, shape and meaning: the anchors. Between them lie the segments, the merged network's
-layers that an approximate step made or changed with those that stand among them. What a segment makes of its inputs
-ought to be what the original has at its output.
+The anchors are blobs with the same name, shape and meaning in both networks. Between them are the segments: the merged
+network's layers that an approximate step made or changed, and the layers among them. At its output, a segment should
+give what the original has there.
 
-A name means the same value in both, as passes keep the name of the blob behind what they absorb. But for two kinds:
-what lies inside a merge (a reducer's top, a convolution's before the LRN that went into it), and what a BatchNorm or
-Scale made that went into the layers behind it. These are no anchors, even where name and shape are the same.
+A name means the same value in both networks, since a pass keeps the name of the blob after the layers that it absorbs.
+There are two exceptions: blobs inside a merge (a reducer's top, a convolution's before the LRN that it absorbed), and
+the top of a BatchNorm or Scale that was folded into later layers. These are not anchors, even with the same shape.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from deepmerge.errors import GraphError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
 
-# Weights that are statistics or settings, not learned: nothing is to train them.
+# Layer types whose weights are statistics or settings: they are not trained
 STATISTICS = frozenset(("BatchNorm", "BN", "Normalize"))
 _TUCKER = "decompose_tucker"
+_SOLVED_THROUGH = frozenset(("ReLU", "PReLU", "Dropout"))  # allowed between a layer and the blob it is solved for
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of the merged network between anchors.
+    """A part of the merged network between anchors.
 
-    name: the steps' names, with the output's where they made several segments; no two are alike.
-    steps: the approximate steps that have a hand in it, in their order.
+    name: the steps' names, with the output's name if they made several segments; unique.
+    steps: the approximate steps that made or changed its layers, in their order.
     inputs: the anchors that it reads, in the network's order; a network's input is an anchor.
-    output: the anchor that it makes, as the last layer in place leaves it.
-    layers: the merged network's layers between them, in its order, those without weights included.
-    trained: those of them whose weights may change; a layer is trained by one segment at most.
+    output: the anchor that it makes, after the last in-place layer.
+    layers: the merged network's layers between them, in its order, including those without weights.
+    trained: the layers whose weights may change; at most one segment trains a layer.
     """
 
     name: str
@@ -48,10 +49,9 @@ Entries = Sequence[Mapping[str, Any]]
 
 
 def find_segments(original: Graph, merged: Graph, entries: Entries) -> list[Segment]:
-    """The segments of `merged` that approximate steps have made, in its order.
+    """Return the segments that approximate steps have made, in the merged network's order.
 
-    entries: report.json's `steps`, those that `merged` has behind it.
-    GraphError where behind a merged layer no blob is found that the original has, too.
+    entries: report.json's `steps` that led to `merged`. GraphError where no blob after a merged layer is an anchor.
     """
     rough = [entry for entry in entries if not entry["exact"]]
     anchors = find_anchors(original, merged, entries)
@@ -74,13 +74,13 @@ def find_segments(original: Graph, merged: Graph, entries: Entries) -> list[Segm
 
 
 def _twins(original: Graph, anchors: Iterable[Blob]) -> dict[Blob, Blob]:
-    """Anchor → the original's blob."""
+    """Return anchor → the original's blob."""
     finals = {blob.name: blob for blob in original.blobs}
     return {blob: finals[blob.name] for blob in anchors if blob.name in finals}
 
 
 def find_anchors(original: Graph, merged: Graph, entries: Entries) -> set[Blob]:
-    """The blobs of `merged` whose name means the same value in `original`, and its inputs."""
+    """Return the blobs of `merged` whose name means the same value in `original`, and its inputs."""
     finals = [{blob.name: blob for blob in graph.blobs} for graph in (original, merged)]
     shapes = [infer_shapes(graph, strict=False) for graph in (original, merged)]
     others = _inside_merges(original, merged, entries) | _folded_forth(original, merged, entries)
@@ -96,9 +96,9 @@ def find_anchors(original: Graph, merged: Graph, entries: Entries) -> set[Blob]:
 
 
 def _inside_merges(original: Graph, merged: Graph, entries: Entries) -> set[Blob]:
-    """The original's blobs between layers that one step has merged: what a name there means now is the step's affair.
+    """Return the original's blobs between layers that one step has merged; their names may mean something else now.
 
-    They are followed from each layer with weights. What an absorbed LRN or pooling made is an anchor, since the
+    They are followed from each layer with weights. The top of an absorbed LRN or pooling is an anchor, since the
     convolution makes it now.
     """
     alive = {layer.name for layer in merged.layers}
@@ -115,7 +115,7 @@ def _inside_merges(original: Graph, merged: Graph, entries: Entries) -> set[Blob
 
 
 def _ahead(layer: Layer, region: set[Layer], alive: set[str]) -> tuple[set[Blob], set[Layer]]:
-    """The blobs from a layer's tops on over activations and layers that are gone, and the layers that end the way."""
+    """Return the blobs after a layer, past activations and removed layers, and the layers that end these paths."""
     passed, readers, waiting = set(), set(), list(layer.tops)
     while waiting:
         blob = waiting.pop()
@@ -129,35 +129,35 @@ def _ahead(layer: Layer, region: set[Layer], alive: set[str]) -> tuple[set[Blob]
 
 
 def _folded_forth(original: Graph, merged: Graph, entries: Entries) -> set[Blob]:
-    """The original's blobs that a BatchNorm or Scale made which has gone into the layers behind it, or may have."""
+    """Return the original's blobs made by a BatchNorm or Scale that was, or may have been, folded into later layers."""
     alive = {layer.name for layer in merged.layers}
     gone = {layer for layer in original.layers if layer.weights and layer.name not in alive}
     changed = {name for entry in entries if entry["exact"] for name in entry["into"]}
-    return {top for layer in gone for top in layer.tops if _readers_behind(layer, gone) & changed}
+    return {top for layer in gone for top in layer.tops if _remaining_readers(layer, gone) & changed}
 
 
-def _readers_behind(layer: Layer, gone: set[Layer]) -> set[str]:
-    """The names of the first layers behind that are still there."""
+def _remaining_readers(layer: Layer, gone: set[Layer]) -> set[str]:
+    """Return the names of the first layers after it that remain."""
     names: set[str] = set()
     for reader in (r for top in layer.tops for r in top.consumers):
-        names |= _readers_behind(reader, gone) if reader in gone else {reader.name}
+        names |= _remaining_readers(reader, gone) if reader in gone else {reader.name}
     return names
 
 
 def _made_by(merged: Graph, rough: Iterable[Mapping[str, Any]]) -> list[Layer]:
-    """The layers that approximate steps have made or changed, but for those that a later step has taken apart."""
+    """Return the layers that approximate steps have made or changed and that no later step has removed."""
     names = {name for entry in rough for name in entry["into"]}
     return [layer for layer in merged.layers if layer.name in names]
 
 
 def _steps(rough: Iterable[Mapping[str, Any]], inside: set[str], replaced: set[str]) -> tuple[str, ...]:
-    """The steps that made one of the merged network's layers inside, or merged one of the original's in their place."""
+    """Return the steps that made a layer inside, or merged one of the original's that it replaced."""
     names = [e["name"] for e in rough if inside & set(e["into"]) or replaced & set(e["merged"])]
     return tuple(dict.fromkeys(names))
 
 
 def _output(merged: Graph, layer: Layer, anchors: set[Blob], place: Mapping[Layer, int]) -> Blob:
-    """The first anchor behind the layer, in the network's order."""
+    """Return the first anchor after the layer, in the network's order."""
     seen, waiting, found = set(), list(layer.tops), []
     while waiting:
         blob = waiting.pop()
@@ -167,13 +167,13 @@ def _output(merged: Graph, layer: Layer, anchors: set[Blob], place: Mapping[Laye
             seen.add(blob)
             waiting += [top for reader in blob.consumers for top in reader.tops]
     if not found:
-        text = f"behind layer {layer.name!r} network {merged.name!r} has no blob of the original's"
-        raise GraphError(f"{text}; is it a conversion of that network?")
+        text = f"no blob after layer {layer.name!r} of network {merged.name!r} matches the original"
+        raise GraphError(text, layer=layer.name, remedy="is it a conversion of that network?")
     return min(found, key=lambda blob: place[blob.producer])
 
 
 def _between(output: Blob, anchors: set[Blob]) -> set[Layer]:
-    """The layers from the nearest anchors before it to the output."""
+    """Return the layers from the nearest anchors before the output to it."""
     found: set[Layer] = set()
     waiting = [output.producer]
     while waiting:
@@ -185,11 +185,74 @@ def _between(output: Blob, anchors: set[Blob]) -> set[Layer]:
 
 
 def _trainable(merged: Graph, layer: Layer, inside: Sequence[Layer]) -> bool:
-    """Whether the layer has learned weights that nobody outside of the segment uses."""
+    """Return whether the layer has learned weights that no layer outside the segment shares."""
     return bool(layer.weights) and layer.type not in STATISTICS and set(merged.sharers(layer)) <= set(inside)
 
 
 def _named_apart(segments: list[Segment]) -> list[Segment]:
-    """Segments of the same steps get their output's name, too."""
+    """Add the output's name to segments of the same steps."""
     names = [segment.name for segment in segments]
     return [replace(s, name=f"{s.name}:{s.output}") if names.count(s.name) > 1 else s for s in segments]
+
+
+# -- the stage refit -----------------------------------------------------------------------------
+
+
+def find_later_layers(original: Graph, merged: Graph, entries: Entries, segments: Sequence[Segment]) -> list[Segment]:
+    """Return a segment for each linear layer that depends on an output of `segments`, in the network's order.
+
+    The stage refit solves them by least squares, as lsq solves any segment. A merged segment's output differs a little
+    from the original's; a linear layer after it can compensate a part of that, if it is solved for the original's
+    output on the merged network's own input.
+
+    entries: report.json's `steps`. Left out are layers in, or before, the segment of any approximate step, because the
+    steps' folders hold what the segments made without them; layers that share weights; and layers for whose output the
+    original has no blob.
+
+    References
+    ----------
+    Zhang et al.: "Accelerating Very Deep Convolutional Networks", TPAMI 2016, section 3.3, asymmetric reconstruction.
+    """
+    anchors = find_anchors(original, merged, entries)
+    every = find_segments(original, merged, entries)
+    finals = {blob.name: blob for blob in merged.blobs}
+    touched = _downstream(merged, {finals[segment.output] for segment in segments})
+    before = _upstream(merged, {finals[segment.output] for segment in every})
+    found = []
+    for layer in merged.layers:
+        if layer.type not in ("Convolution", "InnerProduct") or not layer.weights or merged.sharers(layer):
+            continue
+        if layer.bottom not in touched or layer.top in before:
+            continue
+        output, passed = _activated(layer)
+        if finals[output.name] is output and output in anchors:
+            layers = (layer.name, *(activation.name for activation in passed))
+            found.append(Segment(layer.name, (), (layer.bottom.name,), output.name, layers, (layer.name,)))
+    return found
+
+
+def _downstream(graph: Graph, blobs: set[Blob]) -> set[Blob]:
+    """Return these blobs and all that depend on them."""
+    found = set(blobs)
+    for layer in graph.layers:
+        if found & set(layer.bottoms):
+            found |= set(layer.tops)
+    return found
+
+
+def _upstream(graph: Graph, blobs: set[Blob]) -> set[Blob]:
+    """Return these blobs and all that they depend on."""
+    found = set(blobs)
+    for layer in reversed(graph.layers):
+        if found & set(layer.tops):
+            found |= set(layer.bottoms)
+    return found
+
+
+def _activated(layer: Layer) -> tuple[Blob, list[Layer]]:
+    """Return the blob that the layer is solved for, after its activation, and the layers in between."""
+    blob, passed = layer.top, []
+    while len(blob.consumers) == 1 and blob.consumers[0].type in _SOLVED_THROUGH:
+        passed.append(blob.consumers[0])
+        blob = passed[-1].top
+    return blob, passed

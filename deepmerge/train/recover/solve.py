@@ -1,4 +1,4 @@
-"""Solving for the weights of a segment's last layers, from what they read and what is wanted behind them."""
+"""Solving for the weights of a segment's last layers, from their inputs and the wanted outputs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from deepmerge.passes.support.weights import group_of
 from deepmerge.train.recover.linear import Last, Link
 from deepmerge.train.recover.patches import matrix_of, patches_at, store, tiles_at
 
-STRENGTHS = (1e-7, 1e-3, 1e-1, 10.0)  # of the ridge, to choose from where rows are few
-PLENTY = 20  # rows for each input
+STRENGTHS = (1e-7, 1e-3, 1e-1, 10.0)  # of the ridge, to choose from if there are few rows
+PLENTY = 20  # rows for each input; more are not few
 ROUND_ROWS = 12_000  # rows that the rounds over several layers work on
 
 
 @dataclass(frozen=True)
 class Effort:
-    """iterations: of one layer with an activation; rounds: over several layers, 0 to leave all but the last alone. strength: of
-    the ridge, where rows are plenty.
+    """How much work to do.
+
+    iterations: for one layer with an activation. rounds: over several layers, 0 to solve only the last one. strength:
+    of the ridge, if there are enough rows.
     """
 
     iterations: int = 30
@@ -33,7 +35,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Sums of squared errors on the images held out, with the old weights and those that stay; the layers with new ones."""
+    """Sums of squared errors on the held-out images, with the old and the final weights; the changed layers."""
 
     before: float
     after: float
@@ -41,23 +43,30 @@ class Outcome:
 
 
 class Task(Protocol):
-    """One of a segment's last layers, perhaps with others before it, and the rows gathered for it."""
+    """One of a segment's last layers, possibly with others before it, and the rows gathered for it.
 
-    to: tuple[int, int]  # the channels of the segment's output that it makes
-    bottom: Blob  # what it reads
-    floats: int  # that it gathers for an image
+    to: the channels of the segment's output that it makes. bottom: the blob that it reads. floats: how many numbers it
+    gathers for an image.
+    """
+
+    to: tuple[int, int]
+    bottom: Blob
+    floats: int
 
     def gather(self, bottom: np.ndarray, where: np.ndarray) -> None:
-        """Take in what a batch's bottom (N, C, …) holds for places (N, P) of the output."""
+        """Add what a batch's bottom, (N, C, …), holds for places (N, P) of the output."""
         ...
 
     def solve(self, target: np.ndarray, held: np.ndarray, effort: Effort) -> Outcome:
-        """Give the layers new weights if these do better. target (images·P, channels); held: images to judge by."""
+        """Give the layers new weights if they are better. target: (images·P, channels). held: images to judge by."""
         ...
 
 
 def task_for(last: Last, chain: list[Link], shapes, points: int, size: tuple[int, int]) -> Task:
-    """points: places of an image; they lie in a rectangle of this size, where the chain has several links."""
+    """Return the task for a last layer and its chain.
+
+    points: places of an image. size: height and width of the tile that has them, for a chain of several links.
+    """
     width = (*shapes[last.layer.top], 1, 1)[3]
     if len(chain) > 1:
         return Several(last, chain, size, width, shapes)
@@ -76,32 +85,36 @@ class Single:
 
     @property
     def to(self) -> tuple[int, int]:
+        """See Task."""
         return self.last.to
 
     @property
     def bottom(self) -> Blob:
+        """See Task."""
         return self.last.layer.bottom
 
     def gather(self, bottom: np.ndarray, where: np.ndarray) -> None:
+        """See Task."""
         self.rows.append(patches_at(self.last.layer, bottom, where, self.width))
 
     def solve(self, target: np.ndarray, held: np.ndarray, effort: Effort) -> Outcome:
+        """See Task."""
         x, layer, own = np.concatenate(self.rows), self.last.layer, self.last.own
         self.rows = []
         outside = np.repeat(held, len(x) // len(held))
         matrix, group = matrix_of(layer), group_of(layer)
         new, outputs, inputs = matrix.copy(), matrix.shape[1] // group, x.shape[1] // group
+        has_bias, slope = len(matrix) > inputs, self.last.slope
         before = after = 0.0
         for g in range(group):
             columns = np.arange(max(own[0], g * outputs), min(own[1], (g + 1) * outputs))
             if not len(columns):
                 continue
-            part, bias = x[:, g * inputs : (g + 1) * inputs], len(matrix) > inputs
-            part = np.hstack([part, np.ones((len(part), 1), part.dtype)]) if bias else part
+            rows = x[:, g * inputs : (g + 1) * inputs]
+            if has_bias:
+                rows = np.hstack([rows, np.ones((len(rows), 1), rows.dtype)])
             at = columns - own[0]
-            problem = Problem(
-                part, target[:, at], None if self.last.slope is None else self.last.slope[at], bias, outside
-            )
+            problem = Problem(rows, target[:, at], None if slope is None else slope[at], has_bias, outside)
             before += problem.error(matrix[:, columns])
             new[:, columns], error = problem.best(matrix[:, columns], effort)
             after += error
@@ -120,12 +133,12 @@ class Problem:
         self.outside, self.judge = x[held], target[held]
 
     def error(self, weight: np.ndarray) -> float:
-        """The sum of squares behind the activation, on the rows held out."""
+        """Return the sum of squared errors after the activation, on the held-out rows."""
         made = activated(predict(self.outside, weight), self.slope)
         return float(np.square(made - self.judge, dtype=np.float64).sum())
 
     def best(self, start: np.ndarray, effort: Effort) -> tuple[np.ndarray, float]:
-        """The weights of that strength of the ridge which does best on the rows held out, and their error there."""
+        """Return the weights of the ridge strength that is best on the held-out rows, and their error there."""
         plenty = len(self.inside) >= PLENTY * self.inside.shape[1]
         found = []
         for strength in (effort.strength,) if plenty else STRENGTHS:
@@ -136,7 +149,7 @@ class Problem:
 
 
 class Several:
-    """A chain of convolutions: all together in rounds on some of the images, then the last one by itself on all."""
+    """A chain of convolutions: all together in rounds on some images, then the last one alone on all of them."""
 
     def __init__(self, last: Last, chain: list[Link], size: tuple[int, int], width: int, shapes):
         self.to, self.bottom = last.to, chain[0].layer.bottom
@@ -150,9 +163,11 @@ class Several:
         self.tiles: list[tuple[np.ndarray, np.ndarray]] = []
 
     def gather(self, bottom: np.ndarray, where: np.ndarray) -> None:
+        """See Task."""
         self.tiles.append(tiles_at(self.layer, bottom, where, self.size, self.width))
 
     def solve(self, target: np.ndarray, held: np.ndarray, effort: Effort) -> Outcome:
+        """See Task."""
         x, valid = (np.concatenate(part) for part in zip(*self.tiles, strict=True))
         self.tiles = []
         target = target.reshape(len(x), -1, target.shape[1])

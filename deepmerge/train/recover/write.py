@@ -1,4 +1,4 @@
-"""OUT2: all that OUT holds, with recovered weights in it."""
+"""OUT2: a copy of OUT with the recovered weights."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Weights = Mapping[str, list[np.ndarray]]
 
 
 def weights_of(graph: Graph) -> dict[str, list[np.ndarray]]:
-    """Layer name → its learned blobs."""
+    """Return layer name → its learned blobs."""
     return {layer.name: list(layer.weights) for layer in graph.layers if layer.weights}
 
 
 def arrays_of(weights: Weights, kind: str) -> dict[str, np.ndarray]:
-    """The weights as the arrays of a checkpoint."""
+    """Return the weights as the arrays of a checkpoint."""
     return {f"{kind}/{i}/{name}": array for name, arrays in weights.items() for i, array in enumerate(arrays)}
 
 
 def weights_in(arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, list[np.ndarray]]:
-    """The reverse; a layer's blobs are there in their order."""
+    """Return the weights from a checkpoint's arrays, in which a layer's blobs are in order."""
     found: dict[str, list[np.ndarray]] = {}
     for key, array in arrays.items():
         if key.startswith(f"{kind}/"):

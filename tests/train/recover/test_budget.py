@@ -1,43 +1,21 @@
-"""How the time is divided, and the rates."""
+"""How the time is divided among the stages."""
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from deepmerge.train.recover import budget as schedule
 from deepmerge.train.recover.budget import (
-    FULL,
     IMAGES,
-    RATE,
     SHARES,
     WORK,
     default_batch_size,
     default_iterations,
     divided,
     measure,
-    rate,
-    rates_for,
-    sinking,
     steady,
+    with_cache,
 )
-
-
-def test_the_rate_grows_and_sinks_to_nothing():
-    rates = [rate(i, 1000, 0.1) for i in range(1000)]
-    assert rates[0] < 0.01 and max(rates) == rates[20] == 0.1 and rates[999] < 1e-5
-    assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
-
-
-@pytest.mark.parametrize("iterations", [1, 2, 3])
-def test_the_shortest_stages_have_rates(iterations):
-    assert all(0 < rate(i, iterations, 0.1) <= 0.1 for i in range(iterations))
-
-
-def test_short_stages_learn_slowly():
-    assert rates_for(FULL) == rates_for(10 * FULL) == (RATE, RATE / 4, RATE / 16, RATE / 64, RATE / 256)
-    assert rates_for(FULL // 4) == pytest.approx([rate / 2 for rate in rates_for(FULL)])
+from deepmerge.train.recover.spec import Settings
 
 
 def test_stages_take_their_shares():
@@ -46,16 +24,17 @@ def test_stages_take_their_shares():
     assert sum(SHARES.values()) == pytest.approx(1)
 
 
-def test_a_measured_batch_includes_its_making(monkeypatch):
+def test_a_measured_batch_includes_its_making():
     torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
-    monkeypatch.setattr(schedule, "_MEASURED", 0.0)
+    now = [0.0]
 
     def slowly():
         while True:
-            time.sleep(0.02)
+            now[0] += 0.02
             yield torch.zeros(8)
 
-    assert measure(lambda batch: None, slowly(), torch.device("cpu")) >= 0.02
+    settings = Settings(clock=lambda: now[0], measured_seconds=0.1)
+    assert measure(lambda batch: None, slowly(), torch.device("cpu"), settings) == pytest.approx(0.02)
 
 
 def test_stages_that_are_left_out_leave_their_time_to_the_others():
@@ -65,12 +44,12 @@ def test_stages_that_are_left_out_leave_their_time_to_the_others():
 
 def test_answers_that_are_known_cost_nothing():
     # An epoch of 10 iterations at 3 seconds, then 1 second each.
-    assert sinking(3, 1, 10, mirrored=False)(25) == 8
-    assert sinking(3, 1, 10, mirrored=False)(30 + 55) == 10 + 55
+    assert with_cache(3, 1, 10, mirrored=False)(25) == 8
+    assert with_cache(3, 1, 10, mirrored=False)(30 + 55) == 10 + 55
     # Mirrored, half of the images are new in the second epoch, a quarter in the third …
-    assert sinking(3, 1, 10, mirrored=True)(30 + 20 + 15) == 30
+    assert with_cache(3, 1, 10, mirrored=True)(30 + 20 + 15) == 30
     # Nothing is kept.
-    assert sinking(3, 1, 10, mirrored=True, kept=0)(90) == 30
+    assert with_cache(3, 1, 10, mirrored=True, kept=0)(90) == 30
 
 
 def test_defaults_depend_on_the_networks_alone():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.data import ImageWishes
+from deepmerge.data import ImageWishes, Loading
 from deepmerge.train.recover.images import Sources, open_sources, sample
 from tests.helpers import conv, inputs, network
 
@@ -20,9 +20,8 @@ def made(tmp_path, graph, count: int, limit: int | None = None, **wishes) -> Sou
     pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 6, 3), np.uint8)
     np.savez(tmp_path / "images.npz", images=pixels)
     wishes = {"mean": (0.0,)} | wishes
-    return open_sources(
-        f"npz:{tmp_path / 'images.npz'}", graph, tmp_path / "net.prototxt", 8, ImageWishes(**wishes), limit, 0, False
-    )
+    spec, prototxt = f"npz:{tmp_path / 'images.npz'}", tmp_path / "net.prototxt"
+    return open_sources(spec, graph, prototxt, 8, ImageWishes(**wishes), Loading(limit=limit))
 
 
 def seen(batches) -> list[int]:
@@ -57,8 +56,7 @@ def test_what_is_random_is_for_learning_alone(tmp_path, graph):
     np.savez(tmp_path / "images.npz", images=rng.integers(0, 256, (40, 4, 6, 3)).astype(np.uint8))
     spec = f"npz:{tmp_path / 'images.npz'}"
     plain, turned = (
-        open_sources(spec, graph, tmp_path / "net.prototxt", 8, ImageWishes(mirror=m), None, 0, False)
-        for m in (False, True)
+        open_sources(spec, graph, tmp_path / "net.prototxt", 8, ImageWishes(mirror=m), Loading()) for m in (False, True)
     )
     assert all(np.array_equal(a.data, b.data) for a, b in zip(plain.judge.once(), turned.judge.once(), strict=True))
     a, b = plain.train.batch(0).data, turned.train.batch(0).data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import itertools
 import json
 import os
 import shutil
@@ -19,8 +20,8 @@ import pytest
 from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, TrainingError
 from deepmerge.out.read import read_converted
 from deepmerge.plan.discover import Wishes
-from deepmerge.train.recover import trainer as train
-from deepmerge.train.recover.job import Job, recover
+from deepmerge.train.recover.job import recover
+from deepmerge.train.recover.spec import Job, Settings
 from deepmerge.train.recover.trainer import Trainer
 from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
 from tests.train.recover.conftest import TEXT, lay_out
@@ -29,6 +30,9 @@ torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]
 
 COUNTS = {"segments": 6, "chain": 6, "distill": 8}
 QUICK = {"counts": COUNTS, "threads": 1, "batch_size": 16, "lr": 0.001}
+
+
+ALWAYS = Settings(saving_factor=0.0)  # a checkpoint after each iteration, with checkpoint_seconds 0
 
 
 @pytest.fixture
@@ -213,23 +217,22 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(job, recovered):
 
 
 def die_in(stage: str, job: Job) -> None:
-    """A run that is killed in a stage behind iteration 4; the checkpoint is of iteration 3."""
-    step = Trainer.step
+    """Run, and be killed in a stage after iteration 4; the checkpoint is of iteration 3."""
+    now, step = [0.0], Trainer.step
 
     def stepping(trainer, images):
-        if trainer.name == stage:
-            train.SAVED_EVERY = 0.0 if trainer.iteration == 2 else 1e9
-            train.SAVING = 0
-            if trainer.iteration == 4:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if trainer.name == stage and trainer.iteration == 2:
+            now[0] += job.checkpoint_seconds
+        if trainer.name == stage and trainer.iteration == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
         return step(trainer, images)
 
     Trainer.step = stepping
-    train.SAVED_EVERY = 1e9
-    recover(job)
+    recover(job, settings=Settings(clock=lambda: now[0]))
 
 
 def test_in_pieces(job, recovered):
+    """A run without time pauses where it can: after each iteration but a stage's last, and after all stages but one."""
     pieces = 0
     while not job.out.exists():
         try:
@@ -237,9 +240,8 @@ def test_in_pieces(job, recovered):
         except Paused:
             pieces += 1
         assert pieces < 100
-    assert (
-        pieces == 4 + sum(COUNTS.values()) - 3 - 1
-    )  # behind each stage but the last, and each iteration but a stage's last
+    inside_stages, between_stages = sum(count - 1 for count in COUNTS.values()), len(job.stages) - 1
+    assert pieces == inside_stages + between_stages
     assert same_weights(job.out, recovered)
 
 
@@ -255,14 +257,12 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, monkeypatch, re
             made = made * float("nan")
         return made
 
-    monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
-    monkeypatch.setattr(train, "SAVING", 0)
     monkeypatch.setattr(Trainer, "step", spoilt)
     with pytest.raises(
         TrainingError,
         match=r"stage distill, iteration 5 of 8: training diverged \(the loss is nan\); go on with a smaller --lr",
     ):
-        recover(job)
+        recover(replace(job, checkpoint_seconds=0.0), settings=ALWAYS)
     monkeypatch.undo()
     assert not job.out.exists() and checkpoint_folder(job.out).exists()
     recover(job)
@@ -285,14 +285,12 @@ def test_a_full_disk_keeps_the_last_checkpoint(job, monkeypatch, recovered):
             raise OSError(28, "No space left on device")
         return real(handle)
 
-    monkeypatch.setattr(train, "SAVED_EVERY", 0.0)
-    monkeypatch.setattr(train, "SAVING", 0)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
         TrainingError,
         match="the disk is full; free some space; the checkpoint of .*stage .* is kept in .*out2.checkpoint",
     ):
-        recover(job)
+        recover(replace(job, checkpoint_seconds=0.0), settings=ALWAYS)
     monkeypatch.undo()
     recover(job)
     assert same_weights(job.out, recovered)
@@ -313,7 +311,6 @@ def test_images_that_vanish(small, tmp_path, monkeypatch):
         return step(trainer, images)
 
     monkeypatch.setattr(Trainer, "step", vanishing)
-    monkeypatch.setattr("deepmerge.data.loader.CACHE_BYTES", 0)
     with pytest.raises(ReadError, match="photos.*no longer there"):
         recover(
             Job(
@@ -324,6 +321,7 @@ def test_images_that_vanish(small, tmp_path, monkeypatch):
                 counts={"chain": 30},
                 threads=1,
                 batch_size=16,
+                cache_bytes=0,
             )
         )
     assert not (tmp_path / "out2").exists()
@@ -393,7 +391,8 @@ import sys
 sys.path[:0] = {sys.path!r}
 sys.modules["torch"] = None
 from pathlib import Path
-from deepmerge.train.recover.job import Job, recover
+from deepmerge.train.recover.job import recover
+from deepmerge.train.recover.spec import Job
 report = recover(Job(Path({str(small)!r}), {images!r}, Path({str(tmp_path / "out2")!r}), stages=("lsq",)))
 assert report["recovery"]["stages"][0]["loss_after"] < report["recovery"]["stages"][0]["loss_before"]
 try:
@@ -406,12 +405,15 @@ except Exception as error:
     assert done.stdout.startswith("EngineError") and "pip install 'deepmerge-caffe[torch]'" in done.stdout
 
 
-def test_minutes_fix_the_iterations(job, monkeypatch):
-    from deepmerge.train.recover import budget as schedule
+def ticking(seconds: float = 0.01) -> Settings:
+    """Settings with a clock that is some time on at each look."""
+    return Settings(clock=itertools.count(0.0, seconds).__next__, measured_seconds=0.0)
 
-    monkeypatch.setattr(schedule, "_MEASURED", 0.05)
-    report = recover(replace(job, minutes=0.05, counts={}))
+
+def test_minutes_fix_the_iterations(job):
+    report = recover(replace(job, minutes=0.05, counts={}), settings=ticking(0.1))
     counts = {stage["name"]: stage["iterations"] for stage in report["recovery"]["stages"][1:]}
+    assert counts["distill"] > counts["chain"] >= counts["segments"] >= 1
     again = recover(replace(job, out=job.out.with_name("again"), counts=counts))
     assert again["recovery"]["stages"][3]["loss_after"] == report["recovery"]["stages"][3]["loss_after"]
     assert same_weights(job.out, job.out.with_name("again"))
@@ -420,11 +422,11 @@ def test_minutes_fix_the_iterations(job, monkeypatch):
 @pytest.mark.parametrize(("rounding", "precision"), [(1e9, "bf16"), (0.0, "fp32")])
 @pytest.mark.parametrize("minutes", [None, 0.02])
 def test_distill_rounds_where_that_costs_little(job, monkeypatch, rounding, precision, minutes):
-    from deepmerge.train.recover import stage as trained
+    from deepmerge.train.recover import stage
 
-    monkeypatch.setattr(trained, "has_fast_bf16", lambda device: True)
-    monkeypatch.setattr(trained, "ROUNDING", rounding)
-    report = recover(replace(job, stages=("distill",), minutes=minutes))
+    monkeypatch.setattr(stage, "has_fast_bf16", lambda device: True)
+    settings = replace(ticking(), bf16_loss=rounding)
+    report = recover(replace(job, stages=("distill",), minutes=minutes), settings=settings)
     assert report["recovery"]["stages"][0]["precision"] == precision
 
 

@@ -1,4 +1,4 @@
-"""Muon's step is the gradient's nearest orthogonal matrix, Adam's is PyTorch's; a restored optimizer goes on as if nothing had been."""
+"""Muon's step is the gradient's nearest orthogonal matrix, Adam's is PyTorch's; a restored optimizer continues exactly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
-from deepmerge.train.recover.optimizer import Optimizer  # noqa: E402
+from deepmerge.engines.pytorch import TorchNet  # noqa: E402
+from deepmerge.out.read import read_converted  # noqa: E402
+from deepmerge.train.recover.optimizer import Optimizer, step_sizes  # noqa: E402
 
 SHAPES = {"conv": (16, 6, 3, 3), "wide": (4, 8, 1, 1), "bias": (16,), "depthwise": (5, 1, 3, 3), "classifier": (7, 16)}
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -95,3 +97,14 @@ def test_restored_it_goes_on_to_the_byte(layout):
     for seed in (3, 4):
         step(again, seed)
     assert all(torch.equal(a, b) for a, b in zip(undisturbed.parameters, again.parameters, strict=True))
+
+
+def test_sizes(small):
+    graph = read_converted(small).final.read()
+    batch = torch.from_numpy(np.random.default_rng(0).uniform(-100, 100, (8, 3, 17, 15)).astype(np.float32))
+    net = TorchNet(graph)
+    found = step_sizes(net, graph, {"data": batch})
+    weight, bias = net.blobs_of("conv1")
+    assert found[weight] == pytest.approx(float(np.sqrt(np.square(graph.layer("conv1").weights[0]).mean())), rel=1e-5)
+    after = net({"data": batch}, ("norm1",))["norm1"].detach()
+    assert found[bias] == pytest.approx(float(after.square().mean().sqrt()), rel=1e-5)

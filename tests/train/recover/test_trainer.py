@@ -1,4 +1,4 @@
-"""Trying learning rates: the largest that does no harm is found, and no trial leaves a trace."""
+"""Learning rates: how they rise and fall, and that the largest which does no harm is found without a trace."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
-from deepmerge.train.recover.lr_search import FEWEST, largest_rate, trial_length  # noqa: E402
-from deepmerge.train.recover.trainer import Trainer  # noqa: E402
+from deepmerge.train.recover.trainer import (  # noqa: E402
+    FEWEST,
+    FULL,
+    RATE,
+    Trainer,
+    largest_rate,
+    rate_at,
+    rates_for,
+    trial_length,
+)
 
 
 class Distance:
@@ -54,3 +62,19 @@ def test_a_rate_that_ends_in_no_number_is_none():
 
 def test_a_trial_is_a_small_share_of_its_stage():
     assert [trial_length(n) for n in (1, 400, 40_000)] == [FEWEST, 10, 1000]
+
+
+def test_the_rate_grows_and_sinks_to_nothing():
+    rates = [rate_at(i, 1000, 0.1) for i in range(1000)]
+    assert rates[0] < 0.01 and max(rates) == rates[20] == 0.1 and rates[999] < 1e-5
+    assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_the_shortest_stages_have_rates(iterations):
+    assert all(0 < rate_at(i, iterations, 0.1) <= 0.1 for i in range(iterations))
+
+
+def test_short_stages_learn_slowly():
+    assert rates_for(FULL) == rates_for(10 * FULL) == (RATE, RATE / 4, RATE / 16, RATE / 64, RATE / 256)
+    assert rates_for(FULL // 4) == pytest.approx([rate / 2 for rate in rates_for(FULL)])
