@@ -1,4 +1,4 @@
-"""In which batches a network can be run."""
+"""The batch sizes that a network can be run with."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from deepmerge.graph.shapes import infer_shapes
 
 
 def declared_batch(graph: Graph) -> int:
-    """The first axis of its first input that has any."""
+    """Return the first axis of the first input that has any; 1 without one."""
     shapes = infer_shapes(graph, strict=False)
     return max(1, next((shapes[blob][0] for blob in graph.inputs if shapes[blob]), 1))
 
 
 def runs_at_any_batch(graph: Graph) -> bool:
-    """Whether one image more at the inputs is one image more at every output: no Reshape to a fixed size, say."""
+    """Return whether one more image at the inputs gives one more at every output; not so after a fixed Reshape."""
     shapes = infer_shapes(graph, strict=False)
     inputs = [shapes[blob] for blob in graph.inputs]
     if any(len(shape) < 2 for shape in inputs) or len({shape[0] for shape in inputs}) != 1:

@@ -22,12 +22,12 @@ class Row(NamedTuple):
 
 
 def check(graph: Graph) -> list[Row]:
-    """Every invariant with its state; all are looked at, also behind a broken one."""
+    """Return every invariant and whether it holds; the ones after a broken one are checked too."""
     return [Row(name, not (detail := find(graph)), detail) for name, find in _INVARIANTS.items()]
 
 
 def require(graph: Graph) -> None:
-    """GraphError with the first invariant that does not hold."""
+    """Raise GraphError for the first invariant that does not hold."""
     for row in check(graph):
         if not row.ok:
             raise GraphError(f"network {graph.name!r} is broken ({row.name}): {row.detail}")
@@ -38,8 +38,8 @@ def _bottoms(graph: Graph) -> str:
     for layer in graph.layers:
         for bottom in layer.bottoms:
             if bottom not in made:
-                behind = any(bottom in other.tops for other in graph.layers)
-                state = "made only behind it" if behind else "made by no layer"
+                later = any(bottom in other.tops for other in graph.layers)
+                state = "made only after it" if later else "made by no layer"
                 return f"{_name(layer)} reads {bottom.name!r}, which is {state}"
         made.update(layer.tops)
     return ""
@@ -63,7 +63,7 @@ def _tops(graph: Graph) -> str:
     for layer in graph.layers:
         for top in layer.tops:
             if top in seen:
-                return f"{_name(layer)} makes {top.name!r}, which stands among the tops already"
+                return f"{_name(layer)} makes {top.name!r}, which is among the tops already"
             if top.producer is not layer:
                 return f"{_name(layer)} makes {top.name!r}, which names {_name(top.producer)} as its producer"
             seen.add(top)

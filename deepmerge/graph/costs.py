@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds, bytes stored, bytes of activations; for one image, in float32."""
+"""The costs of a network for one image in float32: parameters, multiply-adds, stored bytes, bytes of activations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Shapes = dict[Blob, "Shape | None"]
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One row of `layer_costs`. bytes: of the layer's tops, for one image, float32."""
+    """One row of `layer_costs`. bytes: the size of the layer's tops."""
 
     name: str
     type: str
@@ -43,16 +43,16 @@ class LayerCost:
 
 
 def non_tensor_share(graph: Graph) -> float:
-    """The share of non-tensor layers among all layers but Inputs, 0 to 1."""
+    """Return the share of non-tensor layers among all layers except Inputs, 0 to 1."""
     layers = _without_inputs(graph)
     return sum(not layer.kind.tensor for layer in layers) / len(layers) if layers else 0.0
 
 
 def shapes_of_one(graph: Graph) -> Shapes:
-    """The shapes of all blobs when one image is fed.
+    """Return the shapes of all blobs for one image.
 
-    Where the batch size stands in the middle of the network (a Reshape with a written batch), one image does not pass;
-    then the declared batch is inferred, and axes of that size in front are cut to 1. ShapeError as infer_shapes.
+    A network that fixes its batch size in the middle (in a Reshape) does not take one image: its shapes are inferred
+    with the declared batch, and first axes of that size are cut to 1. Raises ShapeError like infer_shapes.
     """
     try:
         return infer_shapes(graph, batch=1)
@@ -63,21 +63,21 @@ def shapes_of_one(graph: Graph) -> Shapes:
 
 
 def weight_shapes(layer: Layer, shapes: Shapes) -> list[Shape]:
-    """The shapes of the layer's learned blobs: its own, or where it has none yet those that Caffe would make."""
+    """Return the shapes of the layer's weight blobs, or of those that Caffe would make if it has none yet."""
     if layer.weights:
         return [weight.shape for weight in layer.weights]
     return expected_weights(layer, [shapes.get(bottom) for bottom in layer.bottoms]) or []
 
 
 def param_count(graph: Graph, shapes: Shapes | None = None) -> int:
-    """How many numbers training learns, as networks publish it: without BatchNorm's statistics, shared blobs once."""
+    """Return how many numbers training learns. Statistics are not counted, and shared blobs are counted once."""
     shapes = infer_shapes(graph) if shapes is None else shapes
     seen: set[str] = set()
     return sum(_params(layer, shapes, seen) for layer in graph.layers)
 
 
 def _params(layer: Layer, shapes: Shapes, seen: set[str]) -> int:
-    """The layer's own share of the parameters; `seen` collects the names of blobs that are shared."""
+    """Return the layer's share of the parameters; `seen` collects the names of shared blobs."""
     total = 0
     for index, shape in enumerate(weight_shapes(layer, shapes)):
         if index in layer.kind.statistics:
@@ -91,21 +91,21 @@ def _params(layer: Layer, shapes: Shapes, seen: set[str]) -> int:
 
 
 def storage_bytes(graph: Graph, shapes: Shapes | None = None) -> int:
-    """Bytes of all weights in a caffemodel: BatchNorm's too, shared ones with every sharer (as in the file)."""
+    """Return the bytes of all weights in a caffemodel, which has statistics, and shared blobs with every sharer."""
     shapes = infer_shapes(graph) if shapes is None else shapes
     return FLOAT * sum(prod(shape) for layer in graph.layers for shape in weight_shapes(layer, shapes))
 
 
 def macs(graph: Graph, shapes: Shapes) -> int:
-    """Multiply-adds of all Convolution, Deconvolution and InnerProduct layers, for one image of the batch."""
+    """Return the multiply-adds of all linear layers (convolutions and InnerProducts) for one image."""
     return sum(layer_macs(layer, shapes) for layer in graph.layers)
 
 
 def layer_macs(layer: Layer, shapes: Shapes) -> int:
-    """Multiply-adds of one layer for one image, without the biases' additions; 0 for types that are not counted.
+    """Return one layer's multiply-adds for one image, without the bias; 0 for a type that is not linear.
 
     Every weight is used once for each position: of the top (Convolution), of the bottom (Deconvolution), or for each
-    vector (InnerProduct). Windows are counted in full where they overhang into the pad, as Caffe computes them.
+    vector (InnerProduct). Windows that reach into the padding count in full, as Caffe computes them.
     """
     if not layer.kind.linear or layer.params is None:
         return 0
@@ -121,7 +121,7 @@ def layer_macs(layer: Layer, shapes: Shapes) -> int:
 
 
 def layer_costs(graph: Graph, shapes: Shapes | None = None) -> list[LayerCost]:
-    """One row for each layer, Inputs too. Parameters that are shared stand with the first sharer."""
+    """Return one row for each layer, Inputs included. Shared parameters count for the first layer that has them."""
     shapes = shapes_of_one(graph) if shapes is None else shapes
     seen: set[str] = set()
     return [
@@ -139,9 +139,9 @@ def layer_costs(graph: Graph, shapes: Shapes | None = None) -> list[LayerCost]:
 
 
 def summary(graph: Graph, shapes: Shapes | None = None) -> dict:
-    """The figures of report.json's `before` and `after`. Inputs are not counted as layers.
+    """Return the figures of report.json's `before` and `after`. Inputs do not count as layers.
 
-    shapes: `shapes_of_one(graph)`, if it is there already.
+    shapes: `shapes_of_one(graph)`, if the caller has it.
     """
     shapes = shapes_of_one(graph) if shapes is None else shapes
     layers = _without_inputs(graph)

@@ -1,8 +1,8 @@
 """Graph, Layer and Blob: a network as layers joined by blobs in SSA form.
 
-A blob has one producer. A layer that Caffe runs in place (top == bottom) has a top blob of its own
-with the same name; emit goes back to one blob where that is still allowed. Weights are arrays that
-nobody writes into: a pass gives a layer new ones, so that a copy of a graph costs no memory.
+A blob has one producer. A layer that Caffe runs in place (top == bottom) has a top blob of its own with the same name;
+formats/write goes back to one blob where that is still allowed. Weight arrays are never changed in place: a pass gives
+a layer new ones, so that a copy of a graph costs no memory.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Layer:
     """One layer of the network.
 
     params: typed parameters, or None for a type that deepmerge does not know.
-    weights: the learned blobs, float32, in Caffe's order and axes.
-    param_specs: the layer's `param { … }` messages, as read.
-    tree: the layer's other fields as read, its `*_param` messages included.
-    read_params: `params` as they were read from `tree`; emit rewrites only what differs.
-    step: the name of the approximate step that made or changed the layer ("" if none did).
-    made_by: the name of the pass that last made or changed the layer ("" if it is as read).
+    weights: the weight blobs, float32, in Caffe's order and axes.
+    param_specs: the layer's `param { … }` messages.
+    tree: the layer's other fields, its `*_param` messages included.
+    read_params: `params` as read from `tree`; only what differs from them is rewritten.
+    step: the name of the approximate step that made or changed the layer; "" if none did.
+    made_by: the name of the pass that last made or changed the layer; "" if none did.
     """
 
     name: str
@@ -64,10 +64,12 @@ class Layer:
 
     @property
     def bottom(self) -> Blob:
+        """The first bottom."""
         return self.bottoms[0]
 
     @property
     def top(self) -> Blob:
+        """The first top."""
         return self.tops[0]
 
     def blob_name(self, index: int) -> str:
@@ -98,9 +100,9 @@ class SharedWeight(NamedTuple):
 class Graph:
     """Layers in an order in which they can run.
 
-    tree: the network's own other fields (force_backward, state …), as read.
-    train_layers: layer messages that only training needs (data, loss, accuracy, dropout); they come
-    back in train_val.prototxt.
+    tree: the network's own fields except its layers (force_backward, state, …).
+    train_layers: messages of layers that only training needs (data, loss, accuracy, dropout), for train_val.prototxt.
+    warnings: notes from reading, for the user.
     """
 
     def __init__(self, name: str = "", layers: Iterable[Layer] = ()):
@@ -116,26 +118,28 @@ class Graph:
 
     @property
     def blobs(self) -> list[Blob]:
+        """All blobs, in the order of the layers that make them."""
         return [top for layer in self.layers for top in layer.tops]
 
     @property
     def inputs(self) -> list[Blob]:
+        """The tops of Input layers."""
         return [top for layer in self.layers if layer.type == "Input" for top in layer.tops]
 
     @property
     def outputs(self) -> list[Blob]:
-        """The blobs that nobody reads, as Caffe counts a network's outputs."""
+        """The blobs that no layer reads."""
         return [blob for blob in self.blobs if not blob.consumers]
 
     def layer(self, name: str) -> Layer:
-        """The layer called `name`; GraphError if there is none."""
+        """Return the layer called `name`; GraphError if there is none."""
         for layer in self.layers:
             if layer.name == name:
                 return layer
         raise GraphError(f"network {self.name!r} has no layer {name!r}")
 
     def sharers(self, layer: Layer) -> list[Layer]:
-        """The other layers that share weights with `layer` through ParamSpec names."""
+        """Return the other layers that share weights with `layer` by ParamSpec name."""
         names = set(layer.shared_names)
         return [o for o in self.layers if o is not layer and names & set(o.shared_names)] if names else []
 
@@ -177,7 +181,7 @@ class Graph:
         return layer
 
     def remove(self, layer: Layer) -> None:
-        """Take out a layer whose tops nobody reads any more; GraphError where one is still read."""
+        """Remove a layer; GraphError if another layer reads one of its tops."""
         for top in layer.tops:
             if top.consumers:
                 raise GraphError(
@@ -190,23 +194,22 @@ class Graph:
         self.layers.remove(layer)
 
     def rewire(self, old: Blob, new: Blob) -> None:
-        """Let every reader of `old` read `new`."""
+        """Make every reader of `old` read `new`."""
         for reader in list(dict.fromkeys(old.consumers)):
             reader.bottoms = [new if b is old else b for b in reader.bottoms]
         new.consumers.extend(old.consumers)
         old.consumers = []
 
     def drop_bottom(self, layer: Layer, blob: Blob) -> None:
-        """Let `layer` no longer read `blob` (once)."""
+        """Remove one occurrence of `blob` from the layer's bottoms."""
         layer.bottoms.remove(blob)
         blob.consumers.remove(layer)
 
     def bypass(self, layer: Layer) -> None:
-        """Take out a layer with one bottom and one top that passes its bottom on unchanged.
+        """Remove a layer with one bottom and one top that passes its bottom on unchanged.
 
-        The name of the top survives where the layer's bottom has no other reader (so that a network
-        output keeps its name); otherwise the readers of the top read the bottom.
-        GraphError where neither can be.
+        If no other layer reads the bottom, the top's name is kept, so that a network output keeps its name. Otherwise
+        the readers of the top read the bottom. GraphError if neither is possible.
         """
         if len(layer.bottoms) != 1 or len(layer.tops) != 1:
             raise GraphError(f"layer {layer.name!r} ({layer.type}) has not one bottom and one top")
@@ -218,12 +221,11 @@ class Graph:
             self.rewire(top, bottom)
             self.remove(layer)
         else:
-            raise GraphError(
-                f"layer {layer.name!r}: its top {top.name!r} is an output of the network, and its bottom is read by others"
-            )
+            text = f"its top {top.name!r} is an output of the network, and its bottom is read by others"
+            raise GraphError(f"layer {layer.name!r}: {text}", layer=layer.name)
 
     def absorb(self, layer: Layer, into: Layer) -> None:
-        """Take out `layer`, the only reader of one of `into`'s tops: `into` makes its top instead."""
+        """Remove `layer`, the only reader of one of `into`'s tops, and let `into` make its top instead."""
         bottom, top = layer.bottom, layer.top
         if bottom.producer is not into or len(bottom.consumers) != 1 or len(layer.tops) != 1:
             raise GraphError(f"layer {layer.name!r} cannot go into {into.name!r}: it is not the only reader of its top")
@@ -237,7 +239,7 @@ class Graph:
         self._stay_in_place(into, at, bottom.name)
 
     def _stay_in_place(self, layer: Layer, at: int, was: str) -> None:
-        """A layer that ran in place before its top got another name still does: its bottom takes the name too."""
+        """Give the bottom the new name of the top, so that a layer that ran in place still does."""
         name = layer.tops[at].name
         while name != was and at < len(layer.bottoms) and layer.bottoms[at].name == was:
             bottom = layer.bottoms[at]
@@ -248,11 +250,11 @@ class Graph:
             at = layer.tops.index(bottom)
 
     def replace(self, old: Sequence[Layer], new: Sequence[Layer]) -> None:
-        """Put layers in the place of others, which need not be neighbours.
+        """Replace layers, which need not be neighbours, by new ones.
 
-        They stand as early as their bottoms allow, but not before the first of the old ones. The new layers may
-        produce the very blobs that the old ones produced. GraphError, and no change, where a reader outside
-        would lose its blob or stand before it.
+        The new layers come as early as their bottoms allow, but not before the first old one. They may produce the
+        blobs that the old ones produced. If a layer outside would lose a blob that it reads, or come before the layer
+        that makes it, GraphError is raised and nothing changes.
         """
         place = self._place(old, new)
         for layer in old:
@@ -267,7 +269,7 @@ class Graph:
             self.insert(layer, before=after)
 
     def _place(self, old: Sequence[Layer], new: Sequence[Layer]) -> int:
-        """Where `new` may stand in for `old`, as an index into the layers as they are."""
+        """Return the index in the present layers at which `new` can replace `old`."""
         made = {top for layer in new for top in layer.tops}
         where = {layer: i for i, layer in enumerate(self.layers)}
         fed = [where[b.producer] + 1 for layer in new for b in layer.bottoms if b not in made]

@@ -1,4 +1,4 @@
-"""Bytes of activations: as Caffe counts them, each blob once, and the least that a planner with liveness needs."""
+"""Bytes of activations: as Caffe counts them, each blob once, and the peak of a planner that reuses buffers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Shapes = dict[Blob, "Shape | None"]
 
 
 def activation_bytes(graph: Graph, shapes: Shapes) -> dict[str, int]:
-    """Bytes of all blobs, float32, in the batch that `shapes` have; blobs of unknown shape count nothing.
+    """Return the bytes of all blobs, float32, in the batch of `shapes`; a blob of unknown shape counts 0.
 
     caffe: what Caffe logs as "Memory required for data": every top of every layer, in-place ones again, and one top for
-    each reader of a blob that has several, since Caffe puts a Split behind it (net.cpp, insert_splits.cpp).
+    each reader of a blob that has several, since Caffe adds a Split after it (net.cpp, insert_splits.cpp).
     unique: every distinct blob once; in-place tops and the tops of Splits are their bottoms.
-    planned: the peak of live bytes in the order of the layers, working in place wherever that overwrites nothing that
-    is read later; buffers inside layers (im2col) are not counted.
+    planned: the peak of live bytes in the order of the layers, if each works in place wherever no later layer needs
+    what it overwrites; buffers inside layers (im2col) are not counted.
     """
     return {
         "caffe": sum(_with_splits(layer, shapes) for layer in graph.layers),
@@ -30,12 +30,12 @@ def activation_bytes(graph: Graph, shapes: Shapes) -> dict[str, int]:
 
 
 def size_of(shape: Shape | None) -> int:
-    """Bytes of a blob."""
+    """Return the bytes of a blob."""
     return 0 if shape is None else FLOAT * prod(shape)
 
 
 def in_place(layer: Layer, index: int) -> bool:
-    """Whether the file runs the layer in place: its top has the name of the bottom at the same index."""
+    """Return whether the file runs the layer in place: the top has the name of the bottom at the same index."""
     return index < len(layer.bottoms) and layer.bottoms[index].name == layer.tops[index].name
 
 
@@ -57,7 +57,7 @@ def _own(layer: Layer, shapes: Shapes) -> int:
 
 
 def planned_bytes(graph: Graph, shapes: Shapes) -> int:
-    """The peak over all layers of the bytes held while the layer runs. Outputs of the network are held to the end."""
+    """Return the most bytes held while any layer runs. Network outputs are held to the end."""
     last = _last_uses(graph)
     buffers: dict[Blob, Blob] = {}  # blob → the first blob of its buffer
     live: dict[Blob, tuple[int, int]] = {}  # first blob → bytes, last use
@@ -82,7 +82,7 @@ def planned_bytes(graph: Graph, shapes: Shapes) -> int:
 
 
 def _home(layer: Layer, index: int, size: int, buffers: dict, live: dict, step: int, taken: set[Blob]) -> Blob | None:
-    """The buffer in which the layer may put its top: its bottom's, if nobody reads that any more."""
+    """Return the bottom's buffer that the top may be written into, or None if it needs a new one."""
     if layer.kind.view and layer.bottoms:
         return buffers.get(layer.bottom)
     if in_place(layer, index):
@@ -97,7 +97,7 @@ def _home(layer: Layer, index: int, size: int, buffers: dict, live: dict, step: 
 
 
 def _last_uses(graph: Graph) -> dict[Blob, int]:
-    """The step after which a blob, or a view of it, is not read any more; the number of layers for outputs."""
+    """Return the last step that reads each blob or a view of it; the number of layers for outputs."""
     steps = {layer: step for step, layer in enumerate(graph.layers)}
     last: dict[Blob, int] = {}
     for layer in reversed(graph.layers):

@@ -1,8 +1,7 @@
 """Typed layer parameters: one frozen dataclass for each layer type that deepmerge understands.
 
-The field names are the format's (caffe.proto) and so are the defaults, except that the many
-spellings of a window (kernel_size, kernel_h, …) are read into one: `kernel_h`, `kernel_w`,
-`stride_h`, …. `FIELD` is the sub-message of the layer that holds them.
+The field names and defaults are the format's (caffe.proto), except that the many spellings of a window (kernel_size,
+kernel_h, …) are read into one: `kernel_h`, `kernel_w`, `stride_h`, …. `FIELD` is the layer's message that holds them.
 """
 
 from __future__ import annotations
@@ -31,14 +30,17 @@ class Window(Params):
 
     @property
     def kernel(self) -> tuple[int, int]:
+        """(height, width)."""
         return self.kernel_h, self.kernel_w
 
     @property
     def stride(self) -> tuple[int, int]:
+        """(height, width)."""
         return self.stride_h, self.stride_w
 
     @property
     def pad(self) -> tuple[int, int]:
+        """(height, width)."""
         return self.pad_h, self.pad_w
 
 
@@ -57,6 +59,7 @@ class Im2col(Window):
 
     @property
     def dilation(self) -> tuple[int, int]:
+        """(height, width)."""
         return self.dilation_h, self.dilation_w
 
 
@@ -111,7 +114,7 @@ class LRN(Params):
 class BatchNorm(Params):
     """Caffe: batch_norm_layer.cpp. Blobs: mean (C), variance (C), scale factor (1).
 
-    scale_bias: it is NVCaffe's, and has a scale (C) and a bias (C) behind these. NVCaffe: batch_norm_layer.cpp.
+    scale_bias: whether it is NVCaffe's, with a scale (C) and a bias (C) after these. NVCaffe: batch_norm_layer.cpp.
     """
 
     FIELD: ClassVar[str] = "batch_norm_param"
@@ -142,30 +145,40 @@ class Bias(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class ReLU(Params):
+    """max(x, 0) + negative_slope · min(x, 0)."""
+
     FIELD: ClassVar[str] = "relu_param"
     negative_slope: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PReLU(Params):
+    """ReLU with a learned slope for each channel, or one for all."""
+
     FIELD: ClassVar[str] = "prelu_param"
     channel_shared: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ELU(Params):
+    """x above 0, alpha · (exp(x) − 1) below."""
+
     FIELD: ClassVar[str] = "elu_param"
     alpha: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Swish(Params):
+    """x · sigmoid(beta · x)."""
+
     FIELD: ClassVar[str] = "swish_param"
     beta: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip(Params):
+    """Limits values to min … max."""
+
     FIELD: ClassVar[str] = "clip_param"
     min: float
     max: float
@@ -173,6 +186,8 @@ class Clip(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(Params):
+    """Drops values in training; the identity in the TEST phase."""
+
     FIELD: ClassVar[str] = "dropout_param"
     dropout_ratio: float = 0.5
 
@@ -189,7 +204,7 @@ class Power(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Exp(Params):
-    """base ^ (shift + scale · x); base −1 stands for e."""
+    """base ^ (shift + scale · x); base −1 means e."""
 
     FIELD: ClassVar[str] = "exp_param"
     base: float = -1.0
@@ -199,7 +214,7 @@ class Exp(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Log(Params):
-    """log_base(shift + scale · x); base −1 stands for e."""
+    """log_base(shift + scale · x); base −1 means e."""
 
     FIELD: ClassVar[str] = "log_param"
     base: float = -1.0
@@ -209,13 +224,15 @@ class Log(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold(Params):
+    """1 above the threshold, else 0."""
+
     FIELD: ClassVar[str] = "threshold_param"
     threshold: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Concat(Params):
-    """`concat_dim` is the old spelling of `axis` and wins where it is given."""
+    """`concat_dim` is the old spelling of `axis`, and wins over it."""
 
     FIELD: ClassVar[str] = "concat_param"
     axis: int = 1
@@ -223,7 +240,7 @@ class Concat(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Slice(Params):
-    """`slice_dim` is the old spelling of `axis` and wins where it is given."""
+    """`slice_dim` is the old spelling of `axis`, and wins over it."""
 
     FIELD: ClassVar[str] = "slice_param"
     axis: int = 1
@@ -232,6 +249,8 @@ class Slice(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Eltwise(Params):
+    """Sum (with a factor for each bottom), product or maximum of its bottoms."""
+
     FIELD: ClassVar[str] = "eltwise_param"
     operation: str = "SUM"
     coeff: tuple[float, ...] = ()
@@ -239,6 +258,8 @@ class Eltwise(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Softmax(Params):
+    """Normalised exponentials along an axis."""
+
     FIELD: ClassVar[str] = "softmax_param"
     axis: int = 1
 
@@ -261,12 +282,16 @@ class DummyData(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter(Params):
+    """A learned blob as a top."""
+
     FIELD: ClassVar[str] = "parameter_param"
     shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flatten(Params):
+    """Joins the axes from `axis` to `end_axis`."""
+
     FIELD: ClassVar[str] = "flatten_param"
     axis: int = 1
     end_axis: int = -1
@@ -284,6 +309,8 @@ class Reshape(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Reduction(Params):
+    """Reduces all axes from `axis` on."""
+
     FIELD: ClassVar[str] = "reduction_param"
     operation: str = "SUM"
     axis: int = 0
@@ -292,6 +319,8 @@ class Reduction(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class ArgMax(Params):
+    """The indices, or values, of the top_k largest values."""
+
     FIELD: ClassVar[str] = "argmax_param"
     out_max_val: bool = False
     top_k: int = 1
@@ -300,6 +329,8 @@ class ArgMax(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Crop(Params):
+    """Cuts the first bottom to the size of the second, from `axis` on."""
+
     FIELD: ClassVar[str] = "crop_param"
     axis: int = 2
     offset: tuple[int, ...] = ()
@@ -317,6 +348,8 @@ class Embed(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class MVN(Params):
+    """Subtracts the mean and divides by the deviation, for each image."""
+
     FIELD: ClassVar[str] = "mvn_param"
     normalize_variance: bool = True
     across_channels: bool = False
@@ -325,6 +358,8 @@ class MVN(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class SPP(Params):
+    """Spatial pyramid pooling."""
+
     FIELD: ClassVar[str] = "spp_param"
     pyramid_height: int
     pool: str = "MAX"
@@ -332,6 +367,8 @@ class SPP(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Tile(Params):
+    """Repeats the bottom `tiles` times along an axis."""
+
     FIELD: ClassVar[str] = "tile_param"
     axis: int = 1
     tiles: int
@@ -347,7 +384,7 @@ class Permute(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrent(Params):
-    """LSTM and RNN; `expose_hidden` adds bottoms and tops."""
+    """LSTM and RNN. `expose_hidden` adds bottoms and tops for the state."""
 
     FIELD: ClassVar[str] = "recurrent_param"
     num_output: int
@@ -356,6 +393,8 @@ class Recurrent(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy(Params):
+    """The share of images whose label is among the top_k predictions."""
+
     FIELD: ClassVar[str] = "accuracy_param"
     top_k: int = 1
     axis: int = 1
@@ -364,7 +403,7 @@ class Accuracy(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(Params):
-    """What `loss_param` says to the losses that take notice of it. Caffe: loss_layer.hpp.
+    """Base of the losses that use `loss_param`. Caffe: loss_layer.hpp.
 
     normalization: FULL, VALID, BATCH_SIZE or NONE; `normalize`, its older spelling, is read into it.
     """
@@ -395,12 +434,16 @@ class InfogainLoss(Loss):
 
 @dataclass(frozen=True, kw_only=True)
 class HingeLoss(Params):
+    """Caffe: hinge_loss_layer.cpp."""
+
     FIELD: ClassVar[str] = "hinge_loss_param"
     norm: str = "L1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveLoss(Params):
+    """Caffe: contrastive_loss_layer.cpp."""
+
     FIELD: ClassVar[str] = "contrastive_loss_param"
     margin: float = 1.0
     legacy_version: bool = False
@@ -408,4 +451,4 @@ class ContrastiveLoss(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Plain(Params):
-    """A layer type without parameters that matter here."""
+    """A layer type without parameters of its own, or with none that deepmerge needs."""

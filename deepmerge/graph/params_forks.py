@@ -1,8 +1,8 @@
-"""Typed parameters of layers that Caffe's public forks have, and BVLC's Caffe has not.
+"""Typed parameters of the layers that public forks of Caffe add to BVLC's.
 
-Names and defaults are the forks' (their caffe.proto). Forks number their fields each in a way of its own, so none of these
-are in our schema: they are read by name (read/forks.py). Where forks have given one name to different layers, the
-docstring says how they are told apart; a layer that cannot be told stays unknown, and passes through as it is.
+Names and defaults are the forks' (their caffe.proto). Each fork numbers its fields differently, so none of these are in
+our schema: they are read by name (formats/read/forks.py). Where forks use one name for different layers, the docstring
+says how they are distinguished; a layer for which that fails stays unknown, and is passed through unchanged.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from deepmerge.graph.params import Convolution, Params
 
 @dataclass(frozen=True, kw_only=True)
 class DepthwiseConvolution(Convolution):
-    """A Convolution with a faster kernel for a group a channel.
+    """A Convolution with a faster kernel for one group for each channel.
 
-    DepthwiseConvolution (yonghenglh6) and ConvolutionDepthwise (farmingyard) both have Convolution's blobs. The latter does
-    not look at `group`: it makes one top channel of each bottom channel, whatever stands there.
+    DepthwiseConvolution (yonghenglh6) and ConvolutionDepthwise (farmingyard) both have Convolution's blobs. The latter
+    ignores `group`, and makes one top channel of each bottom channel.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReLU6(Params):
-    """min(max(x, 0) + negative_slope · min(x, 0), 6). Some files give relu_param instead. MobileNet-YOLO: relu6_layer.cpp."""
+    """min(max(x, 0) + negative_slope · min(x, 0), 6). MobileNet-YOLO: relu6_layer.cpp.
+
+    Some files give relu_param instead.
+    """
 
     FIELD: ClassVar[str] = "relu6_param"
     negative_slope: float = 0.0
@@ -32,7 +35,7 @@ class ReLU6(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class BN(Params):
-    """BatchNorm and Scale in one layer; the type stands for two families, which `statistics` tells apart.
+    """BatchNorm and Scale in one layer. Forks use the type for different layers; `statistics` says which it is.
 
     stored: blobs slope, bias, mean, variance (PSPNet, yjxiong): y = slope · (x − mean) / sqrt(variance + eps) + bias.
     folded: blobs scale, shift (SegNet and ENet, bn_mode: INFERENCE): y = scale · x + shift.
@@ -48,7 +51,7 @@ class BN(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Normalize(Params):
-    """x / sqrt(Σx² + eps), over the channels or over all of an image, times a learned scale. SSD: normalize_layer.cpp."""
+    """x / sqrt(Σx² + eps), over the channels or the whole image, times a learned scale. SSD: normalize_layer.cpp."""
 
     FIELD: ClassVar[str] = "norm_param"
     across_spatial: bool = True
@@ -58,7 +61,7 @@ class Normalize(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class PriorBox(Params):
-    """SSD: prior_box_layer.cpp. What decides how many boxes there are; the rest stays in the file."""
+    """SSD: prior_box_layer.cpp. Only the fields that decide how many boxes there are."""
 
     FIELD: ClassVar[str] = "prior_box_param"
     min_size: tuple[float, ...] = ()
@@ -68,7 +71,7 @@ class PriorBox(Params):
 
     @property
     def boxes(self) -> int:
-        """Boxes at each place. Ratios that stand there already, 1 among them, are not counted again."""
+        """The boxes at each place. A ratio that is given twice, or is 1, counts once."""
         ratios = [1.0]
         for ratio in self.aspect_ratio:
             if all(abs(ratio - other) >= 1e-6 for other in ratios):
@@ -80,7 +83,8 @@ class PriorBox(Params):
 class Interp(Params):
     """Bilinear, corners on corners. DeepLab, PSPNet: interp_layer.cpp.
 
-    The size: zoom_factor, shrink_factor, both (shrunk first), height and width, or the second bottom's. None: not given.
+    The size is given by zoom_factor, shrink_factor, both (shrunk first), height and width, or the second bottom.
+    None: not given.
     """
 
     FIELD: ClassVar[str] = "interp_param"
@@ -95,9 +99,9 @@ class Interp(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Upsample(Params):
-    """One bottom: each value becomes scale × scale of them (darknet2caffe, MobileNet-YOLO; scale is 1 if not given).
+    """With one bottom: repeats each value scale × scale times (darknet2caffe, MobileNet-YOLO; the default scale is 1).
 
-    Two bottoms: each value goes where the pooling's mask says, zeros elsewhere (SegNet, ENet; scale is 2 if not given).
+    With two bottoms: puts each value where the pooling's mask says, zeros elsewhere (SegNet, ENet; the default is 2).
     """
 
     FIELD: ClassVar[str] = "upsample_param"
@@ -129,7 +133,7 @@ class ShuffleChannel(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class CropCenter(Params):
-    """Cuts crop_size[i] off both ends of axis i. waifu2x: crop_center_layer.cpp."""
+    """Cuts crop_size[i] values off both ends of axis i. waifu2x: crop_center_layer.cpp."""
 
     FIELD: ClassVar[str] = "crop_center_param"
     crop_size: tuple[int, ...] = ()
@@ -137,4 +141,4 @@ class CropCenter(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Axpy(Params):
-    """a · x + y, a being one number for each channel. SENet: axpy_layer.cpp."""
+    """a · x + y, with one number a for each channel. SENet: axpy_layer.cpp."""

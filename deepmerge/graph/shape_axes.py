@@ -74,7 +74,7 @@ def reshape(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     start = params.axis if params.axis >= 0 else len(shape) + params.axis + 1
     end = len(shape) if params.num_axes == -1 else start + params.num_axes
     if not 0 <= start <= len(shape):
-        raise misfit(layer, "axis", f"one of the axes of {reads(layer)} {shape}, or the place behind them", params.axis)
+        raise misfit(layer, "axis", f"one of the axes of {reads(layer)} {shape}, or the place after them", params.axis)
     if not start <= end <= len(shape):
         raise misfit(
             layer,

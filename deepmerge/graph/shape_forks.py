@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deepmerge.graph.graph import Layer
 
 
-_MAX_RATIOS = 100  # SSD has 2; counting them takes the square of their number
+_MAX_RATIOS = 100  # SSD has 2; the time to count them grows with their square
 
 
 def depthwise(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
@@ -42,6 +42,7 @@ def prior_box(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def unknown(layer: Layer, _bottoms: list[Shape]) -> list[None]:
+    """Leave all tops unknown: only a run shows how many detections there are."""
     return [None] * len(layer.tops)
 
 
@@ -91,7 +92,7 @@ def upsample(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def reorg(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
-    """MobileNet-YOLO: reorg_layer.cpp. In darknet's order both ways want channels in squares of the stride."""
+    """MobileNet-YOLO: reorg_layer.cpp. In darknet's order, both ways need a multiple of stride² channels."""
     needs_axes(layer, bottoms[0])
     (batch, channels, height, width), stride = bottoms[0], layer.params.stride
     if stride < 1 or channels % stride**2:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def same(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
-    """Every top has the shape of the first bottom."""
+    """Give every top the shape of the first bottom."""
     return [bottoms[0]] * len(layer.tops)
 
 
 def given(layer: Layer, _bottoms: list[Shape]) -> list[Shape | None]:
-    """Input and DummyData: one shape for all tops, or one for each. Whoever feeds an Input without one shapes it."""
+    """Input and DummyData: one shape for all tops, or one for each. What is fed shapes an Input without one."""
     shapes = layer.params.shape
     if not shapes and layer.type == "Input":
         return [None] * len(layer.tops)
@@ -27,10 +27,12 @@ def given(layer: Layer, _bottoms: list[Shape]) -> list[Shape | None]:
 
 
 def parameter(layer: Layer, _bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: parameter_layer.hpp."""
     return [layer.params.shape]
 
 
 def lrn(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: lrn_layer.cpp."""
     needs_axes(layer, bottoms[0])
     if layer.params.local_size % 2 != 1:
         raise misfit(layer, "local_size", "an odd number", layer.params.local_size)
@@ -45,7 +47,7 @@ def channels_second(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def scale(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
-    """Scale and Bias; a second bottom stands in the place of the weights. Caffe: scale_layer.cpp, bias_layer.cpp."""
+    """Scale and Bias; a second bottom replaces the weights. Caffe: scale_layer.cpp, bias_layer.cpp."""
     shape = bottoms[0]
     factor = bottoms[1] if len(bottoms) > 1 else scaled_axes(layer, shape)
     axis = axis_of(layer, layer.params.axis, shape) if factor else 0
@@ -55,7 +57,7 @@ def scale(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def scaled_axes(layer: Layer, shape: Shape) -> Shape:
-    """The part of the bottom's shape that Scale's and Bias's weights cover."""
+    """Return the part of the bottom's shape that Scale's and Bias's weights cover."""
     axis, count = axis_of(layer, layer.params.axis, shape), layer.params.num_axes
     if count < -1 or axis + count > len(shape):
         raise misfit(
@@ -65,12 +67,14 @@ def scaled_axes(layer: Layer, shape: Shape) -> Shape:
 
 
 def inner_product(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: inner_product_layer.cpp."""
     if layer.params.num_output < 1:
         raise misfit(layer, "num_output", "1 or more", layer.params.num_output)
     return [(*bottoms[0][: axis_of(layer, layer.params.axis, bottoms[0])], layer.params.num_output)]
 
 
 def embed(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: embed_layer.cpp."""
     for name in ("num_output", "input_dim"):
         if getattr(layer.params, name) < 1:
             raise misfit(layer, name, "1 or more", getattr(layer.params, name))
@@ -78,6 +82,7 @@ def embed(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def softmax(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: softmax_layer.cpp."""
     axis_of(layer, layer.params.axis, bottoms[0])
     return [bottoms[0]]
 
@@ -90,7 +95,7 @@ def mvn(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def _labels(layer: Layer, bottoms: list[Shape]) -> int:
-    """The axis of the classes, if there is a label for each prediction."""
+    """Return the axis of the classes; ShapeError unless there is a label for each prediction."""
     scores, labels = bottoms
     axis = axis_of(layer, layer.params.axis, scores)
     wanted = prod(scores) // scores[axis]
@@ -114,7 +119,7 @@ def softmax_loss(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def scalar(layer: Layer, _bottoms: list[Shape]) -> list[Shape]:
-    """A loss."""
+    """Give every top of a loss the shape of one number."""
     return [()] * len(layer.tops)
 
 

@@ -39,13 +39,14 @@ class WindowAxes(NamedTuple):
 
 
 def channel_axis(layer: Layer, shape: Shape) -> int:
+    """Return the axis of the channels, counted from the front."""
     return axis_of(layer, layer.params.axis, shape)
 
 
 def window_axes(layer: Layer, count: int) -> WindowAxes:
-    """The window of a Convolution, Deconvolution or Im2col over `count` spatial axes.
+    """Return the window of a Convolution, Deconvolution or Im2col over `count` spatial axes.
 
-    A number given once holds for all axes; given for height and width, it wants two of them.
+    A number given once holds for all axes; one given for height and width needs exactly two axes.
     Caffe: base_conv_layer.cpp, LayerSetUp.
     """
     window = WindowAxes(*(_per_axis(layer, name, count) for name in WindowAxes._fields))
@@ -110,7 +111,7 @@ def _convolved(layer: Layer, spatial: Shape) -> Shape:
 def convolution(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     """Caffe: conv_layer.cpp.
 
-    A kernel larger than the padded image is an error here, always; Caffe rounds towards 0 and lets some pass.
+    A kernel larger than the padded image is always an error here; Caffe rounds towards 0 and accepts some.
     """
     _one_top_each(layer, bottoms)
     shape = bottoms[0]
@@ -139,7 +140,7 @@ def im2col(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     axis = channel_axis(layer, shape)
     spatial = shape[axis + 1 :]
     if not spatial:
-        raise misfit(layer, reads(layer), "a spatial axis behind the channels", shape)
+        raise misfit(layer, reads(layer), "a spatial axis after the channels", shape)
     columns = shape[axis] * prod(window_axes(layer, len(spatial)).kernel)
     return [(*shape[:axis], columns, *_convolved(layer, spatial))]
 

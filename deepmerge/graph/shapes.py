@@ -15,12 +15,12 @@ Memo = dict[Layer, tuple]  # a layer's parameters, bottoms' shapes and number of
 def infer_shapes(
     graph: Graph, strict: bool = True, batch: int | None = None, memo: Memo | None = None
 ) -> dict[Blob, Shape | None]:
-    """The shape of every blob, None where it cannot be known: behind a layer whose type deepmerge does not know.
+    """Return the shape of every blob; None where it cannot be known, as after a layer of an unknown type.
 
-    batch: in place of the first axis of every Input top that has two axes or more.
-    strict: ShapeError, one line, for the first layer that does not fit; otherwise its tops are None, too.
-    memo: a dict of the caller's, empty at first; with it, a graph that has changed a little is inferred again at little
-    cost, since a layer's rule is asked only where its parameters or its bottoms' shapes have changed.
+    batch: replaces the first axis of every Input top that has two or more axes.
+    strict: raise ShapeError for the first layer that does not fit; otherwise its tops are None, too.
+    memo: the caller's dict, empty at first. With it, inferring a slightly changed graph again is cheap: a layer's rule
+    is used only if its parameters or its bottoms' shapes have changed.
     """
     shapes: dict[Blob, Shape | None] = {}
     for layer in graph.layers:
@@ -38,7 +38,7 @@ def infer_shapes(
 
 
 def _remembered(layer: Layer, bottoms: list[Shape | None], memo: Memo) -> list[Shape | None]:
-    """`top_shapes`, from the memo where the layer is as it was."""
+    """Return `top_shapes`, from the memo if the layer has not changed."""
     known = memo.get(layer)
     if known is None or known[0] is not layer.params or known[1] != bottoms or known[2] != len(layer.tops):
         known = memo[layer] = (layer.params, bottoms, len(layer.tops), top_shapes(layer, bottoms))
@@ -46,7 +46,7 @@ def _remembered(layer: Layer, bottoms: list[Shape | None], memo: Memo) -> list[S
 
 
 def top_shapes(layer: Layer, bottoms: list[Shape | None]) -> list[Shape | None]:
-    """The shapes of one layer's tops; ShapeError where its bottoms and parameters do not fit."""
+    """Return the shapes of one layer's tops; ShapeError if its bottoms and parameters do not fit."""
     rule = layer.kind.shape
     if rule is None or layer.params is None:
         return [None] * len(layer.tops)
@@ -65,8 +65,8 @@ def _check_counts(layer: Layer) -> None:
     counts = (("bottom", layer.bottoms, layer.kind.bottoms), ("top", layer.tops, layer.kind.tops))
     for field, blobs, (least, most) in counts:
         if len(blobs) < least or (most is not None and len(blobs) > most):
-            expected = f"{least} or more" if most is None else f"{least}" if least == most else f"{least} to {most}"
-            raise misfit(layer, field, expected, len(blobs))
+            limit = f"{least} or more" if most is None else f"{least} to {most}"
+            raise misfit(layer, field, str(least) if least == most else limit, len(blobs))
 
 
 def expected_weights(layer: Layer, bottom_shapes: list[Shape | None]) -> list[Shape] | None:
@@ -96,7 +96,7 @@ def fits(found: Shape, expected: Shape) -> bool:
 
 
 def check_weights(graph: Graph, shapes: dict[Blob, Shape | None]) -> None:
-    """ShapeError where a layer has weights, and not those that Caffe expects. Layers without weights pass."""
+    """Raise ShapeError for a layer whose weights are not those that Caffe expects. Layers without weights pass."""
     for layer in graph.layers:
         if layer.weights:
             _check_layer(layer, expected_weights(layer, [shapes.get(bottom) for bottom in layer.bottoms]))
@@ -108,7 +108,7 @@ def _check_layer(layer: Layer, expected: list[Shape] | None) -> None:
     if len(layer.weights) != len(expected):
         fork = ", as NVCaffe stores them" if layer.type == "BatchNorm" and len(layer.weights) == 5 else ""
         raise misfit(
-            layer, "weights", f"{_blobs(expected)}", f"{_blobs([w.shape for w in layer.weights])}{fork}; {_QUESTION}"
+            layer, "weights", _blobs(expected), f"{_blobs([w.shape for w in layer.weights])}{fork}; {_QUESTION}"
         )
     for index, (found, shape) in enumerate(zip(layer.weights, expected, strict=True)):
         if found.shape != shape:

@@ -14,17 +14,17 @@ _NUMBER = re.compile(
 
 
 def integer(text: str) -> int:
-    """A whole number: decimal, octal (010) or hexadecimal (0x8). ValueError for anything else."""
+    """Return a whole number: decimal, octal (010) or hexadecimal (0x8). ValueError for anything else."""
     if not _INTEGER.fullmatch(text):
-        raise ValueError(f"{text[:60]!r} is no whole number")
+        raise ValueError(f"{text[:60]!r} is not a whole number")
     digits = text.lstrip("-").lower()
     base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
     return int(text, base)
 
 
 def number(text: str) -> float:
-    """A decimal number, with or without a trailing f; inf, infinity and nan. ValueError for anything else."""
+    """Return a decimal number, with or without a trailing f; inf, infinity and nan. ValueError for anything else."""
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{text[:60]!r} is no number")
+        raise ValueError(f"{text[:60]!r} is not a number")
     text = text.lower()
     return float(text.removesuffix("f") if not text.endswith("inf") else text)

@@ -1,6 +1,6 @@
 """The schema-free form of a prototxt: messages of named fields, in file order.
 
-Whatever deepmerge does not understand travels through it in this form and is emitted verbatim.
+What deepmerge does not understand is kept in this form and written unchanged.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ class Quoted(str):
 
 
 class Token(str):
-    """A bare value as it stands in the file: a number, an enum value, true or false."""
+    """A bare value as the file has it: a number, an enum value, true or false."""
 
     __slots__ = ()
 
 
 @dataclass(slots=True)
 class Field:
-    """One `name: value` or `name { … }`, with the line and column where it was read (0: made by us)."""
+    """One `name: value` or `name { … }`, with the line and column where it was read (0 if it was not read)."""
 
     name: str
     value: Message | Quoted | Token
@@ -33,7 +33,7 @@ class Field:
 
 @dataclass(slots=True)
 class Message:
-    """An ordered list of fields; a name may stand several times."""
+    """An ordered list of fields; a name may occur several times."""
 
     fields: list[Field] = field(default_factory=list)
     line: int = 0
@@ -46,16 +46,16 @@ class Message:
         return any(f.name == name for f in self.fields)
 
     def values(self, name: str) -> list:
-        """Every value that the field `name` has, in order."""
+        """Return every value of the field `name`, in order."""
         return [f.value for f in self.fields if f.name == name]
 
     def value(self, name: str):
-        """The last value of `name` (protobuf's rule for a singular field), or None."""
+        """Return the last value of `name` (protobuf's rule for a singular field), or None."""
         found = self.values(name)
         return found[-1] if found else None
 
     def message(self, name: str) -> Message | None:
-        """The sub-message `name`, several occurrences merged as protobuf does, or None."""
+        """Return the message `name`, several occurrences merged as protobuf does, or None."""
         found = [f for f in self.fields if f.name == name and isinstance(f.value, Message)]
         if not found:
             return None
@@ -64,20 +64,22 @@ class Message:
         return Message([g for f in found for g in f.value.fields], found[0].line, found[0].column)
 
     def add(self, name: str, value: Message | Quoted | Token) -> None:
+        """Append a field."""
         self.fields.append(Field(name, value))
 
     def set(self, name: str, *values: Message | Quoted | Token) -> None:
-        """Give `name` these values, in the place of its first occurrence (or at the end)."""
+        """Give `name` these values, where it first occurs or else at the end."""
         place = next((i for i, f in enumerate(self.fields) if f.name == name), len(self.fields))
         new = [Field(name, value) for value in values]
         rest = [f for f in self.fields[place:] if f.name != name]
         self.fields = self.fields[:place] + new + rest
 
     def remove(self, *names: str) -> None:
+        """Remove all fields of these names."""
         self.fields = [f for f in self.fields if f.name not in names]
 
     def copy(self) -> Message:
-        """A deep copy, positions included."""
+        """Return a deep copy, positions included."""
         return Message(
             [
                 Field(f.name, f.value.copy() if isinstance(f.value, Message) else f.value, f.line, f.column)

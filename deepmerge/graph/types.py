@@ -1,7 +1,7 @@
 """TYPES: what deepmerge knows about each layer type, one record a type.
 
-What needs a file format or an engine is in a table there, by the type's name: how a message is read (formats/read/params),
-how a layer is written as ONNX (formats/onnx/table) or run by PyTorch (engines/pytorch/table).
+What needs a file format or an engine is in a table there, keyed by the type's name: how a message is read
+(formats/read/params), how a layer is written as ONNX (formats/onnx/table) or run by PyTorch (engines/pytorch/table).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ ANY = (1, MANY)
 
 @dataclass(frozen=True, kw_only=True)
 class LayerType:
-    """What holds for every layer of a type. The defaults are those of a type that deepmerge does not know.
+    """What holds for every layer of a type. The defaults are those of an unknown type.
 
     params: the class of its parameters; its FIELD is the message that holds them.
     shape: (layer, bottom shapes) → the shape of each top, None where only a run shows it.
     bottoms, tops: how many it takes, (least, most); MANY is no limit.
     weights: (layer, bottom shapes) → the shapes of its weight blobs, None where they cannot be known.
-    statistics: the weight blobs that training counts, but does not learn.
-    bias: the weight blob that is added to the values.
+    statistics: the indices of weight blobs that hold statistics; no gradient changes them.
+    bias: the index of the weight blob that is added to the values.
     fillers: for each weight blob the field that names its filler ("" if it has none), and the value without one. The
     last holds for all further blobs.
-    typical: the values of weight blobs that a network with made-up weights has in constants.
+    typical: constants for the first weight blobs, where a network without weights is filled to be timed.
     """
 
     params: type[p.Params] | None = None
@@ -134,7 +134,7 @@ TYPES: dict[str, LayerType] = {
         p.BatchNorm,
         shape=rules.channels_second,
         weights=weight_rules.batch_norm,
-        statistics=(0, 1, 2),  # mean, variance, factor; behind them NVCaffe's learned scale and bias
+        statistics=(0, 1, 2),  # mean, variance, factor; after them NVCaffe's learned scale and bias
         fillers=(("", 0.0),),
         typical=(0.0, 1.0, 1.0, 1.0, 0.0),
         normalization=True,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def convolution(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: base_conv_layer.cpp."""
     params, shape = layer.params, bottoms[0]
     axis = channel_axis(layer, shape)
     check_groups(layer, shape[axis])
@@ -25,12 +26,14 @@ def convolution(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def inner_product(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: inner_product_layer.cpp."""
     params, shape = layer.params, bottoms[0]
     outputs, inputs = params.num_output, prod(shape[axis_of(layer, params.axis, shape) :])
     return [(inputs, outputs) if params.transpose else (outputs, inputs)] + [(outputs,)] * params.bias_term
 
 
 def batch_norm(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: batch_norm_layer.cpp."""
     channels = channels_second(layer, bottoms)[0][1]
     return [(channels,), (channels,), (1,)] + [(channels,), (channels,)] * layer.params.scale_bias
 
@@ -43,10 +46,12 @@ def scale(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def bias(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: bias_layer.cpp."""
     return [scaled_axes(layer, bottoms[0])] if len(bottoms) == 1 else []
 
 
 def prelu(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: prelu_layer.cpp."""
     return [() if layer.params.channel_shared else channels_second(layer, bottoms)[0][1:2]]
 
 
@@ -62,15 +67,18 @@ def bn(layer: Layer, bottoms: list[Shape]) -> list[Shape] | None:
 
 
 def normalize(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """SSD: normalize_layer.cpp."""
     return [() if layer.params.channel_shared else channels_second(layer, bottoms)[0][1:2]]
 
 
 def embed(layer: Layer, _bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: embed_layer.cpp."""
     params = layer.params
     return [(params.input_dim, params.num_output)] + [(params.num_output,)] * params.bias_term
 
 
 def parameter(layer: Layer, _bottoms: list[Shape]) -> list[Shape]:
+    """Caffe: parameter_layer.hpp."""
     return [layer.params.shape]
 
 

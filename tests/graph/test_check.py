@@ -42,7 +42,7 @@ def test_sound_graphs_pass(graph, zoo):
 def test_a_reader_before_its_producer(graph):
     graph.layers.insert(1, graph.layers.pop(2))
     assert broken(graph) == {
-        "bottoms are made before they are read": "layer 'relu' (ReLU) reads 'conv', which is made only behind it"
+        "bottoms are made before they are read": "layer 'relu' (ReLU) reads 'conv', which is made only after it"
     }
 
 
@@ -78,7 +78,7 @@ def test_a_top_made_twice(graph):
     graph.layers.append(Layer("again", "ReLU", typed.ReLU(), [], [blob]))
     assert (
         broken(graph)["tops name their producer"]
-        == "layer 'again' (ReLU) makes 'conv', which stands among the tops already"
+        == "layer 'again' (ReLU) makes 'conv', which is among the tops already"
     )
 
 

@@ -60,7 +60,7 @@ REFUSALS = {
     ),
     "im2col without space": (
         data(2, 3) + convolution("kernel_size: 1", kind="Im2col"),
-        "a spatial axis behind the channels",
+        "a spatial axis after the channels",
     ),
     "convolution of unequal bottoms": (
         IMAGE
