@@ -22,7 +22,6 @@ from verdicts import verdicts
 
 from deepmerge.cli.output import table
 from deepmerge.engines import engine
-from deepmerge.engines.timing.timing import time_interleaved
 from deepmerge.graph.costs import summary
 from deepmerge.passes.support.base import Options
 
@@ -155,7 +154,11 @@ def times(
             title = one.title if one in versions else one.name
             sessions[title] = chosen.load(one.graph, threads=1)
             forward(sessions[title], read_images(args.data, 1, one.size)[0])
-        return time_interleaved(sessions, args.repeat)
+        for session in sessions.values():  # warm up
+            session.time_once()
+            session.time_once()
+        turns = [[session.time_once() for session in sessions.values()] for _ in range(args.repeat)]
+        return {name: list(times) for name, times in zip(sessions, zip(*turns, strict=True), strict=True)}
     finally:
         for session in sessions.values():
             session.close()

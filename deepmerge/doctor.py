@@ -194,8 +194,7 @@ def measured_with(name: str, package: str) -> Check:
     try:
         engine(name)
     except EngineError as error:
-        told, _, remedy = _one_line(error).rpartition(": ")
-        return Check(f"engine {name}", "absent", f"{told}; for profile and bench", remedy)
+        return Check(f"engine {name}", "absent", f"{error.reason}; for profile and bench", error.remedy)
     except Exception as error:  # a broken installation fails in any way it likes
         return Check(
             f"engine {name}",

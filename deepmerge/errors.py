@@ -15,11 +15,12 @@ class DeepmergeError(Exception):
     """Base of all; the command line prints it as one line and exits with code 1.
 
     layer: the name of the layer that it is about; "" if none. remedy: what the user can do; it ends the line.
+    reason: the line without the remedy.
     """
 
     def __init__(self, message: str = "", *, layer: str = "", remedy: str = ""):
         super().__init__(one_line(f"{message}; {remedy}" if remedy else message))
-        self.layer, self.remedy = layer, remedy
+        self.layer, self.remedy, self.reason = layer, remedy, one_line(message)
 
 
 class ReadError(DeepmergeError):

@@ -13,6 +13,7 @@ from deepmerge.cli.options import FILE, PLANNING, Checked, Listed, common, given
 from deepmerge.cli.output import Progress, count, shortened, show, show_json, warn
 from deepmerge.cli.recover import recovery_table, told_interrupted
 from deepmerge.cli.tables import cost_table, refusal_table, step_table
+from deepmerge.formats import STYLES
 from deepmerge.train.recover import STAGES, USUAL
 
 
@@ -57,7 +58,7 @@ SPEC = Checked("SPEC", _source)
 )
 @click.option(
     "--style",
-    type=Listed(("distinct-tops", "legacy-input")),
+    type=Listed(STYLES),
     default="",
     help="For toolchains: distinct-tops (each top is called as its layer, none in place), legacy-input (input: fields).",
 )

@@ -8,15 +8,7 @@ from typing import Any
 import click
 
 from deepmerge.cli.options import Listed
-
-ENGINES = (
-    "caffe",
-    "torch",
-    "ort",
-    "opencv",
-    "mnn",
-    "ncnn",
-)  # measuring.setup has the same; it is not to be loaded for --help
+from deepmerge.engines import ENGINES
 
 
 def networks(command: Callable) -> Callable:
@@ -56,7 +48,7 @@ def networks(command: Callable) -> Callable:
         click.option(
             "--engine",
             "engines",
-            type=Listed(ENGINES, empty=False),
+            type=Listed(tuple(ENGINES), empty=False),
             default=",".join(ENGINES),
             show_default=True,
             help="The engines to measure on; those that are not installed are told.",

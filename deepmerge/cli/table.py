@@ -8,10 +8,10 @@ import click
 
 from deepmerge.cli.eval import tops
 from deepmerge.cli.image_options import image_wishes, preprocessing, running
-from deepmerge.cli.network_options import ENGINES
 from deepmerge.cli.options import FILE, Checked, common
 from deepmerge.cli.output import Progress, count, shortened, show, show_json, warn
 from deepmerge.cli.output import table as text_table
+from deepmerge.engines import ENGINES
 
 
 @click.command(short_help="a conversion as a table: accuracy and time, step by step")
@@ -27,7 +27,9 @@ from deepmerge.cli.output import table as text_table
 )
 @running
 @click.option(
-    "--time-engine", type=click.Choice(ENGINES), help="What the times are measured on.  [default: that of --engine]"
+    "--time-engine",
+    type=click.Choice(list(ENGINES)),
+    help="What the times are measured on.  [default: that of --engine]",
 )
 @click.option(
     "--seconds", type=click.FloatRange(0), default=60.0, show_default=True, help="For the times, at most; 0: no times."

@@ -1,4 +1,4 @@
-"""Engines run networks. Each one is imported only when it is asked for, by name."""
+"""Engines run networks. Each is imported only when it is asked for, by name."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from deepmerge.text import did_you_mean
 if TYPE_CHECKING:
     from deepmerge.engines.base import Engine
 
-# name → (module, class). The first one is the default.
+# name → (module, class), in the order of tables: the reference, then what trains, then what runs
 ENGINES = {
-    "ort": ("deepmerge.engines.ort", "OrtEngine"),
-    "torch": ("deepmerge.engines.pytorch", "TorchEngine"),
     "caffe": ("deepmerge.engines.caffe", "CaffeEngine"),
+    "torch": ("deepmerge.engines.pytorch", "TorchEngine"),
+    "ort": ("deepmerge.engines.ort", "OrtEngine"),
     "opencv": ("deepmerge.engines.opencv", "OpencvEngine"),
     "mnn": ("deepmerge.engines.mnn", "MnnEngine"),
     "ncnn": ("deepmerge.engines.ncnn", "NcnnEngine"),
 }
+DEFAULT = "ort"
 
 
-def engine(name: str = "ort", **options: Any) -> Engine:
-    """The engine called ``name``; ``options`` go to its constructor.
+def engine(name: str = DEFAULT, **options: Any) -> Engine:
+    """Return the engine called `name`; `options` go to its constructor.
 
-    Raises EngineError for a name that is not an engine, and for one whose software is missing.
+    EngineError for a name that is not an engine, and for an engine whose software is missing.
     """
     if name not in ENGINES:
-        raise EngineError(f"there is no engine {name!r}; {did_you_mean(name, ENGINES)}")
+        raise EngineError(f"there is no engine {name!r}", remedy=did_you_mean(name, ENGINES))
     module, kind = ENGINES[name]
     return getattr(importlib.import_module(module), kind)(**options)

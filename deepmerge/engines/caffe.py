@@ -22,8 +22,8 @@ import numpy as np
 
 from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.engines.caffe_process import CaffeProcess
-from deepmerge.engines.discover import VARIABLE, describe, find_python
-from deepmerge.engines.timing.timing import Sample, time_interleaved
+from deepmerge.engines.discover import VARIABLE, find_python
+from deepmerge.engines.timing.timing import Sample
 from deepmerge.errors import EngineError
 
 if TYPE_CHECKING:
@@ -31,17 +31,6 @@ if TYPE_CHECKING:
     from deepmerge.graph import Graph
 
     Weights = str | os.PathLike | Sequence[str | os.PathLike] | None
-
-__all__ = [
-    "CaffeEngine",
-    "CaffeSession",
-    "CaffeSolver",
-    "CaffeWorker",
-    "Solved",
-    "describe",
-    "find_python",
-    "time_interleaved",
-]
 
 
 class CaffeEngine:

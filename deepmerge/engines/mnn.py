@@ -20,7 +20,6 @@ from deepmerge.errors import EngineError
 if TYPE_CHECKING:
     from deepmerge.graph import Graph
 
-REMEDY = "pip install MNN"
 SECONDS = 300.0
 
 # The converter in a process of its own, since it ends its process on what it does not know. Not by the command `mnnconvert`:
@@ -40,7 +39,7 @@ class MnnEngine:
 
         # Not imported yet: MNN prints a line on stdout when it is.
         if find_spec("MNN") is None or find_spec("_tools") is None:
-            raise EngineError(f"engine 'mnn' needs MNN: {REMEDY}")
+            raise EngineError("engine 'mnn' needs MNN", remedy="pip install MNN")
 
     def load(self, graph: Graph, threads: int = 1) -> MnnSession:
         """Convert the network, from Caffe's files if MNN takes them, else from ONNX."""

@@ -18,7 +18,6 @@ from deepmerge.errors import EngineError
 if TYPE_CHECKING:
     from deepmerge.graph import Graph
 
-REMEDY = "pip install ncnn pnnx"
 SECONDS = 300.0
 
 
@@ -40,7 +39,7 @@ class NcnnEngine:
     def __init__(self) -> None:
         found = find_pnnx()
         if find_spec("ncnn") is None or found is None:
-            raise EngineError(f"engine 'ncnn' needs ncnn and its converter pnnx: {REMEDY}")
+            raise EngineError("engine 'ncnn' needs ncnn and its converter pnnx", remedy="pip install ncnn pnnx")
         self._pnnx = found
 
     def load(self, graph: Graph, threads: int = 1) -> NcnnSession:

@@ -16,7 +16,7 @@ from deepmerge.errors import EngineError
 if TYPE_CHECKING:
     from deepmerge.graph import Graph
 
-REMEDY = 'pip install "opencv-python-headless<5"'
+_REMEDY = 'pip install "opencv-python-headless<5"'
 
 
 class OpencvEngine:
@@ -28,11 +28,10 @@ class OpencvEngine:
         try:
             import cv2
         except ImportError:
-            raise EngineError(f"engine 'opencv' needs OpenCV 4: {REMEDY}") from None
+            raise EngineError("engine 'opencv' needs OpenCV 4", remedy=_REMEDY) from None
         if not hasattr(getattr(cv2, "dnn", None), "readNetFromCaffe"):
-            raise EngineError(
-                f"OpenCV {getattr(cv2, '__version__', '')} does not read Caffe's files any more: {REMEDY}"
-            )
+            version = getattr(cv2, "__version__", "")
+            raise EngineError(f"OpenCV {version} does not read Caffe's files any more", remedy=_REMEDY)
 
     def load(self, graph: Graph, threads: int = 1) -> OpencvSession:
         """Write ``graph`` as Caffe's files into a temporary folder and load them."""

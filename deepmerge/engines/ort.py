@@ -8,6 +8,7 @@ Float32 on the CPU. The same feeds on the same number of threads give the same b
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,10 @@ from deepmerge.text import flat
 if TYPE_CHECKING:
     from deepmerge.engines.base import Feeds
     from deepmerge.graph import Blob, Graph
+    from deepmerge.graph.graph import Layer
+
+_KERNEL = "_kernel_time"  # the end of a node's name in the profile
+_MICRO = 1e-6
 
 
 class OrtEngine:
@@ -35,7 +40,8 @@ class OrtEngine:
             import onnx  # noqa: F401
             import onnxruntime  # noqa: F401
         except ImportError as error:
-            raise EngineError(f"engine 'ort' needs {error.name}: pip install onnx onnxruntime") from None
+            remedy = "pip install onnx onnxruntime"
+            raise EngineError(f"engine 'ort' needs {error.name}", remedy=remedy) from None
 
     def load(self, graph: Graph, threads: int = 1) -> OrtSession:
         """Make the network ready; EngineError for a layer that ONNX has no equal of, or that has no weights."""
@@ -84,12 +90,10 @@ class OrtSession:
         return time.perf_counter() - start
 
     def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
-        """(layer, type, seconds of each forward), on the last feeds, without fusion; see ort_layers.time_layers.
+        """(layer, type, seconds of each forward), on the last feeds, without fusion; see time_layers.
 
         forward_seconds: of each of these forwards as a whole.
         """
-        from deepmerge.engines.ort_layers import time_layers
-
         layers, self.forward_seconds = time_layers(self._open(), self._last, self._threads, repeat, warmup)
         return layers
 
@@ -164,8 +168,11 @@ class _Model:
         return dict(zip(blobs or (), values, strict=False))
 
 
-def _session(model: Any, threads: int) -> Any:
-    """An InferenceSession with one running order, all of ONNX Runtime's optimisations, and no chatter."""
+def _session(model: Any, threads: int, profile: Path | None = None) -> Any:
+    """Return an InferenceSession with one running order, and no log messages.
+
+    profile: where to write the times of the nodes; then all of ONNX Runtime's optimisations are off, else on.
+    """
     import onnxruntime
 
     from deepmerge.formats.onnx import too_large, write_model
@@ -174,8 +181,12 @@ def _session(model: Any, threads: int) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
-    # Threads that go on spinning after a forward would take their core from the session timed next.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if profile is None:
+        # Threads that go on spinning after a forward would take their core from the session timed next.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    else:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     providers = ["CPUExecutionProvider"]
     try:
         if not too_large(model):
@@ -184,7 +195,7 @@ def _session(model: Any, threads: int) -> Any:
             path = Path(folder, "model.onnx")
             write_model(model, path)
             return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # as above
+    except Exception as error:  # onnxruntime's exceptions have no base class of their own
         raise EngineError(f"ONNX Runtime cannot load the network: {flat(error)}") from None
 
 
@@ -192,3 +203,66 @@ def _first(value: Any) -> int | str | None:
     """The first size of a model's input: a number, or the name of a free one."""
     dims = value.type.tensor_type.shape.dim
     return (dims[0].dim_param or dims[0].dim_value) if dims else None
+
+
+def time_layers(
+    graph: Graph, arrays: Mapping[str, np.ndarray], threads: int = 1, repeat: int = 15, warmup: int = 2
+) -> tuple[list[tuple[str, str, list[float]]], list[float]]:
+    """(layer, type, seconds of each forward) for each layer but Inputs, and the seconds of each forward as a whole.
+
+    arrays: the inputs. Fusion is off: with it, one node does several layers' work. A layer's time is the sum of its nodes'; one
+    without nodes (a Dropout, a Split) takes none. Times are whole microseconds, as ONNX Runtime counts them.
+    """
+    from deepmerge.formats.onnx import to_onnx
+    from deepmerge.formats.onnx.batch import with_firsts
+
+    graph = with_firsts(graph, {name: array.shape[0] for name, array in arrays.items() if array.ndim})
+    model = to_onnx(graph, free_batch=False)
+    owners = {node.name: layer for node, layer in node_layers(graph, model)}
+    fed = {value.name for value in model.graph.input}
+    with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+        session = _session(model, threads, Path(folder, "profile"))
+        try:
+            for _ in range(warmup + repeat):
+                session.run(None, {name: array for name, array in arrays.items() if name in fed})
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        except Exception as error:  # onnxruntime's exceptions have no base of their own
+            raise EngineError(f"ONNX Runtime cannot profile the network: {flat(error)}") from None
+    return _collect(graph, events, owners, warmup)
+
+
+def node_layers(graph: Graph, model: Any) -> list[tuple[Any, Layer]]:
+    """Each node of the model that `to_onnx` makes of the graph, and the layer that it is of.
+
+    A node that makes a blob is of the blob's layer; one that makes something in between is of its reader's.
+    """
+    from deepmerge.formats.onnx import tensor_names
+
+    makers: dict[str, Layer] = {tensor: blob.producer for blob, tensor in tensor_names(graph).items()}
+    pairs: list[tuple[Any, Layer]] = []
+    for node in reversed(model.graph.node):
+        layer = next((makers[name] for name in node.output if name in makers), None)
+        if layer is not None:  # what nobody reads is of no layer, and is not computed
+            pairs.append((node, layer))
+            for name in node.input:
+                makers.setdefault(name, layer)
+    return pairs[::-1]
+
+
+def _collect(graph: Graph, events: list[dict], owners: Mapping[str, Layer], warmup: int):
+    """The profile's events, run by run. Nodes that are of no layer stand behind the layers, by their own names."""
+    runs = sorted((e for e in events if e.get("name") == "model_run"), key=lambda e: e["ts"])[warmup:]
+    times: dict[tuple[str, str], list[float]] = {
+        (layer.name, layer.type): [0.0] * len(runs) for layer in graph.layers if layer.type != "Input"
+    }
+    for event in events:
+        if event.get("cat") != "Node" or not event["name"].endswith(_KERNEL):
+            continue
+        name = event["name"][: -len(_KERNEL)]
+        layer = owners.get(name)
+        key = (layer.name, layer.type) if layer else (name, event["args"].get("op_name", ""))
+        for turn, run in enumerate(runs):
+            if run["ts"] <= event["ts"] < run["ts"] + run["dur"]:
+                times.setdefault(key, [0.0] * len(runs))[turn] += event["dur"] * _MICRO
+                break
+    return [(*key, seconds) for key, seconds in times.items()], [run["dur"] * _MICRO for run in runs]

@@ -12,7 +12,7 @@ from deepmerge.errors import EngineError
 def test_unknown_engine_names_candidates():
     with pytest.raises(EngineError, match="no engine 'cafe'; did you mean 'caffe'"):
         engine("cafe")
-    with pytest.raises(EngineError, match="no engine 'xyz'; there are ort, torch, caffe"):
+    with pytest.raises(EngineError, match="no engine 'xyz'; there are caffe, torch, ort"):
         engine("xyz")
 
 
@@ -30,7 +30,7 @@ for _ in range(2):
         print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["engine 'torch' needs PyTorch: pip install 'deepmerge-caffe[torch]'"] * 2
+    assert done.stdout.splitlines() == ["engine 'torch' needs PyTorch; pip install 'deepmerge-caffe[torch]'"] * 2
 
 
 def test_options_reach_the_engine(caffe_python):

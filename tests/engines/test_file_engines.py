@@ -124,7 +124,7 @@ def test_opencv_without_a_caffe_reader(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", Cv2)
     with pytest.raises(
         EngineError,
-        match=r"OpenCV 5.0.0 does not read Caffe's files any more: pip install \"opencv-python-headless<5\"",
+        match=r"OpenCV 5.0.0 does not read Caffe's files any more; pip install \"opencv-python-headless<5\"",
     ):
         engine("opencv")
 

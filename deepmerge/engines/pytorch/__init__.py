@@ -18,7 +18,7 @@ try:
 except (ImportError, OSError) as error:  # OSError: one of its libraries does not load
     missing = isinstance(error, ModuleNotFoundError) and error.name == "torch"
     reason = "" if missing else f" (it cannot be imported: {flat(error)})"
-    raise EngineError(f"engine 'torch' needs PyTorch: pip install 'deepmerge-caffe[torch]'{reason}") from None
+    raise EngineError(f"engine 'torch' needs PyTorch{reason}", remedy="pip install 'deepmerge-caffe[torch]'") from None
 
 from deepmerge.engines.pytorch.engine import TorchEngine, TorchSession
 from deepmerge.engines.pytorch.net import TorchNet

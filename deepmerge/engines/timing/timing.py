@@ -145,18 +145,3 @@ def _narrow(timings: Timings, narrow: float) -> bool:
         times = timings.times(next(iter(timings.samples)))
         return ratio_of_pairs(times, [1.0] * len(times)).half_width <= narrow
     return all(timings.ratio(name).half_width <= narrow for name in others)
-
-
-def time_interleaved(sessions: Mapping[str, Timed], repeat: int = 15, warmup: int = 2) -> dict[str, list[float]]:
-    """Forward times of several sessions, measured round robin.
-
-    Each round runs every session once, in the order given. The first ``warmup`` rounds are
-    dropped. Returns ``repeat`` wall-clock times in seconds for each session.
-    """
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    for turn in range(warmup + repeat):
-        for name, session in sessions.items():
-            seconds = session.time_once()
-            if turn >= warmup:
-                times[name].append(seconds)
-    return times

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from deepmerge.errors import EmitError
+from deepmerge.formats import DISTINCT_TOPS, LEGACY_INPUT
 from deepmerge.formats.write.layers import network_tree
 from deepmerge.formats.write.prototxt import message
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.tree import Field, Message, Quoted
 from deepmerge.text import unused
-
-DISTINCT_TOPS, LEGACY_INPUT = "distinct-tops", "legacy-input"
-STYLES = (DISTINCT_TOPS, LEGACY_INPUT)
 
 
 def styled(graph: Graph, style: Collection[str]) -> Graph:

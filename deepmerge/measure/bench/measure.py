@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from deepmerge.engines import ENGINES
 from deepmerge.engines.timing.timing import Budget, Timings, compare
 from deepmerge.errors import EngineError
 from deepmerge.graph.costs import summary
@@ -16,7 +17,7 @@ from deepmerge.measure.bench.memory import memory_of
 from deepmerge.measure.harness.machine import load, machine
 from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
-from deepmerge.measure.harness.setup import ENGINES, Files, files_of, loaded
+from deepmerge.measure.harness.setup import Files, files_of, loaded
 from deepmerge.progress import Progress, silent
 
 VERSION = 1
@@ -29,7 +30,7 @@ class Settings:
     for all that the GPU has; None for no such search. budget: of the times, engine by engine.
     """
 
-    engines: Sequence[str] = ENGINES
+    engines: Sequence[str] = tuple(ENGINES)
     what: Sequence[str] = WHAT
     threads: int = 1
     device: str = "cpu"

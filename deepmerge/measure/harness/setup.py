@@ -11,9 +11,6 @@ from deepmerge.errors import EngineError
 from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
 
-# In the order of tables: the judge, then what trains, then what runs
-ENGINES = ("caffe", "torch", "ort", "opencv", "mnn", "ncnn")
-
 Files = Mapping[str, tuple[Path, Path]]
 
 

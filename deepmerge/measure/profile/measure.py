@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from deepmerge.engines import ENGINES
 from deepmerge.engines.timing.estimate import spread
 from deepmerge.engines.timing.timing import Budget, Timings, compare
 from deepmerge.errors import EngineError
 from deepmerge.measure.harness.machine import load, machine
 from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
-from deepmerge.measure.harness.setup import ENGINES, files_of, loaded
+from deepmerge.measure.harness.setup import files_of, loaded
 from deepmerge.measure.profile.groups import place_of, places
 from deepmerge.progress import Progress, silent
 
@@ -27,7 +28,7 @@ TURNS = 3  # the layers are timed in so many visits to each network
 class Settings:
     """threads: of the CPU. repeat: forwards whose layers are timed. budget: of the whole forwards, engine by engine."""
 
-    engines: Sequence[str] = ENGINES
+    engines: Sequence[str] = tuple(ENGINES)
     threads: int = 1
     device: str = "cpu"
     repeat: int = 15

@@ -8,7 +8,6 @@ import pytest
 from deepmerge.engines import engine
 from deepmerge.engines.ort import OrtEngine
 from deepmerge.engines.pytorch import TorchEngine, TorchNet
-from deepmerge.engines.timing.timing import time_interleaved
 from deepmerge.errors import EngineError
 from deepmerge.formats.read.network import read_network
 from deepmerge.formats.write import write_prototxt
@@ -111,8 +110,7 @@ def test_an_input_without_a_shape(tmp_path):
 def test_timing(session, graph, pictures):
     session.forward({"data": pictures})
     with TorchEngine().load(graph, threads=2) as other:  # not run before: zeros
-        times = time_interleaved({"one": session, "two": other}, repeat=3, warmup=1)
-    assert all(len(seconds) == 3 and min(seconds) > 0 for seconds in times.values())
+        assert session.time_once() > 0 and other.time_once() > 0
 
 
 def test_timing_layer_by_layer(session, graph, pictures):

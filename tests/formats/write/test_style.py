@@ -9,11 +9,12 @@ import pytest
 from deepmerge.cli.convert import convert as command
 from deepmerge.convert.convert import Job, convert
 from deepmerge.errors import EmitError
+from deepmerge.formats import STYLES
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.prototxt import read_prototxt
 from deepmerge.formats.write import write_caffemodel, write_pair, write_prototxt
-from deepmerge.formats.write.style import STYLES, styled
+from deepmerge.formats.write.style import styled
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
 from deepmerge.out.write import Settings
