@@ -22,12 +22,12 @@ EXACT = 1e-5  # of the output's range: what float rounding alone may do
 
 @dataclass
 class Checked:
-    """What became of a network. error: how far its outputs are from the original's in real Caffe."""
+    """What became of a network. error: how far its outputs are from the original's in real Caffe, if compared."""
 
     original: Graph
     graph: Graph
     applied: Applied
-    error: float
+    error: float = 0.0
 
     def types(self) -> Counter:
         return Counter(layer.type for layer in self.graph.layers if layer.type != "Input")
@@ -63,32 +63,61 @@ def caffe(real_caffe, tmp_path_factory):
 def apply_and_check(tmp_path, caffe) -> Callable[..., Checked]:
     """apply_and_check(text or Graph, PassClass, … , left={type: number}, within=tolerance, **options).
 
-    Runs the passes on a copy, then asserts: the copy is a sound graph; inputs and outputs have kept names and
-    shapes; the layers left are those of `left`; the original is as it was; a second run changes nothing; without
-    weights the same structure comes out (`blind=False`: the pass has to see weights); outputs in real Caffe are
-    within `within` of the range (None: not compared).
+    What `checked` asserts, and that outputs in real Caffe are within `within` of their range (None: not compared).
     """
 
-    def check(net, *passes: type[Pass], left=None, within: float | None = EXACT, blind=True, **options) -> Checked:
-        graph = network(tmp_path, net) if isinstance(net, str) else net
-        before = snapshot(graph)
-        made, applied = rewritten(graph, passes, options)
-        assert snapshot(graph) == before, "the original has changed"
-        assert applied.changes, f"nothing was done: {applied.refusals}"
-        require(made)
-        assert ends(made) == ends(graph)
-        assert rewritten(made, passes, options)[1].changes == []
-        if blind:
-            assert structure(rewritten(without_weights(graph), passes, options)[0]) == structure(made)
-        values = feeds(graph)
-        error = apart(caffe(graph, values), caffe(made, values)) if within is not None else 0.0
-        checked = Checked(graph, made, applied, error)
-        if left is not None:
-            assert checked.types() == Counter(left)
-        assert error <= (within or 0), f"outputs are {error:.2e} of their range apart"
-        return checked
+    def check(net, *passes: type[Pass], within: float | None = EXACT, **options) -> Checked:
+        found = checked(tmp_path, net, *passes, **options)
+        if within is not None:
+            found.error = compared(caffe, found)
+            assert found.error <= within, f"outputs are {found.error:.2e} of their range apart"
+        return found
 
     return check
+
+
+@pytest.fixture
+def runs_and_keeps_shapes(tmp_path, caffe) -> Callable[..., Checked]:
+    """What `checked` asserts, and that real Caffe runs the network: outputs of the same shapes, finite, not constant.
+
+    For what changes the output as much as it likes; what it changes is for the test to assert.
+    """
+
+    def check(net, *passes: type[Pass], **options) -> Checked:
+        found = checked(tmp_path, net, *passes, **options)
+        found.error = compared(caffe, found)
+        return found
+
+    return check
+
+
+def checked(tmp_path: Path, net: str | Graph, *passes: type[Pass], left=None, blind=True, **options) -> Checked:
+    """Run the passes on a copy, after asserting what holds of every rewrite.
+
+    The copy is a sound graph; inputs and outputs have kept names and shapes; the layers left are those of `left`; the
+    original has not changed; a second run changes nothing; without weights the same structure comes out
+    (`blind=False`: the pass has to see weights).
+    """
+    graph = network(tmp_path, net) if isinstance(net, str) else net
+    before = snapshot(graph)
+    made, applied = rewritten(graph, passes, options)
+    assert snapshot(graph) == before, "the original has changed"
+    assert applied.changes, f"nothing was done: {applied.refusals}"
+    require(made)
+    assert ends(made) == ends(graph)
+    assert rewritten(made, passes, options)[1].changes == []
+    if blind:
+        assert structure(rewritten(without_weights(graph), passes, options)[0]) == structure(made)
+    found = Checked(graph, made, applied)
+    if left is not None:
+        assert found.types() == Counter(left)
+    return found
+
+
+def compared(caffe: Judge, found: Checked) -> float:
+    """How far the outputs are apart in real Caffe, as a share of their range."""
+    values = feeds(found.original)
+    return apart(caffe(found.original, values), caffe(found.graph, values))
 
 
 @pytest.fixture

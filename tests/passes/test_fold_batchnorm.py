@@ -392,13 +392,3 @@ def test_a_residual_block(apply_and_check):
         text += relu(name) if name in "ab" else ""
     text += layer("sum", "Eltwise", "proj c") + relu("sum")
     apply_and_check(text, *FOLDS, left={"Convolution": 4, "ReLU": 3, "Eltwise": 1})
-
-
-def test_the_same_bytes_every_time(tmp_path):
-    def folded():
-        graph = network(tmp_path, CONV + BN)
-        match = FoldBatchnorm().match(graph, graph.layer("bn"), dict.fromkeys(graph.blobs, (2, 4, 5, 6)))
-        FoldBatchnorm().apply(graph, match)
-        return [w.tobytes() for w in graph.layer("conv").weights]
-
-    assert folded() == folded()

