@@ -1,4 +1,4 @@
-"""What all passes have in common: base.py, registry.py, choices.py."""
+"""All passes: their names and docstrings, and what holds of every one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ from deepmerge.errors import PassError
 from deepmerge.graph.check import require
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.kernels.moments import Moments
-from deepmerge.passes.fold_batchnorm import FoldBatchnorm
-from deepmerge.passes.fold_scale import FoldScale
 from deepmerge.passes.registry import CLEANUP, FOLDS, PASSES, make
-from deepmerge.passes.support import choices
-from deepmerge.passes.support.base import Change, Match, Options, Pass, Refusal, run
+from deepmerge.passes.support.base import Match, Options, Refusal, run
 from tests.helpers import conv, inputs, layer, network, relu
 from tests.passes.module_nets import inception
 
@@ -104,42 +101,6 @@ def test_the_same_bytes_whatever_the_order_of_sets(tmp_path):
     assert len(set(found)) == 1
 
 
-def test_only_the_layers_asked_for(tmp_path):
-    graph = network(tmp_path, NET)
-    applied = run(make(FOLDS, Options()), graph, only=["s"])
-    assert [c.layer for c in applied.changes] == ["s"]
-    assert "bn" in [x.name for x in graph.layers]
-
-
-def test_changes_and_marks(tmp_path):
-    graph = network(tmp_path, NET)
-    (fold,) = make(["fold_batchnorm"], Options())
-    match = fold.look(graph, graph.layer("bn"), infer_shapes(graph))
-    assert fold.apply(graph, match, "conv1") == Change("fold_batchnorm", "bn", True, ("bn",), ("a",))
-    assert (graph.layer("a").step, graph.layer("a").made_by) == ("conv1", "fold_batchnorm")
-    assert (graph.layer("b").step, graph.layer("b").made_by) == ("", "")
-
-
-def test_refusals_are_the_last_rounds(tmp_path):
-    """What is refused at first, and taken once another pass has been there, is no refusal."""
-    graph = network(tmp_path, NET)
-    assert run([FoldScale(), FoldBatchnorm()], graph).refusals == []
-    text = NET + relu("s") + layer("bn2", "BatchNorm", "s")
-    (refusal,) = run([FoldBatchnorm(), FoldScale()], network(tmp_path, text)).refusals
-    assert (refusal.pass_name, refusal.layer, refusal.costly) == ("fold_batchnorm", "bn2", False)
-
-
-def test_weights_that_are_no_numbers(tmp_path):
-    graph = network(tmp_path, NET)
-    graph.layer("a").weights[0] = np.full_like(graph.layer("a").weights[0], 3e38)
-    graph.layer("bn").weights[1][:] = 1e-9
-    with (
-        np.errstate(over="ignore"),
-        pytest.raises(PassError, match="fold_batchnorm: layer 'a' would get weights that are not finite; keep"),
-    ):
-        run([FoldBatchnorm()], graph)
-
-
 def test_every_pass_leaves_a_sound_graph_without_weights(tmp_path):
     """Structure only, as `plan` without a caffemodel."""
     graph = network(tmp_path, NET, seed=None)
@@ -147,36 +108,3 @@ def test_every_pass_leaves_a_sound_graph_without_weights(tmp_path):
     require(graph)
     assert [c.layer for c in applied.changes] == ["bn", "s"]
     assert all(not x.weights for x in graph.layers)
-
-
-def test_a_pass_of_ones_own():
-    class Nothing(Pass):
-        name, exact, types = "nothing", True, frozenset(("ReLU",))
-
-    with pytest.raises(NotImplementedError):
-        Nothing().match(None, None, {})
-    with pytest.raises(NotImplementedError):
-        Nothing().rewrite(None, None)
-    assert Nothing.summary() == "nothing"  # which has no docstring
-
-
-@pytest.mark.parametrize("value", [0.5, 1, "0.25", "full"])
-def test_widths(value):
-    assert choices.width(value) == (value if value == "full" else float(value))
-
-
-@pytest.mark.parametrize("value", [0, -1, 1.5, "x", None, True, float("nan")])
-def test_no_widths(value):
-    with pytest.raises(ValueError, match="neither a number above 0"):
-        choices.width(value)
-
-
-@pytest.mark.parametrize("value", ["vbmf", "energy:0.9", "ratio:1"])
-def test_ranks(value):
-    assert choices.rank(value) == value
-
-
-@pytest.mark.parametrize("value", ["", "vbmf:1", "energy", "energy:2", "ratio:0", "svd", 3])
-def test_no_ranks(value):
-    with pytest.raises(ValueError, match="is none of vbmf"):
-        choices.rank(value)

@@ -1,0 +1,129 @@
+"""Looking, refusing, applying, running: what a pass inherits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deepmerge.errors import PassError
+from deepmerge.graph.shapes import infer_shapes
+from deepmerge.passes.fold_batchnorm import FoldBatchnorm
+from deepmerge.passes.fold_scale import FoldScale
+from deepmerge.passes.registry import FOLDS, make
+from deepmerge.passes.support.base import Change, Match, Options, Pass, Refusal, Refused, first_match, possible, run
+from tests.helpers import conv, inputs, layer, network, relu
+
+NET = inputs((2, 6, 9, 7)) + conv("a", "data", 4) + layer("bn", "BatchNorm", "a") + relu("bn")
+NET += conv("b", "bn", 3) + layer("s", "Scale", "b", "bias_term: true")
+
+
+def test_only_the_layers_asked_for(tmp_path):
+    graph = network(tmp_path, NET)
+    applied = run(make(FOLDS, Options()), graph, only=["s"])
+    assert [c.layer for c in applied.changes] == ["s"]
+    assert "bn" in [x.name for x in graph.layers]
+
+
+def test_changes_and_marks(tmp_path):
+    graph = network(tmp_path, NET)
+    (fold,) = make(["fold_batchnorm"], Options())
+    match = fold.look(graph, graph.layer("bn"), infer_shapes(graph))
+    assert fold.apply(graph, match, "conv1") == Change("fold_batchnorm", "bn", True, ("bn",), ("a",))
+    assert (graph.layer("a").step, graph.layer("a").made_by) == ("conv1", "fold_batchnorm")
+    assert (graph.layer("b").step, graph.layer("b").made_by) == ("", "")
+
+
+def test_refusals_are_the_last_rounds(tmp_path):
+    """What is refused at first, and taken once another pass has been there, is no refusal."""
+    graph = network(tmp_path, NET)
+    assert run([FoldScale(), FoldBatchnorm()], graph).refusals == []
+    text = NET + relu("s") + layer("bn2", "BatchNorm", "s")
+    (refusal,) = run([FoldBatchnorm(), FoldScale()], network(tmp_path, text)).refusals
+    assert (refusal.pass_name, refusal.layer, refusal.costly) == ("fold_batchnorm", "bn2", False)
+
+
+def test_weights_that_are_no_numbers(tmp_path):
+    graph = network(tmp_path, NET)
+    graph.layer("a").weights[0] = np.full_like(graph.layer("a").weights[0], 3e38)
+    graph.layer("bn").weights[1][:] = 1e-9
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(PassError, match="fold_batchnorm: layer 'a' would get weights that are not finite; keep"),
+    ):
+        run([FoldBatchnorm()], graph)
+
+
+def test_a_pass_of_ones_own():
+    class Nothing(Pass):
+        name, exact, types = "nothing", True, frozenset(("ReLU",))
+
+    with pytest.raises(NotImplementedError):
+        Nothing().match(None, None, {})
+    with pytest.raises(NotImplementedError):
+        Nothing().rewrite(None, None)
+    assert Nothing.summary() == "nothing"  # which has no docstring
+
+
+class Picky(Pass):
+    """Take every ReLU, unless it has a neighbour called "bad".
+
+    More than one line.
+    """
+
+    name, exact, types = "picky", True, frozenset(("ReLU",))
+
+    def match(self, graph, layer, shapes):
+        if layer.name == "none":
+            return None
+        if layer.name == "bad":
+            raise Refused(layer, "it is bad", costly=True)
+        if layer.bottom.producer.name == "bad":
+            raise Refused(layer.bottom.producer, "it is bad")
+        return Match(layer, (layer,), (layer.bottom.producer,))
+
+
+CHAIN = inputs((1, 2)) + "".join(
+    layer(name, kind, bottom)
+    for name, kind, bottom in (
+        ("good", "ReLU", "data"),
+        ("bad", "ReLU", "good"),
+        ("next", "ReLU", "bad"),
+        ("none", "ReLU", "next"),
+        ("other", "TanH", "none"),
+    )
+)
+
+
+def test_a_summary_is_the_docstrings_first_line():
+    assert Picky.summary() == 'Take every ReLU, unless it has a neighbour called "bad"'
+
+
+def test_look_records_refusals(tmp_path):
+    """With the name of the layer that is in the way, if that is another one."""
+    graph = network(tmp_path, CHAIN)
+    refusals: list[Refusal] = []
+    found = {x.name: Picky().look(graph, x, {}, refusals) for x in graph.layers[1:]}
+    assert [name for name, match in found.items() if match] == ["good"]
+    assert refusals == [Refusal("picky", "bad", "it is bad", costly=True), Refusal("picky", "next", "'bad': it is bad")]
+    assert Picky().look(graph, graph.layer("bad"), {}) is None  # nobody wants to know why
+
+
+@pytest.mark.parametrize("kept", ["good", "input", "Input", "ReLU"])
+def test_what_a_match_touches_may_be_kept(tmp_path, kept):
+    graph, refusals = network(tmp_path, CHAIN), []
+    assert Picky(Options(keep=frozenset([kept]))).look(graph, graph.layer("good"), {}, refusals) is None
+    assert refusals[0].layer == "good" and refusals[0].reason.endswith("is to be kept")
+
+
+def test_the_first_match(tmp_path):
+    graph = network(tmp_path, CHAIN)
+    passes, refusals = [Picky(Options(keep=frozenset(["input"]))), Picky(), Picky()], []
+    one, match = first_match(passes, graph, graph.layer("good"), {}, refusals)
+    assert one is passes[1] and match.layer.name == "good" and len(refusals) == 1
+    assert first_match(passes, graph, graph.layer("none"), {}) is None
+
+
+def test_possible(tmp_path):
+    graph = network(tmp_path, CHAIN)
+    assert possible(Picky().match, graph, graph.layer("good"), {})
+    assert not possible(Picky().match, graph, graph.layer("bad"), {})
