@@ -16,17 +16,6 @@ from deepmerge.formats.read.scalars import Reader
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, expected_weights
 
-# For each blob: the filler's field in the layer's parameters, and the constant used without one
-_FIELDS: dict[str, tuple[tuple[str, float], ...]] = {
-    "BatchNorm": (("", 0.0), ("", 0.0), ("", 0.0)),
-    "Bias": (("filler", 0.0),),
-    "Normalize": (("scale_filler", 1.0),),
-    "PReLU": (("filler", 0.25),),
-    "Parameter": (("", 0.0),),
-    "Scale": (("filler", 1.0), ("bias_filler", 0.0)),
-}
-_USUAL = (("weight_filler", 0.0), ("bias_filler", 0.0))
-
 
 def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Collection[str] = ()) -> list[str]:
     """Give each layer without weights those of its fillers, and return notes for the user.
@@ -56,10 +45,9 @@ def _listed(names: list[str]) -> str:
 
 
 def _filled(layer: Layer, index: int, shape: Shape, random: np.random.Generator) -> np.ndarray:
-    fields = _FIELDS.get(layer.type, _USUAL)
-    name, usual = fields[min(index, len(fields) - 1)]
-    if layer.type not in _FIELDS and len(shape) > 1:
-        name, usual = _USUAL[0]  # a recurrent layer's many matrices
+    fields = layer.kind.fillers
+    matrix = layer.kind.tensor and len(shape) > 1  # a recurrent layer has several
+    name, usual = fields[0 if matrix else min(index, len(fields) - 1)]
     params = layer.tree.message(layer.params.FIELD) if layer.params is not None and layer.params.FIELD else None
     message = params.message(name) if params is not None and name else None
     if message is None:

@@ -15,7 +15,7 @@ import numpy as np
 from deepmerge.errors import GraphError
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.train.recover.segments import STATISTICS, Segment
+from deepmerge.train.recover.segments import Segment
 from deepmerge.train.shared.losses import divergence, logits_of, relative_error
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Distillation:
     @property
     def parameters(self) -> list[Parameter]:
         """All learned blobs of the merged network."""
-        layers = [layer for layer in self._merged.layers if layer.type not in STATISTICS]
+        layers = [layer for layer in self._merged.layers if not layer.kind.normalization]
         found = (blob for layer in layers for blob in self.student.blobs_of(layer.name))
         return list(dict.fromkeys(blob for blob in found if blob.requires_grad))
 

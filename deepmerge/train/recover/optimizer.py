@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 OPTIMIZER = "Muon and Adam"  # a checkpoint holds its state
 _MUON_RMS = 0.2  # the root mean square of Muon's step, as a share of the learning rate
 
-# Layer type → which of its blobs is a bias
-BIASES = {"Bias": 0} | dict.fromkeys(
-    ("Convolution", "ConvolutionDepthwise", "DepthwiseConvolution", "Deconvolution", "InnerProduct", "Scale"), 1
-)
 _LEAST_SIZE = 1e-6
 
 
@@ -141,6 +137,6 @@ def step_sizes(net: TorchNet, graph: Graph, feeds: Mapping[str, Tensor]) -> dict
     sizes: dict[Parameter, float] = {}
     for layer in layers:
         for index, blob in enumerate(net.blobs_of(layer.name)):
-            sized = made[layer.top.name] if BIASES.get(layer.type) == index else blob
+            sized = made[layer.top.name] if layer.kind.bias == index else blob
             sizes.setdefault(blob, max(_LEAST_SIZE, float(sized.detach().float().square().mean().sqrt())))
     return sizes

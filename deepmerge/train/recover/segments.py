@@ -19,8 +19,6 @@ from deepmerge.errors import GraphError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
 
-# Layer types whose weights are statistics or settings: they are not trained
-STATISTICS = frozenset(("BatchNorm", "BN", "Normalize"))
 _TUCKER = "decompose_tucker"
 _SOLVED_THROUGH = frozenset(("ReLU", "PReLU", "Dropout"))  # allowed between a layer and the blob it is solved for
 
@@ -186,7 +184,7 @@ def _between(output: Blob, anchors: set[Blob]) -> set[Layer]:
 
 def _trainable(merged: Graph, layer: Layer, inside: Sequence[Layer]) -> bool:
     """Return whether the layer has learned weights that no layer outside the segment shares."""
-    return bool(layer.weights) and layer.type not in STATISTICS and set(merged.sharers(layer)) <= set(inside)
+    return bool(layer.weights) and not layer.kind.normalization and set(merged.sharers(layer)) <= set(inside)
 
 
 def _named_apart(segments: list[Segment]) -> list[Segment]:
