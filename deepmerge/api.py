@@ -101,12 +101,12 @@ class Network:
 
     @property
     def warnings(self) -> list[str]:
-        """What reading the files brought up: one line each."""
+        """What reading the files brought up, one line each."""
         return list(self.graph.warnings)
 
     @cached_property
     def layers(self) -> list[LayerCost]:
-        """The layers in order: `name`, `type`, `tops` (shapes), `params`, `macs`, `bytes` and `tensor` of each."""
+        """The layers in order, with `name`, `type`, `tops` (shapes), `params`, `macs`, `bytes` and `tensor`."""
         return layer_costs(self.graph, self._shapes)
 
     @cached_property
@@ -116,7 +116,7 @@ class Network:
 
     @cached_property
     def costs(self) -> Report:
-        """The totals: layers, layer_types, params, macs, storage_bytes, activation_bytes (as in report.json)."""
+        """The totals as in report.json (layers, layer_types, params, macs, storage_bytes, activation_bytes)."""
         return summary(self.graph, self._shapes)
 
     @property
@@ -278,17 +278,17 @@ class Plan:
 
     @property
     def recipe(self) -> Recipe:
-        """The steps as a recipe; its `to_toml()` is what `--recipe` reads."""
+        """The steps as a recipe. Its `to_toml()` is what `--recipe` reads."""
         return self.found.recipe
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """The steps in order: `name`, `passes`, `layers` and `exact` of each."""
+        """The steps in order, with `name`, `passes`, `layers` and `exact`."""
         return self.found.recipe.steps
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
-        """What is left alone: `pass_name`, `layer` and `reason` of each."""
+        """What is left alone, with `pass_name`, `layer` and `reason`."""
         return tuple(dict.fromkeys(self.found.refusals))
 
     def write(self, file: PathLike, *, force: bool = False) -> None:
