@@ -20,33 +20,25 @@ from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.train.finetune.processes import Processes
 from deepmerge.train.finetune.solver import Learned
+from deepmerge.train.finetune.spec import Job
 from deepmerge.train.shared.augment import shifted
 from deepmerge.train.shared.losses import divergence, logits_of
 
 
-@dataclass(frozen=True)
-class Distilling:
-    """The teacher's loss.
+class Teacher:
+    """The original in its TEST phase. scores: the student's blob that is compared with the original's.
 
-    kind: kl, the divergence from the teacher's probabilities at the temperature, or mse, the mean squared difference of
-    the logits. weight: its factor; it is added to the losses that the labels give.
+    job.distill is kl, the divergence from the original's probabilities, or mse, the mean squared difference of the
+    logits. The loss, times job.distill_weight, is added to those that the labels give.
     """
 
-    kind: str = "kl"
-    weight: float = 1.0
-    temperature: float = 2.0
-
-
-class Teacher:
-    """The original in its TEST phase. scores: the student's blob that is compared with the original's."""
-
-    def __init__(self, graph: Graph, scores: str, how: Distilling, device: torch.device):
+    def __init__(self, graph: Graph, scores: str, job: Job, device: torch.device):
         if len(graph.inputs) != 1:
             names = ", ".join(blob.name for blob in graph.inputs)
             raise DeepmergeError(
                 f"--distill: the original has {len(graph.inputs)} inputs ({names}), and only images can be fed"
             )
-        self.how, self.scores = how, scores
+        self.job, self.scores = job, scores
         self.net = TorchNet(graph).to(device)
         self.net.requires_grad_(False)
         self.input, self.own_scores = graph.inputs[0].name, _scores_in(graph, scores)
@@ -60,9 +52,9 @@ class Teacher:
             shapes = f"{tuple(wanted.shape)} and the network's {self.scores!r} {tuple(own.shape)}"
             text = f"the original's {self.own_scores!r} is {shapes}"
             raise DeepmergeError(f"--distill: {text}; is it the original of this network?")
-        if self.how.kind == "mse":
-            return functional.mse_loss(own, wanted) * self.how.weight
-        return divergence(own, wanted, self.how.temperature) * self.how.weight
+        if self.job.distill == "mse":
+            return functional.mse_loss(own, wanted) * self.job.distill_weight
+        return divergence(own, wanted, self.job.temperature) * self.job.distill_weight
 
 
 def _scores_in(graph: Graph, name: str) -> str:

@@ -16,14 +16,13 @@ from deepmerge.formats.read.solver import NetSource
 from deepmerge.formats.read.training import TrainingNet, losses, read_training
 from deepmerge.formats.read.weights import load_weights
 from deepmerge.graph.graph import Graph, Layer
-from deepmerge.out.read import Converted
 from deepmerge.train.finetune.fillers import fill
 from deepmerge.train.finetune.loop import Control, Loop
 from deepmerge.train.finetune.processes import Processes
 from deepmerge.train.finetune.report import Arrays, stage_entry
 from deepmerge.train.finetune.runner import Runner
 from deepmerge.train.finetune.spec import Job, Stage
-from deepmerge.train.finetune.student import Distilling, Student, Teacher, Tester
+from deepmerge.train.finetune.student import Student, Teacher, Tester
 from deepmerge.train.shared.device import prepare
 
 _SCORED = ("HingeLoss", "InfogainLoss", "MultinomialLogisticLoss", "SoftmaxWithLoss")  # labels are class indices
@@ -37,9 +36,8 @@ class TorchRunner(Runner):
         job, device = self.job, self.job.device
         if device == "cuda" and self.processes.size > 1:
             device = f"cuda:{self.processes.local_rank}"
-        self.setup = Setup(job, self.seed, prepare(device, job.threads, self.seed), self.processes)
-        if job.distill:
-            self.setup = self.setup.with_teacher(self.converted)
+        teacher = self.converted.original.read() if job.distill else None
+        self.setup = Setup(job, self.seed, prepare(device, job.threads, self.seed), self.processes, teacher)
 
     def run(self):
         """See Runner.run."""
@@ -79,18 +77,13 @@ class TorchRunner(Runner):
 
 @dataclass(frozen=True)
 class Setup:
-    """What all stages of a job share. teacher: the original and the kind of its loss, None without --distill."""
+    """What all stages of a job share. teacher: the original, None without --distill."""
 
     job: Job
     seed: int
     device: torch.device
     processes: Processes = Processes()
-    teacher: tuple[Graph, Distilling] | None = None
-
-    def with_teacher(self, converted: Converted) -> Setup:
-        """Return this setup with the original as the teacher, as the job asks."""
-        how = Distilling(self.job.distill, self.job.distill_weight, self.job.temperature)
-        return Setup(self.job, self.seed, self.device, self.processes, (converted.original.read(), how))
+    teacher: Graph | None = None
 
 
 def make_loop(stage: Stage, starts: Sequence[Path], setup: Setup, control: Control) -> tuple[Loop, list[str]]:
@@ -108,8 +101,8 @@ def make_loop(stage: Stage, starts: Sequence[Path], setup: Setup, control: Contr
     notes = net.graph.warnings + _start(net, starts, setup.seed)
     loss = main_loss(net.graph)
     teacher = None
-    if setup.teacher:
-        teacher = Teacher(setup.teacher[0], loss.bottoms[0].name, setup.teacher[1], setup.device)
+    if setup.teacher is not None:
+        teacher = Teacher(setup.teacher, loss.bottoms[0].name, job, setup.device)
     student = Student(net, setup.device, processes, setup.seed, teacher, job.vary)
     if not student.blobs:
         raise ReadError(

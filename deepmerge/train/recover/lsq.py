@@ -24,29 +24,12 @@ from deepmerge.train.recover.incremental import Feeds, Walk
 from deepmerge.train.recover.linear import chain_of, last_layers
 from deepmerge.train.recover.patches import places, tile, tile_size, values_at
 from deepmerge.train.recover.segments import Segment
-from deepmerge.train.recover.solve import STRENGTHS, Effort, Task, task_for
+from deepmerge.train.recover.solve import Options, Task, task_for
 
 HELD_OUT = 5  # one of this many images is held out
 _NO_LAYER = "no linear layer makes its output with at most an activation between"
 _TOO_FEW = "there are too few images"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How much work to do.
-
-    points: about the most places of an image. memory: bytes, approximately: half for a segment's rows (if that is too
-    little, fewer images are used), a quarter for each network's kept values (if that is too little, they are computed
-    again). threads: of ONNX Runtime. iterations, rounds, strength: see solve.Effort.
-    """
-
-    seed: int = 0
-    points: int = 60
-    memory: int = 4 << 30
-    threads: int = 1
-    iterations: int = 30
-    rounds: int = 20
-    strength: float = STRENGTHS[0]
+_DEFAULTS = Options()
 
 
 @dataclass(frozen=True)
@@ -77,18 +60,16 @@ def lsq(
     merged: Graph,
     segments: Sequence[Segment],
     feeds: Feeds,
-    options: Options = Options(),
+    options: Options = _DEFAULTS,
     progress: Progress = silent,
-    images: int | None = None,
 ) -> list[Solved]:
     """Solve the segments of `merged`, whose layers get new arrays, and return the results.
 
     feeds: returns the images batch by batch, the same each time: input blob → float32 (N, …). progress: called with the
-    segment's name, the number of segments done, and of all. images: how many feeds gives; counted if None.
+    segment's name, the number of segments done, and of all.
     EngineError for a layer that the engine cannot run.
     """
-    if images is None:
-        images = sum(len(next(iter(batch.values()))) for batch in feeds()) if segments else 0
+    images = sum(len(next(iter(batch.values()))) for batch in feeds()) if segments else 0
     stage = _Stage(original, merged, segments, feeds, images, options)
     found = []
     for number, segment in enumerate(segments):
@@ -118,11 +99,10 @@ class _Stage:
         target, count = self._gather(number, tasks, self.shapes[output][1:], tiled)
         held = _held_out(count)
         rows = np.repeat(held, len(target) // max(count, 1))
-        effort = Effort(options.iterations, options.rounds, options.seed, options.strength)
         before, after, norm, changed = 0.0, 0.0, 0.0, []
         for task in tasks if count > 1 else ():
             wanted = np.ascontiguousarray(target[:, task.to[0] : task.to[1]])
-            outcome = task.solve(wanted, held, effort)
+            outcome = task.solve(wanted, held, options)
             norm += float(np.square(wanted[rows], dtype=np.float64).sum())
             before, after = before + outcome.before, after + outcome.after
             changed += outcome.changed

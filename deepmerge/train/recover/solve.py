@@ -20,16 +20,21 @@ ROUND_ROWS = 12_000  # rows that the rounds over several layers work on
 
 
 @dataclass(frozen=True)
-class Effort:
+class Options:
     """How much work to do.
 
-    iterations: for one layer with an activation. rounds: over several layers, 0 to solve only the last one. strength:
-    of the ridge, if there are enough rows.
+    points: about the most places of an image. memory: bytes, approximately: half for a segment's rows (if that is too
+    little, fewer images are used), a quarter for each network's kept values (if that is too little, they are computed
+    again). threads: of ONNX Runtime. iterations: for one layer with an activation. rounds: over several layers, 0 to
+    solve only the last one. strength: of the ridge, if there are enough rows.
     """
 
+    seed: int = 0
+    points: int = 60
+    memory: int = 4 << 30
+    threads: int = 1
     iterations: int = 30
     rounds: int = 20
-    seed: int = 0
     strength: float = STRENGTHS[0]
 
 
@@ -57,7 +62,7 @@ class Task(Protocol):
         """Add what a batch's bottom, (N, C, …), holds for places (N, P) of the output."""
         ...
 
-    def solve(self, target: np.ndarray, held: np.ndarray, effort: Effort) -> Outcome:
+    def solve(self, target: np.ndarray, held: np.ndarray, options: Options) -> Outcome:
         """Give the layers new weights if they are better. target: (images·P, channels). held: images to judge by."""
         ...
 
@@ -97,7 +102,7 @@ class Single:
         """See Task."""
         self.rows.append(patches_at(self.last.layer, bottom, where, self.width))
 
-    def solve(self, target: np.ndarray, held: np.ndarray, effort: Effort) -> Outcome:
+    def solve(self, target: np.ndarray, held: np.ndarray, options: Options) -> Outcome:
         """See Task."""
         x, layer, own = np.concatenate(self.rows), self.last.layer, self.last.own
         self.rows = []
@@ -116,7 +121,7 @@ class Single:
             at = columns - own[0]
             problem = Problem(rows, target[:, at], None if slope is None else slope[at], has_bias, outside)
             before += problem.error(matrix[:, columns])
-            new[:, columns], error = problem.best(matrix[:, columns], effort)
+            new[:, columns], error = problem.best(matrix[:, columns], options)
             after += error
         if after >= before:
             return Outcome(before, before, ())
@@ -137,12 +142,12 @@ class Problem:
         made = activated(predict(self.outside, weight), self.slope)
         return float(np.square(made - self.judge, dtype=np.float64).sum())
 
-    def best(self, start: np.ndarray, effort: Effort) -> tuple[np.ndarray, float]:
+    def best(self, start: np.ndarray, options: Options) -> tuple[np.ndarray, float]:
         """Return the weights of the ridge strength that is best on the held-out rows, and their error there."""
         plenty = len(self.inside) >= PLENTY * self.inside.shape[1]
         found = []
-        for strength in (effort.strength,) if plenty else STRENGTHS:
-            weight = fit(Normal(self.inside, strength, self.bias), self.wanted, start, self.slope, effort.iterations)
+        for strength in (options.strength,) if plenty else STRENGTHS:
+            weight = fit(Normal(self.inside, strength, self.bias), self.wanted, start, self.slope, options.iterations)
             found.append((self.error(weight), len(found), weight))
         error, _, weight = min(found)
         return weight, error
@@ -166,7 +171,7 @@ class Several:
         """See Task."""
         self.tiles.append(tiles_at(self.layer, bottom, where, self.size, self.width))
 
-    def solve(self, target: np.ndarray, held: np.ndarray, effort: Effort) -> Outcome:
+    def solve(self, target: np.ndarray, held: np.ndarray, options: Options) -> Outcome:
         """See Task."""
         x, valid = (np.concatenate(part) for part in zip(*self.tiles, strict=True))
         self.tiles = []
@@ -178,10 +183,12 @@ class Several:
         before = _error(outside, old, judge)
         few = np.flatnonzero(~held)
         few = few[:: max(1, len(few) * target.shape[1] // ROUND_ROWS)]
-        weights = self._rounds(Stack(layers, x[few], valid[few]), target[few].reshape(-1, target.shape[2]), old, effort)
+        weights = self._rounds(
+            Stack(layers, x[few], valid[few]), target[few].reshape(-1, target.shape[2]), old, options
+        )
         if _error(outside, weights, judge) >= _error(outside, [*old[:-1], weights[-1]], judge):
             weights = [*old[:-1], weights[-1]]
-        weights = _last_alone(everywhere, weights, target.reshape(-1, target.shape[2]), held, effort)
+        weights = _last_alone(everywhere, weights, target.reshape(-1, target.shape[2]), held, options)
         after = _error(outside, weights, judge)
         if after >= before:
             return Outcome(before, before, ())
@@ -203,22 +210,22 @@ class Several:
         ]
 
     @staticmethod
-    def _rounds(stack: Stack, target: np.ndarray, weights: list[np.ndarray], effort: Effort) -> list[np.ndarray]:
+    def _rounds(stack: Stack, target: np.ndarray, weights: list[np.ndarray], options: Options) -> list[np.ndarray]:
         last = stack.layers[-1]
         rows = stack.forward(weights)[0][-1]
-        start = fit(Normal(rows, STRENGTHS[0], last.bias), target, weights[-1], last.slope, effort.iterations // 2)
+        start = fit(Normal(rows, STRENGTHS[0], last.bias), target, weights[-1], last.slope, options.iterations // 2)
         weights = [*weights[:-1], start.astype(np.float32)]
-        if not effort.rounds:
+        if not options.rounds:
             return weights
         layers = [replace(layer, weight=weight) for layer, weight in zip(stack.layers, weights, strict=True)]
-        return fit_stack(stack.having(layers), target, effort.rounds, effort.seed)
+        return fit_stack(stack.having(layers), target, options.rounds, options.seed)
 
 
-def _last_alone(stack: Stack, weights, target, held, effort: Effort) -> list[np.ndarray]:
+def _last_alone(stack: Stack, weights, target, held, options: Options) -> list[np.ndarray]:
     last = stack.layers[-1]
     rows = stack.features(weights)
     problem = Problem(rows, target, last.slope, last.bias, np.repeat(held, len(rows) // len(held)))
-    solved, _ = problem.best(weights[-1], effort)
+    solved, _ = problem.best(weights[-1], options)
     return [*weights[:-1], solved.astype(np.float32)]
 
 

@@ -8,7 +8,7 @@ import pytest
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.train.recover.linear import chain_of, last_layers
 from deepmerge.train.recover.patches import tile
-from deepmerge.train.recover.solve import Effort, Problem, Several, Single, task_for
+from deepmerge.train.recover.solve import Options, Problem, Several, Single, task_for
 from tests.helpers import conv, inputs, network, relu
 
 
@@ -53,7 +53,7 @@ def test_what_does_no_better_on_the_images_held_out_is_not_kept(tmp_path, text):
     for image in np.flatnonzero(held):
         target[image * 9 : image * 9 + 9] = made[image][:, tile(shape, 9, [0, image])].T
     arrays = {one.name: list(one.weights) for one in graph.layers}
-    outcome = task.solve(target, held, Effort(rounds=3))
+    outcome = task.solve(target, held, Options(rounds=3))
     assert outcome.changed == () and outcome.after == outcome.before < 1e-6
     assert all(a is b for one in graph.layers for a, b in zip(one.weights, arrays[one.name], strict=True))
 
@@ -67,14 +67,14 @@ def test_the_strength_that_does_best_outside_is_taken_where_rows_are_few():
     start = np.zeros((40, 1))
     start[0] = 1.0
     problem = Problem(x, target, None, False, held)
-    weight, error = problem.best(start, Effort(10))
+    weight, error = problem.best(start, Options(iterations=10))
     assert problem.error(weight) == error < 1.2 * problem.error(start)
 
 
 def test_outcome_is_the_error_behind_the_activation(tmp_path):
     graph, (task,), shape = tasks(tmp_path, conv("c", "data", 4, "kernel_size: 3") + relu("c"))
     target, held = gathered(task, shape), np.arange(20) % 5 == 4
-    outcome = task.solve(target, held, Effort())
+    outcome = task.solve(target, held, Options())
     assert outcome.changed == ("c",) and 0 < outcome.after < outcome.before
 
 
