@@ -6,8 +6,6 @@ from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.passes.support.base import Refused, Shapes
 
-# Elementwise functions of one input, none of which mixes places or channels
-
 
 def only_reader(blob: Blob) -> Layer | None:
     """Return the only layer that reads the blob, once; None where there are more readers, or none (an output)."""
