@@ -7,7 +7,7 @@ BIN        := $(VENV)/bin
 PIP        := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 PACKAGING  := setup.cfg setup.py pyproject.toml constraints.txt proto/caffe.proto
 
-# Interpreters to try, in order. `pyenv root` and the like are asked only when an environment is to be made.
+# Interpreters to try, in order. `pyenv root` and the like are only run when an environment is made.
 PYENV_VERSIONS = $(addsuffix /versions,$(shell pyenv root 2>/dev/null))
 uv-pythons     = $(foreach version,$(1),$(shell uv python find $(version) 2>/dev/null))
 
@@ -27,7 +27,7 @@ first-python = for python in $(1); do \
 .PHONY: venv demo tables test test-all test-report fuzz pitfalls test-protobuf caffe lint docs dist clean help
 .DELETE_ON_ERROR:
 
-venv: $(VENV)/.installed  ## an environment in .venv with deepmerge in it (PYTHON=... chooses the interpreter)
+venv: $(VENV)/.installed  ## make an environment in .venv with deepmerge in it (PYTHON=... chooses the interpreter)
 
 $(BIN)/python:
 	@python=$$($(call first-python,$(NEW_PYTHONS),$(NEW))); \
@@ -50,22 +50,22 @@ demo: venv  ## convert the small trained network in models/, exactly and with me
 	$(BIN)/deepmerge verify $(NET).prototxt $(NET).caffemodel demo/exact/deploy.prototxt demo/exact/weights.caffemodel
 	$(BIN)/deepmerge convert $(NET).prototxt $(NET).caffemodel -o demo/merged --force
 
-# What was measured is kept in benchmarks/measured/, and a run that was stopped goes on; `rm -r benchmarks/measured` begins anew.
+# Measurements are kept in benchmarks/measured/, so that a stopped run continues. Delete that folder to start again.
 SECONDS := 8
 LIMIT   := 500
-tables: $(VENV)/.installed-test caffe  ## the paper's tables into benchmarks/RESULTS.md (ZOO=dir DATA=SPEC RECOVERED=dir SECONDS=8 LIMIT=500)
+tables: $(VENV)/.installed-test caffe  ## measure the paper's tables into benchmarks/RESULTS.md (ZOO=dir DATA=SPEC RECOVERED=dir SECONDS=8 LIMIT=500)
 	$(PIP) netron  # whose parser benchmarks/opens.py tries, where Node.js is
 	$(BIN)/python benchmarks/tables.py --seconds $(SECONDS) --limit $(LIMIT) \
 	    $(if $(ZOO),--zoo $(ZOO)) $(if $(DATA),--data $(DATA)) $(if $(RECOVERED),--recovered $(RECOVERED)) $(if $(TABLES),--tables $(TABLES))
 
-test: $(VENV)/.installed-test caffe lint test-protobuf  ## lint and tests, with real Caffe where it can be had
+test: $(VENV)/.installed-test caffe lint test-protobuf  ## lint and run the tests, with real Caffe where it can be installed
 	$(BIN)/python -m pytest -q
 
-test-all: $(VENV)/.installed-test caffe  ## the slow tests too
+test-all: $(VENV)/.installed-test caffe  ## run the slow tests as well
 	$(BIN)/python -m pytest -q -m ""
 
 # Chromium and its driver: those on PATH, or Debian's.
-test-report: $(VENV)/.installed-browser  ## the report page in a real browser: mouse, keys, themes, sizes (SCREENSHOTS=dir keeps pictures)
+test-report: $(VENV)/.installed-browser  ## test the report page in a real browser (SCREENSHOTS=dir keeps pictures)
 	@if ! command -v chromedriver >/dev/null; then \
 	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	        apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; \
@@ -76,33 +76,33 @@ $(VENV)/.installed-browser: $(PACKAGING) | $(BIN)/python
 	$(PIP) -e '.[test,browser]'
 	@touch $@ $(VENV)/.installed
 
-pitfalls: $(VENV)/.installed-test caffe  ## what real Caffe files do, row by row: the tests of tests/pitfalls.toml
+pitfalls: $(VENV)/.installed-test caffe  ## show, row by row, what real Caffe files do and which tests cover it
 	$(BIN)/python -m pytest -q --pitfalls
 
 FUZZ_SECONDS := 600
-fuzz: $(VENV)/.installed-fuzz  ## both readers against files that a fuzzer makes up, for FUZZ_SECONDS=600; what fails goes to fuzz-findings/
+fuzz: $(VENV)/.installed-fuzz  ## fuzz both readers for FUZZ_SECONDS=600; failing files go to fuzz-findings/
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --findings fuzz-findings
 
 $(VENV)/.installed-fuzz: $(PACKAGING) | $(VENV)/.installed-test
 	$(PIP) -e '.[test,h5,torch,plot,bench,ncnn,fuzz]'
 	@touch $@
 
-lint: $(VENV)/.installed-test  ## ruff's rules and format, and the import contracts
+lint: $(VENV)/.installed-test  ## check ruff's rules, the format and the import contracts
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format -q --check .
 	$(BIN)/lint-imports --no-cache >.lint-imports.log || { cat .lint-imports.log; exit 1; }
 
-docs: $(VENV)/.installed-docs  ## the documentation, into docs/_build/html; warnings and broken links are errors
+docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html; warnings and broken links are errors
 	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/_build/html
 
 $(VENV)/.installed-docs: $(PACKAGING) | $(BIN)/python
 	$(PIP) -e '.[docs]'
 	@touch $@ $(VENV)/.installed
 
-# The oldest and the newest Python that are here. Each installs the wheel into an empty environment and runs the demo there.
+# The oldest and the newest Python that are installed. Each gets the wheel in an empty environment and runs the demo there.
 pythons      = $(foreach version,$(1),$(shell $(call first-python,$(NEW_PYTHONS),$(version))))
 DIST_PYTHONS = $(firstword $(call pythons,$(NEW))) $(lastword $(call pythons,$(NEW)))
-dist: $(VENV)/.installed-dist  ## build and check the sdist and the wheel, and try them in empty environments
+dist: $(VENV)/.installed-dist  ## build the sdist and the wheel, check them, and try them in empty environments
 	rm -rf build dist
 	$(BIN)/python -m build -q
 	$(BIN)/twine check --strict dist/*
@@ -112,13 +112,13 @@ $(VENV)/.installed-dist: $(PACKAGING) | $(BIN)/python
 	$(PIP) build twine
 	@touch $@
 
-# One protobuf of each major, each in a folder of its own that goes before the environment's.
+# One protobuf of each major version, each in its own folder, which goes before the environment's.
 PROTOBUFS      := 4.21.12 4.25.9 5.29.6 6.33.6 7.36.1
 PROTOBUF_TESTS := tests/formats/test_schema.py tests/data/test_sources.py \
                   $(foreach name,caffemodel scalars wire,tests/formats/read/test_$(name).py) \
                   $(foreach name,caffemodel prototxt wire,tests/formats/write/test_$(name).py)
 
-test-protobuf: $(PROTOBUFS:%=$(VENV)/protobuf/%)  ## the schema and what reads and writes by it, under protobuf 4, 5, 6 and 7
+test-protobuf: $(PROTOBUFS:%=$(VENV)/protobuf/%)  ## test reading and writing with protobuf 4, 5, 6 and 7
 	@for version in $(PROTOBUFS); do \
 	    echo "protobuf $$version"; \
 	    PYTHONPATH=$(VENV)/protobuf/$$version $(BIN)/python -c "import google.protobuf as p; assert p.__version__ == '$$version', p" && \
@@ -128,7 +128,7 @@ test-protobuf: $(PROTOBUFS:%=$(VENV)/protobuf/%)  ## the schema and what reads a
 $(VENV)/protobuf/%: | $(VENV)/.installed-test
 	@$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --target $@ protobuf==$*
 
-caffe:  ## real Caffe in .venv-caffe, to judge by (needs CPython 3.7-3.9, x86-64 Linux; CAFFE_PYTHON=... chooses it)
+caffe:  ## install real Caffe in .venv-caffe (needs CPython 3.7-3.9 on x86-64 Linux; CAFFE_PYTHON=... chooses it)
 	@if [ -n "$$DEEPMERGE_CAFFE_PYTHON" ] || [ -e $(CAFFE_VENV)/.installed ]; then exit 0; fi; \
 	python=$$($(call first-python,$(OLD_PYTHONS),$(OLD))); \
 	if [ -z "$$python" ]; then \
@@ -139,15 +139,15 @@ caffe:  ## real Caffe in .venv-caffe, to judge by (needs CPython 3.7-3.9, x86-64
 	fi; \
 	[ -e $(CAFFE_VENV)/.installed ] || [ "$$DEEPMERGE_REQUIRE_CAFFE" != 1 ]
 
-# numpy and protobuf are the last that this Caffe's compiled parts work with.
+# The last numpy and protobuf that this Caffe's compiled parts work with.
 make-caffe = rm -rf $(CAFFE_VENV) && $(1) -m venv $(CAFFE_VENV) && \
     case $$($(1) -c 'import sys; print(sys.version_info[1])') in 7) numpy=1.21.6;; *) numpy=1.23.5;; esac && \
     $(CAFFE_VENV)/bin/python -m pip --disable-pip-version-check install -q kendryte-caffe numpy==$$numpy protobuf==3.20.3 && \
     $(CAFFE_VENV)/bin/python -c 'import caffe' && touch $(CAFFE_VENV)/.installed
 
-clean:  ## remove all that make has made
+clean:  ## remove everything that make has made
 	rm -rf $(VENV) $(CAFFE_VENV) demo docs/_build docs/reference/passes.md benchmarks/measured fuzz-findings build dist *.egg-info deepmerge/formats/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-help:
+help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 16

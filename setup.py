@@ -1,7 +1,7 @@
-"""The one build step that setup.cfg cannot say: proto/caffe.proto becomes deepmerge/formats/caffe.desc.
+"""Compile proto/caffe.proto to deepmerge/formats/caffe.desc, the one build step that setup.cfg cannot express.
 
-The descriptor is compiled when the package is built, so that running deepmerge takes no protoc and no
-generated code. A wheel gets it in its own tree; an editable install gets it beside the sources, where git ignores it.
+So running deepmerge needs neither protoc nor generated code. A wheel has the descriptor in its own tree; an editable
+install has it beside the sources, where git ignores it.
 """
 
 from pathlib import Path
@@ -15,9 +15,10 @@ PROTO = ROOT / "proto" / "caffe.proto"
 
 
 class BuildPyAndDescriptor(build_py):
-    """build_py, then the descriptor."""
+    """Run build_py, then compile the descriptor."""
 
     def run(self) -> None:
+        """Build."""
         super().run()
         compile_descriptor(self._descriptor())
 
@@ -26,9 +27,11 @@ class BuildPyAndDescriptor(build_py):
         return package_parent / "deepmerge" / "formats" / "caffe.desc"
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """Return the files that are built, the descriptor among them."""
         return [*super().get_outputs(include_bytecode), *([] if self.editable_mode else [str(self._descriptor())])]
 
     def get_source_files(self) -> list[str]:
+        """Return the files that are built from, caffe.proto among them."""
         return [*super().get_source_files(), str(PROTO.relative_to(ROOT))]
 
 
