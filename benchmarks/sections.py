@@ -11,8 +11,8 @@ from typing import Any
 import paper
 from measured import Measured
 
-from deepmerge.measure.harness.words import milliseconds, times_as_fast
 from deepmerge.measure.profile.rows import keys, side_by_side
+from deepmerge.text import milliseconds, times_as_fast
 
 NONE = "–"
 TITLES = {"googlenet": "GoogLeNet", "inception_mini": "inception_mini"}

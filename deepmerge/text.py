@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 
 MAX_LENGTH = 2000  # characters of one line
@@ -84,13 +84,25 @@ def size(number: float) -> str:
 
 def milliseconds(seconds: float) -> str:
     """`12.3`, `0.045`: three figures, none below a microsecond. The unit is left to the table's head."""
-    return figures(1e3 * seconds) if seconds >= 1e-4 else f"{1e3 * seconds:.3f}"
+    return figures(1e3 * seconds) if seconds >= 1e-3 else f"{1e3 * seconds:.3f}"
 
 
 def figures(number: float) -> str:
     """Three figures, all of those before the point: `1.58`, `27.3`, `1,203`."""
     digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
     return f"{number:,.{digits}f}"
+
+
+def times(factor: float) -> str:
+    """`3.90×`: three figures."""
+    return f"{figures(factor)}×"
+
+
+def times_as_fast(ratio: Mapping[str, float] | None) -> str:
+    """A ratio of times as a speed-up with its interval, `4.00 (2.00–5.00)`; 1 for the network that others are compared with."""
+    if ratio is None:
+        return "1"
+    return f"{1 / ratio['value']:.2f} ({1 / ratio['high']:.2f}–{1 / ratio['low']:.2f})"
 
 
 def share_left(before: float | None, after: float | None) -> str:

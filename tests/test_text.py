@@ -1,6 +1,19 @@
 from __future__ import annotations
 
-from deepmerge.text import did_you_mean, flat, unused
+import pytest
+
+from deepmerge.text import (
+    count,
+    did_you_mean,
+    flat,
+    milliseconds,
+    scaled,
+    share_left,
+    size,
+    times,
+    times_as_fast,
+    unused,
+)
 
 
 def test_the_nearest_words_are_named():
@@ -24,3 +37,52 @@ def test_the_first_number_of_an_unused_name():
 
 def test_several_lines_in_one():
     assert flat(ValueError(" no\n\tshape ")) == "no shape"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (17, "17"),
+        (999, "999"),
+        (999.6, "1.00 k"),
+        (1000, "1.00 k"),
+        (12_345, "12.3 k"),
+        (999_900, "1.00 M"),
+        (1_582_671_872, "1.58 G"),
+        (5e12, "5,000 G"),
+    ],
+)
+def test_three_figures_with_a_prefix(number, text):
+    assert scaled(number) == text
+
+
+@pytest.mark.parametrize("number, text", [(0, "0 B"), (512, "512 B"), (4096, "4.10 kB"), (27_300_000, "27.3 MB")])
+def test_size(number, text):
+    assert size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.000"),
+        (4.5e-7, "0.000"),
+        (0.0000123, "0.012"),
+        (0.00012345, "0.123"),
+        (0.0012345, "1.23"),
+        (0.0123, "12.3"),
+        (0.12345, "123"),
+        (12.3456, "12,346"),
+    ],
+)
+def test_milliseconds(seconds, text):
+    assert milliseconds(seconds) == text
+
+
+def test_counts_shares_and_ratios():
+    assert (count(1, "step"), count(1200, "step")) == ("1 step", "1,200 steps")
+    found = [share_left(*pair) for pair in ((4, 1), (0, 1), (None, 1), (4, None), (4, 0))]
+    assert found == ["25.0%", "–", "–", "–", "0.0%"]
+    assert (times(3.9), times(12.34)) == ("3.90×", "12.3×")
+    assert times_as_fast(None) == "1"
+    assert times_as_fast({"value": 0.25, "low": 0.2, "high": 0.5}) == "4.00 (2.00–5.00)"

@@ -9,7 +9,7 @@ import click
 from deepmerge.cli.network_options import budget, networks, random_note, read, settings_line
 from deepmerge.cli.options import common
 from deepmerge.cli.output import Progress, show, show_json, table, warn
-from deepmerge.measure.harness.words import milliseconds, times_as_fast
+from deepmerge.text import milliseconds, times_as_fast
 
 LAYER_REPEAT = 15
 BUSY = 0.1  # the share of the time from which on waiting is worth a warning

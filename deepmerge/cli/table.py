@@ -87,7 +87,7 @@ def _named(word: str) -> tuple[str, Path]:
 
 def told(report: dict) -> str:
     """The table, and what it was measured with."""
-    from deepmerge.measure.harness.words import milliseconds
+    from deepmerge.text import milliseconds
 
     rows, columns = report["rows"], [column["title"] for column in report["columns"]]
     head, right = ["", "step", "merged"], "rll"

@@ -55,11 +55,7 @@ def open_network_images(spec: str, graph: Graph, remedy: str = "") -> NetworkIma
     remedy: what the user can do if the network takes no images; it ends the message.
     Raises ReadError if there are no images, or the network takes none.
     """
-    return fit_images(open_images(spec), graph, remedy)
-
-
-def fit_images(images: Images, graph: Graph, remedy: str = "") -> NetworkImages:
-    """Check images against the graph's only input; see open_network_images."""
+    images = open_images(spec)
     if len(graph.inputs) != 1:
         names = ", ".join(blob.name for blob in graph.inputs)
         raise ReadError(f"images feed one input, and the network has {len(graph.inputs)} ({names})", remedy=remedy)

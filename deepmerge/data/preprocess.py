@@ -9,9 +9,8 @@ import numpy as np
 from deepmerge.data.mean_file import centre_of, find_mean_file, whole_mean
 from deepmerge.data.transform import Transform
 from deepmerge.errors import ReadError, SourceError
+from deepmerge.formats.write.data_layers import USUAL_MEAN
 from deepmerge.text import count
-
-USUAL_MEAN = (104.0, 117.0, 123.0)  # blue, green, red of ImageNet, as Caffe's models subtract it
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from deepmerge.graph.costs import layer_costs, shapes_of_one, weight_shapes
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.memory import FLOAT
 from deepmerge.graph.tree import Message
-from deepmerge.page.groups import groups
+from deepmerge.plan.groups import groups
+from deepmerge.plan.names import head
 from deepmerge.text import one_line
 
 _LONGEST = 200  # characters of one setting
@@ -41,15 +42,16 @@ class Fact:
 def facts(graph: Graph) -> list[Fact]:
     """A Fact for each layer, in the graph's order."""
     shapes = shapes_of_one(graph)
+    steps = groups(graph)
     made = []
-    for layer, cost, group in zip(graph.layers, layer_costs(graph, shapes), groups(graph), strict=True):
+    for layer, cost in zip(graph.layers, layer_costs(graph, shapes), strict=True):
         weights = weight_shapes(layer, shapes)
         made.append(
             Fact(
                 layer.name,
                 layer.type,
                 cost.tensor,
-                group,
+                steps.get(layer.name) or head(layer.name),
                 tuple(settings(layer)),
                 tuple(size(shape) for shape in cost.tops),
                 tuple(size(shape) for shape in weights),

@@ -1,4 +1,4 @@
-"""How far a network's answers are those of another one, its original: no labels are needed."""
+"""How far a network's answers agree with those of its original: no labels are needed."""
 
 from __future__ import annotations
 
@@ -9,27 +9,45 @@ import numpy as np
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
-class Agreement:
-    """Gathered batch by batch.
+def best_classes(scores: np.ndarray) -> np.ndarray:
+    """Return the best class of each image, or of each place of a map.
 
-    top1: the share of images with the same best class (the first of several that are equal).
-    max_abs: the largest difference of any score. kl: the mean of Σ p log(p / q), in nats, p being the original's
-    probabilities and q the other's; scores that are no probabilities are put through a softmax first, both networks' alike.
-    With a NaN among the scores, max_abs and kl are None.
+    Parameters
+    ----------
+    scores : (N, classes, …), any float type
+
+    Returns
+    -------
+    (N, …), int64: the first of several classes with the same score; -1 if there is a NaN among the scores.
+    """
+    return np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(axis=1))
+
+
+def same_class(classes: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """Return for each image whether both networks have the same best class; NaN agrees with nothing."""
+    return (classes == original) & (original >= 0)
+
+
+class Agreement:
+    """Agreement with the original, gathered batch by batch.
+
+    top1: the share of images with the same best class; see best_classes. max_abs: the largest difference of any score.
+    kl: the mean of Σ p log(p / q), in nats, where p are the original's probabilities and q the other network's. Scores that
+    are not probabilities go through a softmax first, in both networks. With a NaN among the scores, max_abs and kl are None.
     """
 
     def __init__(self) -> None:
         self.images = self.same = 0
         self.max_abs = self.kl = 0.0
         self.nan = False
-        self.softmax: bool | None = None  # whether scores go through one; the first batch says
+        self.softmax: bool | None = None  # whether scores go through a softmax; the first batch decides
 
     def add(self, scores: np.ndarray, original: np.ndarray) -> None:
-        """Both (N, classes)."""
+        """Add a batch of scores; both (N, classes)."""
         self.images += len(scores)
-        bad = np.isnan(scores).any(axis=1) | np.isnan(original).any(axis=1)
-        self.same += int(((scores.argmax(1) == original.argmax(1)) & ~bad).sum())
-        self.nan |= bool(bad.any())
+        classes, wanted = best_classes(scores), best_classes(original)
+        self.same += int(same_class(classes, wanted).sum())
+        self.nan |= bool((classes < 0).any() or (wanted < 0).any())
         if self.nan:
             return
         p, q = original.astype(np.float64), scores.astype(np.float64)
@@ -41,6 +59,7 @@ class Agreement:
         self.kl += float((p * (np.log(np.maximum(p, _SMALLEST)) - np.log(np.maximum(q, _SMALLEST)))).sum())
 
     def report(self) -> dict[str, Any]:
+        """Return the figures, for JSON."""
         return {
             "top1": self.same / self.images,
             "kl": None if self.nan else max(self.kl / self.images, 0.0),
@@ -50,11 +69,11 @@ class Agreement:
 
 
 def are_probabilities(scores: np.ndarray) -> bool:
-    """Whether each row has no negative value and sums to 1."""
+    """Return whether each row of scores (N, classes) has no negative value and sums to 1."""
     return bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Row by row."""
+    """Return the softmax of each row of scores (N, classes)."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from deepmerge.measure.harness.words import milliseconds, times_as_fast
+from deepmerge.text import milliseconds, times_as_fast
 
 NONE = "–"
 

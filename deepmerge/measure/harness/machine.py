@@ -1,23 +1,23 @@
-"""What is measured on: processor, cores, load, versions."""
+"""What a measurement ran on: processor, cores, load, versions."""
 
 from __future__ import annotations
 
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import deepmerge
+from deepmerge.machine import cores, processor
 
 PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "opencv-python-headless", "opencv-python", "MNN", "ncnn", "pnnx")
 
 
 def machine() -> dict[str, Any]:
-    """JSON-ready. cores: those that this process may use; load: the averages of 1, 5 and 15 minutes, None where unknown."""
+    """Return what a report says about the machine, JSON-ready; see load and packages."""
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "deepmerge": deepmerge.__version__,
@@ -27,10 +27,12 @@ def machine() -> dict[str, Any]:
 
 
 def load() -> list[float] | None:
+    """Return the load averages of 1, 5 and 15 minutes; None if the system has none."""
     return [round(one, 2) for one in os.getloadavg()] if hasattr(os, "getloadavg") else None
 
 
 def packages() -> dict[str, str]:
+    """Return the versions of the installed packages that change what a measurement gives."""
     found = {}
     for name in PACKAGES:
         try:
@@ -38,13 +40,3 @@ def packages() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def processor() -> str:
-    """The CPU's model, as the system calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model")))
-    return next(named, "") or platform.processor() or platform.machine()

@@ -17,7 +17,7 @@ from deepmerge.measure.harness.machine import load, machine
 from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
 from deepmerge.measure.harness.setup import files_of, loaded
-from deepmerge.measure.profile.groups import place_of, places
+from deepmerge.measure.profile.places import place_of, places
 from deepmerge.progress import Progress, silent
 
 VERSION = 1

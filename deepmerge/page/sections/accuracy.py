@@ -8,7 +8,8 @@ from deepmerge.page.chart import Line, speed_chart
 from deepmerge.page.checked import is_number
 from deepmerge.page.markup import Html, code, element, join, table
 from deepmerge.page.measured import Measured, Steps
-from deepmerge.page.words import count, left, milliseconds, share, times
+from deepmerge.page.sections.times import ms
+from deepmerge.text import count, share_left, times
 
 _HOW = "deepmerge table OUT --data folder:TEST_IMAGES --json > table.json && deepmerge report OUT --table table.json --force"
 
@@ -50,12 +51,12 @@ def _table(report: dict[str, Any], steps: Steps) -> Html:
         cells = []
         if timed:
             cells += [
-                milliseconds(row.seconds) if row.seconds is not None else "",
+                ms(row.seconds) if row.seconds is not None else "",
                 times(row.speedup) if row.speedup is not None else "",
             ]
         for column in steps.columns:
             top = row.top.get(column, row.top.get("original", {}) if not row.step else {})
-            cells += [share(top[k]) if k in top else "" for k in ks]
+            cells += [f"{top[k]:.1%}" if k in top else "" for k in ks]
         rows.append((_named(row.index, row.step), *cells))
     return join([*parts, table("Behind each step", head, rows, "l" + "r" * (len(head) - 1), "accuracies")], "\n")
 
@@ -98,12 +99,12 @@ def _figure(lines: list[Line], across: str, k: str) -> Html:
 
 
 def _place(point: tuple[str, float, float]) -> str:
-    return f"{share(point[2])} at {times(point[1])}"
+    return f"{point[2]:.1%} at {times(point[1])}"
 
 
 def _bench(found: Measured) -> Html:
     ks = list(dict.fromkeys(k for top in found.accuracy.values() for k in top))
-    rows = [(code(label), *(share(top[k]) if k in top else "" for k in ks)) for label, top in found.accuracy.items()]
+    rows = [(code(label), *(f"{top[k]:.1%}" if k in top else "" for k in ks)) for label, top in found.accuracy.items()]
     caption = f"Accuracy on {count(found.images or 0, 'image')}, from {found.file.name}"
     return table(caption, ("network", *(f"top-{k}" for k in ks)), rows, "l" + "r" * len(ks))
 
@@ -117,11 +118,11 @@ def recovery(story: Any) -> Html:
     for one in stages:
         before, after = (one.get(f"loss_{when}") for when in ("before", "after"))
         agreements = [
-            share(one[key]) if is_number(one.get(key)) else "" for key in ("agreement_before", "agreement_after")
+            f"{one[key]:.1%}" if is_number(one.get(key)) else "" for key in ("agreement_before", "agreement_after")
         ]
         numbers = [_number(one.get("seconds"), "{:,.1f} s"), _number(before, "{:.4g}"), _number(after, "{:.4g}")]
         known = is_number(before) and is_number(after)
-        rows.append((code(one.get("name", "?")), *numbers, left(before, after) if known else "", *agreements))
+        rows.append((code(one.get("name", "?")), *numbers, share_left(before, after) if known else "", *agreements))
     head = ("stage", "took", "loss before", "after", "left", "agreement before", "after")
     used = [i for i in range(len(head)) if i < 1 or any(row[i] for row in rows)]
     caption = "Recovered without labels; agreement is how often the network's best class is the original's"

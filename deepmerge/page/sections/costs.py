@@ -8,14 +8,14 @@ from deepmerge.page.figures import OTHER, TENSOR, bar, columns
 from deepmerge.page.layers import Fact
 from deepmerge.page.markup import Html, code, element, join, table
 from deepmerge.page.stages import Stage
-from deepmerge.page.words import many, size
+from deepmerge.text import scaled, size
 
 
 def profiles(stages: list[Stage]) -> Html:
     """MACs and activation bytes of each layer, before and after, at one scale."""
     ends = _ends(stages)
     parts = []
-    for name, key, form in (("MACs", "macs", many), ("activation bytes", "bytes", size)):
+    for name, key, form in (("MACs", "macs", scaled), ("activation bytes", "bytes", size)):
         top = max(getattr(fact, key) for _, facts in ends for fact in facts)
         slots = max(len(facts) for _, facts in ends)
         rows = [_row(title, facts, key, top, slots, f"{name} of each layer, {title.lower()}") for title, facts in ends]
@@ -51,7 +51,7 @@ def by_type(stages: list[Stage]) -> Html:
     whole = sum(found[0][2] for found in sums.values())
     rows = []
     for kind, found in sorted(sums.items(), key=lambda item: (-item[1][0][2], item[0])):
-        cells = [_cell(form, one[what]) for what, form in enumerate(("{:,}".format, many, size)) for one in found]
+        cells = [_cell(form, one[what]) for what, form in enumerate(("{:,}".format, scaled, size)) for one in found]
         rows.append((kind, *cells, bar(found[-1][2] / whole if whole else None)))
     caption = "By type, for one image; the bars are the activations that are left, as a share of all there were"
     return table(caption, head, rows, "l" + "r" * (len(head) - 2), "types")
@@ -69,7 +69,7 @@ def every_layer(stages: list[Stage]) -> Html:
 def _layers(title: str, facts: list[Fact]) -> Html:
     rows = []
     for fact in facts:
-        numbers = many(fact.params) if fact.params else "", many(fact.macs) if fact.macs else "", size(fact.bytes)
+        numbers = scaled(fact.params) if fact.params else "", scaled(fact.macs) if fact.macs else "", size(fact.bytes)
         rows.append((code(fact.name), fact.type, ", ".join(fact.settings), " ".join(fact.tops), *numbers))
     head = ("layer", "type", "settings", "top", "parameters", "MACs", "top, bytes")
     return table(f"Every layer, {title.lower()}", head, rows, "llllrrr", "layers")

@@ -7,7 +7,7 @@ from typing import Any
 
 from deepmerge.page.markup import Html, code, element, join, table
 from deepmerge.page.sections.steps import names
-from deepmerge.page.words import count
+from deepmerge.text import count
 
 _MANY = 4  # from so many on, reasons that differ in names and numbers alone are told as one
 _PARTICULARS = re.compile(r"'[^']*'|\b\d[\d,]*(\.\d+)?\b")

@@ -6,7 +6,7 @@ from typing import Any
 
 from deepmerge.page.figures import bar
 from deepmerge.page.markup import Html, code, element, join, table
-from deepmerge.page.words import count, left, many
+from deepmerge.text import count, scaled, share_left
 
 FEW = 3  # names that stand in a row as they are; more are folded away
 
@@ -23,8 +23,8 @@ def step_table(report: dict[str, Any]) -> Html:
                 join([element("span", step["index"], class_="index"), " ", code(step["name"])]),
                 "exact" if step["exact"] else "approximate",
                 f"{after['layers']:,}" if "layers" in after else "?",
-                many(macs) if macs is not None else "?",
-                left(whole, macs),
+                scaled(macs) if macs is not None else "?",
+                share_left(whole, macs),
                 bar(macs / whole if whole and macs is not None else None),
                 join(
                     [
@@ -55,7 +55,7 @@ def cleanup(report: dict[str, Any]) -> Html:
 
 
 def names(layers: list[str]) -> Html:
-    """Layers' names; many of them folded away behind how many there are."""
+    """Layers' names; scaled of them folded away behind how scaled there are."""
     listed = join((code(name) for name in layers), ", ")
     if len(layers) <= FEW:
         return listed

@@ -9,12 +9,12 @@ from deepmerge.page.figures import bar, strip
 from deepmerge.page.layout import Layout
 from deepmerge.page.markup import Html, element, join, table
 from deepmerge.page.stages import Stage
-from deepmerge.page.words import count, left, many, size
+from deepmerge.text import count, scaled, share_left, size
 
 _ROWS = (
     ("Layers", ("layers",), "{:,}".format),
-    ("Parameters", ("params",), many),
-    ("MACs, one image", ("macs",), many),
+    ("Parameters", ("params",), scaled),
+    ("MACs, one image", ("macs",), scaled),
     ("Storage of the weights", ("storage_bytes",), size),
     ("Activations, as Caffe counts", ("activation_bytes", "caffe"), size),
     ("Activations, distinct", ("activation_bytes", "unique"), size),
@@ -33,9 +33,9 @@ def lead(report: dict[str, Any]) -> Html:
     )
     text = f"{steps} took it from {_number(before, 'layers')} to {_number(after, 'layers')} layers"
     if before.get("macs") and "macs" in after:
-        text += f"; {left(before['macs'], after['macs'])} of the multiply-adds are left"
+        text += f"; {share_left(before['macs'], after['macs'])} of the multiply-adds are left"
     if before.get("params") and "params" in after:
-        text += f", and {left(before['params'], after['params'])} of the parameters"
+        text += f", and {share_left(before['params'], after['params'])} of the parameters"
     cost = " Approximate steps cost accuracy until the network is recovered or fine-tuned." if rough else ""
     exactly = " Exact steps change the output by float rounding alone." if exact and not rough else ""
     return element("p", f"{text[0].upper()}{text[1:]}.{cost}{exactly}", class_="lead")
@@ -89,7 +89,7 @@ def totals(report: dict[str, Any]) -> Html:
         before, after = (_at(report.get(key), path) for key in ("before", "after"))
         share = after / before if before and after is not None else None
         shown = [form(value) if value is not None else "not known" for value in (before, after)]
-        rows.append((name, *shown, left(before, after), bar(share)))
+        rows.append((name, *shown, share_left(before, after), bar(share)))
     return table(
         "Before and after, for one image, in float32", ("", "before", "after", "left", ""), rows, "lrrrl", "totals"
     )

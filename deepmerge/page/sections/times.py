@@ -5,9 +5,14 @@ from __future__ import annotations
 from deepmerge.page.figures import OTHER, TENSOR, bar, columns
 from deepmerge.page.markup import Html, code, element, join, table
 from deepmerge.page.measured import Measured, Run
-from deepmerge.page.words import count, left, milliseconds, share, size, times
+from deepmerge.text import count, milliseconds, share_left, size, times
 
 _OWN = "(the engine's own)"
+
+
+def ms(seconds: float) -> str:
+    """`12.3 ms`, three figures."""
+    return f"{milliseconds(seconds)} ms"
 
 
 def profile(found: Measured) -> Html:
@@ -57,13 +62,13 @@ def _cells(run: Run) -> list[str]:
     cells = [""] * 8
     if run.forward:
         cells[0], cells[1] = (
-            milliseconds(run.forward[0]),
-            f"{milliseconds(run.forward[1])} – {milliseconds(run.forward[2])}",
+            ms(run.forward[0]),
+            f"{ms(run.forward[1])} – {ms(run.forward[2])}",
         )
     if run.ratio:
         cells[2] = f"{times(run.ratio[0])} ({times(run.ratio[1])} – {times(run.ratio[2])})"
     if run.total is not None and run.non_tensor is not None:
-        cells[3], cells[4] = milliseconds(run.total), share(run.non_tensor)
+        cells[3], cells[4] = ms(run.total), f"{run.non_tensor:.1%}"
     for place, (key, form) in enumerate(
         (("peak", size), ("joules", lambda j: f"{1e3 * j:.1f} mJ"), ("batch", "{:,.0f}".format))
     ):
@@ -75,9 +80,7 @@ def _engine(engine: str, runs: list[Run]) -> Html:
     top = max(layer.seconds for run in runs for layer in run.layers)
     slots = max(len(run.layers) for run in runs)
     figures = [_columns(engine, run, top, slots) for run in runs]
-    title = element(
-        "p", f"Each layer's time, in the network's order; a full column is {milliseconds(top)}", class_="keys"
-    )
+    title = element("p", f"Each layer's time, in the network's order; a full column is {ms(top)}", class_="keys")
     parts = [title, element("div", join(figures), class_="profile"), _side_by_side(engine, runs, "type")]
     steps = _side_by_side(engine, runs, "group")
     parts.append(element("details", join([element("summary", "By step"), steps]), class_="every"))
@@ -86,11 +89,11 @@ def _engine(engine: str, runs: list[Run]) -> Html:
 
 def _columns(engine: str, run: Run, top: float, slots: int) -> Html:
     longest = max(run.layers, key=lambda layer: layer.seconds)
-    label = f"{run.label} on {engine}: {count(len(run.layers), 'layer')}, the longest {longest.name} with {milliseconds(longest.seconds)}"
+    label = f"{run.label} on {engine}: {count(len(run.layers), 'layer')}, the longest {longest.name} with {ms(longest.seconds)}"
     drawing = columns(
         [one.seconds for one in run.layers], [TENSOR if one.tensor else OTHER for one in run.layers], top, slots, label
     )
-    told = f" {milliseconds(run.total or 0)}, {share(run.non_tensor or 0)} of it in non-tensor layers"
+    told = f" {ms(run.total or 0)}, {run.non_tensor or 0:.1%} of it in non-tensor layers"
     return element("figure", join([element("figcaption", join([element("b", run.label), told])), drawing]))
 
 
@@ -118,4 +121,4 @@ def _side_by_side(engine: str, runs: list[Run], by: str) -> Html:
 
 
 def _time(seconds: float | None, whole: float) -> tuple[str, str]:
-    return ("", "") if seconds is None else (milliseconds(seconds), left(whole, seconds))
+    return ("", "") if seconds is None else (ms(seconds), share_left(whole, seconds))

@@ -16,12 +16,12 @@ from deepmerge.formats.read.training import TrainingNet, read_training
 from deepmerge.formats.read.weights import load_weights
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
+from deepmerge.machine import cores
 from deepmerge.train.finetune.caffe_files import CaffeData, CaffeStage, caffe_data, write_solver
 from deepmerge.train.finetune.report import Arrays, TrainingLog, stage_entry
 from deepmerge.train.finetune.runner import Runner
 from deepmerge.train.finetune.spec import Stage
 from deepmerge.train.shared.checkpoint import Paused
-from deepmerge.train.shared.device import cores
 from deepmerge.train.shared.guards import writing
 
 _PIECE = 20  # most iterations between two looks at the clock

@@ -10,6 +10,7 @@ import numpy as np
 from deepmerge.engines import engine
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.measure.accuracy.agreement import best_classes, same_class
 
 
 class Judge:
@@ -31,17 +32,19 @@ class Judge:
     def agreement(self, merged: Graph) -> float | None:
         """Return the share of images on which both networks have the same first class; None without classes.
 
-        If an output has several places, each counts.
+        If an output has several places, each counts. A NaN among the scores counts as disagreement.
         """
         if self._wanted is None:
             self._wanted = self._classes(self._original)
         made = self._classes(merged)
-        return float((made == self._wanted).mean()) if made.size and made.shape == self._wanted.shape else None
+        if not made.size or made.shape != self._wanted.shape:
+            return None
+        return float(same_class(made, self._wanted).mean())
 
     def _classes(self, graph: Graph) -> np.ndarray:
         found: list[np.ndarray] = []
         with self._engine.load(graph, self._threads) as session:
             for data in self._batches():
                 made = session.forward({self._input: data}, self._outputs)
-                found += [made[name].argmax(1).ravel() for name in self._outputs if made[name].shape[1] > 1]
+                found += [best_classes(made[name]).ravel() for name in self._outputs if made[name].shape[1] > 1]
         return np.concatenate(found) if found else np.empty(0, np.int64)

@@ -14,7 +14,7 @@ from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open
 from deepmerge.data.images import Images
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
-from deepmerge.train.shared.device import cores
+from deepmerge.machine import cores
 
 if TYPE_CHECKING:
     import torch

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from deepmerge.data import ImageWishes
 from deepmerge.data.loader import CACHE_BYTES
 from deepmerge.graph.graph import Graph
+from deepmerge.machine import cores
 from deepmerge.progress import Progress, silent
 from deepmerge.train.recover import USUAL
 from deepmerge.train.recover.images import Sources
 from deepmerge.train.recover.segments import Segment
-from deepmerge.train.shared.device import cores
 
 if TYPE_CHECKING:
     import torch

@@ -35,3 +35,12 @@ def test_places_count_one_by_one(tmp_path):
 def test_no_classes(tmp_path):
     graph = network(tmp_path, HEAD + conv("map", "data", 1))
     assert Judge(graph, "data", batches, 1).agreement(graph) is None
+
+
+def test_nan_agrees_with_nothing(tmp_path):
+    text = HEAD + layer("fc", "InnerProduct", "data", "num_output: 4 bias_term: false")
+    good, bad = network(tmp_path, text, seed=1), network(tmp_path, text, seed=1)
+    bad.layer("fc").weights = [np.full_like(bad.layer("fc").weights[0], np.nan)]
+    judge = Judge(good, "data", batches, 1)
+    assert judge.agreement(bad) == 0.0
+    assert Judge(bad, "data", batches, 1).agreement(bad) == 0.0

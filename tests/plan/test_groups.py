@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import re
-
 from deepmerge.formats.read import read_network
-from deepmerge.measure.profile.groups import groups, place_of, places
+from deepmerge.plan.groups import groups
 from tests.helpers import conv, inputs, layer, network, relu
 
 
@@ -47,21 +45,17 @@ def test_names_with_underscores_are_not_joined(tmp_path):
     assert steps(network(tmp_path, text)) == {"conv_1": ["conv_1", "conv_1/relu"], "conv_2": ["conv_2"]}
 
 
-def test_places(tmp_path, real_caffe):
+def test_layers_without_tensors_go_with_what_they_read(tmp_path):
     text = (
-        inputs((1, 3, 9, 8))
-        + conv("c", "data", 4)
-        + relu("c", "r")
-        + layer("p", "Pooling", "c", "kernel_size: 2")
-        + layer("n", "LRN", "c")
+        inputs((1, 3, 16, 12))
+        + conv("conv1/7x7", "data", 4)
+        + layer("bn_conv1", "BatchNorm", "conv1/7x7")
+        + relu("bn_conv1", "conv1/relu")
+        + layer("pool1", "Pooling", "bn_conv1", "kernel_size: 2")
+        + conv("res2a_branch1", "pool1", 4)
+        + conv("res2a_branch2", "pool1", 4)
+        + layer("res2a", "Eltwise", "res2a_branch1 res2a_branch2")
+        + layer("pool5", "Pooling", "res2a", "kernel_size: 2")
     )
-    graph = network(tmp_path, text)
-    known = places(graph)
-    with real_caffe.load(graph) as session:
-        timed = [(name, kind) for name, kind, _ in session.time_layers(1, 0)]
-    splits = [name for name, kind in timed if kind == "Split"]
-    assert len(splits) == 1 and re.fullmatch("c_r_0_split", splits[0])
-    assert all(name in known for name, _ in timed)
-    assert known[splits[0]].group == known["c"].group and not known[splits[0]].tensor
-    assert known["c"].tensor and not known["n"].tensor and known["data" if "data" in known else "input"].group == ""
-    assert place_of("reorder", "Convolution", known).tensor and not place_of("reorder", "Raster", known).tensor
+    found = groups(network(tmp_path, text, None))
+    assert list(found.values()) == [*["conv1"] * 4, *["res2a"] * 4]
