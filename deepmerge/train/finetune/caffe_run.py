@@ -37,7 +37,7 @@ class CaffeRunner(Runner):
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
         if os.environ.get("WORLD_SIZE", "1") != "1":
-            raise EngineError("--engine caffe runs in one process; start it without torchrun")
+            raise EngineError("--engine caffe runs in one process", remedy="start it without torchrun")
         self.engine = CaffeEngine(timeout=_TIMEOUT)
 
     def train(

@@ -156,5 +156,5 @@ class Loop:
             if not torch.isfinite(blob.values).all():
                 rate = learning_rate(self.solver, max(self.log.iteration - 1, 0))
                 text = f"iteration {self.log.iteration}: the weights {blob.name} are not finite numbers any more"
-                raise TrainingError(f"{text}; {way_out(rate)}")
+                raise TrainingError(text, remedy=way_out(rate))
         self.control.save(*self.state())

@@ -88,7 +88,8 @@ def joined(device: str) -> Iterator[Processes]:
         distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise EngineError(f"the {size} processes do not find each other ({reason}); start them with torchrun") from None
+        text = f"the {size} processes do not find each other ({reason})"
+        raise EngineError(text, remedy="start them with torchrun") from None
     try:
         yield processes
     finally:
@@ -99,6 +100,7 @@ def _number(variable: str, default: int) -> int:
     text = os.environ.get(variable, str(default))
     if not text.isdigit():
         raise EngineError(
-            f"the environment variable {variable} is {text!r}, not a number; start several processes with torchrun"
+            f"the environment variable {variable} is {text!r}, not a number",
+            remedy="start several processes with torchrun",
         )
     return int(text)

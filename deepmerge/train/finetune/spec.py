@@ -86,7 +86,7 @@ class Stage:
             raise ReadError(f"has {len(deploy.inputs)} inputs ({names}), and only images can be fed", file)
         shape = infer_shapes(deploy, strict=False)[deploy.inputs[0]]
         if shape is None:
-            raise ReadError(f"the input {deploy.inputs[0].name!r} has no shape; give its `shape`", file)
+            raise ReadError(f"the input {deploy.inputs[0].name!r} has no shape", file, remedy="give its `shape`")
         return tuple(shape[1:])
 
 
@@ -101,7 +101,8 @@ def plan_stages(converted: Converted, steps: str | None, overrides: Mapping[str,
         return [Stage("", Path(), converted.final, solver=solver)]
     if not converted.steps:
         raise PlanError(
-            f"{converted.folder} has no approximate step to fine-tune; leave --steps out to fine-tune the final network"
+            f"{converted.folder} has no approximate step to fine-tune",
+            remedy="leave --steps out to fine-tune the final network",
         )
     chosen = _chosen(converted.steps, steps)
     begin = next(index for index, step in enumerate(converted.steps) if step.name in chosen)

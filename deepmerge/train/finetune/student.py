@@ -51,7 +51,7 @@ class Teacher:
         if wanted.shape != own.shape:
             shapes = f"{tuple(wanted.shape)} and the network's {self.scores!r} {tuple(own.shape)}"
             text = f"the original's {self.own_scores!r} is {shapes}"
-            raise DeepmergeError(f"--distill: {text}; is it the original of this network?")
+            raise DeepmergeError(f"--distill: {text}", remedy="is it the original of this network?")
         if self.job.distill == "mse":
             return functional.mse_loss(own, wanted) * self.job.distill_weight
         return divergence(own, wanted, self.job.temperature) * self.job.distill_weight
@@ -138,7 +138,8 @@ def _feeds(net: TrainingNet, batch: Batch, device: torch.device) -> dict[str, Te
     if net.labels is not None:
         if batch.labels is None:
             raise ReadError(
-                "the images have no labels, and the network learns from them; `deepmerge recover` needs none"
+                "the images have no labels, and the network learns from them",
+                remedy="`deepmerge recover` needs none",
             )
         feeds[net.labels] = torch.from_numpy(batch.labels).to(device, non_blocking=True)
     return feeds

@@ -21,6 +21,7 @@ from deepmerge.errors import DeepmergeError, TrainingError
 from deepmerge.out.staging import replacing
 from deepmerge.train.shared.guards import writing
 
+_VERSION = 2  # of what recover and finetune save
 _META = "meta"
 _FILE = "state.npz"
 
@@ -49,7 +50,7 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path, job: Mapping[str, Any]):
         self.folder = Path(folder)
-        self._job = json.loads(json.dumps(dict(job)))
+        self._job = json.loads(json.dumps({"the checkpoint's version": _VERSION, **job}))
         self._kept = ""
 
     @property
@@ -77,9 +78,8 @@ class Checkpoint:
             if self.folder.exists() and (
                 not self.folder.is_dir() or any(not _ours(file) for file in self.folder.iterdir())
             ):
-                raise TrainingError(
-                    f"{self.folder}: needed for checkpoints, but contains other files; move or delete it"
-                )
+                text = f"{self.folder}: needed for checkpoints, but contains other files"
+                raise TrainingError(text, remedy="move or delete it")
             return None
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -87,11 +87,11 @@ class Checkpoint:
                 meta = json.loads(file[_META].tobytes())
             job, what = meta.pop("job"), meta.pop("what")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-            raise TrainingError(f"{path}: is not a checkpoint, or is damaged ({error}); {self._start_again}") from None
+            text = f"{path}: is not a checkpoint, or is damaged ({error})"
+            raise TrainingError(text, remedy=self._start_again) from None
         if job != self._job:
-            raise TrainingError(
-                f"{self.folder}: is the checkpoint of another run: {_difference(job, self._job)}; {self._start_again}"
-            )
+            text = f"{self.folder}: is the checkpoint of another run: {_difference(job, self._job)}"
+            raise TrainingError(text, remedy=self._start_again)
         self._kept = what
         return Saved(arrays, meta)
 

@@ -14,10 +14,10 @@ from deepmerge.out import staging
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your quota is used up"}
 
 
-def require_finite(loss: float, where: str, way_out: str) -> None:
-    """Raise a TrainingError if the loss is not finite. where: stage and iteration. way_out: what the user can do."""
+def require_finite(loss: float, where: str, remedy: str) -> None:
+    """Raise a TrainingError if the loss is not finite. where: stage and iteration. remedy: what the user can do."""
     if not math.isfinite(loss):
-        raise TrainingError(f"{where}: training diverged (the loss is {loss}); {way_out}")
+        raise TrainingError(f"{where}: training diverged (the loss is {loss})", remedy=remedy)
 
 
 @contextlib.contextmanager
@@ -27,8 +27,8 @@ def writing(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = _FULL.get(error.errno or 0)
-        told = f"{reason}; free some space" if reason else error.strerror or str(error)
-        raise TrainingError(f"{place}: cannot be written: {told}") from None
+        why = f"{reason}; free some space" if reason else error.strerror or str(error)
+        raise TrainingError(f"{place}: cannot be written: {why}") from None
 
 
 @contextlib.contextmanager

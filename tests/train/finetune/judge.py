@@ -12,7 +12,7 @@ from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.out.read import read_converted
 from deepmerge.train.finetune.spec import Job, plan_stages
 
-TYPES: dict[str, dict[str, object]] = {  # and what each wants beside the policy's fields
+TYPES: dict[str, dict[str, object]] = {  # and the fields that each needs besides the policy's
     "SGD": {"momentum": 0.9},
     "Nesterov": {"momentum": 0.8},
     "AdaGrad": {"momentum": 0, "delta": 1e-4},

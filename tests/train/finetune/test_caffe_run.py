@@ -84,7 +84,7 @@ def test_step_by_step(job, sources):
 
 
 def test_it_goes_on_from_its_checkpoint(job, sources, tmp_path):
-    """Adam's state and the iteration are Caffe's .solverstate; the images begin anew, here with the same batch."""
+    """Adam's state and the iteration are Caffe's .solverstate; the images start again, here with the same batch."""
     fields = {"type": "Adam", "base_lr": "0.01", "display": "1", "snapshot": "4"}
     job = replace(job, data=sources["lmdb"][0], solver=fields, batch_size=20)
     finetune(replace(job, out=tmp_path / "whole"))

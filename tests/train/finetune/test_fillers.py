@@ -1,4 +1,4 @@
-"""Fillers: each one's law, by Caffe's filler.hpp, and what stands in for a filler that is not given."""
+"""Fillers: each one's law, by Caffe's filler.hpp, and what is used without a filler."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,74 +15,44 @@ import pytest
 from deepmerge.errors import DeepmergeError, EngineError
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.out.read import read_converted
+from deepmerge.train.finetune.job import finetune
 from deepmerge.train.finetune.processes import Processes, joined
 from deepmerge.train.finetune.spec import Job, plan_stages
 
-OPTIONS = [
-    "--max-iter",
-    "12",
-    "--solver",
-    "display=1",
-    "--solver",
-    "iter_size=2",
-    "--solver",
-    "clip_gradients=1",
-    "--threads",
-    "1",
-    "--seed",
-    "3",
-]
+SOLVER = {"max_iter": "12", "display": "1", "iter_size": "2", "clip_gradients": "1"}
 
 
-def _finetune(made: Path, out: Path, processes: int = 1, *more: str) -> subprocess.CompletedProcess:
-    words = [
-        "-m",
-        "deepmerge",
-        "finetune",
-        str(made / "out"),
-        "--data",
-        f"npz:{made / 'train.npz'}",
-        "-o",
-        str(out),
-        *OPTIONS,
-        *more,
-    ]
-    words += ["--test-data", f"npz:{made / 'test.npz'}"]
-    before = []
-    if processes > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        before = [
-            "-m",
-            "torch.distributed.run",
-            "--nproc-per-node",
-            str(processes),
-            "--master-addr",
-            "127.0.0.1",
-            "--master-port",
-            str(port),
-        ]
+def _two_processes(job: Job) -> subprocess.CompletedProcess:
+    """Run a job, which is one of `test_two_processes_do_what_one_does`, under torchrun."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = f"-m torch.distributed.run --nproc-per-node 2 --master-addr 127.0.0.1 --master-port {port}".split()
+    words = ["-m", "deepmerge", "finetune", str(job.folder), "--data", job.data, "--test-data", job.test_data]
+    words += ["-o", str(job.out), "--threads", "1", "--seed", str(job.seed), "--distill", "--steps"]
+    for key, value in job.solver.items():
+        words += ["--solver", f"{key}={value}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    return subprocess.run(
-        [sys.executable, *before, *words], capture_output=True, text=True, timeout=240, env=environment
-    )
+    command = [sys.executable, *torchrun, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
 
 
 def test_two_processes_do_what_one_does(made, torch, tmp_path):
     """With a teacher, step by step: the plain losses are a part of that."""
-    outs = [tmp_path / f"of{count}" for count in (1, 2)]
-    for count, out in enumerate(outs, 1):
-        done = _finetune(made, out, count, "--distill", "--steps")
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("written to") == 1  # one process speaks
-    one, two = (json.loads((out / "report.json").read_text())["finetuning"] for out in outs)
+    data, test_data = (f"npz:{made / name}.npz" for name in ("train", "test"))
+    job = Job(made / "out", tmp_path / "of1", data, test_data, SOLVER, steps="all", distill="kl", seed=3, threads=1)
+    one = finetune(job)["finetuning"]
+    two_job = replace(job, out=tmp_path / "of2")
+    done = _two_processes(two_job)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("written to") == 1  # one process speaks
+    two = json.loads((two_job.out / "report.json").read_text())["finetuning"]
     assert (one["processes"], two["processes"]) == (1, 2)
     for a, b in zip(one["runs"], two["runs"], strict=True):
         assert len(a["losses"]) == 12
         assert np.allclose(a["losses"], b["losses"], rtol=1e-5, atol=0)
         assert a["tests"][-1]["loss"] == pytest.approx(b["tests"][-1]["loss"], rel=1e-5)
-    models = [read_caffemodel(out / "weights.caffemodel") for out in outs]
+    models = [read_caffemodel(out / "weights.caffemodel") for out in (job.out, two_job.out)]
     for a, b in zip(*models, strict=True):
         assert all(np.allclose(x, y, rtol=1e-4, atol=1e-6) for x, y in zip(a.blobs, b.blobs, strict=True)), a.name
 

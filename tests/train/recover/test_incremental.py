@@ -68,13 +68,13 @@ def test_from_the_middle_to_the_middle(tmp_path):
     assert list(made) and all(np.allclose(made[b], whole[b.name], atol=1e-5) for b in ends)
 
 
-def test_a_blob_before_and_behind_a_layer_in_place(tmp_path):
+def test_a_blob_before_and_after_a_layer_in_place(tmp_path):
     graph = network(tmp_path, TEXT)
-    before, behind = blob(graph, "a", 0), blob(graph, "a")
-    with Part(graph, graph.inputs, [before, behind], infer_shapes(graph), engine()) as part:
+    before, after = blob(graph, "a", 0), blob(graph, "a")
+    with Part(graph, graph.inputs, [before, after], infer_shapes(graph), engine()) as part:
         made = part.run({graph.inputs[0]: feeds(graph)["data"]})
     assert made[before].min() < 0
-    np.testing.assert_array_equal(np.maximum(made[before], 0), made[behind])
+    np.testing.assert_array_equal(np.maximum(made[before], 0), made[after])
 
 
 def test_nothing_to_run(tmp_path):

@@ -99,7 +99,7 @@ def test_each_stage_alone_lowers_its_loss(job, name):
     assert all(part["loss_after"] < part["loss_before"] for part in stage.get("segments", stage.get("outputs")))
 
 
-def test_refit_solves_what_lies_behind_the_segments(job):
+def test_refit_solves_what_lies_after_the_segments(job):
     """Here fc; the steps' folders have the segments' weights alone."""
     recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
     story = recover(replace(job, stages=("lsq", "refit")))["recovery"]
@@ -111,8 +111,8 @@ def test_refit_solves_what_lies_behind_the_segments(job):
     assert same_weights(job.out, job.out.with_name("lsq"))
 
 
-def test_harm_behind_refit_goes_back_to_refit(job):
-    """Killed or not: what is gone back to is not where the steps' folders stand."""
+def test_harm_after_refit_goes_back_to_refit(job):
+    """Killed or not: the weights rolled back to are not those of the steps' folders."""
     recover(replace(job, stages=("lsq", "refit"), out=job.out.with_name("refit")))
     harmful = replace(job, stages=("lsq", "refit", "distill"), lr=1.0)
     child = os.fork()
@@ -162,7 +162,7 @@ def test_the_last_step_has_the_weights_of_before_the_distillation(small, recover
     assert np.array_equal(steps[1].layer("fc").weights[0], old[1].layer("fc").weights[0])
     assert not np.array_equal(steps[1].layer("conv2").weights[0], final.layer("conv2").weights[0])
     assert not np.array_equal(steps[1].layer("conv2").weights[0], old[1].layer("conv2").weights[0])
-    # The first step has its own alone, and they are those of the steps behind it.
+    # The first step has its own alone, and the later steps have the same.
     assert np.array_equal(steps[0].layer("conv2").weights[0], old[0].layer("conv2").weights[0])
     assert np.array_equal(steps[0].layer("conv1").weights[0], steps[1].layer("conv1").weights[0])
 

@@ -1,4 +1,4 @@
-"""Which layers make a segment's output, and which stand straight before them."""
+"""Which layers make a segment's output, and which are directly before them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_concat_and_activations(tmp_path):
     assert chains == [["a"], ["b"], ["c"]]
 
 
-def test_a_prelu_behind_a_concat_is_divided(tmp_path):
+def test_a_prelu_after_a_concat_is_divided(tmp_path):
     text = conv("a", "data", 3) + conv("b", "data", 2) + layer("y", "Concat", "a b") + layer("p", "PReLU", "y")
     lasts, _ = found(tmp_path, text, "p")
     assert len(lasts["a"][2]) == 3 and len(lasts["b"][2]) == 2 and all(0 < s < 1 for s in lasts["a"][2] + lasts["b"][2])
@@ -48,7 +48,7 @@ def test_slices_take_some_of_a_layers_outputs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "behind",
+    "after",
     [
         layer("y", "Pooling", "a", "kernel_size: 2"),
         layer("y", "Sigmoid", "a"),
@@ -58,8 +58,8 @@ def test_slices_take_some_of_a_layers_outputs(tmp_path):
         layer("y", "Concat", "a data", "axis: 2").replace("data", "a"),
     ],
 )
-def test_what_is_left_alone(tmp_path, behind):
-    assert found(tmp_path, conv("a", "data", 3) + behind, "y")[0] == {}
+def test_what_is_left_alone(tmp_path, after):
+    assert found(tmp_path, conv("a", "data", 3) + after, "y")[0] == {}
 
 
 def test_other_branches_of_a_concat_are_no_obstacle(tmp_path):

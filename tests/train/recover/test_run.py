@@ -27,6 +27,6 @@ from deepmerge.train.recover.run import did_harm
         ("lsq", 0.09, 0.1, False),  # where recovery begins
     ],
 )
-def test_harm_is_fewer_that_agree_but_for_noise_behind_a_smaller_loss(name, loss, agreement, harm):
+def test_harm_is_fewer_that_agree_but_for_noise_after_a_smaller_loss(name, loss, agreement, harm):
     entry = {"name": name, "loss_before": 0.107, "loss_after": loss, "agreement_after": agreement}
     assert did_harm(entry, 0.934, 595) is harm

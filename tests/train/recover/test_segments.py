@@ -78,7 +78,7 @@ def test_names_carry_no_meaning(models, tmp_path, slashes):
 
 
 def test_alexnets_two_steps(zoo, tmp_path):
-    """The anchor is the blob that the LRN made: behind the ReLU, which works in place on it now."""
+    """The anchor is the blob that the LRN made: after the ReLU, which works in place on it now."""
     wishes = Wishes(options=Options(absorb=("lrn",)))
     found = find_segments(*converted(tmp_path, zoo / "alexnet.prototxt", zoo / "alexnet.caffemodel", wishes))
     assert found == [
@@ -133,7 +133,7 @@ TAIL = (
 
 
 def test_what_went_forth_is_no_anchor(tmp_path):
-    """BatchNorm and Scale into the convolution behind: the pooling makes the blob called `scale` now, without them."""
+    """BatchNorm and Scale into the next convolution: the pooling makes the blob called `scale` now, without them."""
     original = network(tmp_path, PRE + TAIL)
     merged, steps = entries(original, Step("bn", ("fold_batchnorm", "fold_scale"), ("bn", "scale"), exact=True))
     assert "scale" in {blob.name for blob in merged.blobs}
@@ -151,7 +151,7 @@ def test_what_went_into_a_scale_is_no_anchor(tmp_path):
 
 
 def test_a_convolutions_own_top_before_the_lrn_that_went_into_it_is_no_anchor(tmp_path):
-    """The ReLU not in place: `conv` is in both, of one shape, but stands for what the LRN will give."""
+    """The ReLU not in place: `conv` is in both, of one shape, but means what the LRN will give."""
     text = inputs((2, 3, 9, 8)) + conv("conv", "data", 4) + layer("act", "ReLU", "conv") + layer("norm", "LRN", "act")
     original = network(tmp_path, text + conv("last", "norm", 2))
     merged, steps = entries(original, Step("one", ("merge_lrn",), ("norm",)))
@@ -224,7 +224,7 @@ def later(tmp_path, text, *steps, chosen=slice(None)):
     return find_later_layers(original, merged, entries, find_segments(original, merged, entries)[chosen])
 
 
-def test_alexnets_layers_behind_its_two_steps(zoo, tmp_path):
+def test_alexnets_layers_after_its_two_steps(zoo, tmp_path):
     wishes = Wishes(options=Options(absorb=("lrn",)))
     convert(
         Job(
@@ -245,7 +245,7 @@ def test_alexnets_layers_behind_its_two_steps(zoo, tmp_path):
 
 
 def test_a_layer_is_solved_for_what_its_activation_makes(tmp_path):
-    """In place or not; behind any other layer, its own output."""
+    """In place or not; before any other layer, its own output."""
     text = (
         conv("b", "norm", 5)
         + layer("act", "PReLU", "b")
@@ -286,5 +286,5 @@ def test_layers_that_share_weights_are_left_alone(tmp_path):
     assert later(tmp_path, MERGED + shared.format("b", "norm") + shared.format("c", "b"), LRN) == []
 
 
-def test_nothing_is_behind_the_last_layer(tmp_path):
+def test_nothing_is_after_the_last_layer(tmp_path):
     assert later(tmp_path, MERGED, LRN) == []

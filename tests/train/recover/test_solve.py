@@ -1,4 +1,4 @@
-"""What is solved is judged on images held out, and what is no better stays as it was."""
+"""Solutions are judged on held-out images, and weights stay where these are no better."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_strength_that_does_best_outside_is_taken_where_rows_are_few():
     assert problem.error(weight) == error < 1.2 * problem.error(start)
 
 
-def test_outcome_is_the_error_behind_the_activation(tmp_path):
+def test_outcome_is_the_error_after_the_activation(tmp_path):
     graph, (task,), shape = tasks(tmp_path, conv("c", "data", 4, "kernel_size: 3") + relu("c"))
     target, held = gathered(task, shape), np.arange(20) % 5 == 4
     outcome = task.solve(target, held, Options())

@@ -28,7 +28,7 @@ REDUCED = (
 
 
 def written(out, tmp_path, add: float):
-    """OUT2, where every weight has become larger by `add` before its distillation, and by twice that behind it."""
+    """OUT2, where every weight has become larger by `add` before its distillation, and by twice that after it."""
     found = read_converted(out)
     original, merged = found.original.read(), found.final.read()
     segments = find_segments(original, merged, found.entries)

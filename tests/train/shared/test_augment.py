@@ -54,8 +54,8 @@ def test_views_come_again_and_a_row_may_begin_anywhere():
         assert torch.equal(row, varied(IMAGES + 10 + index % 3, 7, 10 + index % 3))
     whole.close()
     assert opened == [10, 10, 10] and closed == [True] * 3
-    behind = all_varied(batches, seed=7, first=10, period=3, start=5)
-    assert torch.equal(next(behind), rows[5]) and torch.equal(next(behind), rows[6])
+    later = all_varied(batches, seed=7, first=10, period=3, start=5)
+    assert torch.equal(next(later), rows[5]) and torch.equal(next(later), rows[6])
 
 
 def test_whole_images_are_moved():
