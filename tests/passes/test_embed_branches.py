@@ -15,7 +15,7 @@ from tests.passes.module_nets import ENTRY, KERNELS, act, concat, inception, pla
 @pytest.mark.parametrize("order", [" ".join(p) for p in permutations("abc")])
 @pytest.mark.parametrize("kernel", ["3x3", "3x5"])
 def test_every_order_of_the_concat(apply_and_check, order, kernel):
-    """a is the guest; the Concat's channels keep their meaning, wherever a stands."""
+    """a is the guest; the Concat's channels keep their meaning, wherever a is."""
     text = ENTRY + point("a", 7) + reduced("b", 6, 5, kernel) + reduced("c", 4, 3, "5x5") + concat(*order.split())
     found = apply_and_check(text, EmbedBranches, costly=True, left={"Convolution": 4, "ReLU": 4, "Concat": 1})
     (change,) = found.applied.changes
@@ -70,7 +70,7 @@ def test_guests_in_both_hosts(apply_and_check):
 @pytest.mark.parametrize("behind_reducer", ["", "ReLU"])
 @pytest.mark.parametrize("behind", ["", "ReLU", "TanH"])
 def test_activations(apply_and_check, refusals, behind_reducer, behind):
-    """The guest passes the reducer's activation too; without one there, anything may stand behind the convolution."""
+    """The guest passes the reducer's activation too; without one there, anything may follow the convolution."""
     text = ENTRY + point("a", 7, behind) + point("b_reduce", 6, behind_reducer)
     text += conv("b", "b_reduce", 5, KERNELS["3x5"]) + act("b", behind) + concat("a", "b")
     if behind_reducer and behind != "ReLU":

@@ -272,7 +272,7 @@ def test_row_11_shared_statistics(refusals):
 
 @pytest.mark.pitfall("fold", 12)
 def test_row_12_neighbours_by_edges(apply_and_check):
-    """The layers of two branches stand in the file like a zip's teeth."""
+    """The layers of two branches alternate in the file."""
     text = inputs((2, 6, 9, 7)) + conv("a", "data", 4) + conv("b", "data", 4, "kernel_size: 3")
     text += bn("a", "bn_a") + bn("b", "bn_b") + scale("bn_a", "s_a") + scale("bn_b", "s_b") + relu("s_b") + relu("s_a")
     found = apply_and_check(text, *FOLDS, left={"Convolution": 2, "ReLU": 2})

@@ -57,7 +57,7 @@ def worker(real_caffe):
 
 @pytest.fixture
 def judge(read, worker, tmp_path):
-    """judge(text or Graph, passes…, left={type: number}) → the graph behind the passes, its twin within EXACT of the original's."""
+    """judge(text or Graph, passes…, left={type: number}) → the graph after the passes, its twin within EXACT of the original's."""
 
     def judge(net: str | Graph, *passes, left: dict[str, int], **options) -> Graph:
         graph = read(net) if isinstance(net, str) else net

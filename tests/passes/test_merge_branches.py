@@ -55,7 +55,7 @@ def test_channels_keep_their_places(runs_and_keeps_shapes, order):
     at, size = 0, {"a": 7, "b": 5, "c": 4, "d": 3}
     values = merged_biases(found)
     for name in order.split():
-        if name in "ad":  # guests: their filters stand in the reducer, the host has none of their bias
+        if name in "ad":  # guests: their filters are in the reducer, and the host has none of their bias
             assert not values[at : at + size[name]].any()
         else:
             np.testing.assert_array_equal(values[at : at + size[name]], found.original.layer(name).weights[1])

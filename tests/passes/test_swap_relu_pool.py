@@ -1,4 +1,4 @@
-"""ReLU behind MAX pooling, bit by bit, in real Caffe."""
+"""ReLU after MAX pooling, bit by bit, in real Caffe."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_refusals(refusals, text, why):
     "text",
     [
         pooled("pool: AVE kernel_size: 2 stride: 2"),
-        pooled("kernel_size: 3 pad: 1"),  # as many values behind it as before
+        pooled("kernel_size: 3 pad: 1"),  # as many values after it as before
         pooled(POOL, layer("act", "PReLU", "conv", tops="conv")),
         CONV + layer("pool", "Pooling", "conv", POOL),
     ],

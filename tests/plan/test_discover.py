@@ -1,4 +1,4 @@
-"""Plans of whole networks. What GoogLeNet, AlexNet and ResNet must give stands in the papers and in DESIGN's words."""
+"""Plans of whole networks. What GoogLeNet, AlexNet and ResNet must give is known from their papers."""
 
 from __future__ import annotations
 

@@ -186,10 +186,10 @@ def first_match(
     return None
 
 
-def run(passes: list[Pass], graph: Graph, only: Collection[str] | None = None) -> Applied:
+def run(passes: list[Pass], graph: Graph) -> Applied:
     """Apply passes, in order, again and again until none finds anything more to do.
 
-    only: names of the layers to look at (all if None). The refusals are those of the last round.
+    The refusals are those of the last round.
     """
     applied = Applied()
     memo: dict = {}
@@ -197,13 +197,13 @@ def run(passes: list[Pass], graph: Graph, only: Collection[str] | None = None) -
         applied.refusals = []
         before = len(applied.changes)
         for one in passes:
-            _sweep(one, graph, only, applied, memo)
+            _sweep(one, graph, applied, memo)
         if len(applied.changes) == before:
             return applied
 
 
-def _sweep(one: Pass, graph: Graph, only: Collection[str] | None, applied: Applied, memo: dict) -> None:
-    candidates = [layer for layer in graph.layers if layer.type in one.types and (only is None or layer.name in only)]
+def _sweep(one: Pass, graph: Graph, applied: Applied, memo: dict) -> None:
+    candidates = [layer for layer in graph.layers if layer.type in one.types]
     shapes = infer_shapes(graph, memo=memo) if candidates else {}
     for layer in candidates:
         if layer not in graph.layers:

@@ -9,19 +9,12 @@ from deepmerge.errors import PassError
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.passes.fold_batchnorm import FoldBatchnorm
 from deepmerge.passes.fold_scale import FoldScale
-from deepmerge.passes.registry import FOLDS, make
+from deepmerge.passes.registry import make
 from deepmerge.passes.support.base import Change, Match, Options, Pass, Refusal, Refused, first_match, possible, run
 from tests.helpers import conv, inputs, layer, network, relu
 
 NET = inputs((2, 6, 9, 7)) + conv("a", "data", 4) + layer("bn", "BatchNorm", "a") + relu("bn")
 NET += conv("b", "bn", 3) + layer("s", "Scale", "b", "bias_term: true")
-
-
-def test_only_the_layers_asked_for(tmp_path):
-    graph = network(tmp_path, NET)
-    applied = run(make(FOLDS, Options()), graph, only=["s"])
-    assert [c.layer for c in applied.changes] == ["s"]
-    assert "bn" in [x.name for x in graph.layers]
 
 
 def test_changes_and_marks(tmp_path):

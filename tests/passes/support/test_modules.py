@@ -76,7 +76,7 @@ def test_kept_layers(tmp_path):
         ("b c a d", BOTH, {1: ([], [2, 3])}),
         ("b a d c", BOTH, {0: ([], [1]), 3: ([2], [])}),
         ("d b c a", {"point"}, {2: ([], [3])}),
-        ("a d b c", {"point"}, {}),  # the pooling branch stays, and stands between
+        ("a d b c", {"point"}, {}),  # the pooling branch stays, and is between
     ],
 )
 def test_the_nearest_host(tmp_path, order, guests, wanted):
