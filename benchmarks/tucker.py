@@ -20,7 +20,7 @@ from deepmerge.data import Loading, open_loader
 from deepmerge.formats.read import read_network
 from deepmerge.graph import Graph
 from deepmerge.graph.costs import summary
-from deepmerge.measure.accuracy import evaluate
+from deepmerge.measure.accuracy import Settings, measure
 from deepmerge.passes.support.base import Options
 from deepmerge.plan import Wishes, make_plan, run_recipe
 
@@ -87,7 +87,8 @@ def versions(name: str, args: argparse.Namespace):
 
 def accuracy(graph: Graph, prototxt: Path, args: argparse.Namespace) -> float:
     loader, _ = open_loader(f"npz:{args.test}", graph, prototxt, 20, loading=Loading(limit=args.limit))
-    return evaluate(graph, loader, (1,), threads=args.threads)["top"][1]
+    found = measure([graph], loader, Settings((1,), threads=args.threads))
+    return found["networks"][0]["top"][1]
 
 
 if __name__ == "__main__":

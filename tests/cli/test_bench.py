@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from deepmerge.measure.bench.energy import NoMeter
+
 QUICK = ("--repeat", 2, "--engine", "ort", "--measure", "time")
 
 
@@ -23,10 +25,10 @@ def test_tables(run, mini):
 
 
 def test_memory_energy_and_what_is_not_available(run, mini, monkeypatch):
-    monkeypatch.setattr(
-        "deepmerge.measure.bench.measure.find_meter",
-        lambda device: "not available on this machine, because it is a test",
-    )
+    def no_meter(device):
+        raise NoMeter("it is a test")
+
+    monkeypatch.setattr("deepmerge.measure.bench.measure.find_meter", no_meter)
     out = run("bench", *mini, "--repeat", 2, "--engine", "ort", "--measure", "memory,energy").out
     assert "peak memory" in out and "without the engine" in out
     assert out.splitlines()[-1] == "energy: not available on this machine, because it is a test"

@@ -1,6 +1,6 @@
 """How good a network is: accuracy where there are labels, agreement with another network where there are none."""
 
 from deepmerge.measure.accuracy.job import Job, run
-from deepmerge.measure.accuracy.measure import evaluate, measure
+from deepmerge.measure.accuracy.measure import Settings, measure
 
-__all__ = ["Job", "evaluate", "measure", "run"]
+__all__ = ["Job", "Settings", "measure", "run"]

@@ -12,7 +12,7 @@ from typing import Any
 from deepmerge.data import ImageWishes, Loader, Loading, open_loader
 from deepmerge.errors import GraphError, PlanError, ReadError
 from deepmerge.graph.graph import Graph
-from deepmerge.measure.accuracy.measure import TOP, measure
+from deepmerge.measure.accuracy.measure import TOP, Settings, measure
 from deepmerge.measure.accuracy.scores import check_same_input, output_of
 from deepmerge.measure.batching import fitting_batch
 from deepmerge.out.read import Converted, Pair, read_converted
@@ -79,10 +79,8 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     if job.strict and warnings:
         raise GraphError(f"--strict: {warnings[0]} (a warning, without --strict)")
     progress("loading", 0, loader.count)
-    found = measure(
-        graphs, loader, job.top, against=against and against.graph, output=job.output,
-        per_class=job.per_class, mirror=bool(job.wishes.mirror), engine=job.engine, threads=job.threads, progress=progress,
-    )  # fmt: skip
+    settings = Settings(job.top, job.output, job.per_class, bool(job.wishes.mirror), job.engine, job.threads)
+    found = measure(graphs, loader, settings, against and against.graph, progress)
     found["networks"] = [found["networks"][graphs.index(n.graph)] for n in named]
     return _report(job, named, against, loader, found, warnings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,52 +23,55 @@ if TYPE_CHECKING:
 TOP = (1, 5)
 
 
-def evaluate(
-    network: Network, loader: Loader, top: Sequence[int] = TOP, *, against: Network | None = None,
-    output: str | None = None, per_class: bool = False, mirror: bool = False, engine: str | Engine = "ort",
-    threads: int = 1, progress: Progress = silent,
-) -> dict[str, Any]:  # fmt: skip
-    """How good one network is on the images of `loader`, all of them once; see `measure`.
+@dataclass(frozen=True)
+class Settings:
+    """What to measure. top: the k of top-k accuracy. output: the blob of scores, None for the only one that can be it.
 
-    The first entry of `measure`'s networks, and beside its keys images, skipped, classes, notes and seconds; with
-    `against`, "against" has that network's entry.
+    mirror: take the mean of an image's scores and those of its mirror image. per_class: report each class, too.
     """
-    whole = measure([network], loader, top, against=against, output=output, per_class=per_class, mirror=mirror,
-                    engine=engine, threads=threads, progress=progress)  # fmt: skip
-    shared = {key: value for key, value in whole.items() if key not in ("networks", "against")}
-    return {**shared, **whole["networks"][0], **({"against": whole["against"]} if against is not None else {})}
+
+    top: Sequence[int] = TOP
+    output: str | None = None
+    per_class: bool = False
+    mirror: bool = False
+    engine: str | Engine = "ort"
+    threads: int = 1
 
 
 def measure(
-    networks: Sequence[Network], loader: Loader, top: Sequence[int] = TOP, *, against: Network | None = None,
-    output: str | None = None, per_class: bool = False, mirror: bool = False, engine: str | Engine = "ort",
-    threads: int = 1, progress: Progress = silent,
-) -> dict[str, Any]:  # fmt: skip
+    networks: Sequence[Network],
+    loader: Loader,
+    settings: Settings = Settings(),
+    against: Network | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Run all networks on each image of `loader` once.
 
-    A network is a Graph (loaded into `engine`), an open Session, or a function from images (N, C, H, W) to scores (N,
-    classes); `output`: its blob of scores, where it has several. mirror: the mean of an image's scores and its mirror
-    image's. Labels are used where the images have them.
+    A network is a Graph (loaded into the engine), an open Session, or a function from images (N, C, H, W) to scores (N,
+    classes). against: the network whose answers are held to be right. Labels are used if the images have them.
 
-    Keys: images (how many were read), skipped (why others were not, a line each), classes, notes (lines to tell),
+    Keys: images (how many were read), skipped (why others were not, one line each), classes, notes (lines for the user),
     seconds, networks and against, whose entries have output, top ({k: share right}, None without labels), per_class (see
     Accuracy.per_class; None unless asked for) and agreement (see Agreement; None without `against`).
-    SourceError for a label that is no class; GraphError for a network without one score for each class.
+    Raises SourceError for a label that is not a class; GraphError for a network without one score for each class.
     """
     start = time.perf_counter()
     with ExitStack() as stack:
         every = [*networks, against] if against is not None else list(networks)
-        runners = [stack.enter_context(Runner(network, output, engine, threads)) for network in every]
-        figures, notes = _Figures(len(networks), against is not None, top), []
+        runners = [
+            stack.enter_context(Runner(network, settings.output, settings.engine, settings.threads))
+            for network in every
+        ]
+        figures, notes = _Figures(len(networks), against is not None, settings.top), []
         for batch in loader.once():
             progress("images", figures.images, loader.count)
-            scores = [_scores(runner, batch.data, mirror) for runner in runners]
+            scores = [_scores(runner, batch.data, settings.mirror) for runner in runners]
             notes += figures.add(scores, batch.labels)
     names = loader.images.classes
     if names and len(names) != figures.classes:
         notes.append(f"the images have {len(names)} classes and the network {figures.classes}; are they the network's?")
     notes += figures.nan_notes()
-    entries = [figures.entry(i, runner.output, per_class, names) for i, runner in enumerate(runners)]
+    entries = [figures.entry(i, runner.output, settings.per_class, names) for i, runner in enumerate(runners)]
     return {
         "images": figures.images,
         "skipped": loader.skipped,

@@ -1,8 +1,7 @@
-"""Energy, as the machine's own counters read it: RAPL on Linux, NVML on NVIDIA's cards. Nothing is estimated."""
+"""Energy, read from the machine's own counters: RAPL on Linux, NVML on NVIDIA's cards. Nothing is estimated."""
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 from typing import Protocol
 
@@ -11,36 +10,39 @@ MICRO, MILLI = 1e-6, 1e-3
 
 
 class Meter(Protocol):
-    """name: what is read. joules: used since some moment; only differences mean anything."""
+    """An energy counter. name: what is read. joules: used since some moment; only differences mean anything."""
 
     name: str
 
-    def joules(self) -> float: ...
-
-
-def find_meter(device: str = "cpu") -> Meter | str:
-    """The meter of the CPU's packages, or of the first GPU; or why there is none, in words."""
-    try:
-        return Nvml() if device != "cpu" else Rapl()
-    except NoMeter as error:
-        return f"not available on this machine, because {error}"
+    def joules(self) -> float:
+        """Read the counter."""
+        ...
 
 
 class NoMeter(Exception):
-    """Why there is no meter."""
+    """There is no meter, or it cannot be read; the message says why."""
+
+    def __init__(self, reason: str):
+        super().__init__(f"not available on this machine, because {reason}")
+
+
+def find_meter(device: str = "cpu") -> Meter:
+    """Return the meter of the CPU's packages, or of the first GPU. Raises NoMeter if there is none."""
+    return Rapl() if device == "cpu" else Nvml()
 
 
 class Rapl:
     """RAPL's counters of all CPU packages, through Linux's powercap (Intel's and AMD's processors).
 
-    They count the whole package, whatever runs on it. Source: Linux, Documentation/power/powercap/powercap.rst: energy_uj, in
-    microjoules, begins anew behind max_energy_range_uj.
+    They count the whole package, with everything that runs on it.
+    Source: Linux, Documentation/power/powercap/powercap.rst: energy_uj, in microjoules, starts again from 0 after
+    max_energy_range_uj.
     """
 
     def __init__(self, folder: Path = POWERCAP) -> None:
         if not folder.is_dir():
             raise NoMeter(
-                f"it has no {folder} (RAPL): it is a virtual machine, no Linux, or has a processor without a meter"
+                f"it has no {folder} (RAPL): it is a virtual machine, not Linux, or its processor has no meter"
             )
         self._zones = [
             zone
@@ -54,6 +56,7 @@ class Rapl:
         self._total = 0
 
     def joules(self) -> float:
+        """Read the counters and return their sum."""
         for index, zone in enumerate(self._zones):
             now = _read(zone, "energy_uj")
             used = now - self._last[index]
@@ -79,28 +82,29 @@ def _read(zone: Path, field: str) -> int:
 
 
 class Nvml:
-    """The energy counter of the first NVIDIA card (Volta and newer), by the driver's own library.
+    """The energy counter of the first NVIDIA card (Volta and newer), read by nvidia-ml-py.
 
     Source: NVML, nvmlDeviceGetTotalEnergyConsumption: millijoules since the driver was loaded.
     """
 
-    def __init__(self, library: str = "libnvidia-ml.so.1") -> None:
+    name = "NVML: GPU 0"
+
+    def __init__(self) -> None:
         try:
-            self._nvml = ctypes.CDLL(library)
-        except OSError:
-            raise NoMeter(f"it has no {library} (NVML), which comes with NVIDIA's driver") from None
-        self._card = ctypes.c_void_p()
-        self._ask("nvmlInit_v2")
-        self._ask("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(0), ctypes.byref(self._card))
+            import pynvml
+        except ImportError:
+            raise NoMeter("NVML needs nvidia-ml-py: pip install 'deepmerge-caffe[nvml]'") from None
+        self._nvml = pynvml
+        try:
+            pynvml.nvmlInit()
+            self._card = pynvml.nvmlDeviceGetHandleByIndex(0)
+        except pynvml.NVMLError as error:
+            raise NoMeter(f"NVML finds no GPU: {error}") from None
         self.joules()
-        self.name = "NVML: GPU 0"
 
     def joules(self) -> float:
-        used = ctypes.c_ulonglong()
-        self._ask("nvmlDeviceGetTotalEnergyConsumption", self._card, ctypes.byref(used))
-        return used.value * MILLI
-
-    def _ask(self, function: str, *arguments) -> None:
-        code = getattr(self._nvml, function)(*arguments)
-        if code:
-            raise NoMeter(f"NVML's {function} answers with error {code}")
+        """Read the counter."""
+        try:
+            return self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._card) * MILLI
+        except self._nvml.NVMLError as error:
+            raise NoMeter(f"NVML cannot read the GPU's energy counter: {error}") from None

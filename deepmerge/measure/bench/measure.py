@@ -138,14 +138,12 @@ def _energies(
     """Label → joules of one image, as the machine's meter reads them; or why there is no reading."""
     if "energy" not in settings.what:
         return {}
-    meter = find_meter(device)
-    if isinstance(meter, str):
-        return {label: {"not_available": meter} for label in labels}
     images = {network.label: batch_of(network) for network in networks}
     try:
+        meter = find_meter(device)
         return {label: _energy(worker, label, images[label], meter, settings.energy_seconds) for label in labels}
     except NoMeter as error:
-        return {label: {"not_available": f"not available on this machine, because {error}"} for label in labels}
+        return {label: {"not_available": str(error)} for label in labels}
 
 
 def _energy(worker: Worker, label: str, batch: int, meter: Meter, seconds: float) -> dict[str, Any]:

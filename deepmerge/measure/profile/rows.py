@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-BY = ("group", "type", "layer")
 OTHER = "(the engine's own)"  # what an engine does that is no layer of the network
 
 

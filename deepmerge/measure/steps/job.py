@@ -12,7 +12,7 @@ from typing import Any
 from deepmerge.data import ImageWishes, Loading, open_loader
 from deepmerge.errors import GraphError, ReadError
 from deepmerge.graph.graph import Graph
-from deepmerge.measure.accuracy.measure import TOP, measure
+from deepmerge.measure.accuracy.measure import TOP, Settings, measure
 from deepmerge.measure.accuracy.scores import output_of
 from deepmerge.measure.batching import fitting_batch
 from deepmerge.measure.harness.machine import machine
@@ -167,7 +167,7 @@ def _accuracy(
             "has no labels, so that no accuracy can be measured; `deepmerge eval OUT --steps` measures agreement",
             job.data,
         )
-    found = measure(graphs, loader, job.top, engine=job.engine, threads=job.threads, progress=progress)
+    found = measure(graphs, loader, Settings(job.top, engine=job.engine, threads=job.threads), progress=progress)
     for row in rows:
         tops = {
             title: entry["top"]

@@ -7,7 +7,7 @@ import pytest
 
 from deepmerge.data import Images, Loader, Loading, Picture, Preprocessing
 from deepmerge.errors import GraphError, SourceError
-from deepmerge.measure.accuracy import evaluate, measure
+from deepmerge.measure.accuracy import Settings, measure
 
 RNG = np.random.default_rng(2)
 ARRAYS = RNG.normal(size=(23, 4)).astype(np.float32)  # what is fed is what comes out
@@ -23,6 +23,12 @@ def loader(labels=LABELS, classes=(), **options):
         ready=True,
     )
     return Loader(images, Preprocessing(), (1, 4), 5, Loading(**options))
+
+
+def evaluate(network, images, top=(1, 5), against=None, progress=lambda *_: None, **settings):
+    """The figures of one network, and what holds for all."""
+    found = measure([network], images, Settings(top, **settings), against, progress)
+    return {**found, **found["networks"][0], "against": found["against"]}
 
 
 def same(data):

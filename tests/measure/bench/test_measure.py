@@ -5,6 +5,7 @@ import pytest
 from deepmerge.engines.timing.timing import Budget
 from deepmerge.graph.costs import summary
 from deepmerge.measure.bench import Settings, bench
+from deepmerge.measure.bench.energy import NoMeter
 from deepmerge.measure.bench.measure import batch_of
 from deepmerge.measure.harness.networks import Source, read_networks, with_batch
 
@@ -19,10 +20,10 @@ def nets(models):
 
 
 def test_a_report(nets, monkeypatch):
-    monkeypatch.setattr(
-        "deepmerge.measure.bench.measure.find_meter",
-        lambda device: "not available on this machine, because it is a test",
-    )
+    def no_meter(device):
+        raise NoMeter("it is a test")
+
+    monkeypatch.setattr("deepmerge.measure.bench.measure.find_meter", no_meter)
     report = bench(nets, Settings(("ort",), budget=QUICK))
     assert [network["random_weights"] for network in report["networks"]] == [False, True]
     first = report["networks"][0]
