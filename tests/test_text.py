@@ -7,6 +7,7 @@ from deepmerge.text import (
     did_you_mean,
     flat,
     milliseconds,
+    nearest,
     scaled,
     share_left,
     size,
@@ -86,3 +87,11 @@ def test_counts_shares_and_ratios():
     assert (times(3.9), times(12.34)) == ("3.90×", "12.3×")
     assert times_as_fast(None) == "1"
     assert times_as_fast({"value": 0.25, "low": 0.2, "high": 0.5}) == "4.00 (2.00–5.00)"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("kernal_size", ["kernel_size"]), ("Kernel_Size", ["kernel_size"]), ("strid", ["stride"]), ("foo", [])],
+)
+def test_a_misspelt_field_is_recognised(name, found):
+    assert nearest(name, ["pad", "kernel_size", "stride"], 1, 0.8) == found

@@ -1,8 +1,8 @@
-"""Caffe's file format: which messages, fields and enums there are.
+"""The messages, fields and enums of Caffe's file format.
 
-The package carries proto/caffe.proto as a compiled descriptor, and this module reads it into a descriptor pool of its
-own. So there is neither protoc nor generated code at run time, any protobuf from 4.21 on will do, and a pycaffe imported
-in the same process, which registers the same names in protobuf's default pool, does not clash.
+The package has proto/caffe.proto as a compiled descriptor, which this module reads into a descriptor pool of its own.
+So neither protoc nor generated code is needed at run time, any protobuf from 4.21 on works, and a pycaffe imported in
+the same process, which registers the same names in protobuf's default pool, does not clash.
 
 `fields` and `enum_values` are all that readers and emitters need; `descriptor` and `message_class` give protobuf's own
 objects.
@@ -72,7 +72,7 @@ class Field:
 
 @cache
 def fields(message_name: str) -> Mapping[str, Field]:
-    """The fields of a message by name, in the order of proto/caffe.proto, which is a good order to write them in.
+    """Return the fields of a message by name, in the order of proto/caffe.proto, in which they are also written.
 
     Raises DeepmergeError for a message that the schema does not have.
     """
@@ -82,7 +82,7 @@ def fields(message_name: str) -> Mapping[str, Field]:
 
 @cache
 def enum_values(type_name: str) -> Mapping[str, int]:
-    """The values of an enum by name, such as {"MAX": 0, "AVE": 1, "STOCHASTIC": 2} of "PoolingParameter.PoolMethod".
+    """Return the values of an enum by name: {"MAX": 0, "AVE": 1, …} for "PoolingParameter.PoolMethod".
 
     Raises DeepmergeError for an enum that the schema does not have.
     """
@@ -169,7 +169,7 @@ def _field(proto: FieldDescriptorProto) -> Field:
 
 
 def _default(kind: Kind, text: str) -> Default:
-    """A declared default from the text that descriptors hold."""
+    """Return a declared default from its text in the descriptor."""
     if kind == "bool":
         return text == "true"
     if kind in ("int", "uint"):

@@ -104,6 +104,6 @@ def test_usage(run, more):
 
 def test_one_line(run, words):
     assert run(*words, "--solver", "lr_policy=none").line.endswith(
-        "is no policy of Caffe's; give one of fixed, step, exp, inv, multistep, poly, sigmoid"
+        "is not a policy of Caffe's; give one of fixed, step, exp, inv, multistep, poly, sigmoid"
     )
     assert run(*words, "--device", "cuda:99").line.startswith("deepmerge: device 'cuda:99'")

@@ -12,9 +12,9 @@ from deepmerge.formats.read.files import looks_like_text, map_file
 
 
 def read_mean(path: str | Path) -> np.ndarray:
-    """The mean image, float32 (channels, height, width), its channels in the order of the network's.
+    """Return the mean image, float32 (channels, height, width), its channels in the network's order.
 
-    ReadError where the file is not one.
+    ReadError if the file is not one.
     """
     data = map_file(path)
     try:
@@ -23,7 +23,7 @@ def read_mean(path: str | Path) -> np.ndarray:
         what = (
             "is text, not a mean image"
             if looks_like_text(data)
-            else f"is no mean image (a BlobProto), or a damaged one: {error}"
+            else f"is not a mean image (a BlobProto), or a damaged one: {error}"
         )
         raise ReadError(f"{what}; give the .binaryproto file that compute_image_mean wrote", path) from None
     if mean.ndim == 4 and mean.shape[0] == 1:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from deepmerge.errors import GraphError
 from deepmerge.formats.read.params import read_params
-from deepmerge.formats.read.scalars import near
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.tree import Message
 from deepmerge.graph.types import TYPES
+from deepmerge.text import nearest
 
-# What a Layer holds as attributes, and what has done its work once the phase is chosen
-_MAX_HINTS = 1000  # in a file that has more of what is unknown, nobody misspelt it
+_MAX_HINTS = 1000  # a file with more unknown types has no misspellings
+# Fields that a Layer has as attributes, or that are not needed once the phase is chosen
 _NOT_KEPT = frozenset(("name", "type", "bottom", "top", "param", "blobs", "include", "exclude", "phase"))
 
 
 def build(name: str, messages: list[Message], file, phase: str = "TEST") -> Graph:
-    """The graph of these layers, in their order. phase: the one that they were chosen for, for messages.
+    """Return the graph of these layers, in their order. phase: the one that they were chosen for, for messages.
 
-    ReadError or GraphError (file:line:column) where a layer is not complete, or does not fit the ones before it.
+    ReadError or GraphError (file:line:column) if a layer is not complete, or does not fit the ones before it.
     """
     graph = Graph(name)
     current: dict[str, Blob] = {}
@@ -39,7 +39,8 @@ def build(name: str, messages: list[Message], file, phase: str = "TEST") -> Grap
 
 
 def _error(message: Message, file, text: str) -> GraphError:
-    return GraphError(f"{file}:{message.line}:{message.column}: {name_of(message)} {text}")
+    where = f"{file}:{message.line}:{message.column}"
+    return GraphError(f"{where}: {name_of(message)} {text}", layer=str(message.value("name")))
 
 
 def _layer(message: Message, file) -> Layer:
@@ -53,8 +54,8 @@ def _layer(message: Message, file) -> Layer:
 def _bottom(name: str, current: dict[str, Blob], message: Message, file, phase: str) -> Blob:
     if name in current:
         return current[name]
-    typo = near(name, current, 0.6)
-    hint = f"; did you mean {typo!r}?" if typo else ""
+    near = nearest(name, current, 1, 0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
     raise _error(message, file, f"reads {name!r}, which no layer before it makes in the {phase} phase{hint}")
 
 
@@ -63,7 +64,7 @@ def _tops(layer: Layer, current: dict[str, Blob], message: Message, file) -> lis
     for index, name in enumerate(str(t) for t in message.values("top")):
         in_place = index < len(layer.bottoms) and layer.bottoms[index].name == name
         if name in tops:
-            raise _error(message, file, f"makes {name!r} twice; give each top a name of its own")
+            raise _error(message, file, f"makes {name!r} twice; give each top its own name")
         if name in current and not in_place:
             other = current[name].producer.name
             raise _error(message, file, f"makes {name!r}, as layer {other!r} does; give its top another name")
@@ -72,7 +73,7 @@ def _tops(layer: Layer, current: dict[str, Blob], message: Message, file) -> lis
 
 
 def _check_overwritten(layer: Layer, message: Message, file) -> None:
-    """Caffe refuses to overwrite a blob that another layer reads, too ("produced by multiple sources")."""
+    """Raise for a layer that overwrites a blob that another layer reads; Caffe says "produced by multiple sources"."""
     tops = {top.name for top in layer.tops}
     for blob in layer.bottoms:
         if len(blob.consumers) > 1 and blob.name in tops:
@@ -85,6 +86,6 @@ def _unknown_type(layer: Layer, hints: bool) -> str:
     if layer.type in TYPES:
         text = f"has {layer.kind.params.FIELD} fields that are not those of the {layer.type} known here"
         return f"layer {layer.name!r} {text}, and is passed through as it is"
-    typo = near(layer.type, TYPES) if hints else None
-    hint = f"; did you mean {typo!r}?" if typo and typo != layer.type else ""
+    near = nearest(layer.type, TYPES, 1, 0.8) if hints else []
+    hint = f"; did you mean {near[0]!r}?" if near and near[0] != layer.type else ""
     return f"layer {layer.name!r} has the unknown type {layer.type!r}, and is passed through as it is{hint}"

@@ -1,6 +1,6 @@
 """Caffemodel bytes → the layers' weights, as views on the mapped file.
 
-Only the layers' names, types, phases, ends and blobs are read here: the prototxt is the truth about the rest.
+Only the layers' names, types, phases, bottoms, tops and blobs are read; the prototxt counts for the rest.
 Field numbers: proto/caffe.proto, NetParameter, LayerParameter, BlobProto.
 """
 
@@ -22,14 +22,14 @@ _NET_LAYERS_V1, _NET_LAYER = 2, 100
 _PHASES = {0: "TRAIN", 1: "TEST"}
 _LEGACY_DIMS = (1, 2, 3, 4)  # num, channels, height, width
 _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLE_DATA = 5, 7, 8
-# NVCaffe's raw_data_type and raw_data (half precision), and its types that are numbers with a point. NVCaffe: caffe.proto
+# NVCaffe's raw_data_type and raw_data (half precision), and its floating-point types. NVCaffe: caffe.proto
 _RAW_TYPE, _RAW_DATA = 10, 12
 _RAW_DTYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
-# What a file may hold, since each costs memory, however short it is; ResNet-152 has 514 layers with 2,300 parts
+# Limits, as even empty layers take memory; ResNet-152 has 514 layers with 2,300 parts
 MAX_LAYERS = 100_000
 MAX_PARTS = 500_000  # blobs, bottoms and tops
 MAX_NAME = 1 << 16  # bytes
-MAX_VALUES = 1 << 40  # of a blob; numpy wants an end even where another axis is 0
+MAX_VALUES = 1 << 40  # of a blob; numpy needs a limit even if another axis is 0
 
 
 class _Numbers(NamedTuple):
@@ -48,9 +48,9 @@ _V1_LAYER = 1  # the V0 layer in a V1 one
 
 
 def read_caffemodel(path: str | Path) -> list[StoredLayer]:
-    """The layers stored in a caffemodel, or in an HDF5 snapshot; ReadError where the file is neither.
+    """Return the layers stored in a caffemodel or an HDF5 snapshot; ReadError if the file is neither.
 
-    A caffemodel's stand in file order, a snapshot's by name (see read/hdf5.py).
+    A caffemodel's layers are in file order, a snapshot's by name (see formats/read/hdf5.py).
     """
     if is_hdf5(path):
         from deepmerge.formats.read.hdf5 import read_hdf5
@@ -64,17 +64,17 @@ def read_caffemodel(path: str | Path) -> list[StoredLayer]:
             if kind == wire.BYTES and number in (_NET_LAYER, _NET_LAYERS_V1):
                 form = form or number
                 if number != form:
-                    text = "mixes `layer` and the legacy `layers`, and Caffe would lose some of them; save it anew in one form"
-                    raise ReadError(text, path)
+                    text = "mixes `layer` and the legacy `layers`, and Caffe would lose some of them"
+                    raise ReadError(text, path, remedy="save it again in one form")
                 read = _layer if number == _NET_LAYER else _legacy_layer
                 layers.append(read(data, start, stop, path))
                 parts += len(layers[-1].blobs) + len(layers[-1].bottoms) + len(layers[-1].tops)
                 if len(layers) > MAX_LAYERS or parts > MAX_PARTS:
-                    text = f"has over {MAX_LAYERS:,} layers, or {MAX_PARTS:,} blobs, bottoms and tops, which no network has; is it damaged?"
-                    raise ReadError(text, path)
+                    text = f"has over {MAX_LAYERS:,} layers, or {MAX_PARTS:,} blobs, bottoms and tops; no network does"
+                    raise ReadError(text, path, remedy="is it damaged?")
             elif kind == wire.VARINT and number == 1:  # a NetParameter has its name there, other messages a number
-                text = "is no caffemodel, but another of Caffe's files (a solverstate or a mean image?); give the .caffemodel"
-                raise ReadError(text, path)
+                text = "is not a caffemodel, but another of Caffe's files (a solverstate or a mean image?)"
+                raise ReadError(text, path, remedy="give the .caffemodel")
     except ReadError as error:
         if error.file is not None:
             raise
@@ -89,7 +89,7 @@ def _damaged(data: memoryview, layers: list[StoredLayer], error: ReadError, path
         return ReadError("is text, not a caffemodel; the prototxt comes first, the caffemodel second", path)
     what = "is not a caffemodel, or a damaged one"
     if layers:
-        what = f"is cut short or damaged behind layer {layers[-1].name!r}"
+        what = f"is cut short or damaged after layer {layers[-1].name!r}"
     return ReadError(f"{what} ({len(data)} bytes): {error}; get the file again", path)
 
 
@@ -100,7 +100,7 @@ def _text(data: memoryview, start: int, stop: int) -> str:
 
 
 def _legacy_layer(data: memoryview, start: int, stop: int, path) -> StoredLayer:
-    """A V1 layer, or the V0 layer in it; its type is today's."""
+    """Return a V1 layer, or the V0 layer in it, with its type in today's form."""
     inner = None
     for number, kind, a, b in wire.fields(data, start, stop):
         if number == _V1_LAYER and kind == wire.BYTES:
@@ -145,7 +145,9 @@ def _layer(data: memoryview, start: int, stop: int, path, numbers: _Numbers = _V
 
 
 def read_blob(data: memoryview, start: int, stop: int) -> np.ndarray:
-    """A BlobProto. Legacy num … width override `shape`, double_data wins over data, and data over NVCaffe's raw_data.
+    """Return a BlobProto's values in its shape, float32.
+
+    Legacy num … width override `shape`, double_data wins over data, and data over NVCaffe's raw_data.
 
     Caffe: blob.cpp, FromProto.
     """
@@ -178,13 +180,13 @@ def read_blob(data: memoryview, start: int, stop: int) -> np.ndarray:
 def _raw_dtype(raw_type: int | None) -> str:
     if raw_type not in _RAW_DTYPES:
         what = "without a type" if raw_type is None else f"of type {raw_type}"
-        text = f"is stored as NVCaffe's raw data {what}, not float16, float32 or float64; save it with store_blobs_in_old_format: true"
-        raise ReadError(text)
+        text = f"is stored as NVCaffe's raw data {what}, not float16, float32 or float64"
+        raise ReadError(text, remedy="save it with store_blobs_in_old_format: true")
     return _RAW_DTYPES[raw_type]
 
 
 def _joined(before: memoryview | bytearray, more: memoryview) -> memoryview | bytearray:
-    """One chunk stays a view on the file; several, or values written one by one, are put together."""
+    """Join chunks: one stays a view on the file; several, or values written one by one, are copied."""
     if not len(before):
         return more
     if isinstance(before, memoryview):
@@ -196,7 +198,7 @@ def _joined(before: memoryview | bytearray, more: memoryview) -> memoryview | by
 def _shaped(found: memoryview | bytearray, dtype: str, shape: list[int]) -> np.ndarray:
     count, rest = divmod(len(found), np.dtype(dtype).itemsize)
     if rest:
-        raise ReadError(f"stores {len(found)} bytes, which is no whole number of values")
+        raise ReadError(f"stores {len(found)} bytes, which is not a whole number of values")
     if any(size < 0 for size in shape) or (0 in shape and math.prod(size or 1 for size in shape) > MAX_VALUES):
         raise ReadError(f"claims the impossible shape {tuple(shape)}")
     if math.prod(shape) != count:
@@ -206,7 +208,7 @@ def _shaped(found: memoryview | bytearray, dtype: str, shape: list[int]) -> np.n
 
 
 def _shape(data: memoryview, start: int, stop: int) -> list[int]:
-    """A BlobShape; its sizes may be packed or not."""
+    """Return the sizes of a BlobShape, which may be packed or not."""
     dims: list[int] = []
     for number, kind, a, b in wire.fields(data, start, stop):
         if number == 1 and kind == wire.VARINT:

@@ -1,31 +1,39 @@
-"""A deploy network out of a train_val one: data layers become Input, losses become what they predict."""
+"""train_val layers → a deploy network: data layers become Input, losses become what they predict."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 from deepmerge.errors import ReadError
 from deepmerge.formats.read.forks import image_size
 from deepmerge.formats.read.heads import PREDICTS, blobs, heads_of, is_data, kind_of, leading_to, left_out, main_losses
+from deepmerge.formats.read.params import read_params
 from deepmerge.formats.read.scalars import Reader
+from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.tree import Field, Message, Quoted, Token
 
 _MAX_DATA = 100  # data layers that one network reads
+# Types without weights whose top has as many channels as their bottom
+_PASSES = frozenset(
+    "AbsVal BNLL Clip Dropout ELU Exp LRN Log MVN Pooling Power ReLU Sigmoid Split Swish TanH Threshold".split()
+)
+_PER_CHANNEL = frozenset(("BatchNorm", "Bias", "PReLU", "Scale"))
 ChannelsOf = Callable[[str, tuple[int, int]], "int | None"]
 
 
 def derive(layers: list[Message], channels_of: ChannelsOf, file) -> tuple[list[Message], list[str]]:
-    """The deploy layers of a TEST-phase list, and what to tell the user.
+    """Return the deploy layers of a TEST-phase list, and notes for the user.
 
-    What is kept is what leads to a prediction: to the bottom of a main loss, or to an output that needs no label.
-    `channels_of(blob, (height, width))` gives the number of channels that the weights expect in a data blob, or None.
-    ReadError where nothing says how large the images are.
+    Layers are kept that lead to a prediction: to the bottom of a main loss, or to an output that needs no label.
+    channels_of: (blob, (height, width)) → the number of channels that the weights expect in a data blob, or None.
+    ReadError if nothing says how large the images are.
     """
     losses = main_losses(layers, file)
     kept, wanted = leading_to(layers, heads_of(layers, losses))
     if not kept:
-        raise ReadError("has data layers, but neither a loss nor an output behind them; give the deploy.prototxt", file)
+        raise ReadError("has data layers, but neither a loss nor an output after them; give the deploy.prototxt", file)
     taken = {str(m.value("name")) for m in kept} | wanted
     keep, predict = {id(m) for m in kept}, _without_prediction(losses, kept)
     sources = sum(is_data(m) and bool(wanted & set(blobs(m, "top"))) for m in layers)
@@ -47,15 +55,39 @@ def derive(layers: list[Message], channels_of: ChannelsOf, file) -> tuple[list[M
     return made, notes
 
 
+def channels_of(blob: str, size: tuple[int, int], layers: list[Message], stored: list[StoredLayer], file) -> int | None:
+    """Return the channels of `blob` by the weights of the first layer that has any; None if none has.
+
+    size: (height, width) of the images in `blob`.
+    """
+    weights = {s.name: s.blobs[0].shape for s in stored if s.blobs and s.blobs[0] is not None}
+    same = {blob}
+    for layer in layers:
+        if not same & set(layer.values("bottom")):
+            continue
+        kind, shape = str(layer.value("type")), weights.get(str(layer.value("name")), ())
+        if kind == "Convolution" and len(shape) == 4:
+            return shape[1] * read_params(kind, layer, file, name_of(layer)).group
+        if kind == "Deconvolution" and len(shape) == 4:
+            return shape[0]
+        if kind in _PER_CHANNEL and shape and shape[-1] > 1:
+            return shape[-1]
+        if kind == "InnerProduct" and len(shape) > 1 and blob in layer.values("bottom") and shape[-1] % prod(size) == 0:
+            return shape[-1] // prod(size)
+        if kind in _PASSES | _PER_CHANNEL:
+            same.update(layer.values("top"))
+    return None
+
+
 def _without_prediction(losses: list[Message], kept: list[Message]) -> set[int]:
-    """The ids of losses that judge neither what the network puts out as it is, nor what a kept layer predicts from it."""
+    """Return the ids of losses for whose bottom no kept layer makes the prediction."""
     there = {(kind_of(m), *blobs(m, "bottom")) for m in kept if kind_of(m) in PREDICTS.values()}
     wanting = [(m, PREDICTS[kind_of(m)]) for m in losses if kind_of(m) in PREDICTS]
     return {id(m) for m, kind in wanting if (kind, blobs(m, "bottom")[0]) not in there}
 
 
 def _prediction(loss: Message, taken: set[str]) -> Message:
-    """The layer whose output the loss judges, called `prob` where that name is free."""
+    """Return the layer whose output the loss judges, called `prob` if that name is free."""
     name = "prob" if "prob" not in taken else f"{loss.value('name')}/prob"
     made = Message([], loss.line, loss.column)
     ends = (("bottom", blobs(loss, "bottom")[0]), ("top", name))
@@ -66,7 +98,7 @@ def _prediction(loss: Message, taken: set[str]) -> Message:
 
 
 def _input(layer: Message, wanted: set[str], channels_of: ChannelsOf, file, notes: list[str]) -> Message:
-    """The Input layer in the place of a data layer: one image of the size that the network is tested with."""
+    """Return the Input layer that replaces a data layer: one image of the size that the network is tested with."""
     image, *others = blobs(layer, "top")
     extra = next((top for top in others if top in wanted), None)
     if extra:
@@ -90,7 +122,7 @@ def _reader(layer: Message, name: str, type_name: str, file) -> Reader:
 
 
 def _declared_channels(layer: Message, file) -> int | None:
-    """The number of channels that a data layer's own fields tell."""
+    """Return the number of channels that a data layer's fields give, or None."""
     transform = _reader(layer, "transform_param", "TransformationParameter", file)
     memory = _reader(layer, "memory_data_param", "MemoryDataParameter", file)
     image = _reader(layer, "image_data_param", "ImageDataParameter", file)
@@ -105,7 +137,7 @@ def _declared_channels(layer: Message, file) -> int | None:
 
 
 def _height_width(layer: Message, file) -> tuple[int, int]:
-    """The size of the images that a data layer gives; ReadError where it does not say."""
+    """Return the height and width of a data layer's images; ReadError if it does not say."""
     crop = _reader(layer, "transform_param", "TransformationParameter", file).one("crop_size")
     if crop:
         return crop, crop

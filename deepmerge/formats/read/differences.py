@@ -1,7 +1,7 @@
-"""Where the network inside a caffemodel is another than the prototxt's, layer by layer.
+"""Differences between the network inside a caffemodel and the prototxt's, layer by layer.
 
-The prototxt counts, as in Caffe, which takes weights by name and looks at nothing else. Names of blobs do not matter, nor
-do layers of the caffemodel that lead to nothing in the prototxt, such as a loss.
+The prototxt counts, as in Caffe, which takes weights by name only. Names of blobs do not matter, nor do layers of the
+caffemodel that lead to nothing in the prototxt, such as a loss.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.graph.graph import Graph
 
-# What hands on its bottom in the TEST phase: Caffe puts in Splits itself, and deploy networks leave out Dropout
+# Types that pass their bottom on in the TEST phase: Caffe adds Splits itself, and deploy networks leave out Dropout
 _HANDS_ON = frozenset(("Split", "Dropout", "padding"))
-_MAX_WAYS = 64  # from a layer back to those that both files have; with more, nothing is said
+_MAX_WAYS = 64  # from a layer back to those that both files have; with more, it is not compared
 
 # The layer that both files have, or "" for an input, and the types of the layers on the way from it
 _Way = tuple[str, tuple[str, ...]]
@@ -21,7 +21,7 @@ _Layers = list[tuple[str, str, list, list]]  # name, type, bottoms, tops
 
 
 def differences(graph: Graph, stored: list[StoredLayer]) -> Iterator[str]:
-    """A line for each layer of `graph` that has another type in the caffemodel, or reads other layers."""
+    """Yield a line for each layer of `graph` that has another type in the caffemodel, or reads other layers."""
     tests = {layer.name for layer in stored if layer.phase == "TEST"}
     theirs = [s for s in stored if s.phase != "TRAIN" or s.name not in tests]
     kinds = {s.name: s.type for s in theirs if s.type}
@@ -31,18 +31,20 @@ def differences(graph: Graph, stored: list[StoredLayer]) -> Iterator[str]:
     for layer in graph.layers:
         kind = kinds.get(layer.name, layer.type)
         if kind != layer.type and layer.type != "Input" and not kind.isdigit() and not kind.endswith("Loss"):
-            yield f"layer {layer.name!r}: type {layer.type!r} in the prototxt, which counts, but {kind!r} in the caffemodel"
+            types = f"type {layer.type!r} in the prototxt, which counts, but {kind!r} in the caffemodel"
+            yield f"layer {layer.name!r}: {types}"
         here, there = ours.get(layer.name), other.get(layer.name)
         if here and there and here != there and not kind.endswith("Loss"):
-            yield f"layer {layer.name!r}: reads {_said(here)} in the prototxt, which counts, but {_said(there)} in the caffemodel"
+            reads = f"reads {_said(here)} in the prototxt, which counts, but {_said(there)} in the caffemodel"
+            yield f"layer {layer.name!r}: {reads}"
 
 
 def _ways(layers: _Layers, common: set[str]) -> dict[str, list[_Way]]:
-    """Common layer → the ways by which its bottoms come to it; only where each is known."""
+    """Return, for each common layer, the ways by which its bottoms come to it, if all are known."""
     found: dict[str, list[_Way]] = {}
-    behind: dict = {}  # blob → the ways to it, None where they are not known
+    ways_to: dict = {}  # blob → the ways to it, None where they are not known
     for name, kind, bottoms, tops in layers:
-        known = [behind.get(bottom) for bottom in bottoms]
+        known = [ways_to.get(bottom) for bottom in bottoms]
         ways = [way for part in known if part for way in part]
         sound = None not in known and 0 < len(ways) <= _MAX_WAYS
         if name in common:
@@ -58,7 +60,7 @@ def _ways(layers: _Layers, common: set[str]) -> dict[str, list[_Way]]:
             made = (
                 [(start, (*passed, kind)) for start, passed in ways] if sound and len(ways[0][1]) < _MAX_WAYS else None
             )
-        behind |= dict.fromkeys(tops, made)
+        ways_to |= dict.fromkeys(tops, made)
     return found
 
 

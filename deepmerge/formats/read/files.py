@@ -1,4 +1,4 @@
-"""Opening files, with errors that say what the file is instead of what it should be."""
+"""Open files, with errors that say what the file is instead of what it should be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deepmerge.errors import ReadError
 
 _HTML = "is an HTML page (a failed download?); download the file again"
 _PACKED = "; unpack it first"
-_TEXTS = (  # in small letters, behind blanks
+_TEXTS = (  # in lower case, after blanks
     (b"version https://git-lfs", "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"),
     (b"<!doctype", _HTML),
     (b"<html", _HTML),
@@ -30,16 +30,16 @@ _MAGIC = (  # the very first bytes
     (b"Rar!\x1a\x07", f"is a RAR file{_PACKED}"),
     (b"\x93NUMPY", "is a NumPy file, not one of Caffe's"),
     (b"\x80\x02", "is a Python pickle (an old PyTorch file?), not one of Caffe's"),
-    (b"\x89HDF\r\n", "is an HDF5 file; here, a file of protobuf's is wanted"),
+    (b"\x89HDF\r\n", "is an HDF5 file; give a protobuf file"),
 )
 _HEAD = 1 << 16  # bytes that are looked at before the rest of a file is read
 MAX_TEXT = 32 << 20  # bytes; the largest networks have 100 kB
 
 
 def read_text(path: str | Path) -> str:
-    """A whole text file; ReadError if it cannot be read, is empty, too large, no text, or plainly something else.
+    """Return a text file; ReadError if it cannot be read, is empty, too large, not text, or plainly something else.
 
-    Bytes that are no UTF-8 become surrogates, so that names keep their bytes ("surrogateescape").
+    Bytes that are not UTF-8 become surrogates, so that names keep their bytes ("surrogateescape").
     """
     try:
         with open(path, "rb") as file:
@@ -56,7 +56,7 @@ def read_text(path: str | Path) -> str:
 
 
 def map_file(path: str | Path) -> memoryview:
-    """A large file as read-only memory; ReadError if it cannot be read, is empty, or is plainly something else."""
+    """Map a large file, read-only; ReadError if it cannot be read, is empty, or is plainly something else."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
             raise ReadError("is a pipe or a device, not a file; save it as one", path)
@@ -68,8 +68,8 @@ def map_file(path: str | Path) -> memoryview:
 
 
 def is_hdf5(path: str | Path) -> bool:
-    """Whether the file is there, and begins as HDF5 files do."""
-    if not os.path.isfile(path):  # opening a pipe may wait for ever
+    """Return whether the file exists and begins like an HDF5 file."""
+    if not os.path.isfile(path):  # opening a pipe may block
         return False
     try:
         with open(path, "rb") as file:
@@ -79,7 +79,7 @@ def is_hdf5(path: str | Path) -> bool:
 
 
 def looks_like_text(data: memoryview) -> bool:
-    """Whether a file's first bytes are text: no control characters but blanks, and no broken UTF-8."""
+    """Return whether the first bytes are text: no control characters except blanks, and no broken UTF-8."""
     head = bytes(data[:4096])
     if any(byte < 32 and byte not in b"\t\n\r\f\v" for byte in head):
         return False

@@ -1,7 +1,7 @@
-"""Forks' messages, read by name: which fields they have, of which kind, with which default.
+"""Forks' messages, read by name: their fields with kinds and defaults.
 
-Forks give the same numbers to different fields, so these are no part of the schema (proto/caffe.proto) and are never encoded
-into a caffemodel. Here stand the fields that shapes and passes need; whatever else a message holds stays in the tree.
+Forks give the same numbers to different fields, so these are not in the schema (proto/caffe.proto), and are never
+written into a caffemodel. Only the fields that shapes and passes need are here; all others stay in the tree.
 Sources: the caffe.proto of weiliu89/caffe (ssd), hszhao/PSPNet, yjxiong/caffe, TimoSaemann/caffe-segnet-cudnn5,
 eric612/MobileNet-YOLO, farmingyard/ShuffleNet, lltcggie/caffe.
 """
@@ -62,7 +62,7 @@ MESSAGES: dict[str, Mapping[str, Field]] = {
     ),
 }
 
-# Fields that leave sizes and values as the others say. Any other one makes the layer another than the one known here
+# Further fields that change neither sizes nor values. Any other field means that this is a layer unknown here
 _HARMLESS = {
     "interp_param": {"align_corners"},
     "prior_box_param": set("clip variance img_size img_h img_w step step_h step_w offset".split()),
@@ -72,7 +72,7 @@ _HARMLESS = {
 
 
 def is_another(field: str, layer: Message, block: Message) -> bool:
-    """Whether the message `field` says that this is not the layer that deepmerge knows by the name."""
+    """Return whether the message `field` shows that this is another layer than deepmerge knows by that name."""
     if field in _HARMLESS:
         known = MESSAGES[field].keys() | _HARMLESS[field]
         if any(f.name not in known for f in block) or str(block.value("align_corners")).lower() in ("false", "0", "f"):
@@ -84,16 +84,17 @@ def is_another(field: str, layer: Message, block: Message) -> bool:
 
 
 def has_scale_bias(reader: Reader) -> bool:
-    """Whether a BatchNorm is NVCaffe's, with a scale and a bias of its own. NVCaffe: batch_norm_layer.cpp, LayerSetUp."""
+    """Return whether a BatchNorm is NVCaffe's, with its own scale and bias. NVCaffe: batch_norm_layer.cpp."""
     said = str(reader.message.value("scale_bias")).lower() in ("true", "1", "t")
     return said or reader.has("scale_filler") or reader.has("bias_filler")
 
 
 def batch_norm_blobs(layer: Layer, blobs: list[np.ndarray]) -> list[np.ndarray]:
-    """A BatchNorm's stored blobs. Five are NVCaffe's, whether the prototxt says so or not: the layer is marked.
+    """Return a layer's stored blobs in Caffe's order.
 
-    They come back as mean, variance, factor, scale and bias, of one axis each; files from NVIDIA's DIGITS have the scale
-    and bias first, and the factor last. NVCaffe: net.cpp, CopyTrainedLayersFrom.
+    A BatchNorm with five blobs is NVCaffe's, whether the prototxt says so or not, and the layer's parameters are set
+    to say so. Its blobs become mean, variance, factor, scale and bias, each with one axis; files from NVIDIA's DIGITS
+    have the scale and bias first, and the factor last. NVCaffe: net.cpp, CopyTrainedLayersFrom.
     """
     if layer.type != "BatchNorm" or layer.params is None or len(blobs) != 5:
         return blobs
@@ -104,7 +105,7 @@ def batch_norm_blobs(layer: Layer, blobs: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def bn(_cls, reader: Reader) -> dict:
-    """Which of the families of BN it is; see graph/params_forks.py."""
+    """Return the parameters of a BN; see graph/params_forks.py for the families."""
     has, mode = reader.has, str(reader.message.value("bn_mode") or "").upper()
     values = {"axis": reader.one("axis"), "eps": reader.one("eps")}
     if mode in ("INFERENCE", "1"):
@@ -122,7 +123,7 @@ def bn(_cls, reader: Reader) -> dict:
 
 
 def image_size(layer: Message, file, where: str) -> tuple[int, int] | None:
-    """The height and width of a data layer's images by crop_h and crop_w, or by resize_param. SSD: data_transformer.cpp."""
+    """Return (height, width) of a data layer's images. SSD: data_transformer.cpp (crop_h and crop_w, resize_param)."""
     transform = Reader(layer.message("transform_param"), MESSAGES["transform_param"], file, f"{where}, transform_param")
     resize = Reader(transform.message.message("resize_param"), MESSAGES["resize_param"], file, f"{where}, resize_param")
     for reader, names in ((transform, ("crop_h", "crop_w")), (resize, ("height", "width"))):
@@ -132,7 +133,7 @@ def image_size(layer: Message, file, where: str) -> tuple[int, int] | None:
 
 
 def depthwise(layer: Message, values: dict) -> dict:
-    """A group a channel where `group` is left out, and in ConvolutionDepthwise, which does not look at it, in any case."""
+    """Set one group for each channel if `group` is left out, and always for ConvolutionDepthwise, which ignores it."""
     block = layer.message("convolution_param") or Message()
     if str(layer.value("type")) == "ConvolutionDepthwise" or "group" not in block:
         values["group"] = values["num_output"]
@@ -140,12 +141,12 @@ def depthwise(layer: Message, values: dict) -> dict:
 
 
 def holes(reader: Reader) -> list[int]:
-    """`hole`, `hole_h` and `hole_w`: dilation as DeepLab and PSPNet spell it; [] where none of them stands."""
+    """Return `hole`, or `hole_h` and `hole_w`: dilation as DeepLab and PSPNet spell it; [] if none is given."""
     given = [name for name in ("hole", "hole_h", "hole_w") if reader.has(name)]
     if given and reader.has("dilation"):
         raise reader.error(f"gives both 'dilation' and {given[0]!r}; keep 'dilation'")
     both = reader.message.value("hole") or "1"
     sizes = [str(reader.message.value(name) or both) for name in ("hole_h", "hole_w")]
     if not all(size.isdecimal() and len(size) < 11 for size in sizes):
-        raise reader.error(f"{given[0]!r} wants a whole number, found {', '.join(sizes)}")
+        raise reader.error(f"{given[0]!r} needs a whole number, found {', '.join(sizes)}")
     return [int(size) for size in sizes] if given else []

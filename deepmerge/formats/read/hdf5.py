@@ -1,7 +1,7 @@
 """HDF5 snapshots (`.caffemodel.h5`) → the layers' weights. Caffe: net.cpp, ToHDF5 and CopyTrainedLayersFromHDF5.
 
 Blob i of a layer is the data set data/LAYER/i; a layer that has a slash in its name is a group in a group. Blobs that
-a layer shares with one before it are left out. h5py is wanted (the extra `h5`), and imported here alone.
+a layer shares with one before it are left out. Only this module needs h5py (the extra `h5`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from deepmerge.errors import ReadError
 from deepmerge.formats.read.stored import MAX_AXES, StoredLayer
 
 MAX_BLOBS = 256  # of one layer; Caffe's own have 6 at most
-_FREE, _MAX_TOTAL = 64 << 20, 20  # all blobs together may have so many bytes, and so many times the file's
-_MAX_PACKING = 1032  # deflate cannot do better, so that what claims to be packed tighter is refused unread
+_FREE, _MAX_TOTAL = 64 << 20, 20  # all blobs together: at most _FREE bytes plus _MAX_TOTAL times the file
+_MAX_PACKING = 1032  # deflate cannot do better; a larger claim is refused without reading
 
 
 def read_hdf5(path: str | Path) -> list[StoredLayer]:
-    """The layers stored in a snapshot, by name. A blob that is left out is None where others stand behind it.
+    """Return the layers stored in a snapshot, by name. A blob that is left out before others is None.
 
-    Blobs are float32: views on the mapped file where they lie in it as such, which is how Caffe writes them.
-    ReadError without h5py, and where the file is no snapshot.
+    Blobs are float32: views on the mapped file if they are stored as such, which is how Caffe writes them.
+    ReadError without h5py, and if the file is not a snapshot.
     """
     h5py = _h5py(path)
     try:
@@ -50,12 +50,14 @@ def _h5py(path):
 
 
 def _data_sets(h5py, file) -> dict[str, dict[int, object]]:
-    """Layer → index → h5py.Dataset. Links out of the file are not followed."""
+    """Return layer → index → h5py.Dataset. Links out of the file are not followed."""
     data = file.get("data")
     if not isinstance(data, h5py.Group):
         solver = {"iter", "history"} <= set(file)
         what = (
-            "is a solver's state" if solver else "is an HDF5 file, but no snapshot of Caffe's: it has no group `data`"
+            "is a solver's state"
+            if solver
+            else "is an HDF5 file, but not a snapshot of Caffe's: it has no group `data`"
         )
         raise ReadError(f"{what}; give the .caffemodel.h5 (or .caffemodel) that belongs to the prototxt")
     layers: dict[str, dict[int, object]] = {}
@@ -66,7 +68,7 @@ def _data_sets(h5py, file) -> dict[str, dict[int, object]]:
             return
         if not layer or not (index.isascii() and index.isdecimal()) or len(index) > 4 or int(index) >= MAX_BLOBS:
             raise ReadError(
-                f"is no snapshot of Caffe's: data/{name} is a data set, where data/LAYER/NUMBER is expected"
+                f"is not a snapshot of Caffe's: data/{name} is a data set, where data/LAYER/NUMBER is expected"
             )
         layers.setdefault(layer, {})[int(index)] = found
 
@@ -77,7 +79,7 @@ def _data_sets(h5py, file) -> dict[str, dict[int, object]]:
 
 
 def _check_total(layers: dict[str, dict[int, object]], path) -> None:
-    """Weights hardly pack; what would fill the memory from a small file is refused."""
+    """Raise ReadError for a small file that claims to hold much more than it can: weights hardly compress."""
     sets = [found for sets in layers.values() for found in sets.values() if found.shape is not None]
     total = sum(
         found.nbytes for found in sets if found.nbytes <= found.id.get_storage_size() * _MAX_PACKING

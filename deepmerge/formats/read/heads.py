@@ -1,4 +1,4 @@
-"""What a train_val network is there for: which of its blobs are predictions, and which layers lead to them."""
+"""The predictions of a train_val network, and the layers that lead to them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _SCORES = ("Accuracy", "Evaluate")  # SSD has a DetectionEvaluate
 
 
 def kind_of(layer: Message) -> str:
-    """The layer's type."""
+    """Return the layer's type."""
     return str(layer.value("type"))
 
 
 def blobs(layer: Message, end: str) -> list[str]:
-    """The names of its blobs; `end` is "bottom" or "top"."""
+    """Return the names of the layer's blobs; `end` is "bottom" or "top"."""
     return [str(v) for v in layer.values(end)]
 
 
 def is_data(layer: Message) -> bool:
-    """A layer that reads a data set: without bottoms, and of no type known to want some or to need no files."""
+    """Return whether a layer reads a data set: it has no bottom, and its type is not one that deepmerge knows."""
     return "bottom" not in layer and kind_of(layer) not in TYPES
 
 
 def judges(layer: Message) -> bool:
-    """Losses and accuracies say how good the network is, and are no part of it."""
+    """Return whether a layer measures how good the network is: a loss or an accuracy."""
     return kind_of(layer).endswith(("Loss", *_SCORES)) and "bottom" in layer
 
 
 def main_losses(layers: list[Message], file) -> list[Message]:
-    """The losses of the largest weight: auxiliary heads do not go to users."""
+    """Return the losses of the largest weight; the others belong to auxiliary heads."""
     losses = [m for m in layers if judges(m) and not kind_of(m).endswith(_SCORES)]
     weights = [(Reader(m, "LayerParameter", file, name_of(m)).all("loss_weight") or [1.0])[0] for m in losses]
     largest = max(weights, default=0.0)
@@ -42,15 +42,15 @@ def main_losses(layers: list[Message], file) -> list[Message]:
 
 
 def heads_of(layers: list[Message], losses: list[Message]) -> set[str]:
-    """The blobs that a user wants: what the losses judge, and outputs that need no label; else what Accuracy judges."""
+    """Return the predictions: what the losses judge, and outputs that need no label; else what Accuracy judges."""
     sources = {top for m in layers if is_data(m) for top in blobs(m, "top")}
-    made = _behind(layers, _images(layers)) - sources
+    made = _made_from(layers, _images(layers)) - sources
     heads = {blob for loss in losses for blob in _predicted(loss, made)} | set(_outputs(layers))
     return heads or {blobs(m, "bottom")[0] for m in layers if judges(m)}
 
 
 def leading_to(layers: list[Message], heads: set[str]) -> tuple[list[Message], set[str]]:
-    """The layers that the heads need, data layers aside, and all blobs among them."""
+    """Return the layers that the heads need, without data layers, and all of their blobs."""
     kept: list[Message] = []
     wanted = set(heads)
     for layer in reversed(layers):
@@ -61,17 +61,17 @@ def leading_to(layers: list[Message], heads: set[str]) -> tuple[list[Message], s
 
 
 def left_out(layers: list[Message], kept: list[Message]) -> list[str]:
-    """The names of layers that compute something from the images, and are not kept."""
+    """Return the names of layers that compute something from the images and are not kept."""
     ids = {id(m) for m in kept}
-    behind = _behind(layers, _images(layers))
+    later = _made_from(layers, _images(layers))
     rest = [m for m in layers if id(m) not in ids and not judges(m) and "top" in m]
-    return [str(m.value("name")) for m in rest if behind & set(blobs(m, "bottom"))]
+    return [str(m.value("name")) for m in rest if later & set(blobs(m, "bottom"))]
 
 
 def _predicted(loss: Message, made: set[str]) -> list[str]:
-    """The bottoms of a loss that are among those `made` by the network; the others are labels.
+    """Return the bottoms of a loss that the network has `made`; the others are labels.
 
-    That is the first, but a EuclideanLoss takes its two in any order, and a ContrastiveLoss has two features.
+    That is the first one, except that a EuclideanLoss takes its two in any order, and a ContrastiveLoss has two.
     """
     bottoms = blobs(loss, "bottom")
     if kind_of(loss) in PREDICTS:
@@ -80,12 +80,12 @@ def _predicted(loss: Message, made: set[str]) -> list[str]:
 
 
 def _images(layers: list[Message]) -> set[str]:
-    """The first top of each data layer; Caffe's data layers have labels as their second."""
+    """Return the first top of each data layer; the second one is a label in Caffe's data layers."""
     return {blobs(m, "top")[0] for m in layers if is_data(m) and "top" in m}
 
 
-def _behind(layers: list[Message], start: Iterable[str]) -> set[str]:
-    """These blobs and all that is made from them."""
+def _made_from(layers: list[Message], start: Iterable[str]) -> set[str]:
+    """Return these blobs and all that are made from them."""
     found = set(start)
     for layer in layers:
         if found & set(blobs(layer, "bottom")):
@@ -94,9 +94,9 @@ def _behind(layers: list[Message], start: Iterable[str]) -> set[str]:
 
 
 def _outputs(layers: list[Message]) -> list[str]:
-    """Blobs that nobody reads, made from images without a label."""
+    """Return the blobs that no layer reads and that are made from images without a label."""
     labels = {top for m in layers if is_data(m) for top in blobs(m, "top")[1:]}
-    fit = _behind(layers, _images(layers)) - _behind(layers, labels)
+    fit = _made_from(layers, _images(layers)) - _made_from(layers, labels)
     read = {b for m in layers for b in set(blobs(m, "bottom")) - set(blobs(m, "top"))}  # not in place
     tops = [t for m in layers if not is_data(m) and not judges(m) for t in blobs(m, "top")]
     return [top for top in tops if top in fit and top not in read]

@@ -7,8 +7,7 @@ from pathlib import Path
 from deepmerge.errors import ReadError, ShapeError
 from deepmerge.formats.read.build import build
 from deepmerge.formats.read.caffemodel import read_caffemodel
-from deepmerge.formats.read.channels import channels_of
-from deepmerge.formats.read.deploy import derive
+from deepmerge.formats.read.deploy import channels_of, derive
 from deepmerge.formats.read.heads import is_data
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.formats.read.prototxt import read_prototxt
@@ -22,11 +21,10 @@ from deepmerge.graph.tree import Message
 
 
 def read_network(prototxt: str | Path, caffemodel: str | Path | None = None) -> Graph:
-    """The TEST-phase network of a deploy or train_val prototxt, with the caffemodel's weights.
+    """Return the TEST-phase network of a deploy or train_val prototxt, with the caffemodel's weights.
 
-    Weights are float32 views on the mapped file. Without a caffemodel the layers have none.
-    ReadError, GraphError or ShapeError (one line: file, layer, what to do) where the files are not
-    a network, or do not belong together. Things worth knowing stand in `Graph.warnings`.
+    Weights are float32 views on the mapped file; without a caffemodel the layers have none. Notes for the user go to
+    `Graph.warnings`. ReadError, GraphError or ShapeError if the files are not a network, or do not belong together.
     """
     tree, typos = read_tree(prototxt)
     stored = read_caffemodel(caffemodel) if caffemodel is not None else None
@@ -47,16 +45,15 @@ def read_network(prototxt: str | Path, caffemodel: str | Path | None = None) -> 
 
 
 def read_train_layers(train_val: str | Path, graph: Graph) -> list[Message]:
-    """The layers of a train_val.prototxt that `graph` does not have: data, loss, accuracy, auxiliary heads.
+    """Return the layers of a train_val.prototxt that `graph` does not have: data, loss, accuracy, auxiliary heads.
 
-    graph: the network as it was read, before any pass. Its layers get the learning rates (ParamSpecs) that the
-    train_val has for them, where they have none.
-    ReadError where the file is not a network's prototxt, or has no data layer.
+    graph: the network as read, before any pass. Layers without learning rates (ParamSpecs) get the train_val's.
+    ReadError if the file is not a network's prototxt, or has no data layer.
     """
     tree, _ = read_tree(train_val)
     every = [f.value for f in tree if f.name == "layer"]
     if not any(is_data(m) for m in every):
-        text = "has no data layer; --train-val wants the prototxt that the network was trained with"
+        text = "has no data layer; --train-val needs the prototxt that the network was trained with"
         raise ReadError(text, train_val)
     own = {layer.name: layer for layer in graph.layers if layer.type != "Input"}
     for message in every:
@@ -67,12 +64,12 @@ def read_train_layers(train_val: str | Path, graph: Graph) -> list[Message]:
 
 
 def read_tree(file: str | Path) -> tuple[Message, list[str]]:
-    """The tree in today's form, each layer with a name and a type, and its misspelt fields."""
+    """Return the tree in today's form, each layer with a name and a type, and a line for each misspelt field."""
     return todays_tree(read_prototxt(file), file)
 
 
 def todays_tree(tree: Message, file: str | Path) -> tuple[Message, list[str]]:
-    """As `read_tree`, of a tree that stands in `file`, which may be a solver's."""
+    """Return what `read_tree` does, for a tree that was read from `file`, which may be a solver's."""
     refuse_mixed(tree, file)
     typos = validate(tree, file)
     tree = upgrade(tree, file, typos)
@@ -90,7 +87,7 @@ def todays_tree(tree: Message, file: str | Path) -> tuple[Message, list[str]]:
 def _test_layers(
     tree: Message, every: list[Message], stored: list[StoredLayer] | None, file
 ) -> tuple[list[Message], list[str]]:
-    """The layers of the TEST phase, those of a train_val made into a deploy network's, and what to tell the user."""
+    """Return the layers of the TEST phase, a train_val's turned into deploy layers, and notes for the user."""
     state = tree.message("state")
     layers = [m for m in every if in_phase(m, state, file)]
     if not layers:
@@ -101,7 +98,7 @@ def _test_layers(
 
 
 def shapes_of(graph: Graph, file) -> dict[Blob, Shape | None]:
-    """The blobs' shapes; ShapeError (file:line:column) for the first layer that does not fit."""
+    """Return the blobs' shapes; ShapeError (file:line:column) for the first layer that does not fit."""
     try:
         return infer_shapes(graph)
     except ShapeError as error:

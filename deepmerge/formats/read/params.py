@@ -1,7 +1,7 @@
 """Layer messages → typed parameters (graph/params.py).
 
-Most types read field by field, by the schema; the functions below are the exceptions, where Caffe
-has several spellings for one thing.
+Most types are read field by field, by the schema; the functions below are for types with several spellings of a
+parameter.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import dataclasses
 from deepmerge.errors import ReadError
 from deepmerge.formats import schema
 from deepmerge.formats.read import forks
-from deepmerge.formats.read.scalars import Reader, near
+from deepmerge.formats.read.scalars import Reader
 from deepmerge.graph import params as typed
 from deepmerge.graph.params_forks import BN, DepthwiseConvolution, ReLU6
 from deepmerge.graph.shape_errors import MAX_AXES
 from deepmerge.graph.tree import Message
 from deepmerge.graph.types import TYPES, UNKNOWN
+from deepmerge.text import nearest
 
 
 def read_params(type_name: str, layer: Message, file, where: str) -> typed.Params | None:
-    """The typed parameters of a layer, or None where deepmerge does not know them.
+    """Return the typed parameters of a layer, or None if deepmerge does not know them.
 
-    where: how errors call the layer. ReadError where a parameter is missing, or stands in two spellings. A fork's
-    message in which something is amiss may be another fork's, and is not known: None.
+    where: the layer's name in errors. ReadError if a parameter is missing, or is given in two spellings. A fork's
+    message with an error may be another fork's, so that its parameters are not known: None.
     """
     cls = TYPES.get(type_name, UNKNOWN).params
     if cls is None:
@@ -37,8 +38,8 @@ def read_params(type_name: str, layer: Message, file, where: str) -> typed.Param
     where, block = f"{where}, {cls.FIELD}", layer.message(cls.FIELD)
     if block is None:
         block = Message([], layer.line, layer.column)
-        typo = near(cls.FIELD, (f.name for f in layer if f.name not in fields))
-        where += f" (misspelt as {typo!r}?)" if typo else ""
+        near = nearest(cls.FIELD, (f.name for f in layer if f.name not in fields), 1, 0.8)
+        where += f" (misspelt as {near[0]!r}?)" if near else ""
     if type_name == "ConvolutionDepthwise" and "num_output" not in block:  # that layer does not ask for it
         return None
     reader = Reader(block, fields[cls.FIELD].type_name, file, where)

@@ -8,10 +8,10 @@ from deepmerge.graph.tree import Message
 
 
 def in_phase(layer: Message, state: Message | None, file, phase: str = "TEST", level: int = 0) -> bool:
-    """Whether the layer is part of the network in `phase`; ReadError for include and exclude in one layer.
+    """Return whether the layer is part of the network in `phase`; ReadError for a layer with include and exclude.
 
-    state: the network's own `state { … }`. Its stages count; its phase and level do not, as the caller of Caffe's
-    Net gives both.
+    state: the network's own `state { … }`. Its stages count, but not its phase and level, which callers of Caffe's Net
+    give.
     """
     includes = [f for f in layer if f.name == "include"]
     excludes = [f for f in layer if f.name == "exclude"]

@@ -36,14 +36,14 @@ _HINTS = {
     "$": "a template's placeholder that was never filled in?",
     "%": "a template's placeholder that was never filled in?",
     "@": "a template's placeholder that was never filled in?",
-    "/": "comments begin with '#', and paths stand between quotes",
+    "/": "comments begin with '#', and paths are written in quotes",
     "“": 'quotes must be straight, as in "conv1"',
     "”": 'quotes must be straight, as in "conv1"',
 }
 
 
 def read_prototxt(path: str | Path) -> Message:
-    """The tree of a prototxt file; ReadError (file:line:column, the line) where it is not one."""
+    """Return the tree of a prototxt file; ReadError (file:line:column, the line) if it is not one."""
     tree = parse(read_text(path), path)
     if not tree.fields:
         raise ReadError("holds no network (only blanks and comments); give a prototxt with layers", path)
@@ -51,7 +51,7 @@ def read_prototxt(path: str | Path) -> Message:
 
 
 def parse(text: str, file: str | Path = "<text>") -> Message:
-    """The tree of prototxt text; `file` is named in errors (ReadError). Lines and columns count from 1."""
+    """Return the tree of prototxt text; `file` is its name in errors (ReadError). Lines and columns count from 1."""
     return _Parser(text, file).parse()
 
 
@@ -85,7 +85,7 @@ class _Parser:
                 self.line_start = self.start + self.lexeme.rindex("\n") + 1
 
     def long_string(self) -> None:
-        """The string that begins here, and has escapes in it."""
+        """Take the string that begins here and has escapes in it."""
         stop = _STOP[self.lexeme]
         match = stop.search(self.text, self.end)
         while match and match.group() == "\\" and not self.text.startswith("\n", match.end()):
@@ -168,7 +168,7 @@ class _Parser:
         while not self.at(closer):
             if not self.kind:
                 raise self.error(
-                    f"{_short(name)!r} opens here and is never closed; put {closer!r} behind it", line, column
+                    f"{_short(name)!r} opens here and is never closed; put {closer!r} after it", line, column
                 )
             self.field(made)
         self.opened.pop()
@@ -221,7 +221,7 @@ class _Parser:
         return Quoted(b"".join(pieces).decode("utf-8", "surrogateescape"))
 
     def unescaped(self, body: str) -> bytes:
-        """The bytes of a quoted string; escapes are bytes, as in C, and together make UTF-8."""
+        """Return the bytes of a quoted string; escapes are bytes, as in C, and together make UTF-8."""
         out, last = bytearray(), 0
         for match in _ESCAPE.finditer(body):
             out += body[last : match.start()].encode("utf-8", "surrogateescape") + self.escape(match)

@@ -1,24 +1,22 @@
-"""Values of the tree → Python values, by the kind that the schema gives a field."""
+"""Values of the tree → Python values, by the field's kind in the schema."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 
 from deepmerge.errors import ReadError
 from deepmerge.formats import schema
 from deepmerge.graph.tokens import integer, number
 from deepmerge.graph.tree import Field, Message, Quoted, Token
+from deepmerge.text import nearest
 
-_LONGEST, _MOST = 100, 2000
 _BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 
 
 class Reader:
     """Reads one message of a known type; knows the file and the layer for its errors.
 
-    kind: the message's name in the schema, or its fields where the schema does not have it.
+    kind: the message's name in the schema, or its fields if the schema does not have it.
     """
 
     def __init__(self, message: Message | None, kind: str | Mapping[str, schema.Field], file, where: str):
@@ -27,65 +25,54 @@ class Reader:
         self.file, self.where = file, where
 
     def error(self, text: str, at: Field | Message | None = None) -> ReadError:
-        """The error to raise about a field of the message, or about all of it."""
+        """Return the error to raise about a field of the message, or about the whole message."""
         at = at or self.message
         return ReadError(f"{self.where}: {text}" if self.where else text, self.file, at.line or None, at.column or None)
 
     def has(self, name: str) -> bool:
+        """Return whether the field is given."""
         return name in self.message
 
     def all(self, name: str) -> list:
-        """Every value of a field, converted; [] where it does not stand."""
+        """Return every value of a field, converted; [] if it is not given."""
         return [self.convert(f) for f in self.message if f.name == name]
 
     def one(self, name: str):
-        """The last value of a field, else the schema's default (None where it has none)."""
+        """Return the last value of a field, else the schema's default, which may be None."""
         found = [f for f in self.message if f.name == name]
         return self.convert(found[-1]) if found else self.known[name].default
 
     def required(self, name: str):
-        """As `one`; ReadError where the field does not stand."""
+        """Return what `one` does; ReadError if the field is not given."""
         if not self.has(name):
-            typo = near(name, (f.name for f in self.message if f.name not in self.known), 0.6)
-            raise self.error(f"{name!r} is missing" + (f"; is {typo!r} a misspelling of it?" if typo else ""))
+            near = nearest(name, (f.name for f in self.message if f.name not in self.known), 1, 0.6)
+            raise self.error(f"{name!r} is missing" + (f"; is {near[0]!r} a misspelling of it?" if near else ""))
         return self.one(name)
 
     def convert(self, field: Field):
-        """The field's value as int, float, bool, str (strings and enums) or Message; ReadError where it is none."""
+        """Return the value as int, float, bool, str (strings and enums) or Message; ReadError for another kind."""
         known = self.known[field.name]
         try:
             return _CONVERT[known.kind](field.value, known)
         except (ValueError, TypeError):
-            text = f"{field.name!r} wants {_wanted(field, known)}, found {_shown(field.value)}"
+            text = f"{field.name!r} needs {_needed(field, known)}, found {_shown(field.value)}"
             raise self.error(text, field) from None
 
 
-def near(name: str, known: Iterable[str], cutoff: float = 0.8) -> str | None:
-    """The one of `known` that `name` is likely to be a misspelling of, whatever the case of its letters.
-
-    Of many only the first are looked at, and none for a long name, as comparing takes long.
-    """
-    if len(name) > _LONGEST:
-        return None
-    lower = {k.lower(): k for k in islice(known, _MOST) if len(k) <= _LONGEST}
-    found = difflib.get_close_matches(name.lower(), lower, 1, cutoff) if lower else None
-    return lower[found[0]] if found else None
-
-
-_WANTED = {
+_NEEDED = {
     "int": "a whole number", "uint": "a whole number from 0 on", "float": "a number", "double": "a number",
     "bool": "true or false", "message": "a message in braces",
 }  # fmt: skip
 
 
-def _wanted(field: Field, known: schema.Field) -> str:
+def _needed(field: Field, known: schema.Field) -> str:
     if known.kind == "enum":
         names = list(schema.enum_values(known.type_name))
         return f"one of {', '.join(names[:5])}{', …' if len(names) > 5 else ''}, without quotes"
     if known.kind in ("string", "bytes"):
         bare = isinstance(field.value, Token) and len(field.value) <= 60
         return "a quoted string" + (f' ({field.name}: "{field.value}")' if bare else "")
-    return _WANTED[known.kind]
+    return _NEEDED[known.kind]
 
 
 def _shown(value: Message | Quoted | Token) -> str:
@@ -132,7 +119,7 @@ def _bool(value, _known) -> bool:
 
 
 def _enum(value, known) -> str:
-    """The name of the value; one that the schema does not know is kept (forks add their own)."""
+    """Return the name of the value; an unknown one is kept, as forks add their own."""
     text = _bare(value)
     if not text.lstrip("-").isdigit():
         return text

@@ -1,4 +1,4 @@
-"""solver.prototxt → Solver: what is trained, how, and for how long. Caffe: solver.cpp, upgrade_proto.cpp, sgd_solver.cpp."""
+"""solver.prototxt → Solver. Caffe: solver.cpp, upgrade_proto.cpp, sgd_solver.cpp."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 from deepmerge.errors import ReadError
 from deepmerge.formats import schema
 from deepmerge.formats.read.prototxt import read_prototxt
-from deepmerge.formats.read.scalars import Reader, near
+from deepmerge.formats.read.scalars import Reader
 from deepmerge.graph.tree import Field, Message, Quoted, Token
+from deepmerge.text import nearest
 
 TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
-# What each policy cannot do without. Caffe: SGDSolver::GetLearningRate
+# The fields that each policy needs. Caffe: SGDSolver::GetLearningRate
 POLICIES: dict[str, tuple[str, ...]] = {
     "fixed": (),
     "step": ("gamma", "stepsize"),
@@ -25,6 +26,14 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "sigmoid": ("gamma", "stepsize"),
 }
 REGULARISERS = ("L2", "L1")
+_SCALARS = tuple(
+    """
+    base_lr lr_policy gamma power stepsize max_iter iter_size momentum momentum2 rms_decay delta weight_decay
+    regularization_type clip_gradients display average_loss test_interval test_initialization test_compute_loss snapshot
+    snapshot_prefix snapshot_format snapshot_after_train random_seed solver_mode
+    """.split()
+)
+_FINITE = "base_lr gamma power momentum momentum2 rms_decay delta weight_decay clip_gradients".split()
 _KIND = "SolverParameter"
 _NETS = ("train_net_param", "train_net", "net_param", "net")
 _WITHOUT_MOMENTUM = ("AdaGrad", "RMSProp")  # Caffe: sgd_solvers.hpp, constructor_sanity_check
@@ -34,7 +43,7 @@ _WITHOUT_MOMENTUM = ("AdaGrad", "RMSProp")  # Caffe: sgd_solvers.hpp, constructo
 class NetSource:
     """One network that a solver names: a file, or a message in the solver itself.
 
-    state: the NetState that goes with it (stages, level), {} where the solver gives none.
+    state: the NetState that goes with it (stages, level), empty if the solver gives none.
     """
 
     path: Path
@@ -44,7 +53,7 @@ class NetSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Solver:
-    """Caffe's SolverParameter by its own names and defaults; `tree` is all of it as read, overrides in.
+    """Caffe's SolverParameter with its names and defaults; `tree` is the whole message, with overrides.
 
     tests: a network and a number of batches (test_iter) for each test. weights: snapshots that training starts from.
     """
@@ -84,12 +93,12 @@ class Solver:
 
 
 def read_solver(path: str | Path, overrides: Mapping[str, str] | None = None, folders: Iterable[Path] = ()) -> Solver:
-    """The solver in a file.
+    """Return the solver in a file.
 
-    overrides: fields by name, as text, in the place of the file's (several values of a repeated one between commas).
-    folders: where its networks are looked for, behind the solver's own; the current folder comes last.
-    ReadError, one line, for what is no solver, a field of another kind, a network that is not there, and whatever
-    Caffe's own checks refuse: an unknown policy or type, what a policy lacks, numbers out of range.
+    overrides: name → text of fields that replace the file's; commas separate the values of a repeated one.
+    folders: where its networks are searched for, after the solver's own folder and before the current one.
+    ReadError for a file that is not a solver, a field of another kind, a missing network, and everything that Caffe's
+    own checks refuse: an unknown policy or type, a field that a policy needs, numbers out of range.
     """
     path = Path(path)
     tree = read_prototxt(path)
@@ -120,34 +129,25 @@ def _override(tree: Message, key: str, text: str, path: Path) -> None:
 
 
 def _check_fields(reader: Reader) -> None:
-    """Every field must be Caffe's, of its kind, and stand once where it may not be repeated. Caffe's parser does the same."""
+    """Raise ReadError for an unknown field, a value of another kind, or a field given twice, as Caffe does."""
     seen: dict[str, Field] = {}
     for one in reader.message:
         known = reader.known.get(one.name)
         if known is None:
-            typo = near(one.name, reader.known, 0.6)
-            raise reader.error(
-                f"Caffe's solver has no field {one.name!r}" + (f"; did you mean {typo!r}?" if typo else ""), one
-            )
+            near = nearest(one.name, reader.known, 1, 0.6)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise reader.error(f"Caffe's solver has no field {one.name!r}{hint}", one)
         reader.convert(one)
         if not known.repeated and one.name in seen:
             raise reader.error(
-                f"{one.name!r} stands twice (first in line {seen[one.name].line}); keep one of them", one
+                f"{one.name!r} is given twice (first in line {seen[one.name].line}); keep one of them", one
             )
         seen[one.name] = one
 
 
 def _plain(reader: Reader) -> dict:
-    """The scalars, with Caffe's defaults; proto's 0 or "" where the schema declares none."""
-    made = {
-        name: reader.one(name)
-        for name in (
-            "base_lr", "lr_policy", "gamma", "power", "stepsize", "max_iter", "iter_size", "momentum", "momentum2", "rms_decay",
-            "delta", "weight_decay", "regularization_type", "clip_gradients", "display", "average_loss", "test_interval",
-            "test_initialization", "test_compute_loss", "snapshot", "snapshot_prefix", "snapshot_format",
-            "snapshot_after_train", "random_seed", "solver_mode",
-        )
-    }  # fmt: skip
+    """Return the scalars, with Caffe's defaults; proto's 0 or "" if the schema declares none."""
+    made = {name: reader.one(name) for name in _SCALARS}
     empty = {"string": "", "float": 0.0}
     made = {k: empty.get(reader.known[k].kind, 0) if v is None else v for k, v in made.items()}
     texts = (text for value in reader.all("weights") for text in value.split(","))
@@ -155,7 +155,7 @@ def _plain(reader: Reader) -> dict:
 
 
 def _type(reader: Reader) -> str:
-    """`type`, or what the older solver_type says. Caffe: UpgradeSolverType."""
+    """Return `type`, or what the older solver_type says. Caffe: UpgradeSolverType."""
     old = {name.upper(): name for name in TYPES}
     if reader.has("solver_type"):
         at = next(f for f in reader.message if f.name == "solver_type")
@@ -167,9 +167,9 @@ def _type(reader: Reader) -> str:
         return old[found]
     found = reader.one("type")
     if found not in TYPES:
-        typo = near(found, TYPES, 0.5)
-        hint = f"; did you mean {typo!r}?" if typo else f"; give one of {', '.join(TYPES)}"
-        raise reader.error(f"type {found!r} is no solver of Caffe's{hint}", _at(reader, "type"))
+        near = nearest(found, TYPES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; give one of {', '.join(TYPES)}"
+        raise reader.error(f"type {found!r} is not a solver of Caffe's{hint}", _at(reader, "type"))
     return found
 
 
@@ -181,7 +181,7 @@ def _at(reader: Reader, *names: str) -> Field | None:
 
 
 def _networks(reader: Reader, folders: list[Path]) -> tuple[NetSource, tuple[tuple[NetSource, int], ...]]:
-    """The network to train, and those to test with. Caffe: Solver::InitTrainNet, InitTestNets."""
+    """Return the network to train, and those to test with. Caffe: Solver::InitTrainNet, InitTestNets."""
     given = [name for name in _NETS if reader.has(name)]
     if len(given) != 1:
         text = f"names {len(given)} networks to train ({', '.join(given)})" if given else "names no network to train"
@@ -234,18 +234,8 @@ def _check(solver: Solver, reader: Reader) -> None:
 
 
 def _ranges(s: Solver) -> Iterable[tuple[str, bool, str]]:
-    """(field, whether its value will not do, what would)."""
-    for name in (
-        "base_lr",
-        "gamma",
-        "power",
-        "momentum",
-        "momentum2",
-        "rms_decay",
-        "delta",
-        "weight_decay",
-        "clip_gradients",
-    ):
+    """Yield (field, whether its value is out of range, what to give)."""
+    for name in _FINITE:
         yield name, not math.isfinite(getattr(s, name)), "give a finite number"
     yield "base_lr", s.base_lr < 0, "give a number above 0"
     yield "iter_size", s.iter_size < 1, "give 1 or more"
@@ -258,26 +248,25 @@ def _ranges(s: Solver) -> Iterable[tuple[str, bool, str]]:
         s.type in _WITHOUT_MOMENTUM and s.momentum != 0,
         f"{s.type} has none, and Caffe refuses it; set it to 0",
     )
-    yield "momentum", s.type == "Adam" and not 0 <= s.momentum < 1, "Adam wants 0 or more, and less than 1"
-    yield "momentum2", s.type == "Adam" and not 0 <= s.momentum2 < 1, "Adam wants 0 or more, and less than 1"
-    yield "rms_decay", s.type == "RMSProp" and not 0 <= s.rms_decay < 1, "RMSProp wants 0 or more, and less than 1"
+    yield "momentum", s.type == "Adam" and not 0 <= s.momentum < 1, "Adam needs 0 or more, and less than 1"
+    yield "momentum2", s.type == "Adam" and not 0 <= s.momentum2 < 1, "Adam needs 0 or more, and less than 1"
+    yield "rms_decay", s.type == "RMSProp" and not 0 <= s.rms_decay < 1, "RMSProp needs 0 or more, and less than 1"
     yield "regularization_type", s.regularization_type not in REGULARISERS, f"give one of {', '.join(REGULARISERS)}"
 
 
 def _check_policy(solver: Solver, reader: Reader) -> None:
     policy = solver.lr_policy
     if policy not in POLICIES:
-        typo = near(policy, POLICIES, 0.6)
-        hint = f"did you mean {typo!r}?" if typo else f"give one of {', '.join(POLICIES)}"
-        said = f"lr_policy {policy!r} is no policy of Caffe's" if policy else "has no lr_policy"
+        near = nearest(policy, POLICIES, 1, 0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(POLICIES)}"
+        said = f"lr_policy {policy!r} is not a policy of Caffe's" if policy else "has no lr_policy"
         raise reader.error(f"{said}; {hint}", _at(reader, "lr_policy"))
     for name in ("base_lr", "max_iter", *POLICIES[policy]):
         if not reader.has(name):
-            whose = f"lr_policy {policy!r} wants it" if name in POLICIES[policy] else "training wants it"
+            whose = f"lr_policy {policy!r} needs it" if name in POLICIES[policy] else "training needs it"
             raise reader.error(f"{name} is missing; {whose}")
     if "stepsize" in POLICIES[policy] and solver.stepsize < 1:
         raise reader.error(f"stepsize is {solver.stepsize}; give 1 or more", _at(reader, "stepsize"))
-    if (
-        "gamma" in POLICIES[policy] and solver.gamma < 0 and policy != "sigmoid"
-    ):  # which old versions of Caffe take to fall
-        raise reader.error(f"gamma is {solver.gamma}; lr_policy {policy!r} wants 0 or more", _at(reader, "gamma"))
+    # Old versions of Caffe fall with a negative gamma in sigmoid
+    if "gamma" in POLICIES[policy] and solver.gamma < 0 and policy != "sigmoid":
+        raise reader.error(f"gamma is {solver.gamma}; lr_policy {policy!r} needs 0 or more", _at(reader, "gamma"))

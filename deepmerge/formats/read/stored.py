@@ -1,4 +1,4 @@
-"""What a snapshot of weights holds, whichever format it is in."""
+"""The content of a caffemodel or an HDF5 snapshot."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ MAX_AXES = 32  # Caffe: blob.hpp, kMaxBlobAxes
 
 @dataclass
 class StoredLayer:
-    """One layer of a caffemodel: its name, its type, its blobs (float32, in the stored shapes), and what it read and made.
+    """One stored layer. blobs: its weight blobs, float32, in the stored shapes.
 
-    phase: TRAIN or TEST, the phase of the network that was saved; "" where the file does not say.
-    A blob is None where an HDF5 snapshot leaves it out, as it is shared with another layer.
+    phase: TRAIN or TEST, the phase of the network that was saved; "" if the file does not say.
+    A blob is None if an HDF5 snapshot leaves it out, because another layer that shares it has it.
     """
 
     name: str = ""

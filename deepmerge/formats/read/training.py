@@ -1,6 +1,6 @@
 """train_val.prototxt and a phase → the network that a solver runs, fed from outside.
 
-Data layers become Input layers; losses, dropouts, accuracies and auxiliary heads stay, as the phase has them.
+Data layers become Input layers; losses, dropouts, accuracies and auxiliary heads of the phase stay.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape
 from deepmerge.graph.tree import Field, Message, Quoted, Token
 
-USUAL_BATCH = 32  # where a data layer does not say
+USUAL_BATCH = 32  # if a data layer does not say
 _CROPPING = ("Data", "ImageData", "MemoryData", "WindowData")
 
 
@@ -29,8 +29,8 @@ _CROPPING = ("Data", "ImageData", "MemoryData", "WindowData")
 class TrainingNet:
     """A network in one phase. Its graph has no weights yet; see formats/read/weights.py.
 
-    images, labels: the blobs to feed; labels is None where the network reads none. batch_size: the data layer's. file: what
-    it was read from. Graph.train_layers has the data layers, whose transform_param says what becomes of images.
+    images, labels: the blobs to feed; labels is None if the network reads none. batch_size: the data layer's. file: the
+    file that was read. Graph.train_layers has the data layers, whose transform_param says how images are prepared.
     """
 
     graph: Graph
@@ -45,12 +45,12 @@ class TrainingNet:
 def read_training(
     source: NetSource | str | Path, phase: str, image_shape: Sequence[int], batch_size: int | None = None
 ) -> TrainingNet:
-    """The TRAIN or TEST network of a train_val prototxt, without weights.
+    """Return the TRAIN or TEST network of a train_val prototxt, without weights.
 
-    image_shape: (channels, height, width) of the images that will be fed; labels are (batch,). batch_size: in the place
-    of the data layer's. Graph.warnings has what is worth knowing.
-    ReadError, GraphError or ShapeError, one line, where the file is no such network, has no data or no loss (TRAIN), or
-    reads other data than images and their labels.
+    image_shape: (channels, height, width) of the images that will be fed; labels are (batch,). batch_size: replaces the
+    data layer's. Graph.warnings has notes for the user.
+    ReadError, GraphError or ShapeError if the file is not such a network, has no data or no loss (TRAIN), or reads
+    other data than images and their labels.
     """
     source = source if isinstance(source, NetSource) else NetSource(Path(source))
     file = source.path
@@ -73,9 +73,9 @@ def read_training(
 
 
 def phase_layers(source: NetSource, phase: str) -> tuple[Message, list[Message], list[str]]:
-    """The whole network as a tree in today's form, its layers in the phase, and its misspelt fields.
+    """Return the whole network as a tree in today's form, its layers in the phase, and a line for each misspelt field.
 
-    The network's own state counts, and the solver's behind it. Caffe: Solver::InitTrainNet.
+    The network's own state counts, and then the solver's. Caffe: Solver::InitTrainNet.
     """
     file = source.path
     tree, typos = read_tree(file) if source.tree is None else todays_tree(source.tree.copy(), file)
@@ -85,7 +85,7 @@ def phase_layers(source: NetSource, phase: str) -> tuple[Message, list[Message],
 
 
 def losses(graph: Graph) -> list[tuple[Blob, float]]:
-    """The blobs that are losses, each with its weight. Caffe: layer.hpp SetLossWeights, loss_layer.cpp."""
+    """Return the blobs that are losses, each with its weight. Caffe: layer.hpp SetLossWeights, loss_layer.cpp."""
     found = []
     for layer in graph.layers:
         reader = Reader(layer.tree, "LayerParameter", None, f"layer {layer.name!r} ({layer.type})")
@@ -99,7 +99,7 @@ def losses(graph: Graph) -> list[tuple[Blob, float]]:
 
 
 def multipliers(layer: Layer, index: int) -> tuple[float, float]:
-    """(lr_mult, decay_mult) of one of the layer's weight blobs. Caffe: net.cpp, AppendParam; batch_norm_layer.cpp."""
+    """Return (lr_mult, decay_mult) of a weight blob; 0 for statistics. Caffe: net.cpp, AppendParam."""
     if index in layer.kind.statistics:
         return 0.0, 0.0
     if index >= len(layer.param_specs):
@@ -109,7 +109,7 @@ def multipliers(layer: Layer, index: int) -> tuple[float, float]:
 
 
 def _fed(sources: list[Message], layers: list[Message], phase: str, file) -> tuple[str, str | None]:
-    """The blobs of images and of labels."""
+    """Return the blobs of images and of labels."""
     read = {b for m in layers for b in blobs(m, "bottom")}
     tops = [(m, top) for m in sources for top in blobs(m, "top") if top in read]
     if not tops:
@@ -130,13 +130,13 @@ def _fed(sources: list[Message], layers: list[Message], phase: str, file) -> tup
 
 
 def _batch_size(layer: Message) -> int:
-    """The data layer's batch_size, 0 where it gives none that is a number."""
+    """Return the data layer's batch_size, 0 if it gives no number."""
     sizes = [f.value.value("batch_size") for f in layer if isinstance(f.value, Message)]
     return next((int(s) for s in sizes if s is not None and str(s).isdigit()), 0)
 
 
 def _check_crop(sources: list[Message], image_shape: tuple[int, ...], file) -> None:
-    """ReadError where a data layer would cut other images than those that the network takes."""
+    """Raise ReadError if a data layer cuts images to another size than the network takes."""
     for layer in (m for m in sources if kind_of(m) in _CROPPING and len(image_shape) == 3):
         where = f"{name_of(layer)}, transform_param"
         crop = Reader(layer.message("transform_param"), "TransformationParameter", file, where).one("crop_size")
@@ -147,7 +147,7 @@ def _check_crop(sources: list[Message], image_shape: tuple[int, ...], file) -> N
 
 
 def _input(layer: Message, shapes: dict[str | None, tuple[int, ...]]) -> Message:
-    """The Input layer in the place of a data layer. A top that nobody reads has a shape that does not matter."""
+    """Return the Input layer that replaces a data layer. The shape of a top that no layer reads does not matter."""
     made = Message([], layer.line, layer.column)
     made.add("name", Quoted(str(layer.value("name"))))
     made.add("type", Quoted("Input"))
@@ -159,7 +159,7 @@ def _input(layer: Message, shapes: dict[str | None, tuple[int, ...]]) -> Message
 
 
 def _with_top(layer: Message) -> Message:
-    """A loss without a top gets one of its own name. Caffe: net.cpp, Init, AutoTopBlobs."""
+    """Give a loss without a top one of its own name. Caffe: net.cpp, Init, AutoTopBlobs."""
     if "top" in layer or not kind_of(layer).endswith("Loss"):
         return layer
     made = layer.copy()

@@ -1,4 +1,4 @@
-"""Older ways to write a network, brought to today's before anything else looks at the tree."""
+"""Bring older forms of a network to today's, before anything else looks at the tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepmerge.graph.tree import Message
 
 
 def refuse_mixed(net: Message, file: str | Path) -> None:
-    """ReadError for a file that mixes `layer` and `layers`."""
+    """Raise ReadError for a file that mixes `layer` and `layers`."""
     old = next((f for f in net if f.name == "layers"), None)
     new = next((f for f in net if f.name == "layer"), None)
     if old and new:
@@ -24,10 +24,10 @@ def refuse_mixed(net: Message, file: str | Path) -> None:
 
 
 def upgrade(net: Message, file: str | Path, warnings: list[str] | None = None) -> Message:
-    """A tree in today's (V2) form; the tree itself where it is so already. Caffe: upgrade_proto.cpp, UpgradeNetAsNeeded.
+    """Return the tree in today's (V2) form. Caffe: upgrade_proto.cpp, UpgradeNetAsNeeded.
 
-    warnings: gets a line for each thing that an older form says and that is left out or guessed.
-    ReadError for a file without layers, and for what Caffe's own upgrade ends at.
+    warnings: gets a line for each thing in an older form that is left out or guessed.
+    ReadError for a file without layers, and for what Caffe's own upgrade refuses.
     """
     warnings = [] if warnings is None else warnings
     if "layers" in net:

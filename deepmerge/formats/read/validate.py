@@ -1,6 +1,6 @@
-"""What the schema knows of a tree must fit the schema, as Caffe's own parser checks it.
+"""Check that the known fields of a tree fit the schema, as Caffe's own parser does.
 
-What the schema does not know belongs to a fork: it is left alone, unless it looks like a misspelling.
+Unknown fields belong to a fork: they are left alone, unless they look like a misspelling.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from deepmerge.formats.read.scalars import Reader, near
+from deepmerge.formats.read.scalars import Reader
 from deepmerge.graph.tree import Field, Message, Quoted
+from deepmerge.text import nearest
 
-_MAX_UNKNOWN = 1000  # names; a file that has more was not misspelt by anybody
-# Where a misspelling would lose a layer or an edge, it is an error
+_MAX_UNKNOWN = 1000  # names; a file with more has no misspellings
+# A misspelling of these is an error, as it would lose a layer or an edge
 _VITAL = {
     "NetParameter": ("name", "layer", "input", "input_shape", "input_dim", "state"),
     "LayerParameter": ("name", "type", "bottom", "top"),
@@ -22,16 +23,16 @@ _VITAL = {
 
 
 def validate(net: Message, file: str | Path) -> list[str]:
-    """Misspelt fields, one line each; they stay in the tree as they are.
+    """Return a line for each misspelt field; they stay in the tree unchanged.
 
-    ReadError (file:line:column) for a value of the wrong kind, for a field that stands twice and may not, and for a
-    misspelling of what a network cannot do without.
+    ReadError (file:line:column) for a value of the wrong kind, for a field that is given twice and may not be, and for
+    a misspelling of a field that a network needs.
     """
     return list(_message(net, "NetParameter", file, "", {}))
 
 
 def name_of(layer: Message) -> str:
-    """How messages call a layer, whatever is wrong with it."""
+    """Return the layer's name in messages, even if it is not complete."""
     layer = layer.message("layer") or layer  # V0
     name, kind = (str(layer.value(n) or "") for n in ("name", "type"))
     return f"layer {name!r} ({kind if kind.isprintable() else ascii(kind)})"
@@ -53,7 +54,7 @@ def _message(message: Message, type_name: str, file, where: str, typos: dict) ->
         value = reader.convert(field)
         if not known.repeated and field.name in seen:
             first = seen[field.name].line
-            raise reader.error(f"{field.name!r} stands twice (first in line {first}); keep one of them", field)
+            raise reader.error(f"{field.name!r} is given twice (first in line {first}); keep one of them", field)
         seen[field.name] = field
         if known.kind == "message":
             own = name_of(value) if field.name in ("layer", "layers") else field.name
@@ -62,17 +63,17 @@ def _message(message: Message, type_name: str, file, where: str, typos: dict) ->
 
 
 def _unknown(field: Field, reader: Reader, type_name: str, typos: dict[tuple[str, str], str | None]) -> Iterator[str]:
-    """typos: what has been found out about (message, name); looking takes long, and the same names come again."""
+    """Yield a line if the field is misspelt. typos: earlier answers by (message, name), as searching takes long."""
     asked = type_name, field.name
     if asked not in typos:
         if len(typos) >= _MAX_UNKNOWN:
             return
-        vital = near(field.name, _VITAL.get(type_name, ()), 0.75)
+        vital = nearest(field.name, _VITAL.get(type_name, ()), 1, 0.75)
         if vital:
-            raise reader.error(f"unknown field {field.name!r}; did you mean {vital!r}?", field)
-        # forks have many a `…_param` of their own, all alike in their last letters, and variants such as relu6_param
-        found = near(field.name, reader.known, 0.9 if field.name.endswith("_param") else 0.8)
-        typos[asked] = None if any(char.isdigit() for char in field.name) else found
+            raise reader.error(f"unknown field {field.name!r}; did you mean {vital[0]!r}?", field)
+        # Forks add many `…_param`, all alike in their last letters, and variants such as relu6_param
+        near = nearest(field.name, reader.known, 1, 0.9 if field.name.endswith("_param") else 0.8)
+        typos[asked] = near[0] if near and not any(char.isdigit() for char in field.name) else None
     typo = typos[asked]
     if typo:
         where = f"{reader.where}, line {field.line}" if reader.where else f"line {field.line}"

@@ -87,9 +87,9 @@ def attach(graph: Graph, shapes: Shapes, stored: list[StoredLayer]) -> None:
 
 
 def weights_by_name(stored: list[StoredLayer]) -> dict[str, list[np.ndarray | None]]:
-    """Return the weights of the layers that have any. Of two twins of different phases, the one of the TEST phase counts.
+    """Return the weights of the layers that have any; ShapeError for two layers of one name and phase.
 
-    ShapeError for two layers of one name and phase.
+    Of two layers of one name in different phases, the one of the TEST phase counts.
     """
     found: dict[str, StoredLayer] = {}
     for layer in stored:

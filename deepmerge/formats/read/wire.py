@@ -1,6 +1,6 @@
 """Protobuf's wire format, read in place.
 
-Every length is checked against the bytes that are there before it is believed.
+Every length is checked against the bytes that are left before it is used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
-    """The number (64 bits, unsigned) at `at`, and the place behind it; ReadError past `end` or 10 bytes."""
+    """Return the number (64 bits, unsigned) at `at`, and the place after it; ReadError past `end` or 10 bytes."""
     value = shift = 0
     start = at
     while True:
@@ -28,14 +28,14 @@ def varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
 
 
 def signed(value: int) -> int:
-    """A varint as protobuf's int32 and int64 mean it."""
+    """Return a varint as a signed number, as in protobuf's int32 and int64."""
     return value - (1 << 64) if value >> 63 else value
 
 
 def fields(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """(field number, wire type, start, stop) of each field of the message in data[at:end].
+    """Yield (field number, wire type, start, stop) of each field of the message in data[at:end].
 
-    For a varint, start is its value and stop the place behind it. ReadError if the bytes are not a message.
+    For a varint, start is its value and stop the place after it. ReadError if the bytes are not a message.
     """
     while at < end:
         begin = at

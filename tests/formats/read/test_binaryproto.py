@@ -56,7 +56,7 @@ def test_blobs_that_are_no_images(tmp_path, shape):
 def test_other_files(tmp_path):
     net = schema.message_class("NetParameter")(name="net", layer=[{"name": "l", "type": "T"}])
     assert refused(tmp_path, net).startswith(
-        "is no mean image (a BlobProto), or a damaged one: claims 1 values, its shape being ()"
+        "is not a mean image (a BlobProto), or a damaged one: claims 1 values, its shape being ()"
     )
     assert refused(tmp_path, net).endswith(GIVE)
     assert refused(tmp_path, b"name: 'net'\n") == f"is text, not a mean image{GIVE}"

@@ -81,7 +81,7 @@ BROKEN = {
               "2:1: layer 'a' (TanH) reads 'xyz', which no layer before it makes in the TEST phase"),
     "twice": (layer("a", "TanH", "data", "a") + layer("b", "TanH", "data", "a"), "3:1: layer 'b' (TanH) makes 'a', as layer 'a' does; give its top another name"),
     "crossed": (layer("a", "Split", "data", "b data"), "2:1: layer 'a' (Split) makes 'data', as layer 'data' does; give its top another name"),
-    "same tops": (layer("a", "Split", "data", "b b"), "2:1: layer 'a' (Split) makes 'b' twice; give each top a name of its own"),
+    "same tops": (layer("a", "Split", "data", "b b"), "2:1: layer 'a' (Split) makes 'b' twice; give each top its own name"),
     "read before": (layer("a", "TanH", "data", "a") + layer("b", "TanH", "a", "b") + layer("c", "ReLU", "a", "a"),
                     "4:1: layer 'c' (ReLU) overwrites 'a' in place, but 'b' reads it too; give its top another name"),
     "read itself": (layer("a", "TanH", "data", "a") + layer("b", "Eltwise", "a a", "a"),

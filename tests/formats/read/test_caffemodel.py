@@ -204,7 +204,7 @@ def test_row_11_raw_data_that_cannot_be_read(tmp_path):
 def test_bytes_that_are_no_values(tmp_path):
     assert (
         refused(tmp_path, raw_blob(block(5, b"123456")))
-        == f"layer 'l', blob 0: stores 6 bytes, which is no whole number of values{AGAIN}"
+        == f"layer 'l', blob 0: stores 6 bytes, which is not a whole number of values{AGAIN}"
     )
 
 
@@ -225,7 +225,7 @@ def test_claims_cost_nothing(tmp_path):
 
 
 def test_other_files_of_caffe(tmp_path):
-    other = "is no caffemodel, but another of Caffe's files (a solverstate or a mean image?); give the .caffemodel"
+    other = "is not a caffemodel, but another of Caffe's files (a solverstate or a mean image?); give the .caffemodel"
     state = schema.message_class("SolverState")(iter=100, learned_net="net.caffemodel", current_step=1)
     mean = schema.message_class("BlobProto")(num=1, channels=1, height=1, width=2, data=[1, 2])
     assert refused(tmp_path, state) == other and refused(tmp_path, mean) == other
@@ -235,7 +235,7 @@ def test_other_files_of_caffe(tmp_path):
 def test_mixed_files(tmp_path):
     NetParameter = schema.message_class("NetParameter")
     old, new = (NetParameter(**{field: [{"name": "l"}]}).SerializeToString() for field in ("layers", "layer"))
-    said = "mixes `layer` and the legacy `layers`, and Caffe would lose some of them; save it anew in one form"
+    said = "mixes `layer` and the legacy `layers`, and Caffe would lose some of them; save it again in one form"
     assert refused(tmp_path, new + old) == refused(tmp_path, old + new) == said
 
 
@@ -277,7 +277,7 @@ def test_truncated_anywhere(tmp_path):
         assert [layer.name for layer in layers] == names[: len(layers)]
     assert whole == 2  # behind conv, and behind relu
     assert refused(tmp_path, data[:-1]).startswith(
-        f"is cut short or damaged behind layer 'relu' ({len(data) - 1} bytes): field 100 at byte "
+        f"is cut short or damaged after layer 'relu' ({len(data) - 1} bytes): field 100 at byte "
     )
 
 

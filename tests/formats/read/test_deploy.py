@@ -9,6 +9,9 @@ import pytest
 
 from deepmerge.errors import ReadError
 from deepmerge.formats.read import read_network, read_train_layers
+from deepmerge.formats.read.deploy import channels_of
+from deepmerge.formats.read.prototxt import parse
+from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.formats.write import write_prototxt
 from deepmerge.graph.shapes import infer_shapes
 
@@ -181,7 +184,7 @@ def test_a_second_input_of_unknown_shape(read):
 
 
 def test_data_alone(read):
-    with pytest.raises(ReadError, match="has data layers, but neither a loss nor an output behind them"):
+    with pytest.raises(ReadError, match="has data layers, but neither a loss nor an output after them"):
         read(DATA)
 
 
@@ -210,7 +213,7 @@ def test_train_layers_of_another_file(read, tmp_path):
         read_train_layers(path, graph)
     assert (
         str(caught.value)
-        == f"{path}: has no data layer; --train-val wants the prototxt that the network was trained with"
+        == f"{path}: has no data layer; --train-val needs the prototxt that the network was trained with"
     )
 
 
@@ -227,3 +230,38 @@ def test_learning_rates_of_another_file(read, tmp_path):
         if layer.type != "Input"
     }
     assert rates.pop("fc") == ["3"] and rates and all(found == ["0"] for found in rates.values())
+
+
+def layer(name: str, kind: str, bottom: str = "data", more: str = "") -> str:
+    return f"layer {{ name: '{name}' type: '{kind}' bottom: '{bottom}' top: '{name}' {more} }}\n"
+
+
+def stored(name: str, *shape: int) -> StoredLayer:
+    return StoredLayer(name, "", [np.zeros(shape, np.float32)])
+
+
+CONV = layer("conv", "Convolution", more="convolution_param { num_output: 4 kernel_size: 3 group: 2 }")
+
+
+@pytest.mark.parametrize(
+    ("text", "weights", "channels"),
+    [
+        (CONV, [stored("conv", 4, 3, 3, 3)], 6),
+        (CONV, [stored("other", 4, 3, 3, 3)], None),
+        (CONV, [StoredLayer("conv")], None),
+        (layer("up", "Deconvolution"), [stored("up", 5, 2, 3, 3)], 5),
+        (layer("bn", "BatchNorm"), [stored("bn", 7)], 7),
+        (layer("bn", "Scale"), [stored("bn", 1, 1, 1, 7)], 7),
+        (
+            layer("pow", "Power") + layer("lrn", "LRN", "pow") + CONV.replace("'data'", "'lrn'"),
+            [stored("conv", 4, 1, 3, 3)],
+            2,
+        ),
+        (layer("fc", "InnerProduct"), [stored("fc", 10, 2 * 5 * 4)], 2),
+        (layer("fc", "InnerProduct"), [stored("fc", 10, 41)], None),
+        (layer("pool", "Pooling") + layer("fc", "InnerProduct", "pool"), [stored("fc", 10, 40)], None),
+        (layer("flat", "Flatten") + CONV.replace("'data'", "'flat'"), [stored("conv", 4, 3, 3, 3)], None),
+    ],
+)
+def test_channels_by_weights(text, weights, channels):
+    assert channels_of("data", (5, 4), parse(text).values("layer"), weights, "x") == channels

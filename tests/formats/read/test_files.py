@@ -29,7 +29,7 @@ with tarfile.open(fileobj=TAR, mode="w") as archive:
 NPY = io.BytesIO()
 np.save(NPY, np.arange(3))
 HTML = "is an HTML page (a failed download?); download the file again"
-HDF5 = "is an HDF5 file; here, a file of protobuf's is wanted"
+HDF5 = "is an HDF5 file; give a protobuf file"
 OTHERS = {
     "lfs": (LFS, "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"),
     "gzip": (gzip.compress(b"name"), "is a gzip file; unpack it first"),

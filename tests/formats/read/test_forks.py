@@ -160,7 +160,7 @@ def test_holes_are_dilation(fields, dilation):
     ("fields", "message"),
     [
         ("hole: 2 dilation: 2", "gives both 'dilation' and 'hole'; keep 'dilation'"),
-        ("hole: two", "'hole' wants a whole number, found two, two"),
+        ("hole: two", "'hole' needs a whole number, found two, two"),
         ("hole: 0", "dilation must be 1 or more, found 0"),
     ],
 )
@@ -207,7 +207,7 @@ def test_row_6_unknown_types_of_old_files_are_kept(network):
     )
     assert [layer.params for layer in graph.layers[1:]] == [None, None]
     assert [f.name for f in graph.layer("b").tree] == ["local_param"]
-    assert any("LOCAL is no V1 type" in line for line in graph.warnings)
+    assert any("LOCAL is not a V1 type" in line for line in graph.warnings)
 
 
 @pytest.mark.pitfall("row", 23)

@@ -181,7 +181,7 @@ def test_caffemodels_do_without_h5py(tmp_path, monkeypatch):
 
 def test_other_hdf5_files(tmp_path):
     path = tmp_path / "other.h5"
-    other = "is an HDF5 file, but no snapshot of Caffe's: it has no group `data`; give the .caffemodel.h5 (or .caffemodel) that belongs to the prototxt"
+    other = "is an HDF5 file, but not a snapshot of Caffe's: it has no group `data`; give the .caffemodel.h5 (or .caffemodel) that belongs to the prototxt"
     with h5py.File(path, "w") as file:
         file["model_weights/conv/kernel"] = np.ones(3)
     assert refused(path) == other
@@ -201,7 +201,9 @@ def test_data_sets_that_are_no_blobs(tmp_path, name):
     path = tmp_path / "net.h5"
     with h5py.File(path, "w") as file:
         file[f"data/{name}"] = np.ones(1)
-    assert refused(path) == f"is no snapshot of Caffe's: data/{name} is a data set, where data/LAYER/NUMBER is expected"
+    assert (
+        refused(path) == f"is not a snapshot of Caffe's: data/{name} is a data set, where data/LAYER/NUMBER is expected"
+    )
 
 
 def test_links(tmp_path):

@@ -120,17 +120,17 @@ def test_values_that_no_enum_of_caffes_has_are_kept(tmp_path):
 
 # what was changed in GOOD → the error
 TYPOS = {
-    ('name: "conv1" type', 'name: conv1 type'): "4:3: layer 'conv1' (Convolution): 'name' wants a quoted string (name: \"conv1\"), found 'conv1'",
-    ('type: "ReLU"', "type: RELU"): "10:23: layer 'relu1' (RELU): 'type' wants a quoted string (type: \"RELU\"), found 'RELU'",
+    ('name: "conv1" type', 'name: conv1 type'): "4:3: layer 'conv1' (Convolution): 'name' needs a quoted string (name: \"conv1\"), found 'conv1'",
+    ('type: "ReLU"', "type: RELU"): "10:23: layer 'relu1' (RELU): 'type' needs a quoted string (type: \"RELU\"), found 'RELU'",
     ('  name: "conv1" type', "  type"): "3:1: a layer of type 'Convolution' has no name; weights go by name, so give it one",
     (' type: "ReLU"', ""): "10:1: layer 'relu1' has no type; give it one, such as type: \"Convolution\"",
     (' type: "ReLU"', ' typ: "ReLU"'): "10:23: layer 'relu1' (): unknown field 'typ'; did you mean 'type'?",
     ("kernel_size", "kernal_size"): "5:3: layer 'conv1' (Convolution), convolution_param: 'kernel_size' is missing; is 'kernal_size' a misspelling of it?",
     ("num_output: 4", "num_outputs: 4"): "5:3: layer 'conv1' (Convolution), convolution_param: 'num_output' is missing; is 'num_outputs' a misspelling of it?",
-    ("num_output: 4", "num_output: 4.5"): "6:5: layer 'conv1' (Convolution), convolution_param: 'num_output' wants a whole number from 0 on, found '4.5'",
+    ("num_output: 4", "num_output: 4.5"): "6:5: layer 'conv1' (Convolution), convolution_param: 'num_output' needs a whole number from 0 on, found '4.5'",
     ("num_output: 4", "num_output: $N"): "6:17: unexpected character '$'; a template's placeholder that was never filled in?, in: num_output: $N",
     ("num_output: 4", "num_output: {{ n }}"): "6:18: expected a field's name, found '{', in: num_output: {{ n }}",
-    ("    kernel_size: 3\n  }\n", "    kernel_size: 3\n"): "3:1: 'layer' opens here and is never closed; put '}' behind it, in: layer {",
+    ("    kernel_size: 3\n  }\n", "    kernel_size: 3\n"): "3:1: 'layer' opens here and is never closed; put '}' after it, in: layer {",
     ("    kernel_size: 3\n  }\n", "    kernel_size: 3\n  }}}\n"): "8:5: '}' closes nothing; is there one too many?, in: }}}",
     ("kernel_size: 3", "kernel_size: 3 %"): "7:20: unexpected character '%'; a template's placeholder that was never filled in?, in: kernel_size: 3 %",
     ("kernel_size: 3", "kernel_size = 3"): "7:17: unexpected character '='; take it out, or quote the string, in: kernel_size = 3",
@@ -142,7 +142,7 @@ TYPOS = {
     ("layer {\n", "layers {\n"):
         "3:1: mixes `layer` (line 2) and `layers` (line 3), and Caffe would lose some of them; write all as `layer`",
     ("num_output: 4", "num_output: 4 num_output: 5"):
-        "6:19: layer 'conv1' (Convolution), convolution_param: 'num_output' stands twice (first in line 6); keep one of them",
+        "6:19: layer 'conv1' (Convolution), convolution_param: 'num_output' is given twice (first in line 6); keep one of them",
 }  # fmt: skip
 
 
@@ -247,7 +247,7 @@ def test_truncated(tmp_path, mini):
     data, cut = mini[1].read_bytes(), tmp_path / "cut.caffemodel"
     cut.write_bytes(data[: len(data) // 2])
     found = failure(mini[0], cut)
-    assert found.startswith(f"{cut}: is cut short or damaged behind layer ") and found.endswith(
+    assert found.startswith(f"{cut}: is cut short or damaged after layer ") and found.endswith(
         "are left; get the file again"
     )
 

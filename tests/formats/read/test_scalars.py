@@ -8,7 +8,7 @@ import pytest
 
 from deepmerge.errors import ReadError
 from deepmerge.formats.read.prototxt import parse
-from deepmerge.formats.read.scalars import Reader, near
+from deepmerge.formats.read.scalars import Reader
 
 
 def reader(text: str, kind: str) -> Reader:
@@ -69,7 +69,7 @@ def test_refusals(kind, text, wanted, found):
     name = text.partition(":")[0].partition(" ")[0]
     with pytest.raises(ReadError) as caught:
         reader(f"\n  {text}", kind).one(name)
-    assert str(caught.value) == f"net.prototxt:2:3: layer 'x' (X): {name!r} wants {wanted}, found {found}"
+    assert str(caught.value) == f"net.prototxt:2:3: layer 'x' (X): {name!r} needs {wanted}, found {found}"
 
 
 def test_absent_fields():
@@ -91,11 +91,3 @@ def test_required(text, hint):
     with pytest.raises(ReadError) as caught:
         reader(text, "ConvolutionParameter").required("num_output")
     assert str(caught.value) == f"net.prototxt:1:1: layer 'x' (X): 'num_output' is missing{hint}"
-
-
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [("kernal_size", "kernel_size"), ("Kernel_Size", "kernel_size"), ("strid", "stride"), ("foo", None)],
-)
-def test_near(name, found):
-    assert near(name, ["pad", "kernel_size", "stride"]) == found

@@ -104,7 +104,7 @@ def test_overrides(read):
         "Nesterov",
         7,
     )
-    with pytest.raises(ReadError, match="'max_iter' wants a whole number, found 'many'"):
+    with pytest.raises(ReadError, match="'max_iter' needs a whole number, found 'many'"):
         read(overrides={"max_iter": "many"})
 
 
@@ -164,12 +164,12 @@ def test_networks_that_do_not_go_together(read, text):
 # -- what is refused -----------------------------------------------------------------------------
 
 WRONG = {
-    'type: "Adem"': "type 'Adem' is no solver of Caffe's; did you mean 'Adam'",
+    'type: "Adem"': "type 'Adem' is not a solver of Caffe's; did you mean 'Adam'",
     "solver_type: LION": "solver_type LION is none of SGD, NESTEROV",
     'type: "SGD" solver_type: SGD': "has both type and solver_type, its older form; keep type",
     "momentun: 0.9": r":5:1: Caffe's solver has no field 'momentun'; did you mean 'momentum'\?",
-    "momentum: high": r":5:1: 'momentum' wants a number, found 'high'",
-    "momentum: 0.9 momentum: 0.8": "'momentum' stands twice",
+    "momentum: high": r":5:1: 'momentum' needs a number, found 'high'",
+    "momentum: 0.9 momentum: 0.8": "'momentum' is given twice",
     "iter_size: 0": "iter_size is 0; give 1 or more",
     "average_loss: 0": "average_loss is 0; give 1 or more",
     "display: -1": "display is -1; give 0 for never, or a number of iterations",
@@ -177,8 +177,8 @@ WRONG = {
     'regularization_type: "L3"': "regularization_type is L3; give one of L2, L1",
     'type: "AdaGrad" momentum: 0.9': "momentum is 0.9; AdaGrad has none, and Caffe refuses it; set it to 0",
     'type: "RMSProp" momentum: 0.9': "momentum is 0.9; RMSProp has none",
-    'type: "RMSProp" rms_decay: 1': "rms_decay is 1.0; RMSProp wants 0 or more, and less than 1",
-    'type: "Adam" momentum: 1': "momentum is 1.0; Adam wants 0 or more, and less than 1",
+    'type: "RMSProp" rms_decay: 1': "rms_decay is 1.0; RMSProp needs 0 or more, and less than 1",
+    'type: "Adam" momentum: 1': "momentum is 1.0; Adam needs 0 or more, and less than 1",
 }
 
 
@@ -196,21 +196,21 @@ def test_policies_say_what_they_lack(read, policy):
     assert read(whole, base).lr_policy == policy
     for missing in POLICIES[policy]:
         given = " ".join(f"{key}: {value}" for key, value in fields.items() if key != missing)
-        with pytest.raises(ReadError, match=rf"{missing} is missing; (lr_policy '{policy}'|training) wants it"):
+        with pytest.raises(ReadError, match=rf"{missing} is missing; (lr_policy '{policy}'|training) needs it"):
             read(given, base.replace("max_iter: 100\n", "" if missing == "max_iter" else "max_iter: 100\n"))
 
 
 def test_other_policies(read):
     for policy, told in {"stepp": "did you mean 'step'", "cosine": "give one of fixed, step"}.items():
         with pytest.raises(
-            ReadError, match=rf"solver.prototxt:3:1: lr_policy '{policy}' is no policy of Caffe's; {told}"
+            ReadError, match=rf"solver.prototxt:3:1: lr_policy '{policy}' is not a policy of Caffe's; {told}"
         ):
             read(base=BASE.replace("fixed", policy))
     with pytest.raises(ReadError, match="has no lr_policy; give one of fixed"):
         read(base=BASE.replace('lr_policy: "fixed"\n', ""))
     with pytest.raises(ReadError, match="stepsize is 0; give 1 or more"):
         read("gamma: 0.1 stepsize: 0", BASE.replace("fixed", "step"))
-    with pytest.raises(ReadError, match="gamma is -1.0; lr_policy 'exp' wants 0 or more"):
+    with pytest.raises(ReadError, match="gamma is -1.0; lr_policy 'exp' needs 0 or more"):
         read("gamma: -1", BASE.replace("fixed", "exp"))
     assert read("gamma: -1 stepsize: 9", BASE.replace("fixed", "sigmoid")).gamma == -1  # which makes it fall
 

@@ -93,21 +93,21 @@ def test_misspellings_that_would_lose_something_are_errors(text, message):
 def test_values_of_the_wrong_kind():
     text = "layer {\n  name: 'c' type: 'C'\n  convolution_param { weight_filler { std: small } }\n}"
     where = "layer 'c' (C), convolution_param, weight_filler"
-    assert refused(text) == f"net.prototxt:3:39: {where}: 'std' wants a number, found 'small'"
-    assert refused("name: net") == "net.prototxt:1:1: 'name' wants a quoted string (name: \"net\"), found 'net'"
-    assert refused("layer: 3") == "net.prototxt:1:1: 'layer' wants a message in braces, found '3'"
+    assert refused(text) == f"net.prototxt:3:39: {where}: 'std' needs a number, found 'small'"
+    assert refused("name: net") == "net.prototxt:1:1: 'name' needs a quoted string (name: \"net\"), found 'net'"
+    assert refused("layer: 3") == "net.prototxt:1:1: 'layer' needs a message in braces, found '3'"
     assert (
         refused("layer { include: TEST }")
-        == "net.prototxt:1:9: layer '' (): 'include' wants a message in braces, found 'TEST'"
+        == "net.prototxt:1:9: layer '' (): 'include' needs a message in braces, found 'TEST'"
     )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: 'a'\nname: 'b'", "2:1: 'name' stands twice (first in line 1); keep one of them"),
-        ("layer { name: 'r'\nrelu_param { }\nrelu_param { } }", "3:1: layer 'r' (): 'relu_param' stands twice (first in line 2); keep one of them"),
-        ("layer { lrn_param { k: 1 k: 1 } }", "1:26: layer '' (), lrn_param: 'k' stands twice (first in line 1); keep one of them"),
+        ("name: 'a'\nname: 'b'", "2:1: 'name' is given twice (first in line 1); keep one of them"),
+        ("layer { name: 'r'\nrelu_param { }\nrelu_param { } }", "3:1: layer 'r' (): 'relu_param' is given twice (first in line 2); keep one of them"),
+        ("layer { lrn_param { k: 1 k: 1 } }", "1:26: layer '' (), lrn_param: 'k' is given twice (first in line 1); keep one of them"),
     ],
 )  # fmt: skip
 def test_fields_that_may_stand_once(text, message):

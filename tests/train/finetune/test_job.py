@@ -357,7 +357,7 @@ def test_what_does_not_fit_is_said_before_anything_is_done(job, made, tmp_path):
         "no such folder": (ReadError, {"folder": tmp_path / "none"}),
         "there is no step 'conv9'": (PlanError, {"steps": "conv9"}),
         "no such file": (ReadError, {"data": "npz:none.npz"}),
-        "lr_policy 'stepp' is no policy of Caffe's; did you mean 'step'": (
+        "lr_policy 'stepp' is not a policy of Caffe's; did you mean 'step'": (
             ReadError,
             {"solver": {"lr_policy": "stepp"}},
         ),

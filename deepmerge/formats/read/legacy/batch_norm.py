@@ -6,9 +6,9 @@ from deepmerge.graph.tree import Field, Message, Token
 
 
 def freeze_statistics(net: Message) -> Message:
-    """Means and variances are no business of the solver: their lr_mult and decay_mult become 0, whatever they were.
+    """Set lr_mult and decay_mult of means and variances to 0, as the solver does not learn them.
 
-    As in Caffe, that is done where a BatchNorm layer has exactly three `param`.
+    As in Caffe, only BatchNorm layers with exactly three `param` are changed.
     """
     if not any(_is_old(f) for f in net):
         return net

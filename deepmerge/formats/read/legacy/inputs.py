@@ -7,11 +7,11 @@ from deepmerge.graph.tree import Field, Message, Quoted
 
 
 def upgrade_inputs(net: Message, file, warnings: list[str]) -> Message:
-    """A network of today's layers, with its inputs as a first layer called `input`.
+    """Return the network with its inputs as a first layer called `input`.
 
-    An input without a shape, which caffemodels turned into text have, is dropped unless a layer needs it.
+    An input without a shape, as in caffemodels turned into text, is dropped unless a layer needs it.
     warnings: gets a line for shapes that belong to no input, and for such an input.
-    ReadError (file:line:column) where there are fewer shapes than inputs.
+    ReadError (file:line:column) if there are fewer shapes than inputs.
     """
     names = [f for f in net if f.name == "input"]
     if not names:
@@ -47,7 +47,7 @@ def _needed(names: list[Field], rest: list[Field]) -> bool:
 
 
 def _shapes(net: Message, names: list[Field], file, warnings: list[str]) -> list[Field]:
-    """A `shape` for each input; where both spellings stand, input_shape wins, as in Caffe."""
+    """Return a `shape` for each input; if both spellings are given, input_shape wins, as in Caffe."""
     shapes = [Field("shape", f.value, f.line, f.column) for f in net if f.name == "input_shape"]
     dims = [Field("dim", f.value, f.line, f.column) for f in net if f.name == "input_dim"]
     count, at = len(names), names[0]
@@ -62,7 +62,7 @@ def _shapes(net: Message, names: list[Field], file, warnings: list[str]) -> list
         return shapes[:count]
     if len(dims) < 4 * count:
         wanted = f"{4 * count} `input_dim`, or one `input_shape` each"
-        text = f"{count} `input` want {wanted}, found {len(dims)} `input_dim`"
+        text = f"{count} `input` need {wanted}, found {len(dims)} `input_dim`"
         raise ReadError(text, file, at.line, at.column)
     if len(dims) > 4 * count:
         warnings.append(f"{len(dims)} `input_dim` for {count} `input`; Caffe takes the first, and so does deepmerge")

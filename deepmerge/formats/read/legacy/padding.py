@@ -1,4 +1,4 @@
-"""V0's padding layers → the `pad` of the layers behind them. Caffe: UpgradeV0PaddingLayers."""
+"""V0's padding layers → the `pad` of the layers after them. Caffe: UpgradeV0PaddingLayers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from deepmerge.graph.tree import Field, Message, Token
 
 
 def remove_padding_layers(net: Message, file) -> Message:
-    """A V0 network without padding layers: who reads one reads its bottom, and pads as it did.
+    """Return a V0 network without padding layers: a layer that reads one reads its bottom, and pads as it did.
 
-    ReadError where a blob is unknown, or where a padding layer has not one bottom and one top, or is read by anything
-    but a conv or pool layer with one bottom.
+    ReadError for an unknown blob, for a padding layer without exactly one bottom and one top, and for one that is read
+    by anything except a conv or pool layer with one bottom.
     """
     maker: dict[str, Message | None] = {str(f.value): None for f in net if f.name == "input"}
     fields: list[Field] = []
@@ -43,7 +43,7 @@ def _error(shell: Message, file, text: str) -> ReadError:
 
 
 def _padding(maker: dict[str, Message | None], blob: str, reader: Message, file) -> Message | None:
-    """The padding layer that makes this blob, if one does."""
+    """Return the padding layer that makes this blob, or None."""
     if blob not in maker:
         raise _error(reader, file, f"reads {blob!r}, which no layer before it makes")
     source = maker[blob]
@@ -58,11 +58,11 @@ def _check(reader: Message, padding: Message | None, file) -> None:
     ends = [(len(padding.values(end)), end) for end in ("bottom", "top")]
     wrong = next((end for count, end in ends if count != 1), None)
     if wrong:
-        raise _error(padding, file, f"wants one bottom and one top, found {len(padding.values(wrong))} {wrong}s")
+        raise _error(padding, file, f"needs one bottom and one top, found {len(padding.values(wrong))} {wrong}s")
 
 
 def _padded(reader: Message, padding: Message) -> Message:
-    """The layer with the padding's bottom and pad; a `pad` of its own is lost, in Caffe too."""
+    """Return the layer with the padding's bottom and pad; its own `pad` is lost, in Caffe too."""
     inner = Message(list(_inner(reader).fields), reader.line, reader.column)
     inner.set("pad", Token(_inner(padding).value("pad") or "0"))
     new = Message(list(reader.fields), reader.line, reader.column)

@@ -10,9 +10,10 @@ _MOVED = ("scale", "mean_file", "crop_size", "mirror")
 
 
 def move_transforms(net: Message) -> Message:
-    """A network of V1 layers with scale, mean_file, crop_size and mirror where they are read today.
+    """Return the network with scale, mean_file, crop_size and mirror in `transform_param`.
 
-    They win over what transform_param says. As in Caffe, if one layer has such fields, all data layers get both messages.
+    They win over the fields that are there already. As in Caffe, if one layer has such fields, all data layers get both
+    messages.
     """
     if not any(f.name in _MOVED for layer in net.values("layers") for f in _own(layer)):
         return net
@@ -25,7 +26,7 @@ def _param(layer: Message) -> str:
 
 
 def _own(layer: Message) -> Message:
-    """The parameters of a data layer; empty for all others."""
+    """Return the parameters of a data layer; an empty message for all others."""
     return layer.message(_param(layer)) or Message([], layer.line, layer.column)
 
 

@@ -70,15 +70,15 @@ _NET = ("name", "layers", "input", "input_dim", "force_backward")  # what Caffe 
 
 
 def is_v0(net: Message) -> bool:
-    """Whether a network of `layers` is in V0 form: Caffe takes it so if any of them is."""
+    """Return whether a network of `layers` is in V0 form: for Caffe it is if any layer is."""
     return any("layer" in layers for layers in net.values("layers"))
 
 
 def upgrade_v0(net: Message, file, warnings: list[str]) -> Message:
-    """The network with V1 layers, padding layers gone into the layers behind them.
+    """Return the network with V1 layers, and with padding layers merged into the layers after them.
 
     warnings: gets a line for each field that Caffe leaves out, and for each unknown type.
-    ReadError (file:line:column) where V1 layers stand among them, and for a padding layer that cannot be removed.
+    ReadError (file:line:column) for a V1 layer among them, and for a padding layer that cannot be removed.
     """
     for layers in net.values("layers"):
         if "layer" not in layers:
@@ -131,7 +131,7 @@ def _type(kind: str) -> Token | Quoted:
 
 
 def _put(layer: Message, message: str, field: Field) -> None:
-    """The field into this message of the layer, under the name that it has there."""
+    """Put the field into this message of the layer, under the name that it has there."""
     into = layer.message(message)
     if into is None:
         into = Message([], field.line, field.column)
@@ -140,7 +140,7 @@ def _put(layer: Message, message: str, field: Field) -> None:
 
 
 def _stays(name: str, kind: str) -> bool:
-    """Whether a field has the same name in V1, or is unknown (a fork's)."""
+    """Return whether a field has the same name in V1, or is unknown (a fork's)."""
     if name == "hdf5_output_param":
         return kind == "hdf5_output"
     return name in _SAME or name not in schema.fields("V0LayerParameter")

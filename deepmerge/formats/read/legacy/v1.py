@@ -49,26 +49,25 @@ TYPES = {
     "THRESHOLD": "Threshold",
     "WINDOW_DATA": "WindowData",
 }
-# What stands in lists of its own in V1 → its name in ParamSpec
+# Lists of V1 → the field of ParamSpec
 _SPECS = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult", "weight_decay": "decay_mult"}
-# Words of forks' enums that are no words
+# Acronyms in the names of forks' types
 _ACRONYMS = frozenset(("BN", "CRF", "LSTM", "PSROI", "RNN", "ROI", "RPN", "SPP"))
 
 
 def upgrade_v1(net: Message, warnings: list[str]) -> Message:
-    """Each of the `layers` as today's `layer`, in its place. Fields that V1 does not know (a fork's) stay as they are.
+    """Return the network with each of the `layers` as a `layer`. Fields that V1 does not know (a fork's) stay.
 
-    warnings: gets a line for each type that is no type of Caffe's V1.
+    warnings: gets a line for each type that is not a type of Caffe's V1.
     """
     fields = [Field("layer", _layer(f.value, warnings), f.line, f.column) if f.name == "layers" else f for f in net]
     return Message(fields, net.line, net.column)
 
 
 def type_name(enum: str) -> str:
-    """Today's name of a V1 type, given by its name or number: CONVOLUTION or 4 → Convolution.
+    """Return today's name of a V1 type, given by its name or number: CONVOLUTION or 4 → Convolution.
 
-    A name that Caffe's V1 does not have is written as Caffe's types are: a fork's ROI_POOLING → ROIPooling. A number
-    that it does not have stays a number.
+    An unknown name is written as Caffe's types are: a fork's ROI_POOLING → ROIPooling. An unknown number stays one.
     """
     enum = enum_name(enum)
     if enum in TYPES:
@@ -80,7 +79,7 @@ def type_name(enum: str) -> str:
 
 
 def enum_name(enum: str) -> str:
-    """The name of a V1 type that is given by its name or number; the number where it has none."""
+    """Return the name of a V1 type that is given by its name or number; the number if it has none."""
     if not enum.isdigit():
         return enum
     numbers = schema.enum_values("V1LayerParameter.LayerType")
@@ -93,7 +92,7 @@ def _layer(old: Message, warnings: list[str]) -> Message:
     for field in old:
         if field.name == "type":
             new.fields.append(Field("type", _type(field, old, warnings), field.line, field.column))
-        elif field.name in _SPECS:  # all of them stand where the first one stood
+        elif field.name in _SPECS:  # all of them go where the first one is
             new.fields += specs
             specs = []
         else:
@@ -107,13 +106,13 @@ def _type(field: Field, layer: Message, warnings: list[str]) -> Quoted:
     name = type_name(str(field.value))
     if enum_name(str(field.value)) not in TYPES:
         warnings.append(
-            f"layer {str(layer.value('name'))!r}: {field.value} is no V1 type of Caffe's; it is read as {name!r}"
+            f"layer {str(layer.value('name'))!r}: {field.value} is not a V1 type of Caffe's; it is read as {name!r}"
         )
     return Quoted(name)
 
 
 def _param_specs(layer: Message) -> list[Field]:
-    """A `param` message for each weight blob that any of the lists has a value for."""
+    """Return a `param` message for each weight blob that any of the lists has a value for."""
     specs: list[Message] = []
     for name, new_name in _SPECS.items():
         for index, field in enumerate(f for f in layer if f.name == name):

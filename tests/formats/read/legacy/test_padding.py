@@ -55,9 +55,9 @@ def test_shapes(tmp_path):
         (PAD + layer("padding", "p", "c"), "3:1: layer 'c' (padding) reads a padding layer; only conv and pool layers can; pad in another way"),
         (PAD + layer("conv", "b p", "c"), "3:1: layer 'c' (conv) reads a padding layer and other blobs; give it one bottom"),
         (PAD + layer("conv", "p p", "c"), "3:1: layer 'c' (conv) reads a padding layer and other blobs; give it one bottom"),
-        (layer("padding", "a b", "p") + layer("conv", "p", "c"), "2:1: layer 'p' (padding) wants one bottom and one top, found 2 bottoms"),
-        (layer("padding", "a", "p q") + layer("conv", "q", "c"), "2:1: layer 'p' (padding) wants one bottom and one top, found 2 tops"),
-        (layer("padding", "", "p") + layer("conv", "p", "c"), "2:1: layer 'p' (padding) wants one bottom and one top, found 0 bottoms"),
+        (layer("padding", "a b", "p") + layer("conv", "p", "c"), "2:1: layer 'p' (padding) needs one bottom and one top, found 2 bottoms"),
+        (layer("padding", "a", "p q") + layer("conv", "q", "c"), "2:1: layer 'p' (padding) needs one bottom and one top, found 2 tops"),
+        (layer("padding", "", "p") + layer("conv", "p", "c"), "2:1: layer 'p' (padding) needs one bottom and one top, found 0 bottoms"),
     ],
 )  # fmt: skip
 def test_refusals(judge, text, message):

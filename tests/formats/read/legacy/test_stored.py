@@ -103,7 +103,7 @@ def test_which_sizes_and_values_count(tmp_path, real_caffe, form):
 
 
 def test_damage_is_named_by_layer(tmp_path):
-    with pytest.raises(ReadError, match=r"is cut short or damaged behind layer 'loss' \(\d+ bytes\)"):
+    with pytest.raises(ReadError, match=r"is cut short or damaged after layer 'loss' \(\d+ bytes\)"):
         read(tmp_path, stored_v1(LAYERS)[:-9])
     wrong = schema.message_class("NetParameter")(
         layers=[{"layer": {"name": "c", "blobs": [{"num": 3, "data": [1.0]}]}}]

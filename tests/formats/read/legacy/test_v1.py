@@ -59,7 +59,7 @@ def test_each_message_of_v1_is_called_the_same_today():
 def test_types_of_forks(enum, name):
     net = ours(f'layers {{ name: "x" type: {enum} }}', warnings := [])
     assert net.layer[0].type == type_name(enum) == name
-    assert warnings == [f"layer 'x': {enum} is no V1 type of Caffe's; it is read as {name!r}"]
+    assert warnings == [f"layer 'x': {enum} is not a V1 type of Caffe's; it is read as {name!r}"]
 
 
 @pytest.mark.pitfall("row", 5)
@@ -75,7 +75,7 @@ def test_what_forks_add_to_a_layer_is_kept(tmp_path):
     assert (layer.type, [f.name for f in layer.tree]) == ("FancyNorm", ["fancy_param", "extra", "extra"])
     assert [f.name for f in layer.tree.message("fancy_param")] == ["across_spatial", "scale_filler"]
     assert graph.warnings == [
-        "layer 'n': FANCY_NORM is no V1 type of Caffe's; it is read as 'FancyNorm'",
+        "layer 'n': FANCY_NORM is not a V1 type of Caffe's; it is read as 'FancyNorm'",
         "layer 'n' has the unknown type 'FancyNorm', and is passed through as it is",
     ]
 
@@ -93,7 +93,7 @@ def test_errors_still_know_the_line(tmp_path):
 
 REFUSED = [
     ('layers {\n type: "Convolution" }', "2:2: layer '' (Convolution): `layers` have types such as CONVOLUTION, without quotes; with 'Convolution', call it `layer`"),
-    ('layers { name: "a" blobs_lr: true }', "1:20: layer 'a' (): 'blobs_lr' wants a number, found 'true'"),
+    ('layers { name: "a" blobs_lr: true }', "1:20: layer 'a' (): 'blobs_lr' needs a number, found 'true'"),
     ('layers { name: "a" botom: "b" }', "1:20: layer 'a' (): unknown field 'botom'; did you mean 'bottom'?"),
 ]  # fmt: skip
 
