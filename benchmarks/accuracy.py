@@ -1,6 +1,6 @@
-"""What merging costs a network in accuracy, what recovery brings back, and what fine-tuning adds: one command, one table.
+r"""Measure what merging costs in accuracy, what recovery brings back and what fine-tuning adds, in one table.
 
-    python benchmarks/accuracy.py net.prototxt net.caffemodel --train npz:train.npz --test npz:test.npz -o runs/net \\
+    python benchmarks/accuracy.py net.prototxt net.caffemodel --train npz:train.npz --test npz:test.npz -o runs/net \
         --recover "--minutes 20 --mirror" --finetune "--max-iter 5000" --xavier
 
 See README.md beside this file.
@@ -22,6 +22,7 @@ from deepmerge.cli.output import table
 
 
 def main() -> int:
+    """Carry everything out, and write accuracy.json, accuracy.txt and table.png."""
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     start = {"machine": machine(), "command": shlex.join(["python", "benchmarks/accuracy.py", *sys.argv[1:]])}
@@ -50,6 +51,7 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prototxt")
     parser.add_argument("caffemodel")
@@ -57,12 +59,10 @@ def arguments() -> argparse.Namespace:
         "--train", required=True, metavar="SPEC", help="images to recover with (no labels) and to fine-tune with"
     )
     parser.add_argument("--test", required=True, metavar="SPEC", help="labelled images to measure with")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for all results; existing ones are kept")
+    parser.add_argument("--recipe", metavar="FILE", help="plan to carry out (default: deepmerge's own)")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="a folder for all that is made; what is there already is kept"
-    )
-    parser.add_argument("--recipe", metavar="FILE", help="the plan to carry out; otherwise deepmerge's own")
-    parser.add_argument(
-        "--convert", default="", metavar="WORDS", help="options of convert, in one word: '--absorb lrn'"
+        "--convert", default="", metavar="WORDS", help="options for convert, as one argument: '--absorb lrn'"
     )
     parser.add_argument("--lsq", metavar="WORDS", help="least squares alone, with these options of recover; may be ''")
     parser.add_argument(
@@ -79,13 +79,13 @@ def arguments() -> argparse.Namespace:
         help="the paper's way, too: --init xavier, then finetune, or with these options",
     )
     parser.add_argument("--tucker", metavar="RANK", help="Tucker on top, untrained, by weights and by data: macs:0.5")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most so many test images")
-    parser.add_argument("--table", default="", metavar="WORDS", help="options of table: '--time-engine caffe'")
+    parser.add_argument("--limit", type=int, metavar="N", help="use at most N test images")
+    parser.add_argument("--table", default="", metavar="WORDS", help="options for table: '--time-engine caffe'")
     return parser.parse_args()
 
 
 def make_columns(args: argparse.Namespace) -> dict[str, tuple[Path, float]]:
-    """Column → its folder, and the seconds that the command which made it took."""
+    """Make the folders; return each column's folder, and the seconds that its command took."""
     network = [
         args.prototxt,
         args.caffemodel,
@@ -114,7 +114,7 @@ def make_columns(args: argparse.Namespace) -> dict[str, tuple[Path, float]]:
 
 
 def made(folder: Path, command: str, *words: object) -> tuple[Path, float]:
-    """The folder that the command makes, and the seconds it took; of one that is there from an earlier run, those of that run."""
+    """Run a command that makes a folder; return the folder and the seconds. A folder from an earlier run is kept."""
     note = folder.with_suffix(".seconds")
     if not (folder.exists() and note.exists()):
         start = time.perf_counter()
@@ -124,7 +124,7 @@ def made(folder: Path, command: str, *words: object) -> tuple[Path, float]:
 
 
 def tucker(args: argparse.Namespace, folder: Path, limits: list[str], calibrated: bool) -> dict[str, object]:
-    """Tucker on top of a conversion's final network: its accuracy before any training, and its multiply-adds."""
+    """Decompose the final network of a conversion; return its accuracy before any training, and its MACs."""
     out = args.out / ("tucker_data" if calibrated else "tucker_weights")
     words = ["--tucker", "--rank", args.tucker, *(["--calibration", args.train] if calibrated else [])]
     made(out, "convert", folder / "deploy.prototxt", folder / "weights.caffemodel", *words)
@@ -140,6 +140,7 @@ def tucker(args: argparse.Namespace, folder: Path, limits: list[str], calibrated
 
 
 def deepmerge(*words: object) -> str:
+    """Run a command and return what it prints."""
     print("deepmerge", shlex.join(map(str, words)), file=sys.stderr)
     done = subprocess.run([sys.executable, "-m", "deepmerge", *map(str, words)], stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -148,6 +149,7 @@ def deepmerge(*words: object) -> str:
 
 
 def as_text(found: dict) -> str:
+    """Return all that was found as text."""
     from deepmerge.cli.table import told
 
     parts = [

@@ -1,4 +1,4 @@
-"""What conversion does to trained networks: exactness, speed, size and accuracy, beside DeepRebirth's figures.
+"""Measure converted networks: exactness, speed, size and accuracy, beside DeepRebirth's figures.
 
     python benchmarks/convert.py --zoo DIR --data cifar10_test.npz --caffe
 
@@ -29,6 +29,7 @@ IMAGES, ACCURACY_BATCH = 32, 25
 
 
 def main() -> int:
+    """Measure, print each table, and return 1 if a figure is missed."""
     args = arguments()
     result = {
         "machine": machine(),
@@ -78,6 +79,7 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, required=True, metavar="DIR", help="NAME.prototxt and NAME.caffemodel")
     parser.add_argument("--data", type=Path, required=True, metavar="NPZ", help="the test images and their labels")
@@ -88,16 +90,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--accuracy", type=int, default=500, metavar="N", help="test images for top-1 (default 500, 0: none)"
     )
-    parser.add_argument("--rank", default=Options().rank, help="of --tucker (default %(default)s)")
+    parser.add_argument("--rank", default=Options().rank, help="--rank of --tucker (default %(default)s)")
     parser.add_argument(
-        "--fast-rank", default="ratio:0.5", help="of the version set against SqueezeNet (default %(default)s)"
+        "--fast-rank",
+        default="ratio:0.5",
+        help="--rank of the version that is compared with SqueezeNet (default %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     return parser.parse_args()
 
 
 def commands(zoo: Path) -> dict[str, dict[str, float]]:
-    """Wall clock and peak memory of the commands as a user runs them, each the median of three."""
+    """Return wall clock and peak memory of the commands as a user runs them, each the median of three."""
     pair = [str(zoo / f"googlenet.{ending}") for ending in ("prototxt", "caffemodel")]
     with tempfile.TemporaryDirectory() as folder:
         convert = ["convert", *pair, "-o", str(Path(folder, "out")), "--force", "-q"]
@@ -108,7 +112,7 @@ def commands(zoo: Path) -> dict[str, dict[str, float]]:
 
 
 def outputs(versions: list[Network], args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """How far each version's outputs are from the original's, and ONNX Runtime's from real Caffe's; top-1."""
+    """Return how far each version is from the original, and ONNX Runtime from real Caffe; and top-1."""
     first = versions[0]
     images, labels = read_images(args.data, max(IMAGES, args.accuracy), first.size)
     found: dict[str, dict[str, float]] = {}
@@ -132,20 +136,21 @@ def outputs(versions: list[Network], args: argparse.Namespace) -> dict[str, dict
 
 
 def forward(session, images: np.ndarray, batch: int = ACCURACY_BATCH) -> np.ndarray:
+    """Return the output for all images, batch by batch."""
     (name,), (output,) = session.inputs, session.outputs
     parts = [session.forward({name: images[i : i + batch]})[output] for i in range(0, len(images), batch)]
     return np.concatenate(parts)
 
 
 def apart(wanted: np.ndarray, found: np.ndarray) -> float:
-    """The greatest difference, as a share of the output's range."""
+    """Return the greatest difference, as a share of the output's range."""
     return float(np.abs(wanted.astype(np.float64) - found).max() / (wanted.max() - wanted.min()))
 
 
 def times(
     versions: list[Network], networks: dict[str, list[Network]], args: argparse.Namespace
 ) -> dict[str, list[float]]:
-    """Seconds of each round, one image, one thread; all versions (and GoogLeNet's rival) in turn."""
+    """Return the seconds of each round, one image, one thread; all versions (and GoogLeNet's rival) take turns."""
     rivals = networks["squeezenet"][:1] if versions[0].name == "googlenet" else []
     chosen = engine("caffe" if args.caffe else "ort")
     sessions = {}
@@ -165,6 +170,7 @@ def times(
 
 
 def size_rows(costs: dict):
+    """Yield the rows of the table of sizes."""
     for name, versions in costs.items():
         before = next(iter(versions.values()))
         for title, cost in versions.items():
@@ -179,10 +185,12 @@ def size_rows(costs: dict):
 
 
 def unique(cost: dict) -> int:
+    """Return the bytes of all distinct blobs."""
     return cost["activation_bytes"]["unique"]
 
 
 def output_rows(found: dict):
+    """Yield the rows of the table of outputs."""
     for name, versions in found.items():
         for title, row in versions.items():
             onnx = f"{row['onnx']:.1e}" if "onnx" in row else "–"
@@ -191,6 +199,7 @@ def output_rows(found: dict):
 
 
 def time_rows(seconds: dict):
+    """Yield the rows of the table of times."""
     for name, versions in seconds.items():
         first = statistics.median(next(iter(versions.values())))
         for title, rounds in versions.items():
@@ -206,6 +215,7 @@ def time_rows(seconds: dict):
 
 
 def show(title: str, rows: list, head: tuple = (), right: str = "") -> None:
+    """Print a table under its title."""
     print(f"\n== {title}\n\n{table(rows, head, right)}", flush=True)
 
 

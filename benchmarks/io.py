@@ -1,10 +1,10 @@
-"""How fast a large caffemodel is looked at and converted, beside cp and protobuf.
+"""Measure how fast a large caffemodel is inspected and converted, beside cp and protobuf.
 
     python benchmarks/io.py [--folder DIR] [--rounds 5] [--json FILE]
 
 VGG-16's shapes with random weights, made in DIR (default: a temporary folder; some 2 GB). In every round cp, deepmerge
-and protobuf take turns, each after a warm read. protobuf's path is the one that scripts take: parse, serialise, write.
-Exit code 1 if a figure is missed. A quiet machine is wanted: cp needs half a core, a conversion two.
+and protobuf take turns, each after a warm read. protobuf does what scripts do: parse, serialise, write.
+Exit code 1 if a figure is missed. Run it on a quiet machine: cp needs half a core, a conversion two.
 """
 
 from __future__ import annotations
@@ -24,24 +24,26 @@ from machine import machine
 
 from deepmerge.cli.output import table
 
-INSPECT_SECONDS, COPIES, MEMORY = 0.6, 2.5, 1.4  # wanted: at most
+INSPECT_SECONDS, COPIES, MEMORY = 0.6, 2.5, 1.4  # the limits
 _SHA256 = (
     "import hashlib, mmap, sys; file = open(sys.argv[1], 'rb'); "
     "hashlib.sha256(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).digest()"
 )
 _PROTOBUF = (
-    "import sys; from deepmerge import schema; net = schema.message_class('NetParameter').FromString(open(sys.argv[1], 'rb').read()); "
+    "import sys; from deepmerge.formats import schema; "
+    "net = schema.message_class('NetParameter').FromString(open(sys.argv[1], 'rb').read()); "
     "open(sys.argv[2], 'wb').write(net.SerializeToString())"
 )
 
 
 def main() -> int:
+    """Measure, print each table, and return 1 if a figure is missed."""
     args = _arguments()
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="deepmerge-io-") as folder:
         here = Path(folder)
         subprocess.run(
             [sys.executable, Path(__file__).with_name("vgg16.py"), here], check=True
-        )  # its memory is not ours
+        )  # in a process of its own, for its memory
         size = (here / "vgg16.caffemodel").stat().st_size
         rounds = [_round(here) for _ in range(args.rounds)]
     result = {"machine": machine(), "bytes": size, "rounds": rounds}
@@ -61,14 +63,14 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where to work; on the disk that is to be measured")
+    parser.add_argument("--folder", type=Path, help="where to work; on the disk to measure")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the figures there too")
     return parser.parse_args()
 
 
 def _round(here: Path) -> dict[str, tuple[float, float]]:
-    """Each command once: seconds, and peak resident memory in bytes."""
+    """Run each command once; return its seconds, and its peak resident memory in bytes."""
     pair, out, copy = [here / "vgg16.prototxt", here / "vgg16.caffemodel"], here / "out", here / "copy"
     deepmerge = [sys.executable, "-m", "deepmerge"]
     commands = {
@@ -82,7 +84,7 @@ def _round(here: Path) -> dict[str, tuple[float, float]]:
     for name, command in commands.items():
         copy.unlink(missing_ok=True)
         shutil.rmtree(out, ignore_errors=True)
-        os.sync()  # what an earlier command has left to write is not this one's
+        os.sync()  # an earlier command's writes must not count for this one
         _read(pair[1])
         figures[name] = _timed(command)
     return figures
@@ -106,7 +108,7 @@ def _timed(command: list) -> tuple[float, float]:
 
 
 def _of(rounds: list, name: str) -> tuple[list[float], float]:
-    """The seconds of all rounds, and the greatest memory."""
+    """Return the seconds of all rounds, and the greatest memory."""
     return [one[name][0] for one in rounds], max(one[name][1] for one in rounds)
 
 

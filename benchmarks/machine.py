@@ -1,4 +1,4 @@
-"""What the figures were measured on, and commands measured as a user runs them."""
+"""Describe the machine, and measure commands as a user runs them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 
 def machine() -> dict[str, str]:
+    """Return what the figures are measured on."""
     return {
         "processor": _processor(),
         "cores": f"{os.cpu_count()} ({len(os.sched_getaffinity(0))} for this process)",
@@ -39,7 +40,7 @@ def _commit() -> str:
 
 
 def measured_command(arguments: list[str], repeat: int = 3) -> dict[str, float]:
-    """`deepmerge` with these arguments: median wall clock, greatest resident memory."""
+    """Run `deepmerge` with these arguments; return the median wall clock and the greatest resident memory."""
     seconds, peak = [], 0
     for _ in range(repeat):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Commands that measure, run once: what they print as JSON is kept in a folder, and a later run goes on behind it."""
+"""Run commands that measure, and keep what they print as JSON, so that a stopped run continues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Measured:
-    """The folder of what was measured. shown: text → what stands for it wherever a command or a result is shown."""
+    """The folder of measurements. shown: text → what replaces it wherever a command or a result is shown."""
 
     def __init__(self, folder: Path, shown: dict[str, str]):
         self.folder, self.shown = folder, {**shown, f"{ROOT}/": ""}
@@ -27,8 +27,14 @@ class Measured:
     def run(
         self, name: str, words: Sequence[object], makes: Sequence[Path] = (), script: bool = False
     ) -> dict[str, Any]:
-        """What `deepmerge WORDS` (script: `python WORDS`) found: date, command, seconds, and `result`, its JSON, or None and `error`,
-        its last line. A result is kept while the command is the same and the files that it `makes` are there; an error is not.
+        """Run `deepmerge WORDS` (script: `python WORDS`), or return what an earlier run of it found.
+
+        A result is kept while the command stays the same and the files that it `makes` are there. An error is not kept.
+
+        Returns
+        -------
+        dict
+            words, command, date, seconds, and `result`, the command's JSON; or None and `error`, its last line.
         """
         words, path = [str(word) for word in words], self.folder / f"{name}.json"
         if name in self.failed:
@@ -64,18 +70,19 @@ class Measured:
         return found
 
     def told(self, text: str) -> str:
+        """Return a text with the names in place of this machine's paths."""
         for long, short in self.shown.items():
             text = text.replace(long, short)
         return text
 
     def command(self, words: Sequence[str]) -> str:
-        """As a reader can type it: paths of this machine stand as $ZOO, $DATA, $RECOVERED, other folders as DIR."""
+        """Return a command as a reader can type it: with $ZOO, $DATA and $RECOVERED, and DIR for other folders."""
         plain = [re.sub(r"(^|[=:])/(?:[^/]+/)*([^/]+)$", r"\1DIR/\2", self.told(word)) for word in words]
         return " ".join(word if "$" in word else shlex.quote(word) for word in plain)
 
 
 def _result(text: str) -> Any:
-    """JSON as it stands; any other text as text."""
+    """Return JSON as it is, any other text as text."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The networks of the zoo and what is made of them."""
+"""The networks of the zoo, and their converted versions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Network:
 
 
 def converted(zoo: Path, name: str, rank: str, fast_rank: str) -> list[Network]:
-    """The original, and each version of it."""
+    """Return the original and each version of it."""
     ranks = {"RANK": rank, "FAST_RANK": fast_rank}
     versions = [Network(name, "original", _read(zoo, name))]
     for title, wishes in VARIANTS[name].items():
@@ -67,7 +67,7 @@ def _read(zoo: Path, name: str) -> Graph:
 
 
 def read_images(path: Path, count: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The first images as the zoo's networks are fed, float32 (count, 3, height, width), and their labels."""
+    """Return the first images as the zoo's networks take them, float32 (count, 3, height, width), and their labels."""
     images = open_images(f"npz:{path}")
     prepare = Preprocessing(mean=(104.0, 117.0, 123.0), resize=size[::-1])
     found = [images.read(i) for i in range(min(count, images.count))]

@@ -1,10 +1,10 @@
-"""Which engines take which networks, and how far their outputs are from real Caffe's: a Markdown table.
+"""Show which engines take which networks, and how far their outputs are from real Caffe's, as a Markdown table.
 
     python benchmarks/opens.py NET [NET …]
 
-NET as for `deepmerge bench`: an OUT folder, PROTOTXT CAFFEMODEL, NAME=NET. Exit code 1 where an engine takes a network and
-makes something else of it than Caffe does (above 1e-4 of the output's range). Where `pip install netron` and Node.js are there,
-a column says whether netron's parser finds the same layers and the same weights in the files.
+NET as for `deepmerge bench`: an OUT folder, PROTOTXT CAFFEMODEL, NAME=NET. Exit code 1 if an engine takes a network and
+computes something else than Caffe does (above 1e-4 of the output's range). With netron and Node.js installed, a column
+shows whether netron's parser finds the same layers and the same weights in the files.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ IMAGES = 4
 
 
 def outputs(name: str, network: Network, feeds: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]] | str:
-    """What the engine makes of the inputs, one after the other; or why it makes nothing."""
+    """Return the engine's outputs for the inputs, one after the other; or why there are none."""
     try:
         with engine(name).load(network.graph) as session:
             return [session.forward(one) for one in feeds]
@@ -38,7 +38,7 @@ def outputs(name: str, network: Network, feeds: list[dict[str, np.ndarray]]) -> 
 
 
 def apart(found: list[dict[str, np.ndarray]], wanted: list[dict[str, np.ndarray]]) -> float:
-    """The greatest difference of any output, as a share of that output's range in Caffe over all inputs."""
+    """Return the greatest difference of any output, as a share of that output's range in Caffe over all inputs."""
     worst = 0.0
     for name in wanted[0]:
         judge, other = (np.stack([one[name] for one in several]) for several in (wanted, found))
@@ -47,7 +47,7 @@ def apart(found: list[dict[str, np.ndarray]], wanted: list[dict[str, np.ndarray]
 
 
 def netron(network: Network) -> str:
-    """What netron's parser makes of the network's files."""
+    """Return whether netron's parser finds the same layers and weights in the network's files."""
     spec, node = importlib.util.find_spec("netron"), shutil.which("node")
     if spec is None or node is None:
         return "not installed"
@@ -69,6 +69,7 @@ def netron(network: Network) -> str:
 
 
 def main(words: list[str]) -> int:
+    """Print the table; return 1 if anything is wrong."""
     networks = read_networks(parse_networks(words), batch=1)
     notes, wrong = [], False
     print("| network | " + " | ".join([*ENGINES, "netron"]) + " |\n|---|" + "---|" * (len(ENGINES) + 1))

@@ -1,5 +1,6 @@
-"""DeepRebirth's figures (AAAI 2018), table by table; measured on ImageNet's networks with Caffe. What is not here it does not give,
-or is not known to us: Table 3's times and Table 7.
+"""DeepRebirth's figures (AAAI 2018), table by table, measured on ImageNet's networks with Caffe.
+
+Table 3's times and Table 7 are missing: they are not known to us.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ NON_TENSOR = {
     "ResNet-50": ("55.66 %", "36.61 %", "47.87 %"),
     "ResNet-152": ("49.77 %", "–", "44.49 %"),
 }
-# step of GoogLeNet → top-5 behind it
+# step of GoogLeNet → top-5 after it
 STEPS = {
     "original": "88.89 %",
     "conv1": "88.73 %",
@@ -51,5 +52,5 @@ ALEXNET = {
 
 
 def of_step(name: str) -> str:
-    """Table 2's figure for one of our steps; inception_4d, as 4b, 4c and 4d one by one make the paper's one step, has its figure."""
+    """Return Table 2's figure for one of our steps; 4d, the last of three, has that of the paper's 4b-4d."""
     return STEPS.get("inception_4b-4d" if name == "inception_4d" else name, "–")

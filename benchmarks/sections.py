@@ -1,4 +1,4 @@
-"""What was measured as RESULTS.md's sections: the paper's figure and ours side by side."""
+"""Turn measurements into the sections of RESULTS.md, with the paper's figures and ours side by side."""
 
 from __future__ import annotations
 
@@ -20,40 +20,43 @@ RESNETS = {"exact": ("--exact",), "merge": (), "cover": ("--kernel", "cover")}
 RES2A = ("conv1", "res2a")
 
 NOT_COMPARABLE = """\
-DeepRebirth's figures (AAAI 2018) are of networks trained on ImageNet, run by Caffe on phones, a laptop's processor and a Titan X.
-**Not comparable, and not measured here**: the phones (Moto E, Galaxy S5 and S6, every Arm column), the laptop, the Titan X, the
-largest batch in a GPU's memory. Shares, ratios and sizes can be set beside ours, milliseconds cannot. Trained networks here
-are $ZOO's, of ten classes (CIFAR-10), so that top-5 is easier than ImageNet's: look at the loss from step to step, not at the level.
-Where a network of models/ is measured its weights are random: it has times, and no accuracy."""
-HOW = "Times are medians, networks taking turns; a speed-up stands with its 95 % interval. Each table stands below its command."
-NOT_KNOWN = "The paper's figures are not known to us: no likeness is claimed."
+DeepRebirth's figures (AAAI 2018) are for networks trained on ImageNet, run by Caffe on phones, a laptop's processor and
+a Titan X. **Not comparable, and not measured here**: the phones (Moto E, Galaxy S5 and S6, every Arm column), the laptop,
+the Titan X, the largest batch in a GPU's memory. Shares, ratios and sizes can be compared with ours; milliseconds cannot.
+The trained networks are those of $ZOO, with ten classes (CIFAR-10), so top-5 is easier than on ImageNet: compare the loss
+from step to step, not the level. Networks of models/ have random weights: they have times, and no accuracy."""
+HOW = "Times are medians; networks take turns. A speed-up has its 95 % interval. Each table is below its command."
+NOT_KNOWN = "We do not know the paper's figures, and claim no likeness."
 MEMORY = """\
-The paper's memory fits every distinct blob and the indices of max pooling. Its batches fill a Titan X; ours are of a process on
-the processor: set the ratios side by side."""
+The paper's memory matches every distinct blob plus the indices of max pooling. Its batches fill a Titan X; ours fill a
+process on the CPU: compare the ratios."""
 RESNET = """\
-exact: BatchNorm and Scale folded, of conv1 to res2a alone, then of all layers; merge: conv1's pooling merged too, approximately,
-and not trained again; cover: the same with a kernel that sees all that the pooling saw."""
+exact: BatchNorm and Scale folded, in conv1 to res2a alone, then in all layers; merge: conv1's pooling merged as well,
+approximately, without training; cover: the same, with a kernel that covers all that the pooling saw."""
 NETRON = """\
-netron computes nothing: `equal` says that its parser, run in Node.js, finds the same layers and, bit for bit, the same weights."""
+netron computes nothing: `equal` means that its parser, run in Node.js, finds the same layers and, bit for bit, the same
+weights."""
 
 
 def titled(network: str) -> str:
+    """Return a network's name as the paper writes it."""
     return TITLES.get(network, network)
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; all but names stand on the right."""
+    """Return a Markdown table; all columns but names are aligned to the right."""
     lines = [head, ["---" if i == 0 or title in ("", "merged") else "---:" for i, title in enumerate(head)], *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def section(title: str, found: Sequence[dict[str, Any]], *parts: str) -> str:
-    """A section: each measurement's command and circumstances above what it found, or why it found nothing."""
+    """Return a section: each measurement's command and circumstances, then what it found, or why it found nothing."""
     said = [f"`{one['command']}`  \n{about(one)}" for one in found]
     return "\n\n".join([f"### {title}", *said, *(part for part in parts if part)])
 
 
 def about(found: dict[str, Any]) -> str:
+    """Return the circumstances of a measurement: date, duration, threads, load."""
     if found["error"]:
         return f"**not measured**: {found['error']}"
     result, words = found["result"], [found["date"], f"{found['seconds']:.0f} s"]
@@ -70,6 +73,7 @@ def about(found: dict[str, Any]) -> str:
 
 
 def preface(machine: dict[str, str], inputs: Any, load: float) -> str:
+    """Return the introduction and the machine."""
     rows = [[key, value] for key, value in machine.items()] + [["load at the end", f"{load:.2f}"]]
     likeness = (
         "step by step as in the paper"
@@ -81,25 +85,29 @@ def preface(machine: dict[str, str], inputs: Any, load: float) -> str:
 
 
 def missing(number: int, title: str, network: str) -> str:
+    """Return the section of a table whose network was not given."""
     return f"### Table {number}: {title}\n\nNot measured: $ZOO has no {network}."
 
 
 def measured_engines(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the engines that measured something."""
     return [engine for engine in result["engines"] if not engine["absent"]]
 
 
 def absent(result: dict[str, Any]) -> str:
+    """Return a line for each engine that did not, with the reason."""
     return "  \n".join(
         f"{engine['engine']}: not measured: {engine['absent']}" for engine in result["engines"] if engine["absent"]
     )
 
 
 def entry(engine: dict[str, Any], label: str) -> dict[str, Any]:
+    """Return what an engine found for a network; {} if nothing."""
     return next((one for one in engine["networks"] if one["label"] == label), {})
 
 
 def time_of(engine: dict[str, Any], label: str) -> str:
-    """Milliseconds and the speed-up, or that the engine refuses the network."""
+    """Return milliseconds and the speed-up, or that the engine refuses the network."""
     one = entry(engine, label)
     if "forward" not in one:
         return "refused" if one.get("refused") else NONE
@@ -108,6 +116,7 @@ def time_of(engine: dict[str, Any], label: str) -> str:
 
 
 def table1(found: dict[str, Any], figure: Path) -> str:
+    """Return Table 1."""
     title, result = "Table 1 and Figure 1: the share of the time in non-tensor layers", found["result"]
     if not result:
         return section(title, [found])
@@ -131,19 +140,20 @@ def table1(found: dict[str, Any], figure: Path) -> str:
     means = [[one for one in column if one is not None] for column in zip(*shares, strict=True)]
     ours = [cell for mean in means for cell in (f"{sum(mean) / len(mean):.1%}" if mean else NONE, "")]
     rows.append(["average", "49.89 %", "33.17 %", "35.22 %", *ours])
-    note = "Shares of the sum of the layers' own times, fusion off; LRN is one of the non-tensor layers."
+    note = "Shares of the sum of the layers' own times, without fusion. LRN is one of the non-tensor layers."
     return section(
         title, [found], grid(head, rows), note, f"![Figure 1: the time of each layer]({figure.name})", absent(result)
     )
 
 
 def lrn(one: dict[str, Any]) -> str:
-    """LRN's share of the sum of the layers' times."""
+    """Return LRN's share of the sum of the layers' times."""
     times = keys(one, "type") if one.get("layers") else {}
     return f"{times.get('LRN', 0.0) / sum(times.values()):.1%}" if times else NONE
 
 
 def table2(found: dict[str, Any], tucker: dict[str, Any] | None, network: str) -> str:
+    """Return Table 2."""
     title, result = f"Table 2: {network}, accuracy after each step", found["result"]
     if not result:
         return section(title, [found])
@@ -159,7 +169,7 @@ def table2(found: dict[str, Any], tucker: dict[str, Any] | None, network: str) -
 
 
 def steps(result: dict[str, Any], of_paper: Any, *paper_head: str) -> tuple[list[str], list[list[object]]]:
-    """`deepmerge table` with the paper's columns in it."""
+    """Return the head and rows of `deepmerge table`, with the paper's columns added."""
     ks = list(result["rows"][0]["top"]["original"]) if result["rows"][0]["top"] else []
     columns = [column["title"] for column in result["columns"]] if ks else []
     timed = result["rows"][0]["seconds"] is not None
@@ -184,14 +194,15 @@ def steps(result: dict[str, Any], of_paper: Any, *paper_head: str) -> tuple[list
 
 
 def images(result: dict[str, Any]) -> str:
-    data = re.sub(r":/.*/", ":", result["data"] or "")  # where it lies is this machine's
+    """Return what the accuracy and the times were measured on."""
+    data = re.sub(r":/.*/", ":", result["data"] or "")  # its folder is this machine's
     accuracy = f"{result['images']} images of {data}, engine {result['engine']}" if data else ""
     times = f"times on {result['time_engine']}" if result["rows"][0]["seconds"] is not None else ""
     return "; ".join(filter(None, [accuracy, times])) or "Without test images (DATA=SPEC) there is no accuracy."
 
 
 def from_accuracy(path: Path, measured: Measured) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """What benchmarks/accuracy.py left, as if it had been measured here; and its best row of Tucker."""
+    """Return what benchmarks/accuracy.py left, as if it had been measured here, and its best row of Tucker."""
     left = json.loads(path.read_text())
     command = measured.command(left["command"].split())
     date = left["table"].get("date") or left.get("date") or f"from {path.parent.name}/{path.name}"
@@ -211,10 +222,11 @@ def from_accuracy(path: Path, measured: Measured) -> tuple[dict[str, Any], dict[
 
 
 def table3(found: dict[str, Any]) -> str:
+    """Return Table 3."""
     title, result = "Table 3: where the time goes, step by step", found["result"]
     if not result:
         return section(title, [found])
-    parts = [f"{NOT_KNOWN} Milliseconds and share of the sum of the layers, fusion off."]
+    parts = [f"{NOT_KNOWN} Milliseconds and share of the sum of the layers, without fusion."]
     for engine in measured_engines(result):
         entries = [one for one in engine["networks"] if one.get("layers")]
         sums = [sum(keys(one, "group").values()) or 1.0 for one in entries]
@@ -232,12 +244,13 @@ def table3(found: dict[str, Any]) -> str:
                 )
         shares = [f"{one['non_tensor']['median']:.1%}" if one.get("non_tensor") else NONE for one in entries]
         rows += [["sum of layers", *(milliseconds(total) for total in sums)], ["non-tensor", *shares]]
-        rows.append(["one forward, fusion on", *(milliseconds(one["forward"]["median"]) for one in entries)])
+        rows.append(["one forward, with fusion", *(milliseconds(one["forward"]["median"]) for one in entries)])
         parts.append(grid([f"{engine['engine']}, ms", *(one["label"] for one in entries)], rows))
     return section(title, [found], *parts, absent(result))
 
 
 def table4(found: dict[str, Any], profiled: dict[str, Any]) -> str:
+    """Return Table 4."""
     title, result = "Table 4: time of one forward", found["result"]
     if not result:
         return section(title, [found])
@@ -256,11 +269,12 @@ def table4(found: dict[str, Any], profiled: dict[str, Any]) -> str:
         share = lrn(entry(layers.get(engine["engine"], {"networks": []}), labels[0]))
         rows.append([f"**here: {engine['engine']}**", *(time_of(engine, label) for label in labels), share])
     notes = [] if labels[0] == "GoogLeNet" else [f"The paper's column is GoogLeNet's, ours {labels[0]}'s."]
-    notes.append("LRN's share is of the sum of layers, from Table 3's command.")
+    notes.append("LRN's share is of the sum of the layers, from Table 3's command.")
     return section(title, [found], grid(head, rows), " ".join(notes), absent(result))
 
 
 def table5(found: dict[str, Any], batches: dict[str, Any], limit: str) -> str:
+    """Return Table 5."""
     title, result = "Table 5: energy, storage, memory, largest batch", found["result"]
     if not result:
         return section(title, [found, batches])
@@ -287,6 +301,7 @@ def table5(found: dict[str, Any], batches: dict[str, Any], limit: str) -> str:
 
 
 def table6(rows: dict[str, Any], bench: dict[str, Any]) -> str:
+    """Return Table 6."""
     title, parts = "Table 6: AlexNet, step by step", []
     if rows["result"]:
         columns = ("paper: top-5", "paper: time", "paper: energy")
@@ -312,6 +327,7 @@ def table6(rows: dict[str, Any], bench: dict[str, Any]) -> str:
 
 
 def table7(bench: dict[str, Any], recovered: dict[str, Any] | None) -> str:
+    """Return Table 7."""
     title, parts = "Table 7: ResNet, conv1 to res2a, accuracy against speed-up", [f"{NOT_KNOWN} {RESNET}"]
     if result := bench["result"]:
         engines, scored = measured_engines(result), [one for one in result["networks"] if one.get("accuracy")]
@@ -331,6 +347,7 @@ def table7(bench: dict[str, Any], recovered: dict[str, Any] | None) -> str:
 
 
 def self_check(found: Sequence[dict[str, Any]], network: str) -> str:
+    """Return the self-check of a network against itself."""
     title, done = f"Self-check: {network} against itself", [one for one in found if one["result"]]
     if not done:
         return section(title, found[:1])
@@ -348,16 +365,17 @@ def self_check(found: Sequence[dict[str, Any]], network: str) -> str:
             ]
         )
     head = ["engine", *(f"run {i}" for i in range(1, len(done) + 1)), f"all {len(found)} within 1 ± 0.03"]
-    return section(title, found[-1:], "The last of five commands, which differ in `--seed` alone.", grid(head, rows))
+    return section(title, found[-1:], "The last of five commands, which differ only in `--seed`.", grid(head, rows))
 
 
 def opens(found: dict[str, Any]) -> str:
+    """Return which engines take the converted networks."""
     text = found["result"] if isinstance(found["result"], str) else ""
     text = re.sub(r"\n\n(.*)\Z", lambda rest: "\n\n" + rest[1].replace("\n", "  \n"), text, flags=re.DOTALL)
     return section("Which engines take the converted networks", [found], text, NETRON)
 
 
 def conversions(found: Sequence[dict[str, Any]]) -> str:
-    """The commands that made what was measured."""
+    """Return the commands that made the measured networks."""
     text = "\n".join(one["command"] for one in found)
     return f"### The conversions\n\n```text\n{text}\n```" if found else ""

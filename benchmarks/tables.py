@@ -1,4 +1,4 @@
-"""The paper's seven tables, measured here: writes its part of RESULTS.md. `make tables` runs it.
+"""Measure the paper's seven tables and write them into RESULTS.md. `make tables` runs this.
 
     python benchmarks/tables.py --zoo DIR --data npz:cifar10_test.npz --recovered DIR
 
@@ -29,7 +29,7 @@ SELF_CHECKS = 5
 
 @dataclass(frozen=True)
 class Inputs:
-    """What was given: networks by name, and how they are measured."""
+    """The networks by name, and how they are measured."""
 
     zoo: dict[str, tuple[Path, Path]]
     data: list[str]  # --data SPEC --limit N, or nothing
@@ -46,15 +46,16 @@ class Inputs:
 
     @property
     def timing(self) -> list[str]:
+        """Options that all timed commands get."""
         return ["--engine", self.engines, "--seconds", f"{self.seconds:g}", "--json"]
 
 
 def main() -> int:
+    """Measure the tables and write them into RESULTS.md; return 1 if a command failed."""
     args = arguments()
-    inputs = Inputs(
-        find_zoo(args.zoo), ["--data", args.data, "--limit", str(args.limit)] if args.data else [], args.recovered, args.engine,
-        args.seconds, args.memory, args.results.with_name("figure1.png"),
-    )  # fmt: skip
+    data = ["--data", args.data, "--limit", str(args.limit)] if args.data else []
+    figure = args.results.with_name("figure1.png")
+    inputs = Inputs(find_zoo(args.zoo), data, args.recovered, args.engine, args.seconds, args.memory, figure)
     named = {
         "$DATA": args.data,
         "$ZOO": args.zoo and str(args.zoo),
@@ -74,30 +75,34 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     folder = lambda text: Path(text).resolve()  # noqa: E731 (commands run in the repository)
     parser.add_argument("--zoo", type=folder, metavar="DIR", help="trained networks: NAME.prototxt and NAME.caffemodel")
     parser.add_argument("--data", metavar="SPEC", help="labelled test images, for accuracy")
     parser.add_argument(
-        "--limit", type=int, default=500, metavar="N", help="at most so many of them (default %(default)s)"
+        "--limit", type=int, default=500, metavar="N", help="use at most N of them (default %(default)s)"
     )
     parser.add_argument("--recovered", type=folder, metavar="DIR", help="recovered conversions: see README.md")
     parser.add_argument("--engine", default="caffe,torch,ort", metavar="LIST", help="default %(default)s")
     parser.add_argument(
-        "--seconds", type=float, default=8, metavar="S", help="for one engine's forwards, at most (default %(default)s)"
+        "--seconds", type=float, default=8, metavar="S", help="time limit for one engine (default %(default)s)"
     )
-    parser.add_argument("--memory", default="1GB", metavar="LIMIT", help="for the largest batch (default %(default)s)")
+    parser.add_argument(
+        "--memory", default="1GB", metavar="LIMIT", help="memory limit for the largest batch (default %(default)s)"
+    )
     parser.add_argument(
         "--tables", type=lambda text: text.split(","), default=list(TABLES), metavar="LIST", help=",".join(TABLES)
     )
     parser.add_argument(
-        "--keep", type=folder, default=KEEP, metavar="DIR", help="what was measured; remove it to begin anew"
+        "--keep", type=folder, default=KEEP, metavar="DIR", help="where measurements are kept; delete it to start again"
     )
     parser.add_argument("--results", type=folder, default=RESULTS, metavar="FILE")
     return parser.parse_args()
 
 
 def find_zoo(folder: Path | None) -> dict[str, tuple[Path, Path]]:
+    """Return the trained networks by name: those of the folder, and inception_mini."""
     mini = ROOT / "models" / "inception_mini"
     found = {"inception_mini": (mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel")}
     if folder:
@@ -109,7 +114,7 @@ def find_zoo(folder: Path | None) -> dict[str, tuple[Path, Path]]:
 
 
 def write(results: Path, text: str) -> None:
-    """The part of the file between the marks; what is outside is kept."""
+    """Write the part of the file between the marks; what is outside is kept."""
     old = results.read_text() if results.exists() else "# Results\n"
     before, begin, rest = old.partition(BEGIN)
     after = rest.partition(END)[2] if begin else ""
@@ -119,7 +124,7 @@ def write(results: Path, text: str) -> None:
 
 
 def convert(measured: Measured, inputs: Inputs, network: str, name: str, *options: str) -> Path:
-    """The folder of a conversion."""
+    """Convert a network; return its folder."""
     out = measured.folder / f"{network}{name}"
     words = ["convert", *inputs.zoo[network], *options, "-o", out, "--force", "--json"]
     found = measured.run(f"convert {out.name}", words, [out])
@@ -129,7 +134,7 @@ def convert(measured: Measured, inputs: Inputs, network: str, name: str, *option
 
 
 def versions(measured: Measured, inputs: Inputs) -> dict[str, list[object]]:
-    """Label → the words that name the network: the original, its three conversions, the rival."""
+    """Return, by label, the arguments that name a network: the original, its three conversions, the rival."""
     net = inputs.main
     steps = ["--steps", STEPS] if net == "googlenet" else []
     made = {"Tucker": ("--absorb", "", "--tucker"), "Merge": tuple(steps), "Merge-Tucker": (*steps, "--tucker")}
@@ -144,10 +149,12 @@ def versions(measured: Measured, inputs: Inputs) -> dict[str, list[object]]:
 
 
 def words(networks: dict[str, list[object]], but: str = "") -> list[object]:
+    """Return the arguments that name the networks."""
     return [word for label, named in networks.items() if label != but for word in named]
 
 
 def table1(measured: Measured, inputs: Inputs) -> str:
+    """Measure Table 1."""
     networks = [f"{label}={ROOT / 'models' / folder / 'deploy.prototxt'}" for label, folder in IMAGENET.items()]
     chart = ["--chart", inputs.figure]
     found = measured.run("table 1", ["profile", *networks, "--by", "type", *chart, *inputs.timing], [inputs.figure])
@@ -155,6 +162,7 @@ def table1(measured: Measured, inputs: Inputs) -> str:
 
 
 def table2(measured: Measured, inputs: Inputs) -> str:
+    """Measure Table 2."""
     rows, tucker = step_rows(
         measured, inputs, inputs.main, "-merge", ["--steps", STEPS] if inputs.main == "googlenet" else []
     )
@@ -168,7 +176,10 @@ def table2(measured: Measured, inputs: Inputs) -> str:
 def step_rows(
     measured: Measured, inputs: Inputs, network: str, name: str, options: list[str]
 ) -> tuple[dict, dict | None]:
-    """The conversion step by step; and what benchmarks/accuracy.py found for Tucker. Where that left an accuracy.json, it is taken."""
+    """Measure a conversion step by step; return that, and what benchmarks/accuracy.py found for Tucker.
+
+    If accuracy.py left an accuracy.json, it is used.
+    """
     place = inputs.recovered / network if inputs.recovered else None
     if place and (place / "accuracy.json").exists():
         return sections.from_accuracy(place / "accuracy.json", measured)
@@ -189,30 +200,36 @@ def step_rows(
 
 
 def table3(measured: Measured, inputs: Inputs) -> str:
+    """Measure Table 3."""
     return sections.table3(breakdown(measured, inputs))
 
 
 def breakdown(measured: Measured, inputs: Inputs) -> dict:
+    """Measure where the time goes, for Tables 3 and 4."""
     return measured.run("table 3", ["profile", *words(versions(measured, inputs), but="SqueezeNet"), *inputs.timing])
 
 
 def table4(measured: Measured, inputs: Inputs) -> str:
+    """Measure Table 4."""
     return sections.table4(side_by_side(measured, inputs), breakdown(measured, inputs))
 
 
 def side_by_side(measured: Measured, inputs: Inputs) -> dict:
+    """Measure networks side by side, for Tables 4 and 5."""
     return measured.run("tables 4 and 5", ["bench", *words(versions(measured, inputs)), *inputs.timing])
 
 
 def table5(measured: Measured, inputs: Inputs) -> str:
+    """Measure Table 5."""
     engine = inputs.engines.split(",")[0]
-    # `--measure memory` is what takes least; the search is asked for by --memory
+    # `--measure memory` takes least time; --memory starts the search
     search = ["--engine", engine, "--measure", "memory", "--memory", inputs.memory, "--json"]
     batches = measured.run("table 5 batches", ["bench", *words(versions(measured, inputs)), *search])
     return sections.table5(side_by_side(measured, inputs), batches, inputs.memory)
 
 
 def table6(measured: Measured, inputs: Inputs) -> str:
+    """Measure Table 6."""
     if "alexnet" not in inputs.zoo:
         return sections.missing(6, "AlexNet, step by step", "alexnet")
     rows, _ = step_rows(measured, inputs, "alexnet", "-lrn", ["--absorb", "lrn"])
@@ -223,6 +240,7 @@ def table6(measured: Measured, inputs: Inputs) -> str:
 
 
 def table7(measured: Measured, inputs: Inputs) -> str:
+    """Measure Table 7."""
     if "resnet50" not in inputs.zoo:
         return sections.missing(7, "ResNet, conv1 to res2a", "resnet50")
     pair = inputs.zoo["resnet50"]
@@ -247,6 +265,7 @@ def table7(measured: Measured, inputs: Inputs) -> str:
 
 
 def self_check(measured: Measured, inputs: Inputs) -> str:
+    """Measure a network against itself."""
     prototxt, caffemodel = inputs.zoo[inputs.main]
     timing = [
         "--engine",
@@ -263,6 +282,7 @@ def self_check(measured: Measured, inputs: Inputs) -> str:
 
 
 def opens(measured: Measured, inputs: Inputs) -> str:
+    """Measure which engines take the converted networks."""
     named: list[object] = []
     for network in inputs.zoo:
         out = convert(measured, inputs, network, "-default")
@@ -272,8 +292,16 @@ def opens(measured: Measured, inputs: Inputs) -> str:
 
 
 TABLES = {
-    "1": table1, "2": table2, "3": table3, "4": table4, "5": table5, "6": table6, "7": table7, "self": self_check, "opens": opens,
-}  # fmt: skip
+    "1": table1,
+    "2": table2,
+    "3": table3,
+    "4": table4,
+    "5": table5,
+    "6": table6,
+    "7": table7,
+    "self": self_check,
+    "opens": opens,
+}
 
 if __name__ == "__main__":
     raise SystemExit(main())

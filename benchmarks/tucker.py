@@ -1,8 +1,8 @@
-"""Tucker by the weights and by the data, side by side: top-1 at equal MACs, before any training.
+"""Compare Tucker by the weights and by the data: top-1 at equal MACs, before any training.
 
     python benchmarks/tucker.py --zoo DIR --train cifar10_train.npz --test cifar10_test.npz
 
-Nothing else is merged, unless --merged: then Tucker works on what the default steps leave.
+Nothing else is merged, unless --merged is given: then Tucker works on what the default steps leave.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ HEAD = ("network", "Tucker", "by", "MACs", "left", "layers", "top-1", "seconds")
 
 
 def main() -> None:
+    """Measure, and print the rows and the table."""
     args = arguments()
     rows: list[tuple] = []
     for name in args.networks:
@@ -42,26 +43,25 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, required=True, help="NAME.prototxt and NAME.caffemodel")
     parser.add_argument("--train", required=True, help="npz file that the calibration images come from")
     parser.add_argument("--test", required=True, help="npz file with labels")
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
     parser.add_argument(
-        "--ranks", nargs="+", default=("macs:0.5", "macs:0.35"), help="of convert --rank (default %(default)s)"
+        "--ranks", nargs="+", default=("macs:0.5", "macs:0.35"), help="--rank of convert (default %(default)s)"
     )
-    parser.add_argument("--images", type=int, default=500, help="for calibration (default %(default)s)")
-    parser.add_argument("--limit", type=int, default=2000, help="of test images (default %(default)s)")
-    parser.add_argument("--merged", action="store_true", help="carry out all of the default steps first")
-    parser.add_argument(
-        "--threads", type=int, default=2, help="of ONNX Runtime, for the accuracy (default %(default)s)"
-    )
+    parser.add_argument("--images", type=int, default=500, help="calibration images (default %(default)s)")
+    parser.add_argument("--limit", type=int, default=2000, help="test images (default %(default)s)")
+    parser.add_argument("--merged", action="store_true", help="carry out the default steps first")
+    parser.add_argument("--threads", type=int, default=2, help="threads of ONNX Runtime (default %(default)s)")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 
 def versions(name: str, args: argparse.Namespace):
-    """A row for the network without Tucker, and two for each of the ranks."""
+    """Yield a row for the network without Tucker, and two for each rank."""
     prototxt = args.zoo / f"{name}.prototxt"
     original = read_network(prototxt, args.zoo / f"{name}.caffemodel")
     before = summary(original)["macs"]
@@ -86,6 +86,7 @@ def versions(name: str, args: argparse.Namespace):
 
 
 def accuracy(graph: Graph, prototxt: Path, args: argparse.Namespace) -> float:
+    """Return top-1, 0 to 1."""
     loader, _ = open_loader(f"npz:{args.test}", graph, prototxt, 20, loading=Loading(limit=args.limit))
     found = measure([graph], loader, Settings((1,), threads=args.threads))
     return found["networks"][0]["top"][1]

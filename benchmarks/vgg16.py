@@ -21,6 +21,7 @@ INPUT = (
 
 
 def prototxt() -> str:
+    """Return the definition."""
     text, bottom = INPUT, "data"
     for stage, (width, count) in enumerate(STAGES, 1):
         for name in (f"conv{stage}_{i}" for i in range(1, count + 1)):
@@ -49,7 +50,7 @@ def _relu(bottom: str) -> str:
 
 
 def write(folder: Path) -> None:
-    """Both files; weights normal, scaled by fan-in, seeded."""
+    """Write both files. Weights are normal, scaled by fan-in, seeded."""
     (folder / "vgg16.prototxt").write_text(prototxt())
     graph, rng = read_network(folder / "vgg16.prototxt"), np.random.default_rng(16)
     shapes = infer_shapes(graph)
