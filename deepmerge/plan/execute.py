@@ -110,7 +110,8 @@ def run_step(
             layer = next((layer for layer in graph.layers if layer.name == name), None)
             if layer is None:
                 continue
-            taken = first_match(passes, graph, layer, shapes, refused := [])
+            refused: list[Refusal] = []
+            taken = first_match(passes, graph, layer, shapes, refused)
             if taken is not None:
                 one, match = taken
                 result.changes.append(one.apply(graph, match, mark))
