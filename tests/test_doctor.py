@@ -12,7 +12,7 @@ import pytest
 
 import deepmerge
 from deepmerge import doctor
-from deepmerge.doctor import Check
+from deepmerge.doctor import Check, engines, packages
 from deepmerge.errors import DeepmergeError, EngineError
 
 
@@ -21,7 +21,7 @@ def versions(monkeypatch):
     """What importlib.metadata is to know of: distribution → version."""
 
     def known(**installed):
-        monkeypatch.setattr(doctor, "_version", lambda name: installed.get(name.replace("-", "_")))
+        monkeypatch.setattr(packages, "installed_version", lambda name: installed.get(name.replace("-", "_")))
 
     return known
 
@@ -67,7 +67,7 @@ def test_the_namesake_has_overwritten_this_package(versions, monkeypatch):
 def test_the_namesake_has_left_files_behind(versions, monkeypatch, tmp_path):
     versions()
     (tmp_path / "merger.py").touch()
-    monkeypatch.setattr(doctor, "FOLDER", tmp_path)
+    monkeypatch.setattr(packages, "FOLDER", tmp_path)
     check = doctor.namesake()
     assert check.state == "warning" and "merger.py" in check.found
 
@@ -110,7 +110,7 @@ def test_a_package_that_is_there_and_broken(monkeypatch, error, found):
 def test_the_versions_wanted_are_our_own_metadata(monkeypatch):
     wanted = ["onnx>=1.14", "protobuf<8,>=4.21", 'tomli>=1.1; python_version < "3.11"', 'lmdb>=1.3; extra == "test"']
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: wanted)
-    assert [doctor._wanted(name) for name in ("onnx", "protobuf", "onnxruntime", "lmdb")] == [
+    assert [packages.wanted_versions(name) for name in ("onnx", "protobuf", "onnxruntime", "lmdb")] == [
         ">=1.14",
         "<8,>=4.21",
         "",
@@ -142,7 +142,7 @@ def test_ort(monkeypatch):
     def fail():
         raise RuntimeError("Unsupported model IR version: 99,\n max supported IR version: 9")
 
-    monkeypatch.setattr(doctor, "_run_one_layer", fail)
+    monkeypatch.setattr(engines, "run_one_layer", fail)
     check = doctor.ort()
     assert check.state == "missing" and "\n" not in check.found and "IR version: 99" in check.found
 
