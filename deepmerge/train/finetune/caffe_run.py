@@ -145,7 +145,7 @@ class _StageRun:
     def _piece(self) -> int:
         """Return how many iterations to run until something is due."""
         solver, done = self.solver, self.log.iteration
-        intervals = [solver.test_interval if self.files.test else 0, solver.snapshot]
+        intervals = [solver.test_interval if self.files.nets[1:] else 0, solver.snapshot]
         due = [interval - done % interval for interval in intervals if interval]
         return min([_PIECE, solver.max_iter - done, *due])
 

@@ -138,8 +138,7 @@ def _feeds(net: TrainingNet, batch: Batch, device: torch.device) -> dict[str, Te
     if net.labels is not None:
         if batch.labels is None:
             raise ReadError(
-                "the images have no labels, and the network learns from them",
-                remedy="`deepmerge recover` needs none",
+                "the images have no labels, and the network learns from them", remedy="`deepmerge recover` needs none"
             )
         feeds[net.labels] = torch.from_numpy(batch.labels).to(device, non_blocking=True)
     return feeds

@@ -50,12 +50,7 @@ class Sources:
 
 
 def open_sources(
-    spec: str,
-    graph: Graph,
-    prototxt: Path,
-    batch_size: int,
-    wishes: ImageWishes,
-    loading: Loading,
+    spec: str, graph: Graph, prototxt: Path, batch_size: int, wishes: ImageWishes, loading: Loading
 ) -> Sources:
     """Open the images of `spec` for the network's only input.
 

@@ -74,13 +74,7 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        objective: Objective,
-        name: str,
-        iterations: int,
-        lr: float,
-        sizes: Sequence[float],
-        bf16: bool = False,
+        self, objective: Objective, name: str, iterations: int, lr: float, sizes: Sequence[float], bf16: bool = False
     ):
         self.objective, self.name, self.iterations, self.lr, self.sizes = objective, name, iterations, lr, sizes
         self.bf16 = bf16
@@ -89,11 +83,7 @@ class Trainer:
         self.optimizer = Optimizer(self.parameters)
 
     def run(
-        self,
-        images: Iterator[Tensor],
-        pace: Pace,
-        save: Callable[[], None],
-        report: Callable[[int, float], None],
+        self, images: Iterator[Tensor], pace: Pace, save: Callable[[], None], report: Callable[[int, float], None]
     ) -> None:
         """Train to the stage's end. images: from batch `iteration` on. report: called with iteration and loss.
 

@@ -20,8 +20,7 @@ def test_finite_losses_pass():
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_others_do_not(loss):
     with pytest.raises(
-        TrainingError,
-        match=r"^stage chain, iteration 5: training diverged \(the loss is .*\); take a smaller --lr$",
+        TrainingError, match=r"^stage chain, iteration 5: training diverged \(the loss is .*\); take a smaller --lr$"
     ):
         require_finite(loss, "stage chain, iteration 5", "take a smaller --lr")
 
@@ -35,10 +34,7 @@ def test_others_do_not(loss):
     ],
 )
 def test_disks_that_refuse(code, told):
-    with (
-        pytest.raises(TrainingError, match=f"^here: cannot be written: {told}$"),
-        writing(Path("here")),
-    ):
+    with pytest.raises(TrainingError, match=f"^here: cannot be written: {told}$"), writing(Path("here")):
         raise OSError(code, "Read-only file system")
 
 
