@@ -132,13 +132,13 @@ def _net_tree(
     """Return the network of one phase, with a data layer for `images` in place of its own and the phase resolved."""
     tree, layers, _ = phase_layers(source, phase)
     others = from_anywhere((layer for layer in layers if not is_data(layer)), (source.path.parent,))
-    made = Message([field for field in tree if field.name not in ("layer", "state")])
-    made.add("layer", _data_layer(phase, images, net, stage))
-    made.fields += [Field("layer", _always(layer)) for layer in others]
+    net_tree = Message([field for field in tree if field.name not in ("layer", "state")])
+    net_tree.add("layer", _data_layer(phase, images, net, stage))
+    net_tree.fields += [Field("layer", _always(layer)) for layer in others]
     listed = hdf5_list(phase, images)
     if listed:
         _write(folder / listed[0], listed[1])
-    return made
+    return net_tree
 
 
 def _write(file: Path, text: str) -> None:
@@ -147,9 +147,9 @@ def _write(file: Path, text: str) -> None:
 
 
 def _always(layer: Message) -> Message:
-    made = layer.copy()
-    made.remove("include", "exclude")
-    return made
+    copy = layer.copy()
+    copy.remove("include", "exclude")
+    return copy
 
 
 def _data_layer(phase: str, source: Source, net: TrainingNet, stage: CaffeStage) -> Message:

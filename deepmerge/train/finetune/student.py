@@ -146,22 +146,22 @@ def _feeds(net: TrainingNet, batch: Batch, device: torch.device) -> dict[str, Te
 
 def _learned(graph: Graph, net: TorchNet) -> list[Learned]:
     """Return the blobs whose lr_mult is not 0. For a shared blob, the first ParamSpec that sets a field counts."""
-    found: dict[nn.Parameter, Learned] = {}
+    blobs: dict[nn.Parameter, Learned] = {}
     given: dict[nn.Parameter, set[str]] = {}
     for layer in graph.layers:
         for index, blob in enumerate(net.blobs_of(layer.name)):
             spec = layer.param_specs[index] if index < len(layer.param_specs) else ()
             named = {field.name for field in spec}
             rates = dict(zip(("lr_mult", "decay_mult"), multipliers(layer, index), strict=True))
-            if blob not in found:
-                found[blob] = Learned(f"{layer.name}/{index}", blob, **rates)
+            if blob not in blobs:
+                blobs[blob] = Learned(f"{layer.name}/{index}", blob, **rates)
             for key in rates:
                 if key in named - given.setdefault(blob, set()):
-                    setattr(found[blob], key, rates[key])
+                    setattr(blobs[blob], key, rates[key])
             given[blob] |= named
-    for blob, learned in found.items():
+    for blob, learned in blobs.items():
         blob.requires_grad_(learned.lr_mult != 0)
-    return [learned for learned in found.values() if learned.lr_mult != 0]
+    return [learned for learned in blobs.values() if learned.lr_mult != 0]
 
 
 def _loss_weights(graph: Graph, weights: dict[str, float], processes: int) -> dict[str, float]:

@@ -141,9 +141,9 @@ def _start(net: TrainingNet, starts: Sequence[Path], seed: int) -> list[str]:
 
 def main_loss(graph: Graph) -> Layer:
     """Return the loss layer of the largest weight, the last one if there are several."""
-    found = losses(graph)
-    largest = max(weight for _, weight in found)
-    return [blob.producer for blob, weight in found if weight == largest][-1]
+    weighted = losses(graph)
+    largest = max(weight for _, weight in weighted)
+    return [blob.producer for blob, weight in weighted if weight == largest][-1]
 
 
 def _classes(net: TrainingNet, loss: Layer) -> int | None:

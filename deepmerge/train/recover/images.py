@@ -57,19 +57,19 @@ def open_sources(
     prototxt: the network's file; the train_val.prototxt beside it gives the preprocessing that the wishes leave open.
     ReadError where there are no images, or the network takes none.
     """
-    found = open_network_images(spec, graph)
-    images = found.source
-    train_how, train_notes = found.preprocessing(network_transform(graph, prototxt, "TRAIN"), wishes, train=True)
-    judge_how, judge_notes = found.preprocessing(network_transform(graph, prototxt, "TEST"), wishes)
+    opened = open_network_images(spec, graph)
+    images = opened.source
+    train_how, train_notes = opened.preprocessing(network_transform(graph, prototxt, "TRAIN"), wishes, train=True)
+    judge_how, judge_notes = opened.preprocessing(network_transform(graph, prototxt, "TEST"), wishes)
     count = images.count if loading.limit is None else min(loading.limit, images.count)
     every = [place * images.count // count for place in range(count)]
     held = _held_out(every, summary(graph)["macs"])
     held_set = set(held)
     learned = _some(images, [place for place in every if place not in held_set])
     loading = replace(loading, limit=None)
-    train = Loader(learned, train_how, found.shape, batch_size, replace(loading, train=True))
-    judge = Loader(_some(images, held or every), judge_how, found.shape, batch_size, loading)
-    return Sources(found.input, train, judge, len(held), tuple(dict.fromkeys([*train_notes, *judge_notes])))
+    train = Loader(learned, train_how, opened.shape, batch_size, replace(loading, train=True))
+    judge = Loader(_some(images, held or every), judge_how, opened.shape, batch_size, loading)
+    return Sources(opened.input, train, judge, len(held), tuple(dict.fromkeys([*train_notes, *judge_notes])))
 
 
 def _held_out(places: Sequence[int], macs: int) -> Sequence[int]:
@@ -102,10 +102,10 @@ class Feed:
     def batches(self, start: int) -> Generator[torch.Tensor, None, None]:
         """Yield the batches from number `start` on, without end."""
         if self._device.type == "cpu":
-            made: Iterator[np.ndarray] = (batch.data for batch in self._loader.batches(start))
+            arrays: Iterator[np.ndarray] = (batch.data for batch in self._loader.batches(start))
         else:
-            made = self._by_many(start)
-        for data in made:
+            arrays = self._by_many(start)
+        for data in arrays:
             yield self.tensor(data)
 
     def once(self, most: int) -> Iterator[torch.Tensor]:
@@ -121,10 +121,10 @@ class Feed:
         """Return the batch on the device, with channels last in memory: convolutions and poolings are faster so."""
         import torch
 
-        made = torch.from_numpy(data)
+        batch = torch.from_numpy(data)
         if self._device.type == "cuda":
-            made = made.pin_memory().to(self._device, non_blocking=True)
-        return made.contiguous(memory_format=torch.channels_last) if made.dim() == 4 else made
+            batch = batch.pin_memory().to(self._device, non_blocking=True)
+        return batch.contiguous(memory_format=torch.channels_last) if batch.dim() == 4 else batch
 
     def _by_many(self, start: int) -> Iterator[np.ndarray]:
         """Yield batches that several threads prepare: a GPU needs more than one thread makes."""

@@ -42,15 +42,15 @@ class Walk:
 
         front: the blobs that the next part starts from; see `front_before` and `front_after`.
         """
-        values = sum(int(np.prod(self.shapes[blob][1:])) for blob in front)
-        keeping, kept = 4 * values * self._images <= self._memory, []
+        size = 4 * sum(int(np.prod(self.shapes[blob][1:])) for blob in front)
+        keeping, kept = size * self._images <= self._memory, []
         ends = dict.fromkeys([*wanted, *(front if keeping else ())])
         with Part(self.graph, self._fed, ends, self.shapes, self.engine, self.threads) as part:
             for batch in self._source():
-                made = part.run(batch)
+                values = part.run(batch)
                 if keeping:
-                    kept.append({blob: made[blob] for blob in front})
-                yield {blob: made[blob] for blob in wanted}
+                    kept.append({blob: values[blob] for blob in front})
+                yield {blob: values[blob] for blob in wanted}
         if keeping:
             self._kept, self._fed = kept, list(front)
 
@@ -71,8 +71,8 @@ class Walk:
         order = {layer: i for i, layer in enumerate(self.graph.layers)}
         at = order[blob.producer]
         after = [layer for layer in layers_between(self.graph, (), ends) if order[layer] > at]
-        found = [b for layer in after for b in layer.bottoms if order[b.producer] <= at]
-        return list(dict.fromkeys([*found, *(end for end in ends if order[end.producer] <= at)]))
+        read = [b for layer in after for b in layer.bottoms if order[b.producer] <= at]
+        return list(dict.fromkeys([*read, *(end for end in ends if order[end.producer] <= at)]))
 
     def _source(self) -> Iterator[dict[Blob, np.ndarray]]:
         if self._kept is not None:

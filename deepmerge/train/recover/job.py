@@ -86,10 +86,10 @@ def _chosen(converted: Converted, original: Graph, merged: Graph, steps: str) ->
     if not rough:
         return []
     _require_same_names(converted, original, merged)
-    found = find_segments(original, merged, converted.entries)
+    segments = find_segments(original, merged, converted.entries)
     candidates = [Candidate(Step(entry["name"], tuple(entry["passes"]), (entry["name"],))) for entry in rough]
     chosen = {name for step in select(candidates, steps) for name in step.layers}
-    return [segment for segment in found if set(segment.steps) & chosen]
+    return [segment for segment in segments if set(segment.steps) & chosen]
 
 
 def _require_same_names(converted: Converted, original: Graph, merged: Graph) -> None:
@@ -136,10 +136,10 @@ def _identity(job: Job, converted: Converted, sources: Sources) -> dict[str, Any
 
 
 def _sha256(files: Sequence[Path]) -> str:
-    made = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in files:
         with open(file, "rb") as opened:
-            made.update(
+            digest.update(
                 hashlib.file_digest(opened, "sha256").digest() if hasattr(hashlib, "file_digest") else opened.read()
             )
-    return made.hexdigest()
+    return digest.hexdigest()

@@ -36,11 +36,11 @@ def last_layers(output: Blob, trained: Collection[str], shapes: Mapping[Blob, Sh
 
     A layer is left out if anything but a ReLU, PReLU, Dropout, Concat or Slice of channels comes after it.
     """
-    found: dict[Layer, Last] = {}
+    lasts: dict[Layer, Last] = {}
     for last in _back(output, (0, shapes[output][1]), (0, shapes[output][1]), None, shapes):
         if last.layer.name in trained and _plain(last.layer):
-            found.setdefault(last.layer, last)
-    return list(found.values())
+            lasts.setdefault(last.layer, last)
+    return list(lasts.values())
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,8 @@ class Reconstruction:
     @property
     def parameters(self) -> list[Parameter]:
         """The blobs of the segments' trained layers."""
-        found = (blob for segment in self.segments for name in segment.trained for blob in self.student.blobs_of(name))
-        return list(dict.fromkeys(found))
+        blobs = (blob for segment in self.segments for name in segment.trained for blob in self.student.blobs_of(name))
+        return list(dict.fromkeys(blobs))
 
     def losses(self, images: Tensor) -> Tensor:
         """Return the segments' losses for a batch, (segments,)."""
@@ -166,18 +166,18 @@ class Distillation:
     def parameters(self) -> list[Parameter]:
         """All learned blobs of the merged network."""
         layers = [layer for layer in self._merged.layers if not layer.kind.normalization]
-        found = (blob for layer in layers for blob in self.student.blobs_of(layer.name))
-        return list(dict.fromkeys(blob for blob in found if blob.requires_grad))
+        blobs = (blob for layer in layers for blob in self.student.blobs_of(layer.name))
+        return list(dict.fromkeys(blob for blob in blobs if blob.requires_grad))
 
     def losses(self, images: Tensor) -> Tensor:
         """Return the outputs' losses for a batch, (outputs,)."""
         import torch
 
         targets = self.targets(images)
-        made = self.student({self.input: images}, self.parts)
+        outputs = self.student({self.input: images}, self.parts)
         losses = []
         for part, are_logits, target in zip(self.parts, self._are_logits, targets, strict=True):
-            own = made[part].float()
+            own = outputs[part].float()
             losses.append(divergence(own, target, TEMPERATURE) if are_logits else relative_error(own, target))
         return torch.stack(losses)
 
@@ -210,12 +210,12 @@ class Distillation:
 
     def _split(self, flat: Tensor) -> list[Tensor]:
         """Split rows of values, one for each image, into a tensor for each output."""
-        found, start = [], 0
+        outputs, start = [], 0
         for shape in self._shapes:
             size = int(np.prod(shape, dtype=int))
-            found.append(flat[:, start : start + size].reshape(-1, *shape))
+            outputs.append(flat[:, start : start + size].reshape(-1, *shape))
             start += size
-        return found
+        return outputs
 
 
 def _compared(original: Graph, merged: Graph, output: str) -> tuple[str, str, bool]:

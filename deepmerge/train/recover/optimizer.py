@@ -133,10 +133,10 @@ def step_sizes(net: TorchNet, graph: Graph, feeds: Mapping[str, Tensor]) -> dict
 
     layers = [layer for layer in graph.layers if net.blobs_of(layer.name)]
     with torch.no_grad():
-        made = net(feeds, tuple(dict.fromkeys(layer.top.name for layer in layers)))
+        tops = net(feeds, tuple(dict.fromkeys(layer.top.name for layer in layers)))
     sizes: dict[Parameter, float] = {}
     for layer in layers:
         for index, blob in enumerate(net.blobs_of(layer.name)):
-            sized = made[layer.top.name] if layer.kind.bias == index else blob
+            sized = tops[layer.top.name] if layer.kind.bias == index else blob
             sizes.setdefault(blob, max(_LEAST_SIZE, float(sized.detach().float().square().mean().sqrt())))
     return sizes

@@ -60,8 +60,8 @@ def tiles_at(
     span_w = (size[1] - 1) * p.stride_w + (p.kernel_w - 1) * p.dilation_w + 1
     rows = (where[:, 0] // width * p.stride_h)[:, None] + np.arange(span_h) - p.pad_h
     columns = (where[:, 0] % width * p.stride_w)[:, None] + np.arange(span_w) - p.pad_w
-    found, inside = read_at(bottom, rows, columns)
-    return found, inside.astype(np.float32)
+    values, inside = read_at(bottom, rows, columns)
+    return values, inside.astype(np.float32)
 
 
 def values_at(blob: np.ndarray, where: np.ndarray) -> np.ndarray:

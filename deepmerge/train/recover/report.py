@@ -11,8 +11,8 @@ from deepmerge.train.recover.lsq import Solved
 def solved_entry(name: str, found: Sequence[Solved], seconds: float, images: int) -> dict[str, Any]:
     """Return the entry of one of the stages lsq and refit."""
     parts = []
-    for solved in found:
-        entry = solved.entry()
+    for result in found:
+        entry = result.entry()
         losses = _losses(entry.pop("error_before") ** 2, entry.pop("error_after") ** 2)
         parts.append({"name": entry.pop("segment"), **losses, **entry})
     return {"name": name, "seconds": seconds, "images": images, **_summed(parts), "segments": parts}

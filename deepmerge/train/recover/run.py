@@ -114,9 +114,9 @@ class Run:
             return ({context.sources.input: batch.data} for batch in loader.once())
 
         options = Options(seed=context.job.seed, threads=context.threads, **how)
-        found = lsq(context.original, context.merged, segments, feeds, options, context.progress)
+        solved = lsq(context.original, context.merged, segments, feeds, options, context.progress)
         self._skipped += loader.skipped
-        return solved_entry(name, found, clock() - start, loader.count)
+        return solved_entry(name, solved, clock() - start, loader.count)
 
     def _train(self, name: str) -> dict[str, Any]:
         if name not in self.state.iterations:

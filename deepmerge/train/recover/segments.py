@@ -56,7 +56,7 @@ def find_segments(original: Graph, merged: Graph, entries: Entries) -> list[Segm
     place = {layer: i for i, layer in enumerate(merged.layers)}
     alike = _twins(original, anchors)
     outputs = {_output(merged, layer, anchors, place) for layer in _made_by(merged, rough)}
-    found: list[Segment] = []
+    segments: list[Segment] = []
     taken: set[str] = set()
     for output in sorted(outputs, key=lambda blob: place[blob.producer]):
         inside = sorted(_between(output, anchors), key=place.__getitem__)
@@ -67,8 +67,8 @@ def find_segments(original: Graph, merged: Graph, entries: Entries) -> list[Segm
         inputs = {b for layer in inside for b in layer.bottoms if b.producer not in inside}
         names = tuple(b.name for b in sorted(inputs, key=lambda blob: place[blob.producer]))
         layers = tuple(layer.name for layer in inside)
-        found.append(Segment("+".join(steps), steps, names, output.name, layers, tuple(trained)))
-    return _named_apart(found)
+        segments.append(Segment("+".join(steps), steps, names, output.name, layers, tuple(trained)))
+    return _named_apart(segments)
 
 
 def _twins(original: Graph, anchors: Iterable[Blob]) -> dict[Blob, Blob]:
@@ -156,30 +156,30 @@ def _steps(rough: Iterable[Mapping[str, Any]], inside: set[str], replaced: set[s
 
 def _output(merged: Graph, layer: Layer, anchors: set[Blob], place: Mapping[Layer, int]) -> Blob:
     """Return the first anchor after the layer, in the network's order."""
-    seen, waiting, found = set(), list(layer.tops), []
+    seen, waiting, reached = set(), list(layer.tops), []
     while waiting:
         blob = waiting.pop()
         if blob in anchors:
-            found.append(blob)
+            reached.append(blob)
         elif blob not in seen:
             seen.add(blob)
             waiting += [top for reader in blob.consumers for top in reader.tops]
-    if not found:
+    if not reached:
         text = f"no blob after layer {layer.name!r} of network {merged.name!r} matches the original"
         raise GraphError(text, layer=layer.name, remedy="is it a conversion of that network?")
-    return min(found, key=lambda blob: place[blob.producer])
+    return min(reached, key=lambda blob: place[blob.producer])
 
 
 def _between(output: Blob, anchors: set[Blob]) -> set[Layer]:
     """Return the layers from the nearest anchors before the output to it."""
-    found: set[Layer] = set()
+    between: set[Layer] = set()
     waiting = [output.producer]
     while waiting:
         layer = waiting.pop()
-        if layer not in found:
-            found.add(layer)
+        if layer not in between:
+            between.add(layer)
             waiting += [b.producer for b in layer.bottoms if b not in anchors]
-    return found
+    return between
 
 
 def _trainable(merged: Graph, layer: Layer, inside: Sequence[Layer]) -> bool:
@@ -216,7 +216,7 @@ def find_later_layers(original: Graph, merged: Graph, entries: Entries, segments
     finals = {blob.name: blob for blob in merged.blobs}
     touched = _downstream(merged, {finals[segment.output] for segment in segments})
     before = _upstream(merged, {finals[segment.output] for segment in every})
-    found = []
+    later = []
     for layer in merged.layers:
         if layer.type not in ("Convolution", "InnerProduct") or not layer.weights or merged.sharers(layer):
             continue
@@ -225,26 +225,26 @@ def find_later_layers(original: Graph, merged: Graph, entries: Entries, segments
         output, passed = _activated(layer)
         if finals[output.name] is output and output in anchors:
             layers = (layer.name, *(activation.name for activation in passed))
-            found.append(Segment(layer.name, (), (layer.bottom.name,), output.name, layers, (layer.name,)))
-    return found
+            later.append(Segment(layer.name, (), (layer.bottom.name,), output.name, layers, (layer.name,)))
+    return later
 
 
 def _downstream(graph: Graph, blobs: set[Blob]) -> set[Blob]:
     """Return these blobs and all that depend on them."""
-    found = set(blobs)
+    blobs = set(blobs)
     for layer in graph.layers:
-        if found & set(layer.bottoms):
-            found |= set(layer.tops)
-    return found
+        if blobs & set(layer.bottoms):
+            blobs |= set(layer.tops)
+    return blobs
 
 
 def _upstream(graph: Graph, blobs: set[Blob]) -> set[Blob]:
     """Return these blobs and all that they depend on."""
-    found = set(blobs)
+    blobs = set(blobs)
     for layer in reversed(graph.layers):
-        if found & set(layer.tops):
-            found |= set(layer.bottoms)
-    return found
+        if blobs & set(layer.tops):
+            blobs |= set(layer.bottoms)
+    return blobs
 
 
 def _activated(layer: Layer) -> tuple[Blob, list[Layer]]:

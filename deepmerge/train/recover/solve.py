@@ -139,17 +139,17 @@ class Problem:
 
     def error(self, weight: np.ndarray) -> float:
         """Return the sum of squared errors after the activation, on the held-out rows."""
-        made = activated(predict(self.outside, weight), self.slope)
-        return float(np.square(made - self.judge, dtype=np.float64).sum())
+        outputs = activated(predict(self.outside, weight), self.slope)
+        return float(np.square(outputs - self.judge, dtype=np.float64).sum())
 
     def best(self, start: np.ndarray, options: Options) -> tuple[np.ndarray, float]:
         """Return the weights of the ridge strength that is best on the held-out rows, and their error there."""
         plenty = len(self.inside) >= PLENTY * self.inside.shape[1]
-        found = []
+        tried = []
         for strength in (options.strength,) if plenty else STRENGTHS:
             weight = fit(Normal(self.inside, strength, self.bias), self.wanted, start, self.slope, options.iterations)
-            found.append((self.error(weight), len(found), weight))
-        error, _, weight = min(found)
+            tried.append((self.error(weight), len(tried), weight))
+        error, _, weight = min(tried)
         return weight, error
 
 
@@ -230,5 +230,5 @@ def _last_alone(stack: Stack, weights, target, held, options: Options) -> list[n
 
 
 def _error(stack: Stack, weights: list[np.ndarray], target: np.ndarray) -> float:
-    made = activated(stack.features(weights) @ weights[-1], stack.layers[-1].slope)
-    return float(np.square(made - target, dtype=np.float64).sum())
+    outputs = activated(stack.features(weights) @ weights[-1], stack.layers[-1].slope)
+    return float(np.square(outputs - target, dtype=np.float64).sum())

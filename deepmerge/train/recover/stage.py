@@ -109,8 +109,8 @@ class TrainedStage:
     def _sizes(self) -> list[float]:
         """Return the step size of each parameter at the stage's start."""
         batch = next(held_out_batches(self.context, SIZED))
-        found = step_sizes(self.objective.student, self.context.merged, {self.context.sources.input: batch})
-        return [found[blob] for blob in self.objective.parameters]
+        sizes = step_sizes(self.objective.student, self.context.merged, {self.context.sources.input: batch})
+        return [sizes[blob] for blob in self.objective.parameters]
 
     def _losses(self) -> list[float]:
         return mean_losses(self.objective, held_out_batches(self.context))
@@ -139,11 +139,11 @@ def make_objective(context: Context, plan: StagePlan, answers: Answers | None = 
         graphs = context.original, context.merged
         return Distillation(teacher, student, graphs, context.sources.input, answers, plan.bf16)
     own_inputs = plan.name == "chain"
-    made = Reconstruction(teacher, student, context.segments, context.sources.input, own_inputs)
+    objective = Reconstruction(teacher, student, context.segments, context.sources.input, own_inputs)
     student.requires_grad_(False)
-    for blob in made.parameters:
+    for blob in objective.parameters:
         blob.requires_grad_(True)
-    return made
+    return objective
 
 
 def _networks(context: Context) -> tuple[TorchNet, TorchNet]:
@@ -182,6 +182,6 @@ def bf16_is_accurate(context: Context) -> bool:
     """
     if not has_fast_bf16(context.device):
         return False
-    made = make_objective(context, StagePlan("distill", 1))
-    exact, rounded = (sum(mean_losses(made, held_out_batches(context), bf16)) for bf16 in (False, True))
+    objective = make_objective(context, StagePlan("distill", 1))
+    exact, rounded = (sum(mean_losses(objective, held_out_batches(context), bf16)) for bf16 in (False, True))
     return rounded <= context.settings.bf16_loss * exact

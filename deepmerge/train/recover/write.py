@@ -30,11 +30,11 @@ def arrays_of(weights: Weights, kind: str) -> dict[str, np.ndarray]:
 
 def weights_in(arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, list[np.ndarray]]:
     """Return the weights from a checkpoint's arrays, in which a layer's blobs are in order."""
-    found: dict[str, list[np.ndarray]] = {}
+    weights: dict[str, list[np.ndarray]] = {}
     for key, array in arrays.items():
         if key.startswith(f"{kind}/"):
-            found.setdefault(key.split("/", 2)[2], []).append(array)
-    return found
+            weights.setdefault(key.split("/", 2)[2], []).append(array)
+    return weights
 
 
 def write_recovered(

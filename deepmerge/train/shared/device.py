@@ -29,13 +29,13 @@ def prepare(device: str = "cpu", threads: int | None = None, seed: int = 0) -> t
     import deepmerge.engines.pytorch  # noqa: F401  # says how to install torch
     from deepmerge.engines.pytorch.engine import find_device
 
-    found = find_device(device)
+    chosen = find_device(device)
     import torch
 
     torch.set_num_threads(threads or cores())
     torch.manual_seed(seed)
-    if found.type == "cuda":
-        torch.cuda.set_device(found)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-    return found
+    return chosen
