@@ -20,11 +20,12 @@ RESNETS = {"exact": ("--exact",), "merge": (), "cover": ("--kernel", "cover")}
 RES2A = ("conv1", "res2a")
 
 NOT_COMPARABLE = """\
-DeepRebirth's figures (AAAI 2018) are for networks trained on ImageNet, run by Caffe on phones, a laptop's processor and
-a Titan X. **Not comparable, and not measured here**: the phones (Moto E, Galaxy S5 and S6, every Arm column), the laptop,
-the Titan X, the largest batch in a GPU's memory. Shares, ratios and sizes can be compared with ours; milliseconds cannot.
-The trained networks are those of $ZOO, with ten classes (CIFAR-10), so top-5 is easier than on ImageNet: compare the loss
-from step to step, not the level. Networks of models/ have random weights: they have times, and no accuracy."""
+DeepRebirth's figures (AAAI 2018) are for networks trained on ImageNet, run by Caffe on phones, a laptop's processor
+and a Titan X. **Not comparable, and not measured here**: the phones (Moto E, Galaxy S5 and S6, every Arm column),
+the laptop, the Titan X, the largest batch in a GPU's memory. Shares, ratios and sizes can be compared with ours;
+milliseconds cannot. The trained networks are those of $ZOO, with ten classes (CIFAR-10), so top-5 is easier than on
+ImageNet: compare the loss from step to step, not the level. Networks of models/ have random weights: they have
+times, and no accuracy."""
 HOW = "Times are medians; networks take turns. A speed-up has its 95 % interval. Each table is below its command."
 NOT_KNOWN = "We do not know the paper's figures, and claim no likeness."
 MEMORY = """\
