@@ -1,4 +1,4 @@
-"""How deepmerge words things: names that are near or not taken yet, one line, counts, sizes, times."""
+"""Wording: similar names, unused names, text on one line, counts, sizes, times."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 
 MAX_LENGTH = 2000  # characters of one line
-_COMPARED = 1000  # candidates that a word is compared with; comparing takes long
-_LONGEST = 100  # characters of a word that is compared
-_LISTED = 12  # candidates that are listed where none is near
+_COMPARED = 1000  # candidates that a word is compared with; comparing is slow
+_LONGEST = 100  # characters; a longer word is not compared
+_LISTED = 12  # candidates that are listed if none is similar
 _SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def one_line(text: object, most: int = MAX_LENGTH) -> str:
-    """Return the text as a terminal may show it, whatever a file has put into it.
+    """Return the text as one line that is safe to print on a terminal.
 
     Line breaks and other control characters are escaped. The middle of a text longer than `most` is left out.
     """
@@ -30,9 +30,9 @@ def flat(text: object) -> str:
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.5) -> list[str]:
-    """Return up to `most` of the known words that `word` may be a misspelling of, the nearest first.
+    """Return up to `most` known words that are similar to `word`, the most similar first.
 
-    Upper and lower case count as the same. cutoff: from 0 (any word) to 1 (equal).
+    Case is ignored. cutoff: from 0 (any word) to 1 (equal).
     """
     if len(word) > _LONGEST:
         return []
@@ -41,7 +41,7 @@ def nearest(word: str, known: Iterable[str], most: int = 3, cutoff: float = 0.5)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence about an unknown word: "did you mean 'conv1' or 'conv2'?", or what words there are."""
+    """Return the end of a sentence about an unknown word: "did you mean 'conv1'?", or the list of known words."""
     known = list(dict.fromkeys(known))
     near = nearest(word, known)
     if near:
@@ -55,7 +55,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def unused(name: str, taken: Collection[str], form: str = "{}_{}", first: int = 2) -> str:
     """Return `name`, or the first of `name_2`, `name_3`, … that is not taken.
 
-    form: how name and number are joined. first: the first number.
+    form: joins name and number. first: the first number.
     """
     made, number = name, first
     while made in taken:
@@ -65,12 +65,12 @@ def unused(name: str, taken: Collection[str], form: str = "{}_{}", first: int = 
 
 
 def count(number: float, noun: str) -> str:
-    """`1 step`, `2 steps`, `1,200 images`."""
+    """Return a number and its noun: `1 step`, `2 steps`, `1,200 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def scaled(number: float) -> str:
-    """`1.58 G`, `203 M`, `12.5 k`, `17`: three figures."""
+    """Return a number with three figures and its prefix: `1.58 G`, `203 M`, `12.5 k`, `17`."""
     for factor, letter in _SCALES:
         if number >= factor * 0.9995:
             return f"{figures(number / factor)} {letter}"
@@ -78,33 +78,43 @@ def scaled(number: float) -> str:
 
 
 def size(number: float) -> str:
-    """Bytes: `27.3 MB`, `12 B`."""
+    """Return bytes with three figures: `27.3 MB`, `12 B`."""
     return f"{scaled(number)}B" if number >= 1e3 * 0.9995 else f"{number:,.0f} B"
 
 
 def milliseconds(seconds: float) -> str:
-    """`12.3`, `0.045`: three figures, none below a microsecond. The unit is left to the table's head."""
+    """Return milliseconds with three figures, down to a microsecond: `12.3`, `0.045`. The table's head has the unit."""
     return figures(1e3 * seconds) if seconds >= 1e-3 else f"{1e3 * seconds:.3f}"
 
 
 def figures(number: float) -> str:
-    """Three figures, all of those before the point: `1.58`, `27.3`, `1,203`."""
+    """Return a number with three figures, or all figures before the point: `1.58`, `27.3`, `1,203`."""
     digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
     return f"{number:,.{digits}f}"
 
 
+def millions(number: float) -> str:
+    """Return a count in millions: `203.45 M`."""
+    return f"{number / 1e6:,.2f} M"
+
+
+def megabytes(number: float) -> str:
+    """Return bytes in megabytes: `27.99 MB`."""
+    return f"{number / 1e6:,.2f} MB"
+
+
 def times(factor: float) -> str:
-    """`3.90×`: three figures."""
+    """Return a factor with three figures: `3.90×`."""
     return f"{figures(factor)}×"
 
 
 def times_as_fast(ratio: Mapping[str, float] | None) -> str:
-    """A ratio of times as a speed-up with its interval, `4.00 (2.00–5.00)`; 1 for the network that others are compared with."""
+    """Return a ratio of times as a speed-up with its interval: `4.00 (2.00–5.00)`; `1` without a ratio."""
     if ratio is None:
         return "1"
     return f"{1 / ratio['value']:.2f} ({1 / ratio['high']:.2f}–{1 / ratio['low']:.2f})"
 
 
 def share_left(before: float | None, after: float | None) -> str:
-    """What is left, as a share: `38.0%`; "–" where that says nothing."""
+    """Return `after` as a share of `before`: `38.0%`; "–" if `before` is 0 or one of the two is unknown."""
     return f"{after / before:.1%}" if before and after is not None else "–"

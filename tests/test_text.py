@@ -3,11 +3,16 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.text import (
+    MAX_LENGTH,
     count,
     did_you_mean,
+    figures,
     flat,
+    megabytes,
+    millions,
     milliseconds,
     nearest,
+    one_line,
     scaled,
     share_left,
     size,
@@ -95,3 +100,40 @@ def test_counts_shares_and_ratios():
 )
 def test_a_misspelt_field_is_recognised(name, found):
     assert nearest(name, ["pad", "kernel_size", "stride"], 1, 0.8) == found
+
+
+def test_nearest():
+    assert nearest("CONV", ["conv1", "fc6"]) == ["conv1"]
+    assert nearest("conv", [f"conv{i}" for i in range(9)], most=2) == ["conv8", "conv7"]
+    assert nearest("conv", ["conv1"], cutoff=0.95) == []
+    assert nearest("c" * 101, ["c" * 101]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("größe 1×2", "größe 1×2"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\x1b[2J\x9b", "\\x1b[2J\\x9b"),
+        ("\u2028\u202e\u200b", "\\u2028\\u202e\\u200b"),
+        ("\udcff", "\\udcff"),
+        (7, "7"),
+    ],
+)
+def test_one_line(text, expected):
+    assert one_line(text) == expected
+
+
+def test_a_long_line_loses_its_middle():
+    line = one_line("a" * 3000 + "z" * 3000)
+    assert line.startswith("a" * 1500 + " … ") and line.endswith("z" * 400) and len(line) < MAX_LENGTH
+    assert one_line("abcdefghij" * 2, 10) == "abcdefg … ij"
+
+
+def test_the_form_of_an_unused_name():
+    assert unused("a", {"a"}, form="{}-{}") == "a-2"
+
+
+def test_fixed_units():
+    assert figures(1.584) == "1.58" and figures(27.31) == "27.3" and figures(1203.4) == "1,203"
+    assert millions(1_582_671_872) == "1,582.67 M" and megabytes(27_994_208) == "27.99 MB"
