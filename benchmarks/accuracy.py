@@ -150,12 +150,12 @@ def deepmerge(*words: object) -> str:
 
 def as_text(found: dict) -> str:
     """Return all that was found as text."""
-    from deepmerge.cli.table import told
+    from deepmerge.cli.table import as_text as step_table
 
     parts = [
         found["command"],
         "\n".join(f"{key}: {value}" for key, value in found["machine"].items()),
-        told(found["table"]),
+        step_table(found["table"]),
     ]
     parts.append(
         table([(name, f"{seconds:.0f} s") for name, seconds in found["seconds"].items()], ("made", "in"), "lr")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("MNN", "caffe", "cv2", "google.protobuf", "onnx", "onnxruntime", "scipy", "tensorly", "torch")
+HEAVY = ("MNN", "caffe", "cv2", "google.protobuf", "onnx", "onnxruntime", "rich", "scipy", "tensorly", "torch")
 
 REPORT = f"import sys; print('loaded:', *[name for name in {HEAVY} if name in sys.modules])"
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from deepmerge.cli.image_options import PREPROCESSING, image_wishes, mirror, preprocessing
-from deepmerge.cli.network_options import budget, networks, random_note, read, settings_line
-from deepmerge.cli.options import FILE, Checked, Listed, common, given
-from deepmerge.cli.output import Progress, show, show_json, table, warn
+from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
+from deepmerge.cli.network_options import Measuring, measuring, random_note, settings_line
+from deepmerge.cli.options import FILE, MORE, SPEC, Checked, Listed, bundle, command, common, given, option, refuse
+from deepmerge.cli.output import Console, table
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 WHAT = ("time", "memory", "energy")
@@ -27,46 +28,78 @@ def _limit(text: str) -> int | str:
     return int(float(match[1]) * UNITS[match[2] or ""])
 
 
-@click.command(short_help="networks side by side: time, size, memory, energy, accuracy")
-@networks
-@click.option(
-    "--measure",
-    "what",
-    type=Listed(WHAT, empty=False),
-    default=",".join(WHAT),
-    show_default=True,
-    help="What to measure, beside sizes.",
-)
-@click.option(
-    "--memory",
-    "limit",
-    type=Checked("LIMIT", _limit),
-    metavar="LIMIT",
-    help="Find the largest batch whose process stays within it: 1GB; 'device' is all of the GPU's.",
-)
-@click.option(
-    "--data",
-    metavar="SPEC",
-    help="Accuracy on these images, too: folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE.",
-)
-@click.option("--limit", "images", type=click.IntRange(1), metavar="N", help="At most so many of them, spread evenly.")
-@preprocessing
-@mirror("Each image and its mirror image: the mean of their scores.")
-@click.option("--csv", "as_csv", is_flag=True, help="The result as CSV, a figure a line.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="The result as Markdown's tables.")
-@click.option("--against", type=FILE, metavar="BASELINE.json", help="Fail where a ratio got worse since this --json.")
-@click.option(
-    "--tolerance", type=click.FloatRange(0), default=0.05, show_default=True, help="By how much it may, as a share."
-)
-@common
-def bench(words, engines, threads, batch, device, repeat, seconds, seed, as_json, quiet, verbose, debug, **chosen):
-    """Measure networks side by side on every engine that is installed: time and speed-up, parameters, MACs, storage,
-    activation memory, peak memory of the process, energy of an image where the machine has a meter, the largest batch
-    (with --memory), accuracy (with --data). The first network is what the others are compared with.
+@dataclass(frozen=True)
+class Figures:
+    """What is measured beside sizes."""
 
-    NET is a folder that `convert` wrote, or PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET gives it a name. Without a caffemodel
-    the weights are random. With --against, exit code 1 where a network's time, memory or size, as a share of the first
-    network's, is greater than it was by more than --tolerance.
+    what: tuple[str, ...]
+    memory: int | str | None
+    data: str | None
+    limit: int | None
+
+
+figures = bundle(
+    "figures",
+    Figures,
+    option(
+        "--measure",
+        "what",
+        type=Listed(WHAT, empty=False),
+        default=",".join(WHAT),
+        show_default=True,
+        help="What to measure in addition to sizes.",
+    ),
+    option(
+        "--memory",
+        type=Checked("LIMIT", _limit),
+        metavar="LIMIT",
+        help="Find the largest batch whose process stays within LIMIT, such as 1GB; 'device': all GPU memory.",
+    ),
+    option("--data", metavar="SPEC", help=f"Also measure accuracy on these images: {SPEC}."),
+    option("--limit", type=click.IntRange(1), metavar="N", help="Use at most N images, sampled evenly."),
+)
+
+
+@dataclass(frozen=True)
+class Output:
+    """How the result is printed, and what it is compared with."""
+
+    as_csv: bool
+    as_markdown: bool
+    against: Path | None
+    tolerance: float
+
+
+output = bundle(
+    "output",
+    Output,
+    option("--against", type=FILE, metavar="FILE", help="Fail if a ratio is worse than in this earlier --json result."),
+    option("--csv", "as_csv", is_flag=True, help="Print the result as CSV, one figure a line."),
+    option("--markdown", "as_markdown", is_flag=True, help="Print the result as Markdown tables."),
+    option(
+        "--tolerance",
+        type=click.FloatRange(0),
+        default=0.05,
+        show_default=True,
+        metavar="X",
+        heading=MORE,
+        help="How much worse a ratio may be, as a share.",
+    ),
+)
+
+
+@command(short_help="compare networks: time, size, memory, energy, accuracy")
+@measuring
+@figures
+@output
+@preprocessing()
+@common
+def bench(measuring: Measuring, figures: Figures, output: Output, images: Preprocessing, console: Console):
+    """Measure networks side by side on every installed engine: time, size, memory, energy, accuracy.
+
+    The first network is the one that the others are compared with.
+    NET is a folder that `convert` wrote, or PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET gives it a name. Without a
+    caffemodel the weights are random. --against compares time, memory and size, as shares of the first network's.
 
     \b
     Examples:
@@ -75,74 +108,73 @@ def bench(words, engines, threads, batch, device, repeat, seconds, seed, as_json
       deepmerge bench net.prototxt net.caffemodel out/ --json > baseline.json
       deepmerge bench net.prototxt net.caffemodel out/ --against baseline.json --tolerance 0.05
     """
-    if as_json + chosen["as_csv"] + chosen["as_markdown"] > 1:
-        raise click.UsageError("--json, --csv and --markdown exclude each other")
-    if chosen["limit"] == "device" and device == "cpu":
-        raise click.UsageError("--memory device is the GPU's: give --device cuda, or an amount such as 1GB")
-    if chosen["data"] is None and (useless := given("images", *PREPROCESSING)):
-        raise click.UsageError(
-            f"--{'limit' if useless[0] == 'images' else useless[0].replace('_', '-')} goes with --data"
-        )
+    _check_usage(measuring, figures, output, console)
     from deepmerge.measure.bench import Settings
     from deepmerge.measure.bench import bench as measure
-    from deepmerge.measure.bench.against import read_baseline, worse
+    from deepmerge.measure.bench.against import read_baseline
 
-    baseline = chosen["against"] and read_baseline(chosen["against"])
-    nets = read(words, batch)
+    baseline = output.against and read_baseline(output.against)
+    nets = measuring.read()
     for net in nets:
-        warn(net.graph.warnings, quiet)
-    settings = Settings(engines, chosen["what"], threads, device, budget(repeat, seconds), chosen["limit"], seed=seed)
-    progress = Progress(quiet or as_json)
-    try:
-        accuracies = _accuracies(nets, chosen, threads, progress)
+        console.warn(net.graph.warnings)
+    m = measuring
+    settings = Settings(m.engines, figures.what, m.threads, m.device, m.budget(), figures.memory, seed=m.seed)
+    with console.progress() as progress:
+        accuracies = _accuracies(nets, figures, images, m.threads, progress)
         report = measure(nets, settings, progress)
-    finally:
-        progress.clear()
     for entry in report["networks"]:
         entry["accuracy"] = accuracies.get(entry["label"])
-    _show(report, as_json, chosen, quiet)
+    console.show(report, lambda: _text(report, output))
     if baseline:
-        _judge(worse(report, baseline, chosen["tolerance"]), chosen["against"], chosen["tolerance"])
+        _judge(report, baseline, output)
 
 
-def _accuracies(nets, chosen, threads, progress) -> dict[str, dict]:
-    """Label → top-1 and top-5 accuracy, of the networks that have weights of their own."""
-    wishes = image_wishes(chosen)
-    if chosen["data"] is None:
+def _check_usage(measuring: Measuring, figures: Figures, output: Output, console: Console) -> None:
+    """Raise UsageError for options that exclude each other or have no effect."""
+    if console.as_json + output.as_csv + output.as_markdown > 1:
+        raise click.UsageError("--json, --csv and --markdown exclude each other")
+    if figures.memory == "device" and measuring.device == "cpu":
+        raise click.UsageError("--memory device is the GPU's: give --device cuda, or an amount such as 1GB")
+    if figures.data is None:
+        refuse(given("limit", *PREPROCESSING), "has no effect without --data")
+
+
+def _accuracies(nets, figures: Figures, images: Preprocessing, threads: int, progress) -> dict[str, dict]:
+    """Return top-1 and top-5 accuracy by label, for the networks that have weights of their own."""
+    if figures.data is None:
         return {}
-    from deepmerge.measure.accuracy import Job, run
-    from deepmerge.out.read import Pair
+    from deepmerge import evaluate
 
     found = {}
     for net in nets:
         if not net.random:
-            pair = Pair(net.source.prototxt, net.source.caffemodel)
-            told = run(Job(pair, chosen["data"], wishes, limit=chosen["images"], threads=threads), progress)
-            found[net.label] = {"data": chosen["data"], "images": told["images"], "top": told["networks"][-1]["top"]}
+            pair = net.source.prototxt, net.source.caffemodel
+            how = {"wishes": images.wishes(), "limit": figures.limit, "threads": threads, "progress": progress}
+            report = evaluate(pair, figures.data, **how)
+            top = report["networks"][-1]["top"]
+            found[net.label] = {"data": figures.data, "images": report["images"], "top": top}
     return found
 
 
-def _show(report: dict, as_json: bool, chosen: dict, quiet: bool) -> None:
+def _text(report: dict, output: Output) -> str:
     from deepmerge.measure.bench.tables import CSV_HEAD, figures, markdown, notes, tables
 
-    if as_json:
-        return show_json(report)
-    preface = "\n\n".join(filter(None, [settings_line(report), random_note(report["networks"])]))
-    if chosen["as_csv"]:
+    if output.as_csv:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([CSV_HEAD, *figures(report)])
-        show(text.getvalue().rstrip("\n"), quiet)
-    elif chosen["as_markdown"]:
-        show(markdown(report, preface), quiet)
-    else:
-        parts = [table(one.rows, one.head, "l" + "r" * (len(one.head) - 1)) for one in tables(report)]
-        show("\n\n".join([preface, *parts, *notes(report)]), quiet)
+        return text.getvalue().rstrip("\n")
+    preface = "\n\n".join(filter(None, [settings_line(report), random_note(report["networks"])]))
+    if output.as_markdown:
+        return markdown(report, preface)
+    parts = [table(one.rows, one.head, "l" + "r" * (len(one.head) - 1)) for one in tables(report)]
+    return "\n\n".join([preface, *parts, *notes(report)])
 
 
-def _judge(lines: list[str], baseline: Path, tolerance: float) -> None:
-    """Exit code 1, and what got worse, if anything did."""
+def _judge(report: dict, baseline: dict, output: Output) -> None:
+    """Raise an error that names what got worse, if anything did."""
     from deepmerge.errors import DeepmergeError
+    from deepmerge.measure.bench.against import worse
 
-    if lines:
+    if lines := worse(report, baseline, output.tolerance):
         more = f" (and {len(lines) - 1} more: {'; '.join(lines[1:])})" if len(lines) > 1 else ""
-        raise DeepmergeError(f"worse than {baseline} by more than {tolerance:.0%}: {lines[0]}{more}")
+        raise DeepmergeError(f"worse than {output.against} by more than {output.tolerance:.0%}: {lines[0]}{more}")

@@ -4,210 +4,335 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
-from deepmerge.cli.image_options import PREPROCESSING, image_wishes, preprocessing
-from deepmerge.cli.options import FILE, PLANNING, Checked, Listed, common, given, planning, wishes
-from deepmerge.cli.output import Progress, count, shortened, show, show_json, warn
-from deepmerge.cli.recover import recovery_table, told_interrupted
+from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
+from deepmerge.cli.options import (
+    FILE,
+    MORE,
+    PLANNING,
+    SPEC,
+    Checked,
+    Listed,
+    Planning,
+    bundle,
+    command,
+    common,
+    given,
+    option,
+    override,
+    planning,
+    refuse,
+)
+from deepmerge.cli.output import Console, shortened
+from deepmerge.cli.recover import recovery_table
 from deepmerge.cli.tables import cost_table, refusal_table, step_table
+from deepmerge.cli.training_options import MINUTES, resumable
 from deepmerge.formats import STYLES
+from deepmerge.text import count
 from deepmerge.train.recover import STAGES, USUAL
 
+_FILES = "Files for fine-tuning"
+_CALIBRATION = "Calibration of --tucker"
+_RECOVERY = "Recovery"
 
-def _source(spec: str) -> Any:
+
+def _source(text: str) -> Any:
+    from deepmerge.errors import EmitError
     from deepmerge.formats.write.data_layers import Source
 
-    return _usage(Source.parse, spec)
-
-
-def _override(text: str) -> Any:
-    from deepmerge.formats.write.solver import parse_override
-
-    return _usage(parse_override, text)
-
-
-def _usage(parse, text: str) -> Any:
-    """What `parse` makes of an option's text; what is wrong with it as the ValueError that Checked wants."""
-    from deepmerge.errors import EmitError
-
     try:
-        return parse(text)
+        return Source.parse(text)
     except EmitError as error:
         raise ValueError(str(error)) from None
 
 
-SPEC = Checked("SPEC", _source)
+@dataclass(frozen=True)
+class Emitting:
+    """What is written of the converted network."""
+
+    formats: tuple[str, ...]
+    style: tuple[str, ...]
+    train_val: Path | None
+    solver: tuple[tuple[str, str], ...]
+    no_steps: bool
+    train_source: Any
+    test_source: Any
+    batch_size: int
+
+    def settings(self):
+        """Return the options as the library takes them."""
+        from deepmerge.formats.write.train_val import TrainData
+        from deepmerge.out.write import Settings
+
+        data = TrainData(self.train_source, self.test_source, self.batch_size)
+        return Settings(self.formats, data, dict(self.solver), not self.no_steps, self.style)
 
 
-@click.command(short_help="convert a trained network into a faster one")
+emitting = bundle(
+    "emitting",
+    Emitting,
+    option(
+        "--emit",
+        "formats",
+        type=Listed(("caffe", "onnx"), empty=False),
+        default="caffe",
+        show_default=True,
+        help="Formats of the final network: caffe, onnx.",
+    ),
+    option("--train-val", type=FILE, help="The original train_val.prototxt; keeps its data, loss and accuracy layers."),
+    option(
+        "--solver",
+        type=Checked("KEY=VALUE", override),
+        multiple=True,
+        heading=_FILES,
+        help="Set a field of the solvers; may be repeated.",
+    ),
+    option(
+        "--train-source",
+        type=Checked("SPEC", _source),
+        heading=_FILES,
+        help="Training images if there is no train_val: lmdb:PATH, list:FILE or hdf5:FILE.",
+    ),
+    option("--test-source", type=Checked("SPEC", _source), heading=_FILES, help="Test images, in the same form."),
+    option(
+        "--batch-size",
+        type=click.IntRange(1),
+        default=32,
+        show_default=True,
+        metavar="N",
+        heading=_FILES,
+        help="Batch size of the data layers deepmerge writes.",
+    ),
+    option("--no-steps", is_flag=True, heading=_FILES, help="Write the final network only, without step folders."),
+    option(
+        "--style",
+        type=Listed(STYLES),
+        default="",
+        heading=MORE,
+        help="For device toolchains: distinct-tops (no in-place layers; each top named like its layer), "
+        "legacy-input (input: fields).",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Calibrating:
+    """The images that Tucker's ranks are chosen by."""
+
+    calibration: str | None
+    calibration_images: int
+
+    def source(self, prototxt: Path, images: Preprocessing, strict: bool, progress):
+        """Return the images as the library takes them, None if there are none."""
+        if self.calibration is None:
+            return None
+        from deepmerge.convert.calibrate import CalibrationImages
+
+        return CalibrationImages(self.calibration, prototxt, self.calibration_images, images.wishes(), strict, progress)
+
+
+calibrating = bundle(
+    "calibrating",
+    Calibrating,
+    option("--calibration", metavar="SPEC", heading=_CALIBRATION, help=f"Images without labels: {SPEC}."),
+    option(
+        "--calibration-images",
+        type=click.IntRange(1),
+        default=500,
+        show_default=True,
+        metavar="N",
+        heading=_CALIBRATION,
+        help="Use at most N images, sampled evenly.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Recovering:
+    """The images to recover accuracy on, and how."""
+
+    data: str | None
+    minutes: float | None
+    stages: tuple[str, ...]
+    device: str
+
+    @classmethod
+    def of(cls, recover_data, recover_minutes, recover_stages, recover_device) -> Recovering:
+        """Return the options by the names that the library gives them."""
+        return cls(recover_data, recover_minutes, recover_stages, recover_device)
+
+
+recovering = bundle(
+    "recovering",
+    Recovering.of,
+    option(
+        "--recover", "recover_data", metavar="SPEC", help="Run `deepmerge recover` too, on these images without labels."
+    ),
+    option("--recover-minutes", type=MINUTES, metavar="N", heading=_RECOVERY, help="Time limit."),
+    option(
+        "--recover-stages",
+        type=Listed(STAGES, empty=False),
+        default=",".join(USUAL),
+        show_default=True,
+        heading=_RECOVERY,
+        help="Recovery stages to run.",
+    ),
+    option(
+        "--recover-device",
+        metavar="cpu|cuda",
+        default="cpu",
+        show_default=True,
+        heading=_RECOVERY,
+        help="Where PyTorch runs.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Running:
+    """How the conversion is carried out."""
+
+    out: Path | None
+    recipe: Path | None
+    as_page: bool
+    dry_run: bool
+    force: bool
+    check: bool
+    strict: bool
+
+
+how = bundle(
+    "how",
+    Running,
+    option("-o", "--out", type=FILE, metavar="OUT", help="Output folder; written atomically."),
+    option("--recipe", type=FILE, metavar="FILE", help="Replay a plan (TOML), as `plan --write` and convert write it."),
+    option("--report", "as_page", is_flag=True, help="Write OUT/report.html too; see `deepmerge report`."),
+    option("--dry-run", is_flag=True, help="Show what would be done; write nothing."),
+    option("--force", is_flag=True, help="Replace an existing OUT."),
+    option("--check", is_flag=True, heading=MORE, help="Check the graph's invariants after each step."),
+    option("--strict", is_flag=True, heading=MORE, help="Fail on a warning."),
+)
+
+
+@command(short_help="convert a trained network into a faster one")
 @click.argument("prototxt", type=FILE)
 @click.argument("caffemodel", type=FILE)
-@click.option("-o", "--out", type=FILE, help="The folder to write; it is made whole or not at all.")
+@how
 @planning
-@click.option("--recipe", type=FILE, help="Replay a plan (TOML; `plan --write FILE` and every convert write one).")
-@click.option(
-    "--emit",
-    "formats",
-    type=Listed(("caffe", "onnx"), empty=False),
-    default="caffe",
-    show_default=True,
-    help="Formats of the final network: caffe, onnx.",
-)
-@click.option(
-    "--style",
-    type=Listed(STYLES),
-    default="",
-    help="For toolchains: distinct-tops (each top is called as its layer, none in place), legacy-input (input: fields).",
-)
-@click.option(
-    "--train-val", type=FILE, help="The original train_val.prototxt; its data, loss and accuracy layers are kept."
-)
-@click.option("--train-source", type=SPEC, help="Training images: lmdb:PATH, list:FILE or hdf5:FILE.")
-@click.option("--test-source", type=SPEC, help="Test images, likewise.")
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Of data layers that deepmerge writes."
-)
-@click.option(
-    "--solver",
-    type=Checked("KEY=VALUE", _override),
-    multiple=True,
-    help="A field of the emitted solvers; may be repeated.",
-)
-@click.option(
-    "--calibration",
-    metavar="SPEC",
-    help="Images (no labels) by which --tucker decomposes: folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE.",
-)
-@click.option(
-    "--calibration-images",
-    type=click.IntRange(1),
-    default=500,
-    show_default=True,
-    metavar="N",
-    help="At most so many of them, spread evenly.",
-)
-@click.option(
-    "--recover",
-    "recover_data",
-    metavar="SPEC",
-    help="Images (no labels): `deepmerge recover` at once, with its defaults.",
-)
-@click.option(
-    "--recover-minutes",
-    type=click.FloatRange(0, min_open=True),
-    metavar="N",
-    help="Time for it; see `deepmerge recover`.",
-)
-@click.option(
-    "--recover-stages",
-    type=Listed(STAGES, empty=False),
-    default=",".join(USUAL),
-    show_default=True,
-    help="What it does.",
-)
-@click.option(
-    "--recover-device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where PyTorch runs for it."
-)
-@click.option("--no-steps", is_flag=True, help="The final network only, no folder for each step.")
-@click.option("--report", "as_page", is_flag=True, help="Write OUT/report.html, too: see `deepmerge report`.")
-@click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
-@click.option("--check", is_flag=True, help="Check the graph's invariants behind every step.")
-@click.option("--strict", is_flag=True, help="Fail on a warning.")
-@click.option("--force", is_flag=True, help="Replace an existing OUT.")
-@preprocessing
+@emitting
+@recovering
+@calibrating
+@preprocessing(mirror=None)
 @common
-def convert(prototxt, caffemodel, out, recipe, formats, style, train_val, train_source, test_source, batch_size, solver,
-            calibration, calibration_images, recover_data, no_steps, as_page, dry_run, check, strict, force, as_json, quiet, verbose,
-            debug, **chosen):  # fmt: skip
-    """Convert a trained network: exact folds first, then the approximate steps, each written with what it takes to
-    fine-tune it.
+def convert(
+    prototxt: Path,
+    caffemodel: Path,
+    how: Running,
+    planning: Planning,
+    emitting: Emitting,
+    recovering: Recovering,
+    calibrating: Calibrating,
+    images: Preprocessing,
+    console: Console,
+):
+    """Convert a trained network: exact folds first, then approximate steps, each with the files to fine-tune it.
 
     \b
     Examples:
-      deepmerge convert net.prototxt net.caffemodel -o out/
       deepmerge convert net.prototxt net.caffemodel -o out/ --exact
       deepmerge convert net.prototxt net.caffemodel -o out/ --steps conv1,inception_3a-3b --width 0.75
       deepmerge convert net.prototxt net.caffemodel -o out/ --tucker --rank ratio:0.5 --emit caffe,onnx
-      deepmerge convert net.prototxt net.caffemodel -o out/ --tucker --rank macs:0.5 --calibration folder:photos
       deepmerge convert net.prototxt net.caffemodel -o out/ --recover folder:photos --recover-minutes 20
-      deepmerge convert net.prototxt net.caffemodel -o out/ --train-val train_val.prototxt --solver base_lr=0.01
     """
-    if out is None and not dry_run:
-        raise click.UsageError("Missing option '-o' / '--out'.")
-    if recipe is not None and (mixed := given(*PLANNING)):
-        raise click.UsageError(f"--recipe and --{mixed[0]} exclude each other: edit the recipe instead")
-    _check_calibration(calibration, recipe, recover_data, chosen)
-    recovery = {name: chosen.pop(f"recover_{name}") for name in ("minutes", "stages", "device")}
-    if recover_data is not None and (dry_run or "caffe" not in formats):
-        raise click.UsageError(
-            f"--recover trains what is written: leave {'--dry-run' if dry_run else '--emit onnx alone'} out"
-        )
+    _check_usage(how, planning, emitting, recovering, calibrating)
     from deepmerge.out.digest import Digest
 
-    digest = Digest(caffemodel)  # begins before the imports do
-    os.environ.setdefault(
-        "OPENBLAS_THREAD_TIMEOUT", "4"
-    )  # numpy's idle threads sleep, and leave the core to the hashing
-    wanted, pictures = wishes(chosen), image_wishes(chosen)
+    digest = Digest(caffemodel)  # starts before the imports do
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # idle numpy threads sleep and leave the core to the hashing
     from deepmerge.convert.convert import Job
-    from deepmerge.convert.convert import convert as run
-    from deepmerge.formats.write.train_val import TrainData
-    from deepmerge.out.write import Settings
 
-    settings = Settings(formats, TrainData(train_source, test_source, batch_size), dict(solver), not no_steps, style)
-    progress = Progress(quiet or as_json)
-    images = None
-    if calibration is not None:
-        from deepmerge.convert.calibrate import CalibrationImages
+    with resumable(how.out if recovering.data else None), console.progress() as progress:
+        job = Job(
+            prototxt,
+            caffemodel,
+            how.out,
+            planning.wishes(),
+            how.recipe,
+            emitting.train_val,
+            emitting.settings(),
+            how.check,
+            how.strict,
+            how.force,
+            how.dry_run,
+            calibrating.source(emitting.train_val or prototxt, images, how.strict, progress),
+        )
+        report = _run(job, recovering, images, how.as_page, progress, digest)
+    console.warn(report["warnings"])
+    console.show(report, lambda: _text(report, job, console.verbose))
 
-        images = CalibrationImages(calibration, train_val or prototxt, calibration_images, pictures, strict, progress)
-    job = Job(prototxt, caffemodel, out, wanted, recipe, train_val, settings, check, strict, force, dry_run, images)
-    try:
-        if recover_data is None:
-            report = run(job, progress, digest, _page_writer(job) if as_page else lambda folder: None)
-        else:
-            from deepmerge.train.recover.job import convert_and_recover
-            from deepmerge.train.recover.spec import Job as Recovery
 
-            recovery |= {"strict": strict, "force": force}
-            wish = Recovery(out, recover_data, out, (prototxt, caffemodel), pictures, **recovery)
-            report = convert_and_recover(job, wish, progress, digest)
-            if as_page:
-                _page_writer(job)(job.out)
-    except KeyboardInterrupt:
-        told_interrupted(out if recover_data else None)
-        raise
-    finally:
-        progress.clear()
-    warn(report["warnings"], quiet)
-    if as_json:
-        show_json(report)
-    else:
-        show(_told(report, job, verbose), quiet)
+def _run(job, recovering: Recovering, images: Preprocessing, as_page: bool, progress, digest) -> dict[str, Any]:
+    """Convert, and recover if there are images for that; return the report."""
+    if recovering.data is None:
+        from deepmerge.convert.convert import convert as run
+
+        return run(job, progress, digest, _page_writer(job) if as_page else lambda folder: None)
+    from deepmerge.train.recover.job import convert_and_recover
+    from deepmerge.train.recover.spec import Job
+
+    recovery = Job(
+        job.out,
+        recovering.data,
+        job.out,
+        (job.prototxt, job.caffemodel),
+        images.wishes(),
+        recovering.stages,
+        minutes=recovering.minutes,
+        device=recovering.device,
+        strict=job.strict,
+        force=job.force,
+    )
+    report = convert_and_recover(job, recovery, progress, digest)
+    if as_page:
+        _page_writer(job)(job.out)
+    return report
 
 
 def _page_writer(job):
-    """What writes report.html into the folder of a conversion."""
+    """Return the function that writes report.html into the folder of a conversion."""
     from deepmerge.out.read import Pair
     from deepmerge.page import write_page
 
     return lambda folder: write_page(folder, original=Pair(job.prototxt, job.caffemodel), force=True)
 
 
-def _check_calibration(calibration: str | None, recipe: object, recover: str | None, chosen: dict[str, Any]) -> None:
-    """Options that would do nothing are a misunderstanding."""
-    if recover is None and (useless := given("recover_minutes", "recover_stages", "recover_device")):
-        raise click.UsageError(f"--{useless[0].replace('_', '-')} goes with --recover")
-    if calibration is not None and recipe is None and not chosen["tucker"]:
-        raise click.UsageError("--calibration is what --tucker goes by: give --tucker too")
-    if calibration is None and (useless := given("calibration_images", *(() if recover else PREPROCESSING))):
-        raise click.UsageError(f"--{useless[0].replace('_', '-')} goes with --calibration")
+def _check_usage(
+    how: Running, planning: Planning, emitting: Emitting, recovering: Recovering, calibrating: Calibrating
+):
+    """Raise UsageError for options that exclude each other or have no effect."""
+    if how.out is None and not how.dry_run:
+        raise click.UsageError("Missing option '-o' / '--out'.")
+    if how.recipe is not None:
+        refuse(given(*PLANNING), "and --recipe exclude each other; edit the recipe instead")
+    if recovering.data is None:
+        refuse(given("recover_minutes", "recover_stages", "recover_device"), "has no effect without --recover")
+    elif how.dry_run:
+        raise click.UsageError("--recover trains what is written: leave --dry-run out")
+    elif "caffe" not in emitting.formats:
+        raise click.UsageError("--recover trains the Caffe files: add caffe to --emit")
+    if calibrating.calibration is None:
+        pictures = () if recovering.data else PREPROCESSING
+        refuse(given("calibration_images", *pictures), "has no effect without --calibration")
+    elif how.recipe is None and not planning.tucker:
+        raise click.UsageError("--calibration has no effect without --tucker; add --tucker")
 
 
-def _told(report: dict, job, verbose: bool) -> str:
+def _text(report: dict, job, verbose: bool) -> str:
     parts = []
     if report["steps"]:
         parts.append(step_table(report["steps"], report["before"], verbose))
@@ -218,23 +343,20 @@ def _told(report: dict, job, verbose: bool) -> str:
     if "calibration" in report:
         parts.append(_calibrated(report["calibration"]))
     if report["refusals"]:
-        told = f"{count(len(report['refusals']), 'merge')} left alone (-v says why; so does `deepmerge plan`)"
-        parts.append(refusal_table(report["refusals"], full=True) if verbose else told)
+        short = f"{count(len(report['refusals']), 'merge')} left alone (-v shows why; so does `deepmerge plan`)"
+        parts.append(refusal_table(report["refusals"], full=True) if verbose else short)
     if "recovery" in report:
         parts.append(recovery_table(report["recovery"], verbose))
-    elif rough := [step for step in report["steps"] if not step["exact"]]:
+    elif approximate := [step for step in report["steps"] if not step["exact"]]:
         how = " (`make -f finetune.mk` in the folder)" if "caffe" in job.settings.formats else ""
-        parts.append(
-            f"{count(len(rough), 'approximate step')}, which cost accuracy until the network is fine-tuned{how}"
-        )
+        steps = count(len(approximate), "approximate step")
+        parts.append(f"{steps}, which cost accuracy until the network is fine-tuned{how}")
     parts.append("nothing was written (--dry-run)" if job.dry_run else f"written to {job.out}")
     return "\n\n".join(parts)
 
 
 def _calibrated(entry: dict) -> str:
-    told = f"calibrated on {count(entry['images'], 'image')} of {entry['source']}"
+    text = f"calibrated on {count(entry['images'], 'image')} of {entry['source']}"
     if names := entry["separable"]:
-        told += (
-            f"; patches too large for a covariance of their own, which is taken as channels x taps: {shortened(names)}"
-        )
-    return told
+        text += f"; covariances too large, taken as channels × taps: {shortened(names)}"
+    return text

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import click
-
-from deepmerge.cli.options import common
-from deepmerge.cli.output import show, show_json, table
+from deepmerge.cli.options import command, common
+from deepmerge.cli.output import Console, table
 
 MARKS = {"ok": "ok", "absent": "-", "warning": "warning", "missing": "MISSING"}
 
 
-@click.command(short_help="what is installed, and how to get what is missing")
+@command(short_help="show what is installed, and how to get what is missing")
 @common
-def doctor(as_json, quiet, verbose, debug):
-    """Look at what deepmerge needs and could use: packages, engines, real Caffe, CUDA. Exit code 1 where something that
-    it needs is missing. With -v also real Caffe's layer types.
+def doctor(console: Console):
+    """Check what deepmerge needs and what it can use: packages, engines, real Caffe, CUDA.
+
+    The exit code is 1 if something that deepmerge needs is missing. With -v, also list real Caffe's layer types.
 
     \b
     Examples:
@@ -26,19 +25,15 @@ def doctor(as_json, quiet, verbose, debug):
 
     checks = examine()
     missing = [check.name for check in checks if check.state == "missing"]
-    if as_json:
-        entries = [
-            {"name": c.name, "state": c.state, "found": c.found, "remedy": c.remedy, "details": c.details}
-            for c in checks
-        ]
-        show_json({"ok": not missing, "checks": entries})
-    else:
-        show(_told(checks, verbose), quiet)
+    entries = [
+        {"name": c.name, "state": c.state, "found": c.found, "remedy": c.remedy, "details": c.details} for c in checks
+    ]
+    console.show({"ok": not missing, "checks": entries}, lambda: _text(checks, console.verbose))
     if missing:
-        raise DeepmergeError(f"needed and not there, or not working: {', '.join(missing)}")
+        raise DeepmergeError(f"missing or not working: {', '.join(missing)}")
 
 
-def _told(checks, verbose: bool) -> str:
+def _text(checks, verbose: bool) -> str:
     rows = []
     for check in checks:
         rows.append((MARKS[check.state], check.name, check.found))

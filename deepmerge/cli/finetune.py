@@ -3,196 +3,146 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import click
 
-from deepmerge.cli.image_options import image_wishes, mirror, preprocessing
-from deepmerge.cli.options import FILE, Checked, common
-from deepmerge.cli.output import show, show_json, table, warn
+from deepmerge.cli.image_options import Preprocessing
+from deepmerge.cli.options import MORE, Checked, command, common, given, option, options, override, refuse
+from deepmerge.cli.output import Console, table
+from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
 
+_TEACHER = "Distillation"
 
-def _override(text: str) -> Any:
-    from deepmerge.errors import EmitError
-    from deepmerge.formats.write.solver import parse_override
-
-    try:
-        return parse_override(text)
-    except EmitError as error:
-        raise ValueError(str(error)) from None
-
-
-@click.command(short_help="fine-tune a converted network with labels")
-@click.argument("out", type=FILE)
-@click.option(
-    "--data", required=True, metavar="SPEC", help="Labelled images: folder:, list:, lmdb:, hdf5: or npz:, then a path."
+teacher = options(
+    option(
+        "--distill",
+        is_flag=False,
+        flag_value="kl",
+        type=click.Choice(["kl", "mse"]),
+        metavar="[kl|mse]",
+        heading=_TEACHER,
+        help="Add the original as a teacher: KL divergence or squared distance of the scores joins the loss.",
+    ),
+    option(
+        "--distill-weight",
+        type=click.FloatRange(0),
+        default=1.0,
+        show_default=True,
+        metavar="X",
+        heading=_TEACHER,
+        help="Weight of the teacher's loss.",
+    ),
+    option(
+        "--temperature",
+        type=click.FloatRange(0, min_open=True),
+        default=2.0,
+        show_default=True,
+        metavar="X",
+        heading=_TEACHER,
+        help="Temperature of kl; softens both distributions.",
+    ),
 )
-@click.option(
-    "--test-data", metavar="SPEC", help="Labelled images to test with, as often as the solver says and at the end."
-)
-@click.option(
-    "-o", "--out", "to", type=FILE, required=True, metavar="OUT2", help="The folder to write; it has OUT's form."
-)
-@click.option(
+
+
+@command(short_help="fine-tune a converted network with labels")
+@files
+@option("--data", required=True, metavar="SPEC", help="Labelled images: folder:, list:, lmdb:, hdf5: or npz:PATH.")
+@option("--test-data", metavar="SPEC", help="Labelled images to test on, when the solver says and at the end.")
+@option(
     "--steps",
     is_flag=False,
     flag_value="all",
     metavar="[LIST]",
-    help="One step after the other, each by its own solver: all, or names and ranges. Default: the final network at once.",
+    help="Fine-tune steps in turn, each with its own solver: all, or names and ranges. Default: the final network.",
 )
-@click.option(
+@option(
     "--solver",
-    type=Checked("KEY=VALUE", _override),
+    type=Checked("KEY=VALUE", override),
     multiple=True,
-    help="A field of Caffe's solver in the place of the file's; may be repeated.",
+    help="Override a field of the solver; may be repeated.",
 )
-@click.option(
-    "--max-iter", type=click.IntRange(0), metavar="N", help="Iterations (of each step); as --solver max_iter=N."
-)
-@click.option(
-    "--minutes",
-    type=click.FloatRange(0, min_open=True),
-    metavar="N",
-    help="Stop after so much time, with what there is.",
-)
-@click.option(
-    "--stop-after",
-    type=click.FloatRange(0, min_open=True),
-    metavar="N",
-    help="Stop after so many minutes with a checkpoint; the same command goes on from there.",
-)
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="In the place of the data layers'.")
-@click.option(
-    "--images",
-    "limit",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Train on at most so many images, spread evenly. Default: all.",
-)
-@click.option(
-    "--in-order",
-    is_flag=True,
-    help="Take the images in the order of the source, as Caffe does; else they are shuffled.",
-)
-@click.option("--vary", is_flag=True, help="Show images shifted by up to an eighth, so that few images say much.")
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    help="Of shuffling, augmentation, dropout. Default: the solver's random_seed, or 0.",
-)
-@click.option(
+@option("--max-iter", type=click.IntRange(0), metavar="N", help="Iterations (of each step); --solver max_iter=N.")
+@option("--minutes", type=MINUTES, metavar="N", help="Stop after N minutes and keep the current weights.")
+@limit
+@option(
     "--engine",
     type=click.Choice(["torch", "caffe"]),
     default="torch",
     show_default=True,
     help="What trains: PyTorch, or real Caffe.",
 )
-@click.option(
-    "--device",
-    metavar="cpu|cuda",
-    default="cpu",
-    show_default=True,
-    help="Where PyTorch runs; cuda:1 is the second GPU.",
+@option("--batch-size", type=click.IntRange(1), metavar="N", heading=MORE, help="Override the data layers' batch size.")
+@option("--in-order", is_flag=True, heading=MORE, help="Do not shuffle the images, as Caffe does not.")
+@option(
+    "--vary",
+    is_flag=True,
+    heading=MORE,
+    help="Augmentation against overfitting on few images: shift by up to an eighth.",
 )
-@click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: every core.")
-@click.option(
-    "--distill",
-    is_flag=False,
-    flag_value="kl",
-    type=click.Choice(["kl", "mse"]),
-    metavar="[kl|mse]",
-    help="The original as a teacher: its scores are added to the loss, as a divergence or a squared distance.",
+@option(
+    "--seed",
+    type=click.IntRange(0),
+    metavar="N",
+    heading=MORE,
+    help="Seed of shuffling, augmentation and dropout. Default: the solver's random_seed, or 0.",
 )
-@click.option(
-    "--distill-weight",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    metavar="X",
-    help="Of the teacher's loss.",
-)
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0, min_open=True),
-    default=2.0,
-    show_default=True,
-    metavar="X",
-    help="Of kl: softens both.",
-)
-@click.option(
-    "--original", type=(FILE, FILE), metavar="PROTOTXT CAFFEMODEL", help="The original, if not where report.json says."
-)
-@preprocessing
-@mirror("Turn half of the images left to right in training. Default: as the train_val says.")
-@click.option("--strict", is_flag=True, help="Fail on an image that cannot be read.")
-@click.option("--force", is_flag=True, help="Replace an existing OUT2.")
+@teacher
+@training
 @common
-def finetune(out, data, to, solver, max_iter, in_order, as_json, quiet, verbose, debug, **chosen):
+def finetune(out: Path, to: Path, data: str, images: Preprocessing, console: Console, **chosen):
     """Fine-tune what `convert` or `recover` wrote to OUT, as its solver.prototxt and train_val.prototxt say.
 
-    A run that was killed goes on from its last checkpoint (OUT2.checkpoint) when it is started again with the same
-    command. The same seed and number of threads give the same weights on the CPU.
-    Several GPUs or hosts: torchrun --nproc-per-node N -m deepmerge finetune …; they share each batch.
+    A run that was killed resumes from OUT2.checkpoint. On several GPUs: torchrun --nproc-per-node N -m deepmerge
+    finetune …
 
     \b
     Examples:
       deepmerge finetune out/ --data lmdb:train_lmdb --test-data lmdb:test_lmdb -o tuned/
       deepmerge finetune out/ --data folder:photos -o tuned/ --steps --max-iter 2000 --device cuda
-      deepmerge finetune out/ --data npz:train.npz -o tuned/ --solver base_lr=0.01 --solver type=Adam --minutes 30
+      deepmerge finetune out/ --data npz:train.npz -o tuned/ --solver base_lr=0.01 --solver type=Adam
       deepmerge finetune out/ --data npz:train.npz -o tuned/ --distill --vary --mirror
-      deepmerge finetune out/ --data lmdb:train_lmdb -o tuned/ --engine caffe
     """
-    _refuse_mixture(chosen)
-    overrides = dict(solver)
-    if max_iter is not None:
-        if "max_iter" in overrides:
-            raise click.UsageError("--max-iter and --solver max_iter exclude each other")
-        overrides["max_iter"] = str(max_iter)
-    wishes = image_wishes(chosen)
+    _check_usage(chosen, images)
+    job = _job(out, to, data, images, chosen)
+    first = os.environ.get("RANK", "0") == "0"
+    console = console if first else Console(quiet=True)  # of the processes that torchrun starts, one prints
     from deepmerge.train.finetune.job import finetune as run
-    from deepmerge.train.finetune.spec import Job
-    from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
+    from deepmerge.train.shared.checkpoint import Paused
 
-    job = Job(out, to, data, solver=overrides, shuffle=not in_order, wishes=wishes, **chosen)
-    first = os.environ.get("RANK", "0") == "0"  # of those that torchrun starts, one speaks
-    report = None
     try:
-        report = run(job, lambda line: None if quiet or not first else click.echo(line, err=True))
+        with resumable(to):
+            report = run(job, console.say)["finetuning"]
     except Paused:
-        pass
-    except KeyboardInterrupt:
-        if not checkpoint_folder(to).exists():
-            raise
-        click.echo(f"deepmerge: interrupted; the same command goes on from {checkpoint_folder(to)}", err=True)
-        raise SystemExit(130) from None
-    if not first:
-        return
-    if report is None:
-        told = f"paused after {chosen['stop_after']:g} minutes (--stop-after); run the same command again to go on"
-        show_json({"paused": True, "checkpoint": str(checkpoint_folder(to))}) if as_json else show(told, quiet)
-        return
-    warn(report["finetuning"]["warnings"], quiet)
-    if as_json:
-        show_json(report["finetuning"])
-    else:
-        show(_told(report["finetuning"], to), quiet)
+        return show_paused(console, to, job.stop_after)
+    console.warn(report["warnings"])
+    console.show(report, lambda: _text(report, to))
 
 
-def _refuse_mixture(chosen: dict[str, Any]) -> None:
-    """Options that would do nothing are a misunderstanding."""
-    source = click.get_current_context().get_parameter_source
-    given = {name for name in chosen if source(name) is click.core.ParameterSource.COMMANDLINE}
+def _job(out: Path, to: Path, data: str, images: Preprocessing, chosen: dict[str, Any]):
+    """Return what the library is asked for. chosen: the remaining options, by the names of Job's fields."""
+    from deepmerge.train.finetune.spec import Job
+
+    solver, most, in_order = dict(chosen.pop("solver")), chosen.pop("max_iter"), chosen.pop("in_order")
+    if most is not None:
+        if "max_iter" in solver:
+            raise click.UsageError("--max-iter and --solver max_iter exclude each other")
+        solver["max_iter"] = str(most)
+    return Job(out, to, data, solver=solver, shuffle=not in_order, wishes=images.wishes(), **chosen)
+
+
+def _check_usage(chosen: dict[str, Any], images: Preprocessing) -> None:
+    """Raise UsageError for options that have no effect."""
     if not chosen["distill"]:
-        for name in sorted(given & {"distill_weight", "temperature", "original"}):
-            raise click.UsageError(f"--{name.replace('_', '-')} goes with --distill")
+        refuse(given("distill_weight", "original", "temperature"), "has no effect without --distill")
     if chosen["engine"] == "caffe":
-        for name in sorted(given & {"distill", "device", "limit", "strict", "vary"}):
-            raise click.UsageError(f"--{'images' if name == 'limit' else name} is for --engine torch")
-        if chosen.get("channel_order") == "rgb":
+        refuse(given("device", "distill", "limit", "strict", "vary"), "is for --engine torch")
+        if images.channel_order == "rgb":
             raise click.UsageError("--channel-order rgb is for --engine torch: Caffe reads images as BGR")
 
 
-def _told(story: dict[str, Any], to) -> str:
+def _text(story: dict[str, Any], to: Path) -> str:
     rows = []
     for run in story["runs"]:
         tests = [test for test in run["tests"] if "top1" in test]

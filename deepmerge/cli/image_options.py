@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
+
+from deepmerge.cli.options import MORE, bundle, option, options
+
+_HEADING = "Images"
 
 
 class Numbers(click.ParamType):
@@ -14,7 +19,8 @@ class Numbers(click.ParamType):
 
     name = "X,X,X"
 
-    def convert(self, value: Any, param, ctx) -> tuple[float, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Return the numbers."""
         if isinstance(value, tuple):
             return value
         try:
@@ -31,7 +37,8 @@ class Size(click.ParamType):
 
     name = "W,H"
 
-    def convert(self, value: Any, param, ctx) -> tuple[int, int]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return width and height."""
         if isinstance(value, tuple):
             return value
         words = str(value).split(",")
@@ -41,11 +48,12 @@ class Size(click.ParamType):
 
 
 class Tolerance(click.ParamType):
-    """A number from 0 on; `none` and `inf` for none."""
+    """A number from 0 on; `none` and `inf` for no limit."""
 
     name = "X|none"
 
-    def convert(self, value: Any, param, ctx) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, infinite for no limit."""
         if isinstance(value, float):
             return value
         try:
@@ -57,66 +65,81 @@ class Tolerance(click.ParamType):
         return number
 
 
-def running(command: Callable) -> Callable:
-    """--engine and --threads, of all commands that run a network."""
-    for option in (
-        click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads."),
-        click.option(
-            "--engine",
-            type=click.Choice(["ort", "torch", "caffe"]),
-            default="ort",
-            show_default=True,
-            help="What runs the networks.",
-        ),
-    ):
-        command = option(command)
-    return command
+running = options(
+    option(
+        "--engine",
+        type=click.Choice(["ort", "torch", "caffe"]),
+        default="ort",
+        show_default=True,
+        help="Engine that runs the networks.",
+    ),
+    option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="CPU threads."),
+)
+limit = option("--limit", type=click.IntRange(1), metavar="N", help="Use at most N images, sampled evenly.")
+strict = option("--strict", is_flag=True, heading=MORE, help="Fail on a warning, such as an unreadable image.")
 
 
-PREPROCESSING = ("mean", "scale", "resize", "crop", "channel_order", "mirror")
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images are prepared; None: as the network's prototxt says."""
+
+    mean: tuple[float, ...] | None
+    scale: float | None
+    resize: tuple[int, int] | None
+    crop: int | None
+    channel_order: str
+    mirror: bool | None = None
+
+    def wishes(self):
+        """Return the options as the library takes them."""
+        from deepmerge.data import ImageWishes
+
+        return ImageWishes(**asdict(self))
+
+
+PREPROCESSING = tuple(Preprocessing.__dataclass_fields__)
+_MIRRORED = "Average the scores of each image and its mirror image."
+
+
+def preprocessing(mirror: str | None = _MIRRORED) -> Callable:
+    """Return the decorator that adds the preprocessing options. mirror: help of --mirror; None for no such option."""
+    mirroring = option("--mirror", is_flag=True, default=None, heading=_HEADING, help=mirror)
+    return bundle("images", Preprocessing, *_PREPROCESSING_OPTIONS, *([mirroring] if mirror else []))
+
 
 _PREPROCESSING_OPTIONS = (
-    click.option(
+    option(
         "--mean",
         type=Numbers(),
-        help="Subtracted, a number for each channel (B,G,R). Default: the train_val's, or 104,117,123.",
+        heading=_HEADING,
+        help="Mean to subtract, one number per channel (B,G,R). Default: the train_val's, or 104,117,123.",
     ),
-    click.option("--scale", type=float, help="Multiplied by, behind the mean. Default: the train_val's, or 1."),
-    click.option(
+    option(
+        "--scale",
+        type=float,
+        metavar="X",
+        heading=_HEADING,
+        help="Scale factor, applied after the mean. Default: the train_val's, or 1.",
+    ),
+    option(
         "--resize",
         type=Size(),
-        help="Width and height, bilinear. Default: the train_val's, or the network's input size.",
+        heading=_HEADING,
+        help="Width and height to resize to (bilinear). Default: the train_val's, or the network's input size.",
     ),
-    click.option(
+    option(
         "--crop",
         type=click.IntRange(1),
         metavar="N",
-        help="The side of a square from the centre, behind --resize. Default: the train_val's.",
+        heading=_HEADING,
+        help="Center-crop to N×N after --resize. Default: the train_val's.",
     ),
-    click.option(
+    option(
         "--channel-order",
         type=click.Choice(["bgr", "rgb"]),
         default="bgr",
         show_default=True,
-        help="The network's; --mean is in it.",
+        heading=_HEADING,
+        help="Channel order that the network expects; --mean uses it too.",
     ),
 )
-
-
-def preprocessing(command: Callable) -> Callable:
-    """What is done to images before a network gets them; see image_wishes. Commands that train say what --mirror does."""
-    for option in reversed(_PREPROCESSING_OPTIONS):
-        command = option(command)
-    return command
-
-
-def mirror(what: str) -> Callable:
-    """--mirror, of the commands where it does something; `what` is its help."""
-    return click.option("--mirror", is_flag=True, default=None, help=what)
-
-
-def image_wishes(chosen: dict[str, Any]):
-    """The preprocessing options, taken out of `chosen`, as the library wants them."""
-    from deepmerge.data import ImageWishes
-
-    return ImageWishes(**{name: chosen.pop(name) for name in PREPROCESSING if name in chosen})

@@ -1,4 +1,4 @@
-"""The command group, and how errors come out: one line, exit code 1 (2 for usage)."""
+"""The command group. It turns errors into one line and exit code 1 (2 for usage)."""
 
 from __future__ import annotations
 
@@ -29,27 +29,29 @@ from deepmerge.cli.table import table
 from deepmerge.cli.verify import verify
 from deepmerge.errors import DeepmergeError
 
-atexit.register(gc.freeze)  # what ends with the process need not be searched for cycles first
+atexit.register(gc.freeze)  # at exit, do not search for cycles
 
-# PyPI's `deepmerge`, installed over ours, has none: `deepmerge doctor` must still start, and say so.
+# PyPI's package `deepmerge` has no version; installed over ours, `deepmerge doctor` must still start and say so.
 VERSION = getattr(deepmerge, "__version__", "unknown")
 
 
 class _Group(click.Group):
-    """Turns the library's errors into one line on stderr and exit code 1."""
+    """Turn the library's errors into one line on stderr and exit code 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # in the order of a first use, not of the alphabet
+        """Return the commands in the order of a first use, not of the alphabet."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context):
-        for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not end the run
+        """Run the command that the words name."""
+        for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no error
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         try:
             with _kill_unwinds():
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
-            raise  # click's own; a reader that has gone is no error of ours
+            raise  # click's own, and a reader that has closed the pipe
         except DeepmergeError as error:
             _fail(ctx, str(error))
         except KeyboardInterrupt:
@@ -74,7 +76,7 @@ def _fail(ctx: click.Context, message: str, code: int = 1) -> None:
 
 @contextlib.contextmanager
 def _kill_unwinds() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the run as Ctrl-C does, so that what is half-written is removed."""
+    """Let SIGTERM and SIGHUP end the run as Ctrl-C does, so that half-written files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -92,12 +94,13 @@ def _leave(number: int, _frame) -> None:
 
 
 @click.group(
-    "deepmerge", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    "deepmerge", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(VERSION, prog_name="deepmerge")
 def main() -> None:
-    """Make a trained Caffe network fast: merge its LRN, pooling, BatchNorm, Scale, Dropout and small branches into
-    its convolutions.
+    """Make a trained Caffe network faster.
+
+    deepmerge merges LRN, pooling, BatchNorm, Scale, Dropout and small branches into convolutions.
 
     \b
     Examples:

@@ -1,94 +1,114 @@
-"""What profile and bench have in common: NET …, and how networks are run."""
+"""What profile and bench share: NET … and how networks are measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from deepmerge.cli.options import Listed
+from deepmerge.cli.options import MORE, Listed, bundle, option
 from deepmerge.engines import ENGINES
+from deepmerge.text import count
 
 
-def networks(command: Callable) -> Callable:
-    """NET … and the options of running them."""
-    for option in (
-        click.option(
-            "--seed",
-            type=click.IntRange(0),
-            default=0,
-            show_default=True,
-            help="Of the order in which networks take turns.",
-        ),
-        click.option(
-            "--seconds",
-            type=click.FloatRange(0, min_open=True),
-            default=30.0,
-            show_default=True,
-            help="At most so long, for each engine's whole forwards.",
-        ),
-        click.option(
-            "--repeat", type=click.IntRange(2), metavar="N", help="Just so many rounds, instead of as many as it takes."
-        ),
-        click.option(
-            "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Of engine torch."
-        ),
-        click.option(
-            "--batch", type=click.IntRange(1), metavar="N", help="Images at a time.  [default: as the prototxt says]"
-        ),
-        click.option(
-            "--threads",
-            type=click.IntRange(1),
-            default=1,
-            show_default=True,
-            metavar="N",
-            help="CPU threads of every engine.",
-        ),
-        click.option(
-            "--engine",
-            "engines",
-            type=Listed(tuple(ENGINES), empty=False),
-            default=",".join(ENGINES),
-            show_default=True,
-            help="The engines to measure on; those that are not installed are told.",
-        ),
-        click.argument("words", metavar="NET...", nargs=-1, required=True),
-    ):
-        command = option(command)
-    return command
+@dataclass(frozen=True)
+class Measuring:
+    """Which networks are measured, and how."""
+
+    words: tuple[str, ...]
+    engines: tuple[str, ...]
+    threads: int
+    batch: int | None
+    device: str
+    seconds: float
+    repeat: int | None
+    seed: int
+
+    def read(self) -> list[Any]:
+        """Return the networks that NET … names; UsageError where the words name none."""
+        from deepmerge.measure.harness.networks import parse_networks, read_networks
+
+        try:
+            sources = parse_networks(self.words)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        return read_networks(sources, self.batch)
+
+    def budget(self):
+        """Return when to stop measuring."""
+        from deepmerge.engines.timing.timing import Budget
+
+        if self.repeat is None:
+            return Budget(seconds=self.seconds)
+        return Budget(narrow=-1, least=self.repeat, most=self.repeat, seconds=None)
 
 
-def read(words: tuple[str, ...], batch: int | None) -> list[Any]:
-    """The networks that NET … names; UsageError where the words make none."""
-    from deepmerge.measure.harness.networks import parse_networks, read_networks
-
-    try:
-        sources = parse_networks(words)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    return read_networks(sources, batch)
-
-
-def budget(repeat: int | None, seconds: float):
-    """When to stop measuring."""
-    from deepmerge.engines.timing.timing import Budget
-
-    if repeat is None:
-        return Budget(seconds=seconds)
-    return Budget(narrow=-1, least=repeat, most=repeat, seconds=None)
+measuring = bundle(
+    "measuring",
+    Measuring,
+    click.argument("words", metavar="NET...", nargs=-1, required=True),
+    option(
+        "--engine",
+        "engines",
+        type=Listed(tuple(ENGINES), empty=False),
+        default=",".join(ENGINES),
+        show_default=True,
+        help="Engines to measure on; engines that are missing are listed with how to install them.",
+    ),
+    option(
+        "--threads",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="CPU threads of each engine.",
+    ),
+    option("--batch", type=click.IntRange(1), metavar="N", help="Batch size.  [default: as the prototxt says]"),
+    option(
+        "--device",
+        type=click.Choice(["cpu", "cuda"]),
+        default="cpu",
+        show_default=True,
+        heading=MORE,
+        help="Where engine torch runs.",
+    ),
+    option(
+        "--seconds",
+        type=click.FloatRange(0, min_open=True),
+        default=30.0,
+        show_default=True,
+        metavar="N",
+        help="Time limit for each engine's runs of whole networks.",
+    ),
+    option(
+        "--repeat",
+        type=click.IntRange(2),
+        metavar="N",
+        heading=MORE,
+        help="Run exactly N rounds, instead of until the interval is narrow or --seconds are over.",
+    ),
+    option(
+        "--seed",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        heading=MORE,
+        help="Seed of the order in which networks take turns.",
+    ),
+)
 
 
 def settings_line(report: dict) -> str:
-    """What was measured on, for people."""
-    machine, chosen = report["machine"], report["settings"]
+    """Return what was measured on, for people."""
+    machine, threads = report["machine"], count(report["settings"]["threads"], "thread")
     loads = [one[0] for one in (machine["load"], report["load_after"]) if one]
     load = f"; load average {loads[0]:.2f} before, {loads[-1]:.2f} after" if loads else ""
-    threads = "1 thread" if chosen["threads"] == 1 else f"{chosen['threads']} threads"
-    return f"{machine['processor']}, {machine['cores']} cores, {threads} an engine{load}"
+    return f"{machine['processor']}, {machine['cores']} cores, {threads} per engine{load}"
 
 
 def random_note(networks: list[dict]) -> str:
-    """Which networks run with made-up weights, a line; "" if none does."""
+    """Return a line that names the networks with random weights; "" if there are none."""
     labels = [one["label"] for one in networks if one["random_weights"]]
-    return f"{', '.join(labels)}: no caffemodel given, random weights (seeded): for times alone" if labels else ""
+    return f"{', '.join(labels)}: no caffemodel given, random weights (seeded); use the times only" if labels else ""

@@ -1,41 +1,134 @@
-"""Options that several commands share, and their types."""
+"""Options that several commands share, their types, and how `--help` lists them."""
 
 from __future__ import annotations
 
-import difflib
+import functools
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from deepmerge.cli.output import Console
 from deepmerge.passes.support import choices
+from deepmerge.text import nearest
 
 FILE = click.Path(path_type=Path)
 DEBUG = "deepmerge.debug"  # in Context.meta: whether --debug was given
-PLANNING = ("exact", "steps", "absorb", "keep", "width", "kernel", "init", "tucker", "rank")
+MORE = "More options"
+SPEC = "folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE"
+_ALL = "deepmerge.help_all"  # in Context.meta: whether --help-all was given
+
+
+class Option(click.Option):
+    """An option with a heading. `--help` lists the options without a heading, `--help-all` lists all."""
+
+    def __init__(self, *args: Any, heading: str = "", **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+
+class Command(click.Command):
+    """A command whose `--help` fits on a screen; `--help-all` adds the remaining options under their headings."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return all parameters, `--help-all` among them."""
+        return [*super().get_params(ctx), _HELP_ALL]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, one section for each heading."""
+        sections: dict[str, list[tuple[str, str]]] = {"": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and not isinstance(param, click.Argument):
+                sections.setdefault(getattr(param, "heading", ""), []).append(record)
+        for heading, records in sections.items():
+            if not heading or _ALL in ctx.meta:
+                with formatter.section(heading or "Options"):
+                    formatter.write_dl(records)
+
+
+def _show_all(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta[_ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+_HELP_ALL = click.Option(
+    ["--help-all"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_all,
+    help="Show all options and exit.",
+)
+
+command = functools.partial(click.command, cls=Command)
+option = functools.partial(click.option, cls=Option)
+
+
+def options(*decorators: Callable) -> Callable:
+    """Return one decorator that adds several options, listed in this order."""
+
+    def decorate(function: Callable) -> Callable:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def bundle(name: str, make: Callable[..., Any], *decorators: Callable) -> Callable:
+    """Return a decorator that adds options and hands the command one object in place of their values.
+
+    The command gets it as its argument `name`. `make` is called with the options' values as keywords.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def bundled(**values: Any) -> Any:
+            values[name] = make(**{key: values.pop(key) for key in keys})
+            return function(**values)
+
+        before = len(getattr(function, "__click_params__", ()))
+        decorated = options(*decorators)(bundled)
+        keys = [param.name for param in decorated.__click_params__[before:] if param.expose_value]
+        return decorated
+
+    return decorate
 
 
 class Listed(click.ParamType):
-    """Words between commas, each once; with `choices`, only those. `empty`: whether no word at all will do."""
+    """Words between commas, each once. choices: the allowed words; () for any. empty: whether "" is allowed."""
 
     name = "LIST"
 
     def __init__(self, choices: tuple[str, ...] = (), empty: bool = True):
         self.choices, self.empty = choices, empty
 
-    def convert(self, value: Any, param, ctx) -> tuple[str, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the words."""
         if isinstance(value, tuple):
             return value
         words = tuple(dict.fromkeys(w.strip() for w in str(value).split(",") if w.strip()))
         for word in words:
             if self.choices and word not in self.choices:
-                near = difflib.get_close_matches(word, self.choices, 1)
+                near = nearest(word, self.choices, most=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                self.fail(f"{word!r} is none of {', '.join(self.choices)}{hint}", param, ctx)
+                self.fail(f"{word!r} is not one of {', '.join(self.choices)}{hint}", param, ctx)
         if not words and not self.empty:
-            self.fail("wants one word or more" + (f": {', '.join(self.choices)}" if self.choices else ""), param, ctx)
+            some = f": {', '.join(self.choices)}" if self.choices else ""
+            self.fail(f"give one word or more{some}", param, ctx)
         return words
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the words that may follow the last comma."""
+        before, comma, _ = incomplete.rpartition(",")
+        words = [before + comma + choice for choice in self.choices if choice not in before.split(",")]
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
 class Checked(click.ParamType):
@@ -44,107 +137,179 @@ class Checked(click.ParamType):
     def __init__(self, name: str, check: Callable[[str], Any]):
         self.name, self.check = name, check
 
-    def convert(self, value: Any, param, ctx) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what the function returns."""
         try:
             return self.check(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
-def common(command: Callable) -> Callable:
-    """--json, -q, -v, --debug, which every command has."""
-    for option in (
-        click.option("--debug", is_flag=True, callback=_remember_debug, help="Show the traceback of an error."),
-        click.option("-v", "--verbose", is_flag=True, help="Say more."),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors (and --json's result)."),
-        click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout."),
-    ):
-        command = option(command)
-    return command
+def override(text: str) -> Any:
+    """Return KEY and VALUE of `--solver KEY=VALUE`; ValueError where Caffe's solver has no such field."""
+    from deepmerge.errors import EmitError
+    from deepmerge.formats.write.solver import parse_override
+
+    try:
+        return parse_override(text)
+    except EmitError as error:
+        raise ValueError(str(error)) from None
 
 
-def _remember_debug(ctx: click.Context, _param, value: bool) -> bool:
-    ctx.meta[DEBUG] = value
-    return value
-
-
-_PLANNING_OPTIONS = (
-    click.option("--exact", is_flag=True, help="Lossless passes only."),
-    click.option(
-        "--steps",
-        type=Listed(empty=False),
-        default="all",
-        show_default=True,
-        help="all, or approximate steps by name, and ranges that make one step: conv1,inception_4b-4d.",
-    ),
-    click.option(
-        "--absorb",
-        type=Listed(choices.ABSORB),
-        default=",".join(choices.ABSORB),
-        show_default=True,
-        help="What approximate steps may absorb.",
-    ),
-    click.option("--keep", type=Listed(), default="", help="Layers, by name or type, to leave alone."),
-    click.option(
-        "--width",
-        type=Checked("width", choices.width),
-        metavar="FACTOR|full",
-        default="0.5",
-        show_default=True,
-        help="Reducers' width in merged branches; 'full' embeds exactly.",
-    ),
-    click.option(
-        "--kernel",
-        type=click.Choice(choices.KERNELS),
-        default=choices.KERNELS[0],
-        show_default=True,
-        help="The merged convolution's kernel: as it is, or all that it and the pooling see.",
-    ),
-    click.option(
-        "--init",
-        type=click.Choice(choices.INITS),
-        default=choices.INITS[0],
-        show_default=True,
-        help="Where merged layers' weights start.",
-    ),
-    click.option("--tucker", is_flag=True, help="Decompose what is left (Tucker-2, SVD)."),
-    click.option(
-        "--rank",
-        type=Checked("rank", choices.rank),
-        metavar="vbmf|energy:X|ratio:X|macs:X",
-        default="energy:0.85",
-        show_default=True,
-        help="How --tucker chooses ranks; macs:X keeps that share of the MACs of all that it could decompose.",
-    ),
-)
-
-
-def planning(command: Callable) -> Callable:
-    """What to do to the network: of convert and plan."""
-    for option in reversed(_PLANNING_OPTIONS):
-        command = option(command)
-    return command
+def tops(text: str) -> tuple[int, ...]:
+    """Return the numbers of `--top 1,5`; ValueError where the text is something else."""
+    if isinstance(text, tuple):
+        return text
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and 0 < int(word) < 10**6 for word in words):
+        raise ValueError(f"{text!r} is not a list of numbers from 1 on, such as 1,5")
+    return tuple(int(word) for word in words)
 
 
 def given(*names: str) -> list[str]:
-    """Those of the current command's parameters that stand on the command line."""
+    """Return those of the current command's parameters that the command line gives."""
     source = click.get_current_context().get_parameter_source
     return [name for name in names if source(name) is click.core.ParameterSource.COMMANDLINE]
 
 
-def wishes(chosen: dict[str, Any]):
-    """The planning options, taken out of `chosen`, as the library wants them; UsageError where two are at odds."""
-    one = {name: chosen.pop(name) for name in PLANNING}
-    if one["exact"] and one["tucker"]:
-        raise click.UsageError("--exact and --tucker exclude each other: Tucker decomposition is approximate")
-    if one["exact"] and given("steps") and one["width"] != "full":
-        raise click.UsageError(
-            "--exact takes no approximate steps: leave --steps out, or add --width full to embed branches exactly"
-        )
-    if given("rank") and not one["tucker"]:
-        raise click.UsageError("--rank says how --tucker chooses its ranks: give --tucker too")
-    from deepmerge.passes.support.base import Options
-    from deepmerge.plan import Wishes
+def refuse(names: list[str], why: str) -> None:
+    """Raise UsageError about the option of the first of these parameters, if there are any."""
+    if names:
+        params = click.get_current_context().command.params
+        spelling = next(param.opts[-1] for param in params if param.name == names[0])
+        raise click.UsageError(f"{spelling} {why}")
 
-    options = {name: one[name] for name in ("absorb", "width", "kernel", "init", "rank")}
-    return Wishes(one["exact"], ",".join(one["steps"]), one["tucker"], Options(**options, keep=frozenset(one["keep"])))
+
+def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    ctx.meta[DEBUG] = value
+
+
+def _as_json(**more: Any) -> Callable:
+    return option("--json", "as_json", is_flag=True, help="Print the result as JSON.", **more)
+
+
+common = bundle(
+    "console",
+    Console,
+    _as_json(),
+    option("-q", "--quiet", is_flag=True, help="Print errors only (and the result of --json)."),
+    option("-v", "--verbose", is_flag=True, help="Print more."),
+    option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember_debug,
+        heading=MORE,
+        help="Print the traceback of an error.",
+    ),
+)
+
+original = option(
+    "--original",
+    type=(FILE, FILE),
+    metavar="PROTOTXT CAFFEMODEL",
+    heading=MORE,
+    help="The original network, if it is not where report.json says.",
+)
+
+
+@dataclass(frozen=True)
+class Planning:
+    """The planning options of convert and plan. Their names are those of the library's Wishes and Options."""
+
+    exact: bool
+    steps: tuple[str, ...]
+    absorb: tuple[str, ...]
+    keep: tuple[str, ...]
+    width: float | str
+    kernel: str
+    init: str
+    tucker: bool
+    rank: str
+
+    def __post_init__(self):
+        if self.exact and self.tucker:
+            raise click.UsageError("--exact and --tucker exclude each other: Tucker decomposition is approximate")
+        if self.exact and given("steps") and self.width != "full":
+            raise click.UsageError(
+                "--exact takes no approximate steps: leave --steps out, or add --width full to embed branches exactly"
+            )
+        if not self.tucker:
+            refuse(given("rank"), "has no effect without --tucker; add --tucker")
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the options as `deepmerge.Network.plan` takes them."""
+        return {**asdict(self), "steps": ",".join(self.steps)}
+
+    def wishes(self):
+        """Return the options as a conversion takes them."""
+        from deepmerge.passes.support.base import Options
+        from deepmerge.plan import Wishes
+
+        options = Options(
+            width=self.width,
+            kernel=self.kernel,
+            init=self.init,
+            rank=self.rank,
+            absorb=self.absorb,
+            keep=frozenset(self.keep),
+        )
+        return Wishes(self.exact, ",".join(self.steps), self.tucker, options)
+
+
+PLANNING = tuple(Planning.__dataclass_fields__)
+
+planning = bundle(
+    "planning",
+    Planning,
+    option("--exact", is_flag=True, help="Run lossless passes only."),
+    option(
+        "--steps",
+        type=Listed(empty=False),
+        default="all",
+        show_default=True,
+        help="Approximate steps to take: all, or names and ranges such as conv1,inception_4b-4d.",
+    ),
+    option("--keep", type=Listed(), default="", help="Layers to leave alone, by name or type."),
+    option(
+        "--width",
+        type=Checked("width", choices.width),
+        metavar="X|full",
+        default="0.5",
+        show_default=True,
+        help="Width factor of the reducers in merged branches; 'full' embeds branches exactly.",
+    ),
+    option("--tucker", is_flag=True, help="Decompose the remaining convolutions (Tucker-2, SVD)."),
+    option(
+        "--rank",
+        type=Checked("rank", choices.rank),
+        metavar="RULE",
+        default="energy:0.85",
+        show_default=True,
+        help="Ranks for --tucker: vbmf, energy:X, ratio:X or macs:X (share of the MACs to keep).",
+    ),
+    option(
+        "--absorb",
+        type=Listed(choices.ABSORB),
+        default=",".join(choices.ABSORB),
+        show_default=True,
+        heading=MORE,
+        help="What approximate steps may absorb.",
+    ),
+    option(
+        "--kernel",
+        type=click.Choice(choices.KERNELS),
+        default=choices.KERNELS[0],
+        show_default=True,
+        heading=MORE,
+        help="Kernel of a merged convolution: unchanged, or large enough to cover the pooling window.",
+    ),
+    option(
+        "--init",
+        type=click.Choice(choices.INITS),
+        default=choices.INITS[0],
+        show_default=True,
+        heading=MORE,
+        help="Initial weights of merged layers.",
+    ),
+)

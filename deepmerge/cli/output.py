@@ -2,112 +2,220 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import shutil
 import sys
-import textwrap
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deepmerge.text import one_line
 
+if TYPE_CHECKING:
+    import rich.progress
+
 _GAP = "  "
+_LAST = 30  # characters that the last column keeps on a narrow terminal
+_NAMES = 20  # characters that the other columns of text keep
+_NEW_STAGE, _SAME_STAGE = 30.0, 60.0  # seconds between two lines of progress where there is no terminal
 
 
-def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), right: str = "") -> str:
-    """Columns lined up with two spaces between. right: one letter a column, r for those lined up on the right.
+@dataclass(frozen=True)
+class Console:
+    """How a command prints: the options --json, -q and -v."""
 
-    On a terminal the last column is wrapped to its width; elsewhere each row is one line. What a terminal would not
-    show, in a layer's name for instance, is escaped.
-    """
-    cells = [[one_line(c) for c in row] for row in ([head] if head else []) + list(rows)]
-    if not cells:
-        return ""
-    right = right.ljust(len(cells[0]), "l")
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    if right[-1] == "l":
-        widths[-1] = min(widths[-1], _room(sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)))
-    lines: list[str] = []
-    for row in cells:
-        for part in _wrapped(row, widths[-1]):
-            padded = (c.rjust(w) if r == "r" else c.ljust(w) for c, w, r in zip(part, widths, right, strict=True))
-            lines.append(_GAP.join(padded).rstrip())
-        if head and len(lines) == 1:
-            lines.append(_GAP.join("-" * w for w in widths))
-    return "\n".join(lines)
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
 
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Give a Progress, and clear what it shows at the end."""
+        progress = Progress(self.quiet or self.as_json)
+        try:
+            yield progress
+        finally:
+            progress.clear()
 
-def _room(taken: int) -> int:
-    """How wide the last column may be."""
-    if not sys.stdout.isatty():
-        return sys.maxsize
-    return max(shutil.get_terminal_size().columns - taken, 30)
+    def say(self, line: str) -> None:
+        """Print a line of progress on stderr."""
+        if not self.quiet:
+            click.echo(one_line(line), err=True)
 
+    def warn(self, lines: Sequence[str]) -> None:
+        """Print warnings on stderr."""
+        warn(lines, self.quiet)
 
-def _wrapped(row: list[str], width: int) -> list[list[str]]:
-    """The row as one row or more, none with a last cell wider than `width`."""
-    parts = (
-        textwrap.wrap(row[-1], width, break_long_words=False, break_on_hyphens=False)
-        if len(row[-1]) > width
-        else [row[-1]]
-    )
-    return [[*row[:-1], parts[0]]] + [[""] * (len(row) - 1) + [part] for part in parts[1:]]
-
-
-def show(text: str, quiet: bool = False) -> None:
-    if not quiet and text:
-        click.echo(text)
+    def show(self, result: Any, text: Callable[[], str]) -> None:
+        """Print a result on stdout: as JSON with --json, else as `text` words it."""
+        if self.as_json:
+            show_json(result)
+        elif not self.quiet:
+            click.echo(text())
 
 
 def show_json(value: Any) -> None:
-    """The value as JSON, in ASCII where stdout takes nothing else."""
+    """Print a value as JSON, in ASCII where stdout takes nothing else."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     click.echo(json.dumps(value, indent=2, ensure_ascii=not unicode))
 
 
 def warn(lines: Sequence[str], quiet: bool = False) -> None:
+    """Print warnings on stderr, each as one line."""
     if not quiet:
         for line in lines:
             click.echo(f"warning: {one_line(line)}", err=True)
 
 
-class Progress:
-    """A line on stderr that says what is going on; on a terminal only."""
-
-    def __init__(self, quiet: bool = False):
-        self.on = sys.stderr.isatty() and not quiet
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if self.on:
-            bar = "█" * (20 * done // max(total, 1))
-            click.echo(f"\r\033[K[{bar:<20}] {done}/{total} {what}", err=True, nl=False)
-
-    def clear(self) -> None:
-        if self.on:
-            click.echo("\r\033[K", err=True, nl=False)
+# -- tables ----------------------------------------------------------------------------------------
 
 
-def millions(number: float) -> str:
-    return f"{number / 1e6:,.2f} M"
+def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), right: str = "") -> str:
+    """Return a table as text: plain, or as a terminal shows it if stdout is one.
+
+    On a terminal, text is wrapped to its width; elsewhere each row is one line. What a terminal would not show, in a
+    layer's name for instance, is escaped. right: one letter a column, "r" for those aligned on the right.
+    """
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    if not cells and not head:
+        return ""
+    columns = len(head or cells[0])
+    right = right.ljust(columns, "l")
+    widths = [max(len(row[i]) for row in [*cells, *([head] if head else [])]) for i in range(columns)]
+    if sys.stdout.isatty():
+        return _drawn(cells, head, right, _fitted(cells, right, widths))
+    ruled = [list(head), ["-" * width for width in widths]] if head else []
+    return "\n".join(_line(row, right, widths) for row in ruled + cells)
 
 
-def megabytes(number: float) -> str:
-    return f"{number / 1e6:,.2f} MB"
+def _line(row: Sequence[str], right: str, widths: Sequence[int]) -> str:
+    padded = (c.rjust(w) if r == "r" else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+    return _GAP.join(padded).rstrip()
 
 
-def ratio(before: float, after: float) -> str:
-    """What is left, as a share; "–" where there was nothing."""
-    return f"{after / before:.1%}" if before else "–"
+def _fitted(cells: Sequence[Sequence[str]], right: str, widths: Sequence[int]) -> list[int]:
+    """Return widths that fit on the terminal, if possible.
+
+    The last column gets narrower first, then the widest. Numbers keep their width.
+    """
+    widths = list(widths)
+    spare = shutil.get_terminal_size().columns - sum(widths) - len(_GAP) * (len(widths) - 1)
+    text = [i for i, side in enumerate(right) if side == "l"]
+    last = len(widths) - 1
+    words = [len(word) for row in cells for word in row[last].split()]
+    least = {i: _NAMES for i in text} | {last: max([_LAST, *words])}
+    for i in sorted(text, key=lambda i: (i != last, -widths[i])):
+        if spare < 0 and len(widths) > 1:
+            narrow = max(widths[i] + spare, min(widths[i], least[i]))
+            spare += widths[i] - narrow
+            widths[i] = narrow
+    return widths
 
 
-def count(number: int, noun: str) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _drawn(cells: Sequence[Sequence[str]], head: Sequence[str], right: str, widths: Sequence[int]) -> str:
+    """Return the table as rich draws it. Names are data: markup in them stays as it is."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=SIMPLE_HEAD, show_header=bool(head), show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, width in enumerate(widths):
+        justify = "right" if right[i] == "r" else "left"
+        drawn.add_column(Text(head[i]) if head else "", justify=justify, width=width, overflow="fold")
+    for row in cells:
+        drawn.add_row(*map(Text, row))
+    wide = sum(widths) + len(_GAP) * len(widths)
+    console = RichConsole(file=io.StringIO(), force_terminal=True, width=wide, highlight=False)
+    console.print(drawn)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
 def shortened(names: Sequence[str], limit: int = 60) -> str:
-    """The names between commas, or the first two and how many there are."""
+    """Return the names between commas, or the first two and the number of layers if that is too long."""
     text = ", ".join(names)
     return text if len(text) <= limit or len(names) <= 2 else f"{', '.join(names[:2])} … ({len(names)} layers)"
+
+
+# -- progress --------------------------------------------------------------------------------------
+
+
+class Progress:
+    """Report on stderr how far a run has come: a bar on a terminal, elsewhere a line a minute.
+
+    Calling it is a `deepmerge.progress.Progress`. clock: returns seconds.
+    """
+
+    def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic):
+        self._quiet, self._clock = quiet, clock
+        self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._begun = self._said = clock()
+        self._stage = ""
+        self._bar: rich.progress.Progress | None = None
+        self._counts = (0, 0)  # done and total, at the last call
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report that `done` of `total` parts are done; a total of 1 has no parts."""
+        if self._quiet:
+            return
+        stage = one_line(stage, 60)
+        if self._terminal:
+            self._draw(stage, done, total)
+        else:
+            self._say(stage, done, total)
+
+    def clear(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _draw(self, stage: str, done: int, total: int) -> None:
+        parts = f"{done}/{total}" if total > 1 else ""
+        if self._bar is None:
+            self._bar = _new_bar()
+            self._bar.add_task(stage, total=None, parts=parts)
+            self._bar.start()
+        (task,) = self._bar.task_ids
+        before, self._counts = self._counts, (done, total)
+        if before[1] != total or done < before[0]:  # the next stage has a time of its own
+            self._bar.reset(task, total=total if total > 1 else None)
+        self._bar.update(task, description=stage, completed=done, parts=parts)
+
+    def _say(self, stage: str, done: int, total: int) -> None:
+        now, name = self._clock(), stage.partition(",")[0]
+        if now - self._said < (_SAME_STAGE if name == self._stage else _NEW_STAGE):
+            return
+        self._said, self._stage = now, name
+        parts = f": {done} of {total}" if total > 1 else ""
+        click.echo(f"{stage}{parts}, {_clock_time(now - self._begun)} elapsed", err=True)
+
+
+def _new_bar() -> rich.progress.Progress:
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(20),
+        TextColumn("{task.fields[parts]}", markup=False),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    console = RichConsole(stderr=True, highlight=False)
+    return Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+
+
+def _clock_time(seconds: float) -> str:
+    """Return `1:02:03` or `2:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import sys
 
-import click
-
-from deepmerge.cli.options import common
-from deepmerge.cli.output import show, show_json, table
+from deepmerge.cli.options import command, common
+from deepmerge.cli.output import Console, table
 
 
-@click.command(short_help="the passes: name, exact or not, one line")
+@command(short_help="list all passes and whether each is exact")
 @common
-def passes(as_json, quiet, verbose, debug):
-    """List the passes: name, exact or not, one line. With -v, each with its drawing: what it takes and what it makes
-    of it.
+def passes(console: Console):
+    """List all passes and whether each is exact. With -v, show each pass's drawing: what it takes and what it makes.
 
     \b
     Examples:
@@ -23,10 +20,14 @@ def passes(as_json, quiet, verbose, debug):
     """
     from deepmerge.passes.registry import PASSES
 
-    if as_json:
-        show_json([{"name": p.name, "exact": p.exact, "summary": p.summary()} for p in PASSES.values()])
-    elif verbose:
-        show("\n\n".join(f"{p.name}\n\n{sys.modules[p.__module__].__doc__.strip()}" for p in PASSES.values()), quiet)
-    else:
-        rows = [(p.name, "exact" if p.exact else "approximate", p.summary()) for p in PASSES.values()]
-        show(table(rows, ("pass", "output", "what it does")), quiet)
+    entries = [{"name": p.name, "exact": p.exact, "summary": p.summary()} for p in PASSES.values()]
+    console.show(entries, lambda: _drawings(PASSES.values()) if console.verbose else _list(entries))
+
+
+def _drawings(passes) -> str:
+    return "\n\n".join(f"{one.name}\n\n{sys.modules[one.__module__].__doc__.strip()}" for one in passes)
+
+
+def _list(entries: list[dict]) -> str:
+    rows = [(one["name"], "exact" if one["exact"] else "approximate", one["summary"]) for one in entries]
+    return table(rows, ("pass", "output", "what it does"))

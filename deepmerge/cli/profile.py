@@ -6,44 +6,43 @@ from pathlib import Path
 
 import click
 
-from deepmerge.cli.network_options import budget, networks, random_note, read, settings_line
-from deepmerge.cli.options import common
-from deepmerge.cli.output import Progress, show, show_json, table, warn
+from deepmerge.cli.network_options import Measuring, measuring, random_note, settings_line
+from deepmerge.cli.options import command, common, option
+from deepmerge.cli.output import Console, table
 from deepmerge.text import milliseconds, times_as_fast
 
 LAYER_REPEAT = 15
-BUSY = 0.1  # the share of the time from which on waiting is worth a warning
+BUSY = 0.1  # the share of time spent waiting that is worth a warning
+LITTLE = 0.0005  # the share of time below which a row is left out
 
 
-@click.command(short_help="where the time goes: by layer, type or step, on every engine")
-@networks
-@click.option(
+@command(short_help="show where the time goes: by layer, type or step, on every engine")
+@measuring
+@option(
     "--by",
     type=click.Choice(["group", "type", "layer"]),
     default="group",
     show_default=True,
-    help="What a row stands for; a group is a step.",
+    help="What a row shows; a group is a step.",
 )
-@click.option(
+@option(
     "--chart",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.png",
-    help="Bars of the layers' times, too (needs matplotlib).",
+    help="Also draw the layers' times as bars (needs matplotlib).",
 )
 @common
-def profile(words, engines, threads, batch, device, repeat, seconds, seed, by, chart, as_json, quiet, verbose, debug):
-    """Time networks' layers on every engine that is installed, and show where the time goes, step by step (conv1, conv2,
-    inception_3a …), and what share of it non-tensor layers take (all but convolutions and inner products).
+def profile(measuring: Measuring, by: str, chart: Path | None, console: Console):
+    """Time the layers of networks on every installed engine, and show where the time goes.
 
-    NET is a folder that `convert` wrote, or PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET gives it a name. Without a caffemodel
-    the weights are random. Several networks take turns on each engine and stand side by side; the first is what the others
-    are compared with. With -v, rows that take next to nothing are shown too.
+    NET is a folder that `convert` wrote, or PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET gives it a name. Without a
+    caffemodel the weights are random. The others are compared with the first network. With -v, all rows are shown.
 
     \b
-    forward     one forward of the whole network, as fast as the engine can (fusion on): median, quartiles
+    forward     one forward of the whole network, with the engine's fusion on: median, quartiles
     unfused     the same with fusion off, which is how ort and opencv time layers
     layers      the sum of the layers' own times; it differs from the whole
-    non-tensor  their share of that sum
+    non-tensor  the share of that sum of all layers but convolutions and inner products
 
     \b
     Examples:
@@ -54,43 +53,36 @@ def profile(words, engines, threads, batch, device, repeat, seconds, seed, by, c
     from deepmerge.measure.profile import Settings
     from deepmerge.measure.profile import profile as measure
 
-    nets = read(words, batch)
+    nets = measuring.read()
     for net in nets:
-        warn(net.graph.warnings, quiet)
-    chosen = Settings(engines, threads, device, repeat or LAYER_REPEAT, budget=budget(repeat, seconds), seed=seed)
-    progress = Progress(quiet or as_json)
-    try:
-        report = measure(nets, chosen, progress)
-    finally:
-        progress.clear()
-    warn(waiting(report), quiet)
+        console.warn(net.graph.warnings)
+    m = measuring
+    settings = Settings(m.engines, m.threads, m.device, m.repeat or LAYER_REPEAT, budget=m.budget(), seed=m.seed)
+    with console.progress() as progress:
+        report = measure(nets, settings, progress)
+    console.warn(waiting(report))
     if chart is not None:
         from deepmerge.measure.profile.chart import draw
 
         draw(report, chart)
-    if as_json:
-        show_json(report)
-    else:
-        show(told(report, by, verbose), quiet)
+    console.show(report, lambda: _text(report, by, console.verbose))
 
 
 def waiting(report: dict) -> list[str]:
-    """A line for each engine whose networks had to wait for a core: it can be taken off whole forwards, not off layers."""
+    """Return a warning for each engine whose networks waited for a core: the layers' times include the wait."""
     lines = []
     for engine in report["engines"]:
         share = max((entry.get("waited") or 0 for entry in engine["networks"]), default=0)
         if share > BUSY:
             lines.append(
-                f"{engine['engine']}: networks waited for a core {share:.0%} of the time, which the layers' times hold; "
-                "measure on a quieter machine"
+                f"{engine['engine']}: networks waited for a core {share:.0%} of the time, "
+                "and the layers' times include it; measure on a quieter machine"
             )
     return lines
 
 
-def told(report: dict, by: str, verbose: bool = False) -> str:
-    parts = [settings_line(report)]
-    if note := random_note(report["networks"]):
-        parts.append(note)
+def _text(report: dict, by: str, verbose: bool) -> str:
+    parts = [settings_line(report), random_note(report["networks"])]
     for engine in report["engines"]:
         if engine["absent"] is None:
             parts += [_totals(engine), _rows(engine, by, verbose)]
@@ -99,47 +91,37 @@ def told(report: dict, by: str, verbose: bool = False) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+_TOTALS = ("forward, ms", "quartiles", "times as fast", "unfused", "layers", "non-tensor", "waited", "")
+
+
 def _totals(engine: dict) -> str:
-    """The engine's networks, a row each."""
-    rows = []
-    for entry in engine["networks"]:
-        if entry["refused"]:
-            rows.append((entry["label"], *[""] * 7, entry["refused"]))
-            continue
-        forward, unfused = entry["forward"], entry.get("unfused")
-        share = entry.get("non_tensor")
-        rows.append(
-            (
-                entry["label"],
-                milliseconds(forward["median"]),
-                f"{milliseconds(forward['low'])}–{milliseconds(forward['high'])}",
-                times_as_fast(entry["ratio"]),
-                milliseconds(unfused["median"]) if unfused else "",
-                milliseconds(entry["sum"]["median"]) if share else "",
-                f"{share['median']:.1%}" if share else "",
-                "" if entry["waited"] is None else f"{entry['waited']:.0%}",
-                entry.get("layers_refused") or "",
-            )
-        )
-    head = (
-        engine["engine"],
-        "forward, ms",
-        "quartiles",
-        "times as fast",
-        "unfused",
-        "layers",
-        "non-tensor",
-        "waited",
-        "",
-    )
+    """Return a row for each of the engine's networks, without the columns that are empty."""
+    rows = [_total(entry) for entry in engine["networks"]]
+    head = (engine["engine"], *_TOTALS)
     keep = [i for i in range(len(head)) if i < 2 or any(row[i] for row in rows)]
-    return table(
-        [[row[i] for i in keep] for row in rows], [head[i] for i in keep], "".join("lrrrrrrrl"[i] for i in keep)
+    sides = "".join("lrrrrrrrl"[i] for i in keep)
+    return table([[row[i] for i in keep] for row in rows], [head[i] for i in keep], sides)
+
+
+def _total(entry: dict) -> tuple[str, ...]:
+    if entry["refused"]:
+        return (entry["label"], *[""] * (len(_TOTALS) - 1), entry["refused"])
+    forward, unfused, share = entry["forward"], entry.get("unfused"), entry.get("non_tensor")
+    return (
+        entry["label"],
+        milliseconds(forward["median"]),
+        f"{milliseconds(forward['low'])}–{milliseconds(forward['high'])}",
+        times_as_fast(entry["ratio"]),
+        milliseconds(unfused["median"]) if unfused else "",
+        milliseconds(entry["sum"]["median"]) if share else "",
+        f"{share['median']:.1%}" if share else "",
+        "" if entry["waited"] is None else f"{entry['waited']:.0%}",
+        entry.get("layers_refused") or "",
     )
 
 
 def _rows(engine: dict, by: str, verbose: bool) -> str:
-    """Where the time goes: milliseconds and share, networks side by side."""
+    """Return where the time goes: milliseconds and share, networks side by side."""
     from deepmerge.measure.profile.rows import side_by_side, tensor_keys
 
     entries = [entry for entry in engine["networks"] if entry.get("layers")]
@@ -150,18 +132,20 @@ def _rows(engine: dict, by: str, verbose: bool) -> str:
     rows, rest = [], 0
     for key, times in side_by_side(entries, by):
         shares = [None if time is None else time / total for time, total in zip(times, sums, strict=True)]
-        if not verbose and all(share is None or share < 0.0005 for share in shares):
+        if not verbose and all(share is None or share < LITTLE for share in shares):
             rest += 1
             continue
-        cells = (
-            [""] if by == "group" else ["tensor" if tensor[key] else "non-tensor" if tensor[key] is False else "both"]
-        )
+        cells = [key] if by == "group" else [key, _kind(tensor[key])]
         for time, share in zip(times, shares, strict=True):
             cells += ["", ""] if time is None else [milliseconds(time), f"{share:.1%}"]
-        rows.append([key, *cells])
+        rows.append(cells)
     labels = [cell for entry in entries for cell in (f"{entry['label']}, ms", "share")]
-    head = [f"{engine['engine']}, {by}", "kind", *labels]
-    if by == "group":
-        head, rows = [head[0], *head[2:]], [[row[0], *row[2:]] for row in rows]
-    note = f"\n{rest} more take less than 0.05 % each (-v shows them)" if rest else ""
-    return table(rows, head, ("l" if by == "group" else "ll") + "rr" * len(entries)) + note
+    kind = [] if by == "group" else ["kind"]
+    note = f"\n{rest} more take less than {LITTLE:.2%} each (-v shows them)" if rest else ""
+    return table(rows, [f"{engine['engine']}, {by}", *kind, *labels], "l" * (1 + len(kind)) + "r" * len(labels)) + note
+
+
+def _kind(tensor: bool | None) -> str:
+    if tensor is None:
+        return "both"
+    return "tensor" if tensor else "non-tensor"

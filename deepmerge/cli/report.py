@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from deepmerge.cli.options import FILE, common
-from deepmerge.cli.output import show, show_json
+from deepmerge.cli.options import FILE, command, common, option
+from deepmerge.cli.output import Console
 
 
-@click.command(short_help="a conversion as a page to look at")
+@command(short_help="write a page about a conversion")
 @click.argument("folder", metavar="OUT", type=FILE)
-@click.option("-o", "--out", "file", metavar="FILE", type=FILE, help="The page.  [default: OUT/report.html]")
-@click.option(
-    "--profile", metavar="FILE.json", type=FILE, help="Times layer by layer, as `deepmerge profile --json` wrote them."
-)
-@click.option(
+@option("-o", "--out", "file", metavar="FILE", type=FILE, help="Output file.  [default: OUT/report.html]")
+@option("--profile", metavar="FILE", type=FILE, help="Add times by layer: the output of `deepmerge profile --json`.")
+@option(
     "--bench",
-    metavar="FILE.json",
+    metavar="FILE",
     type=FILE,
-    help="Times, memory, energy, accuracy, as `deepmerge bench --json` wrote them.",
+    help="Add times, memory, energy and accuracy: the output of `deepmerge bench --json`.",
 )
-@click.option(
-    "--table",
-    metavar="FILE.json",
-    type=FILE,
-    help="Accuracy and time step by step, as `deepmerge table --json` wrote them.",
+@option(
+    "--table", metavar="FILE", type=FILE, help="Add accuracy and time by step: the output of `deepmerge table --json`."
 )
-@click.option(
-    "--original", type=(FILE, FILE), metavar="PROTOTXT CAFFEMODEL", help="The original, if not where report.json says."
+@option(
+    "--original",
+    type=(FILE, FILE),
+    metavar="PROTOTXT CAFFEMODEL",
+    help="The original network, if it is not where report.json says.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing page.")
+@option("--force", is_flag=True, help="Replace an existing page.")
 @common
-def report(folder, file, original, force, as_json, quiet, verbose, debug, **files):
-    """Write one HTML page about what `convert` (or recover, or finetune) left in OUT: what was merged, and what was left
-    alone and why; the layers before and after, step by step; where the time goes; speed against accuracy; how to fine-tune.
+def report(folder: Path, file: Path | None, original, force: bool, console: Console, **files: Path | None):
+    """Write one HTML page about what `convert`, `recover` or `finetune` wrote to OUT.
 
-    The page is one file and loads nothing, so that it can be sent on. What was not measured is counted, and called so:
-    --profile, --bench and --table put measurements in.
+    It shows what was merged and what was left alone, the layers before and after, where the time goes, speed against
+    accuracy, and how to fine-tune. The page is one file that loads nothing. Figures that were not measured are counted
+    and marked as such; add measurements with --profile, --bench and --table.
 
     \b
     Examples:
@@ -47,7 +47,4 @@ def report(folder, file, original, force, as_json, quiet, verbose, debug, **file
     from deepmerge.page import Files, write_page
 
     written = write_page(folder, file, original and Pair(*original), Files(**files), force)
-    if as_json:
-        show_json({"page": str(written), "bytes": written.stat().st_size})
-    else:
-        show(f"written to {written}", quiet)
+    console.show({"page": str(written), "bytes": written.stat().st_size}, lambda: f"written to {written}")

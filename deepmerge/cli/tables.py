@@ -1,55 +1,51 @@
-"""The tables that convert and plan have in common."""
+"""The tables that convert and plan share."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from deepmerge.cli.output import megabytes, millions, ratio, shortened, table
+from deepmerge.cli.output import shortened, table
+from deepmerge.text import megabytes, millions, share_left
+
+_MANY = 4  # refusals whose reasons differ in names and numbers alone; as many share a row
+_PARTICULARS = re.compile(r"'[^']*'|\b\d[\d,]*(\.\d+)?\b")
 
 
 def step_table(steps: Sequence[dict], before: dict, full: bool = False) -> str:
-    """A row for each step of a report: the layers and MACs that are there behind it, and what it merged.
-
-    full: all names, however many.
-    """
+    """Return a row for each step of a report: what it merged, and the layers and MACs after it. full: all names."""
     rows = []
     for step in steps:
         macs, merged = step["after"]["macs"], step["merged"]
         names = ", ".join(merged) if full else shortened(merged)
-        exact = "yes" if step["exact"] else "no"
-        left = ratio(before["macs"], macs)
+        exact, left = "yes" if step["exact"] else "no", share_left(before["macs"], macs)
         rows.append((step["index"], step["name"], exact, step["after"]["layers"], millions(macs), left, names))
     return table(rows, ("", "step", "exact", "layers", "MACs", "left", "merged"), "rllrrrl")
 
 
 def cost_table(before: dict, after: dict) -> str:
-    """Before, after and what is left, for the summaries of report.json."""
-    rows = [("layers", before["layers"], after["layers"], ratio(before["layers"], after["layers"]))]
-    for key, label, form in (
-        ("params", "parameters", millions),
-        ("macs", "MACs, one image", millions),
-        ("storage_bytes", "storage", megabytes),
-    ):
-        rows.append((label, form(before[key]), form(after[key]), ratio(before[key], after[key])))
-    for key, label in (
-        ("caffe", "activations, as Caffe counts"),
-        ("unique", "activations, distinct"),
-        ("planned", "activations, planned"),
-    ):
-        b, a = before["activation_bytes"][key], after["activation_bytes"][key]
-        rows.append((label, megabytes(b), megabytes(a), ratio(b, a)))
+    """Return before, after and the share that is left, for the summaries of report.json."""
+
+    def row(label: str, form, b: float, a: float) -> tuple:
+        return label, form(b), form(a), share_left(b, a)
+
+    b, a = before["activation_bytes"], after["activation_bytes"]
+    rows = [
+        row("layers", str, before["layers"], after["layers"]),
+        row("parameters", millions, before["params"], after["params"]),
+        row("MACs, one image", millions, before["macs"], after["macs"]),
+        row("storage", megabytes, before["storage_bytes"], after["storage_bytes"]),
+        row("activations, as Caffe counts", megabytes, b["caffe"], a["caffe"]),
+        row("activations, distinct", megabytes, b["unique"], a["unique"]),
+        row("activations, planned", megabytes, b["planned"], a["planned"]),
+    ]
     return table(rows, ("", "before", "after", "left"), "lrrr")
 
 
-_MANY = 4  # from so many on, reasons that differ in names and numbers alone are told as one
-_PARTICULARS = re.compile(r"'[^']*'|\b\d[\d,]*(\.\d+)?\b")
-
-
 def refusal_table(refusals: Sequence[dict], full: bool = False) -> str:
-    """The refusals of a report; layers that a pass leaves alone for one reason share a row.
+    """Return the refusals of a report; layers that a pass leaves alone for the same reason share a row.
 
-    full: every reason to the letter; otherwise what many layers have in common, with … for what they have not.
+    full: show each reason as it is; otherwise, many similar reasons become one, with … where they differ.
     """
     alike: dict[tuple[str, str], list[str]] = {}
     for one in refusals:
@@ -59,16 +55,16 @@ def refusal_table(refusals: Sequence[dict], full: bool = False) -> str:
         reasons = alike[_kind(one)]
         as_one = not full and len(reasons) >= _MANY and len(set(reasons)) > 1
         rows.setdefault(_kind(one) if as_one else (one["pass"], one["reason"]), []).append(one["layer"])
-    told = [(shortened(layers, 40), name, reason) for (name, reason), layers in rows.items()]
-    return table(told, ("layer", "pass", "left alone, because"))
+    shown = [(shortened(layers, 40), name, reason) for (name, reason), layers in rows.items()]
+    return table(shown, ("layer", "pass", "left alone, because"))
 
 
 def _kind(refusal: dict) -> tuple[str, str]:
-    """A refusal's pass, and its reason without names and numbers."""
+    """Return a refusal's pass, and its reason without names and numbers."""
     return refusal["pass"], _PARTICULARS.sub("…", refusal["reason"])
 
 
 def costly_table(costly: Sequence[dict]) -> str:
-    """The steps that would raise the MACs, and how to have them all the same."""
+    """Return the steps that would raise the MACs, and how to take them all the same."""
     rows = [(one["name"], one["reason"]) for one in costly]
     return table(rows, ("costly step", f"left out unless --steps names it (--steps all,{costly[0]['name']}), because"))

@@ -2,46 +2,57 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
 
-from deepmerge.cli.image_options import Tolerance, image_wishes, preprocessing, running
-from deepmerge.cli.options import FILE, common
-from deepmerge.cli.output import Progress, show, show_json, table, warn
+from deepmerge.cli.image_options import Preprocessing, Tolerance, limit, preprocessing, running, strict
+from deepmerge.cli.options import FILE, SPEC, command, common, given, option, refuse
+from deepmerge.cli.output import Console, table
 
 
-@click.command(short_help="compare two networks' outputs, and blob by blob")
+@command(short_help="compare two networks' outputs, and blob by blob")
 @click.argument("a_prototxt", metavar="A.prototxt", type=FILE)
 @click.argument("a_caffemodel", metavar="A.caffemodel", type=FILE)
 @click.argument("b_prototxt", metavar="B.prototxt", type=FILE)
 @click.argument("b_caffemodel", metavar="B.caffemodel", type=FILE)
 @running
-@click.option(
+@option(
     "--random",
     type=click.IntRange(1),
     default=8,
     show_default=True,
     metavar="N",
-    help="So many images of uniform noise, 0..255.",
+    help="Number of random images (uniform noise, 0 to 255).",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise.")
-@click.option(
-    "--images", metavar="SPEC", help="Real images instead: folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE."
-)
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many of them, spread evenly.")
-@preprocessing
-@click.option(
+@option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Seed of the random images.")
+@option("--images", "source", metavar="SPEC", help=f"Real images instead: {SPEC}.")
+@limit
+@option(
     "--tolerance",
     type=Tolerance(),
     default="1e-5",
     show_default=True,
-    help="Of the range of A's output; 'none' only reports.",
+    help="Largest difference, as a share of the range of A's output; 'none' only reports.",
 )
-@click.option("--layers", is_flag=True, help="Compare every blob that both have, too.")
-@click.option("--strict", is_flag=True, help="Fail on a warning, such as an image that cannot be read.")
+@option("--layers", is_flag=True, help="Also compare every blob that both networks have.")
+@preprocessing(mirror=None)
+@strict
 @common
-def verify(a_prototxt, a_caffemodel, b_prototxt, b_caffemodel, as_json, quiet, verbose, debug, **chosen):
-    """Run two networks on the same inputs and compare their outputs. Exit code 1 where one is further apart than the
-    tolerance, or NaN.
+def verify(
+    a_prototxt: Path,
+    a_caffemodel: Path,
+    b_prototxt: Path,
+    b_caffemodel: Path,
+    source: str | None,
+    images: Preprocessing,
+    console: Console,
+    **how: Any,
+):
+    """Run two networks on the same inputs and compare their outputs.
+
+    The exit code is 1 if an output differs by more than the tolerance, or is NaN.
 
     \b
     relative   the largest difference, as a share of the range (max - min) of A's output
@@ -54,51 +65,32 @@ def verify(a_prototxt, a_caffemodel, b_prototxt, b_caffemodel, as_json, quiet, v
       deepmerge verify a.prototxt a.caffemodel b.prototxt b.caffemodel --engine caffe --layers
       deepmerge verify a.prototxt a.caffemodel b.prototxt b.caffemodel --images folder:photos --tolerance none
     """
-    _refuse_mixture(chosen["images"])
-    from deepmerge.errors import DeepmergeError
-    from deepmerge.measure.compare import Job
-    from deepmerge.measure.compare import verify as run
-    from deepmerge.out.read import Pair
-
-    wishes = image_wishes(chosen)
-    job = Job(Pair(a_prototxt, a_caffemodel), Pair(b_prototxt, b_caffemodel), wishes=wishes, **chosen)
-    progress = Progress(quiet or as_json)
-    try:
-        report = run(job, progress)
-    finally:
-        progress.clear()
-    warn(report["warnings"], quiet)
-    if as_json:
-        show_json(report)
+    if source is None:
+        refuse(given("limit", "resize", "crop"), "has no effect without --images")
     else:
-        show(_told(report, job), quiet)
+        refuse(given("random", "seed"), "and --images exclude each other")
+    import deepmerge
+    from deepmerge.errors import DeepmergeError
+
+    pairs = (a_prototxt, a_caffemodel), (b_prototxt, b_caffemodel)
+    with console.progress() as progress:
+        report = deepmerge.verify(*pairs, images=source, wishes=images.wishes(), progress=progress, **how)
+    console.warn(report["warnings"])
+    console.show(report, lambda: _text(report, source, how))
     if not report["ok"]:
-        raise DeepmergeError(_one_line(report["failures"]))
+        failures = report["failures"]
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise DeepmergeError(failures[0] + more)
 
 
-def _refuse_mixture(images) -> None:
-    """Options that would do nothing are a misunderstanding."""
-    source = click.get_current_context().get_parameter_source
-    useless = ("random", "seed") if images is not None else ("limit", "resize", "crop")
-    for name in useless:
-        if source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(
-                f"--{name} and --images exclude each other" if images is not None else f"--{name} goes with --images"
-            )
-
-
-def _one_line(failures: list[str]) -> str:
-    return failures[0] + (f" (and {len(failures) - 1} more)" if len(failures) > 1 else "")
-
-
-def _told(report: dict, job) -> str:
+def _text(report: dict, source: str | None, how: dict[str, Any]) -> str:
     parts = []
     if report["layers"]:
         parts += [_figures("blob", report["layers"], report["first_difference"]), _first(report)]
-    elif job.layers:
+    elif how["layers"]:
         parts.append("no blob has the same name and shape in both networks")
     parts.append(_figures("output", report["outputs"], None))
-    what = f"images of {job.images}" if job.images else f"random images (seed {job.seed})"
+    what = f"images of {source}" if source else f"random images (seed {how['seed']})"
     if report["tolerance"] is None:
         verdict = "no tolerance was set"
     else:
@@ -112,14 +104,14 @@ def _first(report: dict) -> str:
     if first is None:
         return "no blob is above the tolerance"
     line = f"the first blob above the tolerance is {first['name']}, made by {', '.join(first['layers'])}"
-    return line + ("; the outputs agree: exact passes move and merge layers, too" if report["ok"] else "")
+    return line + ("; the outputs agree: exact passes also move and merge layers" if report["ok"] else "")
 
 
 def _figures(kind: str, entries: list[dict], first: dict | None) -> str:
     ranked = any(e["top1_agreement"] is not None for e in entries)
     rows = []
     for entry in entries:
-        row = [entry["name"], *(_number(entry[key]) for key in ("max_abs", "relative", "mean_abs", "range"))]
+        row = [entry["name"], *(difference(entry[key]) for key in ("max_abs", "relative", "mean_abs", "range"))]
         row += [_share(entry[key]) for key in ("top1_agreement", "top5_agreement")] if ranked else []
         rows.append([*row, "<- first above" if first and first["name"] == entry["name"] else ""])
     head = [kind, "max abs", "relative", "mean abs", "range"] + (["top-1", "top-5"] if ranked else []) + [""]
@@ -128,8 +120,11 @@ def _figures(kind: str, entries: list[dict], first: dict | None) -> str:
     return table(rows, head, "lrrrrrr"[: 7 if ranked else 5])
 
 
-def _number(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.2e}" if value else "0"
+def difference(value: float | None) -> str:
+    """Return a difference as tables show it; None stands for NaN and infinity."""
+    if value is None:
+        return "not finite"
+    return f"{value:.2e}" if value else "0"
 
 
 def _share(value: float | None) -> str:

@@ -86,9 +86,9 @@ def _refuse(word):
         (["--json", "--csv"], "exclude each other"),
         (["--memory", "much"], "'much' is neither an amount of memory"),
         (["--memory", "device"], "give --device cuda"),
-        (["--limit", "4"], "--limit goes with --data"),
-        (["--mean", "1,2,3"], "--mean goes with --data"),
-        (["--measure", "speed"], "'speed' is none of"),
+        (["--limit", "4"], "--limit has no effect without --data"),
+        (["--mean", "1,2,3"], "--mean has no effect without --data"),
+        (["--measure", "speed"], "'speed' is not one of"),
     ],
 )
 def test_usage(run, mini, words, message):

@@ -24,9 +24,9 @@ def test_what_is_told(run, mini, tmp_path):
 
 def test_refusals_are_counted_and_shown_with_v(run, models, mini, tmp_path):
     words = ["convert", *mini, "--dry-run", "--keep", "LRN"]
-    assert "merges left alone (-v says why" in run(*words).out
+    assert "merges left alone (-v shows why" in run(*words).out
     told = run(*words, "-v").out
-    assert "'pool1/norm1' (LRN) is to be kept" in told and "(-v says why" not in told
+    assert "'pool1/norm1' (LRN) is to be kept" in told and "(-v shows why" not in told
 
 
 def test_json_is_the_report(run, mini, tmp_path):
@@ -49,17 +49,17 @@ def test_a_dry_run_writes_nothing(run, mini, tmp_path, monkeypatch):
     "words, expected",
     [
         ("", "Missing option '-o' / '--out'"),
-        ("-o out --recipe r.toml --width 0.5", "--recipe and --width exclude each other: edit the recipe instead"),
-        ("-o out --recipe r.toml --steps all", "--recipe and --steps exclude each other"),
-        ("-o out --emit caffe,onxx", "'onxx' is none of caffe, onnx; did you mean 'onnx'?"),
-        ("-o out --emit=", "wants one word or more: caffe, onnx"),
+        ("-o out --recipe r.toml --width 0.5", "--width and --recipe exclude each other; edit the recipe instead"),
+        ("-o out --recipe r.toml --steps all", "--steps and --recipe exclude each other"),
+        ("-o out --emit caffe,onxx", "'onxx' is not one of caffe, onnx; did you mean 'onnx'?"),
+        ("-o out --emit=", "give one word or more: caffe, onnx"),
         ("-o out --batch-size 0", "0 is not in the range"),
         ("-o out --solver base_lr", "--solver 'base_lr': give KEY=VALUE"),
         ("-o out --solver base_rl=1", "Caffe's solver has no field 'base_rl'; did you mean 'base_lr'?"),
-        ("-o out --solver base_lr=fast", "needs a number"),
-        ("-o out --calibration folder:photos", "--calibration is what --tucker goes by: give --tucker too"),
-        ("-o out --tucker --calibration-images 9", "--calibration-images goes with --calibration"),
-        ("-o out --mean 1,2,3", "--mean goes with --calibration"),
+        ("-o out --solver base_lr=fast", "wants a number"),
+        ("-o out --calibration folder:photos", "--calibration has no effect without --tucker; add --tucker"),
+        ("-o out --tucker --calibration-images 9", "--calibration-images has no effect without --calibration"),
+        ("-o out --mean 1,2,3", "--mean has no effect without --calibration"),
         ("-o out --calibration folder:photos --tucker --calibration-images 0", "0 is not in the range"),
         ("-o out --train-source images", "give lmdb:PATH, list:FILE or hdf5:FILE"),
         ("-o out --test-source zip:images", "give lmdb:PATH, list:FILE or hdf5:FILE"),
@@ -170,4 +170,4 @@ def test_what_is_too_large_is_told(run, mini, tmp_path, monkeypatch):
         "convert", *mini, "--tucker", "--absorb", "", "--calibration", f"npz:{tmp_path / 'photos.npz'}", "--dry-run"
     )
     assert done.code == 0 and done.err == ""
-    assert "; patches too large for a covariance of their own, which is taken as channels x taps: conv2/3x3" in done.out
+    assert "; covariances too large, taken as channels × taps: conv2/3x3" in done.out

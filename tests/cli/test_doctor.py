@@ -40,7 +40,7 @@ def test_something_needed_is_missing(doctor):
     checks = [*ALL_WELL, Check("onnx", "missing", "not installed", "pip install onnx")]
     result = doctor(checks)
     assert result.exit_code == 1
-    assert result.stderr == "deepmerge: needed and not there, or not working: onnx\n"
+    assert result.stderr == "deepmerge: missing or not working: onnx\n"
     result = doctor(checks, "--json")
     assert result.exit_code == 1 and json.loads(result.stdout)["ok"] is False
 

@@ -77,13 +77,13 @@ def test_quiet_and_warnings(run, mini, data):
     ("words", "message"),
     [
         (["a", "b", "c", "--data", "npz:x"], "give OUT, or a PROTOTXT and its CAFFEMODEL"),
-        (["a", "--data", "npz:x", "--top", "0"], "'0' is no list of numbers from 1 on, such as 1,5"),
-        (["a", "--data", "npz:x", "--top", "1,,5"], "is no list of numbers"),
+        (["a", "--data", "npz:x", "--top", "0"], "'0' is not a list of numbers from 1 on, such as 1,5"),
+        (["a", "--data", "npz:x", "--top", "1,,5"], "is not a list of numbers"),
         (["a", "b", "--data", "npz:x", "--steps"], "--steps goes with OUT"),
         (["a", "b", "--data", "npz:x", "--original", "c", "d"], "--original goes with OUT"),
         (
             ["a", "--data", "npz:x", "--original", "c", "d", "--against", "e", "f"],
-            "--against goes without --original and --steps",
+            "--against and --original exclude each other",
         ),
         (["a"], "Missing option '--data'"),
         ([], "Missing argument"),
@@ -101,7 +101,7 @@ def test_failures_are_one_line(run, mini, data, tmp_path):
             "no: no such folder; give the folder that `deepmerge convert` has written",
         ),
         ([*mini, "--data", f"npz:{data}/b.npz"], "b.npz: has no labels, so that no accuracy can be measured"),
-        ([*mini, "--data", "photos"], "'photos' is not a source of images"),
+        ([*mini, "--data", "photos"], "'photos' is no source of images"),
         (
             [*mini, "--data", f"npz:{data}/a.npz", "--output", "probe"],
             "--output: the network has no blob 'probe'; its outputs are 'prob'",

@@ -63,7 +63,7 @@ def test_paused(run, words, tmp_path):
     done = run(*words, "--stop-after", "1e-9")
     assert (done.code, done.out) == (
         0,
-        "paused after 1e-09 minutes (--stop-after); run the same command again to go on\n",
+        "paused after 1e-09 minutes (--stop-after); run the same command again to resume\n",
     )
     assert (tmp_path / "out2.checkpoint" / "state.npz").exists()
     done = run(*words, "--stop-after", "1e-9", "--json", "-q")
@@ -82,10 +82,10 @@ def test_the_time_was_up(run, words):
 
 USAGE = {
     "--solver lr=1": "Caffe's solver has no field 'lr'",
-    "--solver base_lr=high": "needs a number",
+    "--solver base_lr=high": "wants a number",
     "--max-iter 3 --solver max_iter=4": "--max-iter and --solver max_iter exclude each other",
-    "--distill-weight 2": "--distill-weight goes with --distill",
-    "--temperature 2": "--temperature goes with --distill",
+    "--distill-weight 2": "--distill-weight has no effect without --distill",
+    "--temperature 2": "--temperature has no effect without --distill",
     "--distill warm": "'warm' is not one of",
     "--engine caffe --distill": "--distill is for --engine torch",
     "--engine caffe --images 5": "--images is for --engine torch",

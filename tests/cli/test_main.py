@@ -48,13 +48,31 @@ def test_help_lists_every_command(run):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_help_with_an_example_and_all_its_options(run, name):
-    done = run(name, "--help")
+    done = run(name, "--help-all")
     assert done.code == 0
     assert f"  deepmerge {name}" in done.out.split("Example")[1]
     assert commands()[name].short_help
     assert COMMON <= {spelt[-1] for spelt in options(name)}
     for spelt in options(name):
         assert all(word in done.out for word in spelt)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("name", [None, *NAMES])
+def test_help_fits_on_a_screen(run, name, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    done = run(*([name] if name else []), "--help")
+    assert len(done.out.splitlines()) <= 40
+    assert max(map(len, done.out.splitlines())) <= 110  # examples are not wrapped
+
+
+def test_help_all_adds_the_other_options_under_headings(run):
+    short, full = run("convert", "--help").out, run("convert", "--help-all").out
+    assert "--crop" not in short and "--help-all" in short and "\nImages:\n" not in short
+    for heading in ("Options", "More options", "Recovery", "Images"):
+        assert f"\n{heading}:\n" in full
+    assert "--crop" in full.split("\nImages:\n")[1]
+    assert "--exact" in full.split("\nOptions:\n")[1].split("\nMore options:\n")[0]
 
 
 def test_options_of_the_contract():
@@ -79,7 +97,7 @@ def test_what_a_text_leaves_out_is_found():
 @pytest.mark.parametrize("words", [["--help"], ["--version"], *([name, "--help"] for name in NAMES)], ids=" ".join)
 def test_help_loads_nothing_that_takes_time(words):
     program = f"from deepmerge.cli import main; main({words!r}, standalone_mode=False)"
-    report = "import sys; print('loaded:', *{'numpy', 'onnx', 'onnxruntime', 'google.protobuf', 'scipy', 'PIL'} & set(sys.modules))"
+    report = "import sys; print('loaded:', *{'numpy', 'onnx', 'onnxruntime', 'rich', 'google.protobuf', 'scipy', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", f"{program}\n{report}"], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded:"
 
@@ -253,7 +271,7 @@ def raising(error):
     ids=lambda value: type(value).__name__,
 )
 def test_what_was_not_foreseen_is_one_line_too(run, mini, monkeypatch, error, code, expected):
-    monkeypatch.setattr("deepmerge.graph.costs.summary", raising(error))
+    monkeypatch.setattr("deepmerge.api.summary", raising(error))
     done = run("inspect", mini[0])
     assert done.code == code
     assert done.line.startswith(f"deepmerge: {expected}")

@@ -11,10 +11,10 @@ from deepmerge.plan import Wishes
 def wishes(run, mini, monkeypatch):
     """The planning options' words → what the library is asked for."""
     asked = []
-    import deepmerge.plan as plan
+    import deepmerge.api as api
 
-    original = plan.make_plan
-    monkeypatch.setattr(plan, "make_plan", lambda graph, one: asked.append(one) or original(graph, one))
+    original = api.make_plan
+    monkeypatch.setattr(api, "make_plan", lambda graph, one, images: asked.append(one) or original(graph, one, images))
 
     def wishes(*words) -> Wishes:
         done = run("plan", mini[0], "-q", *words)
@@ -57,14 +57,14 @@ def test_what_is_asked_for(wishes, words, expected):
         ("--width nan", "'nan' is neither"),
         ("--kernel covers", "'covers' is not one of 'keep', 'cover'"),
         ("--init random", "'random' is not one of 'trained', 'xavier'"),
-        ("--absorb lrn,branch", "'branch' is none of lrn, pooling, branches; did you mean 'branches'?"),
+        ("--absorb lrn,branch", "'branch' is not one of lrn, pooling, branches; did you mean 'branches'?"),
         ("--rank energy:2 --tucker", "'energy:2' is none of vbmf, energy:SHARE, ratio:SHARE and macs:SHARE"),
         ("--rank vbmf:1 --tucker", "'vbmf:1' is none of"),
-        ("--steps=", "wants one word or more"),
-        ("--steps=,", "wants one word or more"),
+        ("--steps=", "give one word or more"),
+        ("--steps=,", "give one word or more"),
         ("--exact --tucker", "--exact and --tucker exclude each other"),
         ("--exact --steps conv1", "--exact takes no approximate steps"),
-        ("--rank vbmf", "--rank says how --tucker chooses its ranks: give --tucker too"),
+        ("--rank vbmf", "--rank has no effect without --tucker; add --tucker"),
     ],
 )
 def test_values_that_will_not_do_are_usage_errors(run, mini, command, words, expected):

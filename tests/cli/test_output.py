@@ -3,12 +3,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
+import time
 
 import pytest
 
 from deepmerge.cli import output
-from deepmerge.cli.output import Progress, count, megabytes, millions, ratio, shortened, show, show_json, table, warn
+from deepmerge.cli.output import Console, Progress, shortened, show_json, table, warn
+from deepmerge.text import one_line
 
 
 @pytest.fixture
@@ -38,6 +41,12 @@ def test_a_table_without_head_or_rows():
     assert table([], ("a", "b")).splitlines() == ["a  b", "-  -"]
 
 
+def shown(*words, **more) -> str:
+    """A table on a terminal, without the colours."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", table(*words, **more))
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
 LONG = "its window of 3 is wider than what is left"
 
 
@@ -47,10 +56,10 @@ def test_elsewhere_than_on_a_terminal_a_row_is_a_line():
 
 def test_on_a_terminal_the_last_column_is_wrapped(terminal):
     terminal(40)
-    lines = table([("conv1", LONG), ("b", "short")], ("layer", "because")).splitlines()
+    lines = shown([("conv1", LONG), ("b", "short")], ("layer", "because")).splitlines()
     assert lines == [
         "layer  because",
-        "-----  " + "-" * 33,
+        "─" * 40,
         "conv1  its window of 3 is wider than",
         "       what is left",
         "b      short",
@@ -60,12 +69,25 @@ def test_on_a_terminal_the_last_column_is_wrapped(terminal):
 def test_long_words_are_not_broken_and_a_narrow_terminal_leaves_room(terminal):
     terminal(10)
     name = "inception_3a/5x5_reduce_merged_and_more"
-    assert table([("a", f"{name} {LONG}")]).splitlines()[0] == f"a  {name}"
+    assert shown([("a", f"{name} {LONG}")]).splitlines()[0] == f"a  {name}"
 
 
 def test_numbers_on_the_right_are_not_wrapped(terminal):
     terminal(20)
-    assert table([("some long name", "1,234,567 M")], right="lr") == "some long name  1,234,567 M"
+    assert shown([("some long name", "1,234,567 M")], right="lr") == "some long name  1,234,567 M"
+
+
+def test_names_are_wrapped_where_numbers_need_the_room(terminal):
+    terminal(40)
+    lines = shown([("inception_3a/5x5_reduce_merged", "1,234,567")], ("layer", "MACs"), "lr").splitlines()
+    assert [line.split() for line in lines[2:]] == [["inception_3a/5x5_reduce_merge", "1,234,567"], ["d"]]
+
+
+@pytest.mark.parametrize("name", ["[bold]conv1[/bold]", "[/]", ":smile:", "[link=x]", "a\x1b[31m\u202eb"])
+def test_names_are_shown_as_they_are_on_a_terminal(terminal, name):
+    terminal(80)
+    line = shown([(name, 1)], ("[red]layer", "n"), "lr").splitlines()[2]
+    assert line.split() == [one_line(name), "1"]
 
 
 def test_json_as_stdout_takes_it(monkeypatch):
@@ -79,33 +101,47 @@ def test_json_as_stdout_takes_it(monkeypatch):
 
 
 def test_text_goes_to_stdout_and_warnings_to_stderr(capsys):
-    show("result")
-    show("", quiet=False)
-    show("nothing", quiet=True)
+    Console().show({}, lambda: "result")
+    Console(quiet=True).show({}, lambda: "nothing")
+    Console(as_json=True, quiet=True).show([], lambda: "nothing")
     warn(["one", "two"])
     warn(["three"], quiet=True)
-    assert capsys.readouterr() == ("result\n", "warning: one\nwarning: two\n")
+    assert capsys.readouterr() == ("result\n[]\n", "warning: one\nwarning: two\n")
 
 
-def test_progress_on_a_terminal_only(capsys, terminal):
-    progress = Progress()
-    progress("conv1", 1, 4)
-    progress.clear()
-    assert capsys.readouterr() == ("", "")
+def test_progress_on_a_terminal_is_a_bar_that_is_cleared(capsys, terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     terminal(80)
     for quiet in (True, False):
-        progress = Progress(quiet)
-        progress("conv1", 1, 4)
-        progress.clear()
+        with Console(quiet=quiet).progress() as progress:
+            progress("[red]conv1", 1, 4)
+            time.sleep(0.3)  # rich draws four times a second
     out, err = capsys.readouterr()
-    assert out == "" and err.count("conv1") == 1 and "1/4" in err and err.endswith("\r\033[K")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+    assert out == "" and "1/4" in text and "[red]conv1" in text and "elapsed" in text and "left" in text
+    assert err.endswith("\x1b[2K") or "\x1b[2K" in err.rpartition("conv1")[2]
 
 
-def test_numbers():
-    assert millions(1_582_671_872) == "1,582.67 M"
-    assert megabytes(27_994_208) == "27.99 MB"
-    assert ratio(3, 1) == "33.3%" and ratio(0, 0) == "–"
-    assert count(1, "step") == "1 step" and count(0, "merge") == "0 merges"
+def test_progress_elsewhere_is_a_line_a_minute(capsys):
+    now = [0.0]
+    progress = Progress(clock=lambda: now[0])
+    for second in range(0, 300, 5):
+        now[0] = second
+        progress(
+            f"distill, loss {second}" if second > 100 else "measuring the speed", second, 1000 if second > 100 else 1
+        )
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "measuring the speed, 0:30 elapsed",
+        "measuring the speed, 1:30 elapsed",
+        "distill, loss 120: 120 of 1000, 2:00 elapsed",
+        "distill, loss 180: 180 of 1000, 3:00 elapsed",
+        "distill, loss 240: 240 of 1000, 4:00 elapsed",
+    ]
+    quiet = Progress(quiet=True, clock=lambda: now[0])
+    now[0] = 1000
+    quiet("distill", 1, 2)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_names_are_shortened_where_they_are_many():

@@ -11,8 +11,8 @@ def test_a_table_for_each_engine(run, mini):
     done = run("profile", f"one={mini[0]}", mini[1], mini[0], "--engine", "ort", *QUICK)
     assert done.code == 0 and all("waited for a core" in line for line in done.err.splitlines())
     head, note, totals, rows = done.out.rstrip("\n").split("\n\n")
-    assert "1 thread an engine" in head and "load average" in head
-    assert note == "inception_mini: no caffemodel given, random weights (seeded): for times alone"
+    assert "1 thread per engine" in head and "load average" in head
+    assert note == "inception_mini: no caffemodel given, random weights (seeded); use the times only"
     assert totals.splitlines()[0].split()[:2] == ["ort", "forward,"] and "non-tensor" in totals and "unfused" in totals
     assert [line.split()[0] for line in totals.splitlines()[2:]] == ["one", "inception_mini"]
     assert rows.splitlines()[0].split() == ["ort,", "group", "one,", "ms", "share", "inception_mini,", "ms", "share"]
@@ -65,7 +65,7 @@ def test_words_that_make_no_network(run, mini):
     done = run("profile", mini[1])
     assert done.code == 2 and "are weights; they stand behind their PROTOTXT" in done.err
     done = run("profile", mini[0], "--engine", "ort,nonsense")
-    assert done.code == 2 and "'nonsense' is none of" in done.err
+    assert done.code == 2 and "'nonsense' is not one of" in done.err
     assert run("profile").code == 2
     assert "no-such.prototxt" in run("profile", "no-such.prototxt").line
 
@@ -78,5 +78,5 @@ def test_a_busy_machine_is_warned_of():
         {"engine": "b", "networks": [{"waited": 0.5}, {}]},
     ]
     assert waiting({"engines": engines}) == [
-        "b: networks waited for a core 50% of the time, which the layers' times hold; measure on a quieter machine"
+        "b: networks waited for a core 50% of the time, and the layers' times include it; measure on a quieter machine"
     ]

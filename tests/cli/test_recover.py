@@ -29,7 +29,7 @@ def test_a_table_of_the_stages(run, out, data, tmp_path):
     head, _, lsq, conv1, *rest = done.out.splitlines()
     assert head.split() == ["stage", "time", "share", "iterations", "loss", "→", "agreement", "→"]
     assert lsq.split()[0] == "lsq" and "100%" in lsq and conv1.split()[0] == "conv1"
-    assert "on 6 images held out, the same first class as the original's: " in done.out
+    assert "top-1 agreement with the original on 6 held-out images: " in done.out
     assert done.out.endswith(f"written to {tmp_path / 'out2'}\n")
 
 
@@ -65,7 +65,7 @@ def test_pauses(run, out, data, tmp_path):
     done = run(*words, "--stop-after", "1e-9")
     assert (
         done.code == 0
-        and done.out == "paused after 1e-09 minutes (--stop-after); run the same command again to go on\n"
+        and done.out == "paused after 1e-09 minutes (--stop-after); run the same command again to resume\n"
     )
     assert not (tmp_path / "out2").exists() and (tmp_path / "out2.checkpoint").exists()
     done = run(*words)
@@ -125,7 +125,7 @@ def test_convert_and_recover_in_one_go(run, out, data, tmp_path):
     done = run("convert", *pair, "-o", tmp_path / "new" / "both", "--recover", data, "--recover-stages", "lsq")
     assert (
         done.code == 0
-        and "the same first class as the original's" in done.out
+        and "top-1 agreement with the original" in done.out
         and "until the network is fine-tuned" not in done.out
     )
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["both"]
@@ -144,7 +144,7 @@ def test_convert_and_recover_leaves_nothing_behind(run, out, tmp_path):
 @pytest.mark.parametrize(
     "words, told",
     [
-        (("--recover-minutes", "5"), "--recover-minutes goes with --recover"),
+        (("--recover-minutes", "5"), "--recover-minutes has no effect without --recover"),
         (("--recover", "npz:a.npz", "--dry-run"), "leave --dry-run out"),
         (("--recover", "npz:a.npz", "--emit", "onnx"), "--recover trains"),
     ],

@@ -131,8 +131,8 @@ def test_unreadable_images_are_warned_of(mini, tmp_path):
         (["--resize", "32,0"], "is not a width and a height in pixels"),
         (["--images", "folder:x", "--random", "3"], "--random and --images exclude each other"),
         (["--images", "folder:x", "--seed", "3"], "--seed and --images exclude each other"),
-        (["--limit", "3"], "--limit goes with --images"),
-        (["--crop", "3"], "--crop goes with --images"),
+        (["--limit", "3"], "--limit has no effect without --images"),
+        (["--crop", "3"], "--crop has no effect without --images"),
     ],
 )
 def test_usage(mini, options, message):
@@ -148,7 +148,7 @@ def test_too_few_files(mini):
     ("options", "message"),
     [
         (["--images", "hdf5:x.h5"], "x.h5: no such file"),
-        (["--images", "x"], "is not a source of images"),
+        (["--images", "x"], "is no source of images"),
         (["--mean", "1,2"], "--mean has 2 numbers"),
         (["--images", "npz:a.npz", "--crop", "3"], "--crop 3 makes images of 3×3; the network takes 32×32"),
     ],

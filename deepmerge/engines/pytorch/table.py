@@ -1,4 +1,4 @@
-"""OPERATIONS: the function that computes the tops of each layer type."""
+"""OPERATIONS: for each layer type, the function that computes its tops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from deepmerge.engines.pytorch import (
     sources,
     windows,
 )
-from deepmerge.errors import EngineError
 
 if TYPE_CHECKING:
     from deepmerge.graph.graph import Layer
@@ -89,7 +88,7 @@ OPERATIONS |= {
     "Upsample": forks.upsample,
 }
 
-# For training
+# What training adds
 OPERATIONS |= {
     "Accuracy": accuracy.accuracy,
     "ContrastiveLoss": losses.contrastive_loss,
@@ -101,14 +100,13 @@ OPERATIONS |= {
     "SoftmaxWithLoss": losses.softmax_loss,
 }
 
-# The same, but in the bottom's memory: for bottoms that no other layer reads
+# The same into the bottom's memory, for where nobody looks at the bottom again
 OVERWRITING: dict[str, Callable] = {"ReLU": activations.relu_in_place}
 
 
-def refusal(layer: Layer) -> EngineError:
-    """Return the error that a layer cannot be run."""
-    reason, remedy = "engine 'torch' does not have this type", "leave the layer out, or use --engine caffe"
+def refusal(layer: Layer) -> str:
+    """Why a layer cannot be run; one line."""
+    reason = "engine 'torch' does not have this type; leave the layer out, or use --engine caffe"
     if layer.params is None:
-        reason = "the type is not known, so engine 'torch' cannot run it"
-        remedy = "use --engine caffe with a Caffe build that supports this layer"
-    return EngineError(f"layer {layer.name!r} ({layer.type}): {reason}", layer=layer.name, remedy=remedy)
+        reason = "the type is not known, so engine 'torch' cannot run it; use --engine caffe, with a Caffe that has it"
+    return f"layer {layer.name!r} ({layer.type}): {reason}"

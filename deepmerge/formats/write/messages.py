@@ -1,4 +1,4 @@
-"""Reading and renaming the layer messages of a train_val network."""
+"""Layer messages, looked at and renamed: what the layers of a train_val network say about themselves."""
 
 from __future__ import annotations
 
@@ -8,27 +8,25 @@ from deepmerge.graph.tree import Message, Quoted
 
 
 def kind_of(layer: Message) -> str:
-    """Return the layer's type."""
     return str(layer.value("type"))
 
 
 def tops_of(layers: Iterable[Message]) -> list[str]:
-    """Return the names of the blobs that the layers make, in order."""
+    """The names of the blobs that the layers make, in their order."""
     return [str(top) for m in layers for top in m.values("top")]
 
 
 def read_by(layers: Iterable[Message]) -> set[str]:
-    """Return the names of the blobs that the layers read."""
+    """The names of the blobs that the layers read."""
     return {str(bottom) for m in layers for bottom in m.values("bottom")}
 
 
 def is_source(layer: Message) -> bool:
-    """Return whether the layer has tops and no bottom, as data layers do."""
     return "bottom" not in layer and "top" in layer
 
 
 def runs_in(layer: Message, phase: str) -> bool:
-    """Return whether the layer's include and exclude rules keep it in the phase, apart from levels and stages."""
+    """Whether the layer's include and exclude rules leave it in the phase (levels and stages aside)."""
     includes, excludes = layer.values("include"), layer.values("exclude")
     if includes:
         return any(rule.value("phase") in (None, phase) for rule in includes)
@@ -36,7 +34,7 @@ def runs_in(layer: Message, phase: str) -> bool:
 
 
 def renamed(layer: Message, old: str, new: str) -> Message:
-    """Return a copy of the layer in which the blob `old` is called `new`."""
+    """A copy of the layer in which the blob `old` is called `new`."""
     copy = layer.copy()
     for key in ("bottom", "top"):
         if key in copy:

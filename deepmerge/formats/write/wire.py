@@ -1,6 +1,7 @@
 """Tree → protobuf's wire format, by the schema.
 
-Fields and enum values of forks that the schema does not know have no number, so they are in the prototxt only.
+What the schema does not know (a fork's fields and enum values) has no number to be written under,
+and stays in the prototxt alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _TRUE, _FALSE = ("true", "True", "t"), ("false", "False", "f")
 
 
 def varint(value: int) -> bytes:
-    """Return a number in base 128. Negative ones take ten bytes, as protobuf's int32 and int64 do."""
+    """A number in base 128; negative ones as protobuf's int32 and int64 (ten bytes)."""
     value &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while value > 127:
@@ -30,22 +31,22 @@ def varint(value: int) -> bytes:
 
 
 def key(number: int, kind: int) -> bytes:
-    """Return the beginning of a field: its number and wire type."""
+    """What stands before a field's value: its number and wire type."""
     return varint(number << 3 | kind)
 
 
 def prefix(number: int, size: int) -> bytes:
-    """Return the beginning of a length-delimited field of `size` bytes."""
+    """What stands before a length-delimited field's `size` bytes."""
     return key(number, BYTES) + varint(size)
 
 
 def block(number: int, payload: bytes) -> bytes:
-    """Return a length-delimited field."""
+    """A length-delimited field."""
     return prefix(number, len(payload)) + payload
 
 
 def encode(tree: Message, type_name: str) -> bytes:
-    """Return the message `tree`, of a type in the schema, in wire format, with the fields in the tree's order.
+    """The message `tree`, of the schema's type, in wire format, fields in the tree's order.
 
     EmitError for a value that is not of its field's kind.
     """
@@ -86,5 +87,5 @@ def _scalar(value: Message | Quoted | Token, what: schema.Field) -> bytes:
 
 
 def _float32(text: str) -> bytes:
-    with np.errstate(over="ignore"):  # as in protobuf, too large values become infinite
+    with np.errstate(over="ignore"):  # as protobuf: what is too large is infinite
         return np.array(number(text), "<f4").tobytes()

@@ -1,0 +1,68 @@
+"""What recover and finetune share: options, and how a run is interrupted and goes on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from deepmerge.cli.image_options import preprocessing
+from deepmerge.cli.options import FILE, MORE, option, options, original
+from deepmerge.cli.output import Console
+
+MINUTES = click.FloatRange(0, min_open=True)
+
+files = options(
+    click.argument("out", type=FILE),
+    option("-o", "--out", "to", type=FILE, required=True, metavar="OUT2", help="Output folder; has the form of OUT."),
+)
+training = options(
+    option(
+        "--device",
+        metavar="cpu|cuda",
+        default="cpu",
+        show_default=True,
+        help="Where PyTorch runs; cuda:1 is the second GPU.",
+    ),
+    option("--force", is_flag=True, help="Replace an existing OUT2."),
+    option(
+        "--stop-after",
+        type=MINUTES,
+        metavar="N",
+        heading=MORE,
+        help="Stop after N minutes with a checkpoint; the same command resumes from it.",
+    ),
+    option("--threads", type=click.IntRange(1), metavar="N", heading=MORE, help="CPU threads. Default: all cores."),
+    original,
+    option("--strict", is_flag=True, heading=MORE, help="Fail on an image that cannot be read."),
+    preprocessing("Flip half of the images left to right in training. Default: as the train_val says."),
+)
+limit = option(
+    "--images", "limit", type=click.IntRange(1), metavar="N", help="Use at most N images, sampled evenly. Default: all."
+)
+
+
+@contextlib.contextmanager
+def resumable(to: Path | None) -> Iterator[None]:
+    """Say where an interrupted run resumes, if it left a checkpoint for `to`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from deepmerge.train.shared.checkpoint import checkpoint_folder
+
+        if to is None or not checkpoint_folder(to).exists():
+            raise
+        click.echo(f"deepmerge: interrupted; the same command resumes from {checkpoint_folder(to)}", err=True)
+        raise SystemExit(130) from None
+
+
+def show_paused(console: Console, to: Path, minutes: float) -> None:
+    """Print that --stop-after has ended the run."""
+    from deepmerge.train.shared.checkpoint import checkpoint_folder
+
+    result = {"paused": True, "checkpoint": str(checkpoint_folder(to))}
+    console.show(
+        result, lambda: f"paused after {minutes:g} minutes (--stop-after); run the same command again to resume"
+    )
