@@ -14,6 +14,7 @@ import click
 
 import deepmerge
 from deepmerge.cli.bench import bench
+from deepmerge.cli.completion import completion
 from deepmerge.cli.convert import convert
 from deepmerge.cli.doctor import doctor
 from deepmerge.cli.eval import eval_
@@ -125,5 +126,6 @@ for _command in (
     report,
     passes,
     doctor,
+    completion,
 ):
     main.add_command(_command)
