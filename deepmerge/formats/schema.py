@@ -92,14 +92,14 @@ def enum_values(type_name: str) -> Mapping[str, int]:
 
 @cache
 def descriptor(name: str) -> Descriptor:
-    """Protobuf's descriptor of a message, such as "NetParameter", from our own pool."""
+    """Return protobuf's descriptor of a message, such as "NetParameter", from our own pool."""
     _look_up("message", _messages(), name)
     return _pool().FindMessageTypeByName(f"{PACKAGE}.{name}")
 
 
 @cache
 def message_class(name: str) -> type:
-    """Protobuf's class for a message, such as "NetParameter". It parses and serializes; caffemodels are for read/."""
+    """Return protobuf's class for a message, such as "NetParameter". Caffemodels are read by formats/read instead."""
     from google.protobuf import message_factory
 
     if hasattr(message_factory, "GetMessageClass"):

@@ -165,14 +165,12 @@ class Graph:
         """
         for top in layer.tops:
             if top.producer not in (None, layer):
-                raise GraphError(
-                    f"layer {layer.name!r}: top {top.name!r} is made by layer {top.producer.name!r} already"
-                )
+                text = f"top {top.name!r} is made by layer {top.producer.name!r} already"
+                raise GraphError(f"layer {layer.name!r}: {text}", layer=layer.name)
         for bottom in layer.bottoms:
             if bottom.producer is None:
-                raise GraphError(
-                    f"layer {layer.name!r} ({layer.type}): bottom {bottom.name!r} is made by no layer before it"
-                )
+                text = f"bottom {bottom.name!r} is made by no layer before it"
+                raise GraphError(f"layer {layer.name!r} ({layer.type}): {text}", layer=layer.name)
         self.layers.insert(len(self.layers) if before is None else self.layers.index(before), layer)
         for top in layer.tops:
             top.producer = layer
@@ -184,9 +182,8 @@ class Graph:
         """Remove a layer; GraphError if another layer reads one of its tops."""
         for top in layer.tops:
             if top.consumers:
-                raise GraphError(
-                    f"layer {layer.name!r}: top {top.name!r} is still read by layer {top.consumers[0].name!r}"
-                )
+                text = f"top {top.name!r} is still read by layer {top.consumers[0].name!r}"
+                raise GraphError(f"layer {layer.name!r}: {text}", layer=layer.name)
         for bottom in layer.bottoms:
             bottom.consumers.remove(layer)
         for top in layer.tops:
@@ -212,7 +209,7 @@ class Graph:
         the readers of the top read the bottom. GraphError if neither is possible.
         """
         if len(layer.bottoms) != 1 or len(layer.tops) != 1:
-            raise GraphError(f"layer {layer.name!r} ({layer.type}) has not one bottom and one top")
+            raise GraphError(f"layer {layer.name!r} ({layer.type}) has not one bottom and one top", layer=layer.name)
         bottom, top = layer.bottom, layer.top
         producer = bottom.producer
         if len(bottom.consumers) == 1 and producer is not None and producer.type != "Input":
@@ -228,7 +225,8 @@ class Graph:
         """Remove `layer`, the only reader of one of `into`'s tops, and let `into` make its top instead."""
         bottom, top = layer.bottom, layer.top
         if bottom.producer is not into or len(bottom.consumers) != 1 or len(layer.tops) != 1:
-            raise GraphError(f"layer {layer.name!r} cannot go into {into.name!r}: it is not the only reader of its top")
+            text = f"cannot go into {into.name!r}: it is not the only reader of its top"
+            raise GraphError(f"layer {layer.name!r} {text}", layer=layer.name)
         self.layers.remove(layer)
         for other in layer.bottoms[1:]:
             other.consumers.remove(layer)
@@ -279,9 +277,8 @@ class Graph:
                 for reader in top.consumers:
                     if reader not in old and (top not in made or where[reader] < place):
                         what = "is read by" if top not in made else "would come after"
-                        raise GraphError(
-                            f"layer {layer.name!r} cannot be replaced: its top {top.name!r} {what} {reader.name!r}"
-                        )
+                        text = f"cannot be replaced: its top {top.name!r} {what} {reader.name!r}"
+                        raise GraphError(f"layer {layer.name!r} {text}", layer=layer.name)
         return place
 
     def copy(self) -> Graph:

@@ -59,41 +59,55 @@ def _own(layer: Layer, shapes: Shapes) -> int:
 def planned_bytes(graph: Graph, shapes: Shapes) -> int:
     """Return the most bytes held while any layer runs. Network outputs are held to the end."""
     last = _last_uses(graph)
-    buffers: dict[Blob, Blob] = {}  # blob → the first blob of its buffer
-    live: dict[Blob, tuple[int, int]] = {}  # first blob → bytes, last use
-    ends: dict[int, list[Blob]] = {}  # step → the first blobs of buffers that may end with it
-    peak = total = 0
+    buffers = _Buffers()
+    peak = 0
     for step, layer in enumerate(graph.layers):
         taken: set[Blob] = set()
         for index, top in enumerate(layer.tops):
             size = size_of(shapes.get(top))
-            home = _home(layer, index, size, buffers, live, step, taken)
-            buffers[top] = top if home is None else home
-            held, until = (0, -1) if home is None else live[home]
-            live[buffers[top]] = max(size, held), max(until, last[top])
-            total += max(size, held) - held
-            ends.setdefault(max(until, last[top]), []).append(buffers[top])
-            taken.add(buffers[top])
-        peak = max(peak, total)
-        for blob in ends.pop(step, ()):
-            if blob in live and live[blob][1] == step:
-                total -= live.pop(blob)[0]
+            found = buffers.reusable(layer, index, (size, step), taken)
+            first = top if found is None else found
+            buffers.hold(top, first, size, last[top])
+            taken.add(first)
+        peak = max(peak, buffers.total)
+        buffers.release(step)
     return peak
 
 
-def _home(layer: Layer, index: int, size: int, buffers: dict, live: dict, step: int, taken: set[Blob]) -> Blob | None:
-    """Return the bottom's buffer that the top may be written into, or None if it needs a new one."""
-    if layer.kind.view and layer.bottoms:
-        return buffers.get(layer.bottom)
-    if in_place(layer, index):
-        return buffers.get(layer.bottoms[index])
-    if not layer.kind.elementwise:
-        return None
-    for bottom in layer.bottoms:
-        home = buffers.get(bottom)
-        if home is not None and home not in taken and live[home] == (size, step):
-            return home
-    return None
+class _Buffers:
+    """The buffers that are held at a step. A buffer is known by the first blob that was put into it."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._first: dict[Blob, Blob] = {}
+        self._held: dict[Blob, tuple[int, int]] = {}  # first blob → bytes, last step that reads it
+        self._ends: dict[int, list[Blob]] = {}  # step → first blobs that may end with it
+
+    def reusable(self, layer: Layer, index: int, size_and_step: tuple[int, int], taken: set[Blob]) -> Blob | None:
+        """Return the bottom's buffer that a top may be written into, or None if it needs a new one."""
+        if layer.kind.view and layer.bottoms:
+            return self._first.get(layer.bottom)
+        if in_place(layer, index):
+            return self._first.get(layer.bottoms[index])
+        if not layer.kind.elementwise:
+            return None
+        firsts = [self._first.get(bottom) for bottom in layer.bottoms]
+        free = (b for b in firsts if b is not None and b not in taken and self._held[b] == size_and_step)
+        return next(free, None)
+
+    def hold(self, blob: Blob, first: Blob, size: int, until: int) -> None:
+        """Put a blob into a buffer that is needed up to the step `until`."""
+        held, end = self._held.get(first, (0, -1))
+        self._first[blob] = first
+        self._held[first] = max(size, held), max(until, end)
+        self._ends.setdefault(max(until, end), []).append(first)
+        self.total += max(size, held) - held
+
+    def release(self, step: int) -> None:
+        """Free the buffers that no later step needs."""
+        for first in self._ends.pop(step, ()):
+            if first in self._held and self._held[first][1] == step:
+                self.total -= self._held.pop(first)[0]
 
 
 def _last_uses(graph: Graph) -> dict[Blob, int]:

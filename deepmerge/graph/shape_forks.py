@@ -17,7 +17,7 @@ _MAX_RATIOS = 100  # SSD has 2; the time to count them grows with their square
 
 
 def depthwise(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
-    """As Convolution. ConvolutionDepthwise makes as many channels as it gets."""
+    """Like Convolution, but ConvolutionDepthwise makes as many channels as it gets."""
     channels, outputs = bottoms[0][1:2], layer.params.num_output
     if layer.type == "ConvolutionDepthwise" and channels != (outputs,):
         raise misfit(layer, "num_output", f"the channels of {reads(layer)} {bottoms[0]}", outputs)
@@ -25,7 +25,7 @@ def depthwise(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def bn(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
-    """SegNet's has the batch's mean and variance as its second and third top."""
+    """SegNet: bn_layer.cpp. The second and third top are the batch's mean and variance."""
     shape = channels_second(layer, bottoms)[0]
     return [shape, (1, shape[1], 1, 1), (1, shape[1], 1, 1)][: len(layer.tops)]
 

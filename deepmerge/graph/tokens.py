@@ -18,8 +18,9 @@ def integer(text: str) -> int:
     if not _INTEGER.fullmatch(text):
         raise ValueError(f"{text[:60]!r} is not a whole number")
     digits = text.lstrip("-").lower()
-    base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
-    return int(text, base)
+    if digits.startswith("0x"):
+        return int(text, 16)
+    return int(text, 8 if digits.startswith("0") else 10)
 
 
 def number(text: str) -> float:

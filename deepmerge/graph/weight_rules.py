@@ -56,7 +56,7 @@ def prelu(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
 
 
 def bn(layer: Layer, bottoms: list[Shape]) -> list[Shape] | None:
-    """BN's blobs have one axis, two or four, as the fork has it, and are two or four; see graph/params_forks.py."""
+    """BN has two or four blobs, each with one, two or four axes, depending on the fork; see graph/params_forks.py."""
     params = layer.params
     count = {"folded": 2, "stored": 4}.get(params.statistics)
     if count is None:
@@ -83,7 +83,7 @@ def parameter(layer: Layer, _bottoms: list[Shape]) -> list[Shape]:
 
 
 def recurrent(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
-    """Gates × inputs, their bias, gates × static input, gates × state; an RNN also has its output's.
+    """Return gates × inputs, their bias, gates × static input, gates × state; an RNN also has its output's.
 
     Caffe: lstm_layer.cpp, rnn_layer.cpp.
     """

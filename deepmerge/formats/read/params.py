@@ -48,7 +48,7 @@ def read_params(type_name: str, layer: Message, file, where: str) -> typed.Param
 
 
 def _loss(cls: type[typed.Loss], layer: Message, file, where: str) -> dict:
-    """`loss_param`. `normalize` counts where there is no `normalization`. Caffe: softmax_loss_layer.cpp, LayerSetUp."""
+    """Return `loss_param`. `normalize` counts if there is no `normalization`. Caffe: softmax_loss_layer.cpp."""
     block = layer.message("loss_param") or Message([], layer.line, layer.column)
     reader = Reader(block, "LossParameter", file, f"{where}, loss_param")
     values = {"ignore_label": reader.one("ignore_label")} if reader.has("ignore_label") else {}
@@ -73,7 +73,7 @@ def _fork(cls: type[typed.Params], layer: Message, file, where: str) -> typed.Pa
 
 
 def _fields(cls: type[typed.Params], reader: Reader) -> dict:
-    """Each field of the dataclass from the message's field of the same name."""
+    """Return each field of the dataclass from the message's field of the same name."""
     values = {}
     for field in dataclasses.fields(cls):
         if field.name not in reader.known:
@@ -99,7 +99,7 @@ def _axis(cls, reader: Reader) -> dict:
 
 
 def _pair(reader: Reader, stem: str, default: int | None, lone: bool = False) -> tuple[int, int]:
-    """(height, width) of one property, from `stem` or from `stem_h` and `stem_w`; a conflict is an error.
+    """Return (height, width) of one property, from `stem` or from `stem_h` and `stem_w`; a conflict is an error.
 
     lone: one of the two may stand without the other, as Caffe has it for a Convolution's pad.
     """
@@ -152,7 +152,7 @@ def _batch_norm(cls, reader: Reader) -> dict:
 
 
 def _pooling(_cls, reader: Reader) -> dict:
-    """`round_mode: FLOOR` and forks' `ceil_mode: false` say that sizes round down."""
+    """Return Pooling's fields. `round_mode: FLOOR` and forks' `ceil_mode: false` mean that sizes round down."""
     whole = reader.one("global_pooling")
     if whole:
         kernel = next((n for n in ("kernel_size", "kernel_h", "kernel_w") if reader.has(n)), None)

@@ -100,7 +100,7 @@ class _Parser:
         return self.start - self.line_start + 1
 
     def at(self, marks: str) -> bool:
-        """Whether one of these marks comes next."""
+        """Return whether one of these marks comes next."""
         return self.kind == "mark" and self.lexeme in marks
 
     def stray(self) -> str:
@@ -208,7 +208,7 @@ class _Parser:
         return token
 
     def string(self) -> Quoted:
-        """One string or several in a row, which count as one."""
+        """Read one string, or several in a row, which count as one."""
         first = self.lexeme[1:-1]
         pieces = [self.unescaped(first)] if "\\" in first else []
         self.advance()

@@ -60,9 +60,13 @@ class Reader:
 
 
 _NEEDED = {
-    "int": "a whole number", "uint": "a whole number from 0 on", "float": "a number", "double": "a number",
-    "bool": "true or false", "message": "a message in braces",
-}  # fmt: skip
+    "int": "a whole number",
+    "uint": "a whole number from 0 on",
+    "float": "a number",
+    "double": "a number",
+    "bool": "true or false",
+    "message": "a message in braces",
+}
 
 
 def _needed(field: Field, known: schema.Field) -> str:
@@ -140,6 +144,13 @@ def _message(value, _known) -> Message:
 
 
 _CONVERT = {
-    "int": _int, "uint": _uint, "float": _float, "double": _float, "bool": _bool,
-    "enum": _enum, "string": _string, "bytes": _string, "message": _message,
-}  # fmt: skip
+    "int": _int,
+    "uint": _uint,
+    "float": _float,
+    "double": _float,
+    "bool": _bool,
+    "enum": _enum,
+    "string": _string,
+    "bytes": _string,
+    "message": _message,
+}

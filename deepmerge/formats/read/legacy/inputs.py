@@ -37,7 +37,7 @@ def _texts(fields: list[Field]) -> list[str]:
 
 
 def _needed(names: list[Field], rest: list[Field]) -> bool:
-    """Whether a layer reads one of the inputs before any layer makes a blob of that name."""
+    """Return whether a layer reads one of the inputs before any layer makes a blob of that name."""
     wanted = set(_texts(names))
     for layer in (f.value for f in rest if f.name == "layer"):
         if wanted & set(layer.values("bottom")):
