@@ -1,4 +1,4 @@
-"""What every engine offers: a network goes in, a session comes out, a session runs forward."""
+"""The interface of engines: an engine loads a network and returns a session, which runs it."""
 
 from __future__ import annotations
 
@@ -19,42 +19,40 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """Something that can run a graph: ONNX Runtime, real Caffe, PyTorch."""
+    """Something that runs a graph, such as ONNX Runtime, real Caffe or PyTorch."""
 
     name: str
 
     def load(self, graph: Graph, threads: int = 1) -> Session:
-        """Make ``graph`` ready to run on ``threads`` CPU threads.
-
-        Raises EngineError where the engine cannot run the network.
-        """
+        """Load the network, to run on that number of CPU threads. EngineError if the engine cannot run it."""
         ...
 
 
 class Session(Protocol):
-    """One network, loaded. Also a context manager: leaving it closes it.
+    """A loaded network. As a context manager, it closes itself.
 
-    ``inputs`` maps each input blob to its declared shape, batch first (N, C, H, W for images);
-    ``outputs`` are the blobs that no layer reads, in the network's order.
+    inputs: input blob → declared shape, batch first (N, C, H, W for images). outputs: the blobs that no layer reads, in
+    the network's order.
     """
 
     inputs: dict[str, tuple[int, ...]]
     outputs: tuple[str, ...]
 
     def forward(self, feeds: Feeds, blobs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Run the network once.
+        """Run the network once and return float32 copies of blobs.
 
-        ``feeds``: float32 arrays, one for each input, shaped as declared; the batch may differ.
-        ``blobs``: the blobs wanted, None for the network's outputs. Returns float32 copies.
-        Raises EngineError for a feed or a blob that the network does not have.
+        feeds: a float32 array for each input, of the declared shape; the batch may differ. blobs: the blobs to return,
+        None for the network's outputs. EngineError for an input or a blob that the network does not have.
         """
         ...
 
     def time_once(self) -> float:
-        """Seconds of wall clock that one forward takes, on the last feeds given to ``forward``."""
+        """Return the wall-clock seconds of one forward, on the last feeds given to `forward`."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the network."""
+        ...
 
     def __enter__(self) -> Session: ...
 
@@ -67,32 +65,30 @@ class Session(Protocol):
 
 
 def checked_feeds(inputs: Mapping[str, tuple[int, ...]], feeds: Feeds) -> dict[str, np.ndarray]:
-    """``feeds`` as C-contiguous float32 arrays in the order of ``inputs``.
+    """Return `feeds` as C-contiguous float32 arrays, in the order of `inputs`.
 
-    Only the first axis (the batch) may differ from the declared shape: a wrong height would
-    otherwise be taken by a fully convolutional network and give a silent wrong answer.
-    Raises EngineError that names the input.
+    Only the first axis (the batch) may differ from the declared shape: a fully convolutional network would accept a
+    wrong height, and silently give a wrong answer. EngineError names the input.
     """
     for name in feeds:
         if name not in inputs:
-            raise EngineError(f"the network has no input {name!r}; {did_you_mean(name, inputs)}")
+            raise EngineError(f"the network has no input {name!r}", remedy=did_you_mean(name, inputs))
     checked = {}
     for name, shape in inputs.items():
         if name not in feeds:
             raise EngineError(f"input {name!r} {shape} is not fed")
         array = np.ascontiguousarray(feeds[name], dtype=np.float32)
         if array.ndim != len(shape) or array.shape[1:] != tuple(shape[1:]):
-            raise EngineError(
-                f"input {name!r} is declared as {tuple(shape)}, but {array.shape} was fed: only the first axis, the batch, may differ"
-            )
+            text = f"input {name!r} is declared as {tuple(shape)}, but {array.shape} was fed"
+            raise EngineError(f"{text}: only the first axis, the batch, may differ")
         checked[name] = array
     return checked
 
 
 def checked_blobs(names: Iterable[str], wanted: Sequence[str]) -> list[str]:
-    """``wanted`` without repeats; raises EngineError for one that is not in ``names``."""
+    """Return `wanted` without repeats. EngineError for one that is not in `names`."""
     known = list(names)
     for name in wanted:
         if name not in known:
-            raise EngineError(f"the network has no blob {name!r}; {did_you_mean(name, known)}")
+            raise EngineError(f"the network has no blob {name!r}", remedy=did_you_mean(name, known))
     return list(dict.fromkeys(wanted))

@@ -1,11 +1,11 @@
-"""Real Caffe as an engine: the judge of what deepmerge writes. It runs in a process of its own.
+"""Real Caffe as an engine: the reference for everything deepmerge writes. It runs in its own process.
 
     engine = CaffeEngine()
     with engine.load_files("deploy.prototxt", "weights.caffemodel") as session:
         prob = session.forward({"data": images})["prob"]
 
-Caffe ends its process on any failed check; here that is an EngineError with Caffe's own words, and
-the next session starts a new process. Only the CPU is used.
+Caffe ends its process when a check fails. Here that is an EngineError with Caffe's message, and the next session starts
+a new process. Only the CPU is used.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 class CaffeEngine:
     """Real Caffe under another interpreter.
 
-    ``python``: that interpreter; None looks for one (see discover.find_python).
-    ``timeout``: seconds that a single request (a load, a forward, a solve) may take.
-    Raises EngineError where there is no interpreter that can ``import caffe``.
+    python: that interpreter; None looks for one, see discover.find_python. timeout: seconds that one request (a load, a
+    forward, a solve) may take. EngineError if no interpreter can `import caffe`.
     """
 
     name = "caffe"
@@ -46,19 +45,18 @@ class CaffeEngine:
     def __init__(self, python: str | os.PathLike | None = None, timeout: float = 600.0) -> None:
         found = find_python() if python is None else Path(python)
         if found is None:
-            raise EngineError(
-                "no interpreter with real Caffe was found: run `make caffe` (CPython 3.7 to 3.9 on "
-                f"x86-64 Linux), or set {VARIABLE} to a python that can `import caffe`"
-            )
+            make = "run `make caffe` (CPython 3.7 to 3.9 on x86-64 Linux)"
+            remedy = f"{make}, or set {VARIABLE} to a python that can `import caffe`"
+            raise EngineError("no interpreter with real Caffe was found", remedy=remedy)
         self.python = found
         self.timeout = timeout
 
     def start(self, threads: int = 1) -> CaffeWorker:
-        """A worker process, to hold several networks at once or to run solvers."""
+        """Start a worker process, to load several networks at once or to run solvers."""
         return CaffeWorker(self.python, threads, self.timeout)
 
     def load(self, graph: Graph, threads: int = 1) -> CaffeSession:
-        """Write ``graph`` as Caffe's files into a temporary folder and load them."""
+        """Write the network as Caffe's files into a temporary folder, and load them."""
         from deepmerge.formats.write import write_pair
 
         with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
@@ -74,7 +72,7 @@ class CaffeEngine:
         threads: int = 1,
         shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> CaffeSession:
-        """Load a network as its files stand, in a process of its own. See CaffeWorker.load."""
+        """Load a network from its files, in a new process. See CaffeWorker.load."""
         worker = self.start(threads)
         try:
             session = worker.load(prototxt, caffemodel, phase, shapes)
@@ -87,14 +85,14 @@ class CaffeEngine:
     def solve(
         self, solver: str | os.PathLike, weights: Weights = None, steps: int = 3, threads: int = 1, **options: Any
     ) -> Solved:
-        """Run a solver for some steps, in a process of its own. See CaffeWorker.solve."""
+        """Run a solver for some steps, in a new process. See CaffeWorker.solve."""
         with self.start(threads) as worker:
             return worker.solve(solver, weights, steps, **options)
 
 
 @dataclass(frozen=True)
 class Solved:
-    """``losses``: the training loss of each step. ``tests``: each test net's outputs, name → values."""
+    """The result of a solver. losses: the training loss of each step. tests: each test net's outputs, name → values."""
 
     losses: list[float]
     tests: list[dict[str, list[float]]]
@@ -102,7 +100,7 @@ class Solved:
 
 
 class CaffeWorker:
-    """One process that runs real Caffe. A failed check ends it, with all the networks in it."""
+    """A process that runs real Caffe. A failed check ends it, with all its networks."""
 
     def __init__(self, python: Path, threads: int = 1, timeout: float = 600.0) -> None:
         self.process = CaffeProcess(python, threads, timeout)
@@ -117,10 +115,9 @@ class CaffeWorker:
     ) -> CaffeSession:
         """Load a network.
 
-        ``caffemodel``: one file, or several that are copied in one after the other, or None, which
-        leaves what the fillers made (seeded: always the same). ``phase``: TEST or TRAIN. ``shapes``:
-        input → shape, where it is not to be the declared one.
-        Raises EngineError with Caffe's reason where it refuses the files.
+        caffemodel: one file, or several to copy in one after the other, or None to keep what the fillers made (seeded:
+        always the same). phase: TEST or TRAIN. shapes: input → shape, for inputs that differ from the declared shape.
+        EngineError with Caffe's message if it refuses the files.
         """
         if phase not in ("TEST", "TRAIN"):
             raise EngineError(f"phase {phase!r} is not one of TEST, TRAIN")
@@ -142,11 +139,11 @@ class CaffeWorker:
         cwd: str | os.PathLike | None = None,
         test: bool = False,
     ) -> Solved:
-        """Take ``steps`` steps of a solver on the CPU.
+        """Take some steps of a solver on the CPU.
 
-        ``weights``: caffemodels copied in first, as by ``caffe train -weights A,B``. ``save``: where
-        to write the trained weights. ``cwd``: the folder that the relative paths in the solver and
-        its nets start from, by default the solver's own. ``test``: run each test net once at the end.
+        weights: caffemodels to copy in first, as with `caffe train -weights A,B`. save: where to write the trained
+        weights. cwd: the folder of relative paths in the solver and its nets; by default the solver's. test: whether to
+        run each test net once at the end.
         """
         path = _readable(solver)
         reply, _ = self.process.request(
@@ -169,7 +166,7 @@ class CaffeWorker:
         cwd: str | os.PathLike | None = None,
         seed: int = 1,
     ) -> CaffeSolver:
-        """A solver that is run in pieces. restore: a .solverstate to go on from; the rest as in `solve`."""
+        """Open a solver to run in pieces. restore: a .solverstate to continue from; for the rest see `solve`."""
         path, number = _readable(solver), next(self._ids)
         reply, _ = self.process.request(
             "open_solver",
@@ -184,6 +181,7 @@ class CaffeWorker:
         return CaffeSolver(self, number, path, reply["iteration"])
 
     def close(self) -> None:
+        """End the process."""
         self.process.close()
 
     def __enter__(self) -> CaffeWorker:
@@ -194,20 +192,20 @@ class CaffeWorker:
 
 
 class CaffeSolver:
-    """A solver in a worker. iteration: how many updates it has made."""
+    """A solver in a worker. iteration: the number of updates so far."""
 
     def __init__(self, worker: CaffeWorker, number: int, path: str, iteration: int) -> None:
         self.worker, self.path, self.iteration = worker, path, iteration
         self._number = number
 
     def step(self, steps: int) -> list[float]:
-        """Take some steps, tests and snapshots that are due included; returns each one's loss, of its last batch."""
+        """Take some steps, with the tests and snapshots that are due. Return the loss of each step's last batch."""
         reply = self._request("run_solver", "solving", steps=steps)
         self.iteration = reply["iteration"]
         return reply["losses"]
 
     def test(self, batches: Sequence[int]) -> list[dict[str, float]]:
-        """The mean outputs of each test net over so many batches, name → value."""
+        """Return the mean outputs of each test net over its number of batches, name → value."""
         return self._request("test_solver", "testing", batches=list(batches))["tests"]
 
     def save(self, path: str | os.PathLike) -> None:
@@ -215,7 +213,7 @@ class CaffeSolver:
         self._request("save_solver", f"writing {path} from", path=os.path.abspath(path), state=False)
 
     def snapshot(self) -> None:
-        """Let Caffe write PREFIX_iter_N.caffemodel and .solverstate, as snapshot_prefix says."""
+        """Let Caffe write PREFIX_iter_N.caffemodel and .solverstate, with the solver's snapshot_prefix."""
         self._request("save_solver", "writing a snapshot of", path="", state=True)
 
     def _request(self, command: str, doing: str, **fields: Any) -> dict[str, Any]:
@@ -223,9 +221,9 @@ class CaffeSolver:
 
 
 class CaffeSession:
-    """A network in a worker. ``inputs``: blob → declared shape; ``outputs``, ``blobs``: names.
+    """A network in a worker. inputs: blob → declared shape. outputs, blobs: names.
 
-    After a forward, an in-place layer's blob holds what the last layer on it wrote.
+    After a forward, the blob of layers in place has the value of the last one.
     """
 
     def __init__(self, worker: CaffeWorker, number: int, prototxt: str, reply: dict[str, Any]) -> None:
@@ -238,7 +236,7 @@ class CaffeSession:
         self._owns_worker = False
 
     def forward(self, feeds: Feeds, blobs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Run once; see base.Session. A network with data layers of its own takes no feeds."""
+        """Run once; see base.Session. A network with data layers takes no feeds."""
         arrays = list(checked_feeds(self.inputs, feeds).items())
         wanted = checked_blobs(self.blobs, self.outputs if blobs is None else blobs)
         _, results = self._request("forward", "running", arrays, blobs=wanted)
@@ -247,10 +245,10 @@ class CaffeSession:
     def backward(
         self, diffs: Feeds | None = None, blobs: Sequence[str] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, list[np.ndarray]]]:
-        """Gradients for what the last forward was fed: of blobs (None: the inputs), and layer → of its parameter blobs.
+        """Return gradients for the last feeds: of blobs (None: the inputs), and layer → of its parameter blobs.
 
-        ``diffs``: output → the gradient to start from. Outputs left out count by their loss weights, the others not at
-        all. Caffe goes back as far as parameters are learned; ``force_backward: true`` in the file takes it to the inputs.
+        diffs: output → the gradient to start from. Outputs that are left out start from their loss weights. Caffe goes
+        back as far as there are parameters to learn; `force_backward: true` in the file takes it to the inputs.
         """
         wanted = checked_blobs(self.blobs, list(self.inputs) if blobs is None else blobs)
         checked_blobs(self.outputs, list(diffs or {}))
@@ -260,30 +258,30 @@ class CaffeSession:
         return found, {name: [next(rest)[1] for _ in range(count)] for name, count in reply["layers"]}
 
     def time_once(self) -> float:
-        """Seconds that one forward takes inside the worker, on the last feeds (zeros if none)."""
+        """Return the seconds of one forward inside the worker, on the last feeds (zeros if there are none)."""
         return self.time(repeat=1, warmup=0)[0]
 
     def time(self, repeat: int = 15, warmup: int = 2) -> list[float]:
-        """Seconds of each of ``repeat`` forwards, after ``warmup`` that are not counted."""
+        """Return the seconds of each of `repeat` forwards, after `warmup` ones that are not counted."""
         reply, _ = self._request("timing", "timing", repeat=repeat, warmup=warmup)
         return reply["seconds"]
 
     def time_sample(self) -> Sample:
-        """One forward, and how long it waited for a core, as the worker itself saw it; see timing.Sample."""
+        """Run once, and return the time and how long the worker waited for a core; see timing.Sample."""
         reply, _ = self._request("timing", "timing", repeat=1, warmup=0)
         wall, waited = reply["seconds"][0], reply["waited"][0]
         return Sample(wall, None if waited is None else min(waited, wall))
 
     def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
-        """(layer, type, seconds of each forward) in the order of running, Caffe's Splits included."""
+        """Return (layer, type, seconds of each forward) in running order, with Caffe's Splits."""
         reply, _ = self._request("layer_timing", "timing", repeat=repeat, warmup=warmup)
         return [(name, kind, seconds) for name, kind, seconds in reply["layers"]]
 
     def info(self) -> dict[str, Any]:
-        """What Caffe made of the files.
+        """Return the network as Caffe has it.
 
-        layers: list of {name, type, bottoms, tops, params: shapes}; blobs: name → shape; inputs,
-        outputs; memory_bytes: what Caffe logs as "Memory required for data".
+        Keys: layers, a list of {name, type, bottoms, tops, params: shapes}; blobs, name → shape; inputs; outputs;
+        memory_bytes, which Caffe logs as "Memory required for data".
         """
         reply, _ = self._request("net_info", "describing")
         reply["blobs"] = {name: tuple(shape) for name, shape in reply["blobs"]}
@@ -291,7 +289,7 @@ class CaffeSession:
         return reply
 
     def params(self) -> dict[str, list[np.ndarray]]:
-        """Layer → its parameter blobs, float32, for the layers that have any."""
+        """Return layer → its parameter blobs in float32, for the layers that have any."""
         _, results = self._request("params", "reading the weights of")
         layers: dict[str, list[np.ndarray]] = {}
         for name, array in results:
@@ -299,10 +297,11 @@ class CaffeSession:
         return layers
 
     def save(self, path: str | os.PathLike) -> None:
-        """Let Caffe write the weights: as an HDF5 snapshot where the path ends with .h5, else as a caffemodel."""
+        """Let Caffe write the weights: as an HDF5 snapshot if the path ends with .h5, else as a caffemodel."""
         self._request("save", f"writing {path} from", path=os.path.abspath(path))
 
     def close(self) -> None:
+        """Release the network, and end the process if it was started for this network."""
         if self._owns_worker:
             self.worker.close()
         elif self.worker.process.alive:
@@ -326,7 +325,7 @@ def _listed(paths: Weights) -> list[str | os.PathLike]:
 
 
 def _readable(path: str | os.PathLike) -> str:
-    """The absolute path of a file that can be read: Caffe's own message does not always name it."""
+    """Return a file's absolute path. EngineError if it cannot be read: Caffe's own message does not always name it."""
     try:
         with open(path, "rb"):
             return os.path.abspath(path)

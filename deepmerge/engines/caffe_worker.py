@@ -1,24 +1,22 @@
-"""Real Caffe behind a pipe: the program that deepmerge starts under the interpreter that has it.
+"""The program that runs real Caffe, under the interpreter that has it, and talks to deepmerge through pipes.
 
-It runs under another Python than deepmerge does, so it is written in Python 3.6: the standard
-library, numpy and caffe, and nothing of deepmerge. Requests come on stdin, replies go to what was
-stdout:
+It runs under another Python than deepmerge, so it is written for Python 3.6, and imports nothing but the standard
+library, numpy and caffe. Requests come on stdin; replies go to what was stdout:
 
     frame = uint32 length of the header | header, JSON | float32 buffers, one after the other
 
-All little-endian. header["arrays"] lists the buffers as [name, shape]. A request has a "command", a
-reply either holds the result or an "error". Caffe aborts the process on a failed check;
-the reply is then missing, and the reason is on stderr.
+All is little-endian. header["arrays"] lists the buffers as [name, shape]. A request has a "command"; a reply has the
+result or an "error". Caffe aborts the process when a check fails: then there is no reply, and the reason is on stderr.
 
     caffe_worker.py             serve requests until "quit" or the end of stdin
-    caffe_worker.py --find      exit 0 if a package called caffe can be found; nothing is imported
-    caffe_worker.py --describe  import caffe, print what it is as one line of JSON
+    caffe_worker.py --find      exit with 0 if a package called caffe is found; import nothing
+    caffe_worker.py --describe  import caffe, and describe it in one line of JSON
 """
 
 import os
 import sys
 
-# Python puts this file's folder first on the path, where caffe.py would pass for Caffe.
+# Python puts this file's folder first on the path, where caffe.py would be imported as Caffe.
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [p for p in sys.path if os.path.abspath(p or ".") != _HERE]
 
@@ -37,13 +35,13 @@ COMMANDS = {}  # name → function(header, arrays) → (reply, arrays)
 
 
 def import_caffe():
-    """Import Caffe on the CPU. Its own prints and those of what it imports go to stderr."""
+    """Import Caffe for the CPU. What it prints goes to stderr."""
     global caffe, np
     os.environ.setdefault("GLOG_minloglevel", "2")
     import caffe as real_caffe
     import numpy
 
-    # A folder that happens to be called caffe imports as an empty namespace package.
+    # Any folder called caffe can be imported as an empty namespace package.
     if not hasattr(real_caffe, "Net") or not hasattr(real_caffe, "layer_type_list"):
         raise ImportError(f"the package caffe in {list(real_caffe.__path__)} is not Caffe")
     real_caffe.set_mode_cpu()
@@ -51,29 +49,32 @@ def import_caffe():
 
 
 class Loaded:
-    """A network and the inputs that it was last given, so that timed runs start alike."""
+    """A network and its last inputs, so that all timed runs start alike."""
 
     def __init__(self, net):
         self.net = net
         self.feeds = {}
 
     def feed(self):
-        # An in-place layer may have overwritten the input blob, so it is filled every time.
+        """Fill the input blobs, which layers in place may have overwritten."""
         for name, array in self.feeds.items():
             self.net.blobs[name].data[...] = array
 
 
 def command(function):
+    """Make a function a command, called by its name."""
     COMMANDS[function.__name__] = function
     return function
 
 
 def as_paths(value):
+    """Return one path or several as a list."""
     return [value] if isinstance(value, str) else list(value or [])
 
 
 @command
 def describe(header, arrays):
+    """→ versions of Caffe, Python and numpy, where they are, and Caffe's layer types."""
     types = list(caffe.layer_type_list())
     reply = {
         "caffe": getattr(caffe, "__version__", "unknown"),
@@ -108,6 +109,7 @@ def load(header, arrays):
 
 @command
 def unload(header, arrays):
+    """Take id."""
     NETS.pop(header["id"], None)
     return {}, []
 
@@ -174,7 +176,7 @@ def timing(header, arrays):
 
 
 def waited_seconds():
-    """Seconds that this process's threads stood ready while others had the cores; None where nobody counts (see waiting.py)."""
+    """Return the seconds that this process's threads have waited for a core; None if unknown. See waiting.py."""
     try:
         total = 0
         for task in os.listdir("/proc/self/task"):
@@ -205,7 +207,7 @@ def layer_timing(header, arrays):
 
 @command
 def net_info(header, arrays):
-    """Layers with types, blobs and parameter shapes; the memory that Caffe logs as required."""
+    """Id → layers with types, blobs and parameter shapes; the memory that Caffe logs as required."""
     net = NETS[header["id"]].net
     names = list(net.blobs)
     layers = []
@@ -232,19 +234,21 @@ def net_info(header, arrays):
 
 @command
 def params(header, arrays):
+    """Id → all parameter blobs, by their layers' names."""
     net = NETS[header["id"]].net
     return {}, [(name, blob.data) for name, blobs in net.params.items() for blob in blobs]
 
 
 @command
 def save(header, arrays):
+    """Take id, path."""
     net = NETS[header["id"]].net
     (net.save_hdf5 if header["path"].endswith(".h5") else net.save)(header["path"])
     return {}, []
 
 
 def net_loss(net):
-    """The weighted sum that Caffe minimises, from the blobs as the last forward left them."""
+    """Return the weighted sum that Caffe minimises, after the last forward."""
     weights = net.blob_loss_weights
     return sum(
         float(weight) * float(np.sum(net.blobs[name].data, dtype=np.float64))
@@ -253,43 +257,8 @@ def net_loss(net):
     )
 
 
-@command
-def solve(header, arrays):
-    """solver, weights (paths), steps, cwd, save (a path), test → losses, one for each step."""
-    # Caffe opens a solver's net, and a net's data, from the current folder.
-    before = os.getcwd()
-    os.chdir(header["cwd"])
-    try:
-        caffe.set_random_seed(header.get("seed", 1))
-        solver = caffe.get_solver(header["solver"])
-        for path in as_paths(header.get("weights")):
-            solver.net.copy_from(path)
-        losses = []
-        for _ in range(header["steps"]):
-            solver.step(1)
-            losses.append(net_loss(solver.net))
-        tests = []
-        for test_net in solver.test_nets if header.get("test") else []:
-            test_net.share_with(solver.net)
-            test_net.forward()
-            tests.append({n: test_net.blobs[n].data.ravel().tolist() for n in test_net.outputs})
-        if header.get("save"):
-            solver.net.save(header["save"])
-        return {"losses": losses, "iteration": solver.iter, "tests": tests}, []
-    finally:
-        os.chdir(before)
-
-
-class Solving:
-    """A solver between two requests, and the folder that its paths start from."""
-
-    def __init__(self, solver, cwd):
-        self.solver = solver
-        self.cwd = cwd
-
-
-class folder:
-    """Caffe opens a solver's net, and a net's data, from the current folder."""
+class folder:  # noqa: N801  # used like a function
+    """Run the body in a folder: Caffe resolves the paths of a solver's net and of its data from the current one."""
 
     def __init__(self, path):
         self.path = path
@@ -302,14 +271,53 @@ class folder:
         os.chdir(self.before)
 
 
+def opened(header):
+    """Return the solver of a request, with its weights."""
+    caffe.set_random_seed(header.get("seed", 1))
+    solver = caffe.get_solver(header["solver"])
+    for path in as_paths(header.get("weights")):
+        solver.net.copy_from(path)
+    return solver
+
+
+def taken(solver, steps):
+    """Take some steps, and return each one's loss."""
+    losses = []
+    for _ in range(steps):
+        solver.step(1)
+        losses.append(net_loss(solver.net))
+    return losses
+
+
+@command
+def solve(header, arrays):
+    """solver, weights (paths), steps, cwd, save (a path), test → losses, one for each step."""
+    with folder(header["cwd"]):
+        solver = opened(header)
+        losses = taken(solver, header["steps"])
+        tests = []
+        for test_net in solver.test_nets if header.get("test") else []:
+            test_net.share_with(solver.net)
+            test_net.forward()
+            tests.append({n: test_net.blobs[n].data.ravel().tolist() for n in test_net.outputs})
+        if header.get("save"):
+            solver.net.save(header["save"])
+        return {"losses": losses, "iteration": solver.iter, "tests": tests}, []
+
+
+class Solving:
+    """An open solver, and the folder of its relative paths."""
+
+    def __init__(self, solver, cwd):
+        self.solver = solver
+        self.cwd = cwd
+
+
 @command
 def open_solver(header, arrays):
     """solver, weights (paths), restore (a .solverstate), cwd, seed, id → iteration."""
     with folder(header["cwd"]):
-        caffe.set_random_seed(header["seed"])
-        solver = caffe.get_solver(header["solver"])
-        for path in as_paths(header.get("weights")):
-            solver.net.copy_from(path)
+        solver = opened(header)
         if header.get("restore"):
             solver.restore(header["restore"])
     SOLVERS[header["id"]] = Solving(solver, header["cwd"])
@@ -320,11 +328,8 @@ def open_solver(header, arrays):
 def run_solver(header, arrays):
     """id, steps → losses, one for each step (of its last batch), iteration."""
     one = SOLVERS[header["id"]]
-    losses = []
     with folder(one.cwd):
-        for _ in range(header["steps"]):
-            one.solver.step(1)
-            losses.append(net_loss(one.solver.net))
+        losses = taken(one.solver, header["steps"])
     return {"losses": losses, "iteration": one.solver.iter}, []
 
 
@@ -347,7 +352,7 @@ def test_solver(header, arrays):
 
 @command
 def save_solver(header, arrays):
-    """id, path (weights; none if ""), state: whether to leave PREFIX_iter_N.solverstate, too."""
+    """id, path (weights; none if ""), state: whether to write PREFIX_iter_N.solverstate as well."""
     one = SOLVERS[header["id"]]
     with folder(one.cwd):
         if header["path"]:
@@ -358,6 +363,7 @@ def save_solver(header, arrays):
 
 
 def read_exactly(stream, size):
+    """Return that number of bytes. EOFError if there are fewer."""
     data = stream.read(size)
     if len(data) != size:
         raise EOFError
@@ -365,6 +371,7 @@ def read_exactly(stream, size):
 
 
 def read_frame(stream):
+    """Return a request's header and its arrays, [(name, array)]."""
     (size,) = struct.unpack("<I", read_exactly(stream, 4))
     header = json.loads(read_exactly(stream, size).decode("utf-8"))
     arrays = []
@@ -378,6 +385,7 @@ def read_frame(stream):
 
 
 def write_frame(stream, header, arrays):
+    """Write a reply."""
     arrays = [(name, np.ascontiguousarray(a, dtype="<f4").reshape(a.shape)) for name, a in arrays]
     header = dict(header, arrays=[[name, list(a.shape)] for name, a in arrays])
     data = json.dumps(header).encode("utf-8")
@@ -389,6 +397,7 @@ def write_frame(stream, header, arrays):
 
 
 def serve(requests, replies):
+    """Answer requests until "quit" or the end of the stream."""
     while True:
         try:
             header, arrays = read_frame(requests)
@@ -404,9 +413,10 @@ def serve(requests, replies):
 
 
 def main(arguments):
+    """Run the program, and return its exit code."""
     if arguments == ["--find"]:
         return 0 if importlib.util.find_spec("caffe") else 3
-    # What Caffe or a Python layer prints must not get among the frames.
+    # What Caffe or a Python layer prints must not mix with the frames.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     import_caffe()
@@ -414,7 +424,7 @@ def main(arguments):
         replies.write(json.dumps(describe({}, [])[0]).encode("utf-8") + b"\n")
         replies.flush()
         return 0
-    # Ctrl-C reaches the whole group; the client decides what becomes of this process.
+    # Ctrl-C reaches the whole process group, but the client ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     write_frame(replies, {"ready": True}, [])
     serve(sys.stdin.buffer, replies)

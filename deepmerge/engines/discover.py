@@ -1,4 +1,4 @@
-"""Finding an interpreter that has real Caffe, and saying what it is."""
+"""Finding an interpreter that has real Caffe, and describing it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ IMPORT_SECONDS = 120.0
 
 
 def find_python() -> Path | None:
-    """The interpreter to run real Caffe with, or None. Looked for once per environment.
+    """Return the interpreter to run real Caffe with, or None. It is searched for once in each environment.
 
-    In order: DEEPMERGE_CAFFE_PYTHON; the environment that ``make caffe`` makes; any interpreter
-    on PATH; those of pyenv, uv and conda. Raises EngineError, which says why, where
-    DEEPMERGE_CAFFE_PYTHON is set but does not work: a wrong setting is not to be passed over.
+    In order: DEEPMERGE_CAFFE_PYTHON; the environment that `make caffe` makes; interpreters on PATH; those of pyenv, uv
+    and conda. EngineError if DEEPMERGE_CAFFE_PYTHON is set but does not work: a wrong setting is not ignored.
     """
     return _find(os.environ.get(VARIABLE, ""), os.environ.get("PATH", ""), os.getcwd())
 
@@ -41,7 +40,7 @@ def _find(named: str, path: str, folder: str) -> Path | None:
         return python
     seen: set[tuple[str, str]] = set()
     for python in _interpreters(path, Path(folder)):
-        # The folder counts as well: every environment links to the same few interpreters.
+        # the folder as well: many environments link to the same interpreter
         key = (os.path.realpath(python.parent), os.path.realpath(python))
         if key not in seen:
             seen.add(key)
@@ -51,46 +50,43 @@ def _find(named: str, path: str, folder: str) -> Path | None:
 
 
 def describe(python: Path) -> dict[str, Any]:
-    """What real Caffe under ``python`` is.
+    """Describe real Caffe under that interpreter. EngineError if `import caffe` does not work there.
 
     Keys: caffe, python, numpy (versions), path, executable, layer_types (how many), types (names).
-    Raises EngineError where ``import caffe`` does not work there.
     """
     return dict(_describe(python))
 
 
 @functools.cache
 def _describe(python: Path) -> dict[str, Any]:
+    another = f"name another with {VARIABLE}"
     try:
         done = _run(python, "--describe", IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
-        raise EngineError(
-            f"{python}: `import caffe` took over {IMPORT_SECONDS:.0f} s; name another with {VARIABLE}"
-        ) from None
+        raise EngineError(f"{python}: `import caffe` took over {IMPORT_SECONDS:.0f} s", remedy=another) from None
     except OSError as error:
         raise EngineError(f"{python} cannot be run: {error.strerror}") from None
     if done.returncode != 0:
-        raise EngineError(f"{python} cannot `import caffe`: {_last_line(done.stderr)}; name another with {VARIABLE}")
+        raise EngineError(f"{python} cannot `import caffe`: {_last_line(done.stderr)}", remedy=another)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def _named(value: str) -> Path:
-    """DEEPMERGE_CAFFE_PYTHON as a path; it may also be a command's name."""
+    """Return DEEPMERGE_CAFFE_PYTHON as a path; it may also be the name of a command."""
     found = shutil.which(os.path.expanduser(value))
     if found:
         return Path(found).absolute()
     path = Path(value).expanduser()
+    remedy = "name a python that can `import caffe`, or unset it"
     if path.is_dir():
-        reason = f"is a folder; give the interpreter in it, such as {path / BIN / 'python'}"
-    elif path.exists():
-        reason = "is not executable; name a python that can `import caffe`, or unset it"
+        reason, remedy = "is a folder", f"give the interpreter in it, such as {path / BIN / 'python'}"
     else:
-        reason = "does not exist; name a python that can `import caffe`, or unset it"
-    raise EngineError(f"{VARIABLE}={value}: {reason}")
+        reason = "is not executable" if path.exists() else "does not exist"
+    raise EngineError(f"{VARIABLE}={value}: {reason}", remedy=remedy)
 
 
 def _has_caffe(python: Path) -> bool:
-    """The quick look first; the import, which takes a second, only where it finds something."""
+    """Return whether the interpreter has Caffe. The import takes a second, so a quick look comes first."""
     try:
         if _run(python, "--find", FIND_SECONDS).returncode != 0:
             return False
@@ -115,11 +111,11 @@ def _run(python: Path, option: str, seconds: float) -> subprocess.CompletedProce
 
 def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it ended without a word"
+    return lines[-1].strip() if lines else "it ended without a message"
 
 
 def _interpreters(path: str, folder: Path) -> Iterator[Path]:
-    """Every interpreter that may have Caffe, likeliest first; only files that exist."""
+    """Yield the interpreters that may have Caffe, the likeliest first."""
     home = Path.home()
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
     project = Path(__file__).parents[2]
@@ -162,7 +158,7 @@ def _conda(home: Path) -> Iterator[Path]:
 
 
 def _environments(folder: Path) -> Iterator[Path]:
-    """The interpreters of the environments in ``folder``; python3 only, so never Python 2."""
+    """Yield the interpreters of the environments in `folder`; python3 only, so never Python 2."""
     try:
         found = sorted(folder.iterdir())
     except OSError:

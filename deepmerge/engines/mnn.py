@@ -1,4 +1,4 @@
-"""MNN as an engine: its converter reads Caffe's files, and ONNX where it refuses those."""
+"""MNN as an engine. Its converter gets Caffe's files, and ONNX if it refuses those."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 SECONDS = 300.0
 
-# The converter in a process of its own, since it ends its process on what it does not know. Not by the command `mnnconvert`:
-# that one installs a package for telemetry with pip, and calls home.
+# The converter runs in its own process, since it ends its process if it does not know a layer. It is not started by the
+# command `mnnconvert`, which installs a package for telemetry with pip.
 _CONVERT = "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
-# MNN's helper operations, and the parts that it takes an LRN to: pool1/norm1_raster_7 is of pool1/norm1
+# MNN's helper operations, and the parts of an LRN: pool1/norm1_raster_7 belongs to pool1/norm1
 _PART = re.compile(r"_raster_\d+$")
 
 
 class MnnEngine:
-    """MNN on the CPU, in full precision. EngineError where MNN is not installed."""
+    """MNN on the CPU, in full precision. EngineError if MNN is not installed."""
 
     name = "mnn"
 
@@ -42,16 +42,16 @@ class MnnEngine:
             raise EngineError("engine 'mnn' needs MNN", remedy="pip install MNN")
 
     def load(self, graph: Graph, threads: int = 1) -> MnnSession:
-        """Convert the network, from Caffe's files if MNN takes them, else from ONNX."""
+        """Convert the network from Caffe's files if MNN takes them, else from ONNX, and load it."""
         with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
             model, source = convert(graph, Path(folder))
             return MnnSession(graph, model, threads, source)
 
 
 def convert(graph: Graph, folder: Path) -> tuple[Path, str]:
-    """The network as MNN's file in the folder, and what it was made from: "caffe" or "onnx".
+    """Write MNN's file into the folder. Return its path, and what it was made from: "caffe" or "onnx".
 
-    EngineError, with the converter's words, where it takes neither.
+    EngineError with the converter's message if it takes neither.
     """
     from deepmerge.formats.write import write_pair
 
@@ -70,7 +70,7 @@ def convert(graph: Graph, folder: Path) -> tuple[Path, str]:
 
 
 def _convert(model: Path, *words: str | Path) -> str | None:
-    """Run the converter; None where it has written the model, else what it said last."""
+    """Run the converter. Return None if it has written the model, else its last message."""
     command = [sys.executable, "-c", _CONVERT, *map(str, words), "--MNNModel", str(model), "--bizCode", "deepmerge"]
     try:
         done = subprocess.run(
@@ -86,7 +86,7 @@ def _convert(model: Path, *words: str | Path) -> str | None:
 
 
 class MnnSession(FileSession):
-    """A network in MNN. ``source``: what it was converted from. MNN fuses ReLUs into convolutions when it converts."""
+    """A network in MNN. source: what it was converted from. MNN's converter fuses ReLUs into convolutions."""
 
     def __init__(self, graph: Graph, model: Path, threads: int, source: str) -> None:
         super().__init__("mnn", graph)
@@ -121,7 +121,7 @@ class MnnSession(FileSession):
         return np.array(host.getData(), np.float32).ravel()
 
     def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
-        """(layer, type, seconds of each forward). An operation that MNN makes for a layer counts as the layer's."""
+        """Return (layer, type, seconds of each forward). MNN's helper operations count as their layer's."""
         self._open()
         rows: dict[str, list[float]] = {}
         kinds: dict[str, str] = {}
@@ -149,13 +149,14 @@ class MnnSession(FileSession):
         return [(name, kinds[name], times[:repeat]) for name, times in rows.items()]
 
     def close(self) -> None:
+        """Release the network."""
         super().close()
         self._net = self._session = None
         self._fed = self._made = {}
 
 
 def _named(tensors: Mapping[str, Any], names: Sequence[str], what: str, expected: int) -> Any:
-    """MNN's tensor of one of these names; where there is only one, it is that."""
+    """Return MNN's tensor with one of these names, or the only one."""
     found = next((tensors[name] for name in names if name in tensors), None)
     if found is None and len(tensors) == expected == 1:
         return next(iter(tensors.values()))
@@ -164,8 +165,8 @@ def _named(tensors: Mapping[str, Any], names: Sequence[str], what: str, expected
     return found
 
 
-class _stdout_on_stderr:
-    """What native code prints on stdout, as MNN does when it is imported, goes to stderr: stdout is the result's."""
+class _stdout_on_stderr:  # noqa: N801  # used like a function
+    """Send what native code prints on stdout to stderr, as MNN does when it is imported: stdout is for results."""
 
     def __enter__(self) -> None:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""ncnn as an engine. Its own Caffe converter is in no wheel, so the network goes to it as ONNX, through pnnx."""
+"""ncnn as an engine. No wheel has its Caffe converter, so the network is converted from ONNX by pnnx."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ SECONDS = 300.0
 
 
 def find_pnnx() -> Path | None:
-    """The converter: on PATH, or in the package that pip installs."""
-    found = shutil.which("pnnx")
-    spec = None if found else find_spec("pnnx")
-    places = (
-        [Path(found)] if found else [Path(p, "pnnx") for p in (spec.submodule_search_locations or ())] if spec else []
-    )
-    return next((place for place in places if place.is_file()), None)
+    """Return the converter: on PATH, or in the package that pip installs."""
+    if found := shutil.which("pnnx"):
+        return Path(found)
+    spec = find_spec("pnnx")
+    folders = (spec.submodule_search_locations if spec else None) or ()
+    return next((Path(folder, "pnnx") for folder in folders if Path(folder, "pnnx").is_file()), None)
 
 
 class NcnnEngine:
-    """ncnn on the CPU, in full precision, one image at a time. EngineError where it or pnnx is not installed."""
+    """ncnn on the CPU, in full precision, one image at a time. EngineError if it or pnnx is not installed."""
 
     name = "ncnn"
 
@@ -47,7 +46,7 @@ class NcnnEngine:
         from deepmerge.formats.onnx import too_large
 
         if any(blob.producer.params.shape[0][:1] != (1,) for blob in graph.inputs):
-            raise EngineError("ncnn runs one image at a time: give the network a batch of 1")
+            raise EngineError("ncnn runs one image at a time", remedy="give the network a batch of 1")
         with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
             import onnx
 
@@ -79,7 +78,7 @@ class NcnnEngine:
 
 
 class NcnnSession(FileSession):
-    """A network in ncnn. It does not tell its layers' times, and its layers have names of their own."""
+    """A network in ncnn, which has other names for layers, and does not report their times."""
 
     def __init__(self, graph: Graph, folder: Path, threads: int) -> None:
         super().__init__("ncnn", graph)
@@ -121,5 +120,6 @@ class NcnnSession(FileSession):
         return values
 
     def close(self) -> None:
+        """Release the network."""
         super().close()
         self._net, self._mats = None, {}

@@ -1,4 +1,4 @@
-"""OpenCV's dnn as an engine. OpenCV 4 reads Caffe's files; OpenCV 5 does not any more."""
+"""OpenCV's dnn module as an engine. OpenCV 4 reads Caffe's files; OpenCV 5 no longer does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REMEDY = 'pip install "opencv-python-headless<5"'
 
 
 class OpencvEngine:
-    """OpenCV's dnn module on the CPU. EngineError where there is no OpenCV, or one without a Caffe reader."""
+    """OpenCV's dnn module on the CPU. EngineError if OpenCV is not installed, or has no Caffe reader."""
 
     name = "opencv"
 
@@ -34,7 +34,7 @@ class OpencvEngine:
             raise EngineError(f"OpenCV {version} does not read Caffe's files any more", remedy=_REMEDY)
 
     def load(self, graph: Graph, threads: int = 1) -> OpencvSession:
-        """Write ``graph`` as Caffe's files into a temporary folder and load them."""
+        """Write the network as Caffe's files into a temporary folder, and load them."""
         from deepmerge.formats.write import write_pair
 
         with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
@@ -44,9 +44,9 @@ class OpencvEngine:
 
 
 class OpencvSession(FileSession):
-    """A network in OpenCV, in one copy with its fusions, and one without for the layers' own times.
+    """A network in OpenCV: a copy with fusion, and one without it to time the layers.
 
-    A blob is what its last layer leaves; OpenCV knows values by their layers. Of a layer with several tops, OpenCV gives none.
+    OpenCV finds values by their layers, and has none of a layer with several tops.
     """
 
     def __init__(self, graph: Graph, files: tuple[Path, Path], threads: int = 1) -> None:
@@ -72,9 +72,9 @@ class OpencvSession(FileSession):
         return dict(zip(wanted, self._fused.forward(makers), strict=True))
 
     def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
-        """(layer, type, seconds of each forward), without fusion: with it, a layer's time holds others'.
+        """Return (layer, type, seconds of each forward) without fusion, which would add other layers' times.
 
-        forward_seconds: of each of these forwards as a whole.
+        forward_seconds: the seconds of each of these forwards as a whole.
         """
         import cv2
 
@@ -96,6 +96,7 @@ class OpencvSession(FileSession):
         return [(n, k, [float(row[i]) for row in rows]) for i, (n, k) in enumerate(zip(names, kinds, strict=True))]
 
     def close(self) -> None:
+        """Release both copies."""
         super().close()
         self._fused = self._plain = None
 

@@ -1,9 +1,9 @@
-"""ONNX Runtime as an engine: the default. The network goes there as the ONNX model that emit writes.
+"""ONNX Runtime as an engine, the default. It gets the ONNX model of formats/onnx.
 
     with OrtEngine().load(graph) as session:
         prob = session.forward({"data": images})["prob"]
 
-Float32 on the CPU. The same feeds on the same number of threads give the same bytes.
+It runs in float32 on the CPU. The same feeds on the same number of threads give the same bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MICRO = 1e-6
 
 
 class OrtEngine:
-    """ONNX Runtime. EngineError where onnx or onnxruntime is not installed."""
+    """ONNX Runtime. EngineError if onnx or onnxruntime is not installed."""
 
     name = "ort"
 
@@ -44,22 +44,22 @@ class OrtEngine:
             raise EngineError(f"engine 'ort' needs {error.name}", remedy=remedy) from None
 
     def load(self, graph: Graph, threads: int = 1) -> OrtSession:
-        """Make the network ready; EngineError for a layer that ONNX has no equal of, or that has no weights."""
+        """Load the network. EngineError for a layer that ONNX does not have, or that has no weights."""
         return OrtSession(graph, threads)
 
 
 class OrtSession:
-    """A network in ONNX Runtime. ``inputs``: blob → declared shape; ``outputs``, ``blobs``: names.
+    """A network in ONNX Runtime. inputs: blob → declared shape. outputs, blobs: names.
 
-    A batch that the model does not take (it has a Reshape to a fixed size, or inputs whose batches
-    differ) gets a model of its own; so do blobs that are no outputs. The last such models are kept.
+    Another model is made for a batch that the model does not take (it has a Reshape to a fixed size, or inputs whose
+    batches differ), and for blobs that are not outputs. The last such models are kept.
     """
 
     def __init__(self, graph: Graph, threads: int = 1) -> None:
         from deepmerge.formats.onnx.batch import known_shapes
 
         shapes = known_shapes(graph)
-        self._graph: Graph | None = graph.copy()  # what the caller does to his must not reach us
+        self._graph: Graph | None = graph.copy()  # the caller may change the graph later
         self._threads = threads
         self.inputs: dict[str, tuple[int, ...]] = {blob.name: shapes[blob] for blob in graph.inputs}
         self.outputs: tuple[str, ...] = tuple(blob.name for blob in graph.outputs)
@@ -70,7 +70,7 @@ class OrtSession:
         self.forward_seconds: list[float] | None = None
 
     def forward(self, feeds: Feeds, blobs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Run once; see base.Session. A blob that layers in place have written is as the last of them left it."""
+        """Run once; see base.Session. A blob that layers in place write has the value of the last one."""
         graph = self._open()
         arrays = checked_feeds(self.inputs, feeds)
         names = checked_blobs(self.blobs, self.outputs if blobs is None else blobs)
@@ -82,7 +82,7 @@ class OrtSession:
         return {name: results[last[name]] if last[name] in results else arrays[name].copy() for name in names}
 
     def time_once(self) -> float:
-        """Seconds that one forward of the outputs takes, on the last feeds (zeros if none)."""
+        """Return the seconds of one forward of the outputs, on the last feeds (zeros if there are none)."""
         self._open()
         model = self._model(self._last, ())
         start = time.perf_counter()
@@ -90,14 +90,15 @@ class OrtSession:
         return time.perf_counter() - start
 
     def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
-        """(layer, type, seconds of each forward), on the last feeds, without fusion; see time_layers.
+        """Return (layer, type, seconds of each forward) on the last feeds, without fusion; see time_layers.
 
-        forward_seconds: of each of these forwards as a whole.
+        forward_seconds: the seconds of each of these forwards as a whole.
         """
         layers, self.forward_seconds = time_layers(self._open(), self._last, self._threads, repeat, warmup)
         return layers
 
     def close(self) -> None:
+        """Release the models."""
         self._graph = self._main = None
         self._others, self._last = {}, {}
 
@@ -107,7 +108,7 @@ class OrtSession:
         return self._graph
 
     def _model(self, arrays: Mapping[str, np.ndarray], extra: Sequence[Blob]) -> _Model:
-        """The model that takes these arrays and has these blobs, too, among its outputs."""
+        """Return a model that takes these arrays, and has these blobs among its outputs."""
         from deepmerge.formats.onnx.batch import with_firsts
 
         firsts = {name: array.shape[0] for name, array in arrays.items() if array.ndim}
@@ -137,8 +138,7 @@ class OrtSession:
 class _Model:
     """One ONNX model in ONNX Runtime.
 
-    ``extra``: blobs that are to be outputs, too. ``like``: the graph whose blobs `run` is asked
-    for, where that is another copy of ``graph``.
+    extra: blobs that become outputs. like: the graph whose blobs `run` gets, if that is another copy of `graph`.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class _Model:
         self._fed = {i.name for i in self._session.get_inputs()}
 
     def takes(self, firsts: Mapping[str, int]) -> bool:
-        """Whether the model runs on inputs with these first sizes."""
+        """Return whether the model runs on inputs with these first sizes."""
         free = {size for name, size in firsts.items() if self._firsts[name] == "N"}
         return len(free) < 2 and all(self._firsts[n] in (size, "N") for n, size in firsts.items())
 
@@ -163,7 +163,7 @@ class _Model:
             return {}
         try:
             values = self._session.run(wanted, {n: a for n, a in arrays.items() if n in self._fed})
-        except Exception as error:  # onnxruntime's exceptions have no base of their own
+        except Exception as error:  # onnxruntime's exceptions have no base class of their own
             raise EngineError(f"ONNX Runtime cannot run the network: {flat(error)}") from None
         return dict(zip(blobs or (), values, strict=False))
 
@@ -200,7 +200,7 @@ def _session(model: Any, threads: int, profile: Path | None = None) -> Any:
 
 
 def _first(value: Any) -> int | str | None:
-    """The first size of a model's input: a number, or the name of a free one."""
+    """Return the first size of a model's input: a number, or the name of a free size."""
     dims = value.type.tensor_type.shape.dim
     return (dims[0].dim_param or dims[0].dim_value) if dims else None
 
@@ -208,10 +208,10 @@ def _first(value: Any) -> int | str | None:
 def time_layers(
     graph: Graph, arrays: Mapping[str, np.ndarray], threads: int = 1, repeat: int = 15, warmup: int = 2
 ) -> tuple[list[tuple[str, str, list[float]]], list[float]]:
-    """(layer, type, seconds of each forward) for each layer but Inputs, and the seconds of each forward as a whole.
+    """Return (layer, type, seconds of each forward) for each layer but Inputs, and the seconds of whole forwards.
 
-    arrays: the inputs. Fusion is off: with it, one node does several layers' work. A layer's time is the sum of its nodes'; one
-    without nodes (a Dropout, a Split) takes none. Times are whole microseconds, as ONNX Runtime counts them.
+    arrays: the inputs. Fusion is off, since a fused node does the work of several layers. A layer's time is the sum of
+    its nodes' times; 0 for one without nodes (a Dropout, a Split). ONNX Runtime counts whole microseconds.
     """
     from deepmerge.formats.onnx import to_onnx
     from deepmerge.formats.onnx.batch import with_firsts
@@ -226,15 +226,15 @@ def time_layers(
             for _ in range(warmup + repeat):
                 session.run(None, {name: array for name, array in arrays.items() if name in fed})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        except Exception as error:  # onnxruntime's exceptions have no base of their own
+        except Exception as error:  # onnxruntime's exceptions have no base class of their own
             raise EngineError(f"ONNX Runtime cannot profile the network: {flat(error)}") from None
     return _collect(graph, events, owners, warmup)
 
 
 def node_layers(graph: Graph, model: Any) -> list[tuple[Any, Layer]]:
-    """Each node of the model that `to_onnx` makes of the graph, and the layer that it is of.
+    """Return each node of the model that `to_onnx` makes of the graph, and its layer.
 
-    A node that makes a blob is of the blob's layer; one that makes something in between is of its reader's.
+    A node that makes a blob belongs to the blob's layer; other nodes belong to the layer of their reader.
     """
     from deepmerge.formats.onnx import tensor_names
 
@@ -242,7 +242,7 @@ def node_layers(graph: Graph, model: Any) -> list[tuple[Any, Layer]]:
     pairs: list[tuple[Any, Layer]] = []
     for node in reversed(model.graph.node):
         layer = next((makers[name] for name in node.output if name in makers), None)
-        if layer is not None:  # what nobody reads is of no layer, and is not computed
+        if layer is not None:  # a value that no node reads belongs to no layer, and is not computed
             pairs.append((node, layer))
             for name in node.input:
                 makers.setdefault(name, layer)
@@ -250,7 +250,7 @@ def node_layers(graph: Graph, model: Any) -> list[tuple[Any, Layer]]:
 
 
 def _collect(graph: Graph, events: list[dict], owners: Mapping[str, Layer], warmup: int):
-    """The profile's events, run by run. Nodes that are of no layer stand behind the layers, by their own names."""
+    """Sort the profile's events by run and layer. Nodes without a layer come last, under their own names."""
     runs = sorted((e for e in events if e.get("name") == "model_run"), key=lambda e: e["ts"])[warmup:]
     times: dict[tuple[str, str], list[float]] = {
         (layer.name, layer.type): [0.0] * len(runs) for layer in graph.layers if layer.type != "Input"

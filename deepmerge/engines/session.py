@@ -1,4 +1,4 @@
-"""What the sessions of engines that read files have in common."""
+"""The base of sessions in engines that read files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class FileSession:
     """A Session (see base.Session) that runs one network at its declared batch.
 
-    An engine's own session says how it is fed (`_feed`), run (`_run`) and read (`_value`). ``blobs``: the names that
-    `forward` gives. forward_seconds: see `time_layers` of those that have it.
+    A subclass says how the network is fed (`_feed`) and run (`_run`). blobs: the names that `forward` can return.
+    forward_seconds: see `time_layers` of the subclasses.
     """
 
     def __init__(self, engine: str, graph: Graph, blobs: Sequence[str] | None = None) -> None:
@@ -30,9 +30,8 @@ class FileSession:
         unknown = next((blob for blob, shape in shapes.items() if shape is None), None)
         if unknown is not None:
             layer = unknown.producer
-            raise EngineError(
-                f"layer {layer.name!r} ({layer.type}): the shape of top {unknown.name!r} is not known; use --engine caffe"
-            )
+            text = f"layer {layer.name!r} ({layer.type}): the shape of top {unknown.name!r} is not known"
+            raise EngineError(text, layer=layer.name, remedy="use --engine caffe")
         last = {blob.name: blob for blob in graph.blobs}
         self.engine = engine
         self.inputs: dict[str, tuple[int, ...]] = {blob.name: shapes[blob] for blob in graph.inputs}
@@ -61,7 +60,7 @@ class FileSession:
         return {name: self._shaped(name, np.array(value, np.float32)) for name, value in values.items()}
 
     def time_once(self) -> float:
-        """Seconds that one forward takes, on the last feeds (zeros if none); handing them over is not counted."""
+        """Return the seconds of one forward on the last feeds (zeros if there are none). Feeding is not counted."""
         self._open()
         with refusals(self.engine, "run"):
             self._feed(self._last)
@@ -70,10 +69,11 @@ class FileSession:
             return time.perf_counter() - start
 
     def close(self) -> None:
+        """Release the network."""
         self._closed = True
 
     def _shaped(self, name: str, value: np.ndarray) -> np.ndarray:
-        """The value in Caffe's shape; engines leave out axes of one, and some read a parameter otherwise than Caffe does."""
+        """Return the value in Caffe's shape: engines leave out axes of one, and some read parameters differently."""
         shape = self._shapes[name]
         if value.size != np.prod(shape):
             raise EngineError(f"{self.engine} makes blob {name!r} {value.shape}, where Caffe makes it {shape}")
@@ -96,8 +96,8 @@ class FileSession:
         self.close()
 
 
-class refusals:
-    """What the engine raises becomes an EngineError of one line: `opencv cannot run the network: …`."""
+class refusals:  # noqa: N801  # used like a function
+    """Turn what an engine raises inside into an EngineError: `opencv cannot run the network: …`."""
 
     def __init__(self, engine: str, doing: str) -> None:
         self.engine, self.doing = engine, doing

@@ -1,0 +1,1 @@
+"""Timing networks on a noisy machine: fair turns, trustworthy estimates."""

@@ -1,4 +1,4 @@
-"""What times that a noisy machine gives can be trusted to say: a ratio with its interval, a median with its quartiles."""
+"""What can be said from times on a noisy machine: a ratio with its interval, a median with its quartiles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONFIDENCE = 1.96  # standard errors: 95 %
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long one network takes as another. low, high: its 95 % interval; pairs: measured pairs behind it."""
+    """How many times as long one network takes as another. low, high: the 95 % interval. pairs: how many there were."""
 
     value: float
     low: float
@@ -22,17 +22,17 @@ class Ratio:
 
     @property
     def half_width(self) -> float:
-        """Half of the interval, as a share of the value (of logarithms, so that it is the same upside down)."""
+        """Half of the interval as a share of the value, in logarithms: the same for the inverse ratio."""
         return math.log(self.high / self.low) / 2
 
     def inverse(self) -> Ratio:
-        """How many times as fast."""
+        """Return how many times as fast one network is as the other."""
         return Ratio(1 / self.value, 1 / self.high, 1 / self.low, self.pairs)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The median and the quartiles of times, in seconds; count: of how many."""
+    """The median and the quartiles of times, in seconds. count: how many times there were."""
 
     median: float
     low: float
@@ -41,7 +41,7 @@ class Spread:
 
 
 def spread(times: Sequence[float]) -> Spread:
-    """Median and quartiles. ValueError where there are no times."""
+    """Return the median and the quartiles. ValueError if there are no times."""
     if not len(times):
         raise ValueError("no times")
     low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
@@ -49,13 +49,24 @@ def spread(times: Sequence[float]) -> Spread:
 
 
 def ratio_of_pairs(times: Sequence[float], base: Sequence[float]) -> Ratio:
-    """The ratio times / base, from times that were measured pair by pair, one right behind the other.
+    """Return the ratio times / base, from times that were measured in pairs, one right after the other.
 
-    The median of the pairs' ratios: what slows the machine down for longer than a pair slows both of the pair; what hits one
-    of a pair spoils that pair alone, and as many as half of the pairs may be spoilt. The interval is the one between order
-    statistics that holds the median in 95 % of cases whatever the distribution (normal approximation of the binomial; all of
-    the pairs where there are fewer than six). The pairs must take both orders equally often, so that drift cancels.
-    ValueError where there are no pairs.
+    The value is the median of the pairs' ratios. What slows the machine down for longer than a pair slows both runs
+    of the pair; what hits one run spoils that pair alone, and up to half of the pairs may be spoilt. Both orders must
+    occur equally often in the pairs, so that drift cancels.
+
+    The interval is the one between order statistics that holds the median in 95 % of cases, for any distribution
+    (normal approximation of the binomial; all pairs if there are fewer than six).
+
+    Parameters
+    ----------
+    times, base : sequence of float
+        Seconds, one for each pair.
+
+    Raises
+    ------
+    ValueError
+        There are no pairs.
     """
     logs = np.sort(np.log(np.asarray(times, float)) - np.log(np.asarray(base, float)))
     count = len(logs)

@@ -16,12 +16,17 @@ SHORT = 0.01  # seconds: a sample of shorter runs is of several
 
 
 class Timed(Protocol):
-    def time_once(self) -> float: ...
+    """A session that can be timed."""
+
+    def time_once(self) -> float:
+        """Return the seconds of one forward."""
+        ...
 
 
 class Sample(NamedTuple):
-    """One run. wall: seconds of wall clock. waited: of them, those in which it stood in the queue for a core while others
-    ran (Linux: schedstat), None where that is not known.
+    """The times of one run. wall: wall-clock seconds.
+
+    waited: the seconds of those in which it waited for a core (Linux: schedstat); None if unknown.
     """
 
     wall: float
@@ -30,8 +35,9 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop: as soon as every ratio's interval is narrower than ±`narrow`, not before `least` rounds, at the latest
-    after `most` rounds or `seconds` of wall clock (None: however long it takes; never before two rounds).
+    """When to stop: once every ratio's interval is narrower than ±`narrow`.
+
+    least, most: the limits of rounds. seconds: the limit of wall-clock time, after two rounds at least; None for none.
     """
 
     narrow: float = 0.01
@@ -42,10 +48,10 @@ class Budget:
 
 @dataclass
 class Timings:
-    """Rounds of samples: each network once in each round. The first network is what the others are compared with.
+    """Rounds of samples, with each network once in each round. The others are compared with the first network.
 
-    threads: CPU threads of each run. Where it is one, the time that it waited for a core is taken off; where there are
-    several, disturbed rounds are left out, if enough are left.
+    threads: CPU threads of each run. With one thread, the time that it waited for a core is subtracted. With several,
+    disturbed rounds are left out, if enough others remain.
     """
 
     threads: int = 1
@@ -53,23 +59,26 @@ class Timings:
 
     @property
     def rounds(self) -> int:
+        """The number of complete rounds."""
         return min(map(len, self.samples.values()), default=0)
 
     def times(self, name: str) -> list[float]:
-        """Seconds of each round that counts."""
+        """Return the seconds of each round that counts."""
         return [self._seconds(self.samples[name][turn]) for turn in self._turns([name])]
 
     def spread(self, name: str) -> Spread:
+        """Return the median and the quartiles of the network's time."""
         return spread(self.times(name))
 
     def ratio(self, name: str) -> Ratio:
-        """Of the network's time to the first one's."""
+        """Return the ratio of the network's time to the first network's."""
         base = next(iter(self.samples))
         turns = self._turns([base, name])
-        return ratio_of_pairs(*([self._seconds(self.samples[one][turn]) for turn in turns] for one in (name, base)))
+        times = [self._seconds(self.samples[name][turn]) for turn in turns]
+        return ratio_of_pairs(times, [self._seconds(self.samples[base][turn]) for turn in turns])
 
     def waited(self, name: str) -> float | None:
-        """The share of its time that the network spent in the queue for a core, of all its threads; None where not known."""
+        """Return the share of time that the network's threads waited for a core; None if unknown."""
         samples = self.samples[name][: self.rounds]
         if any(one.waited is None for one in samples):
             return None
@@ -81,7 +90,7 @@ class Timings:
         return max(sample.wall - sample.waited, 1e-9)
 
     def _turns(self, names: list[str]) -> list[int]:
-        """The rounds that count for these networks, as many forwards as backwards."""
+        """Return the rounds that count for these networks."""
         every = range(self.rounds)
         if self.threads == 1:
             return list(every)
@@ -102,11 +111,11 @@ def compare(
     seed: int = 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Timings:
-    """Time several networks against each other; runs: name → what runs that network once.
+    """Time several networks against each other. runs: name → a function that runs that network once.
 
-    In each round every network runs once, in an order that is drawn anew for every two rounds: the second of the two takes it
-    backwards, so that drift and what a network leaves in the caches strike all alike. Runs of less than 10 ms are taken
-    several at a time, behind one that is not timed, and the sample is their mean.
+    In each round, every network runs once. A random order is drawn for every two rounds, and the second round reverses
+    it, so that drift and the state of the caches affect all networks alike. Runs of less than 10 ms are repeated after
+    one that is not timed, and the sample is their mean.
     """
     timings = Timings(threads, {name: [] for name in runs})
     repeats = {name: _repeats(run, warmup) for name, run in runs.items()}
@@ -124,7 +133,7 @@ def compare(
 
 
 def _repeats(run: Callable[[], Sample], warmup: int) -> int:
-    """Warm up, and say how many runs make a sample."""
+    """Warm up, and return how many runs make a sample."""
     fastest = min(run().wall for _ in range(max(warmup, 1)))
     return 1 if fastest >= SHORT else math.ceil(SHORT / max(fastest, 1e-6))
 

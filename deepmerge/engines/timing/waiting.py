@@ -1,4 +1,4 @@
-"""How long a run has waited for a core that others had. Linux tells it (/proc/…/schedstat), other systems do not."""
+"""How long a run has waited for a core. Linux reports it in /proc/…/schedstat; other systems do not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NANO = 1e-9
 
 
 def waited_seconds(threads: int = 1) -> float | None:
-    """Seconds that this thread stood ready while others had the cores, since it began; None where nobody counts.
+    """Return the seconds that this thread has waited for a core since it began; None if unknown.
 
     threads: with more than one, all threads of the process count.
     Source: Linux, Documentation/scheduler/sched-stats.rst: time spent running, time spent waiting on a runqueue, in ns.
@@ -22,7 +22,7 @@ def waited_seconds(threads: int = 1) -> float | None:
         found = [_waited(task / "schedstat") for task in Path("/proc/self/task").iterdir()]
     except OSError:
         return None
-    known = [seconds for seconds in found if seconds is not None]  # threads end while we look
+    known = [seconds for seconds in found if seconds is not None]  # threads may end meanwhile
     return sum(known) if known else None
 
 
@@ -35,10 +35,10 @@ def _waited(path: Path) -> float | None:
 
 
 def take(session: Timed, threads: int = 1) -> Sample:
-    """Run once. A session that runs in another process says itself how long it waited (`time_sample`).
+    """Run once. A session in another process reports itself how long it waited (`time_sample`).
 
-    What a session does before and behind the time that it takes (it hands over the inputs) may wait, too: the most that this
-    can have been is left out, so that no time is taken off that was spent running.
+    A session may also wait outside of the time that it measures, while it feeds the inputs. The longest time that this
+    can have been is left out, so that no running time is subtracted.
     """
     if hasattr(session, "time_sample"):
         return session.time_sample()
