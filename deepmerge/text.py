@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
 MAX_LENGTH = 2000  # characters of one line
@@ -48,8 +48,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         return f"did you mean {' or '.join(map(repr, near))}?"
     if not known:
         return "there are none"
-    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
-    return f"there {'are' if len(known) > 1 else 'is only'} {', '.join(known[:_LISTED])}{more}"
+    return f"there {'are' if len(known) > 1 else 'is only'} {listed(known, _LISTED)}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return `a, b, c and 4 more`: the first `most` of the names, and how many are left out."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def unused(name: str, taken: Collection[str], form: str = "{}_{}", first: int = 2) -> str:

@@ -8,6 +8,7 @@ from deepmerge.text import (
     did_you_mean,
     figures,
     flat,
+    listed,
     megabytes,
     millions,
     milliseconds,
@@ -34,6 +35,10 @@ def test_without_a_near_word_all_are_named():
 
 def test_a_long_list_is_cut():
     assert did_you_mean("?", [f"l{i}" for i in range(100)]).endswith("l10, l11 and 88 more")
+
+
+def test_names_are_listed_up_to_a_number():
+    assert [listed("abcdef"[:n], 4) for n in (0, 1, 4, 6)] == ["", "a", "a, b, c, d", "a, b, c, d and 2 more"]
 
 
 def test_the_first_number_of_an_unused_name():

@@ -15,7 +15,7 @@ from deepmerge.formats.read.forks import batch_norm_blobs
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, check_weights, expected_weights, fits, infer_shapes
-from deepmerge.text import nearest
+from deepmerge.text import listed, nearest
 
 Shapes = Mapping[Blob, "Shape | None"]
 Weights = Mapping[str, Sequence["np.ndarray | None"]]
@@ -81,8 +81,7 @@ def attach(graph: Graph, shapes: Shapes, stored: list[StoredLayer]) -> None:
         raise _missing(missing[0], unused)
     check_weights(graph, shapes)
     if unused:
-        more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
-        text = f"the caffemodel also has weights for {', '.join(unused[:5])}{more}, which the network does not use"
+        text = f"the caffemodel also has weights for {listed(unused)}, which the network does not use"
         graph.warnings.append(text)
 
 

@@ -9,7 +9,7 @@ from deepmerge.errors import EmitError
 from deepmerge.formats import schema
 from deepmerge.formats.write.prototxt import format_tree, message
 from deepmerge.graph.tree import Message, Quoted, Token
-from deepmerge.text import did_you_mean
+from deepmerge.text import did_you_mean, listed
 
 STEP_ITERATIONS, FINAL_ITERATIONS = 10_000, 40_000
 _FLOAT = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
@@ -61,10 +61,10 @@ def solver_text(about: str, new_layers: list[str], training: Training, overrides
 
 def _comments(about: str, new_layers: list[str], training: Training, tree: Message) -> list[str]:
     rate, iterations, power = (tree.value(key) for key in ("base_lr", "max_iter", "power"))
-    shown = ", ".join(new_layers[:6]) + (f" and {len(new_layers) - 6} more" if len(new_layers) > 6 else "")
     lines = [about]
     if new_layers:
-        lines.append(f"New layers learn at 10 x base_lr (their biases at 20 x), the others at 1 x (2 x): {shown}.")
+        names = listed(new_layers, 6)
+        lines.append(f"New layers learn at 10 x base_lr (their biases at 20 x), the others at 1 x (2 x): {names}.")
     if str(tree.value("lr_policy")) == "poly":
         lines.append(
             f"Step size at iteration i: {rate} * (1 - i / {iterations}) ^ {power}, so it falls from {rate} to 0."

@@ -15,6 +15,7 @@ from deepmerge.errors import ReadError
 from deepmerge.formats.read.scalars import Reader
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, expected_weights
+from deepmerge.text import listed
 
 
 def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Collection[str] = ()) -> list[str]:
@@ -32,16 +33,12 @@ def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Colle
         layer.weights = [_filled(layer, index, shape, random) for index, shape in enumerate(wanted)]
         if layer.type != "BatchNorm" and layer.name not in known:
             (filled if layer.weights[0].any() else zeros).append(layer.name)
-    notes = [f"no caffemodel has weights for {_listed(filled)}; fillers make them"] if filled else []
+    notes = [f"no caffemodel has weights for {listed(filled)}; fillers make them"] if filled else []
     if zeros:
         notes.append(
-            f"no caffemodel has weights for {_listed(zeros)}, and there is no weight_filler: all 0, as in Caffe"
+            f"no caffemodel has weights for {listed(zeros)}, and there is no weight_filler: all 0, as in Caffe"
         )
     return notes
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _filled(layer: Layer, index: int, shape: Shape, random: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +14,11 @@ from deepmerge.formats.read.weights import load_weights
 from deepmerge.out.read import Converted, read_converted
 from deepmerge.out.rewrite import Retrained, rewrite
 from deepmerge.out.staging import check_free, staged
+from deepmerge.text import listed
 from deepmerge.train.finetune.report import Say
 from deepmerge.train.finetune.runner import Runner, Trained
 from deepmerge.train.finetune.spec import Job, Stage, plan_stages
-from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder
+from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder, digest_of
 
 _IDENTITY = (
     *("data", "test_data", "solver", "steps", "batch_size", "limit", "shuffle", "vary", "seed", "engine"),
@@ -65,16 +65,11 @@ def _finish(job: Job, converted: Converted, runner: Runner) -> dict[str, Any]:
 
 def _identity(job: Job, converted: Converted, stages: list[Stage]) -> dict[str, Any]:
     """Return everything that must be the same for a checkpoint to fit the job."""
-    digest = hashlib.sha256()
-    for file in (stage.pair.caffemodel for stage in stages):
-        digest.update(file.read_bytes())
-    for stage in stages:
-        if stage.solver is not None:
-            digest.update(stage.solver.path.read_bytes())
-            for source in (stage.solver.train, *(source for source, _ in stage.solver.tests)):
-                digest.update(source.path.read_bytes())
+    files = [stage.pair.caffemodel for stage in stages]
+    for solver in (stage.solver for stage in stages if stage.solver is not None):
+        files += [solver.path, solver.train.path, *(source.path for source, _ in solver.tests)]
     chosen = {f"--{name.replace('_', '-')}": getattr(job, name) for name in _IDENTITY}
-    chosen |= {"command": "finetune", "OUT's files": digest.hexdigest()}
+    chosen |= {"command": "finetune", "OUT's files": digest_of(files)}
     return chosen | {"preprocessing": asdict(job.wishes)}
 
 
@@ -101,9 +96,8 @@ def _with_untrained(report: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """Return the report with a warning about the layers that no step has trained, if there are any."""
     if not names:
         return report
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     entry = report["finetuning"]
-    warnings = [*entry["warnings"], f"no step has trained {listed}, which keep their weights"]
+    warnings = [*entry["warnings"], f"no step has trained {listed(names)}, which keep their weights"]
     return {**report, "finetuning": {**entry, "warnings": warnings}}
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from deepmerge.convert import convert as conversion
@@ -28,7 +25,7 @@ from deepmerge.train.recover.run import Run
 from deepmerge.train.recover.segments import Segment, find_later_layers, find_segments
 from deepmerge.train.recover.spec import DEFAULTS, Context, Job, Settings
 from deepmerge.train.recover.write import write_recovered
-from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder
+from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder, digest_of
 from deepmerge.train.shared.device import prepare
 
 
@@ -117,9 +114,9 @@ def _identity(job: Job, converted: Converted, sources: Sources) -> dict[str, Any
     """Return everything that must be the same for a checkpoint to fit the job, by the name that the user knows."""
     prototxt, caffemodel = converted.original
     return {
-        "OUT": _sha256([converted.folder / "report.json", *converted.final]),
-        "the original's prototxt": _sha256([prototxt]),
-        "the original's caffemodel": _sha256([caffemodel]),
+        "OUT": digest_of([converted.folder / "report.json", *converted.final]),
+        "the original's prototxt": digest_of([prototxt]),
+        "the original's caffemodel": digest_of([caffemodel]),
         "--data": job.data,
         "the number of images": sources.train.count + sources.held_out,
         "preprocessing": json.dumps(asdict(job.wishes), sort_keys=True),
@@ -133,13 +130,3 @@ def _identity(job: Job, converted: Converted, sources: Sources) -> dict[str, Any
         "--vary": job.vary,
         "the optimizer": OPTIMIZER,
     }
-
-
-def _sha256(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with open(file, "rb") as opened:
-            digest.update(
-                hashlib.file_digest(opened, "sha256").digest() if hasattr(hashlib, "file_digest") else opened.read()
-            )
-    return digest.hexdigest()

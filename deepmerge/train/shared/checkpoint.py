@@ -7,11 +7,12 @@ executes nothing.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,16 @@ class Paused(Exception):  # noqa: N818  # not an error
 def checkpoint_folder(out: Path) -> Path:
     """Return where a run that will write `out` keeps its checkpoint; it is deleted at the end of the run."""
     return out.with_name(f"{out.name}.checkpoint")
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """Return one SHA-256 of several files, for a checkpoint's job."""
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 class Saved(NamedTuple):
