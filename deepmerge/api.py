@@ -34,7 +34,7 @@ from deepmerge.graph.costs import LayerCost, layer_costs, non_tensor_share, shap
 from deepmerge.out.staging import check_free, staged, write_whole
 from deepmerge.passes.support.base import Options, Refusal
 from deepmerge.plan import Plan as FoundPlan
-from deepmerge.plan import Recipe, Step, Wishes, make_plan
+from deepmerge.plan import Recipe, Step, Wishes, make_plan, run_recipe
 from deepmerge.progress import Progress, silent
 from deepmerge.text import one_line
 
@@ -153,8 +153,12 @@ class Network:
         rank: str = "energy:0.85",
         calibration: str | None = None,
         calibration_images: int = 500,
+        wishes: ImageWishes | None = None,
     ) -> Plan:
-        """Find what can be merged. The keywords are the options of `deepmerge convert`.
+        """Find what can be merged.
+
+        The keywords are the options of `deepmerge convert`. `wishes` says how calibration images are prepared, if not
+        as the network says.
 
         Raises
         ------
@@ -166,10 +170,10 @@ class Network:
         options = Options(width=width, kernel=kernel, init=init, rank=rank, absorb=tuple(absorb), keep=frozenset(keep))
         images = None
         if calibration is not None:
-            images = self._calibration(calibration, calibration_images)
+            images = self._calibration(calibration, calibration_images, wishes)
             images.prepare(self.graph)
         found = make_plan(self.graph, Wishes(exact, steps, tucker, options), images)
-        return Plan(self, found, None if images is None else (calibration, calibration_images))
+        return Plan(self, found, None if images is None else (calibration, calibration_images, wishes))
 
     def convert(
         self,
@@ -256,12 +260,12 @@ class Network:
             for c in self.layers
         ]
 
-    def _calibration(self, spec: str, count: int) -> CalibrationImages:
+    def _calibration(self, spec: str, count: int, wishes: ImageWishes | None) -> CalibrationImages:
         from deepmerge.convert.calibrate import CalibrationImages
 
         if self.prototxt is None:
             raise ReadError("calibration needs a network that was read from files")
-        return CalibrationImages(spec, self.train_val or self.prototxt, count)
+        return CalibrationImages(spec, self.train_val or self.prototxt, count, wishes)
 
 
 class Plan:
@@ -273,7 +277,7 @@ class Plan:
         The network that it is for.
     """
 
-    def __init__(self, network: Network, found: FoundPlan, images: tuple[str, int] | None = None):
+    def __init__(self, network: Network, found: FoundPlan, images: tuple[str, int, ImageWishes | None] | None = None):
         self.network, self.found, self.images = network, found, images
 
     @property
@@ -290,6 +294,27 @@ class Plan:
     def refusals(self) -> tuple[Refusal, ...]:
         """What is left alone, with `pass_name`, `layer` and `reason`."""
         return tuple(dict.fromkeys(self.found.refusals))
+
+    def to_dict(self) -> Report:
+        """Return the steps, costs and refusals as `deepmerge plan --json` prints them. The steps run on a copy."""
+        from deepmerge.convert.convert import refusal_entry, step_entry
+
+        graph, cleanup, steps = self.network.graph.copy(), [], []
+        before = summary(graph)
+        for index, result in run_recipe(graph, self.recipe, cleanup):
+            entry = step_entry(index, result, {}, summary(graph))
+            steps.append({key: value for key, value in entry.items() if key != "before"})
+        taken = {layer for step in self.steps for layer in step.layers}
+        costly = [c for c in self.found.candidates if c.costly and not taken & set(c.step.layers)]
+        return {
+            "network": graph.name,
+            "before": before,
+            "after": summary(graph),
+            "steps": steps,
+            "cleanup": [{"pass": change.pass_name, "layers": list(change.merged)} for change in cleanup],
+            "refusals": [refusal_entry(refusal) for refusal in self.refusals if not refusal.costly],
+            "costly": [{"name": c.step.name, "layers": list(c.step.layers), "reason": c.costly} for c in costly],
+        }
 
     def write(self, file: PathLike, *, force: bool = False) -> None:
         """Write the plan as a recipe, a TOML file to edit; `force` replaces an existing one."""
@@ -370,7 +395,7 @@ def verify(
     engine
         "ort", "torch" or "caffe".
     options
-        The other fields of `deepmerge.measure.compare.Job`: wishes, limit, random, seed, threads, layers, strict …
+        The other fields of `deepmerge.measure.compare.Job`: wishes (an ImageWishes), limit, random, seed, layers …
 
     Returns
     -------
@@ -414,7 +439,7 @@ def recover(
     device
         "cpu" or "cuda".
     options
-        The other fields of `deepmerge.train.recover.spec.Job`: steps, limit, counts, seed, threads …
+        The other fields of `deepmerge.train.recover.spec.Job`: wishes, steps, limit, counts, seed …
     """
     from deepmerge.train.recover.job import recover as run
     from deepmerge.train.recover.spec import Job

@@ -119,6 +119,14 @@ def test_a_recipe_can_be_written_and_replayed(network, tmp_path):
         network.plan().write(tmp_path / "recipe.toml")
 
 
+@pytest.mark.parametrize("words", [[], ["--steps", "conv1"], ["--exact"]])
+def test_plan_says_the_same(capsys, words):
+    options = {"steps": "conv1"} if "--steps" in words else {"exact": bool(words)}
+    network = deepmerge.load(*PAIR)
+    found = json.loads(json.dumps(network.plan(**options).to_dict()))
+    assert command(capsys, "plan", *PAIR, *words) == found and found["before"] == network.costs
+
+
 def test_inspect_says_the_same(capsys):
     assert command(capsys, "inspect", *PAIR) == json.loads(json.dumps(deepmerge.load(*PAIR).to_dict()))
 

@@ -40,41 +40,9 @@ def plan(
     made = network.plan(**planning.keywords())
     if write is not None:
         made.write(write, force=force)
-    result = _carried_out(network.graph, made.found)
+    result = made.to_dict()
     console.warn(network.warnings)
     console.show(result, lambda: _text(result, console.verbose))
-
-
-def _carried_out(graph, made) -> dict:
-    """Return what the plan makes of the graph, as report.json has it. `costly`: steps that --steps must name."""
-    from deepmerge.graph.costs import summary
-    from deepmerge.plan import run_recipe
-
-    before, cleanup, steps = summary(graph), [], []
-    for index, result in run_recipe(graph, made.recipe, cleanup):
-        steps.append(
-            {
-                "index": index,
-                "name": result.step.name,
-                "passes": list(dict.fromkeys(change.pass_name for change in result.changes)),
-                "exact": result.exact,
-                "merged": result.merged,
-                "into": result.into,
-                "after": summary(graph),
-            }
-        )
-    taken = {layer for step in made.recipe.steps for layer in step.layers}
-    costly = [c for c in made.candidates if c.costly and not taken & set(c.step.layers)]
-    refusals = [refusal for refusal in dict.fromkeys(made.refusals) if not refusal.costly]
-    return {
-        "network": graph.name,
-        "before": before,
-        "after": summary(graph),
-        "steps": steps,
-        "cleanup": [{"pass": change.pass_name, "layers": list(change.merged)} for change in cleanup],
-        "refusals": [{"pass": r.pass_name, "layer": r.layer, "reason": r.reason} for r in refusals],
-        "costly": [{"name": c.step.name, "layers": list(c.step.layers), "reason": c.costly} for c in costly],
-    }
 
 
 def _text(result: dict, verbose: bool) -> str:

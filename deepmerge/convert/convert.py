@@ -95,7 +95,7 @@ def carry_out(
         with nullcontext() if job.dry_run else staged(job.out, job.force) as folder:
             output = None if folder is None else Output(folder, job.settings)
             report |= run(graph, recipe, job, output, progress)
-            report["refusals"] = [_refusal_entry(refusal) for refusal in dict.fromkeys(refusals)]
+            report["refusals"] = [refusal_entry(refusal) for refusal in dict.fromkeys(refusals)]
             report["warnings"] = list(dict.fromkeys(graph.warnings + (output.notes if output else [])))
             report["transform"] = transforms(graph.train_layers)
             if job.calibration is not None:
@@ -139,7 +139,7 @@ def run(graph: Graph, recipe: Recipe, job: Job, output: Output | None, progress:
         before.update(summary(graph))
 
     for index, result in run_recipe(graph, recipe, cleanup, begin, job.calibration):
-        entries.append(_entry(index, result, dict(before), summary(graph)))
+        entries.append(step_entry(index, result, dict(before), summary(graph)))
         _check(graph, job, result)
         if output is not None:
             output.folded_batchnorm |= "fold_batchnorm" in entries[-1]["passes"]
@@ -162,11 +162,13 @@ def _check(graph: Graph, job: Job, result: StepResult) -> None:
             raise PassError(f"--check, after step {result.step.name!r}: {error}") from None
 
 
-def _entry(index: int, result: StepResult, before: dict, after: dict) -> dict[str, Any]:
+def step_entry(index: int, result: StepResult, before: dict, after: dict) -> dict[str, Any]:
+    """Return what the report says about a step."""
     passes = list(dict.fromkeys(change.pass_name for change in result.changes))
     made = {"index": index, "name": result.step.name, "passes": passes, "exact": result.exact}
     return made | {"merged": result.merged, "into": result.into, "before": before, "after": after}
 
 
-def _refusal_entry(refusal: Refusal) -> dict[str, Any]:
+def refusal_entry(refusal: Refusal) -> dict[str, Any]:
+    """Return what the report says about a refusal."""
     return {"pass": refusal.pass_name, "layer": refusal.layer, "reason": refusal.reason}
