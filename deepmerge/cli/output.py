@@ -199,16 +199,19 @@ class Progress:
 
 def _new_bar() -> rich.progress.Progress:
     from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
+
+    class Times(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            left = "" if task.time_remaining is None else f", {_clock_time(task.time_remaining)} left"
+            return Text(f"{_clock_time(task.elapsed or 0)} elapsed{left}")
 
     columns = (
         BarColumn(20),
         TextColumn("{task.fields[parts]}", markup=False),
         TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("elapsed,"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
+        Times(),
     )
     console = RichConsole(stderr=True, highlight=False)
     return Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
