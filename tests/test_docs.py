@@ -26,7 +26,7 @@ PAGES = [
     *(page for page in sorted(ROOT.glob("docs/**/*.md")) if "_generated" not in page.parts),
     *sorted(ROOT.glob("models/**/README.md")),
 ]
-COMMON = {"--help", "--version"}
+COMMON = {"--help", "--help-all", "--version"}
 
 
 def lines_of(page: Path) -> list[str]:
