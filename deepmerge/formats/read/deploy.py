@@ -13,13 +13,11 @@ from deepmerge.formats.read.scalars import Reader
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.tree import Field, Message, Quoted, Token
+from deepmerge.graph.types import TYPES, UNKNOWN
 
 _MAX_DATA = 100  # data layers that one network reads
-# Types without weights whose top has as many channels as their bottom
-_PASSES = frozenset(
-    "AbsVal BNLL Clip Dropout ELU Exp LRN Log MVN Pooling Power ReLU Sigmoid Split Swish TanH Threshold".split()
-)
-_PER_CHANNEL = frozenset(("BatchNorm", "Bias", "PReLU", "Scale"))
+# With these, besides the elementwise types, a top has as many channels as the bottom
+_SAME_CHANNELS = ("LRN", "MVN", "Pooling", "Split")
 ChannelsOf = Callable[[str, tuple[int, int]], "int | None"]
 
 
@@ -70,11 +68,12 @@ def channels_of(blob: str, size: tuple[int, int], layers: list[Message], stored:
             return shape[1] * read_params(kind, layer, file, name_of(layer)).group
         if kind == "Deconvolution" and len(shape) == 4:
             return shape[0]
-        if kind in _PER_CHANNEL and shape and shape[-1] > 1:
+        elementwise = TYPES.get(kind, UNKNOWN).elementwise
+        if elementwise and shape and shape[-1] > 1:
             return shape[-1]
         if kind == "InnerProduct" and len(shape) > 1 and blob in layer.values("bottom") and shape[-1] % prod(size) == 0:
             return shape[-1] // prod(size)
-        if kind in _PASSES | _PER_CHANNEL:
+        if elementwise or kind in _SAME_CHANNELS:
             same.update(layer.values("top"))
     return None
 
