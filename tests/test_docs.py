@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.cli.listing import commands, options
@@ -47,6 +48,18 @@ def test_the_commands_in_the_pages_are_there():
             unknown = [word for word in words[2:] if re.fullmatch(r"-{1,2}[a-z][a-z-]*", word) and word not in known]
             assert not unknown, f"{page.name}: {line}"
     assert {"convert", "recover", "finetune", "eval", "bench", "report", "plan", "verify"} <= seen
+
+
+def test_the_commands_in_the_pages_can_be_parsed():
+    """Every value is one that its option takes; the files need not be there."""
+    for page in PAGES:
+        for line in lines_of(page):
+            words = shlex.split(re.split(r" > | \| ", line)[0].replace("$^", "a.prototxt a.caffemodel"), comments=True)
+            if words[1] in commands() and not {"…", "NET", "OUT", "SPEC"} & {*words}:
+                try:
+                    commands()[words[1]].make_context(words[1], words[2:])
+                except click.UsageError as error:
+                    pytest.fail(f"{page.name}: {line}: {error.format_message()}")
 
 
 def test_options_named_in_the_text_are_there():
