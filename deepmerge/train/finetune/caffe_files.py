@@ -74,7 +74,7 @@ def _written(images: Images, folder: Path) -> list[str]:
     lines = []
     for number, picture in enumerate(pictures(images)):
         if picture.label is None:
-            raise ReadError("has no label, and labels are wanted", picture.name)
+            raise ReadError("has no label, and labels are needed", picture.name)
         name = f"{number:07d}.png"
         Image.fromarray(picture.pixels[..., 0] if picture.pixels.shape[2] == 1 else picture.pixels).save(folder / name)
         lines.append(f"{name} {picture.label}\n")

@@ -70,7 +70,7 @@ class Runner(ABC):
         if saved is not None:
             arrays, meta = saved
             self.done, log, self.notes = meta["done"], meta["log"], meta["notes"]
-            self.say(f"going on from the checkpoint in {self.checkpoint.folder}")
+            self.say(f"resuming from the checkpoint in {self.checkpoint.folder}")
         for number in range(len(self.done), len(self.stages)):
             graph, entry = self._stage(number, arrays, log)
             self.done.append(entry)

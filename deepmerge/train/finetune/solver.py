@@ -42,7 +42,7 @@ def learning_rate(solver: Solver, iteration: int) -> float:
         rate = math.inf
     if isinstance(rate, complex) or not math.isfinite(rate):
         text = f"lr_policy {solver.lr_policy!r} gives no finite learning rate at iteration {iteration}"
-        raise DeepmergeError(f"{solver.path}: {text}", remedy="see to gamma and power")
+        raise DeepmergeError(f"{solver.path}: {text}", remedy="check gamma and power")
     return rate
 
 

@@ -106,9 +106,9 @@ def make_loop(stage: Stage, starts: Sequence[Path], setup: Setup, control: Contr
     student = Student(net, setup.device, processes, setup.seed, teacher, job.vary)
     if not student.blobs:
         raise ReadError(
-            "every layer's lr_mult is 0, so that nothing can learn",
+            "every layer's lr_mult is 0, so nothing can learn",
             stage.solver.train.path,
-            remedy="see to its `param` messages",
+            remedy="check its `param` messages",
         )
     options = {"seed": setup.seed, "shuffle": job.shuffle, "limit": job.limit, "classes": _classes(net, loss)}
     loader, image_notes = _loader(job.data, job, deploy, net, processes.share(net.batch_size), **options)

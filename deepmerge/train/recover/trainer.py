@@ -119,7 +119,7 @@ class Trainer:
 
     def _require(self, value: float) -> None:
         where = f"stage {self.name}, iteration {self.iteration} of {self.iterations}"
-        require_finite(value, where, "go on with a smaller --lr")
+        require_finite(value, where, "resume with a smaller --lr")
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the optimizer's state, for a checkpoint."""

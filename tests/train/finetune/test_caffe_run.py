@@ -92,7 +92,7 @@ def test_it_goes_on_from_its_checkpoint(job, sources, tmp_path):
         finetune(replace(job, stop_after=1e-9))
     told = []
     finetune(job, told.append)
-    assert told[0].startswith("going on from the checkpoint")
+    assert told[0].startswith("resuming from the checkpoint")
     assert np.allclose(story(job.out)["runs"][0]["losses"], story(tmp_path / "whole")["runs"][0]["losses"], rtol=1e-5)
 
 
@@ -120,6 +120,6 @@ def test_images_as_files(tmp_path):
     assert [line.split()[1] for line in lines[0]] == [str(label) for label in labels]
     assert lines[0] != lines[1] and sorted(lines[0]) == sorted(lines[1]) and straight.count == 6
     np.savez(tmp_path / "b.npz", images=pixels)
-    with pytest.raises(ReadError, match="has no label, and labels are wanted"):
+    with pytest.raises(ReadError, match="has no label, and labels are needed"):
         caffe_data(f"npz:{tmp_path / 'b.npz'}", tmp_path / "none", 1, shuffle=False)
     assert (CLASSES, HEIGHT, WIDTH) == (5, 9, 7)

@@ -260,7 +260,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, monkeypatch, re
     monkeypatch.setattr(Trainer, "step", spoilt)
     with pytest.raises(
         TrainingError,
-        match=r"stage distill, iteration 5 of 8: training diverged \(the loss is nan\); go on with a smaller --lr",
+        match=r"stage distill, iteration 5 of 8: training diverged \(the loss is nan\); resume with a smaller --lr",
     ):
         recover(replace(job, checkpoint_seconds=0.0), settings=ALWAYS)
     monkeypatch.undo()
