@@ -12,20 +12,6 @@ from deepmerge.graph.memory import FLOAT, activation_bytes, size_of
 from deepmerge.graph.shape_errors import Shape
 from deepmerge.graph.shapes import expected_weights, infer_shapes
 
-__all__ = [
-    "LayerCost",
-    "activation_bytes",
-    "layer_costs",
-    "layer_macs",
-    "macs",
-    "non_tensor_share",
-    "param_count",
-    "shapes_of_one",
-    "storage_bytes",
-    "summary",
-    "weight_shapes",
-]
-
 Shapes = dict[Blob, "Shape | None"]
 
 

@@ -6,9 +6,6 @@ from deepmerge.errors import ShapeError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shape_errors import Shape, misfit, needs_blob
 
-__all__ = ["Memo", "Shape", "check_weights", "expected_weights", "fits", "infer_shapes", "top_shapes"]
-
-
 Memo = dict[Layer, tuple]  # a layer's parameters, bottoms' shapes and number of tops, and the tops' shapes
 
 

@@ -190,7 +190,7 @@ TYPES: dict[str, LayerType] = {
     "Normalize": LayerType(
         params=forks.Normalize,
         shape=rules.channels_second,
-        weights=weight_rules.normalize,
+        weights=weight_rules.per_channel,
         fillers=(("scale_filler", 1.0),),
         fork=True,
         normalization=True,
@@ -200,7 +200,7 @@ TYPES: dict[str, LayerType] = {
         p.PReLU,
         activation=True,
         shape=rules.channels_second,
-        weights=weight_rules.prelu,
+        weights=weight_rules.per_channel,
         fillers=(("filler", 0.25),),
         typical=(0.25,),
     ),

@@ -50,8 +50,8 @@ def bias(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     return [scaled_axes(layer, bottoms[0])] if len(bottoms) == 1 else []
 
 
-def prelu(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
-    """Caffe: prelu_layer.cpp."""
+def per_channel(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
+    """PReLU and Normalize: one number for each channel, or one for all. SSD: normalize_layer.cpp."""
     return [() if layer.params.channel_shared else channels_second(layer, bottoms)[0][1:2]]
 
 
@@ -64,11 +64,6 @@ def bn(layer: Layer, bottoms: list[Shape]) -> list[Shape] | None:
     channels = bottoms[0][params.axis : params.axis + 1]
     known = next((w.shape for w in layer.weights[:1] if prod(w.shape) == prod(channels)), (1, *channels, 1, 1))
     return [known] * count
-
-
-def normalize(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
-    """SSD: normalize_layer.cpp."""
-    return [() if layer.params.channel_shared else channels_second(layer, bottoms)[0][1:2]]
 
 
 def embed(layer: Layer, _bottoms: list[Shape]) -> list[Shape]:

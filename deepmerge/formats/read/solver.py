@@ -29,8 +29,8 @@ REGULARISERS = ("L2", "L1")
 _SCALARS = tuple(
     """
     base_lr lr_policy gamma power stepsize max_iter iter_size momentum momentum2 rms_decay delta weight_decay
-    regularization_type clip_gradients display average_loss test_interval test_initialization test_compute_loss snapshot
-    snapshot_prefix snapshot_format snapshot_after_train random_seed solver_mode
+    regularization_type clip_gradients display average_loss test_interval test_initialization snapshot
+    snapshot_prefix snapshot_format snapshot_after_train random_seed
     """.split()
 )
 _FINITE = "base_lr gamma power momentum momentum2 rms_decay delta weight_decay clip_gradients".split()
@@ -82,13 +82,11 @@ class Solver:
     average_loss: int = 1
     test_interval: int = 0
     test_initialization: bool = True
-    test_compute_loss: bool = False
     snapshot: int = 0
     snapshot_prefix: str = ""
     snapshot_format: str = "BINARYPROTO"
     snapshot_after_train: bool = True
     random_seed: int = -1
-    solver_mode: str = "GPU"
     weights: tuple[str, ...] = ()
 
 

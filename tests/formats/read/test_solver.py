@@ -71,12 +71,12 @@ def test_every_field_is_read(read):
         10,
     )
     assert [count for _, count in solver.tests] == [4] and solver.test_interval == 50 and not solver.test_initialization
-    assert solver.test_compute_loss and (solver.snapshot, solver.snapshot_prefix, solver.snapshot_format) == (
+    assert (solver.snapshot, solver.snapshot_prefix, solver.snapshot_format) == (
         30,
         "a/b",
         "HDF5",
     )
-    assert not solver.snapshot_after_train and solver.random_seed == 5 and solver.solver_mode == "CPU"
+    assert not solver.snapshot_after_train and solver.random_seed == 5
     assert solver.weights == ("a.caffemodel", "b.caffemodel", "c.caffemodel")
 
 
