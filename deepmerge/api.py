@@ -32,7 +32,7 @@ from deepmerge.errors import EmitError, PlanError, ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.graph.costs import LayerCost, layer_costs, non_tensor_share, shapes_of_one, summary
 from deepmerge.out.staging import check_free, staged, write_whole
-from deepmerge.passes.support.base import Options, Refusal
+from deepmerge.passes.support.base import Change, Options, Refusal
 from deepmerge.plan import Plan as FoundPlan
 from deepmerge.plan import Recipe, Step, Wishes, make_plan, run_recipe
 from deepmerge.progress import Progress, silent
@@ -215,7 +215,7 @@ class Network:
             raise ReadError("a conversion needs the network's weights: load it with its caffemodel", self.prototxt)
         if plan is None:
             plan = self.plan()
-        sources = (None if spec is None else Source.parse(spec) for spec in (train_source, test_source))
+        train, test = (None if spec is None else Source.parse(spec) for spec in (train_source, test_source))
         overrides = dict(parse_override(f"{key}={value}") for key, value in (solver or {}).items())
         job = Job(
             self.prototxt,
@@ -224,7 +224,7 @@ class Network:
             recipe=None if isinstance(plan, Plan) else Path(plan),
             plan=plan.found if isinstance(plan, Plan) else None,
             train_val=self.train_val,
-            settings=Settings(tuple(emit), TrainData(*sources, batch_size), overrides, step_folders, tuple(style)),
+            settings=Settings(tuple(emit), TrainData(train, test, batch_size), overrides, step_folders, tuple(style)),
             check=check,
             strict=strict,
         )
@@ -299,8 +299,9 @@ class Plan:
         """Return the steps, costs and refusals as `deepmerge plan --json` prints them. The steps run on a copy."""
         from deepmerge.convert.convert import refusal_entry, step_entry
 
-        graph, cleanup, steps = self.network.graph.copy(), [], []
-        before = summary(graph)
+        graph = self.network.graph.copy()
+        before, steps = summary(graph), []
+        cleanup: list[Change] = []
         for index, result in run_recipe(graph, self.recipe, cleanup):
             entry = step_entry(index, result, {}, summary(graph))
             steps.append({key: value for key, value in entry.items() if key != "before"})
@@ -406,8 +407,8 @@ def verify(
     from deepmerge.measure.compare import verify as run
 
     with ExitStack() as stack:
-        files = [_files(network, stack) for network in (a, b)]
-        return run(Job(*files, images=images, tolerance=tolerance, engine=engine, **options), progress)
+        first, second = _files(a, stack), _files(b, stack)
+        return run(Job(first, second, images=images, tolerance=tolerance, engine=engine, **options), progress)
 
 
 def recover(
