@@ -12,7 +12,20 @@ import click
 
 from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
 from deepmerge.cli.network_options import Measuring, measuring, random_note, settings_line
-from deepmerge.cli.options import FILE, MORE, SPEC, Checked, Listed, bundle, command, common, given, option, refuse
+from deepmerge.cli.options import (
+    FILE,
+    MORE,
+    SPEC,
+    Checked,
+    Listed,
+    bundle,
+    command,
+    common,
+    given,
+    option,
+    options,
+    refuse,
+)
 from deepmerge.cli.output import Console, table
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -46,7 +59,6 @@ figures = bundle(
         "what",
         type=Listed(WHAT, empty=False),
         default=",".join(WHAT),
-        show_default=True,
         help="What to measure in addition to sizes.",
     ),
     option(
@@ -76,14 +88,15 @@ output = bundle(
     option("--against", type=FILE, metavar="FILE", help="Fail if a ratio is worse than in this earlier --json result."),
     option("--csv", "as_csv", is_flag=True, help="Print the result as CSV, one figure a line."),
     option("--markdown", "as_markdown", is_flag=True, help="Print the result as Markdown tables."),
-    option(
-        "--tolerance",
-        type=click.FloatRange(0),
-        default=0.05,
-        show_default=True,
-        metavar="X",
+    options(
+        option(
+            "--tolerance",
+            type=click.FloatRange(0),
+            default=0.05,
+            metavar="X",
+            help="How much worse a ratio may be, as a share.",
+        ),
         heading=MORE,
-        help="How much worse a ratio may be, as a share.",
     ),
 )
 

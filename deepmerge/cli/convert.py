@@ -24,6 +24,7 @@ from deepmerge.cli.options import (
     common,
     given,
     option,
+    options,
     override,
     planning,
     refuse,
@@ -37,7 +38,6 @@ from deepmerge.text import count
 from deepmerge.train.recover import STAGES, USUAL
 
 _FILES = "Files for fine-tuning"
-_CALIBRATION = "Calibration of --tucker"
 _RECOVERY = "Recovery"
 
 
@@ -81,41 +81,42 @@ emitting = bundle(
         "formats",
         type=Listed(("caffe", "onnx"), empty=False),
         default="caffe",
-        show_default=True,
         help="Formats of the final network: caffe, onnx.",
     ),
     option("--train-val", type=FILE, help="The original train_val.prototxt; keeps its data, loss and accuracy layers."),
-    option(
-        "--solver",
-        type=Checked("KEY=VALUE", override),
-        multiple=True,
+    options(
+        option(
+            "--solver",
+            type=Checked("KEY=VALUE", override),
+            multiple=True,
+            help="Set a field of the solvers; may be repeated.",
+        ),
+        option(
+            "--train-source",
+            type=Checked("SPEC", _source),
+            help="Training images if there is no train_val: lmdb:PATH, list:FILE or hdf5:FILE.",
+        ),
+        option("--test-source", type=Checked("SPEC", _source), help="Test images, in the same form."),
+        option(
+            "--batch-size",
+            type=click.IntRange(1),
+            default=32,
+            metavar="N",
+            help="Batch size of the data layers deepmerge writes.",
+        ),
+        option("--no-steps", is_flag=True, help="Write the final network only, without step folders."),
         heading=_FILES,
-        help="Set a field of the solvers; may be repeated.",
     ),
-    option(
-        "--train-source",
-        type=Checked("SPEC", _source),
-        heading=_FILES,
-        help="Training images if there is no train_val: lmdb:PATH, list:FILE or hdf5:FILE.",
-    ),
-    option("--test-source", type=Checked("SPEC", _source), heading=_FILES, help="Test images, in the same form."),
-    option(
-        "--batch-size",
-        type=click.IntRange(1),
-        default=32,
-        show_default=True,
-        metavar="N",
-        heading=_FILES,
-        help="Batch size of the data layers deepmerge writes.",
-    ),
-    option("--no-steps", is_flag=True, heading=_FILES, help="Write the final network only, without step folders."),
-    option(
-        "--style",
-        type=Listed(STYLES),
-        default="",
+    options(
+        option(
+            "--style",
+            type=Listed(STYLES),
+            default="",
+            show_default=False,
+            help="For device toolchains: distinct-tops (no in-place layers; each top named like its layer), "
+            "legacy-input (input: fields).",
+        ),
         heading=MORE,
-        help="For device toolchains: distinct-tops (no in-place layers; each top named like its layer), "
-        "legacy-input (input: fields).",
     ),
 )
 
@@ -139,16 +140,15 @@ class Calibrating:
 calibrating = bundle(
     "calibrating",
     Calibrating,
-    option("--calibration", metavar="SPEC", heading=_CALIBRATION, help=f"Images without labels: {SPEC}."),
+    option("--calibration", metavar="SPEC", help=f"Images without labels: {SPEC}."),
     option(
         "--calibration-images",
         type=click.IntRange(1),
         default=500,
-        show_default=True,
         metavar="N",
-        heading=_CALIBRATION,
         help="Use at most N images, sampled evenly.",
     ),
+    heading="Calibration of --tucker",
 )
 
 
@@ -173,22 +173,16 @@ recovering = bundle(
     option(
         "--recover", "recover_data", metavar="SPEC", help="Run `deepmerge recover` too, on these images without labels."
     ),
-    option("--recover-minutes", type=MINUTES, metavar="N", heading=_RECOVERY, help="Time limit."),
-    option(
-        "--recover-stages",
-        type=Listed(STAGES, empty=False),
-        default=",".join(USUAL),
-        show_default=True,
+    options(
+        option("--recover-minutes", type=MINUTES, metavar="N", help="Time limit."),
+        option(
+            "--recover-stages",
+            type=Listed(STAGES, empty=False),
+            default=",".join(USUAL),
+            help="Recovery stages to run.",
+        ),
+        option("--recover-device", metavar="cpu|cuda", default="cpu", help="Where PyTorch runs."),
         heading=_RECOVERY,
-        help="Recovery stages to run.",
-    ),
-    option(
-        "--recover-device",
-        metavar="cpu|cuda",
-        default="cpu",
-        show_default=True,
-        heading=_RECOVERY,
-        help="Where PyTorch runs.",
     ),
 )
 
@@ -214,8 +208,11 @@ how = bundle(
     option("--report", "as_page", is_flag=True, help="Write OUT/report.html too; see `deepmerge report`."),
     option("--dry-run", is_flag=True, help="Show what would be done; write nothing."),
     option("--force", is_flag=True, help="Replace an existing OUT."),
-    option("--check", is_flag=True, heading=MORE, help="Check the graph's invariants after each step."),
-    option("--strict", is_flag=True, heading=MORE, help="Fail on a warning."),
+    options(
+        option("--check", is_flag=True, help="Check the graph's invariants after each step."),
+        option("--strict", is_flag=True, help="Fail on a warning."),
+        heading=MORE,
+    ),
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deepmerge.cli.image_options import Preprocessing, limit, preprocessing, running, strict
-from deepmerge.cli.options import FILE, MORE, SPEC, Checked, Listed, command, common, option, original, tops
+from deepmerge.cli.options import FILE, MORE, SPEC, Checked, Listed, command, common, option, options, original, tops
 from deepmerge.cli.output import Console, table
 from deepmerge.cli.verify import difference
 from deepmerge.text import count
@@ -17,7 +17,7 @@ from deepmerge.text import count
 @command("eval", short_help="measure accuracy, or agreement with the original")
 @click.argument("files", nargs=-1, required=True, metavar="OUT | PROTOTXT CAFFEMODEL", type=FILE)
 @option("--data", required=True, metavar="SPEC", help=f"Images: {SPEC}.")
-@option("--top", type=Checked("K,K", tops), default="1,5", show_default=True, help="Values of k for top-k accuracy.")
+@option("--top", type=Checked("K,K", tops), default="1,5", help="Values of k for top-k accuracy.")
 @option("--per-class", is_flag=True, help="Also show the accuracy of each class.")
 @option(
     "--against",
@@ -35,13 +35,15 @@ from deepmerge.text import count
 )
 @limit
 @running
-@option("--output", metavar="NAME", heading=MORE, help="The blob with the scores, if the network has several outputs.")
-@option(
-    "--batch-size",
-    type=click.IntRange(1),
-    metavar="N",
+@options(
+    option("--output", metavar="NAME", help="The blob with the scores, if the network has several outputs."),
+    option(
+        "--batch-size",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Batch size. Default: what fits into 256 MB of activations, 64 at most.",
+    ),
     heading=MORE,
-    help="Batch size. Default: what fits into 256 MB of activations, 64 at most.",
 )
 @original
 @strict

@@ -16,33 +16,27 @@ from deepmerge.cli.training_options import MINUTES, files, limit, resumable, sho
 _TEACHER = "Distillation"
 
 teacher = options(
-    option(
-        "--distill",
-        is_flag=False,
-        flag_value="kl",
-        type=click.Choice(["kl", "mse"]),
-        metavar="[kl|mse]",
+    options(
+        option(
+            "--distill",
+            is_flag=False,
+            flag_value="kl",
+            type=click.Choice(["kl", "mse"]),
+            metavar="[kl|mse]",
+            help="Add the original as a teacher: KL divergence or squared distance of the scores joins the loss.",
+        ),
+        option(
+            "--distill-weight", type=click.FloatRange(0), default=1.0, metavar="X", help="Weight of the teacher's loss."
+        ),
+        option(
+            "--temperature",
+            type=click.FloatRange(0, min_open=True),
+            default=2.0,
+            metavar="X",
+            help="Temperature of kl; softens both distributions.",
+        ),
         heading=_TEACHER,
-        help="Add the original as a teacher: KL divergence or squared distance of the scores joins the loss.",
-    ),
-    option(
-        "--distill-weight",
-        type=click.FloatRange(0),
-        default=1.0,
-        show_default=True,
-        metavar="X",
-        heading=_TEACHER,
-        help="Weight of the teacher's loss.",
-    ),
-    option(
-        "--temperature",
-        type=click.FloatRange(0, min_open=True),
-        default=2.0,
-        show_default=True,
-        metavar="X",
-        heading=_TEACHER,
-        help="Temperature of kl; softens both distributions.",
-    ),
+    )
 )
 
 
@@ -66,27 +60,18 @@ teacher = options(
 @option("--max-iter", type=click.IntRange(0), metavar="N", help="Iterations (of each step); --solver max_iter=N.")
 @option("--minutes", type=MINUTES, metavar="N", help="Stop after N minutes and keep the current weights.")
 @limit
-@option(
-    "--engine",
-    type=click.Choice(["torch", "caffe"]),
-    default="torch",
-    show_default=True,
-    help="What trains: PyTorch, or real Caffe.",
-)
-@option("--batch-size", type=click.IntRange(1), metavar="N", heading=MORE, help="Override the data layers' batch size.")
-@option("--in-order", is_flag=True, heading=MORE, help="Do not shuffle the images, as Caffe does not.")
-@option(
-    "--vary",
-    is_flag=True,
+@option("--engine", type=click.Choice(["torch", "caffe"]), default="torch", help="What trains: PyTorch, or real Caffe.")
+@options(
+    option("--batch-size", type=click.IntRange(1), metavar="N", help="Override the data layers' batch size."),
+    option("--in-order", is_flag=True, help="Do not shuffle the images, as Caffe does not."),
+    option("--vary", is_flag=True, help="Augmentation against overfitting on few images: shift by up to an eighth."),
+    option(
+        "--seed",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Seed of shuffling, augmentation and dropout. Default: the solver's random_seed, or 0.",
+    ),
     heading=MORE,
-    help="Augmentation against overfitting on few images: shift by up to an eighth.",
-)
-@option(
-    "--seed",
-    type=click.IntRange(0),
-    metavar="N",
-    heading=MORE,
-    help="Seed of shuffling, augmentation and dropout. Default: the solver's random_seed, or 0.",
 )
 @teacher
 @training

@@ -11,8 +11,6 @@ import click
 
 from deepmerge.cli.options import MORE, bundle, option, options
 
-_HEADING = "Images"
-
 
 class Numbers(click.ParamType):
     """Numbers between commas."""
@@ -67,16 +65,12 @@ class Tolerance(click.ParamType):
 
 running = options(
     option(
-        "--engine",
-        type=click.Choice(["ort", "torch", "caffe"]),
-        default="ort",
-        show_default=True,
-        help="Engine that runs the networks.",
+        "--engine", type=click.Choice(["ort", "torch", "caffe"]), default="ort", help="Engine that runs the networks."
     ),
-    option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="CPU threads."),
+    option("--threads", type=click.IntRange(1), default=1, metavar="N", help="CPU threads."),
 )
 limit = option("--limit", type=click.IntRange(1), metavar="N", help="Use at most N images, sampled evenly.")
-strict = option("--strict", is_flag=True, heading=MORE, help="Fail on a warning, such as an unreadable image.")
+strict = options(option("--strict", is_flag=True, help="Fail on a warning, such as an unreadable image."), heading=MORE)
 
 
 @dataclass(frozen=True)
@@ -101,45 +95,36 @@ PREPROCESSING = tuple(Preprocessing.__dataclass_fields__)
 _MIRRORED = "Average the scores of each image and its mirror image."
 
 
-def preprocessing(mirror: str | None = _MIRRORED) -> Callable:
-    """Return the decorator that adds the preprocessing options. mirror: help of --mirror; None for no such option."""
-    mirroring = option("--mirror", is_flag=True, default=None, heading=_HEADING, help=mirror)
-    return bundle("images", Preprocessing, *_PREPROCESSING_OPTIONS, *([mirroring] if mirror else []))
-
-
 _PREPROCESSING_OPTIONS = (
     option(
         "--mean",
         type=Numbers(),
-        heading=_HEADING,
         help="Mean to subtract, one number per channel (B,G,R). Default: the train_val's, or 104,117,123.",
     ),
     option(
-        "--scale",
-        type=float,
-        metavar="X",
-        heading=_HEADING,
-        help="Scale factor, applied after the mean. Default: the train_val's, or 1.",
+        "--scale", type=float, metavar="X", help="Scale factor, applied after the mean. Default: the train_val's, or 1."
     ),
     option(
         "--resize",
         type=Size(),
-        heading=_HEADING,
         help="Width and height to resize to (bilinear). Default: the train_val's, or the network's input size.",
     ),
     option(
         "--crop",
         type=click.IntRange(1),
         metavar="N",
-        heading=_HEADING,
         help="Center-crop to N×N after --resize. Default: the train_val's.",
     ),
     option(
         "--channel-order",
         type=click.Choice(["bgr", "rgb"]),
         default="bgr",
-        show_default=True,
-        heading=_HEADING,
         help="Channel order that the network expects; --mean uses it too.",
     ),
 )
+
+
+def preprocessing(mirror: str | None = _MIRRORED) -> Callable:
+    """Return the decorator that adds the preprocessing options. mirror: help of --mirror; None for no such option."""
+    mirroring = [option("--mirror", is_flag=True, default=None, help=mirror)] if mirror else []
+    return bundle("images", Preprocessing, *_PREPROCESSING_OPTIONS, *mirroring, heading="Images")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deepmerge.cli.options import MORE, Listed, bundle, option
+from deepmerge.cli.options import MORE, Listed, bundle, option, options
 from deepmerge.engines import ENGINES
 from deepmerge.text import count
 
@@ -53,49 +53,36 @@ measuring = bundle(
         "engines",
         type=Listed(tuple(ENGINES), empty=False),
         default=",".join(ENGINES),
-        show_default=True,
         help="Engines to measure on; engines that are missing are listed with how to install them.",
     ),
-    option(
-        "--threads",
-        type=click.IntRange(1),
-        default=1,
-        show_default=True,
-        metavar="N",
-        help="CPU threads of each engine.",
-    ),
+    option("--threads", type=click.IntRange(1), default=1, metavar="N", help="CPU threads of each engine."),
     option("--batch", type=click.IntRange(1), metavar="N", help="Batch size.  [default: as the prototxt says]"),
-    option(
-        "--device",
-        type=click.Choice(["cpu", "cuda"]),
-        default="cpu",
-        show_default=True,
+    options(
+        option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where engine torch runs."),
         heading=MORE,
-        help="Where engine torch runs.",
     ),
     option(
         "--seconds",
         type=click.FloatRange(0, min_open=True),
         default=30.0,
-        show_default=True,
         metavar="N",
         help="Time limit for each engine's runs of whole networks.",
     ),
-    option(
-        "--repeat",
-        type=click.IntRange(2),
-        metavar="N",
+    options(
+        option(
+            "--repeat",
+            type=click.IntRange(2),
+            metavar="N",
+            help="Run exactly N rounds, instead of until the interval is narrow or --seconds are over.",
+        ),
+        option(
+            "--seed",
+            type=click.IntRange(0),
+            default=0,
+            metavar="N",
+            help="Seed of the order in which networks take turns.",
+        ),
         heading=MORE,
-        help="Run exactly N rounds, instead of until the interval is narrow or --seconds are over.",
-    ),
-    option(
-        "--seed",
-        type=click.IntRange(0),
-        default=0,
-        show_default=True,
-        metavar="N",
-        heading=MORE,
-        help="Seed of the order in which networks take turns.",
     ),
 )
 

@@ -22,16 +22,8 @@ SPEC = "folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE"
 _ALL = "deepmerge.help_all"  # in Context.meta: whether --help-all was given
 
 
-class Option(click.Option):
-    """An option with a heading. `--help` lists the options without a heading, `--help-all` lists all."""
-
-    def __init__(self, *args: Any, heading: str = "", **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.heading = heading
-
-
 class Command(click.Command):
-    """A command whose `--help` fits on a screen; `--help-all` adds the remaining options under their headings."""
+    """A command whose `--help` fits on a screen: it lists the options without a heading. `--help-all` lists all."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return all parameters, `--help-all` among them."""
@@ -67,21 +59,24 @@ _HELP_ALL = click.Option(
 )
 
 command = functools.partial(click.command, cls=Command)
-option = functools.partial(click.option, cls=Option)
+option = functools.partial(click.option, show_default=True)
 
 
-def options(*decorators: Callable) -> Callable:
-    """Return one decorator that adds several options, listed in this order."""
+def options(*decorators: Callable, heading: str = "") -> Callable:
+    """Return one decorator that adds several options in this order, under a heading of `--help-all` if one is given."""
 
     def decorate(function: Callable) -> Callable:
+        before = len(getattr(function, "__click_params__", ()))
         for decorator in reversed(decorators):
             function = decorator(function)
+        for param in function.__click_params__[before:]:
+            param.heading = getattr(param, "heading", heading)
         return function
 
     return decorate
 
 
-def bundle(name: str, make: Callable[..., Any], *decorators: Callable) -> Callable:
+def bundle(name: str, make: Callable[..., Any], *decorators: Callable, heading: str = "") -> Callable:
     """Return a decorator that adds options and hands the command one object in place of their values.
 
     The command gets it as its argument `name`. `make` is called with the options' values as keywords.
@@ -94,7 +89,7 @@ def bundle(name: str, make: Callable[..., Any], *decorators: Callable) -> Callab
             return function(**values)
 
         before = len(getattr(function, "__click_params__", ()))
-        decorated = options(*decorators)(bundled)
+        decorated = options(*decorators, heading=heading)(bundled)
         keys = [param.name for param in decorated.__click_params__[before:] if param.expose_value]
         return decorated
 
@@ -184,32 +179,32 @@ def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) ->
     ctx.meta[DEBUG] = value
 
 
-def _as_json(**more: Any) -> Callable:
-    return option("--json", "as_json", is_flag=True, help="Print the result as JSON.", **more)
-
-
 common = bundle(
     "console",
     Console,
-    _as_json(),
+    option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     option("-q", "--quiet", is_flag=True, help="Print errors only (and the result of --json)."),
     option("-v", "--verbose", is_flag=True, help="Print more."),
-    option(
-        "--debug",
-        is_flag=True,
-        expose_value=False,
-        callback=_remember_debug,
+    options(
+        option(
+            "--debug",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember_debug,
+            help="Print the traceback of an error.",
+        ),
         heading=MORE,
-        help="Print the traceback of an error.",
     ),
 )
 
-original = option(
-    "--original",
-    type=(FILE, FILE),
-    metavar="PROTOTXT CAFFEMODEL",
+original = options(
+    option(
+        "--original",
+        type=(FILE, FILE),
+        metavar="PROTOTXT CAFFEMODEL",
+        help="The original network, if it is not where report.json says.",
+    ),
     heading=MORE,
-    help="The original network, if it is not where report.json says.",
 )
 
 
@@ -267,16 +262,14 @@ planning = bundle(
         "--steps",
         type=Listed(empty=False),
         default="all",
-        show_default=True,
         help="Approximate steps to take: all, or names and ranges such as conv1,inception_4b-4d.",
     ),
-    option("--keep", type=Listed(), default="", help="Layers to leave alone, by name or type."),
+    option("--keep", type=Listed(), default="", show_default=False, help="Layers to leave alone, by name or type."),
     option(
         "--width",
         type=Checked("width", choices.width),
         metavar="X|full",
         default="0.5",
-        show_default=True,
         help="Width factor of the reducers in merged branches; 'full' embeds branches exactly.",
     ),
     option("--tucker", is_flag=True, help="Decompose the remaining convolutions (Tucker-2, SVD)."),
@@ -285,31 +278,27 @@ planning = bundle(
         type=Checked("rank", choices.rank),
         metavar="RULE",
         default="energy:0.85",
-        show_default=True,
         help="Ranks for --tucker: vbmf, energy:X, ratio:X or macs:X (share of the MACs to keep).",
     ),
-    option(
-        "--absorb",
-        type=Listed(choices.ABSORB),
-        default=",".join(choices.ABSORB),
-        show_default=True,
+    options(
+        option(
+            "--absorb",
+            type=Listed(choices.ABSORB),
+            default=",".join(choices.ABSORB),
+            help="What approximate steps may absorb.",
+        ),
+        option(
+            "--kernel",
+            type=click.Choice(choices.KERNELS),
+            default=choices.KERNELS[0],
+            help="Kernel of a merged convolution: unchanged, or large enough to cover the pooling window.",
+        ),
+        option(
+            "--init",
+            type=click.Choice(choices.INITS),
+            default=choices.INITS[0],
+            help="Initial weights of merged layers.",
+        ),
         heading=MORE,
-        help="What approximate steps may absorb.",
-    ),
-    option(
-        "--kernel",
-        type=click.Choice(choices.KERNELS),
-        default=choices.KERNELS[0],
-        show_default=True,
-        heading=MORE,
-        help="Kernel of a merged convolution: unchanged, or large enough to cover the pooling window.",
-    ),
-    option(
-        "--init",
-        type=click.Choice(choices.INITS),
-        default=choices.INITS[0],
-        show_default=True,
-        heading=MORE,
-        help="Initial weights of merged layers.",
     ),
 )

@@ -19,11 +19,7 @@ LITTLE = 0.0005  # the share of time below which a row is left out
 @command(short_help="show where the time goes: by layer, type or step, on every engine")
 @measuring
 @option(
-    "--by",
-    type=click.Choice(["group", "type", "layer"]),
-    default="group",
-    show_default=True,
-    help="What a row shows; a group is a step.",
+    "--by", type=click.Choice(["group", "type", "layer"]), default="group", help="What a row shows; a group is a step."
 )
 @option(
     "--chart",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deepmerge.cli.image_options import Preprocessing
-from deepmerge.cli.options import MORE, Checked, Listed, command, common, option
+from deepmerge.cli.options import MORE, Checked, Listed, command, common, option, options
 from deepmerge.cli.output import Console, table
 from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
 from deepmerge.text import count
@@ -40,63 +40,41 @@ def _iterations(text: str) -> dict[str, int]:
     "--stages",
     type=Listed(STAGES, empty=False),
     default=",".join(USUAL),
-    show_default=True,
     help=f"Stages to run, of {', '.join(STAGES)}. They run in this order.",
 )
 @option("--minutes", type=MINUTES, metavar="N", help="Time limit; each stage gets a share, by the measured speed.")
 @limit
-@option(
-    "--steps",
-    default="all",
-    show_default=True,
-    metavar="LIST",
-    help="Train only what these steps merged: all, or names and ranges.",
-)
-@option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Seed of the images' order and augmentation.",
-)
-@option(
-    "--iterations",
-    "counts",
-    type=Checked("STAGE=N,…", _iterations),
-    default="",
+@option("--steps", default="all", metavar="LIST", help="Train only what these steps merged: all, or names and ranges.")
+@option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the images' order and augmentation.")
+@options(
+    option(
+        "--iterations",
+        "counts",
+        type=Checked("STAGE=N,…", _iterations),
+        default="",
+        show_default=False,
+        help="Iterations of segments, chain and distill, e.g. the counts in an earlier run's report.json.",
+    ),
+    option("--batch-size", type=click.IntRange(1), metavar="N", help="Batch size. Default: 128, or less on a CPU."),
+    option(
+        "--lr",
+        type=click.FloatRange(0, min_open=True),
+        metavar="X",
+        help="Learning rate, relative to each layer's weights. "
+        "Default: the largest of five, up to 0.015, that passes a trial.",
+    ),
+    option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16"]),
+        default="auto",
+        help="Precision of distill; auto picks bf16 if it is faster here and accurate enough.",
+    ),
+    option(
+        "--vary/--no-vary",
+        default=True,
+        help="Augmentation against overfitting on few images: distill shifts images, and mixes a quarter of them.",
+    ),
     heading=MORE,
-    help="Iterations of segments, chain and distill, e.g. the counts in an earlier run's report.json.",
-)
-@option(
-    "--batch-size",
-    type=click.IntRange(1),
-    metavar="N",
-    heading=MORE,
-    help="Batch size. Default: 128, or less on a CPU.",
-)
-@option(
-    "--lr",
-    type=click.FloatRange(0, min_open=True),
-    metavar="X",
-    heading=MORE,
-    help="Learning rate, relative to each layer's weights. "
-    "Default: the largest of five, up to 0.015, that passes a trial.",
-)
-@option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
-    default="auto",
-    show_default=True,
-    heading=MORE,
-    help="Precision of distill; auto picks bf16 if it is faster here and accurate enough.",
-)
-@option(
-    "--vary/--no-vary",
-    default=True,
-    show_default=True,
-    heading=MORE,
-    help="Augmentation against overfitting on few images: distill shifts images, and mixes a quarter of them.",
 )
 @training
 @common

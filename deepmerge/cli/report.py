@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from deepmerge.cli.options import FILE, command, common, option
+from deepmerge.cli.options import FILE, command, common, option, original
 from deepmerge.cli.output import Console
 
 
@@ -23,12 +23,7 @@ from deepmerge.cli.output import Console
 @option(
     "--table", metavar="FILE", type=FILE, help="Add accuracy and time by step: the output of `deepmerge table --json`."
 )
-@option(
-    "--original",
-    type=(FILE, FILE),
-    metavar="PROTOTXT CAFFEMODEL",
-    help="The original network, if it is not where report.json says.",
-)
+@original
 @option("--force", is_flag=True, help="Replace an existing page.")
 @common
 def report(folder: Path, file: Path | None, original, force: bool, console: Console, **files: Path | None):

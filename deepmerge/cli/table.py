@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deepmerge.cli.image_options import Preprocessing, limit, preprocessing, running, strict
-from deepmerge.cli.options import FILE, MORE, SPEC, Checked, command, common, option, tops
+from deepmerge.cli.options import MORE, SPEC, Checked, command, common, option, options, original, tops
 from deepmerge.cli.output import Console, shortened
 from deepmerge.cli.output import table as text_table
 from deepmerge.engines import ENGINES
@@ -17,38 +17,27 @@ from deepmerge.text import count, milliseconds
 
 @command(short_help="show a conversion step by step: accuracy and time")
 @click.argument("words", nargs=-1, required=True, metavar="OUT [OUT2 ...]")
-@option("--data", default="", metavar="SPEC", help=f"Labelled images for the accuracy: {SPEC}.")
-@option("--top", type=Checked("K,K", tops), default="1,5", show_default=True, help="Values of k for top-k accuracy.")
+@option("--data", default="", show_default=False, metavar="SPEC", help=f"Labelled images for the accuracy: {SPEC}.")
+@option("--top", type=Checked("K,K", tops), default="1,5", help="Values of k for top-k accuracy.")
 @limit
 @running
 @option("--time-engine", type=click.Choice(list(ENGINES)), help="Engine to time.  [default: that of --engine]")
-@option(
-    "--seconds",
-    type=click.FloatRange(0),
-    default=60.0,
-    show_default=True,
-    metavar="N",
-    help="Time limit for the timing; 0 skips it.",
-)
+@option("--seconds", type=click.FloatRange(0), default=60.0, metavar="N", help="Time limit for the timing; 0 skips it.")
 @option(
     "--png",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Also draw the table as a picture (needs matplotlib).",
 )
-@option(
-    "--original",
-    type=(FILE, FILE),
-    metavar="PROTOTXT CAFFEMODEL",
+@options(
+    original,
+    option(
+        "--batch-size",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Batch size for the accuracy. Default: what fits into memory.",
+    ),
     heading=MORE,
-    help="The original network, if it is not where report.json says.",
-)
-@option(
-    "--batch-size",
-    type=click.IntRange(1),
-    metavar="N",
-    heading=MORE,
-    help="Batch size for the accuracy. Default: what fits into memory.",
 )
 @strict
 @preprocessing()

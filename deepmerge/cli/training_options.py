@@ -19,24 +19,20 @@ files = options(
     option("-o", "--out", "to", type=FILE, required=True, metavar="OUT2", help="Output folder; has the form of OUT."),
 )
 training = options(
-    option(
-        "--device",
-        metavar="cpu|cuda",
-        default="cpu",
-        show_default=True,
-        help="Where PyTorch runs; cuda:1 is the second GPU.",
-    ),
+    option("--device", metavar="cpu|cuda", default="cpu", help="Where PyTorch runs; cuda:1 is the second GPU."),
     option("--force", is_flag=True, help="Replace an existing OUT2."),
-    option(
-        "--stop-after",
-        type=MINUTES,
-        metavar="N",
+    options(
+        option(
+            "--stop-after",
+            type=MINUTES,
+            metavar="N",
+            help="Stop after N minutes with a checkpoint; the same command resumes from it.",
+        ),
+        option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads. Default: all cores."),
+        original,
+        option("--strict", is_flag=True, help="Fail on an image that cannot be read."),
         heading=MORE,
-        help="Stop after N minutes with a checkpoint; the same command resumes from it.",
     ),
-    option("--threads", type=click.IntRange(1), metavar="N", heading=MORE, help="CPU threads. Default: all cores."),
-    original,
-    option("--strict", is_flag=True, heading=MORE, help="Fail on an image that cannot be read."),
     preprocessing("Flip half of the images left to right in training. Default: as the train_val says."),
 )
 limit = option(

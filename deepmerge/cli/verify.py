@@ -22,18 +22,16 @@ from deepmerge.cli.output import Console, table
     "--random",
     type=click.IntRange(1),
     default=8,
-    show_default=True,
     metavar="N",
     help="Number of random images (uniform noise, 0 to 255).",
 )
-@option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Seed of the random images.")
+@option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the random images.")
 @option("--images", "source", metavar="SPEC", help=f"Real images instead: {SPEC}.")
 @limit
 @option(
     "--tolerance",
     type=Tolerance(),
     default="1e-5",
-    show_default=True,
     help="Largest difference, as a share of the range of A's output; 'none' only reports.",
 )
 @option("--layers", is_flag=True, help="Also compare every blob that both networks have.")
