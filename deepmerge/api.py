@@ -205,29 +205,16 @@ class Network:
         progress
             Called with the name of what begins, how many steps are done, and how many there are.
         """
-        from deepmerge.convert.convert import Job
         from deepmerge.formats.write.data_layers import Source
         from deepmerge.formats.write.solver import parse_override
         from deepmerge.formats.write.train_val import TrainData
         from deepmerge.out.write import Settings
 
-        if self.prototxt is None or self.caffemodel is None:
-            raise ReadError("a conversion needs the network's weights: load it with its caffemodel", self.prototxt)
-        if plan is None:
-            plan = self.plan()
         train, test = (None if spec is None else Source.parse(spec) for spec in (train_source, test_source))
         overrides = dict(parse_override(f"{key}={value}") for key, value in (solver or {}).items())
-        job = Job(
-            self.prototxt,
-            self.caffemodel,
-            Path(),
-            recipe=None if isinstance(plan, Plan) else Path(plan),
-            plan=plan.found if isinstance(plan, Plan) else None,
-            train_val=self.train_val,
-            settings=Settings(tuple(emit), TrainData(train, test, batch_size), overrides, step_folders, tuple(style)),
-            check=check,
-            strict=strict,
-        )
+        data = TrainData(train, test, batch_size)
+        settings = Settings(tuple(emit), data, overrides, step_folders, tuple(style))
+        job = replace(self._job(self.plan() if plan is None else plan), settings=settings, check=check, strict=strict)
         images = plan.images if isinstance(plan, Plan) else None
         return Conversion(self, job, (lambda: self._calibration(*images)) if images else lambda: None, progress)
 
@@ -259,6 +246,15 @@ class Network:
             (c.name, c.type, " ".join(map(_shape, c.tops)), f"{c.params:,}", f"{c.macs:,}", f"{c.bytes:,}")
             for c in self.layers
         ]
+
+    def _job(self, plan: Plan | PathLike) -> Job:
+        """Return the conversion by a plan or a recipe file, with all else as by default."""
+        from deepmerge.convert.convert import Job
+
+        if self.prototxt is None or self.caffemodel is None:
+            raise ReadError("a conversion needs the network's weights: load it with its caffemodel", self.prototxt)
+        job = Job(self.prototxt, self.caffemodel, Path(), train_val=self.train_val)
+        return replace(job, plan=plan.found) if isinstance(plan, Plan) else replace(job, recipe=Path(plan))
 
     def _calibration(self, spec: str, count: int, wishes: ImageWishes | None) -> CalibrationImages:
         from deepmerge.convert.calibrate import CalibrationImages
