@@ -1,22 +1,22 @@
-"""Parallel branches joined into one: a 1x1 branch beside reducer → ReLU → kxk.
+"""Parallel branches joined into one: 1x1 branches (guests) beside reducer → ReLU → kxk.
 
-Reducer weights (r, C, 1, 1), convolution weights (n, r, kernel_h, kernel_w), the guest's (g, C, 1, 1);
-biases (r,), (n,), (g,). float32 in and out. Source: Li et al., DeepRebirth (AAAI 2018), branch merging;
-the exact start from trained weights is ours.
+Reducer weights (r, C, 1, 1), convolution weights (n, r, kernel_h, kernel_w), a guest's (g, C, 1, 1); biases (r,), (n,),
+(g,). float32 in and out. Source: Li et al., DeepRebirth (AAAI 2018), branch merging; the exact start from trained
+weights is ours.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-Pair = tuple[np.ndarray, np.ndarray]
+Filters = tuple[np.ndarray, np.ndarray]  # weights and biases
 
 
-def widen(reducer: Pair, conv: Pair, guests: list[Pair], before: int) -> tuple[Pair, Pair]:
-    """Carry 1x1 guests through a reducer and its kxk convolution, output unchanged.
+def widen(reducer: Filters, conv: Filters, guests: list[Filters], before: int) -> tuple[Filters, Filters]:
+    """Carry 1x1 guests through a reducer and its kxk convolution, with the same output. Return both layers.
 
-    The reducer gains the guests' filters, and the convolution gives each an identity tap in its
-    centre: relu(relu(x)) = relu(x). `before` of the guests' outputs come ahead of the convolution's own.
+    The reducer gains the guests' filters, and the convolution passes each on through a 1 at its centre, which changes
+    nothing as relu(relu(x)) = relu(x). before: how many of the guests' outputs come before the convolution's own.
     """
     guest_w = np.concatenate([w for w, _ in guests])
     guest_b = np.concatenate([b for _, b in guests])
@@ -30,8 +30,8 @@ def widen(reducer: Pair, conv: Pair, guests: list[Pair], before: int) -> tuple[P
     return (np.concatenate([reducer[0], guest_w]), np.concatenate([reducer[1], guest_b])), (weight, bias)
 
 
-def join(conv: Pair, guests: list[Pair], before: int) -> Pair:
-    """Set 1x1 guests of the same input beside a kxk convolution's filters, as centre taps. Exact."""
+def join(conv: Filters, guests: list[Filters], before: int) -> Filters:
+    """Return a kxk convolution with 1x1 guests of the same input added as filters of one centre tap each. Exact."""
     kernel_h, kernel_w = conv[0].shape[2:]
     guest_w = np.concatenate([w for w, _ in guests])
     taps = np.zeros((*guest_w.shape[:2], kernel_h, kernel_w), np.float32)

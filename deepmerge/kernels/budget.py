@@ -1,7 +1,7 @@
-"""Ranks for a whole network under a budget of multiply-adds: where a MAC buys the least error, it goes first.
+"""Ranks for a whole network under a budget of multiply-adds: MACs are saved first where they cost the least error.
 
-Every layer offers settings, each with its MACs and its loss, -log of the share of energy that is kept; the
-network's loss is their sum, so that the product of the layers' shares is made as large as the budget allows.
+Every layer offers settings, each with its MACs and its loss, -log of the share of energy that is kept. The network's
+loss is their sum, so that the product of the layers' shares is as large as the budget allows.
 
 Source: Zhang, Zou, He, Sun: Accelerating Very Deep Convolutional Networks for Classification and Detection,
 TPAMI 38 (2016), section 2.4 (rank selection by the product of PCA energies, greedily by energy per MAC).
@@ -19,7 +19,7 @@ Ranks = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """macs: for one image. ranks: (rank_in, rank_out), of a matrix (rank,); () leaves the layer as it is."""
+    """One choice for a layer. macs: for one image. ranks: (rank_in, rank_out), or (rank,) for a matrix; () for none."""
 
     macs: int
     loss: float
@@ -27,10 +27,10 @@ class Setting:
 
 
 def losses(spectra: np.ndarray) -> np.ndarray:
-    """Return (n,), what it costs to keep the first 1, 2 … n of the directions, with the same rank in all groups.
+    """Return the losses (n,) of keeping the first 1, 2, …, n directions in every group.
 
-    spectra: (group, n), energies, falling. -log of the share kept, inf where that is nothing; all 0 where there
-    is no energy at all.
+    spectra: (group, n), energies in falling order. A loss is -log of the share kept: inf if nothing is kept, and 0 if
+    there is no energy at all.
     """
     kept = np.cumsum(np.sum(spectra, axis=0))
     if not kept[-1] > 0.0:
@@ -40,9 +40,9 @@ def losses(spectra: np.ndarray) -> np.ndarray:
 
 
 def frontier(macs: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Return the places of the settings to which no other is to be preferred, by rising MACs and so by falling loss.
+    """Return the indices of the settings that no other setting beats, by rising MACs and so by falling loss.
 
-    macs, loss: (n,). A setting of an infinite loss is none.
+    macs, loss: (n,). Settings of infinite loss are left out.
     """
     places = np.lexsort((loss, macs))
     places = places[np.isfinite(loss[places])]
@@ -51,10 +51,11 @@ def frontier(macs: np.ndarray, loss: np.ndarray) -> np.ndarray:
 
 
 def allot(offers: Mapping[str, list[Setting]], budget: int) -> dict[str, Setting]:
-    """Return each layer's setting, such that their MACs are at most `budget` (or all at their cheapest).
+    """Return a setting for each layer, with at most `budget` MACs in total, or the cheapest ones if that is too few.
 
-    offers: each layer's settings, in any order. Greedy from the dearest settings down along every layer's hull: the
-    step that loses least for each MAC saved is taken first. Of the last step only as much as the budget asks for.
+    offers: each layer's settings, in any order. Greedy: starts from the most expensive settings and goes down along
+    each layer's convex hull, taking the step that loses least for each MAC saved. The last step goes only as far as
+    needed.
     """
     offers = {name: _frontier(settings) for name, settings in offers.items()}
     chains = {name: _hull(settings) for name, settings in offers.items()}
@@ -80,7 +81,7 @@ def _frontier(settings: list[Setting]) -> list[Setting]:
 
 
 def _hull(settings: list[Setting]) -> list[Setting]:
-    """Those of a frontier that no mixture of two others beats: its lower convex hull."""
+    """Return the lower convex hull of a frontier: the settings that no mixture of two others beats."""
     chain: list[Setting] = []
     for setting in settings:
         while len(chain) > 1 and _slope(chain[-2], chain[-1]) >= _slope(chain[-1], setting):

@@ -1,4 +1,4 @@
-"""Two convolutions with nothing between them, as one.
+"""Two convolutions with nothing between them as one convolution.
 
 Weights (num_output, channels, kernel_h, kernel_w), group 1; float64 inside, float32 out.
 Source: Ding et al., Diverse Branch Block (CVPR 2021), transform III, and the convolution of kernels.
@@ -12,9 +12,9 @@ import numpy as np
 def compose_convolutions(
     first: np.ndarray, first_bias: np.ndarray | None, second: np.ndarray, second_bias: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """(weight, bias) of the convolution that does `first` and then `second`; one of them is 1x1.
+    """Return (weight, bias) of the convolution that does `first` and then `second`; one of them is 1x1.
 
-    Exact where the second has no padding, or the first no bias. The bias is None if neither has one.
+    Exact if the second has no padding or the first no bias. The bias is None if neither has one.
     """
     a, b = first.astype(np.float64), second.astype(np.float64)
     if b.shape[2:] == (1, 1):

@@ -1,13 +1,13 @@
-"""Tucker-2 and SVD that are near on the data: min |(W - V) Sigma^1/2| in place of min |W - V|.
+"""Tucker-2 and SVD that are near on the data: min |(W - V) Sigma^1/2| instead of min |W - V|.
 
-Sigma is the covariance of what the layer is fed (moments.py). For a matrix the solution is closed: V = U U^T W,
+Sigma is the covariance of the layer's input (moments.py). For a matrix the solution is closed: V = U U^T W,
 U the leading eigenvectors of W Sigma W^T (the outputs' principal components). For Tucker-2,
 
     V[n, c, k] = sum over a, b of last[n, a] core[a, b, k] first[b, c]       k: the taps, kernel_h*kernel_w
 
 last and core are closed given `first` (reduced-rank regression of y on the reduced patches), and `first` is
 linear least squares given the two (conjugate gradients). The alternation starts from the HOSVD whitened by the
-separable covariance, or from the plain Tucker-2 where that is nearer, and never gets worse.
+separable covariance, or from the plain Tucker-2 if that is nearer, and never gets worse.
 
 Source: Zhang, Zou, He, Sun: Accelerating Very Deep Convolutional Networks for Classification and Detection,
 TPAMI 38 (2016) (the matrix, by its responses); Izenman: Reduced-rank regression for the multivariate linear
@@ -20,14 +20,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .moments import RIDGE, Metric, Moments, ridged, root
-from .svd import column_signs, group_matrices, leading_vectors
-from .tucker import Factors, feasible_ranks, reconstruct, tucker2
-from .vbmf import checked
+from deepmerge.kernels.moments import RIDGE, Metric, Moments, ridged, root
+from deepmerge.kernels.svd import column_signs, group_matrices, leading_vectors
+from deepmerge.kernels.tucker import Factors, feasible_ranks, reconstruct, tucker2
+from deepmerge.kernels.vbmf import checked
 
 SWEEPS = 2
 STEPS = 4  # of conjugate gradients in each
-ENOUGH = 1e-3  # stop where a sweep gains less, as a share of the error
+ENOUGH = 1e-3  # stop if a sweep gains less, as a share of the error
 
 
 def aware_svd(weight: np.ndarray, rank: int, group: int, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
@@ -78,9 +78,9 @@ def aware_tucker2(weight: np.ndarray, rank_out: int, rank_in: int, group: int, m
 def bias_shift(
     weight: np.ndarray, factors: Factors | tuple[np.ndarray, ...], group: int, moments: Moments
 ) -> np.ndarray:
-    """Return (num_output,), float64: what the bias must gain where `factors` take the place of `weight`.
+    """Return what to add to the bias if `factors` replace `weight`, (num_output,), float64.
 
-    factors: what `aware_svd` or `aware_tucker2` made of it. With it the mean of every output is what it was.
+    factors: the result of `aware_svd` or `aware_tucker2`. With the new bias every output keeps its mean.
     """
     if len(factors) == 3:
         return moments.shift(weight, reconstruct(*factors, group), group)
@@ -93,11 +93,11 @@ def bias_shift(
 
 
 def aware_spectra(weight: np.ndarray, group: int, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-    """Return the energies on the data of the output and of the input directions, falling, float64.
+    """Return the energies on the data of the output and the input directions, in falling order, float64.
 
-    (group, num_output/group) and (group, channels_per_group), of a matrix (group, inputs): what is lost where
-    only the first of them are kept. The input's come from the separable covariance. For a matrix both are the
-    same, as far as they go. Raises what `aware_svd` raises.
+    Shapes (group, num_output/group) and (group, channels_per_group), or (group, inputs) for a matrix. The sum of the
+    last ones is lost if only the first are kept. The input's come from the separable covariance. For a matrix both are
+    the same, except for zeros at the end. Raises what `aware_svd` raises.
     """
     _fitting(weight, group, moments)
     blocks = group_matrices(checked(weight, np.ndim(weight)), group)
@@ -114,7 +114,7 @@ def aware_spectra(weight: np.ndarray, group: int, moments: Moments) -> tuple[np.
 
 @dataclass
 class _Fit:
-    """The best last (N, rank_out) or None, and core (rank_out, rank_in, K), for a `first`; error: the share left."""
+    """The best last (N, rank_out) or None, and core (rank_out, rank_in, K), for a `first`. error: the share left."""
 
     first: np.ndarray
     core: np.ndarray
@@ -123,7 +123,7 @@ class _Fit:
 
 
 def _decompose(block: np.ndarray, metric: Metric, rank_out: int, plain: np.ndarray | None):
-    """One group: (first (rank_in, C) or None, core, last (N, rank_out) or None). plain: Tucker-2's `first`."""
+    """Return one group's (first (rank_in, C) or None, core, last (N, rank_out) or None). plain: Tucker-2's `first`."""
     outputs, channels, *kernel = block.shape
     rows = block.reshape(outputs, channels, -1)
     target = metric.apply(rows)
@@ -145,7 +145,7 @@ def _decompose(block: np.ndarray, metric: Metric, rank_out: int, plain: np.ndarr
 
 
 def _start(rows: np.ndarray, metric: Metric, rank: int) -> np.ndarray:
-    """(rank, C): the input directions that carry most of the output, by the separable covariance."""
+    """Return the input directions (rank, C) that carry most of the output, by the separable covariance."""
     half, inverse = root(metric.channels)
     return _orthonormal(leading_vectors(_unfolded(rows, metric, half), rank).T @ inverse)
 
@@ -156,13 +156,13 @@ def _whitened_inner(rows: np.ndarray, metric: Metric) -> np.ndarray:
 
 
 def _unfolded(rows: np.ndarray, metric: Metric, half: np.ndarray) -> np.ndarray:
-    """The weights (N, C, K), whitened by the separable covariance, as a matrix (C, N*K)."""
+    """Return the weights (N, C, K), whitened by the separable covariance, as a matrix (C, N*K)."""
     whitened = np.einsum("cd,ndk->cnk", half, rows @ root(metric.taps)[0], optimize=True)
     return whitened.reshape(len(half), -1)
 
 
 def _regression(first: np.ndarray, target: np.ndarray, outer: np.ndarray, metric: Metric, rank_out: int) -> _Fit:
-    """Reduced-rank regression of the layer's output on the patches as `first` (rank_in, C) leaves them."""
+    """Return the reduced-rank regression of the layer's output on the patches after `first` (rank_in, C)."""
     outputs, rank_in, taps = len(target), len(first), target.shape[2]
     cross = np.einsum("nck,bc->nbk", target, first, optimize=True).reshape(outputs, -1)
     full = np.linalg.solve(metric.inner(first), cross.T).T
@@ -178,9 +178,9 @@ def _regression(first: np.ndarray, target: np.ndarray, outer: np.ndarray, metric
 
 
 def _least_squares(fit: _Fit, target: np.ndarray, metric: Metric) -> np.ndarray:
-    """The `first` for a core and a last: a few steps of conjugate gradients from the present one.
+    """Return the `first` for a core and a last, by a few steps of conjugate gradients from the present one.
 
-    Preconditioned with the separable covariance, for which they end after the first step.
+    Preconditioned with the separable covariance, for which the first step is exact.
     """
     core, seen = fit.core, target if fit.last is None else np.einsum("na,nck->ack", fit.last, target, optimize=True)
     small = np.einsum("abk,kl,adl->bd", core, metric.taps, core, optimize=True)
@@ -209,13 +209,13 @@ def _least_squares(fit: _Fit, target: np.ndarray, metric: Metric) -> np.ndarray:
 
 
 def _orthonormal(first: np.ndarray) -> np.ndarray:
-    """Orthonormal rows that span the same, the largest entry of each positive."""
+    """Return orthonormal rows with the same span, the largest entry of each positive."""
     columns = np.linalg.qr(first.T)[0]
     return (columns * column_signs(columns)).T
 
 
 def _outer(block: np.ndarray, moments: Moments, place: int) -> np.ndarray:
-    """(N, N): the covariance of one group's outputs, ridged as its patches' is. block: (N, inputs)."""
+    """Return the covariance (N, N) of one group's outputs, with the ridge of its patches. block: (N, inputs)."""
     if moments.kind != "outputs":
         channels = moments.covariance.shape[1] if moments.kind == "separable" else 0
         taps = moments.mean.shape[1] // channels if channels else 1
@@ -229,7 +229,7 @@ def _outer(block: np.ndarray, moments: Moments, place: int) -> np.ndarray:
 
 
 def _leading(symmetric: np.ndarray, rank: int) -> np.ndarray:
-    """(N, rank): the leading eigenvectors of a symmetric matrix, the largest entry of each positive."""
+    """Return the leading eigenvectors (N, rank) of a symmetric matrix, the largest entry of each positive."""
     vectors = np.linalg.eigh((symmetric + symmetric.T) / 2)[1][:, ::-1][:, :rank]
     return np.ascontiguousarray(vectors * column_signs(vectors))
 

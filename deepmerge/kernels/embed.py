@@ -9,16 +9,16 @@ import numpy as np
 
 
 def embed_at(weight: np.ndarray, kernel_h: int, kernel_w: int, top: int, left: int) -> np.ndarray:
-    """A kernel set into a (kernel_h, kernel_w) one with its corner at (top, left); zeros around it."""
+    """Return a (kernel_h, kernel_w) kernel with the given one at (top, left) and zeros around it."""
     wide = np.zeros((*weight.shape[:2], kernel_h, kernel_w), weight.dtype)
     wide[:, :, top : top + weight.shape[2], left : left + weight.shape[3]] = weight
     return wide
 
 
 def spread_average(weight: np.ndarray, window: tuple[int, int], step: tuple[int, int]) -> np.ndarray:
-    """The kernel followed by a mean over `window` of its outputs, `step` inputs apart, as one kernel.
+    """Return a kernel followed by a mean over `window` of its outputs, `step` inputs apart, as one kernel.
 
-    The result has kernel + (window − 1)·step taps a side: the receptive field of both. Source: DBB, transform V.
+    It has kernel + (window − 1)·step taps along each axis: the receptive field of both. Source: DBB, transform V.
     """
     kernel_h, kernel_w = ((k + (n - 1) * s) for k, n, s in zip(weight.shape[2:], window, step, strict=True))
     total = np.zeros((*weight.shape[:2], kernel_h, kernel_w))

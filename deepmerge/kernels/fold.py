@@ -1,8 +1,8 @@
-"""Per-channel affine maps y = k·x + t, and their folding into weights.
+"""Fold per-channel affine maps y = k·x + t into weights.
 
-Arrays in, arrays out; float64 inside, float32 out. Convolution weights are (num_output, channels/group,
-kernel_h, kernel_w), Deconvolution's (channels, num_output/group, kernel_h, kernel_w), InnerProduct's
-(num_output, inputs). A bias may be None (all zero).
+Arrays in, arrays out; float64 inside, float32 out. Convolution weights are (num_output, channels/group, kernel_h,
+kernel_w), Deconvolution's (channels, num_output/group, kernel_h, kernel_w), InnerProduct's (num_output, inputs). A bias
+may be None (all zero). k and t have one number for each channel.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ Array = np.ndarray
 
 
 def batchnorm_affine(mean: Array, variance: Array, factor: Array, eps: float) -> tuple[Array, Array]:
-    """BatchNorm's stored statistics as (k, t), float64, shape (C,).
+    """Return BatchNorm's stored statistics as (k, t), float64, shape (C,).
 
-    s = 1/factor, or 0 where the factor is 0; k = 1/sqrt(s·variance + eps), t = −s·mean·k. Where both variance
-    and eps are 0 they are not finite. Source: Caffe, batch_norm_layer.cpp, Forward_cpu.
+    s = 1/factor, or 0 if the factor is 0; k = 1/sqrt(s·variance + eps), t = −s·mean·k. They are not finite if both
+    variance and eps are 0. Source: Caffe, batch_norm_layer.cpp, Forward_cpu.
     """
     total = float(np.asarray(factor, np.float64).reshape(-1)[0])
     share = 0.0 if total == 0 else 1.0 / total
@@ -27,7 +27,7 @@ def batchnorm_affine(mean: Array, variance: Array, factor: Array, eps: float) ->
 
 
 def compose(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
-    """The affine map `second` after `first`."""
+    """Return the affine map that is `first` and then `second`."""
     return first[0] * second[0], first[1] * second[0] + second[1]
 
 
@@ -36,7 +36,7 @@ def _bias(bias: Array | None, size: int) -> Array:
 
 
 def scale_outputs(weight: Array, bias: Array | None, k: Array, t: Array) -> tuple[Array, Array]:
-    """Convolution or InnerProduct, then the map: W' = k·W, b' = k·b + t. k, t: (num_output,)."""
+    """Fold the map after a Convolution or InnerProduct: W' = k·W, b' = k·b + t. k, t: (num_output,)."""
     shape = (-1,) + (1,) * (weight.ndim - 1)
     return _f32(weight * k.reshape(shape)), _f32(_bias(bias, len(k)) * k + t)
 
@@ -44,7 +44,7 @@ def scale_outputs(weight: Array, bias: Array | None, k: Array, t: Array) -> tupl
 def scale_outputs_deconvolution(
     weight: Array, bias: Array | None, k: Array, t: Array, group: int
 ) -> tuple[Array, Array]:
-    """Deconvolution, then the map. Its outputs lie on axis 1, group by group (Caffe: base_conv_layer.cpp)."""
+    """Fold the map after a Deconvolution, whose outputs are on axis 1, group by group. Caffe: base_conv_layer.cpp."""
     channels, per_group = weight.shape[:2]
     rest = weight.shape[2:]
     blocks = weight.astype(np.float64).reshape(group, channels // group, per_group, *rest)
@@ -53,9 +53,9 @@ def scale_outputs_deconvolution(
 
 
 def scale_inputs(weight: Array, bias: Array | None, k: Array, t: Array, group: int = 1) -> tuple[Array, Array]:
-    """The map, then Convolution: W' = W·diag(k), b' = b + ΣW·t. k, t: (channels,).
+    """Fold the map before a Convolution: W' = W·diag(k), b' = b + ΣW·t. k, t: (channels,).
 
-    Exact where no padding adds values that the map does not touch: pad 0, or t = 0.
+    Exact if no padding adds values that the map does not change: pad 0, or t = 0.
     """
     outputs, per_group = weight.shape[:2]
     rest = weight.shape[2:]
@@ -66,7 +66,7 @@ def scale_inputs(weight: Array, bias: Array | None, k: Array, t: Array, group: i
 
 
 def scale_inputs_inner_product(weight: Array, bias: Array | None, k: Array, t: Array) -> tuple[Array, Array]:
-    """The map, then InnerProduct over (C, H, W) flattened: each channel's k and t cover its H·W columns."""
+    """Fold the map before an InnerProduct of flattened (C, H, W): each channel's k and t cover its H·W columns."""
     outputs, inputs = weight.shape
     area = inputs // len(k)
     columns, shifts = np.repeat(k, area), np.repeat(t, area)

@@ -2,29 +2,29 @@
 
 Plain:       min ‖XW − Y‖² + λ‖W − W₀‖²       W = W₀ + (XᵀX + λI)⁻¹ Xᵀ(Y − XW₀),   λ = strength · tr(XᵀX)/d
 Rectified:   min Σ (y > 0 ? (xw − y)² : max(0, xw)²) + λ‖W − W₀‖²
-             where the target is 0 any value below 0 will do, so that the target there is min(0, xw) and the plain problem
-             is solved over and over. Each round is a step of majorise-minimise on a convex function; extrapolated steps
-             (Nesterov's, begun anew where they point uphill) need a fraction of the rounds.
-Leaky:       slope a: below 0 the target is y/a, and an error there counts a² as much, since a·(xw − y/a) is what is seen.
+             If the target is 0, any value below 0 is right. So the target there is min(0, xw), and the plain problem is
+             solved repeatedly. Each round is a step of majorise-minimise on a convex function; extrapolated steps
+             (Nesterov's, restarted when they point uphill) need a fraction of the rounds.
+Leaky:       slope a: below 0 the target is y/a, and an error there counts a² times, since the output's is a·(xw − y/a).
 
-Shrinking goes towards W₀, the weights so far, so that little data changes little.
-Sources: Hoerl and Kennard, Ridge Regression (Technometrics 1970); Zhang et al., Accelerating Very Deep Convolutional Networks
-(TPAMI 2016), section 3.2, for the ReLU's part; Beck and Teboulle, FISTA (SIAM J. Imaging 2009); O'Donoghue and Candès,
-Adaptive Restart (2015).
+Weights shrink towards W₀, the weights so far, so that little data changes little.
+Sources: Hoerl and Kennard, Ridge Regression (Technometrics 1970); Zhang et al., Accelerating Very Deep Convolutional
+Networks (TPAMI 2016), section 3.2, for the ReLU; Beck and Teboulle, FISTA (SIAM J. Imaging 2009); O'Donoghue and
+Candès, Adaptive Restart (2015).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-CHUNK = 1 << 13  # rows that are held in float64 at a time
-_LEAST = 1e-10  # of each entry of the diagonal: what is added to it whatever the strength, so that it can be factored
+CHUNK = 1 << 13  # rows in float64 at a time
+_LEAST = 1e-10  # the share of each diagonal entry that is always added to it, so that the matrix has an inverse
 
 
 class Normal:
     """The normal equations of some rows, factored once.
 
-    x (n, d), float32 or float64, the last column the constant 1 where `bias` is set. With fewer rows than inputs the
+    x: (n, d), float32 or float64; the last column is the constant 1 if `bias` is set. With fewer rows than inputs the
     matrix of the rows is factored: (XᵀX + Λ)⁻¹Xᵀ = Λ⁻¹Xᵀ(XΛ⁻¹Xᵀ + I)⁻¹.
     """
 
@@ -41,20 +41,21 @@ class Normal:
             self._inverse = _inverse(moments + np.diag(self.damp))
 
     def step(self, residual: np.ndarray, offset: np.ndarray) -> np.ndarray:
-        """(XᵀX + Λ)⁻¹(Xᵀ·residual − Λ·offset), float64 (d, m): from weights that lie `offset` (d, m) from W₀ and leave
-        `residual` (n, m) to the best ones.
+        """Return the step to the best weights, (XᵀX + Λ)⁻¹(Xᵀ·residual − Λ·offset), float64 (d, m).
+
+        offset: (d, m), the present weights minus W₀. residual: (n, m), what they leave of the target.
         """
         if self.few:
             return self._scaled.T @ (self._inverse @ (residual + self.x @ offset)) - offset
         return self._inverse @ (_transposed_times(self.x, residual) - self.damp[:, None] * offset)
 
     def price(self, offset: np.ndarray) -> float:
-        """What the shrinking adds to the sum of squares: λ·offset²."""
+        """Return what shrinking adds to the sum of squares: λ·offset²."""
         return float(np.vdot(self.damp, np.square(offset).sum(axis=1)))
 
 
 def gram(x: np.ndarray) -> np.ndarray:
-    """XᵀX, summed in float64; x (n, d) → (d, d)."""
+    """Return XᵀX (d, d) of x (n, d), summed in float64."""
     total = np.zeros((x.shape[1],) * 2)
     for start in range(0, len(x), CHUNK):
         rows = x[start : start + CHUNK].astype(np.float64)
@@ -63,9 +64,9 @@ def gram(x: np.ndarray) -> np.ndarray:
 
 
 def damping(diagonal: np.ndarray, strength: float, bias: bool = False) -> np.ndarray:
-    """λ for each input (d,): strength times the diagonal's mean; for the constant at the end, times its own entry.
+    """Return λ for each input (d,): strength times the diagonal's mean; for the constant, times its own entry.
 
-    diagonal: of XᵀX. bias: whether the last input is the constant 1, which is on no scale of the others.
+    diagonal: XᵀX's. bias: whether the last input is the constant 1, whose scale says nothing about the others.
     """
     inputs = diagonal[:-1] if bias and len(diagonal) > 1 else diagonal
     mean = max(float(inputs.mean()), 1e-30)
@@ -76,14 +77,14 @@ def damping(diagonal: np.ndarray, strength: float, bias: bool = False) -> np.nda
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Of a symmetric positive definite matrix, scaled to a diagonal of 1 first: inputs may differ by orders of magnitude."""
+    """Invert a symmetric positive definite matrix, scaled to a diagonal of 1 first, as inputs may differ greatly."""
     scale = 1 / np.sqrt(np.diag(matrix))
     inverse = np.linalg.inv(matrix * scale[:, None] * scale)
     return (inverse + inverse.T) / 2 * scale[:, None] * scale
 
 
 def _transposed_times(x: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """XᵀR, each chunk of rows in their own type, summed in float64."""
+    """Return XᵀR, each chunk of rows in its own type, summed in float64."""
     total = np.zeros((x.shape[1], residual.shape[1]))
     for start in range(0, len(x), CHUNK):
         total += x[start : start + CHUNK].T @ residual[start : start + CHUNK]
@@ -91,17 +92,17 @@ def _transposed_times(x: np.ndarray, residual: np.ndarray) -> np.ndarray:
 
 
 def predict(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """XW in x's type."""
+    """Return XW in x's type."""
     return x @ weight.astype(x.dtype)
 
 
 def activated(values: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
-    """What the activation makes of pre-activations (n, m). slope: (m,) below 0, from 0 to 1; None for no activation."""
+    """Apply an activation to values (n, m). slope: (m,), below 0, from 0 to 1; None for no activation."""
     return values if slope is None else np.where(values > 0, values, values * slope.astype(values.dtype))
 
 
 class Aim:
-    """What is wanted behind an activation. target (n, m). slope: see `activated`."""
+    """The target (n, m) after an activation. slope: see `activated`."""
 
     def __init__(self, target: np.ndarray, slope: np.ndarray | None = None):
         self.target = target
@@ -109,10 +110,10 @@ class Aim:
         self._low = None if slope is None else target <= 0
 
     def residual(self, values: np.ndarray) -> tuple[np.ndarray, float]:
-        """What the plain problem is to add to pre-activations (n, m), and the mean square that counts as the error.
+        """Return what the plain problem has to add to values (n, m) before the activation, and the mean square error.
 
-        Above 0, y − xw. Where the target is 0, min(0, −xw) behind a ReLU; behind a leaky one the error is y − a·xw, of which a
-        times is to be added.
+        If the target is above 0, that is y − xw. If it is 0, it is min(0, −xw) for a ReLU; for a leaky one the error is
+        y − a·xw, and a times that is added.
         """
         left = self.target - values
         if self.slope is None:
@@ -130,14 +131,27 @@ def _mean_square(error: np.ndarray) -> float:
 
 
 def fit(
-    normal: Normal, target: np.ndarray, start: np.ndarray, slope: np.ndarray | None = None, iterations: int = 20,
+    normal: Normal,
+    target: np.ndarray,
+    start: np.ndarray,
+    slope: np.ndarray | None = None,
+    iterations: int = 20,
     tolerance: float = 1e-4,
-) -> np.ndarray:  # fmt: skip
-    """The weights, float64 (d, m).
+) -> np.ndarray:
+    """Return the best weights, float64 (d, m).
 
-    normal: of the inputs (n, d). target (n, m), in the inputs' type: what stands behind the activation. start (d, m): W₀.
-    slope: the activation's, see `activated`. iterations: at most, with an activation; they end when the error falls by
-    less than `tolerance` of itself.
+    Parameters
+    ----------
+    normal : Normal
+        The inputs (n, d).
+    target : ndarray, (n, m)
+        The output after the activation, in the inputs' type.
+    start : ndarray, (d, m)
+        W₀.
+    slope : ndarray, (m,), optional
+        The activation's; see `activated`.
+    iterations : int
+        The limit with an activation; they end when the error falls by less than `tolerance` of itself.
     """
     aim, weight = Aim(target, slope), start.astype(np.float64)
     values = predict(normal.x, weight)
@@ -150,7 +164,7 @@ def fit(
         new_values = predict(normal.x, new)
         new_left, now = aim.residual(new_values)
         now += normal.price(new - start) / target.size
-        if now > last and momentum > 1:  # begin anew from the best so far, without momentum
+        if now > last and momentum > 1:  # restart from the best so far, without momentum
             ahead, left, momentum = weight, aim.residual(values)[0], 1.0
             continue
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2

@@ -1,7 +1,7 @@
-"""A reducer made narrower: which of its filters to keep, and how the next layer makes up for the rest.
+"""Make a reducer narrower: which of its filters to keep, and how the next layer makes up for the others.
 
-No data is at hand, so the inputs are taken as white noise: for pre-activations u = w·x that are then
-Gaussian, the moments of relu(u) are known in closed form (the arc-cosine kernel of degree 1).
+Without data, the inputs are taken as white noise: the values u = w·x are then Gaussian, and the moments of relu(u) are
+known in closed form (the arc-cosine kernel of degree 1).
 Source: Cho and Saul, Kernel Methods for Deep Learning (NIPS 2009), equation 6.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def activation_gram(reducer: np.ndarray, rectified: bool = True) -> np.ndarray:
-    """E[h hᵀ] of h = relu(W x) (or h = W x), x white; W (r, C, 1, 1) → (r, r), float64."""
+    """Return E[h hᵀ] of h = relu(W x) (or h = W x) for white x; W (r, C, 1, 1) → (r, r), float64."""
     rows = reducer.reshape(len(reducer), -1).astype(np.float64)
     gram = rows @ rows.T
     if not rectified:
@@ -26,11 +26,11 @@ def activation_gram(reducer: np.ndarray, rectified: bool = True) -> np.ndarray:
 def shrink(
     reducer: np.ndarray, reducer_bias: np.ndarray, conv: np.ndarray, width: int, rectified: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The reducer with `width` of its filters, and the convolution that reads them.
+    """Return the reducer with `width` of its filters, its bias, and the convolution that reads them.
 
-    Filters are chosen one by one, each the one that explains most of the convolution's output that is
-    still unexplained (a pivoted Cholesky factorisation of the activations' Gram matrix, weighted by
-    what the convolution makes of them); the convolution is then its own least-squares fit on them.
+    Filters are chosen one by one: each time the one that explains most of what is left of the convolution's output (a
+    pivoted Cholesky factorisation of the activations' Gram matrix, weighted by the convolution). The convolution is
+    then fitted to its old output by least squares.
 
     reducer (r, C, 1, 1), reducer_bias (r,), conv (n, r, kernel_h, kernel_w), float32 → the same with r = width,
     which is at least 1; unchanged where width is r or more.
@@ -48,7 +48,7 @@ def shrink(
 
 
 def _choose(gram: np.ndarray, use: np.ndarray, width: int) -> np.ndarray:
-    """Greedy column choice: `gram` are the activations' moments, `use` (r, r) the weight of their errors.
+    """Choose columns greedily. gram: the activations' moments. use: (r, r), the weight of their errors.
 
     Choosing j explains left_j leftᵀ_j / left_jj of what is left: leftᵀ_j · use · left_j / left_jj of the output.
     """

@@ -1,13 +1,14 @@
-"""Linear layers one behind the other, with activations between, fitted together to what is wanted behind the last.
+"""Fit linear layers, one after the other with activations between, to the target after the last one.
 
-Each is a matrix on the channels of every place; at most one of them has a window (a kxk convolution among 1x1 ones, as in
-a reducer and its 3x3, or in a Tucker decomposition). The error is that of kernels/ridge.py, where a target of 0 behind a ReLU
-asks for no more than a value below 0.
+Each is a matrix on the channels of every place; at most one of them has a window (a kxk convolution among 1x1 ones, as
+in a reducer and its 3x3, or in a Tucker decomposition). The error is that of kernels/ridge.py: for a target of 0 after
+a ReLU, any value below 0 is right.
 
-One round: the gradient ∇ₗ of each layer, made a step by that layer's own second moments,
-    Dₗ = (Aₗ + λI)⁻¹ ∇ₗ (Sₗ + μI)⁻¹,    A = E[x xᵀ] of its inputs, S = E[b bᵀ] of what random errors at the end come to at its outputs,
-then the best combination of D and of the round before's step, found in the linearised network (a 2x2 system), and half of it
-over and over where the error does not fall. Deterministic: all rows in every round, random errors seeded.
+One round turns the gradient ∇ₗ of each layer into a step, by that layer's second moments:
+    Dₗ = (Aₗ + λI)⁻¹ ∇ₗ (Sₗ + μI)⁻¹,    A = E[x xᵀ] of its inputs,
+    S = E[b bᵀ] of random errors at the end, carried back to its outputs.
+Then it takes the best combination of D and the last round's step, found in the linearised network (a 2x2 system), and
+halves it as long as the error does not fall. Deterministic: all rows in every round, random errors seeded.
 Source: Martens and Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature (ICML 2015),
 sections 3, 6.4 and 7.
 """
@@ -16,57 +17,56 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from deepmerge.kernels.ridge import Aim, activated
 
-_DAMPING = 1e-2  # of the mean of the diagonals
-_REFRESH = 4  # rounds until the moments are taken anew
+_DAMPING = 1e-2  # as a share of the diagonals' mean
+_REFRESH = 4  # rounds until the moments are computed again
 
 
 @dataclass(frozen=True)
-class Window:
-    """Which places of a tile (height, width) a convolution reads for each of out_h x out_w outputs. No padding: see Stack."""
+class TileWindow:
+    """A convolution's window on tiles, as (height, width); `out` counts its outputs. No padding: see Stack."""
 
-    kernel_h: int
-    kernel_w: int
-    stride_h: int
-    stride_w: int
-    dilation_h: int
-    dilation_w: int
-    out_h: int
-    out_w: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    out: tuple[int, int]
 
     def taps(self) -> list[tuple[slice, slice]]:
-        """For each tap, row by row, the places that it reads."""
-        return [
-            (
-                slice(i * self.dilation_h, i * self.dilation_h + (self.out_h - 1) * self.stride_h + 1, self.stride_h),
-                slice(j * self.dilation_w, j * self.dilation_w + (self.out_w - 1) * self.stride_w + 1, self.stride_w),
-            )
-            for i in range(self.kernel_h)
-            for j in range(self.kernel_w)
-        ]
+        """Return the rows and columns of a tile that each tap reads, tap by tap along the rows of the kernel."""
+        rows, columns = (self._places(axis) for axis in (0, 1))
+        return list(product(rows, columns))
+
+    def _places(self, axis: int) -> list[slice]:
+        """Return what each tap reads along one axis."""
+        stride, length = self.stride[axis], (self.out[axis] - 1) * self.stride[axis] + 1
+        starts = [tap * self.dilation[axis] for tap in range(self.kernel[axis])]
+        return [slice(start, start + length, stride) for start in starts]
 
 
 @dataclass
 class Linear:
-    """weight: (inputs, outputs), float32; the inputs are (channels, kernel_h, kernel_w), and the constant 1 behind them where
-    `bias` is set. slope: of the activation behind it, (outputs,), None without one.
+    """One linear layer.
+
+    weight: (inputs, outputs), float32. The inputs are (channels, kernel_h, kernel_w), and then the constant 1 if `bias`
+    is set. slope: (outputs,), of the activation after it; None without one.
     """
 
     weight: np.ndarray
     bias: bool
     slope: np.ndarray | None = None
-    window: Window | None = None
+    window: TileWindow | None = None
 
 
 class Stack:
     """Layers on tiles x (N, height, width, C), float32.
 
-    valid: (N, height, width), 0 where a place lies in the padding, which is 0 for the layer with the window, whatever the
-    layers before it make of 0.
+    valid: (N, height, width), 0 for places in the padding. There the layer with the window reads 0, even if the layers
+    before it make something else of 0.
     """
 
     def __init__(self, layers: list[Linear], x: np.ndarray, valid: np.ndarray):
@@ -75,13 +75,13 @@ class Stack:
         self.x = x.reshape(-1, x.shape[3])
 
     def having(self, layers: list[Linear]) -> Stack:
-        """The same tiles through other layers."""
+        """Return a stack of other layers on the same tiles."""
         other = copy(self)
         other.layers = layers
         return other
 
     def features(self, weights: list[np.ndarray], tiles: int = 100) -> np.ndarray:
-        """The last layer's inputs, so many tiles at a time."""
+        """Return the last layer's inputs, computed for `tiles` tiles at a time."""
         found = []
         height, width = self.size
         for start in range(0, self.count, tiles):
@@ -93,7 +93,10 @@ class Stack:
         return np.concatenate(found)
 
     def forward(self, weights: list[np.ndarray], last: bool = True) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Each layer's inputs, rows of places, and its values before the activation; the last one's only if `last`."""
+        """Return each layer's inputs, a row for each place, and its values before the activation.
+
+        last: whether the last layer's values are computed.
+        """
         rows, inputs, values = self.x, [], []
         for layer, weight in zip(self.layers, weights, strict=True):
             rows = self._read(layer, rows, True)
@@ -105,7 +108,7 @@ class Stack:
         return inputs, values
 
     def tangent(self, weights, inputs, values, steps) -> np.ndarray:
-        """How fast the last values change along `steps`."""
+        """Return how fast the last values change along `steps`."""
         moved = None
         for layer, weight, rows, value, step in zip(self.layers, weights, inputs, values, steps, strict=True):
             change = rows @ step
@@ -115,7 +118,7 @@ class Stack:
         return change
 
     def backward(self, weights, values, error) -> list[np.ndarray]:
-        """What an error in the last values (before the activation) comes to at each layer's values."""
+        """Carry an error in the last values (before the activation) back to each layer's values."""
         found = [error]
         for number in range(len(self.layers) - 1, 0, -1):
             layer, weight, before = self.layers[number], weights[number], self.layers[number - 1]
@@ -126,7 +129,7 @@ class Stack:
         return found
 
     def _read(self, layer: Linear, rows: np.ndarray, constant: bool) -> np.ndarray:
-        """The layer's inputs: its window's taps side by side; the constant 1 behind them."""
+        """Return the layer's inputs: its window's taps side by side, and then the constant 1."""
         if layer.window is not None:
             tiles = (rows * self.valid.reshape(-1, 1)).reshape(self.count, *self.size, -1)
             taps = [tiles[:, i, j].reshape(-1, rows.shape[1]) for i, j in layer.window.taps()]
@@ -136,11 +139,11 @@ class Stack:
         return rows
 
     def _unread(self, layer: Linear, rows: np.ndarray) -> np.ndarray:
-        """The transpose of `_read`, without the constant."""
+        """Return the transpose of `_read`, without the constant."""
         if layer.window is None:
             return rows
         window, taps = layer.window, layer.window.taps()
-        parts = rows.reshape(self.count, window.out_h, window.out_w, -1, len(taps))
+        parts = rows.reshape(self.count, *window.out, -1, len(taps))
         tiles = np.zeros((self.count, *self.size, parts.shape[3]), rows.dtype)
         for number, (i, j) in enumerate(taps):
             tiles[:, i, j] += parts[..., number]
@@ -150,9 +153,9 @@ class Stack:
 def fit_stack(
     stack: Stack, target: np.ndarray, rounds: int = 20, seed: int = 0, tolerance: float = 1e-3
 ) -> list[np.ndarray]:
-    """The layers' weights, float32, that bring the last layer, behind its activation, nearest to the target (rows, outputs).
+    """Return the layers' weights, float32, whose output after the last activation is nearest to `target`.
 
-    rounds: at most; they end when the error falls by less than `tolerance` of itself.
+    target: (rows, outputs). rounds: the limit; they end when the error falls by less than `tolerance` of itself.
     """
     rng, aim = np.random.default_rng(seed), Aim(target, stack.layers[-1].slope)
     weights = [layer.weight for layer in stack.layers]
@@ -178,7 +181,7 @@ def fit_stack(
 
 
 def _descend(stack: Stack, aim: Aim, weights, step, now: float):
-    """The weights a step on, half of it, a quarter …, the first with which the error falls, and what they make; None if none."""
+    """Return the first weights a step, half of it, a quarter, … on that lower the error, and their results, or None."""
     for _ in range(6):
         new = [w + s for w, s in zip(weights, step, strict=True)]
         inputs, values = stack.forward(new)
@@ -190,7 +193,7 @@ def _descend(stack: Stack, aim: Aim, weights, step, now: float):
 
 
 def _scales(stack: Stack, weights, inputs, values, left, rng) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The inverses of each layer's A and S."""
+    """Return the inverses of each layer's A and S."""
     noise = rng.choice(np.array([-1, 1], np.float32), left.shape) * (left != 0)
     noises = stack.backward(weights, values, noise)
     return [(_inverse_moments(rows), _inverse_moments(back)) for rows, back in zip(inputs, noises, strict=True)]
@@ -201,13 +204,13 @@ def _step(a: np.ndarray, s: np.ndarray, rows: np.ndarray, error: np.ndarray) -> 
 
 
 def _inverse_moments(rows: np.ndarray) -> np.ndarray:
-    """(E[x xᵀ] + damping)⁻¹, float64."""
+    """Return (E[x xᵀ] + damping)⁻¹, float64."""
     moments = (rows.T @ rows).astype(np.float64) / len(rows)
     return np.linalg.inv(moments + _DAMPING * max(np.trace(moments) / len(moments), 1e-30) * np.eye(len(moments)))
 
 
 def _combined(ways, left: np.ndarray) -> list[np.ndarray]:
-    """The best combination of steps, each with the change of the last values that it comes to."""
+    """Return the best combination of steps, each given with the change of the last values that it causes."""
     moves = [move * (left != 0) for _, move in ways]
     system = np.array([[np.vdot(a, b) for b in moves] for a in moves], np.float64)
     right = np.array([np.vdot(move, left) for move in moves], np.float64)

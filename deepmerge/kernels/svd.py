@@ -1,6 +1,6 @@
 """Truncated singular value decomposition of a weight matrix, and of a 1x1 convolution's weights.
 
-An InnerProduct y = W x becomes y = last (first x): rank*(inputs + num_output) multiplications for
+An InnerProduct y = W x becomes y = last (first x): rank*(inputs + num_output) multiplications instead of
 num_output*inputs. A 1x1 convolution is the same matrix at every pixel, one for each group.
 
 Source: Eckart, Young: The approximation of one matrix by another of lower rank, Psychometrika 1 (1936).
@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from .vbmf import checked, evbmf_rank, singular_values
+from deepmerge.kernels.vbmf import checked, evbmf_rank, singular_values
 
 
 def truncated_svd(weight: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
@@ -21,9 +21,9 @@ def truncated_svd(weight: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray
     weight: (num_output, inputs), as InnerProduct stores it; rank: 1 … min(weight.shape). No matrix of
     that rank is nearer in the Frobenius norm; at full rank the product is the weight up to rounding.
 
-    Balanced: each singular value is shared out by its square root, so that row r of first and column r of
-    last have the same norm. Of all ways to scale the pair it is the one with the least weight decay, and
-    their gradients have the same size: fine-tuning treats both alike. The largest entry of each column of
+    Balanced: each factor gets the square root of each singular value, so that row r of first and column r of
+    last have the same norm. Of all ways to scale the pair this one has the least weight decay, and their
+    gradients have the same size: fine-tuning treats both alike. The largest entry of each column of
     last is positive, so that the same weight gives the same bytes.
 
     Raises ValueError for a rank out of range, PassError for a NaN or an infinity among the weights.
@@ -51,14 +51,14 @@ def truncated_svd(weight: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray
 
 
 def conv1x1_svd(weight: np.ndarray, rank: int, group: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """`truncated_svd` of a 1x1 convolution, each group by itself: two 1x1 convolutions, both with `group`.
+    """Return `truncated_svd` of a 1x1 convolution, group by group: two 1x1 convolutions, both with `group`.
 
-    weight: (num_output, channels_per_group, 1, 1); rank: of each group. Returns, float32,
+    weight: (num_output, channels_per_group, 1, 1); rank: of each group. The result, float32, is
     (first (rank*group, channels_per_group, 1, 1), last (num_output, rank, 1, 1)).
     Raises ValueError for another kernel, a num_output that group does not divide, a rank out of range.
     """
     if np.ndim(weight) != 4 or np.shape(weight)[2:] != (1, 1):
-        raise ValueError(f"wanted the weights of a 1x1 convolution, got shape {np.shape(weight)}")
+        raise ValueError(f"expected the weights of a 1x1 convolution, found shape {np.shape(weight)}")
     pairs = [truncated_svd(block, rank) for block in group_matrices(weight, group)]
     first = np.concatenate([pair[0] for pair in pairs])
     last = np.concatenate([pair[1] for pair in pairs])
@@ -66,7 +66,7 @@ def conv1x1_svd(weight: np.ndarray, rank: int, group: int = 1) -> tuple[np.ndarr
 
 
 def rank_vbmf(weight: np.ndarray, group: int = 1) -> int:
-    """Return the rank that variational Bayes finds (the greatest of the groups'); 0 may come, see vbmf.
+    """Return the rank that variational Bayes finds (the greatest of the groups'); it may be 0, see vbmf.py.
 
     weight: (num_output, inputs) or (num_output, channels_per_group, 1, 1), here and below.
     """
@@ -84,7 +84,7 @@ def rank_ratio(weight: np.ndarray, ratio: float, group: int = 1) -> int:
 
 
 def energy_rank(values: np.ndarray, energy: float) -> int:
-    """Return how many of the falling singular values hold that share of their squares' sum, at least 1."""
+    """Return how many of the singular values, in falling order, hold that share of the sum of squares, at least 1."""
     if not 0.0 < energy <= 1.0:
         raise ValueError(f"energy {energy} is out of (0, 1]")
     kept = np.cumsum(np.asarray(values, dtype=np.float64) ** 2)
@@ -110,8 +110,8 @@ def group_matrices(weight: np.ndarray, group: int = 1) -> list[np.ndarray]:
 def leading_vectors(matrix: np.ndarray, rank: int) -> np.ndarray:
     """Return (rows, rank) orthonormal columns, float64: the leading left singular vectors.
 
-    From the Gram matrix of the rows: cheap where rows are fewer than columns. Singular values that are
-    nearer than 1e-8 of the greatest may come in any order, which costs a projection on them nothing.
+    From the Gram matrix of the rows: cheap where rows are fewer than columns. Singular values that
+    differ by less than 1e-8 of the greatest may come in any order, which does not affect a projection on them.
     """
     matrix = checked(matrix, 2)
     _, vectors = np.linalg.eigh(matrix @ matrix.T)

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .svd import column_signs, energy_rank, leading_vectors, ratio_rank
-from .vbmf import checked, evbmf_rank_of_values, singular_values
+from deepmerge.kernels.svd import column_signs, energy_rank, leading_vectors, ratio_rank
+from deepmerge.kernels.vbmf import checked, evbmf_rank_of_values, singular_values
 
-# HOOI starts from the truncated HOSVD. Its first iterations bring nearly all that it can bring.
+# HOOI starts from the truncated HOSVD. Its first iterations bring nearly all of the gain.
 MAX_ITERATIONS = 4
 TOLERANCE = 1e-4
 
@@ -64,11 +64,11 @@ def reconstruct(first: np.ndarray | None, core: np.ndarray, last: np.ndarray | N
 
 
 def feasible_ranks(shape: tuple[int, int, int, int], rank_out: int, rank_in: int, group: int = 1) -> tuple[int, int]:
-    """Return (rank_out, rank_in) without what no core can use.
+    """Return (rank_out, rank_in) cut to what a core can use.
 
-    A core of rank_in channels and kernel_h*kernel_w taps has no more than rank_in*kernel_h*kernel_w outputs
-    worth having, and the other way round. A full rank is left as it is: it costs no 1x1 (see `tucker2`).
-    Raises ValueError where a rank is out of range.
+    A core of rank_in channels and kernel_h*kernel_w taps has at most rank_in*kernel_h*kernel_w independent outputs, and
+    the other way round. A full rank is not cut: it needs no 1x1 (see `tucker2`). Raises ValueError if a rank is out of
+    range.
     """
     outputs, channels, taps = shape[0] // group, shape[1], shape[2] * shape[3]
     if not 1 <= rank_out <= outputs:
@@ -85,15 +85,16 @@ def feasible_ranks(shape: tuple[int, int, int, int], rank_out: int, rank_in: int
 def ranks_vbmf(weight: np.ndarray, group: int = 1) -> tuple[int, int]:
     """Return (rank_out, rank_in) by empirical variational Bayes on both unfoldings, the groups' greatest.
 
-    Either may be 0 where an unfolding looks like noise (one of few channels does): the floor is the
-    caller's business. Here and below the ranks are not yet cut to `feasible_ranks`.
+    Either may be 0 if an unfolding looks like noise (one of few channels does); the caller sets a floor. Here and
+    below the ranks are not yet cut to `feasible_ranks`.
     """
     return _greatest(weight, group, lambda matrix: evbmf_rank_of_values(singular_values(matrix), matrix.shape))
 
 
 def ranks_energy(weight: np.ndarray, group: int, energy: float) -> tuple[int, int]:
-    """Return the least ranks with which each unfolding, in every group, keeps that share, in (0, 1], of its
-    squared singular values. The relative error of the two together is at most sqrt(2 (1 - energy)).
+    """Return the least ranks that keep `energy`, in (0, 1], of the squared singular values of each unfolding.
+
+    The share is kept in every group. The relative error of both ranks together is at most sqrt(2 (1 - energy)).
     """
     return _greatest(weight, group, lambda matrix: energy_rank(singular_values(matrix), energy))
 
@@ -106,10 +107,12 @@ def ranks_ratio(weight: np.ndarray, group: int, ratio: float) -> tuple[int, int]
 
 
 def spectra(weight: np.ndarray, group: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return the squared singular values of both unfoldings, falling: (group, num_output/group) and (group, channels).
+    """Return the squared singular values of both unfoldings in falling order.
 
-    weight: (num_output, channels_per_group, kernel_h, kernel_w), or a matrix (num_output, inputs). Of a matrix, and a
-    1x1 convolution, the two are the same, as far as they go; what is missing is 0.
+    Shapes: (group, num_output/group) and (group, channels).
+
+    weight: (num_output, channels_per_group, kernel_h, kernel_w), or a matrix (num_output, inputs). For a matrix and a
+    1x1 convolution both are the same, except for zeros at the end.
     """
     weight = np.asarray(weight)
     blocks = _blocks(weight.reshape(*weight.shape, *(1,) * (4 - weight.ndim)), group)
@@ -138,7 +141,7 @@ def _greatest(weight: np.ndarray, group: int, rank_of) -> tuple[int, int]:
 
 
 def _decompose(block: np.ndarray, rank_out: int, rank_in: int) -> Factors:
-    """One group: (U_in (channels, rank_in) or None, core, U_out (outputs, rank_out) or None), float64."""
+    """Return one group's U_in (channels, rank_in) or None, core, and U_out (outputs, rank_out) or None, float64."""
     outputs, channels = block.shape[:2]
     u_out = None if rank_out == outputs else leading_vectors(unfold_out(block), rank_out)
     u_in = None if rank_in == channels else leading_vectors(unfold_in(block), rank_in)
@@ -196,7 +199,7 @@ def _left_vectors(matrix: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _blocks(weight: np.ndarray, group: int) -> np.ndarray:
-    """The weights as (group, num_output/group, channels_per_group, kernel_h, kernel_w), float64."""
+    """Return the weights as (group, num_output/group, channels_per_group, kernel_h, kernel_w), float64."""
     weight = checked(weight, 4)
     if group < 1 or weight.shape[0] % group:
         raise ValueError(f"group {group} does not divide num_output {weight.shape[0]}")
@@ -204,7 +207,7 @@ def _blocks(weight: np.ndarray, group: int) -> np.ndarray:
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:
-    """With zeros behind the last axis, up to that size."""
+    """Return the values with zeros at the end of the last axis, up to that size."""
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, size - values.shape[-1])])
 
 

@@ -41,11 +41,11 @@ NOISE_FLOOR = 2.0**-50
 def checked(weight: np.ndarray, axes: int) -> np.ndarray:
     """Return `weight` in float64, its memory in C order, so that its order in memory changes no result.
 
-    Raises ValueError where it has not that many axes, PassError where it holds a NaN or an infinity.
+    Raises ValueError for another number of axes, PassError for a NaN or an infinity.
     """
     weight = np.ascontiguousarray(weight, dtype=np.float64)
     if weight.ndim != axes:
-        raise ValueError(f"wanted an array of {axes} axes, got shape {weight.shape}")
+        raise ValueError(f"expected an array of {axes} axes, found shape {weight.shape}")
     if not np.all(np.isfinite(weight)):
         raise PassError("the weights hold a NaN or an infinity: they cannot be decomposed")
     return weight
@@ -54,9 +54,9 @@ def checked(weight: np.ndarray, axes: int) -> np.ndarray:
 def singular_values(matrix: np.ndarray) -> np.ndarray:
     """Return the min(shape) singular values of `matrix` (rows, columns), falling, float64.
 
-    They are the roots of the eigenvalues of the smaller Gram matrix: many times cheaper than an SVD, and
-    blind below 1e-7 of the greatest value or so, which is where the rounding of float32 weights begins.
-    What lies below is returned as 0. Raises what `checked` raises.
+    They are the roots of the eigenvalues of the smaller Gram matrix: many times cheaper than an SVD, but not
+    accurate below about 1e-7 of the greatest value, where the rounding of float32 weights begins. Smaller values are
+    returned as 0. Raises what `checked` raises.
     """
     matrix = checked(matrix, 2)
     if matrix.size == 0:
@@ -68,19 +68,19 @@ def singular_values(matrix: np.ndarray) -> np.ndarray:
 
 
 def evbmf_rank(matrix: np.ndarray, noise_variance: float | None = None) -> int:
-    """Return the rank of `matrix` (rows, columns) above its noise; 0 where all of it looks like noise.
+    """Return the rank of `matrix` (rows, columns) above its noise; 0 if all of it looks like noise.
 
-    noise_variance: of one entry; estimated from the matrix where None. The result does not depend on
-    the matrix's scale, nor on which axis is the longer one. A matrix of one row, or of one column, has
-    nothing to tell noise by: 0. A floor (at least 1) is the caller's business.
+    noise_variance: of one entry; None: estimated from the matrix. The result does not depend on the matrix's scale, nor
+    on which axis is longer. It is 0 for a matrix of one row or one column, in which noise cannot be distinguished. The
+    caller sets a floor.
 
-    Raises ValueError for anything but a matrix, PassError for a NaN or an infinity in it.
+    Raises ValueError for anything except a matrix, PassError for a NaN or an infinity in it.
     """
     return evbmf_rank_of_values(singular_values(matrix), np.shape(matrix), noise_variance)
 
 
 def evbmf_rank_of_values(values: np.ndarray, shape: tuple[int, int], noise_variance: float | None = None) -> int:
-    """`evbmf_rank` for a caller who has the min(shape) singular values of a matrix of `shape` already."""
+    """Return `evbmf_rank` of a matrix of `shape` from its min(shape) singular values."""
     short, long = min(shape), max(shape)
     squares = _squares(values, short)
     if squares.size == 0 or squares[0] == 0.0:
@@ -123,11 +123,11 @@ def threshold(alpha: float) -> float:
 
 
 def _gain_root(alpha: float) -> float:
-    """The positive root of gain(tau): gain is concave, 0 at 0, rising there, and falls for ever later."""
+    """Return the positive root of gain(tau), which is concave, 0 at 0, first rises and then falls."""
     tau = 3.0 * math.sqrt(alpha)
     while _gain(tau, alpha) > 0.0:
         tau *= 2.0
-    # Right of the root of a concave, falling function Newton's steps come down on it from one side.
+    # To the right of the root of a concave, falling function, Newton's steps approach it from one side.
     for _ in range(100):
         slope = 1.0 / (1.0 + tau) + alpha / (alpha + tau) - 1.0
         following = tau - _gain(tau, alpha) / slope
@@ -144,12 +144,12 @@ def _gain(tau, alpha: float):
 def _squares(values: np.ndarray, count: int) -> np.ndarray:
     values = np.sort(np.asarray(values, dtype=np.float64))[::-1]
     if values.shape != (count,) or not np.all(np.isfinite(values)):
-        raise ValueError(f"wanted {count} finite singular values, got an array of shape {values.shape}")
+        raise ValueError(f"expected {count} finite singular values, found an array of shape {values.shape}")
     return values**2
 
 
 def _noise_bounds(squares: np.ndarray, long: int, alpha: float) -> tuple[float, float]:
-    """No more than `first` values can survive, so that those behind it are noise; all of it may be noise."""
+    """Return the bounds: at most `first` values survive, so that the ones after it are noise; all may be noise."""
     short = squares.size
     first = min(math.ceil(short / (1.0 + alpha)) - 1, short - 1)
     upper = float(np.mean(squares)) / long
@@ -162,7 +162,7 @@ def _noise_bounds(squares: np.ndarray, long: int, alpha: float) -> tuple[float, 
 
 
 def _free_energy(log_variance: np.ndarray, squares: np.ndarray, long: int, alpha: float) -> np.ndarray:
-    """The free energy, in units of M/2 and up to a constant, at each logarithm of the noise variance."""
+    """Return the free energy, in units of M/2 and up to a constant, at each logarithm of the noise variance."""
     log_variance = np.atleast_1d(log_variance)
     x = squares[None, :] / (long * np.exp(log_variance)[:, None])
     excess = np.maximum(x - (1.0 + alpha), 2.0 * math.sqrt(alpha))

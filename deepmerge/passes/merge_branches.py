@@ -24,7 +24,7 @@ import numpy as np
 from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.params import Convolution
-from deepmerge.kernels.branches import Pair, join, widen
+from deepmerge.kernels.branches import Filters, join, widen
 from deepmerge.kernels.shrink import shrink
 from deepmerge.kernels.xavier import xavier
 from deepmerge.passes.support.base import Match, Pass, Refused, possible
@@ -205,7 +205,7 @@ class MergeBranches(Pass):
         return xavier(weight.shape) if self.options.init == "xavier" else weight
 
 
-def _embedding(host: _Host) -> tuple[Pair | None, Pair]:
+def _embedding(host: _Host) -> tuple[Filters | None, Filters]:
     """Return the reducer's (weights, bias), None without one, and the convolution's, which carry all guests exactly."""
     reducer, conv = host.branch.reducer, host.branch.conv
     small = (reducer.weights[0], bias_or_zero(reducer)) if reducer else None

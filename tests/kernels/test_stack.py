@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from deepmerge.kernels.ridge import Aim, activated
-from deepmerge.kernels.stack import Linear, Stack, Window, fit_stack
+from deepmerge.kernels.stack import Linear, Stack, TileWindow, fit_stack
 
-WINDOW = Window(kernel_h=3, kernel_w=2, stride_h=2, stride_w=1, dilation_h=1, dilation_w=2, out_h=3, out_w=4)
+WINDOW = TileWindow(kernel=(3, 2), stride=(2, 1), dilation=(1, 2), out=(3, 4))
 SIZE = (7, 6)  # (3 − 1)·2 + 3, (4 − 1)·1 + (2 − 1)·2 + 1
 
 
@@ -35,8 +35,8 @@ def plain(made: Stack) -> np.ndarray:
     hidden = activated(x @ first.weight[:-1] + first.weight[-1], first.slope) * made.valid[..., None]
     rows = []
     for n in range(made.count):
-        for y in range(WINDOW.out_h):
-            for z in range(WINDOW.out_w):
+        for y in range(WINDOW.out[0]):
+            for z in range(WINDOW.out[1]):
                 patch = [hidden[n, 2 * y + i, z + 2 * j] for i in range(3) for j in range(2)]
                 rows.append(np.stack(patch, axis=1).reshape(-1) @ second.weight)
     return np.array(rows) @ third.weight[:-1] + third.weight[-1]

@@ -19,6 +19,6 @@ def test_bounds_by_fan_in(shape):
         np.testing.assert_allclose(weight.var(), 1 / np.prod(shape[1:]), rtol=0.1)
 
 
-def test_the_same_shape_gives_the_same_bytes():
-    assert xavier((5, 4, 3, 2)).tobytes() == xavier((5, 4, 3, 2)).tobytes()
+def test_a_shape_gives_the_same_values_everywhere():
+    np.testing.assert_allclose(xavier((5, 4, 3, 2)).ravel()[:3], [0.015149, -0.0403487, -0.2388126], atol=1e-7)
     assert xavier((5, 4, 3, 2)).tobytes() != xavier((5, 4, 2, 3)).tobytes()

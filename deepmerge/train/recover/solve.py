@@ -9,7 +9,7 @@ import numpy as np
 
 from deepmerge.graph.graph import Blob
 from deepmerge.kernels.ridge import Normal, activated, fit, predict
-from deepmerge.kernels.stack import Linear, Stack, Window, fit_stack
+from deepmerge.kernels.stack import Linear, Stack, TileWindow, fit_stack
 from deepmerge.passes.support.weights import group_of
 from deepmerge.train.recover.linear import Last, Link
 from deepmerge.train.recover.patches import matrix_of, patches_at, store, tiles_at
@@ -198,7 +198,7 @@ class Several:
 
     def _layers(self) -> list[Linear]:
         p = self.windowed
-        window = Window(*p.kernel, *p.stride, *p.dilation, *self.size)
+        window = TileWindow(p.kernel, p.stride, p.dilation, self.size)
         return [
             Linear(
                 matrix_of(link.layer).astype(np.float32),
