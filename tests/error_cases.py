@@ -43,7 +43,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "
 
 @dataclass(frozen=True)
 class Case:
-    """What is raised by `deepmerge COMMAND`, behind a change to the files."""
+    """What is raised by `deepmerge COMMAND`, after a change to the files."""
 
     error: type[DeepmergeError]
     command: str
@@ -59,7 +59,7 @@ def lay_out(folder: Path) -> None:
 
 
 def text(old: str, new: str) -> Callable[[Path], object]:
-    """net.prototxt with something else in the place of `old`."""
+    """net.prototxt with something else in place of `old`."""
     assert NET.count(old) == 1, old
     return lambda folder: (folder / "net.prototxt").write_text(NET.replace(old, new))
 

@@ -10,7 +10,7 @@ import pytest
 REPORT = ["version", "network", "source", "before", "after", "steps", "cleanup", "refusals", "warnings", "transform"]
 
 
-def test_what_is_told(run, mini, tmp_path):
+def test_what_is_shown(run, mini, tmp_path):
     out = tmp_path / "out"
     done = run("convert", *mini, "-o", out, "--steps", "conv2,inception_3a", "--no-steps")
     assert done.code == 0 and done.err == ""
@@ -25,8 +25,8 @@ def test_what_is_told(run, mini, tmp_path):
 def test_refusals_are_counted_and_shown_with_v(run, models, mini, tmp_path):
     words = ["convert", *mini, "--dry-run", "--keep", "LRN"]
     assert "merges left alone (-v shows why" in run(*words).out
-    told = run(*words, "-v").out
-    assert "'pool1/norm1' (LRN) is to be kept" in told and "(-v shows why" not in told
+    shown = run(*words, "-v").out
+    assert "'pool1/norm1' (LRN) is to be kept" in shown and "(-v shows why" not in shown
 
 
 def test_json_is_the_report(run, mini, tmp_path):
@@ -161,7 +161,7 @@ def test_calibration(run, mini, tmp_path):
     assert done.code == 0 and "these are others (5 images, sha256:" in done.err
 
 
-def test_what_is_too_large_is_told(run, mini, tmp_path, monkeypatch):
+def test_what_is_too_large_is_shown(run, mini, tmp_path, monkeypatch):
     from deepmerge.convert.calibrate import collect
 
     monkeypatch.setattr(collect, "MOST_VALUES", 100)

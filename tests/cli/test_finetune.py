@@ -24,7 +24,7 @@ def words(made, tmp_path):
     return ["finetune", made / "out", "--data", f"npz:{made / 'train.npz'}", "-o", tmp_path / "out2", "--threads", "1"]
 
 
-def test_told(run, words, made, tmp_path):
+def test_shown(run, words, made, tmp_path):
     done = run(*words, "--test-data", f"npz:{made / 'test.npz'}")
     assert done.code == 0, done.err
     head, _, row, _, end = done.out.splitlines()
@@ -39,10 +39,10 @@ def test_told(run, words, made, tmp_path):
 def test_json_and_quiet(run, words, tmp_path):
     done = run(*words, "--json", "-q", "--steps", "conv2", "--max-iter", "2", "--solver", "type=Adam", "--seed", "5")
     assert (done.code, done.err) == (0, "")
-    told = json.loads(done.out)
-    assert told == json.loads((tmp_path / "out2" / "report.json").read_text())["finetuning"]
-    assert told["iterations"] == 2 and told["seed"] == 5
-    assert [(one["step"], one["solver"]["type"]) for one in told["runs"]] == [("conv2", "Adam")]
+    shown = json.loads(done.out)
+    assert shown == json.loads((tmp_path / "out2" / "report.json").read_text())["finetuning"]
+    assert shown["iterations"] == 2 and shown["seed"] == 5
+    assert [(one["step"], one["solver"]["type"]) for one in shown["runs"]] == [("conv2", "Adam")]
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,7 @@ def test_a_reader_that_has_enough_is_no_error(models):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_a_full_disk_behind_stdout():
+def test_a_full_disk_for_stdout():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "deepmerge", "passes"], stdout=full, stderr=subprocess.PIPE, text=True
@@ -326,7 +326,7 @@ def test_kill_unwinds(tmp_path, name):
     assert done.communicate() == ("", "")
 
 
-def test_signals_are_as_before_behind_a_run(run):
+def test_signals_are_as_before_after_a_run(run):
     before = signal.getsignal(signal.SIGTERM)
     run("passes")
     assert signal.getsignal(signal.SIGTERM) == before

@@ -16,10 +16,10 @@ def test_name_exact_or_not_and_one_line(run):
 
 
 def test_drawings_with_v(run):
-    told = run("passes", "-v").out
+    shown = run("passes", "-v").out
     for name in PASSES:
-        assert f"{name}\n\n" in told
-    assert told.count("Given:") >= len(PASSES) and told.count("Exact: ") == len(PASSES)
+        assert f"{name}\n\n" in shown
+    assert shown.count("Given:") >= len(PASSES) and shown.count("Exact: ") == len(PASSES)
 
 
 def test_json(run):

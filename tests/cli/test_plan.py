@@ -24,8 +24,8 @@ def test_steps_and_costs(run, models):
 def test_all_names_with_v(run, models):
     net = models / "googlenet/deploy.prototxt"
     assert "(7 layers)" in run("plan", net).out
-    told = run("plan", net, "-v").out
-    assert "(7 layers)" not in told and "inception_3a/1x1, inception_3a/3x3_reduce, inception_3a/3x3, " in told
+    shown = run("plan", net, "-v").out
+    assert "(7 layers)" not in shown and "inception_3a/1x1, inception_3a/3x3_reduce, inception_3a/3x3, " in shown
 
 
 def test_json(run, mini):
@@ -41,12 +41,12 @@ def test_json(run, mini):
     assert {"pass": "remove_dropout", "layers": ["pool5/drop"]} in result["cleanup"]
 
 
-def test_costly_steps_are_told_apart_from_refusals(run, models):
+def test_costly_steps_are_shown_apart_from_refusals(run, models):
     net = models / "squeezenet_v1.1/deploy.prototxt"
-    told = run("plan", net).out
-    assert "fire2        its layers would need 57,802,752 MACs, not 32,112,640" in told
-    assert "--steps all,fire2" in told
-    refusals = told.split("left alone, because")[1]
+    shown = run("plan", net).out
+    assert "fire2        its layers would need 57,802,752 MACs, not 32,112,640" in shown
+    assert "--steps all,fire2" in shown
+    refusals = shown.split("left alone, because")[1]
     assert "pool10" in refusals and "fire2" not in refusals
     result = json.loads(run("plan", net, "--json", "--steps", "fire2").out)
     assert [step["name"] for step in result["steps"]] == ["fire2"]

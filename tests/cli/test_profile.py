@@ -44,7 +44,7 @@ def test_json_and_batch(run, mini):
     assert entry["forward"]["count"] == 2 and len(entry["layers"]) == 57
 
 
-def test_engines_that_are_absent_are_told(run, mini, monkeypatch):
+def test_engines_that_are_absent_are_listed(run, mini, monkeypatch):
     monkeypatch.setenv("DEEPMERGE_CAFFE_PYTHON", "/nowhere/python")
     done = run("profile", *mini, "--engine", "caffe,ort", *QUICK)
     assert done.code == 0

@@ -79,7 +79,7 @@ def test_nothing_to_recover(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, shown",
     [
         (("--stages", "lqs"), "did you mean 'lsq'?"),
         (("--iterations", "lsq=5"), "'lsq=5' is not STAGE=N"),
@@ -88,9 +88,9 @@ def test_nothing_to_recover(run, tmp_path):
         (("--lr", "-1"), "--lr"),
     ],
 )
-def test_usage(run, out, data, tmp_path, words, told):
+def test_usage(run, out, data, tmp_path, words, shown):
     done = run("recover", out, "--data", data, "-o", tmp_path / "out2", *words)
-    assert done.code == 2 and told in done.err
+    assert done.code == 2 and shown in done.err
 
 
 def test_a_folder_that_is_none(run, data, tmp_path):
@@ -100,7 +100,7 @@ def test_a_folder_that_is_none(run, data, tmp_path):
     )
 
 
-def test_unreadable_images_are_told(run, out, tmp_path):
+def test_unreadable_images_are_shown(run, out, tmp_path):
     import numpy as np
     from PIL import Image
 
@@ -142,16 +142,16 @@ def test_convert_and_recover_leaves_nothing_behind(run, out, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, shown",
     [
         (("--recover-minutes", "5"), "--recover-minutes has no effect without --recover"),
         (("--recover", "npz:a.npz", "--dry-run"), "leave --dry-run out"),
         (("--recover", "npz:a.npz", "--emit", "onnx"), "--recover trains"),
     ],
 )
-def test_convert_usage(run, out, tmp_path, words, told):
+def test_convert_usage(run, out, tmp_path, words, shown):
     done = run("convert", out.parent / "net.prototxt", out.parent / "net.caffemodel", "-o", tmp_path / "both", *words)
-    assert done.code == 2 and told in done.err
+    assert done.code == 2 and shown in done.err
 
 
 def test_distinct_tops_are_refused(run, out, data, tmp_path):

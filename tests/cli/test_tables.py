@@ -52,7 +52,7 @@ def test_refusals_for_one_reason_share_a_row():
     ]
 
 
-def test_many_refusals_that_differ_in_names_and_numbers_are_told_as_one():
+def test_many_refusals_that_differ_in_names_and_numbers_are_shown_as_one():
     refusals = [
         {"pass": "merge_lrn", "layer": f"norm{i}", "reason": f"'conv{i}' (1x1) needs {i},000 MACs, not 0.{i}"}
         for i in range(5)
