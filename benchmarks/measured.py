@@ -44,7 +44,7 @@ class Measured:
             if kept["words"] == words:
                 return kept
         program = ["python"] if script else ["deepmerge"]
-        print(self.told(shlex.join([*program, *words])), file=sys.stderr, flush=True)
+        print(self.shortened(shlex.join([*program, *words])), file=sys.stderr, flush=True)
         found = {
             "words": words,
             "command": self.command([*program, *words]),
@@ -60,7 +60,7 @@ class Measured:
         ):  # a script that says nothing has found what it does not like
             found |= {
                 "result": None,
-                "error": self.told((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]),
+                "error": self.shortened((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]),
             }
             self.failed[name] = found
             return found
@@ -69,7 +69,7 @@ class Measured:
         half.replace(path)
         return found
 
-    def told(self, text: str) -> str:
+    def shortened(self, text: str) -> str:
         """Return a text with the names in place of this machine's paths."""
         for long, short in self.shown.items():
             text = text.replace(long, short)
@@ -77,7 +77,7 @@ class Measured:
 
     def command(self, words: Sequence[str]) -> str:
         """Return a command as a reader can type it: with $ZOO, $DATA and $RECOVERED, and DIR for other folders."""
-        plain = [re.sub(r"(^|[=:])/(?:[^/]+/)*([^/]+)$", r"\1DIR/\2", self.told(word)) for word in words]
+        plain = [re.sub(r"(^|[=:])/(?:[^/]+/)*([^/]+)$", r"\1DIR/\2", self.shortened(word)) for word in words]
         return " ".join(word if "$" in word else shlex.quote(word) for word in plain)
 
 

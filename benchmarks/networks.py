@@ -17,7 +17,7 @@ from deepmerge.plan import Wishes, make_plan, run_recipe
 
 LRN = Wishes(options=Options(absorb=("lrn",)))
 FULL = Wishes(steps="inception_4a", options=Options(width="full", absorb=("branches",)))
-# network → version → what is asked for; RANK and FAST_RANK stand for the command line's
+# network → version → what is asked for; RANK and FAST_RANK are those of the command line
 ALL: dict[str, Wishes | str] = {
     "--exact": Wishes(exact=True),
     "default": Wishes(),

@@ -163,7 +163,7 @@ def table2(found: dict[str, Any], tucker: dict[str, Any] | None, network: str) -
     if last:
         scores = [f"{share:.2%}" for share in last["top"].values()]
         blanks = [NONE] * (len(head) - 3 - len(scores))
-        rows.append([last.get("told", "Tucker on top, not trained"), "", paper.STEPS["Tucker"], *scores, *blanks])
+        rows.append([last.get("title", "Tucker on top, not trained"), "", paper.STEPS["Tucker"], *scores, *blanks])
     return section(
         title, [found, *([tucker] if tucker and "command" in tucker else [])], grid(head, rows), images(result)
     )
@@ -218,8 +218,8 @@ def from_accuracy(path: Path, measured: Measured) -> tuple[dict[str, Any], dict[
     if not rows:
         return found, None
     best = rows[-1]
-    told = f"{best['name']} on top, {best['macs'] / best['before']:.0%} of the MACs, not trained"
-    return found, {"top": True, "result": {**best, "told": told}}
+    title = f"{best['name']} on top, {best['macs'] / best['before']:.0%} of the MACs, not trained"
+    return found, {"top": True, "result": {**best, "title": title}}
 
 
 def table3(found: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ def main() -> int:
     text = "\n\n".join(
         [sections.preface(about, inputs, os.getloadavg()[0]), *parts, sections.conversions(measured.conversions)]
     )
-    write(args.results, measured.told(text))
+    write(args.results, measured.shortened(text))
     print(f"{args.results}: written after {(time.perf_counter() - start) / 60:.1f} minutes", file=sys.stderr)
     for name, found in measured.failed.items():
         print(f"{name}: not measured: {found['error']}", file=sys.stderr)

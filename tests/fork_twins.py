@@ -1,4 +1,4 @@
-"""Networks with forks' layers, built anew of layers that real Caffe has, each from its public definition.
+"""Networks with forks' layers, rebuilt from layers that real Caffe has, each from its public definition.
 
 So real Caffe judges layers that it does not know. No formula here is deepmerge's own: ReLU6 is 6 − relu(6 − y), a reorganised
 blob is reshaped and permuted, a value repeated is a deconvolution by ones.
@@ -25,7 +25,7 @@ class Twin:
     """The text and weights of a network of Caffe's own layers that computes what `graph` does.
 
     Every blob has a name of its own; inputs and outputs keep theirs. Layers without a twin (boxes, detections, unpooling, unknown
-    ones) are left out with all behind them, and what they read becomes an output.
+    ones) are left out with everything after them, and what they read becomes an output.
     """
 
     def __init__(self, graph: Graph):

@@ -1,4 +1,4 @@
-"""Small networks for tests: their text, their weights (random, seeded), their inputs, and how far outputs lie apart."""
+"""Small networks for tests: their text, their weights (random, seeded), their inputs, and the distance between outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def inputs(*shapes: tuple[int, ...]) -> str:
 
 
 def layer(name: str, kind: str, bottoms: str, params: str = "", tops: str | None = None, param: str = "") -> str:
-    """A layer's text. params: what stands in its `*_param` message; param: ParamSpecs. Its top is called like it."""
+    """A layer's text. params: the text of its `*_param` message; param: ParamSpecs. Its top has its name."""
     field = f"{_FIELD.get(kind, kind.lower())}_param {{ {params} }}" if params else ""
     blobs = [f'bottom: "{b}"' for b in bottoms.split()] + [f'top: "{t}"' for t in (tops or name).split()]
     return f'layer {{ name: "{name}" type: "{kind}" {" ".join(blobs)} {param} {field} }}\n'
@@ -101,7 +101,7 @@ def apart(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
 
 
 def structure(graph: Graph) -> list:
-    """All there is to a graph but its weights, layer by layer."""
+    """Everything in a graph but its weights, layer by layer."""
     return [
         (x.name, x.type, x.params, [b.name for b in x.bottoms], [t.name for t in x.tops], len(x.param_specs))
         for x in graph.layers
@@ -113,7 +113,7 @@ def _names(count: int) -> list[str]:
 
 
 def calls(function: Callable[[], object]) -> int:
-    """How many functions `function` calls: its work, whatever else the machine does."""
+    """How many functions `function` calls: a measure of its work that does not depend on the machine's load."""
     made = 0
 
     def count(frame: object, event: str, arg: object) -> None:
@@ -130,10 +130,10 @@ def calls(function: Callable[[], object]) -> int:
 
 
 def carried_out(graph: Graph, recipe: Recipe) -> tuple[Graph, list[dict]]:
-    """A copy of the graph behind the recipe's steps, and what report.json would say of them."""
+    """A copy of the graph after the recipe's steps, and the entries that report.json would have."""
     merged, entries = graph.copy(), []
     for index, result in run_recipe(merged, recipe):
         passes = [change.pass_name for change in result.changes]
-        told = {"name": result.step.name, "exact": result.exact, "merged": result.merged, "into": result.into}
-        entries.append({"index": index, "passes": passes, **told})
+        entry = {"name": result.step.name, "exact": result.exact, "merged": result.merged, "into": result.into}
+        entries.append({"index": index, "passes": passes, **entry})
     return merged, entries

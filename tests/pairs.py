@@ -20,7 +20,7 @@ from tests.real_images import prepared, read_npz, write_lmdb
 
 
 def pictures(count: int = 12) -> tuple[np.ndarray, np.ndarray]:
-    """Photographs where there are any, else noise: uint8 RGB (count, 32, 32, 3), and labels from 0 to 9."""
+    """Photographs if there are any, else noise: uint8 RGB (count, 32, 32, 3), and labels from 0 to 9."""
     path = Path(os.environ.get("DEEPMERGE_SHARED") or Path(__file__).parents[2] / "shared", "data/cifar10_test.npz")
     if path.exists():
         return read_npz(path, count)

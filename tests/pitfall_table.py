@@ -24,7 +24,7 @@ TITLES: dict[Row, str] = {
 }
 SHOWN = pytest.StashKey[set[Row]]()  # the rows that have a test that is not slow
 WHOLE = pytest.StashKey[bool]()  # whether all of the suite was collected
-_ORDER = ("failed", "skipped", "passed")  # what counts of a test's setup, call and teardown
+_ORDER = ("failed", "skipped", "passed")  # the worst of a test's setup, call and teardown counts
 
 
 def pytest_addoption(parser):
@@ -61,7 +61,7 @@ def _row(mark: pytest.Mark, item: pytest.Item) -> Row:
 
 
 class Table:
-    """What became of each row's tests, printed at the end."""
+    """The outcome of each row's tests, printed at the end."""
 
     def __init__(self):
         self.outcomes: dict[Row, dict[str, str]] = {row: {} for row in TITLES}  # test → outcome

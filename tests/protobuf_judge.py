@@ -36,7 +36,7 @@ print(json.dumps([compare(*case) for case in json.load(sys.stdin)]))
 
 
 def differences(python: Path, cases: Sequence[tuple[str, str | bytes, str | bytes]]) -> list[str]:
-    """For each (message type, a, b), texts or bytes, what differs between the messages; "" where nothing does."""
+    """For each (message type, a, b), texts or bytes, what differs between the messages; "" if nothing does."""
     sent = [(kind, _form(a), _form(b)) for kind, a, b in cases]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment["GLOG_minloglevel"] = "2"

@@ -29,7 +29,7 @@ class Renamer:
         return self.names[old]
 
     def alike(self, old: list[str], new: list[str]) -> bool:
-        """Whether these are the same layers; those that a pass has made may be called as they like."""
+        """Whether these are the same layers; those that a pass has made may have any name."""
         given = set(self.names.values())
         return [self.names.get(name) for name in old] == [name if name in given else None for name in new]
 

@@ -1,4 +1,4 @@
-"""Each row of tests/pitfalls.toml has a test, and the table says what became of it."""
+"""Each row of tests/pitfalls.toml has a test, and the table shows its outcome."""
 
 from __future__ import annotations
 

@@ -12,21 +12,36 @@ from deepmerge.data.resize import neighbours
 if TYPE_CHECKING:
     from deepmerge.data.preprocess import Preprocessing
 
-GREY = np.array(
-    [0.299, 0.587, 0.114], np.float32
-)  # of red, green, blue; ITU-R BT.601, as OpenCV reads images for Caffe
+# weights of red, green, blue; ITU-R BT.601, as OpenCV reads images for Caffe
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _TOGETHER = 1 << 18  # values that are made at a time: what a core's cache holds
 
 
 def make_batch(
     pictures: Sequence[np.ndarray], how: Preprocessing, channels: int, draws: np.ndarray | None = None
 ) -> np.ndarray:
-    """uint8 pictures (H, W, 3 or 1) → float32 (N, channels, h, w). Bit by bit the same in a batch of any size.
+    """Preprocess pictures into one array. Each gets the same bytes in a batch of any size. Caffe: data_transformer.cpp.
 
-    The pictures may differ in size where `how`'s resize or crop makes them one.
-    draws: what is random in training, (N, 3) in [0, 1): each picture's place of the crop down and across, and whether
-    it is mirrored (below 0.5); None for the centre, unmirrored. Caffe: data_transformer.cpp.
-    ReadError where a picture is smaller than the crop, or has other channels; see Preprocessing.check.
+    Parameters
+    ----------
+    pictures : (H, W, 3 or 1) each, uint8
+        They may differ in size if `how` makes them one.
+    how
+        What is done to them.
+    channels
+        The network's input channels.
+    draws : (N, 3), in [0, 1)
+        What is random in training: the crop's place down and across, and whether to mirror (below 0.5). None for the
+        centre, unmirrored.
+
+    Returns
+    -------
+    (N, channels, h, w), float32
+
+    Raises
+    ------
+    ReadError
+        A picture is smaller than the crop, or has other channels; see Preprocessing.check.
     """
     height, width = how.size(pictures[0].shape[:2])
     out = np.empty((len(pictures), channels, height, width), np.float32)
@@ -43,7 +58,7 @@ def make_batch(
 
 
 def _runs(pictures: Sequence[np.ndarray], most: int) -> Iterator[tuple[int, int]]:
-    """From where to where the pictures have one shape, in pieces of `most`."""
+    """Yield start and stop of runs of pictures of one shape, in pieces of up to `most`."""
     start = 0
     for stop in range(1, len(pictures) + 1):
         if stop == len(pictures) or stop - start == most or pictures[stop].shape != pictures[start].shape:
@@ -52,7 +67,7 @@ def _runs(pictures: Sequence[np.ndarray], most: int) -> Iterator[tuple[int, int]
 
 
 def _make(out: np.ndarray, pixels: np.ndarray, how: Preprocessing, at: tuple[int, int]) -> None:
-    """Pixels (n, H, W, c) → out (n, C, h, w); `at`: the crop's top and left."""
+    """Preprocess pixels (n, H, W, c) into out (n, C, h, w). at: the crop's top and left."""
     sizes = pixels.shape[1:3]
     new = how.resized(sizes)
     rows, columns = (slice(start, start + size) for start, size in zip(at, out.shape[2:], strict=True))
@@ -74,7 +89,7 @@ def _make(out: np.ndarray, pixels: np.ndarray, how: Preprocessing, at: tuple[int
 
 
 def _planes(pixels: np.ndarray, channels: int, order: str) -> np.ndarray:
-    """(n, H, W, c) → (n, channels, H, W), in the network's order, a view where it can be one."""
+    """Return pixels (n, H, W, c) as planes (n, channels, H, W) in the network's order, as a view if possible."""
     if pixels.shape[3] != channels:  # 3 for 1
         return (pixels.astype(np.float32) @ GREY)[:, None]
     planes = np.moveaxis(pixels, 3, 1)

@@ -1,4 +1,4 @@
-"""Coded images → pixels."""
+"""Decode images."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def decode(coded: bytes | str | Path, name: str) -> np.ndarray:
-    """A file, or the bytes of one (of FORMATS) → RGB uint8 (H, W, 3).
+    """Decode an image file, or the bytes of one, of a format in FORMATS; return RGB, uint8 (H, W, 3).
 
-    Grey images get three equal channels, an alpha channel is dropped. ReadError for what is no image, or one of more
-    pixels than Pillow holds to be harmless (89 millions).
+    Grey images get three equal channels, an alpha channel is dropped. Raises ReadError for what is not an image, or has
+    more pixels than Pillow considers harmless (89 million).
     """
     from PIL import Image, UnidentifiedImageError
 

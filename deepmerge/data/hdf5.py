@@ -1,7 +1,7 @@
-"""Images and arrays in HDF5 files, for Caffe's HDF5Data and for us. h5py is wanted (the extra `h5`), and imported here alone.
+"""Images and arrays in HDF5 files, for Caffe's HDF5Data and for us. This needs h5py (the extra `h5`).
 
-`data`, numbers, (N, C, H, W): what a network is fed, as Caffe's HDF5Data hands it on; no preprocessing is left to do,
-whatever its type. Or `images`, uint8 (N, H, W, 3), RGB: pictures, as in npz files. With either, `label` or `labels`, (N)
+A file holds either `data`, numbers (N, C, H, W): what a network is fed, without further preprocessing, as in Caffe's
+HDF5Data; or `images`, uint8 (N, H, W, 3), RGB: pictures, as in npz files. Both may come with `label` or `labels`: (N)
 whole numbers, which may be floats and have further axes of 1. Caffe: hdf5_data_layer.cpp.
 """
 
@@ -19,14 +19,16 @@ import numpy as np
 from deepmerge.data.images import Images, Picture
 from deepmerge.errors import ReadError, SourceError
 from deepmerge.formats.read.files import is_hdf5, read_text
+from deepmerge.text import flat
 
 _CHUNKS = 64 << 20  # bytes of unpacked chunks that h5py keeps for each file
 _LONGEST = 1 << 30  # bytes that one image may claim
 
 
 def open_hdf5(spec: str, path: Path) -> Images:
-    """An .h5 file, or a text file that lists some, a path a line, as HDF5Data's source; relative paths start at the
-    current folder, as in Caffe, or at the list's. ReadError where there is no such data in them.
+    """Open an .h5 file, or a text file that lists several, one path a line, as HDF5Data's source does.
+
+    Relative paths start at the current folder, as in Caffe, or at the list's. Raises ReadError if the data is missing.
     """
     files = [path] if is_hdf5(path) else _listed(path)
     parts = [_Part(file) for file in files]
@@ -46,7 +48,7 @@ def open_hdf5(spec: str, path: Path) -> Images:
 
 
 class _Part:
-    """One file, open. shape: one array's, without the batch."""
+    """One open file. shape: that of one array, without the batch."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -55,7 +57,7 @@ class _Part:
             self.file = h5py.File(path, "r", rdcc_nbytes=_CHUNKS)
             found = {name: self.file[name] for name in ("data", "images", "label", "labels") if name in self.file}
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise ReadError(f"cannot be read as an HDF5 file: {_reason(error)}", path) from None
+            raise ReadError(f"cannot be read as an HDF5 file: {flat(error)}", path) from None
         self.ready = "data" in found
         self.values = found.get("data", found.get("images"))
         self._check(h5py)
@@ -71,7 +73,7 @@ class _Part:
             text = "has neither `data` (N×C×H×W, what the network is fed) nor `images` (N×H×W×3, uint8, RGB)"
             raise ReadError(text, self.path)
         if not isinstance(values, h5py.Dataset) or values.shape is None or values.dtype.kind not in "fiu":
-            raise ReadError(f"{values.name} is no data set of numbers", self.path)
+            raise ReadError(f"{values.name} is not a data set of numbers", self.path)
         if values.ndim < 2 or 0 in values.shape[1:] or prod(values.shape[1:]) * 8 > _LONGEST:
             raise ReadError(
                 f"{values.name} is {values.shape}; it must have images along the first axis, and values in each",
@@ -83,7 +85,7 @@ class _Part:
             raise ReadError(f"{values.name} has its values in another file, which is not read", self.path)
 
     def _read_labels(self, h5py, found) -> np.ndarray | None:
-        """One class for each image, or None: what is a fraction, or several numbers, is something else to learn."""
+        """Return one class for each image; None if the labels are fractions or several numbers."""
         if found is None:
             return None
         if (
@@ -111,7 +113,7 @@ class _Part:
         try:
             return read()
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise SourceError(f"{self.path}: can no longer be read, or is damaged: {_reason(error)}") from None
+            raise SourceError(f"{self.path}: can no longer be read, or is damaged: {flat(error)}") from None
 
 
 def _listed(path: Path) -> list[Path]:
@@ -130,15 +132,11 @@ def _listed(path: Path) -> list[Path]:
     return found
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def _h5py(path):
     try:
         import h5py
     except ImportError:
         raise ReadError(
-            "is an HDF5 file, which takes h5py to read: `pip install 'deepmerge-caffe[h5]'`", path
+            "is an HDF5 file, and reading it needs h5py: `pip install 'deepmerge-caffe[h5]'`", path
         ) from None
     return h5py

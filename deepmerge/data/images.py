@@ -1,4 +1,4 @@
-"""Images as every source gives them."""
+"""Images as all sources give them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from deepmerge.errors import ReadError, SourceError
 
 @dataclass(frozen=True)
 class Picture:
-    """One image. label: the class's index, None where the source has none.
+    """One image. label: the class's index, None if the source has none.
 
-    pixels: uint8, (H, W, channels): RGB, or one channel where the source stores one. In a source that is `ready`,
-    float32 in the shape that the network takes, without the batch, such as (C, H, W).
+    pixels: uint8, (H, W, channels): RGB, or one channel if the source stores one. In a `ready` source: float32 in the
+    shape that the network takes, without the batch, such as (C, H, W).
     """
 
     name: str
@@ -27,9 +27,9 @@ class Picture:
 class Images:
     """A source of `count` images. `read(index)` gives a Picture, or raises ReadError for that image alone.
 
-    classes: the classes' names by label, () where the source has none.
-    ready: the arrays are what the network is fed; no preprocessing is left to do.
-    gone: says whether nothing of the source is there any more; asked when an image cannot be read.
+    classes: the classes' names by label, () if the source has none.
+    ready: the arrays are what the network is fed, without further preprocessing.
+    gone: returns whether the whole source has gone; called when an image cannot be read.
     """
 
     spec: str
@@ -41,7 +41,7 @@ class Images:
 
 
 def read_picture(images: Images, index: int) -> Picture:
-    """One image; ReadError where it alone cannot be read, SourceError where the source has gone."""
+    """Read one image; ReadError if only this image cannot be read, SourceError if the source has gone."""
     try:
         return images.read(index)
     except SourceError:

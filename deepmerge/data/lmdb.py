@@ -15,7 +15,7 @@ from deepmerge.formats import schema
 
 
 def open_lmdb(spec: str, path: Path) -> Images:
-    """The Datums in the order of their keys. Their pixels are taken to be BGR, as OpenCV gives them to Caffe."""
+    """Open the Datums, in the order of their keys. Their pixels are taken as BGR, as OpenCV gives them to Caffe."""
     if not path.exists():
         raise ReadError("no such LMDB", path)
     file = LmdbFile(path)
@@ -28,9 +28,9 @@ def open_lmdb(spec: str, path: Path) -> Images:
 
 
 def picture(datum: bytes, name: str) -> Picture:
-    """A serialized Datum as a picture; ReadError where it holds no bytes of an image.
+    """Return a serialized Datum as a picture; ReadError if it holds no image.
 
-    One of four channels, say, is a picture too: that it does not fit a network is for the network's preprocessing to say.
+    Any number of channels makes a picture: whether it fits a network is checked by the preprocessing.
     """
     from google.protobuf.message import DecodeError
 

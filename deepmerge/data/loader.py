@@ -92,7 +92,7 @@ class Loader:
     def batch(self, index: int) -> Batch:
         """Return batch `index` of an endless sequence of epochs, each in an order of its own if `shuffle` is on.
 
-        The batch depends on the seed and the index alone. An image that cannot be read is replaced by the next one that can.
+        It depends on the seed and the index alone. An image that cannot be read is replaced by the next one that can.
         Raises ReadError if none can; SourceError if the source has gone, or does not fit the network.
         """
         start = index * self.batch_size
@@ -187,8 +187,8 @@ class Loader:
         if self._labelled is None:
             self._labelled = label is not None
         if label is None and self._labelled:
-            where = "a folder has sub-folders for them, a list a number behind each path"
-            raise SourceError(f"{picture.name}: has no label, and labels are wanted; {where}")
+            where = "a folder has sub-folders for them, a list a number after each path"
+            raise SourceError(f"{picture.name}: has no label, and labels are needed; {where}")
         if label is not None and classes is not None and not 0 <= label < classes:
             text = f"label {label} is out of range: the network has {classes} classes, 0 to {classes - 1}"
             raise SourceError(f"{picture.name}: {text}; is it the right network for these images?")

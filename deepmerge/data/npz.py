@@ -1,4 +1,4 @@
-"""Images in a NumPy archive, as pixels or as JPEG files one behind the other."""
+"""Images in a NumPy archive, as pixels or as JPEG files one after the other."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ MAX_BYTES = 4 << 30  # of all arrays, unpacked
 
 
 def open_npz(spec: str, path: Path) -> Images:
-    """`images`, uint8 (N, H, W, 3), RGB; or `jpeg`, uint8 (bytes), the files one behind the other, and `offsets`
-    (N + 1), where each begins and the last ends. In both, `labels` (N) and `classes` (names) may be there, too.
+    """Open an archive with `images`, or `jpeg` and `offsets`; both may come with `labels` (N) and `classes` (names).
+
+    images: uint8 (N, H, W, 3), RGB. jpeg: uint8 (bytes), the files one after the other; offsets: (N + 1), where each
+    begins and the last ends.
     """
     arrays = _arrays(path)
     classes = tuple(str(name) for name in arrays.get("classes", ()))
@@ -39,26 +41,26 @@ def open_npz(spec: str, path: Path) -> Images:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of those names. What they claim to be is added up before any is unpacked."""
+    """Read the arrays that we know. The sizes that they claim are added up before any is unpacked."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = [key for key in ("images", "jpeg", "offsets", "labels", "classes") if key in archive]
             sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.zip.infolist()}
             if (size := sum(sizes[name] for name in names)) > MAX_BYTES:
-                text = f"holds {size / 1e9:.1f} GB of arrays, more than {MAX_BYTES / 1e9:.1f}; divide it, or give lmdb:PATH"
-                raise ReadError(text, path)
+                text = f"holds {size / 1e9:.1f} GB of arrays, more than {MAX_BYTES / 1e9:.1f}"
+                raise ReadError(text, path, remedy="divide it, or give lmdb:PATH")
             return {name: _array(archive, name, sizes[name]) for name in names}
     except FileNotFoundError:
         raise ReadError("no such file", path) from None
     except ReadError:
         raise
     except Exception as error:  # numpy and zipfile raise all kinds on broken files
-        reason = getattr(error, "strerror", None) or "it is damaged, holds Python objects, or is something else"
+        reason = getattr(error, "strerror", None) or "it is damaged, holds Python objects, or is another kind of file"
         raise ReadError(f"cannot be read as an npz file: {reason}", path) from None
 
 
 def _array(archive, name: str, size: int) -> np.ndarray:
-    """One array; ValueError where its header claims more than is there, for which numpy would make room at once."""
+    """Read one array; ValueError if its header claims more than is there, since numpy would allocate that at once."""
     with archive.zip.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -80,8 +82,8 @@ def _pixels(path: Path, images: np.ndarray):
 
 def _coded(path: Path, jpeg: np.ndarray, offsets: np.ndarray):
     if jpeg.dtype != np.uint8 or offsets.dtype.kind not in "iu" or offsets.ndim != 1:
-        text = f"`jpeg` is {jpeg.dtype} and `offsets` {offsets.dtype}, {offsets.shape}; they must be uint8 and integers (N + 1)"
-        raise ReadError(text, path)
+        text = f"`jpeg` is {jpeg.dtype} and `offsets` {offsets.dtype}, {offsets.shape}"
+        raise ReadError(text, path, remedy="they must be uint8 and integers (N + 1)")
     blob, ends = jpeg.tobytes(), offsets.tolist()
     if ends != sorted(ends) or not ends or ends[0] < 0 or ends[-1] > len(blob):
         raise ReadError(f"`offsets` does not divide `jpeg`, {len(blob)} bytes, into images", path)

@@ -77,8 +77,8 @@ def open_loader(
 ) -> tuple[Loader, list[str]]:
     """Open the images of `spec` for the graph's only input; return them with notes for the user.
 
-    The preprocessing is the network's own unless `wishes` say otherwise: see network_transform, which `prototxt` is for.
-    With `loading.train` it is that of the TRAIN phase.
+    The preprocessing is the network's own unless `wishes` say otherwise. prototxt: see network_transform.
+    With `loading.train` the preprocessing is that of the TRAIN phase.
     Raises ReadError if there are no images, or the network takes none.
     """
     found = open_network_images(spec, graph)

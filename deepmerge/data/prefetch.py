@@ -1,4 +1,4 @@
-"""What an iterator gives, made in a thread of its own, a little ahead of whoever takes it."""
+"""Run an iterator in a thread of its own, a little ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _END = object()
 
 
 def prefetched(source: Iterator[T], ahead: int = 2) -> Iterator[T]:
-    """The same values in the same order; what `source` raises is raised here. Closing it ends the thread."""
+    """Yield the same values in the same order; what `source` raises is raised here. Closing it ends the thread."""
     made: queue.Queue = queue.Queue(ahead)
     over = threading.Event()
 
@@ -30,7 +30,7 @@ def prefetched(source: Iterator[T], ahead: int = 2) -> Iterator[T]:
                 if over.is_set():
                     return
             put((_END, None))
-        except BaseException as error:  # all of them, so that no consumer waits for ever
+        except BaseException as error:  # any of them, so that the consumer does not wait for ever
             put((_END, error))
 
     thread = threading.Thread(target=work, name="deepmerge-images", daemon=True)

@@ -30,9 +30,9 @@ class Preprocessing:
     """What is done to a picture. Caffe: image_data_layer.cpp, data_transformer.cpp.
 
     mean: subtracted; one number for each channel in the network's order, or one for all, or none.
-    scale: multiplied by, after the mean. resize: (width, height) in pixels, None to keep the size.
-    crop: the side of a square from the centre (in training: from anywhere), None to keep all. A smaller picture cannot be
-    read, or with `enlarge` it is resized to that square. channel_order: bgr or rgb.
+    scale: multiplied by after the mean. resize: (width, height) in pixels, None to keep the size.
+    crop: the side of a square from the centre (in training: from anywhere), None to keep all. A smaller picture is an
+    error, or is resized to that square with `enlarge`. channel_order: bgr or rgb.
     mirror: in training, half of the pictures are mirrored left to right.
     mean_file: a mean image, float32 (C, height, width); a crop from a picture of that size takes its part of it.
     mean_image: its centre, as large as the network's input, for other pictures; it replaces `mean`.
@@ -91,7 +91,7 @@ class Preprocessing:
         return made
 
     def normalise(self, planes: np.ndarray, at: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> None:
-        """Apply mean and scale in place, float32. at: top and left of the crop; size: height and width of the whole pictures."""
+        """Apply mean and scale in place. at: top and left of the crop; size: height and width of the whole pictures."""
         if self.mean_file is not None and self.mean_file.shape[1:] == size:
             planes -= self.mean_file[:, at[0] : at[0] + planes.shape[-2], at[1] : at[1] + planes.shape[-1]]
         elif self.mean_image is not None:
@@ -108,7 +108,7 @@ def choose_preprocessing(
     """Return the preprocessing, and notes for the user: the user's wishes first, then what the data layer says.
 
     Without either, the mean of three channels is 104, 117, 123 (blue, green, red), and there is none for other inputs.
-    A picture is resized to the input's size unless a size or a crop is given. One that is smaller than the network's own
+    A picture is resized to the input's size unless a size or a crop is given. A picture smaller than the network's own
     crop_size, which Caffe refuses, is enlarged to it. shape: the input's, (N, C, H, W).
     Raises ReadError if the mean has another number of channels, or the pictures would not have the input's size.
     """

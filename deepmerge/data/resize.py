@@ -1,6 +1,6 @@
 """Bilinear resizing with half-pixel centres and without antialiasing, as OpenCV and PyTorch do it by default.
 
-Pillow's resize is not this one: it widens its filter when it shrinks an image.
+Pillow's resize differs: it widens its filter when it shrinks an image.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """`pixels` (H, W, C), any dtype → float32 (height, width, C), in the same units; not rounded."""
+    """Resize `pixels` (H, W, C), any dtype; return float32 (height, width, C) in the same units, not rounded."""
     if pixels.shape[:2] == (height, width):
         return pixels.astype(np.float32)
     above, below, down = neighbours(pixels.shape[0], height)
@@ -19,7 +19,7 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def neighbours(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each new index: the old index before it, the one behind it, and how far (0..1) it lies towards the latter."""
+    """Return for each new index the old indices before and after it, and how far (0..1) it is towards the latter."""
     centre = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
     first = np.floor(centre).astype(np.intp)
     return first, np.minimum(first + 1, size - 1), (centre - first).astype(np.float32)

@@ -21,15 +21,17 @@ FORMS = "folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE"
 
 
 def open_images(spec: str) -> Images:
-    """The source that `spec` names: folder:PATH (sub-folders are classes), list:FILE (a path and a label a line),
-    npz:FILE (see npz.py), lmdb:PATH (Caffe's Datums), hdf5:FILE (see hdf5.py). ReadError where there is none, or no image in it.
+    """Open the source that `spec` names.
+
+    folder:PATH (sub-folders are classes), list:FILE (a path and a label a line), npz:FILE (see npz.py), lmdb:PATH
+    (Caffe's Datums) or hdf5:FILE (see hdf5.py). Raises ReadError if there is no such source, or no image in it.
     """
     kind, _, path = spec.partition(":")
     if kind not in _OPENERS or not path:
         hint = ""
         if os.path.exists(spec):
-            hint = f"; is folder:{spec} meant?" if os.path.isdir(spec) else f"; is {_kind_of(spec)}:{spec} meant?"
-        raise ReadError(f"{spec!r} is no source of images{hint or f': give {FORMS}'}")
+            hint = f"; did you mean {'folder' if os.path.isdir(spec) else _kind_of(spec)}:{spec}?"
+        raise ReadError(f"{spec!r} is not a source of images{hint or f': give {FORMS}'}")
     images = _OPENERS[kind](spec, Path(path))
     if not images.count:
         raise ReadError(f"there are no images in it; {_WANTED[kind]}", path)
@@ -39,10 +41,10 @@ def open_images(spec: str) -> Images:
 def pictures(
     images: Images, limit: int | None = None, strict: bool = False, skipped: list[str] | None = None
 ) -> Iterator[Picture]:
-    """The images one by one; those that cannot be read are left out, and why is appended to `skipped`.
+    """Yield the images one by one; those that cannot be read are left out, and `skipped` gets the reasons.
 
-    limit: at most so many, spread evenly over the source (which may be sorted by class).
-    strict: ReadError for the first that cannot be read.
+    limit: use at most this many images, spread evenly over the source (which may be sorted by class).
+    strict: raise ReadError for the first image that cannot be read.
     """
     count = images.count if limit is None else min(limit, images.count)
     for place in range(count):
@@ -66,7 +68,7 @@ def _kind_of(path: str) -> str:
 
 
 def _folder(spec: str, path: Path) -> Images:
-    """Every image file below `path`, in the order of the names. A label is the sub-folder's place among all of them."""
+    """Open every image file below `path`, in the order of the names. A label is the sub-folder's place among all."""
     if not path.is_dir():
         raise ReadError("is not a folder" if path.exists() else "no such folder", path)
     files = sorted(
@@ -75,14 +77,16 @@ def _folder(spec: str, path: Path) -> Images:
     classes = tuple(sorted({file.relative_to(path).parts[0] for file in files if file.parent != path}))
     places = {name: place for place, name in enumerate(classes)}
     labels = [places[file.relative_to(path).parts[0]] if file.parent != path else None for file in files]
-    return Images(
-        spec, len(files), lambda i: Picture(str(files[i]), decode(files[i], str(files[i])), labels[i]), classes,
-        gone=lambda: _none_there(files),
-    )  # fmt: skip
+
+    def read(index: int) -> Picture:
+        name = str(files[index])
+        return Picture(name, decode(files[index], name), labels[index])
+
+    return Images(spec, len(files), read, classes, gone=lambda: _none_there(files))
 
 
 def _list(spec: str, path: Path) -> Images:
-    """Caffe's list files: a path and a label a line. Relative paths start at the list's folder, else at the current."""
+    """Open Caffe's kind of list: a path and a label a line, relative to the list's folder or to the current one."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(MAX_LIST + 1)
@@ -111,18 +115,18 @@ def _list(spec: str, path: Path) -> Images:
 
 
 def _some(things: list) -> list:
-    """Up to 16 of them, spread evenly."""
+    """Return up to 16 of them, spread evenly."""
     count = min(len(things), 16)
     return [things[i * len(things) // count] for i in range(count)]
 
 
 def _none_there(files: list[Path]) -> bool:
-    """Whether some of the files, which stand for all, are missing every one: a folder moved, a disk taken away."""
+    """Return whether a sample of the files is missing altogether: a folder moved, a disk removed."""
     return not any(os.path.exists(file) for file in _some(files))
 
 
 def _entry(line: str) -> tuple[str, int | None]:
-    """A path, which may hold blanks, and the label behind the last blank, if that is a number."""
+    """Return a path, which may have spaces in it, and the label after the last space, if that is a number."""
     name, _, label = line.rpartition(" ")
     number = label.isascii() and label.isdigit() and len(label) < 19
     return (name.strip(), int(label)) if name.strip() and number else (line, None)
@@ -150,7 +154,7 @@ _WANTED = {
     "folder": f"their names must end in {', '.join(sorted(SUFFIXES))}",
     "list": "give a path and a label a line",
     "npz": "`images` or `jpeg` is empty",
-    "lmdb": "make it anew with convert_imageset",
+    "lmdb": "make it again with convert_imageset",
     "hdf5": "`data` or `images` is empty",
 }
 _OPENERS = {"folder": _folder, "list": _list, "npz": _npz, "lmdb": _lmdb, "hdf5": _hdf5}

@@ -40,8 +40,8 @@ class Transform:
 def network_transform(graph: Graph, prototxt: Path, phase: str = "TEST") -> Transform:
     """Return what the data layers of a network ask for.
 
-    prototxt: the file that the graph was read from. If it is a deploy.prototxt and there is a train_val.prototxt beside it,
-    the data layers are those of the latter. phase: TRAIN or TEST.
+    prototxt: the file that the graph was read from. For a deploy.prototxt the data layers are those of the
+    train_val.prototxt beside it, if there is one. phase: TRAIN or TEST.
     """
     file = Path(prototxt)
     beside = file.with_name("train_val.prototxt")

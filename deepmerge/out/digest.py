@@ -1,7 +1,7 @@
-"""A large file's SHA-256, taken in a thread of its own while the network is read, converted and written.
+"""The SHA-256 of a large file, computed in a thread while the network is read, converted and written.
 
-It takes as long as all the rest of a conversion together, and hashlib lets go of the interpreter's lock. Nothing
-heavy is imported here, so that it can begin before everything else does.
+It takes as long as the rest of a conversion, and hashlib releases the interpreter's lock. Nothing heavy is imported
+here, so that it can start before everything else.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import os
 import threading
 from pathlib import Path
 
-_WINDOW = 64 << 20  # bytes mapped at a time; large, since every window waits for the interpreter's lock
+_WINDOW = 64 << 20  # bytes mapped at a time; large, because each window waits for the interpreter's lock
 
 
 class Digest:
-    """Begins with the hashing. As a context, it ends with no thread left, whatever has happened inside."""
+    """Starts hashing at once. As a context manager, it leaves no thread running, even after an error inside."""
 
     def __init__(self, path: str | Path):
         self._path = path
@@ -27,7 +27,7 @@ class Digest:
         self._thread.start()
 
     def result(self) -> str:
-        """The digest in hexadecimal, as soon as it is there; OSError or ValueError where the file cannot be read."""
+        """Wait for the digest and return it in hexadecimal. OSError or ValueError if the file cannot be read."""
         self._thread.join()
         if self._error is not None:
             raise self._error

@@ -1,4 +1,4 @@
-"""Reading OUT, the folder that a conversion has made: its report, its networks, and the original that they came from."""
+"""Reading OUT: its report, its networks, and the original network."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ class Pair(NamedTuple):
     caffemodel: Path
 
     def read(self) -> Graph:
-        """The network with its weights; see read.read_network."""
+        """Return the network with its weights; see read.read_network."""
         return read_network(self.prototxt, self.caffemodel)
 
 
 @dataclass(frozen=True)
 class StepFolder:
-    """The folder of one approximate step: the network with all steps up to `index` (its number in the report) merged."""
+    """The folder of one approximate step: the network after all steps up to this one.
+
+    index: the step's number in the report.
+    """
 
     index: int
     name: str
@@ -43,15 +46,15 @@ class StepFolder:
 
     @property
     def new_layers(self) -> Path:
-        """The caffemodel of what the step made."""
+        """The caffemodel of the layers that the step made."""
         return self.folder / "new_layers.caffemodel"
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What is in OUT. report: report.json. steps: the approximate steps' folders in order, [] where --no-steps left them out.
+    """The content of OUT. report: report.json. steps: the folders of the approximate steps; [] after --no-steps.
 
-    given: the original's files, where they are not those that the report names.
+    given: the original's files, if they are not those that the report names.
     """
 
     folder: Path
@@ -67,15 +70,15 @@ class Converted:
 
     @property
     def approximate(self) -> list[dict[str, Any]]:
-        """Those of the report's steps that are not exact."""
+        """The report's steps that are not exact."""
         return [entry for entry in self.entries if not entry["exact"]]
 
     @cached_property
     def original(self) -> Pair:
         """The network that was converted.
 
-        ReadError where a file is no longer where the report says (from the current folder, or from OUT's), or no longer
-        the same. What was given is taken as it is.
+        ReadError if a file is not where the report says (relative to the current folder or to OUT), or has changed.
+        Files that the user gave are not compared.
         """
         if self.given is not None:
             for file in self.given:
@@ -88,41 +91,43 @@ class Converted:
         path, here = Path(entry["path"]), self.folder.resolve()
         found = next((place for place in (path, here / path, here.parent / path) if place.is_file()), None)
         if found is None:
-            text = (
-                f"the original's {kind}, {path}, is not there (any more); say where with --original PROTOTXT CAFFEMODEL"
-            )
-            raise ReadError(text, self.folder / "report.json")
+            text = f"the original's {kind}, {path}, is not there (any more)"
+            remedy = "say where with --original PROTOTXT CAFFEMODEL"
+            raise ReadError(text, self.folder / "report.json", remedy=remedy)
         with map_file(found) as data:
             same = hashlib.sha256(data).hexdigest() == entry["sha256"]
         if not same:
-            text = f"has changed since {self.folder} was made from it; convert it again, or give the old one with --original"
-            raise ReadError(text, found)
+            text = f"has changed since {self.folder} was made from it"
+            raise ReadError(text, found, remedy="convert it again, or give the old one with --original")
         return found
 
 
 def read_converted(
     folder: str | Path, original: tuple[Path, Path] | None = None, need_steps: bool = False, need_final: bool = True
 ) -> Converted:
-    """The conversion in `folder`. original: the original's prototxt and caffemodel, if not those that the report names.
+    """Return the conversion in `folder`. Neither weights nor the original are read yet.
 
-    need_steps: whether a folder for each approximate step must be there. need_final: whether model.onnx alone will not do.
-    ReadError (one line) where it is no such folder, or not all of it is there. The weights are not read yet, and the
-    original is not looked for before it is asked for.
+    original: the original's prototxt and caffemodel, if not those that the report names. need_steps: whether each
+    approximate step must have a folder. need_final: whether model.onnx alone is not enough.
+    ReadError if it is not such a folder, or if files are missing.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ReadError(f"is not a folder; {_AGAIN}" if folder.exists() else f"no such folder; {_AGAIN}", folder)
+        raise ReadError("is not a folder" if folder.exists() else "no such folder", folder, remedy=_AGAIN)
     report = _read_report(folder / "report.json")
     final = Pair(*(folder / name for name in _PAIR))
     onnx_alone = not any(file.exists() for file in final) and (folder / "model.onnx").exists()
     if onnx_alone and need_final:
-        raise ReadError("holds model.onnx alone, which cannot be trained; convert again with --emit caffe,onnx", folder)
+        remedy = "convert again with --emit caffe,onnx"
+        raise ReadError("holds model.onnx alone, which cannot be trained", folder, remedy=remedy)
     steps = _step_folders(folder, report, need_steps)
-    for file in (*(() if onnx_alone else final), *(file for step in steps for file in (*step.pair, step.new_layers))):
+    expected = [] if onnx_alone else [*final]
+    for step in steps:
+        expected += [*step.pair, step.new_layers]
+    for file in expected:
         if not file.is_file():
-            raise ReadError(
-                f"is missing, so that {folder} is not all that `deepmerge convert` wrote; convert again", file
-            )
+            text = f"is missing, so that {folder} is not all that `deepmerge convert` wrote"
+            raise ReadError(text, file, remedy="convert again")
     return Converted(folder, report, final, steps, None if original is None else Pair(*map(Path, original)))
 
 
@@ -130,7 +135,8 @@ def _step_folders(folder: Path, report: Mapping[str, Any], needed: bool) -> list
     rough = [entry for entry in report["steps"] if not entry["exact"]]
     if rough and not (folder / "steps").exists():
         if needed:
-            raise ReadError("has no folder for each step (steps/); convert again without --no-steps", folder)
+            remedy = "convert again without --no-steps"
+            raise ReadError("has no folder for each step (steps/)", folder, remedy=remedy)
         return []
     made = []
     for entry in rough:
@@ -141,25 +147,26 @@ def _step_folders(folder: Path, report: Mapping[str, Any], needed: bool) -> list
 
 def _read_report(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise ReadError(f"holds no report.json; {_AGAIN}", path.parent)
+        raise ReadError("holds no report.json", path.parent, remedy=_AGAIN)
     try:
         report = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise ReadError(f"is not JSON ({error}); convert again", path) from None
+        raise ReadError(f"is not JSON ({error})", path, remedy="convert again") from None
     version = report.get("version") if isinstance(report, dict) else None
     if version != VERSION and isinstance(version, int):
-        raise ReadError(f"is of version {version}, and this deepmerge reads version {VERSION}; convert again", path)
-    wrong = _wrong(report)
-    if wrong:
-        raise ReadError(f"is no report of a conversion: {wrong}; {_AGAIN}", path)
+        text = f"is of version {version}, and this deepmerge reads version {VERSION}"
+        raise ReadError(text, path, remedy="convert again")
+    lacking = _lacking(report)
+    if lacking:
+        raise ReadError(f"is not a report of a conversion: {lacking}", path, remedy=_AGAIN)
     return report
 
 
 _STEP = {"index": int, "name": str, "exact": bool, "into": list, "merged": list}
 
 
-def _wrong(report: Any) -> str:
-    """What a report lacks, "" if nothing."""
+def _lacking(report: Any) -> str:
+    """Return what a report lacks; "" if nothing."""
     if not isinstance(report, dict):
         return "it is not an object"
     for key, kind in (("version", int), ("source", dict), ("steps", list)):
@@ -170,9 +177,8 @@ def _wrong(report: Any) -> str:
         if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "sha256")):
             return f"its source has no {kind}"
     for number, entry in enumerate(report["steps"], 1):
-        lacks = [
-            key for key, kind in _STEP.items() if not isinstance(entry, dict) or not isinstance(entry.get(key), kind)
-        ]
-        if lacks:
-            return f"step {number} has no {lacks[0]!r}"
+        fields = entry if isinstance(entry, dict) else {}
+        for key, kind in _STEP.items():
+            if not isinstance(fields.get(key), kind):
+                return f"step {number} has no {key!r}"
     return ""

@@ -1,4 +1,4 @@
-"""report.json: what was asked, what was done, and why the rest was not."""
+"""report.json: what was asked for, what was done, and why the rest was not."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ _WORDS = {"true": True, "false": False}
 
 
 def source_entry(path: str | Path, sha256: str | None = None) -> dict[str, str]:
-    """A source file by its path and SHA-256. sha256: of a large file, as deepmerge.out.digest takes it."""
+    """Return a source file's path and SHA-256. sha256: the digest, if deepmerge.out.digest has computed it already."""
     return {"path": str(path), "sha256": sha256 or hashlib.sha256(Path(path).read_bytes()).hexdigest()}
 
 
 def report_text(report: dict[str, Any]) -> str:
-    """The report as JSON, two spaces an indent, keys in the order given."""
+    """Return the report as JSON, indented by two spaces, with the keys in the order given."""
     return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
 
 
 def transforms(layers: Iterable[Message]) -> list[dict[str, Any]]:
-    """What the data layers among `layers` do to images: name, phases, and the fields of their transform_param.
+    """Return what the data layers among `layers` do to images: name, phases, and the fields of transform_param.
 
-    Values are as the prototxt has them, those of forks, too; what may stand often is a list.
+    Values are as in the prototxt, also in fields of Caffe's forks. Repeated fields are lists.
     """
     made = []
     for layer in layers:
         param = layer.message("transform_param")
         if is_source(layer) and param is not None:
             phases = [phase for phase in ("TRAIN", "TEST") if runs_in(layer, phase)]
-            made.append(
-                {"layer": str(layer.value("name")), "phases": phases, **_plain(param, "TransformationParameter")}
-            )
+            entry = {"layer": str(layer.value("name")), "phases": phases}
+            made.append(entry | _plain(param, "TransformationParameter"))
     return made
 
 
@@ -58,8 +57,10 @@ def _value(value: Message | Quoted | Token) -> Any:
     if isinstance(value, Message):
         return _plain(value)
     text = str(value)
-    if isinstance(value, Quoted) or text in _WORDS:
-        return _WORDS.get(text, text) if isinstance(value, Token) else text
+    if isinstance(value, Quoted):
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
     for read in (integer, number):
         try:
             found = read(text)

@@ -28,7 +28,7 @@ _GUESSED = """\
 
 @dataclass(frozen=True)
 class Settings:
-    """What to write. formats: those of the final network. solver: overrides by field. steps: whether to write step folders.
+    """What to write. formats: those of the final network. solver: overrides by field. steps: whether to write them.
 
     style: how deploy.prototxt and the caffemodels are written; see formats.write.style.
     """
@@ -42,7 +42,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class _Fine:
-    """How a network is fine-tuned. about: the first line of its solver. iterations: how many. home: from its folder to OUT.
+    """How a network is fine-tuned. about: the first line of its solver. home: the path from its folder to OUT.
 
     is_new: whether a layer learns at the rate of new layers.
     """
@@ -105,9 +105,8 @@ class Output:
     def _training(self, graph: Graph, here: Path, fine: _Fine) -> None:
         """Write train_val.prototxt and solver.prototxt, with the lists that HDF5 data need."""
         if not graph.inputs:
-            raise EmitError(
-                f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it; give it one"
-            )
+            text = f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it"
+            raise EmitError(text, remedy="give it one")
         data = replace(self.settings.data, home=fine.home)
         tree, front = train_val(graph, fine.is_new, data)
         _write(here / "train_val.prototxt", (_GUESSED if front.guessed else "") + format_tree(tree))

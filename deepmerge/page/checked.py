@@ -19,7 +19,7 @@ def checked(report: dict[str, Any], folder: Path) -> dict[str, Any]:
     wrong = next((key for key, fits in _parts(made) if not fits), None)
     if wrong is not None:
         raise ReadError(
-            f"is no report of a conversion: {wrong!r} is not what it should be; {_AGAIN}", folder / "report.json"
+            f"is not a report of a conversion: {wrong!r} is not what it should be; {_AGAIN}", folder / "report.json"
         )
     return made
 

@@ -77,8 +77,8 @@ def test_labels_that_are_no_classes(tmp_path):
     ("arrays", "message"),
     [
         ({"x": DATA}, "has neither `data` .* nor `images`"),
-        ({"data/0": DATA}, "/data is no data set of numbers"),
-        ({"data": np.array([b"text"])}, "/data is no data set of numbers"),
+        ({"data/0": DATA}, "/data is not a data set of numbers"),
+        ({"data": np.array([b"text"])}, "/data is not a data set of numbers"),
         ({"data": np.zeros(4)}, r"/data is \(4,\); it must have images along the first axis"),
         ({"data": np.zeros((4, 0, 2))}, "and values in each"),
         ({"images": DATA}, r"`images` is \(5, 3, 4, 6\), float32; it must be N×H×W×3, uint8, RGB"),
@@ -112,7 +112,7 @@ def test_lists_of_something_else(tmp_path):
             open_images(f"hdf5:{path}")
     with pytest.raises(ReadError, match="no such file"):
         open_images(f"hdf5:{tmp_path / 'nothing'}")
-    with pytest.raises(ReadError, match="x.h5' is no source of images; is hdf5:.*x.h5 meant?"):
+    with pytest.raises(ReadError, match="x.h5' is not a source of images; did you mean hdf5:.*x.h5?"):
         open_images(str(write(tmp_path / "x.h5", data=DATA)))
 
 
@@ -136,7 +136,7 @@ def test_without_h5py(tmp_path, monkeypatch):
     write(tmp_path / "a.h5", data=DATA)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(
-        ReadError, match=r"a\.h5: is an HDF5 file, which takes h5py to read: `pip install 'deepmerge-caffe\[h5\]'`"
+        ReadError, match=r"a\.h5: is an HDF5 file, and reading it needs h5py: `pip install 'deepmerge-caffe\[h5\]'`"
     ):
         open_images(f"hdf5:{tmp_path / 'a.h5'}")
 

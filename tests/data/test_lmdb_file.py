@@ -60,7 +60,7 @@ def test_damaged_files(tmp_path):
 @pytest.mark.parametrize("data", [b"text", bytes(8192), b"\xff" * 8192])
 def test_other_files(tmp_path, data):
     (tmp_path / "data.mdb").write_bytes(data)
-    with pytest.raises(ReadError, match="cannot be read as an LMDB: it is .*; make it anew with convert_imageset"):
+    with pytest.raises(ReadError, match="cannot be read as an LMDB: it is .*; make it again with convert_imageset"):
         LmdbFile(tmp_path)
 
 
@@ -74,5 +74,5 @@ def test_a_tree_that_is_none(tmp_path):
         first = int.from_bytes(data[page * 4096 + 16 : page * 4096 + 18], "little")
         data[page * 4096 + first : page * 4096 + first + 6] = page.to_bytes(6, "little")
     (tmp_path / "data.mdb").write_bytes(data)
-    with pytest.raises(ReadError, match="is no part of the tree"):
+    with pytest.raises(ReadError, match="is not a part of the tree"):
         LmdbFile(tmp_path)

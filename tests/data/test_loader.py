@@ -113,7 +113,7 @@ def test_labels():
     assert loader(Source()).has_labels and loader(Source(bad=(0, 1))).has_labels
     without = loader(Source(labels=False))
     assert not without.has_labels and without.batch(0).labels is None
-    with pytest.raises(SourceError, match=r"^x\[0\]: has no label, and labels are wanted"):
+    with pytest.raises(SourceError, match=r"^x\[0\]: has no label, and labels are needed"):
         list(loader(Source(labels=False), labelled=True).once())
     with pytest.raises(
         SourceError,

@@ -256,10 +256,10 @@ def test_sources_that_are_none(tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\xff")
     cases = {
-        "photos": "'photos' is no source of images: give folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE",
-        "zip:x": "'zip:x' is no source",
-        "folder:": "is no source",
-        str(tmp_path): f"is folder:{tmp_path} meant",
+        "photos": "'photos' is not a source of images: give folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE",
+        "zip:x": "'zip:x' is not a source",
+        "folder:": "is not a source",
+        str(tmp_path): f"did you mean folder:{tmp_path}",
         str(tmp_path / "text.npz"): "is npz:.* meant",
         "hdf5:x.h5": "x.h5: no such file",
         f"hdf5:{tmp_path / 'empty.txt'}": "lists no HDF5 files",

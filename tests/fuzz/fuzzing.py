@@ -1,4 +1,4 @@
-"""What the fuzz targets share: how one is run under Atheris, and what may come out of a reader.
+"""What the fuzz targets share: how one is run under Atheris, and what a reader may return.
 
 python -m tests.fuzz.fuzz_prototxt [libFuzzer's options] tests/fuzz/corpus/prototxt
 """
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def scratch() -> Path:
-    """A folder for the inputs, as readers want files."""
+    """A folder for the inputs, since readers take files."""
     folder = Path(tempfile.mkdtemp(prefix="deepmerge-fuzz-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -114,7 +114,7 @@ def mutator() -> Callable[[bytes, int, int], bytes]:
 
 
 def main(target: Callable[[], Check], text: bool = False) -> None:
-    """Fuzz until libFuzzer's options say that it is enough.
+    """Fuzz until libFuzzer's options end it.
 
     target: imports what it tests, and returns the check. text: whether the input is text, and is mutated as such.
     """

@@ -1,4 +1,4 @@
-"""Run the fuzz targets one after the other, and show what came of it. Exit code 1 where there is a finding.
+"""Run the fuzz targets one after the other, and show the results. Exit code 1 if there is a finding.
 
 python -m tests.fuzz.run --seconds 600 --findings fuzz-findings
 """
@@ -20,11 +20,11 @@ HERE = Path(__file__).parent
 TARGETS = ("prototxt", "caffemodel")
 LIMITS = ("-rss_limit_mb=512", "-timeout=1", "-max_len=8192", "-print_final_stats=1")
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # every input is written as a file
-MOST = 5  # findings of one target, behind which it is not started again
+MOST = 5  # findings after which a target is not started again
 
 
 class Result(NamedTuple):
-    """What one target did."""
+    """The results of one target."""
 
     target: str
     seconds: float
@@ -33,7 +33,7 @@ class Result(NamedTuple):
 
 
 def fuzz(target: str, seconds: float, findings: Path) -> Result:
-    """Run a target for so many seconds; it ends at each finding, and is started again for what is left."""
+    """Run a target for this many seconds. It ends at each finding, and is started again for the remaining time."""
     folder = findings / target
     folder.mkdir(parents=True, exist_ok=True)
     before, executions, started = set(folder.iterdir()), 0, time.monotonic()

@@ -43,7 +43,7 @@ def test_what_is_of_another_kind_is_refused(report, path, value):
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    with pytest.raises(ReadError, match=rf"report.json: is no report of a conversion: '{path[0]}' is not"):
+    with pytest.raises(ReadError, match=rf"report.json: is not a report of a conversion: '{path[0]}' is not"):
         checked(broken, Path("out"))
 
 

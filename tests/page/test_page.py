@@ -161,7 +161,7 @@ def test_reports_that_are_none(mini, tmp_path, break_):
     report = json.loads((mini / "report.json").read_text())
     break_(report)
     (tmp_path / "out" / "report.json").write_text(json.dumps(report))
-    with pytest.raises(ReadError, match="is no report of a conversion"):
+    with pytest.raises(ReadError, match="is not a report of a conversion"):
         write_page(tmp_path / "out")
 
 

@@ -1,11 +1,11 @@
-"""Caffe's semantics on PyTorch, CPU or CUDA, forward and backward: for training, which the other engines cannot do.
+"""Caffe's semantics in PyTorch, on a CPU or CUDA, forward and backward: the one engine besides Caffe that can train.
 
     net = TorchNet(graph, phase="TRAIN")
     scores = net({"data": images}, ["fc8"])["fc8"]
     scores.backward(...)
     net.store()
 
-Importing this package loads torch; EngineError where it is not installed.
+Importing this package loads torch; EngineError if it is not installed.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def accuracy(step: Step, scores: Tensor, labels: Tensor) -> list[Tensor]:
-    """Caffe: accuracy_layer.cpp: the share of labels whose score has fewer than top_k others as large or larger.
+    """Caffe: accuracy_layer.cpp: the share of labels with fewer than top_k other scores that are as large or larger.
 
-    A second top has the share of each class. The share of none is 0.
+    A second top has the share of each class; 0 for a class without labels.
     """
     p, axis = step.params, step.axis(scores, step.params.axis)
     scores = scores.movedim(axis, -1).flatten(0, -2)

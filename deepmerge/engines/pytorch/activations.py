@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plain(function: Callable[[Tensor], Tensor]) -> Callable[[Step, Tensor], Tensor]:
-    """A layer type that is one function without parameters."""
+    """Return the operation of a layer type that is one function without parameters."""
     return lambda _step, x: function(x)
 
 
@@ -26,8 +26,11 @@ def relu(step: Step, x: Tensor) -> Tensor:
 
 
 def relu_in_place(step: Step, x: Tensor) -> Tensor:
+    """Compute ReLU in the memory of x. Torch does not do that with a negative slope."""
     slope = step.params.negative_slope
-    return F.leaky_relu_(x, slope) if slope > 0 else relu(step, x) if slope else F.relu_(x)
+    if slope < 0:
+        return relu(step, x)
+    return F.leaky_relu_(x, slope) if slope else F.relu_(x)
 
 
 def prelu(step: Step, x: Tensor) -> Tensor:
@@ -36,25 +39,27 @@ def prelu(step: Step, x: Tensor) -> Tensor:
 
 
 def elu(step: Step, x: Tensor) -> Tensor:
+    """Compute ELU."""
     return F.elu(x, step.params.alpha)
 
 
 def swish(step: Step, x: Tensor) -> Tensor:
-    """X · sigmoid(beta · x)."""
+    """Compute Swish: x · sigmoid(beta · x)."""
     return x * torch.sigmoid(step.params.beta * x)
 
 
 def clip(step: Step, x: Tensor) -> Tensor:
+    """Compute Clip."""
     return x.clamp(step.params.min, step.params.max)
 
 
 def threshold(step: Step, x: Tensor) -> Tensor:
-    """1 where x > threshold, else 0."""
+    """Compute Threshold: 1 where x > threshold, else 0."""
     return (x > step.params.threshold).to(x.dtype)
 
 
 def dropout(step: Step, x: Tensor) -> Tensor:
-    """Caffe: dropout_layer.cpp: what stays is divided by the share that stays, while training; nothing happens otherwise."""
+    """Caffe: dropout_layer.cpp: while training, the values that stay are divided by the share that stays."""
     ratio = step.params.dropout_ratio
     if not step.training:
         return x

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def affine(x: Tensor, scale: float, shift: float) -> Tensor:
-    """Scale · x + shift, without the parts that do nothing."""
+    """Compute scale · x + shift, without the parts that do nothing."""
     if scale != 1:
         x = x * scale
     return x + shift if shift != 0 else x
@@ -45,7 +45,7 @@ def log(step: Step, x: Tensor) -> Tensor:
 def eltwise(step: Step, *bottoms: Tensor) -> Tensor:
     """Caffe: eltwise_layer.cpp. SUM has a coefficient for each bottom; bottoms are taken in order.
 
-    MAX: of two equal values the second bottom's counts, of later ones only a larger one does, as the gradient shows.
+    MAX: the gradient of two equal values goes to the second bottom; a later bottom gets it only if it is larger.
     """
     operation, total = step.params.operation, bottoms[0]
     if operation == "MAX":

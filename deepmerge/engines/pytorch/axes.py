@@ -1,4 +1,4 @@
-"""Layers that join, cut, copy, order or rename axes; the values stay as they are."""
+"""Layers that join, cut, copy, order or rename axes, and leave the values unchanged."""
 
 from __future__ import annotations
 
@@ -31,18 +31,22 @@ def reshape(step: Step, x: Tensor) -> Tensor:
 
 
 def split(step: Step, x: Tensor) -> list[Tensor]:
+    """Return the bottom for each top."""
     return [x for _ in step.layer.tops]
 
 
 def silence(_step: Step, *_bottoms: Tensor) -> list[Tensor]:
+    """Compute nothing."""
     return []
 
 
 def concat(step: Step, *bottoms: Tensor) -> Tensor:
+    """Compute Concat."""
     return torch.cat(bottoms, step.axis(bottoms[0], step.params.axis)) if len(bottoms) > 1 else bottoms[0]
 
 
 def slice_(step: Step, x: Tensor) -> list[Tensor]:
+    """Compute Slice."""
     axis, count, points = step.axis(x, step.params.axis), len(step.layer.tops), step.params.slice_point
     size = x.shape[axis]
     if not points and size % count:
@@ -60,6 +64,7 @@ def crop(step: Step, x: Tensor, like: Tensor) -> Tensor:
 
 
 def tile(step: Step, x: Tensor) -> Tensor:
+    """Compute Tile."""
     repeats = [1] * x.dim()
     repeats[step.axis(x, step.params.axis)] = step.params.tiles
     return x.repeat(repeats)
@@ -72,4 +77,5 @@ def permute(step: Step, x: Tensor) -> Tensor:
 
 
 def batch_reindex(_step: Step, x: Tensor, index: Tensor) -> Tensor:
+    """Compute BatchReindex."""
     return x.index_select(0, index.reshape(-1).long())

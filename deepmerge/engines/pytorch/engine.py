@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class TorchEngine:
-    """PyTorch on a device: "cpu", "cuda" or "cuda:1". EngineError where that is not there."""
+    """PyTorch on a device: "cpu", "cuda" or "cuda:1". EngineError if there is no such device."""
 
     name = "torch"
 
@@ -34,12 +34,12 @@ class TorchEngine:
         self.device = find_device(device)
 
     def load(self, graph: Graph, threads: int = 1) -> TorchSession:
-        """Make the network ready; EngineError for a layer that the engine does not have, or that has no weights."""
+        """Load the network. EngineError for a layer that the engine does not have, or that has no weights."""
         return TorchSession(graph, threads, self.device)
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; EngineError where there is none."""
+    """Return the device of that name. EngineError if there is none."""
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -50,21 +50,21 @@ def find_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:
             built = "" if torch.version.cuda else f" (PyTorch {torch.__version__} is built without CUDA)"
-            raise EngineError(f"device {name!r}: PyTorch finds no CUDA device{built}; use --device cpu")
+            raise EngineError(f"device {name!r}: PyTorch finds no CUDA device{built}", remedy="use --device cpu")
         if (device.index or 0) >= count:
             raise EngineError(f"device {name!r}: there are {count} CUDA devices, counted from 0")
     return device
 
 
 class TorchSession:
-    """A network in PyTorch, phase TEST. ``inputs``: blob → declared shape; ``outputs``, ``blobs``: names."""
+    """A network in PyTorch, in the phase TEST. inputs: blob → declared shape. outputs, blobs: names."""
 
     def __init__(self, graph: Graph, threads: int = 1, device: torch.device | None = None) -> None:
         self._device = device or torch.device("cpu")
         net = TorchNet(graph).to(self._device).requires_grad_(False)
         for name, shape in net.inputs.items():
             if shape is None:
-                raise EngineError(f"input {name!r} has no shape; give its `shape`")
+                raise EngineError(f"input {name!r} has no shape", remedy="give its `shape`")
         self._net: TorchNet | None = net
         self._threads = threads
         self.inputs: dict[str, tuple[int, ...]] = dict(net.inputs)
@@ -73,7 +73,7 @@ class TorchSession:
         self._last = {name: torch.zeros(shape, device=self._device) for name, shape in self.inputs.items()}
 
     def forward(self, feeds: Feeds, blobs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Run once; see base.Session. A blob that layers in place have written is as the last of them left it."""
+        """Run once; see base.Session. A blob that layers in place write has the value of the last one."""
         net = self._open()
         arrays = checked_feeds(self.inputs, feeds)
         names = checked_blobs(self.blobs, self.outputs if blobs is None else blobs)
@@ -85,13 +85,13 @@ class TorchSession:
         return found
 
     def time_once(self) -> float:
-        """Seconds that one forward of the outputs takes, on the last feeds (zeros if none)."""
+        """Return the seconds of one forward of the outputs, on the last feeds (zeros if there are none)."""
         net = self._open()
         with self._running():
             return self._seconds(lambda: net(self._last))
 
     def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
-        """(layer, type, seconds of each forward) in the order of running, on the last feeds."""
+        """Return (layer, type, seconds of each forward) in running order, on the last feeds."""
         net = self._open()
         turns = net.schedule(tuple(self._last), self.outputs).turns
         seconds: list[list[float]] = [[] for _ in turns]
@@ -104,11 +104,12 @@ class TorchSession:
         return [(t.step.layer.name, t.step.layer.type, times) for t, times in zip(turns, seconds, strict=True)]
 
     def close(self) -> None:
+        """Release the network."""
         self._net = None
         self._last = {}
 
     def _seconds(self, run: Callable[[], object]) -> float:
-        """The wall clock's seconds of one call, which on a GPU ends when the GPU is done."""
+        """Return the wall-clock seconds of one call; on a GPU, until the GPU is done."""
         wait = torch.cuda.synchronize if self._device.type == "cuda" else lambda _device: None
         wait(self._device)
         start = time.perf_counter()
@@ -118,7 +119,7 @@ class TorchSession:
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """No gradients; our number of threads, and no rounding to TF32, as long as it lasts."""
+        """Run the body without gradients and TF32, on this session's number of threads."""
         before = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
@@ -141,7 +142,7 @@ class TorchSession:
 
 @contextmanager
 def exact_floats(device: torch.device) -> Iterator[None]:
-    """float32 as it is, on GPUs, too: their TF32 has the range of float32 and the digits of float16."""
+    """Run the body in full float32 on GPUs, too: TF32 has the range of float32 and the digits of float16."""
     if device.type != "cuda":
         yield
         return

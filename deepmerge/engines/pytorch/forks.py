@@ -1,4 +1,4 @@
-"""Layers of Caffe's forks whose formula is public (graph/params_forks.py)."""
+"""Layers of Caffe's forks whose formula is public; see graph/params_forks.py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def axpy(_step: Step, factor: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def bn(step: Step, x: Tensor) -> Tensor:
-    """PSPNet, yjxiong's and SegNet's bn_layer.cpp, where they use what is stored."""
+    """PSPNet's, yjxiong's and SegNet's bn_layer.cpp, with stored statistics."""
     p = step.params
     count = {"folded": 2, "stored": 4}.get(p.statistics)
     if count is None or len(step.layer.tops) != 1:
@@ -48,10 +48,10 @@ def normalize(step: Step, x: Tensor) -> Tensor:
 
 
 def interp(step: Step, x: Tensor, *like: Tensor) -> Tensor:
-    """DeepLab: interp.cpp, caffe_cpu_interp2: bilinear, the corners' centres on each other. Negative pads cut first."""
+    """DeepLab: interp.cpp, caffe_cpu_interp2: bilinear, with aligned corners. Negative pads cut first."""
     p = step.params
     if p.interp_type != "bilinear":
-        raise step.error(f"interp_type {p.interp_type!r} is not among what engine 'torch' has")
+        raise step.error(f"engine 'torch' does not have interp_type {p.interp_type!r}")
     size = interp_shape(step.layer, [tuple(b.shape) for b in (x, *like)])[0][2:]
     if p.pad_beg or p.pad_end:
         height, width = x.shape[2:]
@@ -62,7 +62,7 @@ def interp(step: Step, x: Tensor, *like: Tensor) -> Tensor:
 def upsample(step: Step, x: Tensor, *mask: Tensor) -> Tensor:
     """MobileNet-YOLO: upsample_layer.cpp: each value scale × scale times. With a mask (SegNet) it is another layer."""
     if mask:
-        raise step.error("unpooling by a mask is not among what engine 'torch' has")
+        raise step.error("engine 'torch' does not have unpooling by a mask")
     scale = step.params.scale or 1
     return x.repeat_interleave(scale, -2).repeat_interleave(scale, -1) if scale > 1 else x
 

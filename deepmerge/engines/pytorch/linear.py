@@ -17,8 +17,7 @@ def inner_product(step: Step, x: Tensor) -> Tensor:
     """Caffe: inner_product_layer.cpp: the axes from `axis` on, flattened, times the weights."""
     axis, weights = step.axis(x, step.params.axis), step.weight(0)
     bias = step.weight(1).reshape(-1) if step.params.bias_term else None
-    y = F.linear(x.flatten(axis), weights.t() if step.params.transpose else weights, bias)
-    return y
+    return F.linear(x.flatten(axis), weights.t() if step.params.transpose else weights, bias)
 
 
 def embed(step: Step, x: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def infogain_loss(step: Step, scores: Tensor, labels: Tensor, *matrix: Tensor) -
     """Caffe: infogain_loss_layer.cpp: −Σ H[label] · log(softmax of the scores). A second top has the probabilities."""
     axis = step.axis(scores, step.params.axis)
     if not matrix:
-        raise step.error("the infogain matrix is wanted as the third bottom")
+        raise step.error("the infogain matrix must be the third bottom")
     size = scores.shape[axis]
     labels, counted = _labels(step, labels, (*scores.shape[:axis], *scores.shape[axis + 1 :]))
     rows = matrix[0].detach().reshape(size, size)[labels].movedim(-1, axis)
@@ -111,7 +111,7 @@ class _Pushed(torch.autograd.Function):
 
 
 def _labels(step: Step, labels: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-    """Labels as integers, one for each prediction, 0 where they are to be ignored; and where they count (None: all do)."""
+    """Return labels as integers, one for each prediction, 0 for ignored ones; and which count (None: all)."""
     labels = labels.detach().reshape(shape).long()
     ignored = step.params.ignore_label
     if ignored is None:
@@ -121,7 +121,7 @@ def _labels(step: Step, labels: Tensor, shape: tuple[int, ...]) -> tuple[Tensor,
 
 
 def _normalized(step: Step, losses: Tensor, counted: Tensor | None, batch: int) -> Tensor:
-    """The sum of those that count, divided as `normalization` says. Caffe: loss_layer.cpp, GetNormalizer."""
+    """Return the sum of the losses that count, divided by the normalizer. Caffe: loss_layer.cpp, GetNormalizer."""
     if counted is not None:
         losses = losses * counted
     how = step.params.normalization
@@ -131,5 +131,5 @@ def _normalized(step: Step, losses: Tensor, counted: Tensor | None, batch: int) 
 
 
 def _valued(x: Tensor, value: Tensor) -> Tensor:
-    """`value`, with the gradient of x."""
+    """Return `value` with the gradient of x."""
     return x + (value - x).detach()

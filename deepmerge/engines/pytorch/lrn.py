@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def lrn(step: Step, x: Tensor) -> Tensor:
     """Caffe: lrn_layer.cpp. alpha is divided by the window's size.
 
-    WITHIN_CHANNEL is built of other layers there: x · (1 + alpha · AVE(x²)) ^ −beta, without k. Its stride is 1, so no
+    Caffe builds WITHIN_CHANNEL of other layers: x · (1 + alpha · AVE(x²)) ^ −beta, without k. The stride is 1, so no
     window reaches past the pad, and each average is over the whole window.
     """
     p = step.params
@@ -27,10 +27,10 @@ def lrn(step: Step, x: Tensor) -> Tensor:
 
 
 class _Across(torch.autograd.Function):
-    """y = x · s^−beta, s = k + alpha/n · S(x²), S the sum over a window of n channels, n odd.
+    """y = x · s^−beta, with s = k + alpha/n · S(x²), and S the sum over a window of n channels, n odd.
 
-    dx = dy · s^−beta − 2 alpha beta / n · x · S(dy · y / s). Caffe: lrn_layer.cpp, CrossChannelBackward_cpu. It takes less
-    than half the time that autograd of the forward would.
+    dx = dy · s^−beta − 2 alpha beta / n · x · S(dy · y / s). This takes less than half the time of autograd.
+    Caffe: lrn_layer.cpp, CrossChannelBackward_cpu.
     """
 
     @staticmethod
@@ -51,7 +51,7 @@ class _Across(torch.autograd.Function):
 
 
 def _window_sum(x: Tensor, size: int) -> Tensor:
-    """The sum over the `size` channels around each, zeros beyond the first and last."""
+    """Return the sum over the `size` channels around each channel, with zeros outside."""
     total = x.clone()
     for shift in range(1, min(size // 2, x.shape[1] - 1) + 1):
         total[:, shift:] += x[:, :-shift]
@@ -60,7 +60,7 @@ def _window_sum(x: Tensor, size: int) -> Tensor:
 
 
 def _negative_power(x: Tensor, beta: float) -> Tensor:
-    """x^−beta. Caffe's default beta is made of square roots, which are much faster."""
+    """Return x^−beta. Square roots compute Caffe's default beta much faster."""
     if beta == 0.75:
         root = x.rsqrt()
         return root.sqrt().mul_(root)

@@ -22,18 +22,18 @@ from deepmerge.text import flat
 class TorchNet(nn.Module):
     """A network whose learned blobs are parameters.
 
-    graph: stays as it is until `store`. phase: "TEST" or "TRAIN", which `eval()` and `train()` change, too.
-    inputs: input blob → declared shape (None where the file gives none); outputs: the blobs that no layer reads.
-    losses: blob → loss weight, of the blobs that training minimises. seed: of what Dropout drops.
-    Raises EngineError for a layer that the engine does not have, or that has no weights; ShapeError where layers do not
-    fit together.
+    graph: stays unchanged until `store`. phase: "TEST" or "TRAIN"; `eval()` and `train()` change it. seed: of Dropout.
+    inputs: input blob → declared shape, None if the file gives none. outputs: the blobs that no layer reads.
+    losses: blob → loss weight, for the blobs that training minimises.
+    EngineError for a layer that the engine does not have, or that has no weights; ShapeError if layers do not fit
+    together.
     """
 
     def __init__(self, graph: Graph, phase: str = "TEST", seed: int = 0):
         super().__init__()
         if phase not in ("TEST", "TRAIN"):
             raise EngineError(f"phase {phase!r} is not one of TEST, TRAIN")
-        self._source, self._graph = graph, graph.copy()  # what the caller does to his must not reach us
+        self._source, self._graph = graph, graph.copy()  # the caller may change the graph later
         _give_tops(self._graph)
         shapes = infer_shapes(self._graph)
         check_weights(self._graph, shapes)
@@ -44,9 +44,8 @@ class TorchNet(nn.Module):
         for layer in self._graph.layers:
             expected = expected_weights(layer, [shapes[blob] for blob in layer.bottoms]) or ()
             if len(self._blobs_of[layer.name]) < len(expected) and layer.type != "Parameter":
-                raise EngineError(
-                    f"layer {layer.name!r} ({layer.type}) has no weights; give the network its caffemodel"
-                )
+                text = f"layer {layer.name!r} ({layer.type}) has no weights"
+                raise EngineError(text, layer=layer.name, remedy="give the network its caffemodel")
         self.blobs = nn.ParameterList(dict.fromkeys(p for blobs in self._blobs_of.values() for p in blobs))
         self._steps = {layer: self._step(layer) for layer in self._graph.layers}
         self._names = Names(self._graph)
@@ -57,20 +56,20 @@ class TorchNet(nn.Module):
 
     def _step(self, layer: Layer) -> Step:
         if layer.params is None or layer.type not in OPERATIONS:
-            raise EngineError(refusal(layer), layer=layer.name)
+            raise refusal(layer)
         blobs = self._blobs_of[layer.name]
         return Step(self, layer, blobs, OPERATIONS[layer.type], OVERWRITING.get(layer.type))
 
     def blobs_of(self, layer_name: str) -> list[nn.Parameter]:
-        """The layer's learned blobs in Caffe's order and shapes; layers that share one by name have the same object."""
+        """Return the layer's learned blobs in Caffe's order and shapes. Layers share the object of a shared blob."""
         self._graph.layer(layer_name)
         return list(self._blobs_of[layer_name])
 
     def forward(self, feeds: Mapping[str, Tensor], blobs: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The wanted blobs (None: the outputs), computed by those layers alone that they need.
+        """Return the wanted blobs (None: the outputs). Only the layers that they need are run.
 
-        feeds: float32 tensors by blob name; interior blobs, too: what is fed is not computed. Labels may be integers.
-        Raises EngineError for an unknown name, an input that is needed and missing, and where a layer fails.
+        feeds: float32 tensors by blob name; labels may be integers. Blobs inside the network may be fed, and are then
+        not computed. EngineError for an unknown name, a missing input, and if a layer fails.
         """
         wanted = self.outputs if blobs is None else tuple(blobs)
         schedule = self.schedule(tuple(feeds), wanted)
@@ -80,14 +79,14 @@ class TorchNet(nn.Module):
         return {name: values[blob] for name, blob in zip(wanted, schedule.wanted, strict=True)}
 
     def walk(self, feeds: Mapping[str, Tensor]) -> Iterator[Callable[[], None]]:
-        """Forward to the outputs, layer by layer: each item is to be called, and runs one of `schedule`'s turns."""
+        """Yield a function for each layer of a forward to the outputs. Call it to run one of `schedule`'s turns."""
         schedule = self.schedule(tuple(feeds), self.outputs)
         values = {blob: _laid_out(x) for blob, x in zip(schedule.fed, feeds.values(), strict=True)}
         for turn in schedule.turns:
             yield partial(_take, turn, values)
 
     def schedule(self, fed: tuple[str, ...], wanted: tuple[str, ...]) -> Schedule:
-        """What forward runs, made once for each (fed, wanted)."""
+        """Return what forward runs; computed once for each (fed, wanted)."""
         key = fed, wanted
         if key not in self._schedules:
             blobs = self._names.find(fed, fed=True), self._names.find(wanted)
@@ -96,27 +95,28 @@ class TorchNet(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next((blob.device for blob in self.blobs), torch.device("cpu"))
 
     def loss(self, values: Mapping[str, Tensor]) -> Tensor:
-        """What Caffe minimises: the sum of the loss blobs, each times its weight. values: what forward returned."""
+        """Return the loss that Caffe minimises, the weighted sum of the loss blobs. values: what forward returned."""
         return sum(values[name].sum() * weight for name, weight in self.losses.items())
 
     def seed(self, seed: int) -> None:
-        """Let what Dropout drops from here on depend on this number alone."""
+        """Restart Dropout's random numbers from this seed."""
         self._seed = seed
         self._generators.clear()
 
     def generator(self, device: torch.device) -> torch.Generator:
+        """Return the random generator of Dropout on that device."""
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(self._seed)
         return self._generators[device]
 
     def store(self, graph: Graph | None = None) -> None:
-        """Give the layers of a graph, by default the one this was made of, the weights as they are now: new float32 arrays.
+        """Give the layers of a graph (by default the one this was made of) the current weights, as new float32 arrays.
 
-        Layers are found by name; those that are not here, or have no weights of their own, stay as they are.
+        Layers are found by name. Those that are not here, or have no weights of their own, stay unchanged.
         """
         for layer in (self._source if graph is None else graph).layers:
             blobs = self._blobs_of.get(layer.name, [])
@@ -128,12 +128,12 @@ class TorchNet(nn.Module):
 
 
 def _laid_out(x: Tensor) -> Tensor:
-    """Images channel by channel in each place, where it helps: on a CPU, torch then takes half the time, pooling a tenth."""
+    """Return images in the layout "channels last" on a CPU, where torch then takes half the time, pooling a tenth."""
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 and x.device.type == "cpu" else x
 
 
 def _take(turn: Turn, values: dict[Blob, Tensor]) -> None:
-    """Run a layer: its tops come to the values, and what nobody needs any more goes."""
+    """Run a layer: add its tops to the values, and remove the blobs that no later layer needs."""
     step, run, bottoms, tops, dead = turn
     try:
         made = run(step, *[values[blob] for blob in bottoms])
@@ -148,7 +148,7 @@ def _take(turn: Turn, values: dict[Blob, Tensor]) -> None:
 
 
 def _give_tops(graph: Graph) -> None:
-    """A loss layer without a top gets one, called like the layer. Caffe: layer.hpp, AutoTopBlobs."""
+    """Give each loss layer without a top one, named like the layer. Caffe: layer.hpp, AutoTopBlobs."""
     taken = {blob.name for blob in graph.blobs}
     for layer in graph.layers:
         if layer.type.endswith("Loss") and not layer.tops:

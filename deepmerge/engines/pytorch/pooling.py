@@ -1,6 +1,6 @@
 """Pooling and SPP, with Caffe's rounding; graph/windows.py has the rules.
 
-The gradient of MAX goes to the first of equal values. Torch has the same rules, except where pads are larger than half a
+The gradient of MAX goes to the first of equal values. Torch has the same rules, unless pads are larger than half a
 window, or windows start after the image.
 """
 
@@ -23,7 +23,7 @@ _LOWEST = torch.finfo(torch.float32).min  # -FLT_MAX: what Caffe's MAX starts fr
 
 
 def pooling(step: Step, x: Tensor) -> Tensor | list[Tensor]:
-    """MAX, with its mask if there is a second top, or AVE."""
+    """Compute MAX, with its mask if there is a second top, or AVE."""
     p = step.params
     if p.pool not in ("MAX", "AVE"):
         raise step.error(f"engine 'torch' does not have {p.pool} pooling; Caffe has it on a GPU only")
@@ -43,6 +43,7 @@ def spp(step: Step, x: Tensor) -> Tensor:
 
 
 def average(x: Tensor, high: Windows, wide: Windows) -> Tensor:
+    """Compute AVE pooling."""
     if high.whole and wide.whole:
         return x.mean((2, 3), keepdim=True)
     kernel, stride, pad = (high.kernel, wide.kernel), (high.stride, wide.stride), (high.pad, wide.pad)
@@ -55,6 +56,7 @@ def average(x: Tensor, high: Windows, wide: Windows) -> Tensor:
 
 
 def maximum(x: Tensor, high: Windows, wide: Windows) -> Tensor:
+    """Compute MAX pooling."""
     kernel, stride, pad = (high.kernel, wide.kernel), (high.stride, wide.stride), (high.pad, wide.pad)
     if (ceil := _native(high, wide)) is not None:
         return F.max_pool2d(x, kernel, stride, pad, 1, ceil)
@@ -62,7 +64,7 @@ def maximum(x: Tensor, high: Windows, wide: Windows) -> Tensor:
 
 
 def _maximum_and_mask(x: Tensor, high: Windows, wide: Windows) -> list[Tensor]:
-    """The mask is h · width + w of each maximum in its channel, as a float; −1 for a window outside the image."""
+    """Compute MAX and its mask: h · width + w of each maximum, as a float; −1 for a window outside the image."""
     kernel, stride = (high.kernel, wide.kernel), (high.stride, wide.stride)
     y, index = F.max_pool2d(_padded(x, high, wide, _LOWEST), kernel, stride, return_indices=True)
     width = wide.pad + wide.size + wide.end_pad
@@ -72,7 +74,7 @@ def _maximum_and_mask(x: Tensor, high: Windows, wide: Windows) -> list[Tensor]:
 
 
 def _native(high: Windows, wide: Windows) -> bool | None:
-    """The ceil_mode with which torch has the same windows; None: with neither. Source: ATen's native/Pool.h."""
+    """Return the ceil_mode for which torch has the same windows, or None. Source: ATen's native/Pool.h."""
     for ceil in (False, True):
         sizes = [pooled_size(a.size, a.kernel, a.stride, a.pad, ceil, True) for a in (high, wide)]
         if sizes == [high.out, wide.out] and all(2 * a.pad <= a.kernel for a in (high, wide)):

@@ -27,7 +27,7 @@ def reduction(step: Step, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def argmax(step: Step, x: Tensor) -> Tensor:
-    """Caffe: argmax_layer.cpp. It sorts (value, index) downwards, so that of equal values the last one wins."""
+    """Caffe: argmax_layer.cpp. It sorts (value, index) downwards: the last of equal values comes first."""
     p, shape = step.params, x.shape
     if p.axis is not None:
         values, indices = _largest(x, step.axis(x, p.axis), p.top_k)
@@ -38,7 +38,8 @@ def argmax(step: Step, x: Tensor) -> Tensor:
 
 
 def _largest(x: Tensor, axis: int, count: int) -> tuple[Tensor, Tensor]:
-    """The largest values along an axis, and their places as floats. x is reversed: a stable sort keeps the first of equals."""
+    """Return the largest values along an axis, and their indices as floats. The last of equal values comes first."""
+    # a stable sort keeps the first of equals, so x is reversed
     values, order = x.flip(axis).sort(dim=axis, descending=True, stable=True)
     indices = (x.shape[axis] - 1 - order).to(x.dtype)
     return values.narrow(axis, 0, count), indices.narrow(axis, 0, count)

@@ -1,4 +1,4 @@
-"""Schedule: the layers that wanted blobs need, where others are fed."""
+"""Schedule: the layers to run for the wanted blobs, given the fed ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Turn(NamedTuple):
-    """One layer's turn. dead: the blobs that nobody needs after it."""
+    """One layer's turn. dead: the blobs that no later layer needs."""
 
     step: Step
     run: Callable
@@ -24,7 +24,7 @@ class Turn(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """fed, wanted: the blobs behind the names, in the order of the names."""
+    """The turns of a forward. fed, wanted: the blobs of the names, in the order of the names."""
 
     fed: tuple[Blob, ...]
     wanted: tuple[Blob, ...]
@@ -32,24 +32,25 @@ class Schedule(NamedTuple):
 
 
 class Names:
-    """Blob names → blobs. A name means the last version, as layers in place leave it; fed, an input means its first."""
+    """Finds blobs by name. A name is the last version after layers in place; a fed input is its first version."""
 
     def __init__(self, graph: Graph):
         self.last = {blob.name: blob for blob in graph.blobs}
         self.fed = self.last | {blob.name: blob for blob in graph.inputs}
 
     def find(self, names: Sequence[str], fed: bool = False) -> tuple[Blob, ...]:
+        """Return the blobs of these names. EngineError for an unknown one."""
         known = self.fed if fed else self.last
         for name in names:
             if name not in known:
-                raise EngineError(f"the network has no blob {name!r}; {did_you_mean(name, known)}")
+                raise EngineError(f"the network has no blob {name!r}", remedy=did_you_mean(name, known))
         return tuple(known[name] for name in names)
 
 
 def make_schedule(
     steps: Mapping[Layer, Step], fed: tuple[Blob, ...], wanted: tuple[Blob, ...], order: Sequence[Layer]
 ) -> Schedule:
-    """What to run, in `order`; EngineError for an input that is needed and not fed."""
+    """Return what to run, in `order`. EngineError for an input that is needed and not fed."""
     needed = _needed(fed, wanted)
     layers = [layer for layer in order if layer in needed]
     readers: dict[Blob, list[Layer]] = {}
@@ -70,7 +71,7 @@ def make_schedule(
 
 
 def _needed(fed: tuple[Blob, ...], wanted: tuple[Blob, ...]) -> set[Layer]:
-    """The layers between the fed blobs and the wanted ones."""
+    """Return the layers between the fed blobs and the wanted ones."""
     given, needed = set(fed), set()
     open_ = [blob for blob in wanted if blob not in given]
     while open_:

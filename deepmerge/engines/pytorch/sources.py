@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def given(step: Step) -> list[Tensor]:
-    """Input: what it makes is fed."""
-    raise step.error("its blobs are to be fed")
+    """Raise an error: the blobs of an Input are fed."""
+    raise step.error("its blobs must be fed")
 
 
 def parameter(step: Step) -> Tensor:
-    """Caffe: parameter_layer.hpp: the learned blob; zeros where the network has no caffemodel."""
+    """Caffe: parameter_layer.hpp: the learned blob; zeros if the network has no caffemodel."""
     shape = step.params.shape
     return step.weight(0).reshape(shape) if step.weights else torch.zeros(shape, device=step.net.device)
 
 
 def dummy_data(step: Step) -> list[Tensor]:
-    """Caffe: dummy_data_layer.cpp. Constants only: random fillers give Caffe other values each time."""
+    """Caffe: dummy_data_layer.cpp. Constants only: random fillers give other values each time."""
     layer = step.layer
     message = layer.tree.message("dummy_data_param") or Message()
     fillers = message.values("data_filler") or [Message()]

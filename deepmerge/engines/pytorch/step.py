@@ -33,7 +33,7 @@ class Step:
     """The first argument of the functions in table.OPERATIONS; the layer's bottoms follow it.
 
     The functions return the tensor of the layer's top, or a list with one tensor for each top.
-    `overwrite` does the same as `run`, but may write to the memory of the bottom; None if the layer has no such function.
+    `overwrite` does the same as `run`, but may write to the bottom's memory; None if there is no such function.
     """
 
     net: Network

@@ -1,4 +1,4 @@
-"""OPERATIONS: for each layer type, the function that computes its tops."""
+"""OPERATIONS: the function that computes the tops of each layer type."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from deepmerge.engines.pytorch import (
     sources,
     windows,
 )
+from deepmerge.errors import EngineError
 
 if TYPE_CHECKING:
     from deepmerge.graph.graph import Layer
@@ -88,7 +89,7 @@ OPERATIONS |= {
     "Upsample": forks.upsample,
 }
 
-# What training adds
+# For training
 OPERATIONS |= {
     "Accuracy": accuracy.accuracy,
     "ContrastiveLoss": losses.contrastive_loss,
@@ -100,13 +101,14 @@ OPERATIONS |= {
     "SoftmaxWithLoss": losses.softmax_loss,
 }
 
-# The same into the bottom's memory, for where nobody looks at the bottom again
+# The same, but in the bottom's memory: for bottoms that no other layer reads
 OVERWRITING: dict[str, Callable] = {"ReLU": activations.relu_in_place}
 
 
-def refusal(layer: Layer) -> str:
-    """Why a layer cannot be run; one line."""
-    reason = "engine 'torch' does not have this type; leave the layer out, or use --engine caffe"
+def refusal(layer: Layer) -> EngineError:
+    """Return the error that a layer cannot be run."""
+    reason, remedy = "engine 'torch' does not have this type", "leave the layer out, or use --engine caffe"
     if layer.params is None:
-        reason = "the type is not known, so engine 'torch' cannot run it; use --engine caffe, with a Caffe that has it"
-    return f"layer {layer.name!r} ({layer.type}): {reason}"
+        reason = "the type is not known, so engine 'torch' cannot run it"
+        remedy = "use --engine caffe with a Caffe build that supports this layer"
+    return EngineError(f"layer {layer.name!r} ({layer.type}): {reason}", layer=layer.name, remedy=remedy)

@@ -52,7 +52,7 @@ def im2col(step: Step, x: Tensor) -> Tensor:
 
 
 def _prepared(step: Step, x: Tensor, functions: dict):
-    """The function for the number of spatial axes, and the window."""
+    """Return the function for the number of spatial axes, and the window."""
     count = x.dim() - step.axis(x, step.params.axis) - 1
     if count not in functions:
         raise step.error(f"{count} spatial axes; engine 'torch' takes one to three")
@@ -60,7 +60,7 @@ def _prepared(step: Step, x: Tensor, functions: dict):
 
 
 def _over_batch(step: Step, x: Tensor, run) -> Tensor:
-    """`run`, with all the axes before the channels made one."""
+    """Call `run` with all axes before the channels as one."""
     axis = step.axis(x, step.params.axis)
     if axis == 1:
         return run(x)

@@ -1,6 +1,6 @@
-"""Graph → ONNX that computes what Caffe computes: its rounding, its divisors, its order of ties.
+"""Graph → ONNX that computes what Caffe computes: with its rounding, its divisors and its order of ties.
 
-Loads onnx; import it where it is used, not at the top of a module.
+Loads onnx: import it where it is used, not at the top of a module.
 """
 
 from __future__ import annotations

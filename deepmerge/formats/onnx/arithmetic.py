@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def affine(b: Builder, x: str, scale: float, shift: float) -> str:
-    """Scale · x + shift, without the parts that do nothing."""
+    """Write scale · x + shift, without the parts that do nothing."""
     if scale != 1:
         x = b.op("Mul", x, np.float32(scale))
     if shift != 0:

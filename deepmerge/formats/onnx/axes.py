@@ -1,4 +1,4 @@
-"""Layers that join, cut, copy, order or rename axes; the values stay as they are."""
+"""Layers that join, cut, copy, order or rename axes, and leave the values unchanged."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ if TYPE_CHECKING:
 
 
 def reshape(b: Builder, layer: Layer) -> str:
-    """Reshape and Flatten: the top's shape, as inferred, says it all."""
+    """Write Reshape or Flatten: a reshape to the top's shape."""
     return b.reshape(b.of(layer.bottom), b.shape(layer.top))
 
 
 def split(b: Builder, layer: Layer) -> list[str]:
+    """Write Split: a copy for each top."""
     return [b.op("Identity", b.of(layer.bottom)) for _ in layer.tops]
 
 
 def silence(_b: Builder, _layer: Layer) -> list[str]:
+    """Write Silence: nothing."""
     return []
 
 
 def concat(b: Builder, layer: Layer) -> str:
+    """Write Concat."""
     return b.op("Concat", *(b.of(blob) for blob in layer.bottoms), axis=b.axis(layer.bottom, layer.params.axis))
 
 
 def slice_(b: Builder, layer: Layer) -> list[str]:
+    """Write Slice. One that cuts the batch needs its size."""
     axis = b.axis(layer.bottom, layer.params.axis)
     shapes = [b.sizes(top) if axis == 0 else b.shape(top) for top in layer.tops]
     if len(layer.tops) == 1:
@@ -48,6 +52,7 @@ def crop(b: Builder, layer: Layer) -> str:
 
 
 def tile(b: Builder, layer: Layer) -> str:
+    """Write Tile."""
     repeats = np.ones(len(b.shape(layer.bottom)), np.int64)
     repeats[layer.params.axis] = layer.params.tiles
     return b.op("Tile", b.of(layer.bottom), repeats)
@@ -61,5 +66,6 @@ def permute(b: Builder, layer: Layer) -> str:
 
 
 def batch_reindex(b: Builder, layer: Layer) -> str:
+    """Write BatchReindex."""
     x, index = layer.bottoms
     return b.op("Gather", b.of(x), b.integers(b.of(index)), axis=0)

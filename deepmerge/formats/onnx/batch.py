@@ -1,4 +1,4 @@
-"""Whether the network runs at any batch size, and what that makes of each blob's first axis."""
+"""Whether the network runs at any batch size, and which first axes grow with it."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ from deepmerge.errors import EngineError, ShapeError
 from deepmerge.graph.graph import Blob, Graph
 from deepmerge.graph.shapes import infer_shapes
 
-# A shape whose first size may be None: it grows with the batch.
+# A shape. If its first size is None, it grows with the batch.
 Dims = tuple[int | None, ...]
 
 
 def free_inputs(graph: Graph, shapes: dict[Blob, tuple[int, ...]]) -> list[Blob]:
-    """The inputs whose first axis is the batch: all that have two axes or more, if they agree on it."""
+    """Return the inputs whose first axis is the batch: those of two axes or more, if all have the same first size."""
     inputs = [blob for blob in graph.inputs if len(shapes[blob]) > 1]
     return inputs if len({shapes[blob][0] for blob in inputs}) == 1 else []
 
 
 def known_shapes(graph: Graph) -> dict[Blob, tuple[int, ...]]:
-    """Every blob's shape; EngineError where one is not known, ShapeError where the network does not fit together."""
+    """Return each blob's shape. EngineError if one is not known, ShapeError if the layers do not fit together."""
     shapes = infer_shapes(graph)
     for blob, shape in shapes.items():
         if shape is None:
             layer = blob.producer
             remedy = "give its `shape`"
             if layer.type != "Input":
-                remedy = "use --engine caffe, with a Caffe that has this type"
-            raise EngineError(
-                f"layer {layer.name!r} ({layer.type}): the shape of top {blob.name!r} is not known; {remedy}"
-            )
+                remedy = "use --engine caffe with a Caffe build that supports this layer"
+            text = f"layer {layer.name!r} ({layer.type}): the shape of top {blob.name!r} is not known"
+            raise EngineError(text, layer=layer.name, remedy=remedy)
     return shapes
 
 
 def free_dims(graph: Graph, shapes: dict[Blob, tuple[int, ...]]) -> dict[Blob, Dims] | None:
-    """`shapes` with None for each first size that grows with the batch.
+    """Return `shapes` with None for each first size that grows with the batch.
 
-    None where the network holds at its declared batch only: with one image more it would not fit
-    together (a Reshape to a fixed size), or something else than a first axis would grow.
+    None if the network runs at its declared batch only: with one image more its layers would not fit together (a
+    Reshape to a fixed size), or another axis would grow.
     """
     inputs = free_inputs(graph, shapes)
     if not inputs:
@@ -56,7 +55,7 @@ def free_dims(graph: Graph, shapes: dict[Blob, tuple[int, ...]]) -> dict[Blob, D
 
 
 def with_firsts(graph: Graph, firsts: Mapping[str, int]) -> Graph:
-    """A copy of the network in which the inputs named have another first size."""
+    """Return a copy of the network in which these inputs have another first size."""
     twin = graph.copy()
     for layer in twin.layers:
         if layer.type != "Input":

@@ -1,4 +1,4 @@
-"""Builder: what the layer functions write their nodes with."""
+"""Builder: writes the nodes of the layer functions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from deepmerge.formats.onnx.names import take, tensor_names
 from deepmerge.graph.graph import Blob, Graph, Layer
 
 
-class FixedBatch(Exception):
-    """Raised while building for any batch, by a layer that needs the number."""
+class FixedBatch(Exception):  # noqa: N818  # not an error
+    """Raised while building for any batch size, by a layer that needs the number."""
 
 
 class Builder:
     """Nodes and initializers of one network, layer after layer.
 
-    A layer function gets (builder, layer), writes nodes with `op` and returns the tensor of its
-    top, or a list, one for each top. `dims`: each blob's shape, None for a first size that is free.
+    A layer function gets (builder, layer), writes nodes with `op`, and returns the tensor of its top, or a list with
+    one for each top. dims: each blob's shape, with None for a free first size.
     """
 
     def __init__(self, graph: Graph, dims: dict[Blob, Dims]):
@@ -39,26 +39,26 @@ class Builder:
     # -- what a layer function asks for ------------------------------------------------------------
 
     def of(self, blob: Blob) -> str:
-        """The blob's tensor."""
+        """Return the blob's tensor."""
         return self.names[blob]
 
     def shape(self, blob: Blob) -> Dims:
-        """The blob's shape; its first size is None where it is free."""
+        """Return the blob's shape; a free first size is None."""
         return self.dims[blob]
 
     def sizes(self, blob: Blob) -> tuple[int, ...]:
-        """The blob's shape in numbers. A network in which a layer asks for a free one gets a fixed batch."""
+        """Return the blob's shape in numbers. If the first size is free, the network gets a fixed batch."""
         dims = self.dims[blob]
         if None in dims:
             raise FixedBatch
         return dims
 
     def axis(self, blob: Blob, axis: int) -> int:
-        """`axis` counted from the front."""
+        """Return `axis` counted from the front."""
         return axis % len(self.dims[blob])
 
     def weight(self, index: int) -> np.ndarray:
-        """The current layer's learned blob, its own or the one it shares; EngineError where there is none."""
+        """Return a learned blob of the current layer, its own or a shared one. EngineError if there is none."""
         layer = self._layer
         if index < len(layer.weights):
             return layer.weights[index]
@@ -70,7 +70,7 @@ class Builder:
     # -- what it writes ----------------------------------------------------------------------------
 
     def op(self, kind: str, *inputs: str | np.ndarray | np.generic, outputs: int = 1, **attributes):
-        """Write a node; arrays among the inputs become initializers. Returns the output's name, or several."""
+        """Write a node and return the name of its output, or a list. Arrays among the inputs become initializers."""
         names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
         made = [self._fresh(kind.lower()) for _ in range(outputs)]
         given = {key: value for key, value in attributes.items() if value is not None}
@@ -78,7 +78,7 @@ class Builder:
         return made[0] if outputs == 1 else made
 
     def constant(self, array: np.ndarray | np.generic, stem: str = "constant") -> str:
-        """An initializer with the array's values: float32, or int64 where they are whole numbers."""
+        """Write an initializer with the array's values: int64 for integers, else float32."""
         array = np.asarray(array)
         wanted = np.int64 if array.dtype.kind in "iu" else np.float32
         name = self._fresh(stem)
@@ -87,27 +87,30 @@ class Builder:
         return name
 
     def reshape(self, tensor: str, dims: Dims) -> str:
-        """The tensor in another shape, of which one size may be None."""
+        """Write a Reshape. One of the sizes may be None."""
         return self.op("Reshape", tensor, np.array([-1 if size is None else size for size in dims], np.int64))
 
     def integers(self, tensor: str) -> str:
-        """Indices, which Caffe keeps as floats, as int64."""
+        """Write a cast of indices, which Caffe stores as floats, to int64."""
         return self.op("Cast", tensor, to=onnx.TensorProto.INT64)
 
     def floats(self, tensor: str) -> str:
-        """Integers or truth values as float32."""
+        """Write a cast of integers or booleans to float32."""
         return self.op("Cast", tensor, to=onnx.TensorProto.FLOAT)
 
-    def refuse(self, reason: str) -> EngineError:
-        return EngineError(f"layer {self._layer.name!r} ({self._layer.type}): {reason}")
+    def refuse(self, reason: str, remedy: str = "") -> EngineError:
+        """Return the error that the current layer cannot be written."""
+        text = f"layer {self._layer.name!r} ({self._layer.type}): {reason}"
+        return EngineError(text, layer=self._layer.name, remedy=remedy)
 
     # -- layer after layer -------------------------------------------------------------------------
 
     def begin(self, layer: Layer) -> None:
+        """Start writing a layer."""
         self._layer, self._first = layer, len(self.nodes)
 
     def end(self, values: str | Sequence[str]) -> None:
-        """Give the current layer's values, no two of them the same, the names of its tops."""
+        """Rename the current layer's values, which all differ, to the names of its tops."""
         made = {name for node in self.nodes[self._first :] for name in node.output}
         for value, top in zip([values] if isinstance(values, str) else values, self._layer.tops, strict=True):
             if value in made:

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from deepmerge.formats.onnx.builder import Builder
     from deepmerge.graph.graph import Layer
 
-# Layer types that are one ONNX node without parameters. BNLL is log(1 + exp(x)); Dropout does nothing in TEST.
+# Layer types that are one ONNX node without parameters. BNLL is log(1 + exp(x)). Dropout does nothing in TEST.
 PLAIN = {"AbsVal": "Abs", "BNLL": "Softplus", "Dropout": "Identity", "Sigmoid": "Sigmoid", "TanH": "Tanh"}
 
 
 def plain(kind: str) -> Callable[[Builder, Layer], str]:
+    """Return the function that writes one node of that kind."""
+
     def write(b: Builder, layer: Layer) -> str:
         return b.op(kind, b.of(layer.bottom))
 
@@ -36,19 +38,21 @@ def prelu(b: Builder, layer: Layer) -> str:
 
 
 def elu(b: Builder, layer: Layer) -> str:
+    """Write ELU."""
     return b.op("Elu", b.of(layer.bottom), alpha=layer.params.alpha)
 
 
 def swish(b: Builder, layer: Layer) -> str:
-    """X · sigmoid(beta · x)."""
+    """Write Swish: x · sigmoid(beta · x)."""
     x, beta = b.of(layer.bottom), layer.params.beta
     return b.op("Mul", x, b.op("Sigmoid", x if beta == 1 else b.op("Mul", x, np.float32(beta))))
 
 
 def clip(b: Builder, layer: Layer) -> str:
+    """Write Clip."""
     return b.op("Clip", b.of(layer.bottom), np.float32(layer.params.min), np.float32(layer.params.max))
 
 
 def threshold(b: Builder, layer: Layer) -> str:
-    """1 where x > threshold, else 0."""
+    """Write Threshold: 1 where x > threshold, else 0."""
     return b.floats(b.op("Greater", b.of(layer.bottom), np.float32(layer.params.threshold)))

@@ -1,4 +1,4 @@
-"""Layers of Caffe's forks whose formula is public (graph/params_forks.py)."""
+"""Layers of Caffe's forks whose formula is public; see graph/params_forks.py."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def axpy(b: Builder, layer: Layer) -> str:
 
 
 def bn(b: Builder, layer: Layer) -> str:
-    """PSPNet, yjxiong's and SegNet's bn_layer.cpp, where they use what is stored."""
+    """PSPNet's, yjxiong's and SegNet's bn_layer.cpp, with stored statistics."""
     params, shape = layer.params, b.shape(layer.bottom)
     count = {"folded": 2, "stored": 4}.get(params.statistics)
     if count is None or len(layer.tops) != 1:
@@ -52,11 +52,12 @@ def normalize(b: Builder, layer: Layer) -> str:
 
 
 def interp(b: Builder, layer: Layer) -> str:
-    """DeepLab: interp.cpp, caffe_cpu_interp2: bilinear, the corners' centres on each other. Negative pads cut first."""
+    """DeepLab: interp.cpp, caffe_cpu_interp2: bilinear, with aligned corners. Negative pads cut first."""
     params, size = layer.params, b.shape(layer.top)[2:]
     if params.interp_type != "bilinear":
         raise b.refuse(
-            f"interp_type {params.interp_type!r} cannot be written as ONNX; use --engine caffe, with a Caffe that has it"
+            f"interp_type {params.interp_type!r} cannot be written as ONNX",
+            "use --engine caffe with a Caffe build that supports this layer",
         )
     x, (height, width) = b.of(layer.bottom), b.shape(layer.bottom)[2:]
     if params.pad_beg or params.pad_end:
@@ -69,7 +70,10 @@ def interp(b: Builder, layer: Layer) -> str:
 def upsample(b: Builder, layer: Layer) -> str:
     """MobileNet-YOLO: upsample_layer.cpp: each value scale × scale times. With a mask (SegNet) it is another layer."""
     if len(layer.bottoms) > 1:
-        raise b.refuse("unpooling by a mask cannot be written as ONNX; use --engine caffe, with a Caffe that has it")
+        raise b.refuse(
+            "unpooling by a mask cannot be written as ONNX",
+            "use --engine caffe with a Caffe build that supports this layer",
+        )
     rank, scale = len(b.shape(layer.bottom)), layer.params.scale or 1
     scales = np.array([1] * (rank - 2) + [scale] * 2, np.float32)
     how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}

@@ -51,7 +51,7 @@ def bias(b: Builder, layer: Layer) -> str:
 
 
 def _learned(b: Builder, layer: Layer, index: int) -> np.ndarray:
-    """A learned blob, shaped so that it broadcasts over the first bottom."""
+    """Return a learned blob in a shape that broadcasts over the first bottom."""
     params, bottom = layer.params, layer.bottom
     axis, rank = b.axis(bottom, params.axis), len(b.shape(bottom))
     count = rank - axis if params.num_axes == -1 else params.num_axes
@@ -60,19 +60,19 @@ def _learned(b: Builder, layer: Layer, index: int) -> np.ndarray:
 
 
 def _given(b: Builder, layer: Layer) -> str:
-    """The second bottom, shaped so that it broadcasts over the first."""
+    """Return the second bottom in a shape that broadcasts over the first."""
     trailing = _trailing(b, layer, layer.bottoms[1])
     other = b.of(layer.bottoms[1])
     return b.reshape(other, (*b.shape(layer.bottoms[1]), *[1] * trailing)) if trailing else other
 
 
 def _beside(b: Builder, layer: Layer, index: int) -> np.ndarray:
-    """A learned blob of the second bottom's shape, shaped so that it broadcasts over the first."""
+    """Return a learned blob of the second bottom's shape, in a shape that broadcasts over the first."""
     second = layer.bottoms[1]
     return b.weight(index).reshape(*b.sizes(second), *[1] * _trailing(b, layer, second))
 
 
 def _trailing(b: Builder, layer: Layer, second: Blob) -> int:
-    """How many axes of the first bottom lie behind those that the second one covers."""
+    """Return how many axes of the first bottom come after those that the second one covers."""
     rank, covered = len(b.shape(layer.bottom)), len(b.shape(second))
     return rank - covered - b.axis(layer.bottom, layer.params.axis) if covered else 0

@@ -13,24 +13,36 @@ from deepmerge.formats.onnx.table import WRITERS, refusal
 from deepmerge.graph.graph import Blob, Graph
 
 OPSET = 17
-IR_VERSION = 8  # the one that opset 17 came with
+IR_VERSION = 8  # that of opset 17
 BATCH = "N"
 
 
 def to_onnx(graph: Graph, blobs: Sequence[Blob] = (), free_batch: bool = True) -> onnx.ModelProto:
-    """The network as an ONNX model (opset 17) that computes what Caffe computes, in float32.
+    """Return the network as an ONNX model (opset 17) that computes what Caffe computes, in float32.
 
-    blobs: more blobs to be outputs, beside the network's own.
-    free_batch: let the first axis of the inputs be "N" where the network runs at any batch; with
-    False, or where a layer is made for one batch (a Reshape to a fixed size, a Slice of axis 0), all
-    shapes are the declared ones.
-    An input that nobody reads is no output of the model, although Caffe counts it as one.
-    The bytes depend on the graph alone. EngineError for a layer that cannot be written, or that has
-    no weights; ShapeError where layers do not fit together.
+    An input that no layer reads is not an output of the model, although Caffe counts it as one. The model depends on
+    the graph alone, to the byte.
+
+    Parameters
+    ----------
+    graph : Graph
+        The network, with its weights.
+    blobs : sequence of Blob
+        Blobs that become outputs in addition to the network's own.
+    free_batch : bool
+        Whether the first axis of the inputs becomes "N" if the network runs at any batch size. If not, or if a layer
+        is made for one batch size (a Reshape to a fixed size, a Slice of axis 0), all shapes are the declared ones.
+
+    Raises
+    ------
+    EngineError
+        A layer cannot be written, or has no weights.
+    ShapeError
+        The layers do not fit together.
     """
     for layer in graph.layers:
         if layer.type not in WRITERS or layer.params is None:
-            raise EngineError(refusal(layer))
+            raise refusal(layer)
     shapes = known_shapes(graph)
     dims = free_dims(graph, shapes) if free_batch else None
     if dims is not None:

@@ -1,4 +1,4 @@
-"""What the blobs are called as ONNX tensors."""
+"""The names of blobs as ONNX tensors."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from deepmerge.text import unused
 
 
 def tensor_names(graph: Graph) -> dict[Blob, str]:
-    """A tensor name for each blob, no two alike.
+    """Return a tensor name for each blob; all differ.
 
-    Of several versions of a blob (layers in place on it) the last one keeps the plain name, as
-    pycaffe's net.blobs shows it after a forward. A network input keeps its name in any case, since
-    that is what is fed. The other versions are `name@1`, `name@2`, …
+    If a blob has several versions (layers in place), the last one keeps the name, as in pycaffe's net.blobs after a
+    forward. A network input always keeps its name, since it is fed by it. The other versions are `name@1`, `name@2`, …
     """
     versions: dict[str, list[Blob]] = {}
     for blob in graph.blobs:

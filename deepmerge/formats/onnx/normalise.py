@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def lrn(b: Builder, layer: Layer) -> str:
-    """Caffe: lrn_layer.cpp. Both formats divide alpha by the window's size, so it goes as it is.
+    """Caffe: lrn_layer.cpp. Both formats divide alpha by the window's size.
 
-    WITHIN_CHANNEL is built of other layers there: x · (1 + alpha · AVE(x²)) ^ −beta, without k. Its
-    stride is 1, so no window reaches past the pad, and each average is over the whole window.
+    Caffe builds WITHIN_CHANNEL of other layers: x · (1 + alpha · AVE(x²)) ^ −beta, without k. The stride is 1, so no
+    window reaches past the pad, and each average is over the whole window.
     """
     x, params = b.of(layer.bottom), layer.params
     if params.norm_region == "ACROSS_CHANNELS":
@@ -29,9 +29,8 @@ def lrn(b: Builder, layer: Layer) -> str:
 def batch_norm(b: Builder, layer: Layer) -> str:
     """Caffe: batch_norm_layer.cpp, with the stored statistics, which are sums and their scale factor."""
     if layer.params.use_global_stats is False:
-        raise b.refuse(
-            "use_global_stats is false, so that results depend on the batch; take the line out for inference"
-        )
+        text = "use_global_stats is false, so that results depend on the batch"
+        raise b.refuse(text, "remove the line for inference")
     factor, eps = float(b.weight(2).reshape(-1)[0]), layer.params.eps
     mean, variance = (b.weight(i).reshape(-1) for i in (0, 1))
     one, zero = np.ones_like(mean), np.zeros_like(mean)
@@ -44,7 +43,7 @@ def batch_norm(b: Builder, layer: Layer) -> str:
 
 
 def mvn(b: Builder, layer: Layer) -> str:
-    """Caffe: mvn_layer.cpp: x less its mean, divided by (its deviation + eps); the top has four axes."""
+    """Caffe: mvn_layer.cpp: (x − mean) / (deviation + eps); the top has four axes."""
     shape, params = b.shape(layer.bottom), layer.params
     groups = shape[:1] if params.across_channels else (*shape[:1], *(shape[1:2] or (1,)))
     rest = int(np.prod(np.array(shape[len(groups) :], dtype=np.int64)))
@@ -57,4 +56,5 @@ def mvn(b: Builder, layer: Layer) -> str:
 
 
 def softmax(b: Builder, layer: Layer) -> str:
+    """Write Softmax."""
     return b.op("Softmax", b.of(layer.bottom), axis=b.axis(layer.bottom, layer.params.axis))

@@ -16,7 +16,7 @@ _LOWEST = np.finfo(np.float32).min  # -FLT_MAX: what Caffe's MAX starts from
 
 
 def pooling(b: Builder, layer: Layer) -> str | list[str]:
-    """MAX, with its mask if there is a second top, or AVE."""
+    """Write MAX, with its mask if there is a second top, or AVE."""
     params, x = layer.params, b.of(layer.bottom)
     if params.pool not in ("MAX", "AVE"):
         raise b.refuse(f"{params.pool} pooling cannot be written as ONNX; Caffe has it in training, and on a GPU, only")
@@ -42,6 +42,7 @@ def spp(b: Builder, layer: Layer) -> str:
 
 
 def average(b: Builder, x: str, high: Windows, wide: Windows) -> str:
+    """Write AVE pooling."""
     if high.whole and wide.whole:
         return b.op("GlobalAveragePool", x)
     x, window = _padded(b, x, high, wide, 0.0)
@@ -49,13 +50,14 @@ def average(b: Builder, x: str, high: Windows, wide: Windows) -> str:
     counted = high.counted[:, None] * wide.counted[None, :]
     if (counted == high.kernel * wide.kernel).all():
         return y
-    # ONNX divides by the whole window, so put that right. 0 / 0 is NaN, in Caffe, too.
+    # ONNX divides by the size of the whole window. 0 / 0 is NaN, as in Caffe.
     with np.errstate(divide="ignore"):
         ratio = np.float32(high.kernel * wide.kernel) / counted.astype(np.float32)
     return b.op("Mul", y, b.constant(ratio[None, None], "divisors"))
 
 
 def maximum(b: Builder, x: str, high: Windows, wide: Windows) -> str:
+    """Write MAX pooling."""
     if high.whole and wide.whole:
         return b.op("GlobalMaxPool", x)
     x, window = _padded(b, x, high, wide, _LOWEST)
@@ -63,7 +65,7 @@ def maximum(b: Builder, x: str, high: Windows, wide: Windows) -> str:
 
 
 def _maximum_and_mask(b: Builder, x: str, high: Windows, wide: Windows) -> list[str]:
-    """The mask is h · width + w of each maximum in its channel, as a float; −1 for a window outside the image."""
+    """Write MAX and its mask: h · width + w of each maximum, as a float; −1 for a window outside the image."""
     x, window = _padded(b, x, high, wide, _LOWEST)
     y, index = b.op("MaxPool", x, outputs=2, **window)
     before = [high.pad, wide.pad] if not any(window["pads"]) else [0, 0]
@@ -79,7 +81,7 @@ def _maximum_and_mask(b: Builder, x: str, high: Windows, wide: Windows) -> list[
 
 
 def _padded(b: Builder, x: str, high: Windows, wide: Windows, value: float) -> tuple[str, dict]:
-    """X and the pooling node's attributes. Runtimes want pads below the kernel; larger ones get a node of their own."""
+    """Return x and the pooling node's attributes. Runtimes need pads below the kernel; larger ones get a Pad node."""
     window = {"kernel_shape": [high.kernel, wide.kernel], "strides": [high.stride, wide.stride]}
     pads = [high.pad, wide.pad, high.end_pad, wide.end_pad]
     if high.end_pad < high.kernel and wide.end_pad < wide.kernel:

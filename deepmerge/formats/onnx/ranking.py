@@ -25,7 +25,7 @@ def reduction(b: Builder, layer: Layer) -> str:
 
 
 def argmax(b: Builder, layer: Layer) -> str:
-    """Caffe: argmax_layer.cpp. It sorts (value, index) downwards, so that of equal values the last one wins."""
+    """Caffe: argmax_layer.cpp. It sorts (value, index) downwards: the last of equal values comes first."""
     params, bottom = layer.params, layer.bottom
     if params.axis is not None:
         values, indices = _largest(b, b.of(bottom), b.axis(bottom, params.axis), layer)
@@ -36,7 +36,7 @@ def argmax(b: Builder, layer: Layer) -> str:
 
 
 def _largest(b: Builder, x: str, axis: int, layer: Layer) -> tuple[str, str]:
-    """The top_k values along an axis, and their places as float32. TopK prefers the first of equals: x is reversed."""
+    """Write the top_k values along an axis and their indices as float32. TopK takes the first of equals: reverse x."""
     shape = b.shape(layer.bottom)
     if axis == 0:
         shape = b.sizes(layer.bottom)

@@ -15,12 +15,12 @@ _ALIGNMENT = 4096  # a page, so that runtimes can map the weights
 
 
 def write_onnx(graph: Graph, path: str | Path, limit: int = LIMIT) -> None:
-    """The network as an ONNX file; see to_onnx. A model over `limit` bytes has its weights in `path` + ".data"."""
+    """Write the network as an ONNX file; see to_onnx. Over `limit` bytes, the weights go to `path` + ".data"."""
     write_model(to_onnx(graph), path, limit)
 
 
 def write_model(model: onnx.ModelProto, path: str | Path, limit: int = LIMIT) -> None:
-    """Write a model; over `limit` bytes, its weights go to `path` + ".data", and leave the model in memory, too."""
+    """Write a model. Over `limit` bytes, its weights are moved out of `model`, to `path` + ".data"."""
     path = Path(path)
     if too_large(model, limit):
         _move_weights(model, path.with_name(path.name + ".data"))
@@ -28,12 +28,12 @@ def write_model(model: onnx.ModelProto, path: str | Path, limit: int = LIMIT) ->
 
 
 def too_large(model: onnx.ModelProto, limit: int = LIMIT) -> bool:
-    """Whether the weights leave no room for the nodes in one message. Asked for its size, protobuf would raise."""
+    """Return whether the model is too large for one message. Protobuf would raise if it were asked for the size."""
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > limit - _NODES
 
 
 def _move_weights(model: onnx.ModelProto, path: Path) -> None:
-    """Weights of a page and more into a file of their own, each at the start of a page.
+    """Move weights of a page or more to a file, each to the start of a page.
 
     Source: onnx.proto, TensorProto.external_data.
     """

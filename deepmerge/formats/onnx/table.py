@@ -1,9 +1,10 @@
-"""WRITERS: for each layer type, the function that writes its nodes."""
+"""WRITERS: the function that writes the nodes of each layer type."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from deepmerge.errors import EngineError
 from deepmerge.formats.onnx import (
     arithmetic,
     axes,
@@ -77,11 +78,12 @@ WRITERS |= {
 _RECURRENT = ("LSTM", "RNN", "LSTMUnit")
 
 
-def refusal(layer: Layer) -> str:
-    """Why a layer cannot be written; one line."""
-    reason = "this type cannot be written as ONNX; leave the layer out, or use --engine caffe"
+def refusal(layer: Layer) -> EngineError:
+    """Return the error that a layer cannot be written."""
+    reason, remedy = "this type cannot be written as ONNX", "leave the layer out, or use --engine caffe"
     if layer.type in _RECURRENT:
-        reason = "recurrent layers cannot be written as ONNX; use --engine caffe"
+        reason, remedy = "recurrent layers cannot be written as ONNX", "use --engine caffe"
     elif layer.params is None:
-        reason = "the type is not known, so it cannot be written as ONNX; use --engine caffe, with a Caffe that has it"
-    return f"layer {layer.name!r} ({layer.type}): {reason}"
+        reason = "the type is not known, so it cannot be written as ONNX"
+        remedy = "use --engine caffe with a Caffe build that supports this layer"
+    return EngineError(f"layer {layer.name!r} ({layer.type}): {reason}", layer=layer.name, remedy=remedy)

@@ -49,13 +49,13 @@ def im2col(b: Builder, layer: Layer) -> str:
 def _window(b: Builder, layer: Layer, bottom: Blob) -> dict[str, list[int]]:
     spatial = len(b.shape(bottom)) - b.axis(bottom, layer.params.axis) - 1
     if not spatial:
-        raise b.refuse(f"bottom {bottom.name!r} has no spatial axis; write it as an InnerProduct")
+        raise b.refuse(f"bottom {bottom.name!r} has no spatial axis", "write it as an InnerProduct")
     kernel, stride, pad, dilation = window_axes(layer, spatial)
     return {"kernel_shape": list(kernel), "strides": list(stride), "pads": [*pad, *pad], "dilations": list(dilation)}
 
 
 def _apply(b: Builder, layer: Layer, kind: str, bottom: Blob, top: Blob, inputs: list[str], **attributes) -> str:
-    """The node, with all the axes before the channels made one."""
+    """Write the node, with all axes before the channels as one."""
     axis, x = b.axis(bottom, layer.params.axis), b.of(bottom)
     if axis == 1:
         return b.op(kind, x, *inputs, **attributes)

@@ -1,7 +1,7 @@
-"""Graph → caffemodel. Weights go to the file as they lie in memory, one array after the other.
+"""Graph → caffemodel. The arrays of weights are written one after the other, without conversion.
 
-Protobuf's messages are concatenations of their fields, so a layer is its encoded header followed by
-its blobs; no weight passes through protobuf or a Python list.
+A protobuf message is the concatenation of its fields, so a layer is its encoded header followed by its blobs. No weight
+passes through protobuf or a Python list.
 """
 
 from __future__ import annotations
@@ -20,10 +20,7 @@ from deepmerge.graph.tree import Message, Quoted
 
 
 def write_caffemodel(graph: Graph, path: str | Path, layers: Iterable[Layer] | None = None) -> int:
-    """Write the weights of `graph` (or of some of its layers) and return the file's size in bytes.
-
-    OSError as the file system raises it.
-    """
+    """Write the weights of `graph` (or of some of its layers) and return the file's size in bytes."""
     chosen = graph.layers if layers is None else list(layers)
     names = blob_names(graph)
     with open(path, "wb", buffering=PIECE // 4) as file:
@@ -47,7 +44,7 @@ def _write_layer(file, header: bytes, weights: list[np.ndarray]) -> None:
 
 
 def _blob(array: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """What goes before an array's values (the beginning of a BlobProto, with its shape), and the values."""
+    """Return the beginning of an array's BlobProto, with its shape, and the array's values as float32."""
     layer, blob, shape = (schema.fields(name) for name in ("LayerParameter", "BlobProto", "BlobShape"))
     values = np.ascontiguousarray(array, dtype="<f4")
     sizes = block(shape["dim"].number, b"".join(map(varint, array.shape)))

@@ -1,4 +1,4 @@
-"""The data layers of a train_val.prototxt: new ones, and the user's own with paths that hold from any folder."""
+"""The data layers of a train_val.prototxt: new ones, and the user's own with absolute paths."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PATHS = frozenset(("source", "mean_file", "root_folder"))
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from: `lmdb:PATH`, `list:FILE` (path and label a line) or `hdf5:FILE`.
+    """Where images come from: `lmdb:PATH`, `list:FILE` (path and label on each line) or `hdf5:FILE`.
 
-    hdf5: a file (.h5, .hdf5, .hdf) whose data sets are called as the network's input and `label`, or a text
-    file that lists such files.
+    hdf5: a file (.h5, .hdf5, .hdf) whose data sets have the names of the network's input and `label`, or a text file
+    that lists such files.
     """
 
     kind: str
@@ -28,7 +28,7 @@ class Source:
 
     @classmethod
     def parse(cls, spec: str) -> Source:
-        """EmitError for a spec of another form. The path is made absolute, as Caffe may start anywhere."""
+        """Read a spec; EmitError for one of another form. The path becomes absolute, since Caffe may start anywhere."""
         kind, colon, path = spec.partition(":")
         if kind not in ("lmdb", "list", "hdf5") or not colon or not path:
             raise EmitError(f"data source {spec!r}: give lmdb:PATH, list:FILE or hdf5:FILE")
@@ -36,7 +36,7 @@ class Source:
 
 
 def data_layer(phase: str, tops: tuple[str, str], shape: tuple[int, ...], source: Source, batch_size: int) -> Message:
-    """The data layer of one phase for images of `shape` (N, C, H, W), labels as second top."""
+    """Return the data layer of one phase for images of `shape` (N, C, H, W), with the labels as its second top."""
     make = {"lmdb": _lmdb, "list": _list, "hdf5": _hdf5}[source.kind]
     kind, fields = make(source, shape, phase, batch_size)
     layer = message(
@@ -47,7 +47,7 @@ def data_layer(phase: str, tops: tuple[str, str], shape: tuple[int, ...], source
 
 
 def _transform(shape: tuple[int, ...], phase: str, crop: bool) -> Message | None:
-    """What Caffe does to an image on its way in; None for inputs that are no images."""
+    """Return how Caffe preprocesses an image; None for inputs that are not images."""
     if len(shape) != 4:
         return None
     return message(
@@ -78,7 +78,10 @@ def _list(source: Source, shape, phase: str, batch_size: int) -> tuple[str, Mess
 
 
 def root_folder(listed: str) -> str:
-    """What goes before a list's relative paths: its folder or the current one, where its first image lies; else ""."""
+    """Return the folder of a list's relative paths: the list's or the current one, if its first image is there.
+
+    "" if neither is right, and for absolute paths.
+    """
     try:
         with open(listed, encoding="utf-8", errors="surrogateescape") as file:
             first = file.readline().rsplit(None, 1)
@@ -86,18 +89,20 @@ def root_folder(listed: str) -> str:
         return ""
     if len(first) != 2 or os.path.isabs(first[0]):
         return ""
-    folders = (os.path.dirname(os.path.abspath(listed)), os.getcwd())
-    return next((os.path.join(f, "") for f in folders if os.path.exists(os.path.join(f, first[0]))), "")
+    for folder in (os.path.dirname(os.path.abspath(listed)), os.getcwd()):
+        if os.path.exists(os.path.join(folder, first[0])):
+            return os.path.join(folder, "")
+    return ""
 
 
 def _hdf5(source: Source, shape, phase: str, batch_size: int) -> tuple[str, Message]:
-    """Caffe's HDF5Data wants a text file that lists HDF5 files: see `hdf5_list`. It transforms nothing."""
+    """Return an HDF5Data layer. It reads a text file that lists HDF5 files, see `hdf5_list`, and transforms nothing."""
     listed = f"{phase.lower()}_hdf5.txt" if _is_hdf5(source) else source.path
     return "HDF5Data", message(hdf5_data_param=message(source=Quoted(listed), batch_size=batch_size))
 
 
 def hdf5_list(phase: str, source: Source | None) -> tuple[str, str] | None:
-    """(name, text) of the list file that must stand beside train_val.prototxt, or None if none must."""
+    """Return (name, text) of the list file that must be next to train_val.prototxt; None if none is needed."""
     if source is None or source.kind != "hdf5" or not _is_hdf5(source):
         return None
     return f"{phase.lower()}_hdf5.txt", source.path + "\n"
@@ -108,9 +113,9 @@ def _is_hdf5(source: Source) -> bool:
 
 
 def from_anywhere(layers: Iterable[Message], folders: Iterable[Path]) -> list[Message]:
-    """The layers with the relative paths in them made absolute, where one of `folders` has such a file.
+    """Return the layers with their relative paths made absolute, if one of `folders` has such a file.
 
-    Caffe starts relative paths from the folder that it runs in, and that is another one for each step.
+    Caffe resolves relative paths from the folder that it runs in, which differs from step to step.
     """
     folders = [os.path.abspath(f) for f in folders]
     return [_absolute(layer.copy(), folders) for layer in layers]
@@ -119,14 +124,11 @@ def from_anywhere(layers: Iterable[Message], folders: Iterable[Path]) -> list[Me
 def _absolute(layer: Message, folders: list[str]) -> Message:
     for block in (f.value for f in layer if isinstance(f.value, Message)):
         for field in block:
-            if (
-                field.name not in _PATHS
-                or not isinstance(field.value, str)
-                or not field.value
-                or os.path.isabs(field.value)
-            ):
+            path = field.value
+            if field.name not in _PATHS or not isinstance(path, str) or not path or os.path.isabs(path):
                 continue
-            found = next((p for p in (os.path.join(f, field.value) for f in folders) if os.path.exists(p)), None)
+            found = next((f for f in folders if os.path.exists(os.path.join(f, path))), None)
             if found is not None:
-                field.value = Quoted(os.path.normpath(found) + ("/" if field.value.endswith("/") else ""))
+                absolute = os.path.normpath(os.path.join(found, path))
+                field.value = Quoted(absolute + ("/" if path.endswith("/") else ""))
     return layer

@@ -1,4 +1,4 @@
-"""finetune.mk: the approximate steps fine-tuned one after the other, each from the last one's weights."""
+"""finetune.mk, which fine-tunes the approximate steps one after the other, each from the previous one's weights."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _TRAIN = """
 
 
 def finetune_make(folders: list[str], prefix: str = "snapshot", ending: str = ".caffemodel") -> str:
-    """The Makefile's text.
+    """Return the Makefile's text.
 
-    folders: names of the step folders under steps/, in order; without any, OUT itself is trained. prefix,
-    ending: what the solvers' snapshots begin and end with (snapshot_prefix, snapshot_format).
+    folders: names of the step folders in steps/, in order; [] trains the final network. prefix, ending: of the solvers'
+    snapshots (snapshot_prefix, snapshot_format).
     """
     done = f"finetuned{ending}"
     quoted = shlex.quote(prefix).replace("$", "$$")

@@ -1,4 +1,4 @@
-"""Graph → layer messages: names, bottoms, tops, parameters; in-place tops where they were."""
+"""Graph → layer messages: names, bottoms, tops and parameters. Layers that ran in place still do."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from deepmerge.text import unused
 
 
 def blob_names(graph: Graph) -> dict[Blob, str]:
-    """A name for each blob; versions of one blob share it where the layer between them runs in place.
+    """Return a name for each blob. Versions of a blob share it if the layer between them runs in place.
 
-    The last version keeps the name, so that outputs are called what they were called; others that cannot
-    share it are called `name_1`, `name_2`….
+    The last version keeps the name, so that outputs keep theirs. Others become `name_1`, `name_2`, …
     """
     names: dict[Blob, str] = {}
     used: set[str] = set()
@@ -28,7 +27,7 @@ def blob_names(graph: Graph) -> dict[Blob, str]:
 
 
 def _shared_name(blob: Blob, names: dict[Blob, str]) -> str | None:
-    """What the next version of the blob is called, if the layer between the two is the blob's only reader and runs in place."""
+    """Return the name of the blob's next version, if the layer between them is the only reader and runs in place."""
     if len(blob.consumers) != 1 or _shares_memory(blob):
         return None
     reader = blob.consumers[0]
@@ -40,7 +39,7 @@ def _shared_name(blob: Blob, names: dict[Blob, str]) -> str | None:
 
 
 def _shares_memory(blob: Blob) -> bool:
-    """Whether writing over `blob` would write over a blob that others read: some layers hand on their bottom's memory.
+    """Return whether overwriting `blob` would overwrite a blob that other layers read, as some types share memory.
 
     Caffe: ShareData in split_layer.cpp, flatten_layer.cpp, reshape_layer.cpp, concat_layer.cpp, slice_layer.cpp.
     """
@@ -53,7 +52,7 @@ def _shares_memory(blob: Blob) -> bool:
 
 
 def layer_message(layer: Layer, names: dict[Blob, str]) -> Message:
-    """The `layer { … }` message with its ParamSpecs, without weights."""
+    """Return the `layer { … }` message with its ParamSpecs, without weights."""
     made = Message()
     made.add("name", Quoted(layer.name))
     made.add("type", Quoted(layer.type))
@@ -67,7 +66,7 @@ def layer_message(layer: Layer, names: dict[Blob, str]) -> Message:
 
 
 def network_tree(graph: Graph) -> Message:
-    """The whole network as a deploy prototxt's tree."""
+    """Return the network as the tree of a deploy prototxt."""
     names = blob_names(graph)
     made = Message()
     if graph.name:

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a train_val network, where the user's own are not there to be kept."""
+"""Loss and accuracy layers of a train_val network that has none of its own."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _PREDICTIONS = frozenset(("Softmax", "Sigmoid"))
 
 
 def has_loss(layers: list[Message]) -> bool:
-    """Whether one of the layers is a loss, by its type or its weight."""
+    """Return whether one of the layers is a loss, by its type or its loss_weight."""
     return any(kind_of(m).endswith("Loss") or "loss_weight" in m for m in layers)
 
 
 def idle_predictions(graph: Graph, names: dict[Blob, str], readers: list[Message]) -> set[Layer]:
-    """The probabilities at the network's end that training does without, as none of `readers` reads them."""
+    """Return the layers at the network's end that compute probabilities and that none of `readers` reads."""
     read = read_by(readers)
     return {layer for layer in _ends(graph) if not read & {names[t] for t in layer.tops}}
 
 
 def _ends(graph: Graph) -> list[Layer]:
-    """The layers that only turn scores into probabilities, at the network's very end."""
+    """Return the last layers of the network that turn scores into probabilities."""
     outputs = set(graph.outputs)
     return [layer for layer in graph.layers if layer.type in _PREDICTIONS and outputs.issuperset(layer.tops)]
 
 
 def make_losses(graph: Graph, names: dict[Blob, str], label: str, notes: list[str]) -> list[Message]:
-    """SoftmaxWithLoss and Accuracy on the scores: on what the last Softmax reads, else on the last output.
+    """Return SoftmaxWithLoss and Accuracy layers on the bottom of the last Softmax, or on the last output.
 
-    notes: gets a line for what the user should know.
+    notes: gets a line for each thing that the user should know.
     """
     end = (_ends(graph) or [b.producer for b in graph.outputs])[-1]
     scores = end.bottom if end.type in _PREDICTIONS else end.tops[-1]
@@ -45,7 +45,7 @@ def make_losses(graph: Graph, names: dict[Blob, str], label: str, notes: list[st
             f"{about}, the output of a {end.type}, whose shape is not known; unless these are scores, give --train-val"
         )
     elif len(shape) == 4 and shape[2] * shape[3] > 1:
-        notes.append(f"{about}, which wants {shape[2]}x{shape[3]} labels an image; give --train-val")
+        notes.append(f"{about}, which needs {shape[2]}x{shape[3]} labels for each image; give --train-val")
     bottoms = [Quoted(names[scores]), Quoted(label)]
     top = Quoted(unused("loss", names.values()))
     if end.type == "Sigmoid":

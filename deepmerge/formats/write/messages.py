@@ -1,4 +1,4 @@
-"""Layer messages, looked at and renamed: what the layers of a train_val network say about themselves."""
+"""Reading and renaming the layer messages of a train_val network."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from deepmerge.graph.tree import Message, Quoted
 
 
 def kind_of(layer: Message) -> str:
+    """Return the layer's type."""
     return str(layer.value("type"))
 
 
 def tops_of(layers: Iterable[Message]) -> list[str]:
-    """The names of the blobs that the layers make, in their order."""
+    """Return the names of the blobs that the layers make, in order."""
     return [str(top) for m in layers for top in m.values("top")]
 
 
 def read_by(layers: Iterable[Message]) -> set[str]:
-    """The names of the blobs that the layers read."""
+    """Return the names of the blobs that the layers read."""
     return {str(bottom) for m in layers for bottom in m.values("bottom")}
 
 
 def is_source(layer: Message) -> bool:
+    """Return whether the layer has tops and no bottom, as data layers do."""
     return "bottom" not in layer and "top" in layer
 
 
 def runs_in(layer: Message, phase: str) -> bool:
-    """Whether the layer's include and exclude rules leave it in the phase (levels and stages aside)."""
+    """Return whether the layer's include and exclude rules keep it in the phase, apart from levels and stages."""
     includes, excludes = layer.values("include"), layer.values("exclude")
     if includes:
         return any(rule.value("phase") in (None, phase) for rule in includes)
@@ -34,7 +36,7 @@ def runs_in(layer: Message, phase: str) -> bool:
 
 
 def renamed(layer: Message, old: str, new: str) -> Message:
-    """A copy of the layer in which the blob `old` is called `new`."""
+    """Return a copy of the layer in which the blob `old` is called `new`."""
     copy = layer.copy()
     for key in ("bottom", "top"):
         if key in copy:

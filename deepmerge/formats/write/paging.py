@@ -1,9 +1,9 @@
-"""Values on their way to a file, as fast as the system copies memory, and without filling it.
+"""Writing arrays to a file as fast as the system copies memory, without filling the memory.
 
-Those that still lie in a mapped file are brought into memory block by block, at one stroke each, and let go behind it:
-write(2) alone stops at every page that is not mapped yet, which takes three times as long as the copying. And they are
-written piece by piece: for one large write Linux takes large pages, and a virtual machine may have to get these from its
-host first, which can take ten times as long.
+Values in a mapped file are read into memory block by block, and released after writing: write(2) alone stops at every
+page that is not mapped yet, which takes three times as long as the copying. They are written in pieces: for one large
+write Linux takes large pages, which a virtual machine may have to get from its host first, and that can take ten times
+as long.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MADV_POPULATE_READ = 22  # Linux 5.14; Python's mmap has no name for it
 
 
 def write_values(file: BinaryIO, values: np.ndarray) -> None:
-    """Append a contiguous array's bytes. The file's buffer should be smaller than PIECE, so that nothing is copied twice."""
+    """Append a contiguous array's bytes. With a file buffer smaller than PIECE nothing is copied twice."""
     if not values.size:
         return
     data, source = memoryview(values).cast("B"), _mapping(values) if values.nbytes > PIECE else None
@@ -37,14 +37,14 @@ def write_values(file: BinaryIO, values: np.ndarray) -> None:
 
 
 def _advise(source: mmap.mmap, what: int, start: int, stop: int) -> None:
-    """To the pages that hold source[start:stop]; where the system does not know the advice, nothing is lost but time."""
+    """Advise the system about the pages of source[start:stop]. If it does not know the advice, only time is lost."""
     start -= start % mmap.PAGESIZE
     with contextlib.suppress(OSError, ValueError):
         source.madvise(what, start, stop - start)
 
 
 def _mapping(values: np.ndarray) -> mmap.mmap | None:
-    """The mapped file that the array is a view on; None for other arrays, and where there is no advice to give."""
+    """Return the mapped file that the array is a view of; None for other arrays, and on systems without such advice."""
     base = values
     while isinstance(base, np.ndarray):
         base = base.base

@@ -1,6 +1,6 @@
-"""Typed parameters → the `*_param` message, rewriting only what a pass has changed.
+"""Typed parameters → the `*_param` message. Only the fields that a pass has changed are rewritten.
 
-Whatever else stands in the message (fillers, engine, a fork's fields) stays as it was read.
+The others (fillers, engine, fields of a fork) stay as they were read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OLD_SPELLINGS = {typed.Concat: {"axis": "concat_dim"}, typed.Slice: {"axis": "s
 
 
 def layer_fields(layer: Layer) -> Message:
-    """The layer's own fields with its parameters as they are now: layer.tree itself where nothing has changed."""
+    """Return the layer's fields with its current parameters: layer.tree itself if nothing has changed."""
     if layer.params is None or layer.params == layer.read_params or not layer.params.FIELD:
         return layer.tree
     name = layer.params.FIELD
@@ -38,7 +38,7 @@ def layer_fields(layer: Layer) -> Message:
 
 
 def _updated(block: Message, new: typed.Params, old: typed.Params | None) -> Message:
-    """`block` with what differs between old and new; all of `new` where old is of another type, or None."""
+    """Return `block` with what differs between old and new; all of `new` if old is None or of another type."""
     block = Message(list(block.fields))
     if type(old) is not type(new):
         old = None
@@ -63,7 +63,7 @@ def _updated(block: Message, new: typed.Params, old: typed.Params | None) -> Mes
 
 
 def _windows(block: Message, new: typed.Window, old: typed.Window | None) -> None:
-    """One field for both axes where they are equal, one for each where not, in the place of the old ones."""
+    """Replace the fields of windows: by one field if both axes are equal, else by one for each axis."""
     for stem, (both, each, default) in _WINDOWS.items():
         pair = getattr(new, stem)
         if old is not None and getattr(old, stem) == pair:
@@ -77,7 +77,7 @@ def _windows(block: Message, new: typed.Window, old: typed.Window | None) -> Non
 
 
 def _dilation(block: Message, new: typed.Im2col, old: typed.Im2col | None) -> None:
-    """`dilation` has no spelling per axis: it is repeated, once for all axes or once for each."""
+    """Write `dilation`, a repeated field: one value for all axes, or one for each axis."""
     if old is not None and old.dilation == new.dilation:
         return
     block.remove("hole", "hole_h", "hole_w")  # DeepLab's spelling

@@ -15,7 +15,7 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def format_tree(tree: Message, indent: int = 0) -> str:
-    """The tree as prototxt text, two spaces an indent, one field a line, as Caffe prints it."""
+    """Return the tree as prototxt text as Caffe prints it: one field on a line, indented by two spaces."""
     lines: list[str] = []
     _format(tree, "  " * indent, lines)
     return "\n".join(lines) + "\n" if lines else ""
@@ -38,7 +38,7 @@ def _written(value: Quoted | Token) -> str:
 
 
 def quote(text: str) -> str:
-    """A string in double quotes; what is not printable is escaped byte by byte, and so are bytes read as surrogates."""
+    """Return a string in double quotes, with the bytes of characters that are not printable, or not UTF-8, escaped."""
     out = []
     for char in text:
         if char in _ESCAPES:
@@ -51,7 +51,7 @@ def quote(text: str) -> str:
 
 
 def shortest(value: float) -> str:
-    """The shortest text that reads back as the same float32: 0.01 for what protobuf prints as 0.00999999977648."""
+    """Return the shortest text that reads back as the same float32, such as 0.01 for protobuf's 0.00999999977648."""
     with np.errstate(over="ignore"):
         single = np.float32(value)
     if not np.isfinite(single):
@@ -64,7 +64,7 @@ def shortest(value: float) -> str:
 
 
 def scalar(value) -> Token | Quoted:
-    """A Python value as the tree holds it; a plain str becomes an enum's token, so wrap strings in Quoted."""
+    """Return a Python value as the tree holds it. A plain str becomes an enum's token: wrap strings in Quoted."""
     if isinstance(value, Quoted | Token):
         return value
     if isinstance(value, bool | np.bool_):
@@ -75,7 +75,7 @@ def scalar(value) -> Token | Quoted:
 
 
 def message(**fields) -> Message:
-    """A message from keyword arguments; a list or tuple is a repeated field, None is left out."""
+    """Return a message made of keyword arguments. A list or tuple is a repeated field; None is left out."""
     made = Message()
     for name, value in fields.items():
         for one in value if isinstance(value, list | tuple) else [value]:

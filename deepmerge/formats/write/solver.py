@@ -1,4 +1,4 @@
-"""solver.prototxt: how to fine-tune, with what the numbers mean written beside them."""
+"""solver.prototxt: how to fine-tune, with comments that explain the numbers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NUMBERS = {"int": r"-?\d+", "uint": r"\d+", "float": _FLOAT, "double": _FLOAT}
 
 @dataclass(frozen=True)
 class Training:
-    """What a solver has to go by.
+    """What a solver depends on.
 
-    batch_size: the TRAIN data layer's, 0 where it is not known. tests: whether there are TEST data.
-    folded_batchnorm: whether the network has lost the BatchNorm that kept its gradients in bounds.
+    batch_size: the TRAIN data layer's; 0 if unknown. tests: whether there are TEST data.
+    folded_batchnorm: whether the network has lost a BatchNorm, which limited its gradients.
     """
 
     iterations: int
@@ -31,10 +31,9 @@ class Training:
 
 
 def solver_text(about: str, new_layers: list[str], training: Training, overrides: dict[str, str]) -> str:
-    """The solver of a train_val.prototxt in the same folder.
+    """Return the solver of a train_val.prototxt in the same folder.
 
-    overrides: fields of Caffe's SolverParameter by name (--solver KEY=VALUE), as text; EmitError for
-    one that Caffe does not have.
+    overrides: fields of Caffe's SolverParameter by name, as text (--solver KEY=VALUE). EmitError for unknown ones.
     """
     tests = training.tests
     tree = message(
@@ -70,9 +69,8 @@ def _comments(about: str, new_layers: list[str], training: Training, tree: Messa
             f"Step size at iteration i: {rate} * (1 - i / {iterations}) ^ {power}, so it falls from {rate} to 0."
         )
     if training.folded_batchnorm and float(tree.value("clip_gradients")) > 0:
-        lines.append(
-            f"Gradients are clipped at a norm of {tree.value('clip_gradients')}: without the BatchNorm that was folded they would run away."
-        )
+        why = "without the BatchNorm that was folded they would run away"
+        lines.append(f"Gradients are clipped at a norm of {tree.value('clip_gradients')}: {why}.")
     images = f" of {training.batch_size} images" if training.batch_size else ""
     covers = "; test_iter * the TEST batch size should cover your test images" if "test_iter" in tree else ""
     lines.append(f"{iterations} iterations{images}{covers}.")
@@ -81,26 +79,26 @@ def _comments(about: str, new_layers: list[str], training: Training, tree: Messa
 
 
 def snapshots(overrides: dict[str, str]) -> tuple[str, str]:
-    """(prefix, ending) of the weights that such a solver leaves: PREFIX_iter_N ENDING."""
+    """Return (prefix, ending) of the snapshots that such a solver writes: PREFIX_iter_N ENDING."""
     prefix = str(_override("snapshot_prefix", overrides.get("snapshot_prefix", "snapshot"))[0])
     return prefix, ".caffemodel.h5" if overrides.get("snapshot_format") == "HDF5" else ".caffemodel"
 
 
 def parse_override(text: str) -> tuple[str, str]:
-    """(key, value) of KEY=VALUE; EmitError with candidates for a key that Caffe's solver does not have."""
+    """Return (key, value) of KEY=VALUE. EmitError, with similar keys, for one that Caffe's solver does not have."""
     key, equals, value = text.partition("=")
     key = key.strip()
     known = [name for name, field in schema.fields("SolverParameter").items() if field.kind != "message"]
     if not equals or not value:
         raise EmitError(f"--solver {text!r}: give KEY=VALUE, such as base_lr=0.01")
     if key not in known:
-        raise EmitError(f"--solver: Caffe's solver has no field {key!r}; {did_you_mean(key, known)}")
+        raise EmitError(f"--solver: Caffe's solver has no field {key!r}", remedy=did_you_mean(key, known))
     _override(key, value)
     return key, value.strip()
 
 
 def _override(key: str, value: str) -> list[Quoted | Token]:
-    """The field's value; several between commas where Caffe's field is repeated (stepvalue=1000,2000)."""
+    """Return the field's values: several, separated by commas, if the field is repeated (stepvalue=1000,2000)."""
     field = schema.fields("SolverParameter")[key]
     values = [v.strip() for v in value.split(",")] if field.repeated else [value.strip()]
     return [_value(key, field, v) for v in values]
@@ -115,5 +113,5 @@ def _value(key: str, field: schema.Field, value: str) -> Quoted | Token:
     if field.kind == "bool" and value not in ("true", "false"):
         raise EmitError(f"{where}: give true or false")
     if field.kind in _NUMBERS and not re.fullmatch(_NUMBERS[field.kind], value):
-        raise EmitError(f"{where}: wants a number" + (" without a fraction" if field.kind in ("int", "uint") else ""))
+        raise EmitError(f"{where}: needs a number" + (" without a fraction" if field.kind in ("int", "uint") else ""))
     return Token(value)

@@ -1,8 +1,8 @@
-"""Spellings of deploy.prototxt that toolchains for embedded devices ask for; what is computed stays the same.
+"""Spellings of deploy.prototxt that toolchains for embedded devices need. The network computes the same.
 
-distinct-tops   every layer's top has the layer's own name, and no layer runs in place (Huawei's ATC). Of a layer with several
-                tops, all names differ. An Input layer is called as its top, so that inputs keep their names.
-legacy-input    `input` and `input_shape` fields in place of Input layers, in the caffemodel too (old Caffe, OpenCV 3).
+distinct-tops   each layer's top has the layer's name, and no layer runs in place (Huawei's ATC). If a layer has several
+                tops, all their names differ. An Input layer gets its top's name, so that inputs keep their names.
+legacy-input    `input` and `input_shape` fields instead of Input layers, also in the caffemodel (old Caffe, OpenCV 3).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from deepmerge.text import unused
 
 
 def styled(graph: Graph, style: Collection[str]) -> Graph:
-    """The graph with its blobs named as the style wants: a copy, or `graph` itself where there is nothing to do."""
+    """Return the graph with its blobs named in that style: a copy, or `graph` itself if nothing changes."""
     if DISTINCT_TOPS not in style:
         return graph
     made = graph.copy()
@@ -33,7 +33,7 @@ def styled(graph: Graph, style: Collection[str]) -> Graph:
 
 
 def styled_tree(graph: Graph, style: Collection[str]) -> Message:
-    """The tree of deploy.prototxt. `graph`: as `styled` gives it. EmitError for an input without a shape."""
+    """Return the tree of deploy.prototxt. graph: as `styled` returns it. EmitError for an input without a shape."""
     tree = network_tree(graph)
     if DISTINCT_TOPS in style:
         _check_distinct(tree)
@@ -46,7 +46,7 @@ def styled_tree(graph: Graph, style: Collection[str]) -> Message:
 
 
 def styled_layers(graph: Graph, style: Collection[str]) -> list[Layer]:
-    """The layers that the caffemodel holds: those of deploy.prototxt."""
+    """Return the layers that the caffemodel holds: those of deploy.prototxt."""
     return [layer for layer in graph.layers if layer.type != "Input" or LEGACY_INPUT not in style]
 
 
@@ -65,9 +65,8 @@ def _is_input(field: Field) -> bool:
 def _input_fields(layer: Layer) -> list[Field]:
     shapes = layer.params.shape
     if not shapes:
-        raise EmitError(
-            f"layer {layer.name!r} has no shape, which --style {LEGACY_INPUT} has to write down; give it one"
-        )
+        text = f"layer {layer.name!r} has no shape, which --style {LEGACY_INPUT} has to write down"
+        raise EmitError(text, layer=layer.name, remedy="give it one")
     shapes = shapes * len(layer.tops) if len(shapes) == 1 else shapes
     pairs = (
         message(input=Quoted(top.name), input_shape=message(dim=list(shape)))
@@ -77,12 +76,12 @@ def _input_fields(layer: Layer) -> list[Field]:
 
 
 def _check_distinct(tree: Message) -> None:
-    """EmitError where a top is called otherwise than its layer, or as another one."""
+    """Raise EmitError if a top does not have its layer's name, or has another top's."""
     seen: set[str] = set()
     for layer in tree.values("layer"):
         tops = [str(top) for top in layer.values("top")]
-        if (len(tops) == 1 and tops[0] != layer.value("name")) or seen & set(tops):
-            raise EmitError(
-                f"layer {layer.value('name')!r} cannot be written in the style {DISTINCT_TOPS}: its tops are {', '.join(tops)}"
-            )
+        name = str(layer.value("name"))
+        if (len(tops) == 1 and tops[0] != name) or seen & set(tops):
+            text = f"layer {name!r} cannot be written in the style {DISTINCT_TOPS}: its tops are {', '.join(tops)}"
+            raise EmitError(text, layer=name)
         seen.update(tops)

@@ -1,4 +1,4 @@
-"""What feeds a train_val network: the user's own data layers, or new ones."""
+"""The data layers of a train_val network: the user's own, or new ones."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ _FED_BY_NO_FILE = frozenset(("Input", "DummyData", "Parameter"))
 
 @dataclass(frozen=True)
 class TrainData:
-    """Where the images come from if the network brings no data layers of its own.
+    """Where the images come from if the network has no data layers of its own.
 
-    home: what leads from the train_val's folder to the one where train_lmdb and test_lmdb are looked for
-    when no source is given.
+    home: the path from the train_val's folder to the one with train_lmdb and test_lmdb, the sources if none are given.
     """
 
     train: Source | None = None
@@ -30,6 +29,7 @@ class TrainData:
     home: str = ""
 
     def source(self, phase: str) -> Source:
+        """Return the source of one phase."""
         return {"TRAIN": self.train, "TEST": self.test}[phase] or Source("lmdb", f"{self.home}{phase.lower()}_lmdb")
 
 
@@ -37,8 +37,8 @@ class TrainData:
 class Front:
     """The layers in front of a train_val network.
 
-    label: what they call the labels. phases: those that have data. batch_size: in training, 0 where it is
-    not known. guessed: whether a source and a mean are there that nobody has given. notes: a line each.
+    label: the labels' blob. phases: those that have data. batch_size: in training; 0 if unknown. guessed: whether
+    deepmerge has guessed a source and a mean. notes: what the user should know, a line each.
     """
 
     layers: list[Message]
@@ -50,7 +50,7 @@ class Front:
 
 
 def make_front(graph: Graph, names: dict[Blob, str], own: list[Message], data: TrainData) -> Front:
-    """The user's data layers among `own` where they feed the network, else new ones; what nothing feeds stays an Input."""
+    """Return the user's data layers among `own` if they feed the network, else new ones. Other inputs stay Inputs."""
     inputs = [names[b] for b in graph.inputs]
     sources = [m for m in own if is_source(m)]
     feeding = [m for m in sources if set(tops_of([m])) & set(inputs)]
@@ -86,9 +86,9 @@ def _input(name: str, shape: tuple[int, ...]) -> Message:
 
 
 def own_layers(graph: Graph, names: dict[Blob, str]) -> list[Message]:
-    """The user's training layers.
+    """Return the user's training layers.
 
-    Where their data layer calls the images otherwise than the network's only input, it takes over that name.
+    If the network has one input, and their data layer has another name for the images, it gets the input's name.
     """
     inputs, own = [names[b] for b in graph.inputs], list(graph.train_layers)
     sources = [m for m in own if is_source(m)]

@@ -1,4 +1,4 @@
-"""train_val.prototxt: the network with data, loss and accuracy, new layers learning faster than old ones."""
+"""train_val.prototxt: the network with data, loss and accuracy layers; new layers learn faster than old ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from deepmerge.graph.tree import Field, Message, Quoted
 
 __all__ = ["NEW_RATES", "OLD_RATES", "TrainData", "train_val"]
 
-# (lr_mult, decay_mult) of weights and bias, as the paper fine-tunes: what is new learns 10 times as fast
+# (lr_mult, decay_mult) of weights and bias, as the paper fine-tunes: new layers learn 10 times as fast
 NEW_RATES = ((10, 1), (20, 0))
 OLD_RATES = ((1, 1), (2, 0))
 
 
 def train_val(graph: Graph, is_new: Callable[[Layer], bool], data: TrainData) -> tuple[Message, Front]:
-    """The train_val network, and what feeds it; its notes also say what had to be left out.
+    """Return the train_val network and its data layers. Their notes also list the layers that had to be left out.
 
-    is_new: whether a layer learns at the new layers' rate.
+    is_new: whether a layer learns at the rate of new layers.
     """
     names = blob_names(graph)
     own = own_layers(graph, names)
@@ -42,7 +42,7 @@ def train_val(graph: Graph, is_new: Callable[[Layer], bool], data: TrainData) ->
 
 
 def _with_rates(layer: Layer, names: dict[Blob, str], new: bool) -> Message:
-    """The layer's message with learning rates; those that the user gave to an old layer stay."""
+    """Return the layer's message with learning rates. Old layers keep the rates that the user gave them."""
     made = layer_message(layer, names)
     if layer.type == "BatchNorm" or not layer.weights:
         return made  # Caffe itself keeps BatchNorm's statistics from learning
@@ -60,7 +60,7 @@ def _with_rates(layer: Layer, names: dict[Blob, str], new: bool) -> Message:
 
 
 def _joined(layers: list[Message], rest: list[Message], notes: list[str]) -> list[Message]:
-    """`layers` with the training layers put where they can run: in-place ones behind their blob's maker."""
+    """Return `layers` with the training layers where they can run: in-place ones after the layer of their blob."""
     made = list(layers)
     read, own = read_by(rest), set(tops_of(layers))
     for extra in rest:
@@ -81,7 +81,7 @@ def _joined(layers: list[Message], rest: list[Message], notes: list[str]) -> lis
 
 
 def _obstacle(bottoms: list[str], tops: list[str], makers: dict[str, int], own: set[str]) -> str:
-    """Why a training layer does not fit the network any more: "" if it does. own: the network's blobs."""
+    """Return why a training layer no longer fits the network; "" if it does. own: the network's blobs."""
     for bottom in bottoms:
         if bottom not in makers:
             return f"its bottom {bottom!r} was merged away"

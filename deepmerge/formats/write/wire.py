@@ -1,7 +1,6 @@
 """Tree → protobuf's wire format, by the schema.
 
-What the schema does not know (a fork's fields and enum values) has no number to be written under,
-and stays in the prototxt alone.
+Fields and enum values of forks that the schema does not know have no number, so they are in the prototxt only.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _TRUE, _FALSE = ("true", "True", "t"), ("false", "False", "f")
 
 
 def varint(value: int) -> bytes:
-    """A number in base 128; negative ones as protobuf's int32 and int64 (ten bytes)."""
+    """Return a number in base 128. Negative ones take ten bytes, as protobuf's int32 and int64 do."""
     value &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while value > 127:
@@ -31,22 +30,22 @@ def varint(value: int) -> bytes:
 
 
 def key(number: int, kind: int) -> bytes:
-    """What stands before a field's value: its number and wire type."""
+    """Return the beginning of a field: its number and wire type."""
     return varint(number << 3 | kind)
 
 
 def prefix(number: int, size: int) -> bytes:
-    """What stands before a length-delimited field's `size` bytes."""
+    """Return the beginning of a length-delimited field of `size` bytes."""
     return key(number, BYTES) + varint(size)
 
 
 def block(number: int, payload: bytes) -> bytes:
-    """A length-delimited field."""
+    """Return a length-delimited field."""
     return prefix(number, len(payload)) + payload
 
 
 def encode(tree: Message, type_name: str) -> bytes:
-    """The message `tree`, of the schema's type, in wire format, fields in the tree's order.
+    """Return the message `tree`, of a type in the schema, in wire format, with the fields in the tree's order.
 
     EmitError for a value that is not of its field's kind.
     """
@@ -87,5 +86,5 @@ def _scalar(value: Message | Quoted | Token, what: schema.Field) -> bytes:
 
 
 def _float32(text: str) -> bytes:
-    with np.errstate(over="ignore"):  # as protobuf: what is too large is infinite
+    with np.errstate(over="ignore"):  # as in protobuf, too large values become infinite
         return np.array(number(text), "<f4").tobytes()

@@ -114,7 +114,7 @@ def test_infogain_loss_without_a_matrix(tmp_path):
         network(tmp_path, inputs((4, 5), (4,)) + loss_layers("InfogainLoss", ['infogain_loss_param { source: "x" }']))
     )
     with pytest.raises(
-        EngineError, match=r"^layer 'loss0' \(InfogainLoss\): the infogain matrix is wanted as the third bottom"
+        EngineError, match=r"^layer 'loss0' \(InfogainLoss\): the infogain matrix must be the third bottom"
     ):
         net({"data": torch.zeros(4, 5), "data1": torch.zeros(4)})
 

@@ -43,7 +43,7 @@ def test_sigmoid_and_softmax_along_another_axis(tmp_path):
     text = inputs((1, 3, 7, 1)) + conv("a", "data", 2) + layer("p", "Softmax", "a", "axis: 2")
     layers, notes = made(network(tmp_path, text))
     assert layers[3].softmax_param.axis == 2 and [m.accuracy_param.axis for m in layers[4:]] == [2, 2]
-    assert "wants 7x1 labels an image; give --train-val" in notes[0]
+    assert "needs 7x1 labels for each image; give --train-val" in notes[0]
 
 
 def test_probabilities_that_an_accuracy_reads_stay(small, tmp_path):

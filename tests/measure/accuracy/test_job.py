@@ -143,7 +143,7 @@ def test_labels_out_of_range_and_missing(mini, tmp_path):
     with pytest.raises(ReadError, match=r"^1\.png: label 10 is out of range: the network has 10 classes, 0 to 9"):
         run(Job(mini, f"list:{tmp_path / 'list.txt'}"))
     (tmp_path / "list.txt").write_text("0.png 1\n1.png\n2.png 3\n")
-    with pytest.raises(ReadError, match=r"^1\.png: has no label, and labels are wanted"):
+    with pytest.raises(ReadError, match=r"^1\.png: has no label, and labels are needed"):
         run(Job(mini, f"list:{tmp_path / 'list.txt'}"))
 
 

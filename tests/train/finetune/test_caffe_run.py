@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,3 +125,19 @@ def test_images_as_files(tmp_path):
     with pytest.raises(ReadError, match="has no label, and labels are needed"):
         caffe_data(f"npz:{tmp_path / 'b.npz'}", tmp_path / "none", 1, shuffle=False)
     assert (CLASSES, HEIGHT, WIDTH) == (5, 9, 7)
+
+
+def test_it_needs_no_pytorch(made, tmp_path, caffe_python):
+    code = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+sys.modules["torch"] = None
+from pathlib import Path
+from deepmerge.train.finetune.job import finetune
+from deepmerge.train.finetune.spec import Job
+data = {f"lmdb:{made / 'train_lmdb'}"!r}
+finetune(Job(Path({str(made / "out")!r}), Path({str(tmp_path / "out2")!r}), data, solver={{"max_iter": "2"}}, threads=1, engine="caffe"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert story(tmp_path / "out2")["iterations"] == 2

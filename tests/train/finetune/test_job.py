@@ -370,7 +370,7 @@ def test_what_does_not_fit_is_said_before_anything_is_done(job, made, tmp_path):
     with pytest.raises(SourceError, match="label . is out of range: the network has 5 classes"):
         finetune(replace(job, data=f"npz:{tmp_path / 'odd.npz'}"))
     np.savez(tmp_path / "bare.npz", images=np.zeros((8, 9, 7, 3), np.uint8))
-    with pytest.raises(SourceError, match="has no label, and labels are wanted"):
+    with pytest.raises(SourceError, match="has no label, and labels are needed"):
         finetune(replace(job, data=f"npz:{tmp_path / 'bare.npz'}"))
     assert not job.out.exists() and not checkpoint_folder(job.out).exists()
 
