@@ -80,7 +80,7 @@ def test_the_command_line_starts_under_the_namesakes_init():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
     assert "overwritten" in done.stdout and "pip uninstall deepmerge" in done.stdout
-    assert done.stderr.startswith("deepmerge: needed and not there, or not working: deepmerge, PyPI's 'deepmerge'")
+    assert done.stderr.startswith("deepmerge: missing or not working: deepmerge, PyPI's 'deepmerge'")
 
 
 def test_packages(monkeypatch):
