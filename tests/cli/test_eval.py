@@ -100,8 +100,8 @@ def test_failures_are_one_line(run, mini, data, tmp_path):
             [tmp_path / "no", "--data", f"npz:{data}/a.npz"],
             "no: no such folder; give the folder that `deepmerge convert` has written",
         ),
-        ([*mini, "--data", f"npz:{data}/b.npz"], "b.npz: has no labels, so that no accuracy can be measured"),
-        ([*mini, "--data", "photos"], "'photos' is no source of images"),
+        ([*mini, "--data", f"npz:{data}/b.npz"], "b.npz: has no labels, so accuracy cannot be measured"),
+        ([*mini, "--data", "photos"], "'photos' is not a source of images"),
         (
             [*mini, "--data", f"npz:{data}/a.npz", "--output", "probe"],
             "--output: the network has no blob 'probe'; its outputs are 'prob'",

@@ -63,7 +63,7 @@ def test_a_chart(run, mini, tmp_path):
 
 def test_words_that_make_no_network(run, mini):
     done = run("profile", mini[1])
-    assert done.code == 2 and "are weights; they stand behind their PROTOTXT" in done.err
+    assert done.code == 2 and "are weights; give them after their PROTOTXT" in done.err
     done = run("profile", mini[0], "--engine", "ort,nonsense")
     assert done.code == 2 and "'nonsense' is not one of" in done.err
     assert run("profile").code == 2

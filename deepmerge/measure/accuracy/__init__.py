@@ -1,4 +1,4 @@
-"""How good a network is: accuracy where there are labels, agreement with another network where there are none."""
+"""How good a network is: accuracy with labels, agreement with another network without."""
 
 from deepmerge.measure.accuracy.job import Job, run
 from deepmerge.measure.accuracy.measure import Settings, measure

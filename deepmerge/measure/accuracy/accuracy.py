@@ -9,9 +9,9 @@ import numpy as np
 
 
 def sensible_tops(asked: Iterable[int], classes: int) -> tuple[tuple[int, ...], list[str]]:
-    """The k for which top-k says something, and a line for each that does not.
+    """Return the k for which top-k says something, and a line for each that does not.
 
-    Every answer is among the best k where there are no more classes: such a k becomes classes − 1.
+    With k classes or fewer every answer is among the best k; such a k becomes classes − 1.
     """
     tops, notes = [], []
     for k in dict.fromkeys(asked):
@@ -24,10 +24,19 @@ def sensible_tops(asked: Iterable[int], classes: int) -> tuple[tuple[int, ...], 
 
 
 def ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many other classes have a score as large as the label's or larger: (N, classes), (N,) → (N,), int64.
+    """Return how many other classes have a score at least as large as the label's.
 
-    An answer is among the best k where that is below k, so that a tie counts as wrong. Caffe: accuracy_layer.cpp. Where
-    a score is NaN, the rank is the number of classes, wrong for any k; Caffe would count it as right.
+    An answer is among the best k if its rank is below k, so a tie counts as wrong. Caffe: accuracy_layer.cpp. With a
+    NaN among the scores the rank is the number of classes, wrong for any k; Caffe would count it as right.
+
+    Parameters
+    ----------
+    scores : (N, classes)
+    labels : (N,), 0..classes − 1
+
+    Returns
+    -------
+    (N,), int64
     """
     own = scores[np.arange(len(labels)), labels]
     above = (scores >= own[:, None]).sum(axis=1) - 1
@@ -35,7 +44,7 @@ def ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 class Accuracy:
-    """Counts, batch by batch, for each class. hits[label, i]: answers of that class among the best tops[i]."""
+    """Counts for each class, batch by batch. hits[label, i]: images of the class that are right for k = tops[i]."""
 
     def __init__(self, classes: int, tops: Sequence[int]):
         self.tops = tuple(tops)
@@ -43,17 +52,17 @@ class Accuracy:
         self.hits = np.zeros((classes, len(self.tops)), np.int64)
 
     def add(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Scores (N, classes), labels (N,) in 0..classes − 1."""
+        """Add a batch. scores: (N, classes); labels: (N,), 0..classes − 1."""
         right = ranks(scores, labels)[:, None] < np.array(self.tops)
         np.add.at(self.images, labels, 1)
         np.add.at(self.hits, labels, right)
 
     def top(self) -> dict[int, float]:
-        """K → share of all images."""
+        """Return k → share of all images that are right."""
         return dict(zip(self.tops, (self.hits.sum(axis=0) / self.images.sum()).tolist(), strict=True))
 
     def per_class(self, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """For each class: label, name (None if unknown), images, top (k → share of them; None without images)."""
+        """Return for each class label, name (None if unknown), images, top (k → share of them; None without images)."""
         entries = []
         for label, (images, hits) in enumerate(zip(self.images.tolist(), self.hits, strict=True)):
             name = names[label] if label < len(names) else None

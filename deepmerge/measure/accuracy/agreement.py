@@ -32,8 +32,9 @@ class Agreement:
     """Agreement with the original, gathered batch by batch.
 
     top1: the share of images with the same best class; see best_classes. max_abs: the largest difference of any score.
-    kl: the mean of Σ p log(p / q), in nats, where p are the original's probabilities and q the other network's. Scores that
-    are not probabilities go through a softmax first, in both networks. With a NaN among the scores, max_abs and kl are None.
+    kl: the mean of Σ p log(p / q), in nats, where p are the original's probabilities and q the other network's. Scores
+    that are not probabilities go through a softmax first, in both networks. With a NaN among the scores, max_abs and kl
+    are None.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The story: which networks → which images → one pass → the report."""
+"""Measure networks on images: which networks, which images, one pass, the report."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Job:
     """One measurement, as the command line asks for it.
 
     network: a network's two files, or the folder that convert wrote. data: a source (see data.open_images).
-    against: the network whose answers are held to be right; for a folder, the original where nothing else is said and
-    there are no labels. original: that, where the folder's report names other files.
-    steps: of a folder, the steps whose networks are measured, too ("all" for all of them), and the original; () for none.
-    output: the blob that has the scores. limit, strict: see data.Loader. batch_size: None for what fits into memory.
+    against: the network whose answers are held to be right; by default a folder's original, if there are no labels.
+    original: the original's files, if they are not those that the folder's report names.
+    steps: the folder's steps whose networks are measured, too ("all" for all), together with the original.
+    output: the blob of scores. limit, strict: see data.Loading. batch_size: None for what fits into memory.
     """
 
     network: Pair | Path
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Named:
-    """A network to be measured: what the table calls it, its files, and what is in them."""
+    """A network to be measured: its name in the table, its files, and what is in them."""
 
     name: str
     pair: Pair
@@ -58,9 +58,9 @@ class Named:
 def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     """Measure the networks of the job.
 
-    Keys: data, engine, threads, images, skipped (how many could not be read), classes, networks (entries of
-    evaluate.measure, with name, prototxt and caffemodel), against (one more, or None), seconds, images_per_second (of all
-    networks together), warnings. Raises a DeepmergeError where something cannot be read, run or compared.
+    Keys: data, engine, threads, images, skipped (how many could not be read), classes, networks (entries of `measure`,
+    with name, prototxt and caffemodel), against (one more, or None), seconds, images_per_second (of all networks
+    together), warnings. Raises a DeepmergeError if something cannot be read, run or compared.
     """
     converted = None if isinstance(job.network, Pair) else read_converted(job.network, job.original)
     named = (
@@ -73,7 +73,7 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     if against is not None:
         check_same_input(main.graph, against.graph)
     elif not loader.has_labels:
-        text = "has no labels, so that no accuracy can be measured; give labels, or --against PROTOTXT CAFFEMODEL"
+        text = "has no labels, so accuracy cannot be measured; give labels, or --against PROTOTXT CAFFEMODEL"
         raise ReadError(text, job.data)
     warnings = [f"{n.name}: {line}" for n in _all(named, against) for line in n.graph.warnings] + warnings + more
     if job.strict and warnings:
@@ -86,7 +86,7 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
 
 
 def _of_folder(converted: Converted, wanted: Sequence[str]) -> list[Named]:
-    """The networks of the steps that are wanted, and the final one behind them, which is often the last step's."""
+    """Return the networks of the wanted steps, then the final one, which is often the last step's."""
     names = [step.name for step in converted.steps]
     if wanted and not names:
         raise ReadError(
@@ -113,9 +113,9 @@ def _loader(job: Job, main: Named, graphs: Sequence[Graph]) -> tuple[Loader, lis
 
 
 def _against(job: Job, converted: Converted | None, loader: Loader) -> tuple[Named | None, list[str]]:
-    """The network that the others are held against, and what to tell the user.
+    """Return the network that the others are compared with, and notes for the user.
 
-    What the user names must be there; and so must the original where there is nothing else to measure by.
+    A network that the user names must be there, and so must the original if there is nothing else to compare with.
     """
     if job.against is not None:
         return Named("against", job.against, job.against.read()), []

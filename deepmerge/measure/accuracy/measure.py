@@ -1,4 +1,4 @@
-"""One pass over the images: what several networks answer, against the labels and against another network's answers."""
+"""One pass over the images: compare the answers of several networks with the labels and with another network."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def measure(
     A network is a Graph (loaded into the engine), an open Session, or a function from images (N, C, H, W) to scores (N,
     classes). against: the network whose answers are held to be right. Labels are used if the images have them.
 
-    Keys: images (how many were read), skipped (why others were not, one line each), classes, notes (lines for the user),
-    seconds, networks and against, whose entries have output, top ({k: share right}, None without labels), per_class (see
-    Accuracy.per_class; None unless asked for) and agreement (see Agreement; None without `against`).
+    Keys: images (how many were read), skipped (why others were not, one line each), classes, notes (lines for the
+    user), seconds, networks and against. Their entries have output, top ({k: share right}, None without labels),
+    per_class (see Accuracy.per_class; None unless asked for) and agreement (see Agreement; None without `against`).
     Raises SourceError for a label that is not a class; GraphError for a network without one score for each class.
     """
     start = time.perf_counter()
@@ -91,7 +91,7 @@ def _scores(runner: Runner, data: np.ndarray, mirror: bool) -> np.ndarray:
 
 
 class _Figures:
-    """What is counted for each network; the last is the one that the others are held against, if there is one."""
+    """The counts of each network; the last one is that which the others are compared with, if there is one."""
 
     def __init__(self, networks: int, against: bool, top: Sequence[int]):
         self.agreements = [Agreement() for _ in range(networks)] if against else []
@@ -107,7 +107,7 @@ class _Figures:
             self.nans[index] += int(np.isnan(one).any(axis=1).sum())
         if self.accuracies is not None:
             if labels is None:
-                raise SourceError("some images have labels and some have none; give all of them one, or none")
+                raise SourceError("some images have labels and some have none; give all of them labels, or none")
             self._check(labels)
             for accuracy, one in zip(self.accuracies, scores, strict=True):
                 accuracy.add(one, labels)
@@ -136,7 +136,7 @@ class _Figures:
 
     def nan_notes(self) -> list[str]:
         return [
-            f"NaN stands among the scores of {count} of {self.images} images; they count as wrong"
+            f"there are NaN among the scores of {count} of {self.images} images; they count as wrong"
             for count in self.nans
             if count
         ]

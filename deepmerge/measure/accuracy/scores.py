@@ -1,4 +1,4 @@
-"""One score for each class: which of a network's blobs has them, and running it for them."""
+"""One score for each class: find the blob that has them, and run the network for it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Network = Union[Graph, "Session", Scores]
 
 
 def choose_output(shapes: dict[str, Shape | None], outputs: tuple[str, ...], asked: str | None = None) -> str:
-    """The blob with one score for each class: what is asked for, or the only output that can be it.
+    """Return the blob with one score for each class: the one asked for, or the only output that fits.
 
-    shapes: of all blobs, by name. GraphError (one line) where there is none, or several.
+    shapes: those of all blobs, by name. Raises GraphError if no output fits, or several.
     """
     if asked is not None and asked not in shapes:
         raise GraphError(f"--output: the network has no blob {asked!r}; its outputs are {_listed(outputs)}")
@@ -40,7 +40,7 @@ def choose_output(shapes: dict[str, Shape | None], outputs: tuple[str, ...], ask
     if shape is not None and len(shape) > 2 and np.prod(shape[2:]) > 1:
         places = "×".join(map(str, shape[2:]))
         text = (
-            f"has scores at {places} places, as a fully convolutional network has; one score for each class is wanted"
+            f"has scores at {places} places, as a fully convolutional network has; one score for each class is needed"
         )
     else:
         text = "has no score for each of two classes or more"
@@ -49,7 +49,7 @@ def choose_output(shapes: dict[str, Shape | None], outputs: tuple[str, ...], ask
 
 
 def output_of(graph: Graph, asked: str | None = None) -> tuple[str, int | None]:
-    """The blob as `choose_output` has it, and how many classes it has scores for; None where its shape is not known."""
+    """Return the blob that `choose_output` finds, and its number of classes; None if its shape is not known."""
     shapes = infer_shapes(graph, strict=False)
     by_name = {blob.name: shapes[blob] for blob in graph.blobs}
     name = choose_output(by_name, tuple(blob.name for blob in graph.outputs), asked)
@@ -69,10 +69,10 @@ def _listed(names) -> str:
 
 
 class Runner:
-    """A network, loaded, that gives scores. A context manager.
+    """A loaded network that gives scores. A context manager.
 
-    network: a Graph (loaded into the engine), a Session that is open (and stays so), or a function.
-    output: the blob; None for the only one that can be it.
+    network: a Graph (loaded into the engine), a Session that is open (and stays open), or a function.
+    output: the blob of scores; None for the only one that fits.
     """
 
     def __init__(self, network: Network, output: str | None = None, engine: str | Engine = "ort", threads: int = 1):
@@ -86,7 +86,7 @@ class Runner:
                 self._fixed = declared_batch(network)
             runner = find_engine(engine) if isinstance(engine, str) else engine
             network = self._stack.enter_context(runner.load(network, threads))
-        elif not hasattr(network, "time_once"):  # no Session
+        elif not hasattr(network, "time_once"):  # not a Session
             self._scores = network
             return
         elif self.output is None:
@@ -100,12 +100,12 @@ class Runner:
         self._scores = self._run
 
     def __call__(self, data: np.ndarray) -> np.ndarray:
-        """Images (N, C, H, W) → scores (N, classes), float32. GraphError where there is no score for each class."""
+        """Return the scores (N, classes), float32, of images (N, C, H, W). GraphError if there is no such output."""
         found = np.asarray(self._scores(data))
         if found.ndim < 2 or len(found) != len(data) or found.shape[1] < 2 or found.size != len(found) * found.shape[1]:
             choose_output({str(self.output): found.shape}, (str(self.output),))
             raise GraphError(
-                f"{len(data)} images give {self.output!r} of {_shown(found.shape)}; one row for each is wanted"
+                f"{len(data)} images give {self.output!r} of {_shown(found.shape)}; one row for each is needed"
             )
         self.classes = found.shape[1]
         return found.reshape(len(found), -1)
@@ -129,7 +129,7 @@ class Runner:
 
 
 def check_same_input(one: Graph, other: Graph) -> None:
-    """ReadError where the two cannot be fed the same images."""
+    """Raise ReadError if the two networks take different images."""
     shapes = [[infer_shapes(g, strict=False)[blob][1:] for blob in g.inputs] for g in (one, other)]
     if shapes[0] != shapes[1]:
         first, second = (", ".join(map(_shown, found)) for found in shapes)

@@ -1,4 +1,4 @@
-"""A measurement held against an earlier one: which ratios got worse."""
+"""Compare a measurement with an earlier one: which ratios got worse."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ ACTIVATIONS = ("caffe", "unique", "planned")
 
 
 def read_baseline(file: Path) -> dict[str, Any]:
-    """What `bench --json` wrote. ReadError for anything else."""
+    """Read what `bench --json` wrote. ReadError for anything else."""
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ReadError(error.strerror or str(error), file) from None
     except ValueError as error:
-        raise ReadError(f"is no JSON ({error}); give what `deepmerge bench --json` printed", file) from None
+        raise ReadError(f"is not JSON ({error}); give what `deepmerge bench --json` printed", file) from None
     if not isinstance(report, dict) or report.get("version") != VERSION or not {"networks", "engines"} <= report.keys():
-        raise ReadError(f"is no bench report of version {VERSION}; give what `deepmerge bench --json` printed", file)
+        raise ReadError(f"is not a bench report of version {VERSION}; give what `deepmerge bench --json` printed", file)
     try:
         dict(ratios(report))
     except (KeyError, TypeError, ZeroDivisionError, AttributeError) as error:
-        raise ReadError(f"is a damaged bench report ({type(error).__name__}: {error}); measure anew", file) from None
+        raise ReadError(f"is a damaged bench report ({type(error).__name__}: {error}); measure again", file) from None
     return report
 
 
 def ratios(report: dict[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
-    """(network, figure) → the figure as a share of the first network's; the less, the better.
+    """Yield (network, figure) and the figure as a share of the first network's; less is better.
 
-    Figures: `time ENGINE`, `peak memory ENGINE`, parameters, MACs, storage, activations three ways. Energy, which wants a
-    quiet machine, is not among them.
+    Figures: `time ENGINE`, `peak memory ENGINE`, parameters, MACs, storage, activations counted in three ways. Energy
+    is left out, as it needs a quiet machine.
     """
     for engine in report["engines"]:
         first: dict[str, Any] = {}
@@ -62,13 +62,12 @@ def ratios(report: dict[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
 
 
 def worse(now: dict[str, Any], baseline: dict[str, Any], tolerance: float) -> list[str]:
-    """A line for each ratio that is greater than the baseline's by more than `tolerance` (0.05: 5 %), or is not there now."""
+    """Return a line for each ratio that is missing, or above the baseline's by more than `tolerance` (0.05: 5 %)."""
     found, wanted = dict(ratios(now)), dict(ratios(baseline))
     first, before = now["networks"][0]["label"], baseline["networks"][0]["label"]
     if first != before:
-        return [
-            f"the first network is {first!r}, and was {before!r}: ratios cannot be compared; give the same networks in the same order"
-        ]
+        text = f"the first network is {first!r}, and was {before!r}: ratios cannot be compared"
+        return [f"{text}; give the same networks in the same order"]
     lines = []
     for (label, figure), old in wanted.items():
         new = found.get((label, figure))

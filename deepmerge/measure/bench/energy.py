@@ -19,7 +19,7 @@ class Meter(Protocol):
         ...
 
 
-class NoMeter(Exception):
+class NoMeter(Exception):  # noqa: N818  (says why there is none; it is not a failure)
     """There is no meter, or it cannot be read; the message says why."""
 
     def __init__(self, reason: str):

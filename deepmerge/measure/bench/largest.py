@@ -22,11 +22,12 @@ POLL = 0.005  # seconds
 def largest_batch(
     engine: str, network: Network, limit: int | str, threads: int = 1, device: str = "cpu"
 ) -> dict[str, Any]:
-    """The most images that the network takes at a time while its process stays within `limit` bytes of resident memory
-    ("device": while the GPU has memory), within 2 %.
+    """Find the largest batch that fits into memory, within 2 %.
 
-    images: 0 where not even one fits. first_too_large: the smallest batch that was seen not to fit, and `reason`, why; None
-    where all fitted. tried: batch → whether it fitted. EngineError where one image does not run for another reason.
+    limit: the bytes of resident memory that the process may take, or "device" for all of the GPU's memory.
+    images: 0 if not even one fits. first_too_large: the smallest batch that was seen not to fit, and `reason`, why;
+    None if all fitted. tried: batch → whether it fitted. Raises EngineError if one image does not run for another
+    reason.
     """
     tried: dict[int, bool] = {}
     reasons: dict[int, str] = {}
@@ -52,10 +53,10 @@ def largest_batch(
 
 
 def search(measure: Callable[[int], int | None], limit: int | None = None, most: int = MOST) -> int:
-    """The largest batch that fits, within 2 %, if every smaller one does; 0 if not even one does.
+    """Return the largest batch that fits, within 2 %, assuming that every smaller one does; 0 if not even one does.
 
-    measure: batch → its peak in bytes, None if it does not fit. Doubling until one does not fit, then bisection between; where
-    there is a limit, the first guesses are where a line through the peaks so far meets it.
+    measure: batch → its peak in bytes, None if it does not fit. Double until one does not fit, then bisect. If there is
+    a limit, the first guesses are where a line through the peaks so far meets it.
     """
     peaks: dict[int, int] = {}
 
@@ -80,12 +81,12 @@ def search(measure: Callable[[int], int | None], limit: int | None = None, most:
 
 
 def _step(batch: int) -> int:
-    """How exact the answer is to be."""
+    """Return how exact the answer must be."""
     return max(1, batch // 50)
 
 
 def _between(good: int, bad: int | None, most: int, guess: int | None) -> int:
-    """What to try next: the guess, or what is next to it where that is known already; else double, or bisect."""
+    """Return what to try next: the guess, or its neighbour if it is known already; else double, or bisect."""
     top = most if bad is None else bad - 1
     if guess is not None:
         guess = good + _step(good) if guess <= good else guess
@@ -96,7 +97,7 @@ def _between(good: int, bad: int | None, most: int, guess: int | None) -> int:
 
 
 def _met(peaks: dict[int, int], limit: int) -> int | None:
-    """The batch at which the line through the two largest batches' peaks reaches the limit; None where they make none."""
+    """Return where the line through the two largest batches' peaks reaches the limit; None if it does not."""
     if len(peaks) < 2:
         return None
     low, high = sorted(peaks)[-2:]
@@ -104,13 +105,14 @@ def _met(peaks: dict[int, int], limit: int) -> int | None:
     return None if slope <= 0 else int(high + (limit - peaks[high]) / slope)
 
 
-class _TooLarge(Exception):
-    """Why a batch does not fit."""
+class _TooLarge(Exception):  # noqa: N818  (says why a batch does not fit; it is not a failure)
+    """A batch does not fit; the message says why."""
 
 
 def _peak(engine: str, network: Network, batch: int, limit: int | str, threads: int, device: str) -> int:
-    """The process's peak of resident memory with so many images at a time. _TooLarge where they do not fit; EngineError where
-    one image alone does not run, for want of something else than memory.
+    """Return the peak of the process's resident memory with this batch.
+
+    Raises _TooLarge if it does not fit; EngineError if one image alone does not run, and not for lack of memory.
     """
     from deepmerge.formats.write import write_pair
 
@@ -151,7 +153,7 @@ def _lacks_memory(error: str) -> bool:
 
 @contextlib.contextmanager
 def _watched(process: int, limit: int | str) -> Iterator[threading.Event]:
-    """Kill the process as soon as it has more resident memory than the limit, so that the machine does not run out of it."""
+    """Kill the process as soon as its resident memory is above the limit, before the machine runs out of memory."""
     killed, done = threading.Event(), threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""What bench measures, network by network and engine by engine."""
+"""Measure networks for bench, one engine after the other."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ WHAT = ("time", "memory", "energy")
 
 @dataclass(frozen=True)
 class Settings:
-    """what: of WHAT, those to measure. limit: bytes that a process may take while the largest batch is looked for; "device"
-    for all that the GPU has; None for no such search. budget: of the times, engine by engine.
+    """What to measure, and how.
+
+    what: some of WHAT. limit: bytes that a process may take while the largest batch is searched for; "device" for all
+    of the GPU's memory; None for no search. budget: for the times on each engine.
     """
 
     engines: Sequence[str] = tuple(ENGINES)
@@ -41,11 +43,12 @@ class Settings:
 
 
 def bench(networks: Sequence[Network], settings: Settings = Settings(), progress: Progress = silent) -> dict[str, Any]:
-    """The figures, JSON-ready: machine, settings, networks (their sizes), engines (each with the networks).
+    """Return the figures, JSON-ready: machine, settings, networks (their sizes), engines (each with the networks).
 
-    Times are seconds of a forward of the whole batch; ratios are against the first network. An engine that is not installed
-    stands there with the reason (`absent`), a network that an engine does not take with `refused`, and what the machine
-    does not tell with `not_available`: nothing is estimated.
+    Times are seconds of a forward of the whole batch; ratios are to the first network. `absent` says why an engine is
+    not installed, `refused` why an engine does not take a network, and `not_available` why the machine does not report
+    a
+    figure: nothing is estimated.
     """
     before, found = machine(), []
     with files_of(networks) as files:
@@ -68,7 +71,7 @@ def bench(networks: Sequence[Network], settings: Settings = Settings(), progress
 
 
 def about(network: Network, files: Files) -> dict[str, Any]:
-    """A network's own figures, for one image. file_bytes: of its prototxt and caffemodel, as deepmerge writes them."""
+    """Return a network's own figures, for one image. file_bytes: of its two files, as deepmerge writes them."""
     from deepmerge.graph.shapes import infer_shapes
 
     shapes = infer_shapes(network.graph)
@@ -84,7 +87,7 @@ def about(network: Network, files: Files) -> dict[str, Any]:
 
 
 def batch_of(network: Network) -> int:
-    """Images in one forward: the first size of the first input."""
+    """Return the images in one forward: the first size of the first input."""
     shapes = network.graph.inputs[0].producer.params.shape
     return shapes[0][0] if shapes and shapes[0] else 1
 
@@ -135,7 +138,7 @@ def _time(timings: Timings, label: str) -> dict[str, Any]:
 def _energies(
     worker: Worker, networks: Sequence[Network], labels: Sequence[str], settings: Settings, device: str
 ) -> dict[str, dict]:
-    """Label → joules of one image, as the machine's meter reads them; or why there is no reading."""
+    """Return for each label the joules of one image, as the machine's meter reads them; or why there is no reading."""
     if "energy" not in settings.what:
         return {}
     images = {network.label: batch_of(network) for network in networks}
@@ -147,7 +150,7 @@ def _energies(
 
 
 def _energy(worker: Worker, label: str, batch: int, meter: Meter, seconds: float) -> dict[str, Any]:
-    """What the meter counted while the network ran, and in an idle second before."""
+    """Return what the meter counted while the network ran, and in an idle second before."""
     idle_start, idle_from = time.monotonic(), meter.joules()
     time.sleep(min(seconds, 1.0))
     idle_watts = (meter.joules() - idle_from) / (time.monotonic() - idle_start)

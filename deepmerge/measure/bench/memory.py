@@ -10,11 +10,11 @@ from deepmerge.measure.harness.process import Worker
 
 
 def memory_of(engine: str, pair: tuple[Path, Path], threads: int = 1, device: str = "cpu") -> dict[str, Any]:
-    """Bytes of a process that runs this network alone. EngineError where the system does not tell.
+    """Return the bytes of a process that runs this network alone. EngineError if the system does not report them.
 
-    engine: resident before the network is loaded (the interpreter and the engine's libraries); peak: the most that it ever
-    had, loading included; running: the most while it ran forwards, the network loaded (None where the system cannot reset
-    its counter); network: what of that, or else of the peak, was not there before the network.
+    engine: resident before the network is loaded (the interpreter and the engine's libraries). peak: the most at any
+    time, loading included. running: the most during forwards, after loading (None if the system cannot reset its
+    counter). network: the growth since the network was loaded, of `running`, else of `peak`.
     """
     with Worker(engine, threads, device) as worker:
         empty = worker.memory()
@@ -32,7 +32,7 @@ def memory_of(engine: str, pair: tuple[Path, Path], threads: int = 1, device: st
 
 
 def _reset_peak(process: int) -> bool:
-    """Linux: 5, written to /proc/…/clear_refs, makes the peak of resident memory what it is now."""
+    """Set the peak of resident memory to its current value; return whether that works (Linux: clear_refs, 5)."""
     try:
         Path(f"/proc/{process}/clear_refs").write_text("5")
     except OSError:

@@ -11,18 +11,20 @@ NONE = "–"
 
 
 class Table(NamedTuple):
+    """A table as text."""
+
     title: str
     head: list[str]
     rows: list[list[str]]
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
-    """Times (DeepRebirth's Table 4), sizes, memory and energy (Table 5), accuracy where it was measured (Table 6)."""
+    """Return times (DeepRebirth's Table 4), sizes, memory and energy (Table 5), and accuracy if measured (Table 6)."""
     return [one for one in (_times(report), _sizes(report), _loads(report), _accuracy(report)) if one and one.rows]
 
 
 def notes(report: dict[str, Any]) -> list[str]:
-    """What was not measured, and why, a line each; the same reason once."""
+    """Return what was not measured, and why, one line for each reason."""
     said: dict[str, list[str]] = {}
     for engine in report["engines"]:
         if engine["absent"]:
@@ -47,7 +49,7 @@ def _entry(engine: dict[str, Any], label: str) -> dict[str, Any]:
 
 
 def _times(report: dict[str, Any]) -> Table:
-    """A row for each network, two columns for each engine."""
+    """Make a row for each network and two columns for each engine."""
     engines = [e for e in _measured(report) if any("forward" in entry for entry in e["networks"])]
     head = ["time, ms", *(cell for e in engines for cell in (e["engine"], "times as fast"))]
     rows = []
@@ -84,7 +86,7 @@ def _sizes(report: dict[str, Any]) -> Table:
 
 
 def _loads(report: dict[str, Any]) -> Table:
-    """A row for each network on each engine: memory, energy, largest batch."""
+    """Make a row for each network on each engine: memory, energy, largest batch."""
     head, rows = (
         ["engine", "network", "peak memory", "running", "without the engine", "energy, mJ an image", "largest batch"],
         [],
@@ -125,7 +127,7 @@ def _accuracy(report: dict[str, Any]) -> Table | None:
 
 
 def markdown(report: dict[str, Any], preface: str) -> str:
-    """The tables, with what they were measured on above and what was not measured below."""
+    """Return the tables, with the machine above and what was not measured below."""
     parts = [preface]
     for one in tables(report):
         lines = [one.head, ["---", *["---:"] * (len(one.head) - 1)], *one.rows]
@@ -138,7 +140,7 @@ CSV_HEAD = ("network", "engine", "figure", "value", "unit", "low", "high")
 
 
 def figures(report: dict[str, Any]) -> Iterator[tuple]:
-    """Every figure as a line of CSV_HEAD; times and ratios with quartiles and interval."""
+    """Yield every figure as a line of CSV_HEAD; times and ratios with quartiles and interval."""
     for one in report["networks"]:
         for key, unit in (("layers", ""), ("params", ""), ("macs", ""), ("storage_bytes", "B"), ("file_bytes", "B")):
             yield one["label"], "", key, one[key], unit, "", ""
@@ -162,6 +164,7 @@ def figures(report: dict[str, Any]) -> Iterator[tuple]:
 
 
 def megabytes(number: float | None) -> str:
+    """`12.34 MB`; a dash for None."""
     return NONE if number is None else f"{number / 1e6:,.2f} MB"
 
 

@@ -39,7 +39,8 @@ class Job:
     """One comparison, as the command line asks for it.
 
     images: a source (see data.open_images), or None for `random` images from `seed`. limit: use at most this many.
-    tolerance: as a share of the range of A's output; infinite to report only. layers: also compare every blob that both have.
+    tolerance: as a share of the range of A's output; infinite to report only.
+    layers: also compare every blob that both have.
     strict: a warning is an error, as is an image that cannot be read.
     """
 

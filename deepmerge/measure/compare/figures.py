@@ -1,4 +1,4 @@
-"""How far apart two arrays are, gathered chunk by chunk, so that they need never be whole in memory."""
+"""How far apart two arrays are, gathered chunk by chunk, so that they are never whole in memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Figures:
     """The differences between a blob of network A and its counterpart in B, over all images.
 
     max_abs, mean_abs: of |a − b| over all values; equal infinities do not differ.
-    range: max − min of A's finite values. relative: max_abs / range; where A does not vary, max_abs / its magnitude.
+    range: max − min of A's finite values. relative: max_abs / range; if A does not vary, max_abs / its magnitude.
     nans: how many values are NaN, in A and in B.
     top1_agreement: the share of images for which both have the same best class. top5_agreement: the mean share of A's
-    five best classes that are among B's five best. Both only for what may be class scores: (N, C) or (N, C, 1, 1),
-    C > 1 (for top5_agreement C > 5).
+    five best classes that are among B's five best. Both only for what may be class scores: (N, C) or (N, C, 1, 1) with
+    C > 1 (C > 5 for top5_agreement).
     """
 
     def __init__(self) -> None:
@@ -29,12 +29,12 @@ class Figures:
         self.classes = 0
 
     def add(self, a: np.ndarray, b: np.ndarray) -> None:
-        """Take in one chunk: float32, first axis the images, as many values in b as in a."""
+        """Add one chunk: float32, first axis the images, as many values in b as in a."""
         a, b = a.astype(np.float64), b.astype(np.float64).reshape(a.shape)
         for which, array in enumerate((a, b)):
             self.nans[which] += int(np.isnan(array).sum())
         if any(self.nans) or not a.size:
-            return  # nothing that could be counted means anything any more
+            return  # nothing that is counted from here on means anything
         with np.errstate(invalid="ignore"):
             apart = np.where(a == b, 0.0, np.abs(a - b))
         self.max_abs = max(self.max_abs, float(apart.max()))
@@ -56,21 +56,23 @@ class Figures:
 
     @property
     def range(self) -> float:
+        """The range of A's finite values."""
         return self.high - self.low if self.values and math.isfinite(self.low) else 0.0
 
     @property
     def relative(self) -> float:
-        """Infinite where B differs from an A that is zero throughout, or by an infinity."""
+        """The largest difference by A's range; infinite if A is zero throughout and B is not, or for an infinity."""
         if self.max_abs == 0:
             return 0.0
         unit = self.range or (abs(self.high) if math.isfinite(self.high) else 0.0)
         return self.max_abs / unit if unit else math.inf
 
     def above(self, tolerance: float) -> bool:
+        """Return whether B is further from A than the tolerance, or there is a NaN."""
         return any(self.nans) or self.relative > tolerance
 
     def report(self) -> dict[str, Any]:
-        """For JSON: what has no finite value is None."""
+        """Return the figures for JSON; those without a finite value are None."""
         broken = any(self.nans)
         top1 = self.same_best / self.images if self.images and not broken else None
         top5 = self.shared_best / self.images if self.images and not broken and self.classes > TOP else None
@@ -86,7 +88,7 @@ class Figures:
 
 
 def is_class_like(shape: tuple[int, ...]) -> bool:
-    """(N, C) with C > 1, any further axes being 1."""
+    """Return whether the shape is (N, C) with C > 1; any further axes must be 1."""
     return len(shape) >= 2 and shape[1] > 1 and all(size == 1 for size in shape[2:])
 
 

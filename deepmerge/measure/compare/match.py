@@ -1,4 +1,4 @@
-"""Which blobs of two networks are to be compared, and whether the networks can be compared at all."""
+"""Which blobs of two networks are compared, and whether the networks can be compared at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Matched:
 
 
 def match_inputs(a: Graph, b: Graph) -> dict[str, Shape]:
-    """Input → declared shape in A; GraphError where B's inputs have other names or shapes (the batch aside)."""
+    """Return A's inputs and their shapes; GraphError if B's inputs have other names or shapes (batch aside)."""
     shapes_a, shapes_b = _input_shapes(a, "A"), _input_shapes(b, "B")
     if shapes_a.keys() != shapes_b.keys():
         raise GraphError(f"the networks cannot be compared: A's inputs are {_names(shapes_a)}, B's {_names(shapes_b)}")
@@ -43,9 +43,9 @@ def _input_shapes(graph: Graph, which: str) -> dict[str, Shape]:
 
 
 def match_outputs(a: Graph, b: Graph) -> tuple[list[Matched], list[str]]:
-    """The outputs in A's order, by name; where names differ, by position. And a warning for each of the latter.
+    """Match the outputs, in A's order, by name, else by position with a warning for each.
 
-    GraphError where there are more in one network than in the other, or their shapes differ.
+    Raises GraphError if one network has more outputs than the other, or their shapes differ.
     """
     outputs_a, outputs_b = ([blob for blob in graph.outputs if blob.producer.type != "Input"] for graph in (a, b))
     if len(outputs_a) != len(outputs_b):
@@ -69,7 +69,7 @@ def match_outputs(a: Graph, b: Graph) -> tuple[list[Matched], list[str]]:
 
 
 def match_layers(a: Graph, b: Graph) -> list[Matched]:
-    """Every blob that layers make in both networks under one name and in one shape, in A's order."""
+    """Return every blob that layers make in both networks under one name and in one shape, in A's order."""
     finals_a, finals_b = _finals(a), _finals(b)
     shapes_a, shapes_b = infer_shapes(a, strict=False), infer_shapes(b, strict=False)
     return [
@@ -80,18 +80,18 @@ def match_layers(a: Graph, b: Graph) -> list[Matched]:
 
 
 def makers(graph: Graph, name: str) -> list[str]:
-    """The layers that write the blob called `name`, those that do it in place included."""
+    """Return the layers that write the blob called `name`, in-place layers included."""
     return [layer.name for layer in graph.layers for top in layer.tops if top.name == name and layer.type != "Input"]
 
 
 def _finals(graph: Graph) -> dict[str, Blob]:
-    """Name → the blob that the last layer to write it leaves there; what is fed and never written is left out."""
+    """Return each name and the blob that the last layer to write it leaves there; inputs are left out."""
     finals = {blob.name: blob for blob in graph.blobs}
     return {name: blob for name, blob in finals.items() if blob.producer.type != "Input"}
 
 
 def _alike(a: Shape | None, b: Shape | None) -> bool:
-    """Equal but for the batch and for axes of size 1 at the end; what is not known is left to the run."""
+    """Return whether shapes are equal but for the batch and axes of size 1 at the end; unknown ones may be."""
     if a is None or b is None:
         return True
     return _core(a) == _core(b)

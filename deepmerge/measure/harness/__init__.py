@@ -1,1 +1,1 @@
-"""Networks set up to be measured: which ones, on which engines, each engine in a process of its own."""
+"""Set networks up for measuring: which ones, on which engines, each engine in a process of its own."""

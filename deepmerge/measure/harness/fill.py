@@ -1,4 +1,4 @@
-"""Weights for a network that has none, to measure its time by: random, but the same every time."""
+"""Random weights for a network that has none, to measure its time; the same every time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from deepmerge.graph.shapes import expected_weights, infer_shapes
 
 
 def fill(graph: Graph, seed: int = 0) -> None:
-    """Give every layer without weights random ones, which keep activations about as large as they come.
+    """Give every layer without weights random ones that keep activations at about their size.
 
-    Kernels by He et al. (2015): normal, variance 2 / fan-in; so that neither overflow nor denormal numbers, which take a
-    processor longer, make the times unlike a trained network's. GraphError for a layer whose blobs are not known.
+    Overflow and denormal numbers, which are slow, would make the times unlike a trained network's. Kernels: He et al.
+    (2015): normal, variance 2 / fan-in. Raises GraphError for a layer whose blobs are not known.
     """
     shapes = infer_shapes(graph)
     rng = np.random.default_rng(seed)
@@ -25,9 +25,8 @@ def fill(graph: Graph, seed: int = 0) -> None:
             continue
         expected = expected_weights(layer, [shapes[bottom] for bottom in layer.bottoms])
         if expected is None:
-            raise GraphError(
-                f"layer {layer.name!r} ({layer.type}): its weights' shapes are not known; give the network its caffemodel"
-            )
+            text = f"layer {layer.name!r} ({layer.type}): its weights' shapes are not known"
+            raise GraphError(text, layer=layer.name, remedy="give the network its caffemodel")
         made = []
         for index, shape in enumerate(expected):
             name = layer.blob_name(index)

@@ -1,4 +1,4 @@
-"""From the words of a command line to networks: which files, under which label, in which batch."""
+"""From the words of a command line to networks: which files, with which label, in which batch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from deepmerge.measure.harness.fill import fill
 
 WEIGHTS = (".caffemodel", ".h5", ".hdf5")
 FOLDER = ("deploy.prototxt", "weights.caffemodel")
-PLAIN = frozenset({"deploy", "net", "network", "model", "train_val", "test"})  # names of files that say nothing
+PLAIN = frozenset({"deploy", "net", "network", "model", "train_val", "test"})  # file names that say nothing
 
 
 @dataclass(frozen=True)
 class Source:
-    """A network's files, and what tables call it. caffemodel: None for random weights."""
+    """A network's files, and its label in tables. caffemodel: None for random weights."""
 
     label: str
     prototxt: Path
@@ -27,7 +27,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Network:
-    """A network, read. random: whether its weights are made up, since there was no caffemodel."""
+    """A network that has been read. random: its weights are made up, since there was no caffemodel."""
 
     label: str
     source: Source
@@ -36,18 +36,18 @@ class Network:
 
 
 def parse_networks(words: Sequence[str]) -> list[Source]:
-    """The networks that the words name, in order, each with a label of its own.
+    """Return the networks that the words name, in order, each with a label of its own.
 
-    A word is a folder that `convert` wrote (or one of its steps'), or a PROTOTXT; the word behind a PROTOTXT is its
-    CAFFEMODEL where it ends as one (.caffemodel, .h5). PROTOTXT,CAFFEMODEL in one word does as well. NAME= before it
-    sets the label. ValueError for words that make no network.
+    A word is a folder that `convert` wrote (or one of its steps' folders), or a PROTOTXT. The word after a PROTOTXT is
+    its CAFFEMODEL if it ends like one (.caffemodel, .h5); PROTOTXT,CAFFEMODEL in one word works, too. NAME= before it
+    sets the label. Raises ValueError for words that make no network.
     """
     found: list[Source] = []
     for word in words:
         name, path = _labelled(word)
         if path.suffix.lower() in WEIGHTS and "," not in path.name:
             if name or not found or found[-1].caffemodel is not None:
-                raise ValueError(f"{word!r} are weights; they stand behind their PROTOTXT")
+                raise ValueError(f"{word!r} are weights; give them after their PROTOTXT")
             found[-1] = dataclasses.replace(found[-1], caffemodel=path)
         else:
             found.append(_source(name, path))
@@ -55,7 +55,7 @@ def parse_networks(words: Sequence[str]) -> list[Source]:
 
 
 def _labelled(word: str) -> tuple[str, Path]:
-    """NAME and the path of NAME=PATH; a file whose name has a = in it is a file."""
+    """Split NAME=PATH; a file whose name has a = in it is a file."""
     name, equals, rest = word.partition("=")
     if equals and name and rest and "/" not in name and not Path(word).exists():
         return name, Path(rest)
@@ -72,7 +72,7 @@ def _source(name: str, path: Path) -> Source:
 
 
 def _plain(prototxt: Path) -> str:
-    """What a prototxt is called: by its own name, or by its folder's where that says more."""
+    """Return a label for a prototxt: its own name, or its folder's if that says more."""
     stem = prototxt.name.removesuffix(".prototxt")
     return (prototxt.resolve().parent.name or stem) if stem in PLAIN else stem
 
@@ -92,9 +92,9 @@ def _distinct(sources: Sequence[Source]) -> list[Source]:
 
 
 def read_networks(sources: Sequence[Source], batch: int | None = None) -> list[Network]:
-    """The networks, with random weights where there is no caffemodel, and `batch` images at a time (None: as declared).
+    """Read the networks, with random weights if there is no caffemodel. batch: images at a time (None: as declared).
 
-    Errors as read_network's; ReadError where a folder is not one that convert wrote.
+    Raises what read_network raises; ReadError if a folder is not one that convert wrote.
     """
     from deepmerge.formats.read import read_network
 
@@ -117,7 +117,7 @@ def read_networks(sources: Sequence[Source], batch: int | None = None) -> list[N
 
 
 def with_batch(graph: Graph, batch: int) -> Graph:
-    """A copy of the network that takes so many images at a time. ShapeError where it holds at its own batch only."""
+    """Copy the network for another batch. ShapeError if it runs at its own batch only."""
     from deepmerge.graph.shapes import infer_shapes
 
     twin = graph.copy()

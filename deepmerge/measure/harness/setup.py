@@ -1,4 +1,4 @@
-"""Networks on disk, as every engine of a measurement reads them, and engines with all of them loaded."""
+"""Networks on disk, as all engines of a measurement read them, and engines with all of them loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Files = Mapping[str, tuple[Path, Path]]
 
 @contextlib.contextmanager
 def files_of(networks: Sequence[Network]) -> Iterator[Files]:
-    """Label → prototxt and caffemodel, written as deepmerge writes them, so that every engine is given the same network."""
+    """Write each network as deepmerge writes it, so that all engines get the same; give its two files by label."""
     from deepmerge.formats.write import write_pair
 
     with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
@@ -30,9 +30,9 @@ def files_of(networks: Sequence[Network]) -> Iterator[Files]:
 
 @contextlib.contextmanager
 def loaded(engine: str, files: Files, threads: int = 1, device: str = "cpu") -> Iterator[tuple[Worker, dict[str, str]]]:
-    """The engine with the networks in it, and why it does not take those that it does not take: label → one line.
+    """Start the engine and load the networks; give it with the reasons why it refuses networks, by label.
 
-    A network that takes the engine's process along is tried once. EngineError where the engine is not installed.
+    A network that makes the engine's process end is tried once. Raises EngineError if the engine is not installed.
     """
     refused: dict[str, str] = {}
     worker = Worker(engine, threads, device)

@@ -1,9 +1,9 @@
-"""One engine in a process of its own, so that no engine's threads, memory or end touches another's measuring.
+"""One engine in a process of its own, so that its threads, memory or crash do not affect other measurements.
 
     python -m deepmerge.measure.harness.worker ENGINE THREADS
 
-Requests come on stdin, replies go to what was stdout, each a line of JSON. A request has a "command"; a reply holds the
-result, or an "error".
+Requests come on stdin, replies go to the original stdout, each one line of JSON. A request has a "command"; a reply has
+the result, or an "error".
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Server:
         self._caffe = self.engine.start(threads) if hasattr(self.engine, "load_files") else None
 
     def load(self, label: str, prototxt: str, caffemodel: str, seed: int = 0) -> dict:
-        """Load a network and run it once on noise. → batch: the first input's first size; source: what it was read from."""
+        """Load a network and run it on noise. Returns batch: the first input's first size; source: what was read."""
         from deepmerge.formats.read import read_network
 
         if self._caffe:
@@ -53,29 +53,33 @@ class Server:
         return {"batch": next(iter(session.inputs.values()))[0], "source": getattr(session, "source", None)}
 
     def time(self, label: str) -> dict:
-        """Run once. → wall, waited: seconds (see timing.Sample)."""
+        """Run once. Returns wall, waited: seconds (see timing.Sample)."""
         from deepmerge.engines.timing.waiting import take
 
         sample = take(self.sessions[label], self.threads)
         return {"wall": sample.wall, "waited": sample.waited}
 
     def layers(self, label: str, repeat: int, warmup: int) -> dict:
-        """→ layers: [name, type, seconds of each forward]; forwards: each one's own seconds, where it is another run than `time`'s."""
+        """Time the layers.
+
+        Returns layers: [name, type, seconds of each forward]; forwards: the seconds of each, if they are not run as in
+        `time`.
+        """
         session = self.sessions[label]
         if not hasattr(session, "time_layers"):
-            raise DeepmergeError(f"{self.engine.name} does not tell its layers' times")
+            raise DeepmergeError(f"{self.engine.name} does not report its layers' times")
         layers = session.time_layers(repeat, warmup)
         return {"layers": layers, "forwards": getattr(session, "forward_seconds", None)}
 
     def memory(self) -> dict:
-        """→ pid: the process in which the networks run; peak, now: its bytes of resident memory, None where the system does not tell."""
+        """Return pid: the process that runs the networks; peak, now: its resident bytes, None if unknown."""
         return {"pid": self._elsewhere() or os.getpid(), **resident(self._elsewhere())}
 
     def _elsewhere(self) -> int | None:
         return self._caffe.process.pid if self._caffe else None
 
     def _limit_threads(self) -> None:
-        """Thread pools of native libraries that did not look at the environment."""
+        """Limit the thread pools of native libraries that ignored the environment."""
         with contextlib.suppress(ImportError):
             import threadpoolctl
 
@@ -83,7 +87,7 @@ class Server:
 
 
 def resident(process: int | None = None) -> dict[str, int | None]:
-    """Bytes of resident memory of a process, now and at its peak. Linux: /proc/…/status."""
+    """Return a process's bytes of resident memory, now and at its peak. Linux: /proc/…/status."""
     fields: dict[str, int | None] = {"peak": None, "now": None}
     try:
         lines = Path(f"/proc/{process or 'self'}/status").read_text().splitlines()
@@ -97,6 +101,7 @@ def resident(process: int | None = None) -> dict[str, int | None]:
 
 
 def serve(server: Server, requests, replies) -> None:
+    """Answer the requests, one a line."""
     commands: dict[str, Callable[..., dict]] = {
         name: getattr(server, name) for name in ("load", "time", "layers", "memory")
     }
@@ -115,8 +120,9 @@ def serve(server: Server, requests, replies) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    """Start the engine and serve. arguments: its name, CPU threads, the device."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what engines print must not get among the replies
+    os.dup2(2, 1)  # what engines print must not mix with the replies
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the client ends us
     try:
         server = Server(arguments[0], int(arguments[1]), *arguments[2:3])

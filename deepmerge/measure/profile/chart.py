@@ -9,14 +9,15 @@ from deepmerge.errors import EngineError
 
 TENSOR, NON_TENSOR = "black", "#d62728"
 ROW, BAR = 0.16, 0.8  # inches for a layer with its name; the bar's share of a layer's height
-MOST = 24.0  # inches of height: enough for one GoogLeNet's names
+MOST = 24.0  # inches of height: enough for the names in a GoogLeNet
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Write a picture of a profile (see measure.profile): a row for each engine, a panel for each network, a bar for each layer.
+    """Draw a profile (see measure.profile): a row for each engine, a panel for each network, a bar for each layer.
 
-    Layers too many for their names have numbers. The format is the file name's (png, svg, pdf). EngineError where matplotlib is
-    missing, does not know the format, or no layer was timed; OSError where the file cannot be written.
+    The names are left out if there are too many layers. The file name's suffix gives the format (png, svg, pdf). Raises
+    EngineError if matplotlib is missing or does not know the format, or no layer was timed; OSError if the file cannot
+    be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,7 +28,7 @@ def draw(report: dict[str, Any], file: Path) -> None:
     rows = [(e["engine"], [n for n in e["networks"] if n.get("layers")]) for e in report["engines"]]
     rows = [(engine, networks) for engine, networks in rows if networks]
     if not rows:
-        raise EngineError("--chart: no engine told its layers' times, so that there is nothing to draw")
+        raise EngineError("--chart: no engine reported its layers' times, so there is nothing to draw")
     across = max(len(networks) for _, networks in rows)
     longest = max(len(network["layers"]) for _, networks in rows for network in networks)
     height = min(max(3.0, ROW * longest), MOST / len(rows))

@@ -1,4 +1,4 @@
-"""Measuring: engine after engine, the networks in turns on each."""
+"""Time networks and their layers: engine after engine, the networks in turns on each."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from deepmerge.measure.profile.places import place_of, places
 from deepmerge.progress import Progress, silent
 
 VERSION = 1
-TURNS = 3  # the layers are timed in so many visits to each network
+TURNS = 3  # visits to each network to time its layers
 
 
 @dataclass(frozen=True)
 class Settings:
-    """threads: of the CPU. repeat: forwards whose layers are timed. budget: of the whole forwards, engine by engine."""
+    """How to measure. repeat: forwards whose layers are timed. budget: for the whole forwards on each engine."""
 
     engines: Sequence[str] = tuple(ENGINES)
     threads: int = 1
@@ -40,10 +40,10 @@ class Settings:
 def profile(
     networks: Sequence[Network], settings: Settings = Settings(), progress: Progress = silent
 ) -> dict[str, Any]:
-    """Where the time goes, JSON-ready: machine, settings, networks, engines (each with the networks, each with its layers).
+    """Return where the time goes, JSON-ready: machine, settings, networks, engines (with networks and their layers).
 
-    Times are seconds of one forward of the whole batch. An engine that is not installed stands there with the reason
-    (`absent`), a network that an engine does not take with `refused`.
+    Times are seconds of one forward of the whole batch. `absent` says why an engine is not installed, `refused` why it
+    does not take a network.
     """
     before = machine()
     found = []
@@ -96,7 +96,7 @@ def _about(network: Network) -> dict[str, Any]:
 def _engine(
     worker: Worker, networks: Sequence[Network], refused: dict[str, str], settings: Settings
 ) -> list[dict[str, Any]]:
-    """An entry for each network: the whole forward, then the layers."""
+    """Return an entry for each network: the whole forward, then the layers."""
     taken = [network for network in networks if network.label not in refused]
     timings = Timings(settings.threads)
     if taken:
@@ -117,14 +117,14 @@ def _engine(
 
 
 def whole(timings: Timings, label: str) -> dict[str, Any]:
-    """A network's forward: median and quartiles, its ratio to the first network's, how long it waited for a core."""
+    """Return a network's forward: median, quartiles, ratio to the first network's, how long it waited for a core."""
     first = next(iter(timings.samples))
     ratio = None if label == first else asdict(timings.ratio(label))
     return {"forward": asdict(timings.spread(label)), "ratio": ratio, "waited": timings.waited(label)}
 
 
 def _layers(worker: Worker, networks: Sequence[Network], settings: Settings) -> dict[str, Any]:
-    """Label → (layers, forwards) as Worker.layers gives them, of several visits in turns; or why there are none."""
+    """Return for each label (layers, forwards) of several visits, see Worker.layers; or why there are none."""
     repeat = math.ceil(settings.repeat / TURNS)
     found: dict[str, Any] = {}
     for turn in range(TURNS):
@@ -145,11 +145,12 @@ def _layers(worker: Worker, networks: Sequence[Network], settings: Settings) -> 
 
 
 def detail(network: Network, rows: dict[tuple[str, str], list[float]], forwards: list[float]) -> dict[str, Any]:
-    """What the layers' times say.
+    """Return what the layers' times show.
 
-    layers: each with its place, median and quartiles. sum: of the layers' medians, which a disturbed forward does not move,
-    with the quartiles of the forwards' sums. unfused: the forwards in which the layers were timed, where they are others
-    than the timed whole (fusion off). non_tensor: the share of that sum in non-tensor layers, with quartiles in the same way.
+    layers: each with its place, median and quartiles. sum: that of the layers' medians, which a disturbed forward does
+    not move, with the quartiles of the forwards' sums. unfused: the forwards in which the layers were timed, if they
+    are not those of the timed whole (fusion off). non_tensor: the share of the sum in non-tensor layers, with
+    quartiles.
     """
     known = places(network.graph)
     layers, seconds, tensor = [], [], []
@@ -176,6 +177,6 @@ def detail(network: Network, rows: dict[tuple[str, str], list[float]], forwards:
 
 
 def _around(median: float, values: np.ndarray) -> dict[str, float]:
-    """A figure that is made of medians, with the quartiles of the same figure of each forward."""
+    """Return a figure made of medians, with the quartiles of the same figure of each forward."""
     found = spread(values)
     return {"median": median, "low": found.low, "high": found.high, "count": found.count}

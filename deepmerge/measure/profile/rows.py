@@ -1,15 +1,15 @@
-"""A profile's layers summed up: by layer, by type or by step, networks side by side."""
+"""Sum up a profile's layers: by layer, by type or by step, networks side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-OTHER = "(the engine's own)"  # what an engine does that is no layer of the network
+OTHER = "(the engine's own)"  # what an engine does that is not a layer of the network
 
 
 def keys(entry: dict[str, Any], by: str) -> dict[str, float]:
-    """Key → seconds (the sum of the layers' medians), in the order of running; types by time, longest first."""
+    """Return each key and its seconds (the sum of the medians), in the order of running; types longest first."""
     sums: dict[str, float] = {}
     for layer in entry.get("layers") or ():
         key = layer["name"] if by == "layer" else layer[by] or OTHER
@@ -18,7 +18,7 @@ def keys(entry: dict[str, Any], by: str) -> dict[str, float]:
 
 
 def side_by_side(entries: Sequence[dict[str, Any]], by: str) -> list[tuple[str, list[float | None]]]:
-    """(key, each entry's seconds or None): the first entry's keys in its order, the others' where their neighbours are."""
+    """Return each key and all entries' seconds: the first entry's keys in order, others next to their neighbours."""
     columns = [keys(entry, by) for entry in entries]
     order: list[str] = []
     for column in columns:
@@ -33,7 +33,7 @@ def side_by_side(entries: Sequence[dict[str, Any]], by: str) -> list[tuple[str, 
 
 
 def tensor_keys(entries: Sequence[dict[str, Any]], by: str) -> dict[str, bool | None]:
-    """Key → whether its layers are tensor layers; None where some are and some are not."""
+    """Return for each key whether its layers are tensor layers; None if some are and some are not."""
     found: dict[str, bool | None] = {}
     for entry in entries:
         for layer in entry.get("layers") or ():

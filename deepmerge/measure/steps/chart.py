@@ -1,4 +1,4 @@
-"""The table as a picture: accuracy step by step, a line for each folder, above the bars of the speed-up."""
+"""Draw the table: accuracy step by step, a line for each folder, above the bars of the speed-up."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _BAR = "#444444"
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Write a picture of a table (see job.run); the format is the file name's (png, svg, pdf).
+    """Draw a table (see job.run); the file name's suffix gives the format (png, svg, pdf).
 
-    EngineError where matplotlib is missing or does not know the format, or the table has nothing to draw; OSError where the file
-    cannot be written.
+    Raises EngineError if matplotlib is missing or does not know the format, or the table has nothing to draw; OSError
+    if the file cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,7 +25,7 @@ def draw(report: dict[str, Any], file: Path) -> None:
     rows = report["rows"]
     panels = [panel for panel, key in ((_accuracy, "top"), (_speedup, "speedup")) if rows[0][key] is not None]
     if not panels:
-        raise EngineError("--png: the table has neither accuracy nor times, so that there is nothing to draw")
+        raise EngineError("--png: the table has neither accuracy nor times, so there is nothing to draw")
     figure = Figure((max(6.0, 0.75 * len(rows) + 2), 3.2 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]

@@ -1,4 +1,4 @@
-"""The story: folders → the networks behind each step → accuracy in one pass, times in turns → the table."""
+"""Make the table: the networks after each step, their accuracy in one pass, their times in turns."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ VERSION = 1
 class Job:
     """One table, as the command line asks for it.
 
-    folders: OUT as convert wrote it, and what recover and finetune made of it; titles: what the table calls them, "" for what
-    their reports say. data: a source of images (see
-    data.open_images), "" for a table without accuracy. seconds: for timing, 0 for a table without times.
-    original: where the folders' reports name other files. engine, threads: of the accuracy, and of the times where no time_engine
-    is given.
+    folders: OUT as convert wrote it, and what recover and finetune made of it. titles: their columns' titles, "" for
+    what their reports say. data: a source of images (see data.open_images), "" for a table without accuracy.
+    seconds: for timing, 0 for a table without times. original: its files, if not those that the reports name.
+    engine, threads: for accuracy, and for times unless there is a time_engine.
     """
 
     folders: Sequence[Path]
@@ -51,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Column:
-    """One folder: what the table calls it, and the network behind each row that is not in an earlier column already."""
+    """One folder: its title, and the network of each row that is not in an earlier column already."""
 
     title: str
     converted: Converted
@@ -64,14 +63,15 @@ FINAL = "all"
 def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     """Measure, and return the table, JSON-ready.
 
-    Keys: version, network, machine, data, images, engine, time_engine, threads, columns (title, folder), rows, warnings.
-    A row has
-    step: None for the original, "all" for the folders' final networks where they are not just the last step's;
+    Keys: version, network, machine, data, images, engine, time_engine, threads, columns (title, folder), rows,
+    warnings. A row has
+    step: None for the original, "all" for the folders' final networks if they are not just the last step's;
     index, merged (layers), passes: as in report.json;
-    top: {column: {k: share}}, without a column whose network is an earlier one's; the original's under "original"; None without data;
-    seconds: a Spread, of the first folder's network, since weights cost no time; None without times;
+    top: {column: {k: share}}, without columns whose network is that of an earlier one; the original's under "original";
+    None without data;
+    seconds: a Spread, for the first folder's network, since weights do not change times; None without times;
     speedup: value, low, high: the original's time by this one's, with its 95 % interval.
-    Raises a DeepmergeError where the folders are not of one conversion, or something cannot be read or run.
+    Raises a DeepmergeError if the folders are not of one conversion, or something cannot be read or run.
     """
     converted = [read_converted(folder, job.original, need_steps=True) for folder in job.folders]
     _one_conversion(converted)
@@ -101,10 +101,10 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
 
 
 def _one_conversion(converted: Sequence[Converted]) -> None:
-    """ReadError where folders have other steps than the first, or another original."""
+    """Raise ReadError if folders have other steps than the first, or another original."""
     first = converted[0]
     if not first.approximate:
-        raise ReadError("has no approximate step, so that there is nothing to tabulate", first.folder)
+        raise ReadError("has no approximate step, so there is nothing to tabulate", first.folder)
     for other in converted[1:]:
         if other.report["source"]["caffemodel"]["sha256"] != first.report["source"]["caffemodel"]["sha256"]:
             raise ReadError(f"was made from another network than {first.folder}", other.folder)
@@ -115,8 +115,8 @@ def _one_conversion(converted: Sequence[Converted]) -> None:
 
 
 def _columns(converted: Sequence[Converted], titles: Sequence[str]) -> list[Column]:
-    told = [title or _title(one.report) for title, one in zip_longest(titles, converted, fillvalue="")]
-    named = [t if told.count(t) == 1 else one.folder.name for t, one in zip(told, converted, strict=True)]
+    titled = [title or _title(one.report) for title, one in zip_longest(titles, converted, fillvalue="")]
+    named = [t if titled.count(t) == 1 else one.folder.name for t, one in zip(titled, converted, strict=True)]
     if len(set(named)) < len(named):
         named = [str(one.folder) for one in converted]
     seen: set[tuple[str, bytes]] = set()
@@ -128,9 +128,9 @@ def _title(report: dict[str, Any]) -> str:
 
 
 def _networks(converted: Converted, seen: set[tuple[str, bytes]]) -> dict[str, Graph]:
-    """Row → its network, without those that `seen` has (which is added to): finetune may leave the steps as they were.
+    """Return each row's network, without those in `seen` (which is added to): finetune may leave the steps unchanged.
 
-    The final network has a row of its own where its weights are not the last step's.
+    The final network has a row of its own if its weights are not the last step's.
     """
     pairs = {step.name: step.pair for step in converted.steps}
     last = converted.steps[-1].pair
@@ -155,7 +155,7 @@ def _row(entry: dict[str, Any] | None, original: bool = False) -> dict[str, Any]
 def _accuracy(
     job: Job, original: Graph, columns: Sequence[Column], rows: list[dict[str, Any]], progress: Progress
 ) -> dict[str, Any]:
-    """All networks on all images in one pass; fills the rows' `top`."""
+    """Run all networks on all images in one pass, and fill the rows' `top`."""
     keyed = [(None, "original", original)]
     keyed += [(step, column.title, graph) for column in columns for step, graph in column.graphs.items()]
     graphs = [graph for _, _, graph in keyed]
@@ -164,7 +164,7 @@ def _accuracy(
     loader, notes = open_loader(job.data, original, columns[0].converted.final.prototxt, size, job.wishes, loading)
     if not loader.has_labels:
         raise ReadError(
-            "has no labels, so that no accuracy can be measured; `deepmerge eval OUT --steps` measures agreement",
+            "has no labels, so accuracy cannot be measured; `deepmerge eval OUT --steps` measures agreement",
             job.data,
         )
     found = measure(graphs, loader, Settings(job.top, engine=job.engine, threads=job.threads), progress=progress)

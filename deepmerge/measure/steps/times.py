@@ -1,4 +1,4 @@
-"""How long each step's network takes, in turns with the original."""
+"""Time each step's network, in turns with the original."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from deepmerge.measure.harness.setup import files_of, loaded
 def step_times(
     graphs: Mapping[str, Graph], engine: str, threads: int, seconds: float
 ) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Name → the spread of its forwards' seconds, and how many times as fast as the first one it is, both as dicts.
+    """Return for each name the spread of its forwards' seconds, and its speed-up over the first one, both as dicts.
 
-    One forward of the declared batch, in an engine of its own process; rounds until every ratio is known to ±1 %, for `seconds`
-    at most. EngineError where the engine is not installed or does not take a network.
+    One forward of the declared batch at a time, in a process of its own, until every ratio is known to ±1 %, for at
+    most `seconds`. Raises EngineError if the engine is not installed or does not take a network.
     """
     networks = [Network(name, Source(name, Path(), None), graph, False) for name, graph in graphs.items()]
     with files_of(networks) as files, loaded(engine, files, threads) as (worker, refused):

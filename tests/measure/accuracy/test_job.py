@@ -129,9 +129,7 @@ def test_an_original_that_is_elsewhere(moved, mini, labelled, unlabelled):
 
 
 def test_no_labels_and_nothing_to_compare_with(mini, unlabelled):
-    with pytest.raises(
-        ReadError, match="has no labels, so that no accuracy can be measured; give labels, or --against"
-    ):
+    with pytest.raises(ReadError, match="has no labels, so accuracy cannot be measured; give labels, or --against"):
         run(Job(mini, unlabelled))
     assert run(Job(mini, unlabelled, against=mini))["networks"][0]["agreement"]["top1"] == 1
 

@@ -96,7 +96,7 @@ def test_what_is_told():
         return np.where(data == ARRAYS[3, 0], np.nan, data)
 
     found = evaluate(broken, loader(), (1, 3))
-    assert found["notes"] == ["NaN stands among the scores of 1 of 23 images; they count as wrong"]
+    assert found["notes"] == ["there are NaN among the scores of 1 of 23 images; they count as wrong"]
 
 
 def test_mirrored():

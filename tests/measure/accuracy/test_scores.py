@@ -43,7 +43,7 @@ def test_the_output(shapes, asked, wanted):
             None,
             "output 'a', 1×21×50×60, has scores at 50×60 places, as a fully convolutional network has; one score",
         ),
-        ({"a": (1, 21, 5, 6), "b": (2,)}, None, "is wanted, nor has any other of 'a', 'b'"),
+        ({"a": (1, 21, 5, 6), "b": (2,)}, None, "is needed, nor has any other of 'a', 'b'"),
         ({"a": (1, 1)}, None, "output 'a', 1×1, has no score for each of two classes or more"),
         ({"a": (8,), "b": (1, 4)}, "a", "output 'a', 8, has no score"),
         ({}, None, "the network has no output"),

@@ -59,10 +59,10 @@ def test_another_first_network():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no JSON"),
-        ("[]", "is no bench report"),
-        ('{"version": 2}', "is no bench report of version 1"),
-        ("null", "is no bench report"),
+        ("{", "is not JSON"),
+        ("[]", "is not a bench report"),
+        ('{"version": 2}', "is not a bench report of version 1"),
+        ("null", "is not a bench report"),
     ],
 )
 def test_files_that_are_no_baseline(tmp_path, text, message):

@@ -50,7 +50,7 @@ def test_labels(tmp_path, monkeypatch):
     "words", [["w.caffemodel"], ["a.prototxt", "w.caffemodel", "w.caffemodel"], ["a.prototxt", "x=w.h5"]]
 )
 def test_weights_of_no_network(words):
-    with pytest.raises(ValueError, match="are weights; they stand behind their PROTOTXT"):
+    with pytest.raises(ValueError, match="are weights; give them after their PROTOTXT"):
         parse_networks(words)
 
 
