@@ -6,13 +6,15 @@ import json
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from deepmerge.cli import main
 from tests.cli.listing import commands, options
 
 if sys.version_info >= (3, 11):
@@ -104,36 +106,51 @@ VARIANTS = {
     "exact": ["--exact"],
     "full": ["--width", "full", "--keep", "pool2/3x3_s2"],
     "tucker": ["--tucker", "--rank", "macs:0.5", "--init", "xavier"],
-    "recovered": ["--recover", "npz:images.npz", "--recover-stages", "lsq"],
+    "recovered": ["--steps", "conv1", "--recover", "npz:images.npz", "--recover-stages", "lsq"],
     "calibrated": ["--tucker", "--calibration", "npz:images.npz", "--calibration-images", "20"],
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_documents_of_every_kind_fit_their_schemas(variant, models, tmp_path):
-    jsonschema = pytest.importorskip("jsonschema")
-    np = pytest.importorskip("numpy")
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """images.npz in the current folder."""
     random = np.random.default_rng(0)
-    np.savez(
-        tmp_path / "images.npz",
-        images=random.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8),
-        labels=np.arange(40) % 10,
-    )
+    pixels = random.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=pixels, labels=np.arange(40) % 10)
+    monkeypatch.chdir(tmp_path)
+
+
+def invoke(*words: str) -> None:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+
+
+def convert(models: Path, out: str, *words: str) -> None:
     mini = models / "inception_mini/inception_mini"
-    words = ["convert", f"{mini}.prototxt", f"{mini}.caffemodel", "-o", "out", "-q", *VARIANTS[variant]]
-    done = subprocess.run(
-        [sys.executable, "-m", "deepmerge", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
-    recipe = tomllib.loads((tmp_path / "out/recipe.toml").read_text(encoding="utf-8"))
-    for name, document in (("report", report), ("recipe", recipe)):
-        schema = json.loads((ROOT / f"docs/schemas/{name}.schema.json").read_text(encoding="utf-8"))
-        jsonschema.Draft202012Validator.check_schema(schema)
-        jsonschema.validate(document, schema)
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**document, "surprise": 1}, schema)
+    invoke("convert", f"{mini}.prototxt", f"{mini}.caffemodel", "-o", out, "-q", *words)
+
+
+def assert_fits(name: str, document: dict) -> None:
+    """The document fits its schema, and would not with a key more."""
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / f"docs/schemas/{name}.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**document, "surprise": 1}, schema)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_documents_of_every_kind_fit_their_schemas(variant, models, images):
+    convert(models, "out", *VARIANTS[variant])
+    assert_fits("report", json.loads(Path("out/report.json").read_text(encoding="utf-8")))
+    assert_fits("recipe", tomllib.loads(Path("out/recipe.toml").read_text(encoding="utf-8")))
+
+
+def test_the_report_of_a_fine_tuned_network_fits_its_schema(models, images):
+    pytest.importorskip("torch")
+    convert(models, "out", "--steps", "conv1")
+    invoke("finetune", "out", "--data", "npz:images.npz", "-o", "tuned", "--max-iter", "1", "--batch-size", "4", "-q")
+    report = json.loads(Path("tuned/report.json").read_text(encoding="utf-8"))
+    assert "finetuning" in report
+    assert_fits("report", report)
