@@ -8,27 +8,31 @@ import pytest
 from deepmerge.measure.accuracy.accuracy import Accuracy, ranks, sensible_tops
 
 RNG = np.random.default_rng(0)
+TOPS = (1, 2, 5)
 NET = """layer { name: "s" type: "Input" top: "s" input_param { shape { dim: 200 dim: 7 } } }
 layer { name: "l" type: "Input" top: "l" input_param { shape { dim: 200 } } }
-layer { name: "a" type: "Accuracy" bottom: "s" bottom: "l" top: "a" top: "c" accuracy_param { top_k: %d } }
-"""
+""" + "".join(
+    f'layer {{ name: "a{k}" type: "Accuracy" bottom: "s" bottom: "l" top: "a{k}" top: "c{k}"'
+    f" accuracy_param {{ top_k: {k} }} }}\n"
+    for k in TOPS
+)
 
 
-@pytest.mark.parametrize("values", [3, 1000], ids=["many ties", "few ties"])
-def test_it_is_what_caffes_accuracy_layer_counts(tmp_path, real_caffe, values):
-    scores = RNG.integers(0, values, (200, 7)).astype(np.float32)
-    labels = RNG.integers(0, 6, 200)  # none is of class 6
-    counted = Accuracy(7, (1, 2, 5))
-    for start in (0, 77):
-        stop = 77 if start == 0 else 200
-        counted.add(scores[start:stop], labels[start:stop])
-    for k in (1, 2, 5):
-        (tmp_path / "net.prototxt").write_text(NET % k)
-        with real_caffe.load_files(tmp_path / "net.prototxt") as session:
-            found = session.forward({"s": scores, "l": labels.astype(np.float32)}, ["a", "c"])
-        assert counted.top()[k] == pytest.approx(float(found["a"]), abs=1e-6)
-        ours = [entry["top"][k] or 0 for entry in counted.per_class()]
-        np.testing.assert_allclose(ours, found["c"], atol=1e-6)
+def test_it_is_what_caffes_accuracy_layer_counts(tmp_path, real_caffe):
+    (tmp_path / "net.prototxt").write_text(NET)
+    with real_caffe.load_files(tmp_path / "net.prototxt") as session:
+        for values in (3, 1000):  # many ties, and few
+            scores = RNG.integers(0, values, (200, 7)).astype(np.float32)
+            labels = RNG.integers(0, 6, 200)  # none is of class 6
+            counted = Accuracy(7, TOPS)
+            for start, stop in ((0, 77), (77, 200)):
+                counted.add(scores[start:stop], labels[start:stop])
+            tops = [f"{kind}{k}" for k in TOPS for kind in "ac"]
+            found = session.forward({"s": scores, "l": labels.astype(np.float32)}, tops)
+            for k in TOPS:
+                assert counted.top()[k] == pytest.approx(float(found[f"a{k}"]), abs=1e-6)
+                ours = [entry["top"][k] or 0 for entry in counted.per_class()]
+                np.testing.assert_allclose(ours, found[f"c{k}"], atol=1e-6)
 
 
 def test_ties_are_wrong_and_so_is_nan():
