@@ -57,3 +57,24 @@ def real_caffe(caffe_python: Path):
     from deepmerge.engines.caffe import CaffeEngine
 
     return CaffeEngine(caffe_python)
+
+
+@pytest.fixture(scope="session")
+def _workers(real_caffe):
+    """Starts real Caffe once, and again after a failed check has ended it."""
+    started = []
+
+    def alive():
+        if not started or not started[-1].process.alive:
+            started.append(real_caffe.start())
+        return started[-1]
+
+    yield alive
+    for worker in started:
+        worker.close()
+
+
+@pytest.fixture
+def worker(_workers):
+    """A process with real Caffe, which all tests share."""
+    return _workers()

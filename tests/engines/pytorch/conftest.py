@@ -5,12 +5,6 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.fixture(scope="module")
-def worker(real_caffe):
-    with real_caffe.start() as worker:
-        yield worker
-
-
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
     torch = pytest.importorskip("torch")

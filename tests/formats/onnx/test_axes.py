@@ -11,12 +11,6 @@ SHAPE = (4, 6, 5, 8)
 LARGER = (8, *SHAPE[1:])
 
 
-@pytest.fixture(scope="module")
-def worker(real_caffe):
-    with real_caffe.start() as worker:
-        yield worker
-
-
 def free(graph) -> bool:
     """Whether the model takes any batch."""
     from deepmerge.formats.onnx import to_onnx

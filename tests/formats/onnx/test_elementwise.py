@@ -13,12 +13,6 @@ from tests.formats.onnx.cases import images, inputs, judge, layer
 SHAPE = (2, 5, 7, 4)
 
 
-@pytest.fixture(scope="module")
-def worker(real_caffe):
-    with real_caffe.start() as worker:
-        yield worker
-
-
 def test_activations(worker, tmp_path):
     text = inputs(SHAPE)
     for kind in ("AbsVal", "BNLL", "Dropout", "ReLU", "Sigmoid", "TanH", "PReLU", "ELU", "Swish", "Threshold"):

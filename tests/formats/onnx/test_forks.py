@@ -28,12 +28,6 @@ def read(tmp_path):
     return read
 
 
-@pytest.fixture(scope="module")
-def worker(real_caffe):
-    with real_caffe.start() as worker:
-        yield worker
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_layers(name, read, worker, tmp_path):
     graph = read(inputs(SHAPE) + CASES[name])

@@ -10,12 +10,6 @@ from tests.formats.onnx.cases import images, inputs, judge, layer
 SHAPE = (2, 6, 5, 4)
 
 
-@pytest.fixture(scope="module")
-def worker(real_caffe):
-    with real_caffe.start() as worker:
-        yield worker
-
-
 def test_inner_product(worker, tmp_path):
     text = inputs(SHAPE)
     cases = ["", "bias_term: false", "transpose: true", "axis: 2", "axis: -1 transpose: true bias_term: false"]

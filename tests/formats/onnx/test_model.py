@@ -29,12 +29,6 @@ IN_PLACE = (
 )
 
 
-@pytest.fixture(scope="module")
-def worker(real_caffe):
-    with real_caffe.start() as worker:
-        yield worker
-
-
 def dims(value) -> list:
     return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
 

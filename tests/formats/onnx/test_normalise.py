@@ -17,12 +17,6 @@ SHAPE = (2, 7, 6, 5)
 LARGER = (3, *SHAPE[1:])
 
 
-@pytest.fixture(scope="module")
-def worker(real_caffe):
-    with real_caffe.start() as worker:
-        yield worker
-
-
 @pytest.mark.pitfall("row", 24)
 def test_lrn(worker, tmp_path):
     text = inputs(SHAPE)

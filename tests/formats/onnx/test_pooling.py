@@ -17,12 +17,6 @@ STRIDES = [(1, 1), (2, 2), (3, 3), (2, 3), (5, 1)]
 PADS = [(0, 0), (1, 1), (2, 2), (0, 1), (2, 0)]
 
 
-@pytest.fixture(scope="module")
-def worker(real_caffe):
-    with real_caffe.start() as worker:
-        yield worker
-
-
 def windows(size: tuple[int, int], rounding: str = ""):
     """Every kernel, stride and pad that Caffe takes: pad < kernel, and a kernel that fits."""
     for (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w) in itertools.product(KERNELS, STRIDES, PADS):

@@ -13,12 +13,6 @@ from tests.formats.onnx.cases import images, inputs, judge, layer, network
 SHAPE = (2, 6, 11, 8)
 
 
-@pytest.fixture(scope="module")
-def worker(real_caffe):
-    with real_caffe.start() as worker:
-        yield worker
-
-
 def grid(kind: str, field: str = "convolution_param", head: str = "num_output: 4") -> str:
     """A layer for each combination of kernel, stride, pad, dilation, group and bias."""
     text = inputs(SHAPE)

@@ -138,16 +138,15 @@ def as_the_deploy_network(worker, out: Path, count: int = 3) -> None:
     assert found["label"].ravel().tolist() == list(pictures(count)[1])
 
 
-def test_an_lmdb_in_real_caffe(models, tmp_path, real_caffe):
+def test_an_lmdb_in_real_caffe(models, tmp_path, worker):
     images, labels = pictures(3)
     write_lmdb(tmp_path / "lmdb", images, labels, 32, 32)
     out = converted(models, tmp_path / "out", f"lmdb:{tmp_path / 'lmdb'}", f"lmdb:{tmp_path / 'lmdb'}")
-    with real_caffe.start() as worker:
-        as_the_deploy_network(worker, out)
-        check_training(worker, out)
+    as_the_deploy_network(worker, out)
+    check_training(worker, out)
 
 
-def test_a_list_of_images_in_real_caffe(models, tmp_path, real_caffe):
+def test_a_list_of_images_in_real_caffe(models, tmp_path, worker):
     from PIL import Image
 
     images, labels = pictures(3)
@@ -157,13 +156,12 @@ def test_a_list_of_images_in_real_caffe(models, tmp_path, real_caffe):
     listed = tmp_path / "list.txt"
     listed.write_text("".join(f"images/{i}.png {label}\n" for i, label in enumerate(labels)))
     out = converted(models, tmp_path / "out", f"list:{listed}", f"list:{listed}")
-    with real_caffe.start() as worker:
-        as_the_deploy_network(worker, out)
-        check_training(worker, out / "steps/01-conv1")
+    as_the_deploy_network(worker, out)
+    check_training(worker, out / "steps/01-conv1")
 
 
 @pytest.mark.parametrize("direct", [True, False], ids=["the file", "a list of files"])
-def test_hdf5_in_real_caffe(direct, models, tmp_path, real_caffe):
+def test_hdf5_in_real_caffe(direct, models, tmp_path, worker):
     h5py = pytest.importorskip("h5py", reason="writing HDF5 takes h5py: pip install h5py")
     images, labels = pictures(3)
     with h5py.File(tmp_path / "data.h5", "w") as file:
@@ -171,7 +169,6 @@ def test_hdf5_in_real_caffe(direct, models, tmp_path, real_caffe):
     (tmp_path / "files.txt").write_text(f"{tmp_path}/data.h5\n")
     spec = f"hdf5:{tmp_path / ('data.h5' if direct else 'files.txt')}"
     out = converted(models, tmp_path / "out", spec, spec)
-    with real_caffe.start() as worker:
-        solved = check_training(worker, out / "steps/01-conv1")
-        assert set(solved) == {"loss", "accuracy/top-1", "accuracy/top-5"}
-        check_training(worker, out)
+    solved = check_training(worker, out / "steps/01-conv1")
+    assert set(solved) == {"loss", "accuracy/top-1", "accuracy/top-5"}
+    check_training(worker, out)

@@ -106,31 +106,29 @@ def test_the_top_must_stand_where_the_bottom_does():
 
 
 @pytest.mark.parametrize("kind", [kind for kind, known in TYPES.items() if known.in_place and not known.fork])
-def test_real_caffe_runs_them_in_place(tmp_path, real_caffe, caffe_types, kind):
+def test_real_caffe_runs_them_in_place(tmp_path, worker, caffe_types, kind):
     if kind not in caffe_types:
         pytest.skip(f"{kind} is a fork's")
     texts = [DATA + f"layer {{ name: 'y' type: '{kind}' bottom: 'data' top: '{top}' }}" for top in ("data", "y")]
     images = np.abs(np.random.default_rng(1).standard_normal((1, 4, 3, 2))) + 0.1
     found = []
-    with real_caffe.start() as worker:
-        for text, top in zip(texts, ("data", "y"), strict=True):
-            (tmp_path / "net.prototxt").write_text(text)
-            found.append(worker.load(tmp_path / "net.prototxt").forward({"data": images}, [top])[top])
+    for text, top in zip(texts, ("data", "y"), strict=True):
+        (tmp_path / "net.prototxt").write_text(text)
+        found.append(worker.load(tmp_path / "net.prototxt").forward({"data": images}, [top])[top])
     assert np.array_equal(*found)
 
 
 @pytest.mark.pitfall("row", 19)
-def test_what_is_written_runs_as_what_was_read(tmp_path, real_caffe):
+def test_what_is_written_runs_as_what_was_read(tmp_path, worker):
     body = [chain for name, chain in CHAINS.items() if name in ("bn", "split", "input")]
-    with real_caffe.start() as worker:
-        for chain in body:
-            graph = read(tmp_path, text_of(chain))
-            write_prototxt(graph, tmp_path / "written.prototxt")
-            sessions = [worker.load(tmp_path / f"{name}.prototxt") for name in ("net", "written")]
-            feeds = {"data": np.random.default_rng(2).standard_normal((1, 4, 3, 2))}
-            outs = [session.forward(feeds) for session in sessions]
-            assert outs[0].keys() == outs[1].keys()
-            assert all(np.array_equal(outs[0][key], outs[1][key]) for key in outs[0])
+    for chain in body:
+        graph = read(tmp_path, text_of(chain))
+        write_prototxt(graph, tmp_path / "written.prototxt")
+        sessions = [worker.load(tmp_path / f"{name}.prototxt") for name in ("net", "written")]
+        feeds = {"data": np.random.default_rng(2).standard_normal((1, 4, 3, 2))}
+        outs = [session.forward(feeds) for session in sessions]
+        assert outs[0].keys() == outs[1].keys()
+        assert all(np.array_equal(outs[0][key], outs[1][key]) for key in outs[0])
 
 
 @pytest.mark.pitfall("row", 5)

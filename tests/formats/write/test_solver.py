@@ -111,7 +111,7 @@ def test_what_snapshots_are_called():
     assert snapshots({"snapshot_prefix": '"a/b"', "snapshot_format": "HDF5"}) == ("a/b", ".caffemodel.h5")
 
 
-def test_overrides_in_real_caffe(real_caffe, tmp_path):
+def test_overrides_in_real_caffe(worker, tmp_path):
     """Multi-step, Adam, another seed: the solver that comes out is one that Caffe takes, and it trains."""
     overrides = dict(
         map(
@@ -126,5 +126,5 @@ def test_overrides_in_real_caffe(real_caffe, tmp_path):
         'layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param { num_output: 4 } }\n'
         'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "y" top: "loss" }\n'
     )
-    losses = real_caffe.solve(tmp_path / "solver.prototxt", steps=3).losses
+    losses = worker.solve(tmp_path / "solver.prototxt", steps=3).losses
     assert losses[2] < losses[0]

@@ -117,14 +117,13 @@ def test_an_input_without_a_shape(tmp_path):
 
 
 @pytest.mark.pitfall("row", 33)
-def test_real_caffe_computes_the_same(graph, tmp_path, real_caffe):
+def test_real_caffe_computes_the_same(graph, tmp_path, worker):
     values, outputs = feeds(graph), []
-    with real_caffe.start() as worker:
-        for number, style in enumerate(EVERY):
-            pair = tmp_path / f"{number}.prototxt", tmp_path / f"{number}.caffemodel"
-            write_pair(graph, *pair, style)
-            with worker.load(*pair) as session:
-                outputs.append({str(found.shape): found for found in session.forward(values).values()})
+    for number, style in enumerate(EVERY):
+        pair = tmp_path / f"{number}.prototxt", tmp_path / f"{number}.caffemodel"
+        write_pair(graph, *pair, style)
+        with worker.load(*pair) as session:
+            outputs.append({str(found.shape): found for found in session.forward(values).values()})
     assert all(apart(outputs[0], other) == 0 for other in outputs[1:])
 
 

@@ -121,7 +121,7 @@ def user_file(models: Path, folder: Path, *more: str) -> Path:
 
 @pytest.mark.pitfall("row", 31)
 @pytest.mark.pitfall("row", 32)
-def test_the_users_train_val(models, lmdbs, real_caffe):
+def test_the_users_train_val(models, lmdbs, worker):
     """Its relative paths are found beside it, whatever folder Caffe runs in."""
     mini = models / "inception_mini"
     head = layer("aux/fc", "InnerProduct", "inception_3a/output", "num_output: 10 weight_filler { type: 'xavier' }")
@@ -147,16 +147,15 @@ def test_the_users_train_val(models, lmdbs, real_caffe):
     assert list(layers["data"].transform_param.mean_value) == [104, 117, 123]
     assert round(layers["pool5/drop"].dropout_param.dropout_ratio, 5) == 0.4 and "prob" not in layers
     assert layers["loss3/loss3"].loss_weight == [1] and layers["loss3/top-5"].accuracy_param.top_k == 5
-    with real_caffe.start() as worker:
-        for folder in folders(lmdbs / "out"):
-            outputs = check_training(worker, folder)
-            assert set(outputs) == {"loss3/loss3", "loss3/top-1", "loss3/top-5", "aux/loss"} | (
-                {"aux2/loss"} if folder.name < "04" else set()
-            )
+    for folder in folders(lmdbs / "out"):
+        outputs = check_training(worker, folder)
+        assert set(outputs) == {"loss3/loss3", "loss3/top-1", "loss3/top-5", "aux/loss"} | (
+            {"aux2/loss"} if folder.name < "04" else set()
+        )
 
 
 @pytest.mark.pitfall("row", 16)
-def test_a_train_val_may_be_the_prototxt(models, lmdbs, real_caffe):
+def test_a_train_val_may_be_the_prototxt(models, lmdbs, worker):
     mini = models / "inception_mini"
     given = user_file(models, lmdbs)
     given.write_text(given.read_text().replace("mean_value: 104", "crop_size: 32 mean_value: 104"))
@@ -167,14 +166,13 @@ def test_a_train_val_may_be_the_prototxt(models, lmdbs, real_caffe):
         assert [b.tobytes() for b in one.blobs] == [b.tobytes() for b in other.blobs]
     names = set(read(lmdbs / "out"))
     assert names == set(read(lmdbs / "other")) and {"data", "pool5/drop", "loss3/loss3", "loss3/top-1"} <= names
-    with real_caffe.start() as worker:
-        for folder in folders(lmdbs / "out"):
-            check_deploy(worker, folder, feeds(32))
-            check_training(worker, folder)
+    for folder in folders(lmdbs / "out"):
+        check_deploy(worker, folder, feeds(32))
+        check_training(worker, folder)
 
 
 @pytest.mark.pitfall("row", 32)
-def test_finetuning_data_that_are_deepmerges_guess(models, lmdbs, real_caffe):
+def test_finetuning_data_that_are_deepmerges_guess(models, lmdbs, worker):
     """Without any source the data are looked for in OUT: train_lmdb and test_lmdb."""
     mini = models / "inception_mini"
     out = lmdbs / "out"
@@ -191,14 +189,13 @@ def test_finetuning_data_that_are_deepmerges_guess(models, lmdbs, real_caffe):
     assert (out / "train_val.prototxt").read_text().startswith("# Its data layers are deepmerge's guess")
     for phase in ("train", "test"):
         shutil.copytree(lmdbs / f"cifar10_{phase}_lmdb", out / f"{phase}_lmdb")
-    with real_caffe.start() as worker:
-        for folder in folders(out):
-            solved = worker.solve(folder / "solver.prototxt", [folder / "weights.caffemodel"], steps=1, test=True)
-            assert set(solved.tests[0]) == {"loss", "accuracy/top-1", "accuracy/top-5"} and solved.losses[0] < 5
+    for folder in folders(out):
+        solved = worker.solve(folder / "solver.prototxt", [folder / "weights.caffemodel"], steps=1, test=True)
+        assert set(solved.tests[0]) == {"loss", "accuracy/top-1", "accuracy/top-5"} and solved.losses[0] < 5
 
 
 @slow
-def test_googlenet_with_its_auxiliary_heads(models, zoo, tmp_path, real_caffe):
+def test_googlenet_with_its_auxiliary_heads(models, zoo, tmp_path, worker):
     images, labels = pictures(4)
     text = (models / "googlenet/train_val.prototxt").read_text()
     for phase, name, batch in (("train", "train", 32), ("test", "val", 50)):
@@ -215,7 +212,6 @@ def test_googlenet_with_its_auxiliary_heads(models, zoo, tmp_path, real_caffe):
         0
     ] == pytest.approx(0.3)
     assert layers["data"].transform_param.crop_size == 224 and layers["pool5/drop_7x7_s1"].type == "Dropout"
-    with real_caffe.start() as worker:
-        for folder in folders(tmp_path / "out"):
-            outputs = check_training(worker, folder)
-            assert {"loss1/loss1", "loss2/loss2", "loss3/loss3"} <= set(outputs)
+    for folder in folders(tmp_path / "out"):
+        outputs = check_training(worker, folder)
+        assert {"loss1/loss1", "loss2/loss2", "loss3/loss3"} <= set(outputs)
