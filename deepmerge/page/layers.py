@@ -10,8 +10,7 @@ from deepmerge.graph.costs import layer_costs, shapes_of_one, weight_shapes
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.memory import FLOAT
 from deepmerge.graph.tree import Message
-from deepmerge.plan.groups import groups
-from deepmerge.plan.names import head
+from deepmerge.plan.groups import groups, head
 from deepmerge.text import one_line
 
 _LONGEST = 200  # characters of one setting

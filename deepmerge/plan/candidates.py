@@ -13,7 +13,7 @@ from deepmerge.passes.registry import make
 from deepmerge.passes.support.base import Options, Pass, Refusal, first_match
 from deepmerge.passes.support.chains import only_reader
 from deepmerge.plan.execute import StepResult, run_step
-from deepmerge.plan.names import step_names
+from deepmerge.plan.groups import step_names
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate
 

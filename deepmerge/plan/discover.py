@@ -12,7 +12,7 @@ from deepmerge.passes.support.base import Change, Options, Refusal, run
 from deepmerge.plan.calibration import Calibration
 from deepmerge.plan.candidates import find_candidates, step_options
 from deepmerge.plan.execute import run_cleanup, run_recipe
-from deepmerge.plan.names import step_names
+from deepmerge.plan.groups import step_names
 from deepmerge.plan.recipe import Recipe, Step, check_keep
 from deepmerge.plan.regions import regions
 from deepmerge.plan.select import Candidate, select

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.kernels.embed import embed_at, spread_average
+from deepmerge.kernels.compose import embed_at, spread_average
 
 
 def f32(*shape: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmerge.kernels.geometry import Span, pad_for, window
+from deepmerge.kernels.compose import Span, pad_for, window
 
 WINDOWS = st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(0, 2), st.integers(1, 3))
 

@@ -8,21 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from deepmerge.engines.pytorch import (
-    accuracy,
-    activations,
-    arithmetic,
-    axes,
-    forks,
-    linear,
-    losses,
-    lrn,
-    normalise,
-    pooling,
-    ranking,
-    sources,
-    windows,
-)
+from deepmerge.engines.pytorch import axes, elementwise, forks, linear, losses, normalise, sources, windows
 from deepmerge.errors import EngineError
 
 if TYPE_CHECKING:
@@ -30,47 +16,47 @@ if TYPE_CHECKING:
 
 OPERATIONS: dict[str, Callable] = {
     "Input": sources.given,
-    "AbsVal": activations.plain(torch.abs),
-    "ArgMax": ranking.argmax,
-    "BNLL": activations.plain(F.softplus),
+    "AbsVal": elementwise.plain(torch.abs),
+    "ArgMax": axes.argmax,
+    "BNLL": elementwise.plain(F.softplus),
     "BatchNorm": normalise.batch_norm,
     "BatchReindex": axes.batch_reindex,
     "Bias": linear.bias,
-    "Clip": activations.clip,
+    "Clip": elementwise.clip,
     "Concat": axes.concat,
     "Convolution": windows.convolution,
     "Crop": axes.crop,
     "Deconvolution": windows.deconvolution,
-    "Dropout": activations.dropout,
+    "Dropout": elementwise.dropout,
     "DummyData": sources.dummy_data,
-    "ELU": activations.elu,
-    "Eltwise": arithmetic.eltwise,
+    "ELU": elementwise.elu,
+    "Eltwise": elementwise.eltwise,
     "Embed": linear.embed,
-    "Exp": arithmetic.exp,
+    "Exp": elementwise.exp,
     "Flatten": axes.flatten,
     "Im2col": windows.im2col,
     "InnerProduct": linear.inner_product,
-    "LRN": lrn.lrn,
-    "Log": arithmetic.log,
+    "LRN": normalise.lrn,
+    "Log": elementwise.log,
     "MVN": normalise.mvn,
-    "PReLU": activations.prelu,
+    "PReLU": elementwise.prelu,
     "Parameter": sources.parameter,
     "Permute": axes.permute,
-    "Pooling": pooling.pooling,
-    "Power": arithmetic.power,
-    "ReLU": activations.relu,
-    "Reduction": ranking.reduction,
+    "Pooling": windows.pooling,
+    "Power": elementwise.power,
+    "ReLU": elementwise.relu,
+    "Reduction": axes.reduction,
     "Reshape": axes.reshape,
-    "SPP": pooling.spp,
+    "SPP": windows.spp,
     "Scale": linear.scale,
-    "Sigmoid": activations.plain(torch.sigmoid),
+    "Sigmoid": elementwise.plain(torch.sigmoid),
     "Silence": axes.silence,
     "Slice": axes.slice_,
     "Softmax": normalise.softmax,
     "Split": axes.split,
-    "Swish": activations.swish,
-    "TanH": activations.plain(torch.tanh),
-    "Threshold": activations.threshold,
+    "Swish": elementwise.swish,
+    "TanH": elementwise.plain(torch.tanh),
+    "Threshold": elementwise.threshold,
     "Tile": axes.tile,
 }
 
@@ -91,7 +77,7 @@ OPERATIONS |= {
 
 # For training
 OPERATIONS |= {
-    "Accuracy": accuracy.accuracy,
+    "Accuracy": losses.accuracy,
     "ContrastiveLoss": losses.contrastive_loss,
     "EuclideanLoss": losses.euclidean_loss,
     "HingeLoss": losses.hinge_loss,
@@ -102,7 +88,7 @@ OPERATIONS |= {
 }
 
 # The same, but in the bottom's memory: for bottoms that no other layer reads
-OVERWRITING: dict[str, Callable] = {"ReLU": activations.relu_in_place}
+OVERWRITING: dict[str, Callable] = {"ReLU": elementwise.relu_in_place}
 
 
 def refusal(layer: Layer) -> EngineError:

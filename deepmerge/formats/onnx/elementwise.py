@@ -1,7 +1,8 @@
-"""Activations: one value in, one value out."""
+"""Activations, Power, Exp, Log and Eltwise."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
     from deepmerge.formats.onnx.builder import Builder
     from deepmerge.graph.graph import Layer
+
 
 # Layer types that are one ONNX node without parameters. BNLL is log(1 + exp(x)). Dropout does nothing in TEST.
 PLAIN = {"AbsVal": "Abs", "BNLL": "Softplus", "Dropout": "Identity", "Sigmoid": "Sigmoid", "TanH": "Tanh"}
@@ -56,3 +58,54 @@ def clip(b: Builder, layer: Layer) -> str:
 def threshold(b: Builder, layer: Layer) -> str:
     """Write Threshold: 1 where x > threshold, else 0."""
     return b.floats(b.op("Greater", b.of(layer.bottom), np.float32(layer.params.threshold)))
+
+
+def affine(b: Builder, x: str, scale: float, shift: float) -> str:
+    """Write scale · x + shift, without the parts that do nothing."""
+    if scale != 1:
+        x = b.op("Mul", x, np.float32(scale))
+    if shift != 0:
+        x = b.op("Add", x, np.float32(shift))
+    return x
+
+
+def power(b: Builder, layer: Layer) -> str:
+    """Caffe: power_layer.cpp: (shift + scale · x) ^ power; a constant where x does not count."""
+    x, params = b.of(layer.bottom), layer.params
+    if params.power * params.scale == 0:
+        value = 1.0 if params.power == 0 else np.float32(params.shift) ** np.float32(params.power)
+        return b.op("Expand", np.float32(value), b.op("Shape", x))
+    x = affine(b, x, params.scale, params.shift)
+    return x if params.power == 1 else b.op("Pow", x, np.float32(params.power))
+
+
+def exp(b: Builder, layer: Layer) -> str:
+    """Caffe: exp_layer.cpp: base ^ (shift + scale · x) = exp(x · scale · log base) · base ^ shift."""
+    params = layer.params
+    log_base = 1.0 if params.base == -1 else math.log(params.base)
+    inner, outer = log_base * params.scale, math.exp(log_base * params.shift)
+    return affine(b, b.op("Exp", affine(b, b.of(layer.bottom), inner, 0)), outer, 0)
+
+
+def log(b: Builder, layer: Layer) -> str:
+    """Caffe: log_layer.cpp: log(shift + scale · x) / log base."""
+    params = layer.params
+    outer = 1.0 if params.base == -1 else 1 / math.log(params.base)
+    return affine(b, b.op("Log", affine(b, b.of(layer.bottom), params.scale, params.shift)), outer, 0)
+
+
+def eltwise(b: Builder, layer: Layer) -> str:
+    """Caffe: eltwise_layer.cpp. SUM has a coefficient for each bottom; bottoms are taken in order."""
+    operation, bottoms = layer.params.operation, [b.of(blob) for blob in layer.bottoms]
+    if operation == "MAX":
+        return b.op("Max", *bottoms)
+    if operation == "PROD":
+        total = bottoms[0]
+        for x in bottoms[1:]:
+            total = b.op("Mul", total, x)
+        return total
+    coeff = layer.params.coeff or (1.0,) * len(bottoms)
+    total = affine(b, bottoms[0], coeff[0], 0)
+    for x, c in zip(bottoms[1:], coeff[1:], strict=True):
+        total = b.op("Sub", total, x) if c == -1 else b.op("Add", total, affine(b, x, c, 0))
+    return total

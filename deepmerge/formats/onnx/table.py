@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deepmerge.errors import EngineError
-from deepmerge.formats.onnx import (
-    arithmetic,
-    axes,
-    elementwise,
-    forks,
-    linear,
-    normalise,
-    pooling,
-    ranking,
-    sources,
-    windows,
-)
+from deepmerge.formats.onnx import axes, elementwise, forks, linear, normalise, sources, windows
 from deepmerge.graph.graph import Layer
 
 WRITERS: dict[str, Callable] = {
     "Input": sources.given,
-    "ArgMax": ranking.argmax,
+    "ArgMax": axes.argmax,
     "BatchNorm": normalise.batch_norm,
     "BatchReindex": axes.batch_reindex,
     "Bias": linear.bias,
@@ -32,24 +21,24 @@ WRITERS: dict[str, Callable] = {
     "Deconvolution": windows.deconvolution,
     "DummyData": sources.dummy_data,
     "ELU": elementwise.elu,
-    "Eltwise": arithmetic.eltwise,
+    "Eltwise": elementwise.eltwise,
     "Embed": linear.embed,
-    "Exp": arithmetic.exp,
+    "Exp": elementwise.exp,
     "Flatten": axes.reshape,
     "Im2col": windows.im2col,
     "InnerProduct": linear.inner_product,
     "LRN": normalise.lrn,
-    "Log": arithmetic.log,
+    "Log": elementwise.log,
     "MVN": normalise.mvn,
     "PReLU": elementwise.prelu,
     "Parameter": sources.parameter,
     "Permute": axes.permute,
-    "Pooling": pooling.pooling,
-    "Power": arithmetic.power,
+    "Pooling": windows.pooling,
+    "Power": elementwise.power,
     "ReLU": elementwise.relu,
-    "Reduction": ranking.reduction,
+    "Reduction": axes.reduction,
     "Reshape": axes.reshape,
-    "SPP": pooling.spp,
+    "SPP": windows.spp,
     "Scale": linear.scale,
     "Silence": axes.silence,
     "Slice": axes.slice_,

@@ -11,8 +11,7 @@ import numpy as np
 
 from deepmerge.graph.graph import Layer
 from deepmerge.graph.params import Convolution, Pooling, Window
-from deepmerge.kernels.embed import embed_at, spread_average
-from deepmerge.kernels.geometry import pad_for, window
+from deepmerge.kernels.compose import embed_at, pad_for, spread_average, window
 from deepmerge.kernels.xavier import xavier
 from deepmerge.passes.support.base import Refused, Shapes
 

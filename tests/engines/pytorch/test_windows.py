@@ -1,10 +1,16 @@
-"""Convolution, Deconvolution and Im2col in PyTorch, against real Caffe, forward and backward."""
+"""Convolution, Deconvolution, Im2col, Pooling and SPP in PyTorch, against real Caffe, forward and backward."""
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pytest
 
-from tests.engines.pytorch.cases import images, inputs, judge, layer
+from deepmerge.engines.pytorch import TorchNet
+from deepmerge.errors import EngineError
+from deepmerge.graph.shape_windows import pooled_size
+from tests.engines.pytorch.cases import images, inputs, judge, layer, network, torch
 
 SHAPE = (2, 6, 9, 7)
 WINDOWS = [
@@ -53,3 +59,91 @@ def test_im2col(worker, tmp_path):
     ):
         text += layer(f"top{number}", "Im2col", f"convolution_param {{ {window} }}")
     judge(worker, tmp_path, text, images(SHAPE))
+
+
+SIZES = [(5, 12), (6, 11), (8, 9), (4, 4)]
+KERNELS = [(2, 2), (3, 3), (5, 5), (1, 3), (4, 2)]
+STRIDES = [(1, 1), (2, 2), (2, 3), (5, 1)]
+PADS = [(0, 0), (1, 1), (2, 2), (0, 1), (2, 0)]
+
+
+def grid(size: tuple[int, int], pool: str, rounding: str = "", mask: bool = False, full: bool = True) -> str:
+    """Every kernel, stride and pad that Caffe takes: pad < kernel, and a kernel that fits.
+
+    full: with windows that see nothing of the image, too, whose gradient real Caffe writes to where it has no memory.
+    """
+    text = inputs((2, 3, *size))
+    every = itertools.product(KERNELS, STRIDES, PADS)
+    for number, ((kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w)) in enumerate(every):
+        fits = size[0] + 2 * pad_h >= kernel_h and size[1] + 2 * pad_w >= kernel_w
+        if fits and pad_h < kernel_h and pad_w < kernel_w:
+            windows = zip(size, (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w), strict=True)
+            if not full and any(empty(*numbers, max(pad_h, pad_w) > 0, not rounding) for numbers in windows):
+                continue
+            window = f"kernel_h: {kernel_h} kernel_w: {kernel_w} stride_h: {stride_h} stride_w: {stride_w}"
+            window += f" pad_h: {pad_h} pad_w: {pad_w} {rounding}"
+            tops = f"top{number} mask{number}" if mask else None
+            text += layer(f"top{number}", "Pooling", f"pooling_param {{ pool: {pool} {window} }}", tops=tops)
+    return text
+
+
+def empty(size: int, kernel: int, stride: int, pad: int, padded: bool, ceil: bool) -> bool:
+    """Whether the last window starts behind the image."""
+    return (pooled_size(size, kernel, stride, pad, ceil, padded) - 1) * stride - pad >= size
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("rounding", ["", "round_mode: FLOOR"])
+def test_max_and_its_ties(worker, tmp_path, size, rounding):
+    """Values are few, so that there are ties: of equals the first one gets the gradient."""
+    fed = {"data": np.random.default_rng(0).integers(-9, -5, (2, 3, *size)).astype(np.float32)}
+    judge(worker, tmp_path, grid(size, "MAX", rounding, full=False), fed, images((1, 3, *size)))
+    judge(worker, tmp_path, grid(size, "MAX", rounding), fed, backward=False, tolerance=0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("rounding", ["", "round_mode: FLOOR"])
+def test_average(worker, tmp_path, size, rounding):
+    judge(worker, tmp_path, grid(size, "AVE", rounding, full=False), images((2, 3, *size)))
+    judge(worker, tmp_path, grid(size, "AVE", rounding), images((2, 3, *size)), backward=False)
+
+
+def test_mask(worker, tmp_path):
+    fed = {"data": np.random.default_rng(0).integers(-9, -5, (2, 3, 6, 11)).astype(np.float32)}
+    judge(worker, tmp_path, grid((6, 11), "MAX", mask=True), fed, backward=False, tolerance=0)
+
+
+def test_windows_behind_the_image(worker, tmp_path):
+    """Unpadded, Caffe keeps windows that start behind the image: −FLT_MAX, or a division by nothing."""
+    text = inputs((1, 2, 4, 5))
+    for number, stride in enumerate(("2", "3", "4")):
+        for pool in ("MAX", "AVE"):
+            text += layer(
+                f"{pool}{number}", "Pooling", f"pooling_param {{ pool: {pool} kernel_size: 1 stride: {stride} }}"
+            )
+    judge(worker, tmp_path, text, images((1, 2, 4, 5)), backward=False)
+
+
+def test_global(worker, tmp_path):
+    text = inputs((2, 5, 7, 4))
+    for pool in ("MAX", "AVE"):
+        text += layer(pool, "Pooling", f"pooling_param {{ pool: {pool} global_pooling: true }}")
+    judge(worker, tmp_path, text, images((2, 5, 7, 4)), {"data": np.zeros((3, 5, 7, 4), np.float32)})
+
+
+def test_pyramid(worker, tmp_path):
+    shapes = (2, 3, 13, 9), (2, 3, 8, 8)
+    text = inputs(*shapes)
+    for number, (bottom, levels) in enumerate([("data", 3), ("data1", 2), ("data", 1)]):
+        text += layer(f"spp{number}", "SPP", f"spp_param {{ pyramid_height: {levels} }}", bottom)
+    judge(worker, tmp_path, text, images(*shapes))
+
+
+def test_what_caffe_has_on_a_gpu_only(tmp_path):
+    net = TorchNet(
+        network(
+            tmp_path, inputs((1, 2, 4, 4)) + layer("s", "Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }")
+        )
+    )
+    with pytest.raises(EngineError, match=r"^layer 's' \(Pooling\): engine 'torch' does not have STOCHASTIC pooling"):
+        net({"data": torch.zeros(1, 2, 4, 4)})
