@@ -1,4 +1,4 @@
-"""Real Caffe for the tests of the torch engine: one worker for each module."""
+"""The tests of the torch engine run on one thread."""
 
 from __future__ import annotations
 
