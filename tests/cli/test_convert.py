@@ -56,7 +56,7 @@ def test_a_dry_run_writes_nothing(run, mini, tmp_path, monkeypatch):
         ("-o out --batch-size 0", "0 is not in the range"),
         ("-o out --solver base_lr", "--solver 'base_lr': give KEY=VALUE"),
         ("-o out --solver base_rl=1", "Caffe's solver has no field 'base_rl'; did you mean 'base_lr'?"),
-        ("-o out --solver base_lr=fast", "wants a number"),
+        ("-o out --solver base_lr=fast", "needs a number"),
         ("-o out --calibration folder:photos", "--calibration has no effect without --tucker; add --tucker"),
         ("-o out --tucker --calibration-images 9", "--calibration-images has no effect without --calibration"),
         ("-o out --mean 1,2,3", "--mean has no effect without --calibration"),

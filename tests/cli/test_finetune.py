@@ -82,7 +82,7 @@ def test_the_time_was_up(run, words):
 
 USAGE = {
     "--solver lr=1": "Caffe's solver has no field 'lr'",
-    "--solver base_lr=high": "wants a number",
+    "--solver base_lr=high": "needs a number",
     "--max-iter 3 --solver max_iter=4": "--max-iter and --solver max_iter exclude each other",
     "--distill-weight 2": "--distill-weight has no effect without --distill",
     "--temperature 2": "--temperature has no effect without --distill",

@@ -148,7 +148,7 @@ def test_too_few_files(mini):
     ("options", "message"),
     [
         (["--images", "hdf5:x.h5"], "x.h5: no such file"),
-        (["--images", "x"], "is no source of images"),
+        (["--images", "x"], "is not a source of images"),
         (["--mean", "1,2"], "--mean has 2 numbers"),
         (["--images", "npz:a.npz", "--crop", "3"], "--crop 3 makes images of 3×3; the network takes 32×32"),
     ],

@@ -260,7 +260,7 @@ def test_sources_that_are_none(tmp_path):
         "zip:x": "'zip:x' is not a source",
         "folder:": "is not a source",
         str(tmp_path): f"did you mean folder:{tmp_path}",
-        str(tmp_path / "text.npz"): "is npz:.* meant",
+        str(tmp_path / "text.npz"): "did you mean npz:",
         "hdf5:x.h5": "x.h5: no such file",
         f"hdf5:{tmp_path / 'empty.txt'}": "lists no HDF5 files",
         f"folder:{tmp_path / 'no'}": "no such folder",
