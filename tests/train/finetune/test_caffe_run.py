@@ -13,7 +13,7 @@ import pytest
 
 from deepmerge.errors import EngineError, ReadError, TrainingError
 from deepmerge.formats.read.caffemodel import read_caffemodel
-from deepmerge.train.finetune.caffe_files import caffe_data
+from deepmerge.train.finetune.caffe_run import caffe_data
 from deepmerge.train.finetune.job import finetune
 from deepmerge.train.finetune.spec import Job
 from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder

@@ -7,7 +7,7 @@ import pytest
 
 from deepmerge.errors import ReadError
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.train.finetune.fillers import fill
+from deepmerge.train.finetune.torch_run import fill
 from tests.helpers import inputs, layer, network
 
 
