@@ -1,6 +1,7 @@
 """The stages of a job in real Caffe: copies of its solver and networks that read the given images.
 
-A worker process runs them. Caffe's own data layers read `lmdb:`, `list:` and `hdf5:`. Other images are written as files with a list.
+A worker process runs them. Caffe's own data layers read `lmdb:`, `list:` and `hdf5:`; other images are written as files
+with a list.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from deepmerge.formats.write.prototxt import format_tree, message
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.tree import Field, Message, Quoted, Token
 from deepmerge.machine import cores
+from deepmerge.out.staging import encoded
 from deepmerge.train.finetune.report import Arrays, TrainingLog, stage_entry
 from deepmerge.train.finetune.runner import Runner
 from deepmerge.train.finetune.spec import Stage
@@ -76,7 +78,7 @@ def caffe_data(spec: str, folder: Path, seed: int, shuffle: bool) -> CaffeData:
         raise ReadError("none of the images could be read", spec)
     chosen = [lines[place] for place in order if place < len(lines)]
     with writing(folder):
-        (folder / "list.txt").write_text("".join(chosen), encoding="utf-8")
+        (folder / "list.txt").write_bytes(encoded("".join(chosen)))
     return CaffeData(Source("list", str((folder / "list.txt").absolute())), len(chosen))
 
 
@@ -135,7 +137,7 @@ def write_solver(stage: CaffeStage, folder: Path) -> Path:
     tree.set("snapshot_prefix", Quoted("state"))
     tree.set("snapshot_format", Token("BINARYPROTO"))
     with writing(folder):
-        (folder / "solver.prototxt").write_text(format_tree(tree), encoding="utf-8")
+        (folder / "solver.prototxt").write_bytes(encoded(format_tree(tree)))
     return folder / "solver.prototxt"
 
 
@@ -156,7 +158,7 @@ def _net_tree(
 
 def _write(file: Path, text: str) -> None:
     with writing(file):
-        file.write_text(text, encoding="utf-8")
+        file.write_bytes(encoded(text))
 
 
 def _always(layer: Message) -> Message:
