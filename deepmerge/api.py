@@ -50,9 +50,18 @@ PathLike = str | Path
 Report = dict[str, Any]
 
 __all__ = [
-    "Conversion", "ImageWishes", "LayerCost", "Network", "Plan", "Refusal", "Step",
-    "evaluate", "load", "recover", "verify",
-]  # fmt: skip
+    "Conversion",
+    "ImageWishes",
+    "LayerCost",
+    "Network",
+    "Plan",
+    "Refusal",
+    "Step",
+    "evaluate",
+    "load",
+    "recover",
+    "verify",
+]
 
 
 def load(prototxt: PathLike, caffemodel: PathLike | None = None, *, train_val: PathLike | None = None) -> Network:

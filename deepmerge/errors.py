@@ -44,7 +44,7 @@ class ReadError(DeepmergeError):
 
 
 class SourceError(ReadError):
-    """A source of images that has gone, or whose images do not fit the network: going on to the next image is no help."""
+    """A source of images that is gone, or whose images do not fit the network. The next image will not help."""
 
 
 class GraphError(DeepmergeError):
@@ -72,4 +72,4 @@ class EngineError(DeepmergeError):
 
 
 class TrainingError(DeepmergeError):
-    """Training that cannot go on: a loss that is no number, a checkpoint that cannot be written or is of another run."""
+    """Training that cannot continue: it diverged, or its checkpoint cannot be written or is of another run."""

@@ -21,7 +21,7 @@ class Line:
 
 
 def speed_chart(lines: Sequence[Line], across: str, up: str, label: str) -> Html:
-    """across, up: what the axes show. The last line is drawn in the accent colour, the others in ink, dashed in turn."""
+    """Draw a chart of lines. across, up: what the axes show. The last line has the accent colour, the others dashes."""
     speeds = [x for line in lines for _, x, _ in line.points]
     shares = [y for line in lines for _, _, y in line.points]
     xs, ys = _ticks(min(*speeds, 1.0), max(speeds)), _ticks(min(shares), max(*shares, min(shares) + 0.05))
@@ -55,7 +55,7 @@ def _drawn(line: Line, to_x, to_y, number: int, last: bool):
 
 
 def _apart(places: list[tuple[str, float, float]]):
-    """Where the points' names can stand, above or below, without one covering another; those that cannot are left out."""
+    """Place the points' names above or below them, none over another; leave out those that do not fit."""
     taken: list[tuple[float, float, float]] = []
     for name, x, y in places:
         half = 3.5 * len(name) + 1

@@ -12,7 +12,7 @@ _AGAIN = "give the folder that `deepmerge convert` has written"
 
 
 def checked(report: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The report, with what the page needs in its place; what is absent is put in empty. ReadError where a part is of another kind."""
+    """Return the report with every part that the page needs, absent ones empty. ReadError if one is of another kind."""
     made = dict(report)
     for key, empty in (("before", {}), ("after", {}), ("cleanup", []), ("refusals", []), ("warnings", [])):
         made.setdefault(key, empty)

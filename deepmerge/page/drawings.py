@@ -41,7 +41,7 @@ def marks(stages: list[Stage], number: int) -> list[int]:
 
 
 def _differing(other: Stage, stage: Stage) -> set[str]:
-    """The layers of `stage` that `other` does not have as they are; shapes of tops alone make no difference."""
+    """Return the layers of `stage` that differ in `other` or are not in it; shapes of tops do not count."""
     known = {fact.name: _identity(fact) for fact in other.facts}
     return {fact.name for fact in stage.facts if known.get(fact.name) != _identity(fact)}
 
@@ -51,7 +51,7 @@ def _identity(fact: Fact) -> tuple:
 
 
 def drawn(stages: list[Stage], placed: list[Layout]) -> dict[str, Any]:
-    """What the script draws, as plain lists and dicts.
+    """Return what the script draws, as plain lists and dicts.
 
     layers: each as it looks somewhere, once; `id` is the same for all looks of one name. stages: nodes as [layer, x, y,
     mark], edges as [source, target, x, y, …] by places in nodes, bands as [name, y].
@@ -118,7 +118,7 @@ def _look(fact: Fact, identity: int) -> dict[str, Any]:
 
 
 def _lines(fact: Fact) -> list[str]:
-    """What stands in the layer's box: its name without the part that its band names, and what a convolution does."""
+    """Return the text of the layer's box: its name without the part that its band shows, and a convolution's window."""
     name = fact.name
     if name.startswith(fact.group) and name[len(fact.group) : len(fact.group) + 1] in ("/", "_"):
         name = name[len(fact.group) + 1 :] or name

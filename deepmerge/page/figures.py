@@ -12,7 +12,7 @@ TENSOR, OTHER, TOUCHED = "tensor", "other", "touched"  # classes, see page.css
 
 
 def bar(share: float | None) -> Html:
-    """A bar that is so much of its cell; nothing where there is no share. The figure stands beside it, as text."""
+    """Draw a bar that fills this share of its cell; nothing if there is no share. The figure is beside it, as text."""
     if share is None:
         return Html("")
     width = f"{100 * min(max(share, 0.0), 1.0):.1f}"
@@ -21,7 +21,7 @@ def bar(share: float | None) -> Html:
 
 
 def strip(facts: Sequence[Fact], layout: Layout, touched: Sequence[bool], frame: tuple[int, int], label: str) -> Html:
-    """A whole network, input on the left, a block for each layer. frame: width and height that strips have in common."""
+    """Draw a whole network from left to right, a block for each layer. frame: width and height of all strips."""
     paths: dict[str, list[str]] = {OTHER: [], TENSOR: [], TOUCHED: []}
     offset = (frame[1] - layout.width) // 2
     for fact, (x, y), (width, height), special in zip(facts, layout.boxes, layout.sizes, touched, strict=True):
@@ -35,7 +35,7 @@ def strip(facts: Sequence[Fact], layout: Layout, touched: Sequence[bool], frame:
 
 
 def columns(values: Sequence[float], kinds: Sequence[str], top: float, slots: int, label: str) -> Html:
-    """A column for each layer in the network's order. top: the value of a full one. slots: for how many there is room."""
+    """Draw a column for each layer in order. top: the value of a full column. slots: how many columns fit."""
     paths: dict[str, list[str]] = {}
     for index, (value, kind) in enumerate(zip(values, kinds, strict=True)):
         height = round(100 * value / top, 1) if top else 0

@@ -2,7 +2,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const NEW = 1, GOING = 2;
 const MARGIN = 14;
-const LEAST = 0.2; // the scale at which boxes can still be told apart
+const LEAST = 0.2; // the scale at which boxes can still be distinguished
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 function svg(tag, attributes, parent) {

@@ -39,7 +39,7 @@ class Fact:
 
 
 def facts(graph: Graph) -> list[Fact]:
-    """A Fact for each layer, in the graph's order."""
+    """Return a Fact for each layer, in the graph's order."""
     shapes = shapes_of_one(graph)
     steps = groups(graph)
     made = []
@@ -78,7 +78,7 @@ def size(shape: tuple[int, ...] | None) -> str:
 
 
 def settings(layer: Layer) -> Iterator[str]:
-    """The layer's parameters that are not the defaults, a pair of height and width as one."""
+    """Return the layer's parameters that are not the defaults; height and width as one."""
     if layer.params is None:
         yield from list(_of_tree(layer.tree))[:_MOST]
         return

@@ -18,7 +18,7 @@ ROUNDS = 6
 class Layout:
     """Whole units (CSS pixels at full size).
 
-    boxes: x, y of each layer's top left corner. routes: per edge (source, target), the points between both that it passes.
+    boxes: x, y of each layer's top left corner. routes: for each edge (source, target), the points that it passes.
     bands: the parts of the network from top to bottom, each with the y of its upper edge. sizes: as they were given.
     """
 
@@ -31,7 +31,7 @@ class Layout:
 
 
 def lay_out(sizes: list[tuple[int, int]], edges: list[tuple[int, int]], groups: list[str]) -> Layout:
-    """A drawing of layers of these widths and heights. edges: from lower numbers to higher ones. groups: each layer's part."""
+    """Lay out layers of these widths and heights. edges: from lower to higher numbers. groups: each layer's part."""
     if not sizes:
         return Layout(0, 0, [], {}, [], [])
     grid = arrange(len(sizes), edges)
@@ -51,7 +51,7 @@ def lay_out(sizes: list[tuple[int, int]], edges: list[tuple[int, int]], groups: 
 
 
 def _columns(sizes: list[tuple[int, int]], edges: list[tuple[int, int]]) -> list[int]:
-    """The room that each layer takes in its row: that of the widest in its chain, so that chains can be straight."""
+    """Return the width that each layer takes in its row: the widest of its chain, so that chains can be straight."""
     room = [0] * len(sizes)
     for chain in chains(len(sizes), edges):
         widest = max(sizes[layer][0] for layer in chain)
@@ -80,7 +80,7 @@ def _centres(grid: Grid, widths: list[int]) -> list[float]:
 
 
 def _place(row: list[int], wanted: list[float], weights: list[float], widths: list[int], centres: list[float]) -> None:
-    """The places nearest to those wanted (least squares) that keep the row's order and gaps: pool adjacent violators."""
+    """Return the places nearest to `wanted` (least squares) that keep order and gaps: pool adjacent violators."""
     offset, shift = 0.0, []
     for index, item in enumerate(row):
         if index:
@@ -103,7 +103,7 @@ def _place(row: list[int], wanted: list[float], weights: list[float], widths: li
 
 
 def _heights(grid: Grid, centres: list[float], heights: list[int], parts: list[str]) -> tuple[list[int], list[float]]:
-    """The top of each row (with the room above it where a part begins) and the end; each row's middle."""
+    """Return the top of each row and the end (with room above a row where a part begins), and each row's middle."""
     tops, middles, y = [], [], 0
     for index, row in enumerate(grid.rows):
         tall = max(heights[item] for item in row if item < len(heights))
@@ -117,7 +117,7 @@ def _heights(grid: Grid, centres: list[float], heights: list[int], parts: list[s
 
 
 def _bends(passed: list[int], centres: list[float], grid: Grid, middles: list[float]) -> list[tuple[int, int]]:
-    """The points of a route, those in the middle of a straight run left out."""
+    """Return the points of a route without those in the middle of a straight run."""
     points = [(round(centres[item]), round(middles[grid.row_of[item]])) for item in passed]
     return [
         p

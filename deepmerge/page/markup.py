@@ -1,4 +1,4 @@
-"""HTML that is safe by default: whatever is not `Html` already is escaped, control characters included."""
+"""HTML that is safe by default: everything but `Html` is escaped, control characters included."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ class Html(str):
 
 
 def shown(value: Any) -> Html:
-    """The value as HTML: Html as it is, anything else escaped, for element content and quoted attributes alike."""
+    """Return the value as HTML: Html unchanged, anything else escaped, for content and quoted attributes."""
     return value if isinstance(value, Html) else Html(html.escape(one_line(value, 100_000), quote=True))
 
 
 def element(tag: str, content: Any = "", **attributes: Any) -> Html:
-    """`<tag name="value">content</tag>`. `class_` and the like lose their last underscore, others become dashes;
-    None and False leave an attribute out, True gives it no value.
+    """Return `<tag name="value">content</tag>`.
+
+    `class_` and the like lose their last underscore, other underscores become dashes. None and False leave an attribute
+    out, True gives it no value.
     """
     text = f"<{tag}"
     for name, value in attributes.items():
@@ -36,12 +38,12 @@ def element(tag: str, content: Any = "", **attributes: Any) -> Html:
 
 
 def join(parts: Iterable[Any], between: str = "") -> Html:
-    """The parts, each as `shown` has it, in a row."""
+    """Return the parts, each as `shown` makes it, one after the other."""
     return Html(between.join(shown(part) for part in parts))
 
 
 def table(caption: Any, head: Sequence[Any], rows: Iterable[Sequence[Any]], right: str = "", class_: str = "") -> Html:
-    """A table with a caption and row headers, in a box of its own that scrolls where a phone is too narrow.
+    """Return a table with a caption and row headers, in a box that scrolls if a phone is too narrow.
 
     right: one letter a column, r for numbers. The first column's cells are the rows' headers.
     """
@@ -61,16 +63,16 @@ def table(caption: Any, head: Sequence[Any], rows: Iterable[Sequence[Any]], righ
 
 
 def plain(value: Any) -> str:
-    """A caption's text for a label, where it holds no tags of its own; otherwise what stands before the first."""
+    """Return a caption's text for a label: all of it, or what comes before its first tag."""
     return html.unescape(str(value).split("<", 1)[0]).strip() if isinstance(value, Html) else str(value)
 
 
 def data(value: Any) -> Html:
-    """The value as JSON that may stand in a <script type="application/json">: nothing in it can end the element."""
+    """Return the value as JSON for a <script type="application/json">: nothing in it can end the element."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
     return Html(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def code(name: Any) -> Html:
-    """A layer's, blob's or file's name."""
+    """Return the name of a layer, blob or file as code."""
     return element("code", name)

@@ -25,10 +25,10 @@ class Timed:
 
 @dataclass(frozen=True)
 class Run:
-    """A network on an engine. forward: (median, low, high) seconds. ratio: times as fast as the first, (value, low, high).
+    """A network on an engine. forward: (median, low, high) seconds. ratio: speed-up over the first (value, low, high).
 
-    total, non_tensor: the sum of the layers' times, and the share of it outside tensor layers. figures: peak (bytes of the
-    process), joules (of an image), batch (the largest), where they were measured.
+    total, non_tensor: the sum of the layers' times, and the share of it outside tensor layers. figures: what was
+    measured of peak (bytes of the process), joules (of an image) and batch (the largest).
     """
 
     label: str
@@ -42,7 +42,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Measured:
-    """A file's content. where: the machine, in words. engines: name → a Run for each network that it took. absent: engine → why not.
+    """A file's content. where: the machine, in words. engines: name → a Run for each network. absent: engine → reason.
 
     accuracy: label → {"1": share, …}. images: how many they were taken on.
     """
@@ -57,7 +57,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """The network behind a step ("" for the original). top: column → {"1": share}. speedup: times as fast as the original."""
+    """The network after a step ("" for the original). top: column → {"1": share}. speedup: over the original."""
 
     step: str
     index: int | None
@@ -79,12 +79,12 @@ class Steps:
 
 
 def read_measured(file: Path, command: str) -> Measured:
-    """What `deepmerge profile --json` or `deepmerge bench --json` wrote. ReadError where it is something else."""
+    """Read what `deepmerge profile --json` or `deepmerge bench --json` wrote. ReadError if it is something else."""
     return _read(file, command, _measured)
 
 
 def read_steps(file: Path) -> Steps:
-    """What `deepmerge table --json` wrote. ReadError where it is something else."""
+    """Read what `deepmerge table --json` wrote. ReadError if it is something else."""
     return _read(file, "table", _steps)
 
 

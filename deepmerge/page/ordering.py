@@ -1,7 +1,9 @@
-"""Rows of a layered drawing, and the order within each: longest path, then barycentres, as in Sugiyama, Tagawa and Toda (1981).
+"""Rows of a layered drawing, and the order within each: longest path, then barycentres.
 
-Items 0 … n-1 are the layers. Where an edge passes rows it gets an item of its own in each (one for all edges of a layer),
-so that it is led around the layers in between.
+Source: Sugiyama, Tagawa and Toda (1981).
+
+Items 0 … n-1 are the layers. An edge that passes rows gets an item in each of them (one for all edges of a layer), so
+that it is led around the layers in between.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class Grid:
 
 
 def longest_paths(count: int, edges: list[tuple[int, int]]) -> list[int]:
-    """A row for each layer: one behind the last that it reads. Those that read nothing stand right before their first reader.
+    """Return a row for each layer: the one after the last that it reads, or right before its first reader.
 
     edges lead from lower to higher numbers.
     """
@@ -43,7 +45,7 @@ def longest_paths(count: int, edges: list[tuple[int, int]]) -> list[int]:
 
 
 def chains(count: int, edges: list[tuple[int, int]]) -> list[list[int]]:
-    """The layers as chains: neighbours of which one has no other reader, and the other reads nothing else."""
+    """Return the layers as chains: neighbours of which one has no other reader, and the other reads nothing else."""
     readers, read = [0] * count, [0] * count
     for source, target in edges:
         readers[source] += 1

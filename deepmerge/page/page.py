@@ -32,7 +32,7 @@ class Files:
 
 
 def make_page(converted: Converted, files: Files = Files()) -> str:
-    """The whole page. The same files give the same text. ReadError where one is not what it should be."""
+    """Make the whole page. The same files give the same text. ReadError if one is of another kind."""
     report = checked(converted.report, converted.folder)
     profile = files.profile and read_measured(files.profile, "profile")
     bench = files.bench and read_measured(files.bench, "bench")
@@ -67,7 +67,7 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
 
 
 def _time(known: list[Stage], profile: Measured | None, bench: Measured | None) -> Html:
-    """What was measured, and what was counted, each under its name."""
+    """Return what was measured, and what was counted, each under its name."""
     parts = [times.profile(profile)] if profile else []
     parts += [times.bench(bench)] if bench else []
     counted = [_COUNTED, costs.profiles(known), costs.by_type(known), costs.every_layer(known)] if known else []
@@ -79,12 +79,24 @@ def _time(known: list[Stage], profile: Measured | None, bench: Measured | None) 
     return join([*parts, *counted], "\n")
 
 
-_UNMEASURED = element("p", join([
-    "Times were not measured. ", code("deepmerge profile before=NET.prototxt NET.caffemodel after=OUT --json > profile.json"),
-    " measures them, and ", code("deepmerge report OUT --profile profile.json --force"), " shows them here.",
-]), class_="note")  # fmt: skip
-_COUNTED = element("p", "What follows is counted from the layers' shapes, not measured: multiply-adds, and the bytes that each layer "
-                   "writes, for one image. How long they take depends on the machine.")  # fmt: skip
+_UNMEASURED = element(
+    "p",
+    join(
+        [
+            "Times were not measured. ",
+            code("deepmerge profile before=NET.prototxt NET.caffemodel after=OUT --json > profile.json"),
+            " measures them, and ",
+            code("deepmerge report OUT --profile profile.json --force"),
+            " shows them here.",
+        ]
+    ),
+    class_="note",
+)
+_COUNTED = element(
+    "p",
+    "What follows is counted from the layers' shapes, not measured: multiply-adds, and the bytes that each layer "
+    "writes, for one image. How long they take depends on the machine.",
+)
 
 
 def _source(source: dict) -> Html:
@@ -96,7 +108,7 @@ def _source(source: dict) -> Html:
 
 
 def _policy(script: str, style: str) -> Html:
-    """What the page may do: run its own script, by its hash; no other, no request, no form."""
+    """Return what the page may do: run its own script, by its hash; no other, no request, no form."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
     rules = [
         "default-src 'none'",

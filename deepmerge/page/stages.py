@@ -1,4 +1,4 @@
-"""The networks that a conversion passed through: as it was, behind the exact folds, behind each step, as it is."""
+"""The networks that a conversion passed through: the original, after the exact folds, after each step, the last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deepmerge.plan.recipe import check_fits
 
 @dataclass(frozen=True)
 class Stage:
-    """One state of the network. entries: the report's steps that led to it. reads: see layers.reads. index: of the step."""
+    """One state of the network. entries: the steps that led to it. index: of the step. reads: see layers.reads."""
 
     title: str
     facts: list[Fact]
@@ -30,22 +30,25 @@ class Stage:
 
     @property
     def merged(self) -> list[str]:
+        """The layers that the stage's steps merged."""
         return [name for entry in self.entries for name in entry["merged"]]
 
     @property
     def into(self) -> list[str]:
+        """The layers that took them in."""
         return list(dict.fromkeys(name for entry in self.entries for name in entry["into"]))
 
     @property
     def exact(self) -> bool:
+        """Whether all steps of the stage are exact."""
         return all(entry["exact"] for entry in self.entries)
 
 
 def stages(converted: Converted) -> tuple[list[Stage], list[str]]:
-    """The stages in order, and a line for each that is not known.
+    """Return the stages in order, and a line for each that is not known.
 
     Only structure is read. The original is left out where it has gone or changed, the steps where OUT has none; the
-    stage behind the exact folds is worked out from the recipe, and left out where that leads elsewhere than the report.
+    stage after the exact folds is made from the recipe, and left out if that differs from the report.
     """
     notes: list[str] = []
     made = []
@@ -93,7 +96,7 @@ def _original(converted: Converted, notes: list[str]) -> Graph | None:
 
 
 def _folded(converted: Converted, original: Graph, exact: list[dict[str, Any]]) -> Graph | None:
-    """The network behind cleanup and all exact steps; None where there were none, or the recipe does not lead there."""
+    """Return the network after cleanup and all exact steps; None if there were none or the recipe differs."""
     if not exact and not converted.report.get("cleanup"):
         return None
     file = Path(converted.folder, "recipe.toml")

@@ -20,8 +20,10 @@ def write_page(
     files: Files | None = None,
     force: bool = False,
 ) -> Path:
-    """Write the page of what `convert` (or recover, or finetune) left in `folder`, and return where: `file`, or
-    report.html in the folder. EmitError where it exists and `force` is not given, or cannot be written.
+    """Write the page of what `convert`, `recover` or `finetune` wrote to `folder`, and return its path.
+
+    file: where to write it; report.html in the folder by default. EmitError if it exists and `force` is not given, or
+    if it cannot be written.
     """
     file = Path(folder, NAME) if file is None else file
     if file.is_dir():

@@ -11,11 +11,14 @@ from deepmerge.page.measured import Measured, Steps
 from deepmerge.page.sections.times import ms
 from deepmerge.text import count, share_left, times
 
-_HOW = "deepmerge table OUT --data folder:TEST_IMAGES --json > table.json && deepmerge report OUT --table table.json --force"
+_HOW = (
+    "deepmerge table OUT --data folder:TEST_IMAGES --json > table.json && "
+    "deepmerge report OUT --table table.json --force"
+)
 
 
 def accuracy(report: dict[str, Any], steps: Steps | None, bench: Measured | None) -> Html:
-    """All that is known of accuracy; where nothing is, how to measure it."""
+    """Return all that is known of accuracy, or how to measure it."""
     parts = [
         _table(report, steps) if steps else "",
         _bench(bench) if bench and bench.accuracy else "",
@@ -67,11 +70,11 @@ def _named(index: int | None, step: str) -> Html:
 
 
 def _by_macs(report: dict[str, Any], steps: Steps) -> list[float | None]:
-    """The original's MACs by each step's, where the report knows them."""
+    """Return the original's MACs over each step's, if the report has them."""
     whole = report["before"].get("macs")
-    behind = {step["name"]: step.get("after", {}).get("macs") for step in report["steps"]}
-    behind |= {"": whole, "all": report["after"].get("macs")}
-    return [whole / behind[row.step] if whole and behind.get(row.step) else None for row in steps.rows]
+    macs = {step["name"]: step.get("after", {}).get("macs") for step in report["steps"]}
+    macs |= {"": whole, "all": report["after"].get("macs")}
+    return [whole / macs[row.step] if whole and macs.get(row.step) else None for row in steps.rows]
 
 
 def _lines(steps: Steps, k: str, speeds: list[float | None]) -> list[Line]:
@@ -88,8 +91,10 @@ def _lines(steps: Steps, k: str, speeds: list[float | None]) -> list[Line]:
 
 
 def _figure(lines: list[Line], across: str, k: str) -> Html:
-    told = "; ".join(f"{line.name}: from {_place(line.points[0])} to {_place(line.points[-1])}" for line in lines)
-    chart = speed_chart(lines, across, f"top-{k} accuracy, %", f"Top-{k} accuracy against speed, step by step. {told}.")
+    summary = "; ".join(f"{line.name}: from {_place(line.points[0])} to {_place(line.points[-1])}" for line in lines)
+    chart = speed_chart(
+        lines, across, f"top-{k} accuracy, %", f"Top-{k} accuracy against speed, step by step. {summary}."
+    )
     kinds = ["last" if i == len(lines) - 1 else f"line{min(i, 2)}" for i in range(len(lines))]
     named = zip(lines, kinds, strict=True)
     key = join([join([element("span", "", class_=f"dash {kind}"), f" {line.name}"]) for line, kind in named], "   ")
@@ -110,7 +115,7 @@ def _bench(found: Measured) -> Html:
 
 
 def recovery(story: Any) -> Html:
-    """The stages of a recovery; nothing where there was none."""
+    """Return the stages of a recovery; nothing if there was none."""
     stages = _entries(story, "stages")
     if not stages:
         return Html("")
@@ -138,7 +143,7 @@ def recovery(story: Any) -> Html:
 
 
 def finetuning(story: Any) -> Html:
-    """The runs of a fine-tuning, with their last tests; nothing where there was none."""
+    """Return the runs of a fine-tuning, with their last tests; nothing if there was none."""
     runs = _entries(story, "runs")
     if not runs:
         return Html("")
@@ -148,16 +153,16 @@ def finetuning(story: Any) -> Html:
         last = {
             key: value for key, value in (tests[-1] if tests else {}).items() if key not in ("iteration", "test", "all")
         }
-        told = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if is_number(value))
+        tests = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if is_number(value))
         forms = {"iterations": "{:,}", "loss_before": "{:.4g}", "loss_after": "{:.4g}", "seconds": "{:,.0f} s"}
         numbers = [_number(one.get(key), form) for key, form in forms.items()]
-        rows.append((code(one.get("step") or "all steps"), *numbers, told))
+        rows.append((code(one.get("step") or "all steps"), *numbers, tests))
     head = ("step", "iterations", "loss before", "after", "took", "last test")
     return join([element("h3", "Fine-tuning"), table("Fine-tuned with labels", head, rows, "lrrrrl")])
 
 
 def _entries(value: Any, key: str) -> list[dict[str, Any]]:
-    """The objects in the list under a key; none where there is no such thing."""
+    """Return the objects in the list under a key; none if there is no such list."""
     found = value.get(key) if isinstance(value, dict) else None
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 

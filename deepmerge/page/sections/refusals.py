@@ -9,12 +9,12 @@ from deepmerge.page.markup import Html, code, element, join, table
 from deepmerge.page.sections.steps import names
 from deepmerge.text import count
 
-_MANY = 4  # from so many on, reasons that differ in names and numbers alone are told as one
+_MANY = 4  # from this many on, reasons that differ only in names and numbers share a row
 _PARTICULARS = re.compile(r"'[^']*'|\b\d[\d,]*(\.\d+)?\b")
 
 
 def refusals(report: dict[str, Any]) -> Html:
-    """A row for each reason; layers that a pass leaves alone for one reason, or for reasons much alike, share it."""
+    """Return a row for each reason. Layers that a pass leaves alone for similar reasons share a row."""
     kinds: dict[tuple[str, str], list[dict[str, str]]] = {}
     for one in report["refusals"]:
         kinds.setdefault((one["pass"], _PARTICULARS.sub("…", one["reason"])), []).append(one)
@@ -35,7 +35,7 @@ def refusals(report: dict[str, Any]) -> Html:
 
 
 def _alike(reasons: list[str]) -> str:
-    """What the reasons, which differ in particulars alone, have in common, with … for what they have not."""
+    """Return what similar reasons have in common, with … for what differs."""
     made, end = "", 0
     found = [[one.group() for one in _PARTICULARS.finditer(reason)] for reason in reasons]
     for number, one in enumerate(_PARTICULARS.finditer(reasons[0])):
@@ -46,9 +46,9 @@ def _alike(reasons: list[str]) -> str:
 
 
 def _each(alike: list[dict[str, str]]) -> Html:
-    """The layers, folded away, each with its own reason."""
-    told = join(element("li", join([code(one["layer"]), ": ", one["reason"]])) for one in alike)
-    return element("details", join([element("summary", count(len(alike), "layer")), element("ul", told)]))
+    """Return the layers, folded away, each with its own reason."""
+    items = join(element("li", join([code(one["layer"]), ": ", one["reason"]])) for one in alike)
+    return element("details", join([element("summary", count(len(alike), "layer")), element("ul", items)]))
 
 
 def warnings(lines: list[str]) -> Html:

@@ -12,7 +12,7 @@ FEW = 3  # names that stand in a row as they are; more are folded away
 
 
 def step_table(report: dict[str, Any]) -> Html:
-    """A row for each step in the order in which they were carried out: the exact ones, then the others."""
+    """Return a row for each step in the order in which they ran: the exact ones, then the others."""
     whole = report["before"].get("macs")
     rows = []
     for step in sorted(report["steps"], key=lambda step: not step["exact"]):
@@ -37,25 +37,25 @@ def step_table(report: dict[str, Any]) -> Html:
         )
     head = ("step", "output", "layers", "MACs", "left", "", "merged → into")
     return (
-        table("The steps, and what is there behind each", head, rows, "llrrrll", "steps")
+        table("The steps, and the network after each", head, rows, "llrrrll", "steps")
         if rows
         else element("p", "There was no step.")
     )
 
 
 def cleanup(report: dict[str, Any]) -> Html:
-    """What was removed or folded on the way, exactly."""
+    """Return what was removed or folded exactly."""
     found: dict[str, list[str]] = {}
     for change in report["cleanup"]:
         found.setdefault(change["pass"], []).extend(change["layers"])
     if not found:
         return Html("")
-    told = join((join([code(name), ": ", names(layers)]) for name, layers in found.items()), "; ")
-    return element("p", join(["Also, exactly: ", told, "."]))
+    found_text = join((join([code(name), ": ", names(layers)]) for name, layers in found.items()), "; ")
+    return element("p", join(["Also, exactly: ", found_text, "."]))
 
 
 def names(layers: list[str]) -> Html:
-    """Layers' names; scaled of them folded away behind how scaled there are."""
+    """Return the layers' names; a long list is folded away under its count."""
     listed = join((code(name) for name in layers), ", ")
     if len(layers) <= FEW:
         return listed

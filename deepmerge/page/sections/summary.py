@@ -23,7 +23,7 @@ _ROWS = (
 
 
 def lead(report: dict[str, Any]) -> Html:
-    """What came of it, in a sentence or two."""
+    """Return the result in a sentence or two."""
     before, after = report["before"], report["after"]
     exact = sum(step["exact"] for step in report["steps"])
     rough = len(report["steps"]) - exact
@@ -46,7 +46,7 @@ def _number(summary: dict[str, Any], key: str) -> str:
 
 
 def strips(stages: list[Stage], placed: list[Layout]) -> Html:
-    """The first and the last network, at one scale; nothing where none is known."""
+    """Return the first and the last network, at one scale; nothing if neither is known."""
     if not stages:
         return Html("")
     frame = max(layout.height for layout in placed), max(layout.width for layout in placed)
@@ -77,7 +77,10 @@ def strips(stages: list[Stage], placed: list[Layout]) -> Html:
 
 def _figure(title: str, stage: Stage, layout: Layout, touched: list[bool], frame: tuple[int, int]) -> Html:
     many_layers = count(stage.totals["layers"], "layer")
-    label = f"{title}: {many_layers}, drawn from the input on the left to the output on the right; {sum(touched)} of them merged or changed"
+    label = (
+        f"{title}: {many_layers}, drawn from the input on the left to the output on the right; "
+        f"{sum(touched)} of them merged or changed"
+    )
     caption = element("figcaption", join([element("b", title), f" {many_layers}"]))
     return element("figure", join([caption, strip(stage.facts, layout, touched, frame, label)]))
 

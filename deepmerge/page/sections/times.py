@@ -39,23 +39,32 @@ def _said(found: Measured) -> Html:
 
 
 def totals(found: Measured) -> Html:
-    """A row for each network on each engine; columns that nobody has are left out."""
+    """Return a row for each network on each engine, without empty columns."""
     rows = []
     for engine, runs in found.engines.items():
         for run in runs:
             rows.append((join([code(run.label), f" on {engine}"]), *_cells(run)))
-    head = ("network", "forward", "quartiles", "times as fast", "sum of its layers", "in non-tensor layers", "peak memory",
-            "energy, an image", "largest batch")  # fmt: skip
+    head = (
+        "network",
+        "forward",
+        "quartiles",
+        "times as fast",
+        "sum of its layers",
+        "in non-tensor layers",
+        "peak memory",
+        "energy, an image",
+        "largest batch",
+    )
     used = [i for i in range(len(head)) if i < 2 or any(row[i] for row in rows)]
-    told = table(
+    rows_table = table(
         "Whole forwards", [head[i] for i in used], [[row[i] for i in used] for row in rows], "l" + "r" * (len(used) - 1)
     )
     absent = join(element("li", join([code(engine), ": ", why])) for engine, why in found.absent.items())
     if any(run.total is not None for runs in found.engines.values() for run in runs):
         note = "Layers are timed one by one, without the fusion that a whole forward has: their sum differs from it."
-        told = join([told, element("p", note, class_="note")])
+        rows_table = join([rows_table, element("p", note, class_="note")])
     why = element("details", join([element("summary", "Not measured"), element("ul", absent)])) if absent else ""
-    return join([told if rows else "", why])
+    return join([rows_table if rows else "", why])
 
 
 def _cells(run: Run) -> list[str]:
@@ -93,12 +102,12 @@ def _columns(engine: str, run: Run, top: float, slots: int) -> Html:
     drawing = columns(
         [one.seconds for one in run.layers], [TENSOR if one.tensor else OTHER for one in run.layers], top, slots, label
     )
-    told = f" {ms(run.total or 0)}, {run.non_tensor or 0:.1%} of it in non-tensor layers"
-    return element("figure", join([element("figcaption", join([element("b", run.label), told])), drawing]))
+    total = f" {ms(run.total or 0)}, {run.non_tensor or 0:.1%} of it in non-tensor layers"
+    return element("figure", join([element("figcaption", join([element("b", run.label), total])), drawing]))
 
 
 def _side_by_side(engine: str, runs: list[Run], by: str) -> Html:
-    """Times by type, the longest first, or by step, in order; each with its share of the first network's sum."""
+    """Return times by type, the longest first, or by step, each with its share of the first network."""
     sums: list[dict[str, float]] = []
     for run in runs:
         found: dict[str, float] = {}

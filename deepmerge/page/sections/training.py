@@ -7,18 +7,25 @@ from deepmerge.page.markup import Html, code, element, join
 
 
 def training(converted: Converted) -> Html:
-    """The ways from what OUT holds to a network of its old accuracy; for exact conversions, that there is nothing to do."""
+    """Return the ways to get the accuracy back; after an exact conversion, that nothing is to be done."""
     if not converted.approximate:
-        return element(
-            "p", "Every change was exact: the network computes what it did, and nothing has to be trained anew."
-        )
+        return element("p", "Every change was exact: the network computes what it did, and nothing has to be trained.")
     parts = [
-        element("p", "Stand beside the folder that holds this page (here called OUT) and put your images in the place of the capitals."),
-        _way("Without labels", "Merged layers are fitted to what the original computes, then the whole network to its outputs.",
-             "deepmerge recover OUT --data folder:IMAGES -o OUT2"),
-        _way("With labels", "Follows solver.prototxt: new layers learn ten times as fast as old ones.",
-             "deepmerge finetune OUT --data folder:IMAGES --test-data folder:TEST_IMAGES -o OUT2"),
-    ]  # fmt: skip
+        element(
+            "p",
+            "Run these beside the folder that holds this page (here called OUT). Replace the words in capitals.",
+        ),
+        _way(
+            "Without labels",
+            "Merged layers are fitted to what the original computes, then the whole network to its outputs.",
+            "deepmerge recover OUT --data folder:IMAGES -o OUT2",
+        ),
+        _way(
+            "With labels",
+            "Follows solver.prototxt: new layers learn ten times as fast as old ones.",
+            "deepmerge finetune OUT --data folder:IMAGES --test-data folder:TEST_IMAGES -o OUT2",
+        ),
+    ]
     if converted.steps:
         text = (
             "Step by step, each from the weights that the one before it ended with; the result is finetuned.caffemodel."
