@@ -98,7 +98,8 @@ def _engine(engine: str, runs: list[Run]) -> Html:
 
 def _columns(engine: str, run: Run, top: float, slots: int) -> Html:
     longest = max(run.layers, key=lambda layer: layer.seconds)
-    label = f"{run.label} on {engine}: {count(len(run.layers), 'layer')}, the longest {longest.name} with {ms(longest.seconds)}"
+    number = count(len(run.layers), "layer")
+    label = f"{run.label} on {engine}: {number}, the longest {longest.name} with {ms(longest.seconds)}"
     drawing = columns(
         [one.seconds for one in run.layers], [TENSOR if one.tensor else OTHER for one in run.layers], top, slots, label
     )
