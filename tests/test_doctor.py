@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +39,15 @@ def test_deepmerge_itself(versions):
     versions(deepmerge_caffe="0.0.1")
     check = doctor.deepmerge_itself()
     assert check.state == "warning" and "pip has installed 0.0.1" in check.found and "--force-reinstall" in check.remedy
+
+
+def test_every_required_package_is_checked():
+    """setup.cfg is right: a package that is installed with deepmerge, on every Python, is one that the doctor looks at."""
+    settings = configparser.ConfigParser()
+    settings.read(Path(__file__).parents[1] / "setup.cfg", encoding="utf-8")
+    lines = settings["options"]["install_requires"].split("\n")
+    required = {re.match(r"[\w-]+", line)[0] for line in lines if line and ";" not in line}
+    assert required and set(doctor.NEEDED) == required
 
 
 def test_the_init_file_is_gone(monkeypatch):

@@ -17,6 +17,7 @@ NEEDED = {
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "pillow": "PIL",
+    "rich": "rich",
 }
 OPTIONAL = {"h5py": "HDF5 files"}
 # engines that profile and bench measure on → their distribution
