@@ -36,7 +36,7 @@ from deepmerge.passes.support.base import Change, Options, Refusal
 from deepmerge.plan import Plan as FoundPlan
 from deepmerge.plan import Recipe, Step, Wishes, make_plan, run_recipe
 from deepmerge.progress import Progress, silent
-from deepmerge.text import one_line
+from deepmerge.text import one_line, plain_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -241,7 +241,7 @@ class Network:
 
     def __str__(self) -> str:
         total = f"{len(self.layers)} layers, {self.costs['params']:,} parameters, {self.costs['macs']:,} MACs"
-        return f"{one_line(self.name)}: {total}\n\n{_as_text(_LAYER_HEAD, self._rows())}"
+        return f"{one_line(self.name)}: {total}\n\n{plain_table(self._rows(), _LAYER_HEAD)}"
 
     def _repr_html_(self) -> str:
         return _as_html(repr(self), _LAYER_HEAD, self._rows())
@@ -332,7 +332,7 @@ class Plan:
         return f"<Plan for {one_line(self.network.name)!r}: {len(self.steps)} steps>"
 
     def __str__(self) -> str:
-        return f"{len(self.steps)} steps\n\n{_as_text(_STEP_HEAD, self._rows())}"
+        return f"{len(self.steps)} steps\n\n{plain_table(self._rows(), _STEP_HEAD)}"
 
     def _repr_html_(self) -> str:
         return _as_html(repr(self), _STEP_HEAD, self._rows())
@@ -515,13 +515,6 @@ def _path(file: PathLike | None) -> Path | None:
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "?" if shape is None else "×".join(map(str, shape))
-
-
-def _as_text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [[one_line(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
 def _as_html(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,6 +9,7 @@ from itertools import islice
 MAX_LENGTH = 2000  # characters of one line
 _COMPARED = 1000  # candidates that a word is compared with; comparing is slow
 _LONGEST = 100  # characters; a longer word is not compared
+GAP = "  "  # between two columns of a table
 _LISTED = 12  # candidates that are listed if none is similar
 _SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -66,6 +67,25 @@ def unused(name: str, taken: Collection[str], form: str = "{}_{}", first: int = 
         made = form.format(name, number)
         number += 1
     return made
+
+
+def plain_table(rows: Sequence[Sequence[object]], head: Sequence[str] = (), right: str = "") -> str:
+    """Return a table as plain text, each row on one line; what a terminal would not show is escaped.
+
+    right: one letter a column, "r" for those aligned on the right.
+    """
+    cells = [[one_line(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
+    if not cells:
+        return ""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = right.ljust(len(widths), "l")
+    if head:
+        cells.insert(1, ["-" * width for width in widths])
+    lines = []
+    for row in cells:
+        padded = (c.rjust(w) if r == "r" else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        lines.append(GAP.join(padded).rstrip())
+    return "\n".join(lines)
 
 
 def count(number: float, noun: str) -> str:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepmerge.text import one_line
+from deepmerge.text import GAP, one_line, plain_table
 
 if TYPE_CHECKING:
     import rich.progress
 
-_GAP = "  "
 _LAST = 30  # characters that the last column keeps on a narrow terminal
 _NAMES = 20  # characters that the other columns of text keep
 _NEW_STAGE, _SAME_STAGE = 30.0, 60.0  # seconds between two lines of progress where there is no terminal
@@ -82,21 +81,13 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), right: str = 
     On a terminal, text is wrapped to its width; elsewhere each row is one line. What a terminal would not show, in a
     layer's name for instance, is escaped. right: one letter a column, "r" for those aligned on the right.
     """
+    if not sys.stdout.isatty() or not (rows or head):
+        return plain_table(rows, head, right)
     cells = [[one_line(cell) for cell in row] for row in rows]
-    if not cells and not head:
-        return ""
     columns = len(head or cells[0])
     right = right.ljust(columns, "l")
     widths = [max(len(row[i]) for row in [*cells, *([head] if head else [])]) for i in range(columns)]
-    if sys.stdout.isatty():
-        return _drawn(cells, head, right, _fitted(cells, right, widths))
-    ruled = [list(head), ["-" * width for width in widths]] if head else []
-    return "\n".join(_line(row, right, widths) for row in ruled + cells)
-
-
-def _line(row: Sequence[str], right: str, widths: Sequence[int]) -> str:
-    padded = (c.rjust(w) if r == "r" else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
-    return _GAP.join(padded).rstrip()
+    return _drawn(cells, head, right, _fitted(cells, right, widths))
 
 
 def _fitted(cells: Sequence[Sequence[str]], right: str, widths: Sequence[int]) -> list[int]:
@@ -105,7 +96,7 @@ def _fitted(cells: Sequence[Sequence[str]], right: str, widths: Sequence[int]) -
     The last column gets narrower first, then the widest. Numbers keep their width.
     """
     widths = list(widths)
-    spare = shutil.get_terminal_size().columns - sum(widths) - len(_GAP) * (len(widths) - 1)
+    spare = shutil.get_terminal_size().columns - sum(widths) - len(GAP) * (len(widths) - 1)
     text = [i for i, side in enumerate(right) if side == "l"]
     last = len(widths) - 1
     words = [len(word) for row in cells for word in row[last].split()]
@@ -131,7 +122,7 @@ def _drawn(cells: Sequence[Sequence[str]], head: Sequence[str], right: str, widt
         drawn.add_column(Text(head[i]) if head else "", justify=justify, width=width, overflow="fold")
     for row in cells:
         drawn.add_row(*map(Text, row))
-    wide = sum(widths) + len(_GAP) * len(widths)
+    wide = sum(widths) + len(GAP) * len(widths)
     console = RichConsole(file=io.StringIO(), force_terminal=True, width=wide, highlight=False)
     console.print(drawn)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
