@@ -6,22 +6,10 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from deepmerge.graph.shape_errors import Shape, axis_of, misfit, needs_axes, needs_equal, reads
+from deepmerge.graph.windows import pooled_size, pooling_windows
 
 if TYPE_CHECKING:
     from deepmerge.graph.graph import Layer
-
-
-def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil: bool = True, padded: bool | None = None) -> int:
-    """Return Pooling's output size along one axis. Caffe: pooling_layer.cpp, Reshape.
-
-    A last window that starts after the image is dropped; on both axes, as soon as one of them is padded.
-    padded: whether one is; None: if `pad` is not 0, which is right for square windows.
-    """
-    span = size + 2 * pad - kernel
-    out = (-(-span // stride) if ceil else span // stride) + 1
-    if (pad if padded is None else padded) and (out - 1) * stride >= size + pad:
-        out -= 1
-    return out
 
 
 def convolved_size(size: int, kernel: int, stride: int, pad: int, dilation: int = 1) -> int:
@@ -160,11 +148,7 @@ def pooling(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
             raise misfit(layer, name, f"{least} or more", getattr(params, name))
     if params.pad_h >= params.kernel_h or params.pad_w >= params.kernel_w:
         raise misfit(layer, "pad", f"less than the kernel {params.kernel}", params.pad)
-    padded = params.pad != (0, 0)
-    sizes = tuple(
-        pooled_size(size, kernel, stride, pad, params.ceil, padded)
-        for size, kernel, stride, pad in zip(shape[2:], params.kernel, params.stride, params.pad, strict=True)
-    )
+    sizes = tuple(windows.out for windows in pooling_windows(params, shape[2:]))
     if min(sizes) < 1:
         raise misfit(layer, "kernel", f"one that fits the height and width of {reads(layer)} {shape}", params.kernel)
     return [(*shape[:2], *sizes)] * len(layer.tops)

@@ -16,7 +16,19 @@ from typing import NamedTuple
 import numpy as np
 
 from deepmerge.graph.params import Pooling
-from deepmerge.graph.shape_windows import pooled_size
+
+
+def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil: bool = True, padded: bool | None = None) -> int:
+    """Return Pooling's output size along one axis. Caffe: pooling_layer.cpp, Reshape.
+
+    A last window that starts after the image is dropped; on both axes, as soon as one of them is padded.
+    padded: whether one is; None: if `pad` is not 0, which is right for square windows.
+    """
+    span = size + 2 * pad - kernel
+    out = (-(-span // stride) if ceil else span // stride) + 1
+    if (pad if padded is None else padded) and (out - 1) * stride >= size + pad:
+        out -= 1
+    return out
 
 
 class Windows(NamedTuple):

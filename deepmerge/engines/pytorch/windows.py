@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from deepmerge.graph.shape_windows import pooled_size, window_axes
-from deepmerge.graph.windows import Windows, pooling_windows, pyramid_windows
+from deepmerge.graph.shape_windows import window_axes
+from deepmerge.graph.windows import Windows, pooled_size, pooling_windows, pyramid_windows
 
 if TYPE_CHECKING:
     from torch import Tensor

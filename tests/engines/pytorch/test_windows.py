@@ -9,7 +9,7 @@ import pytest
 
 from deepmerge.engines.pytorch import TorchNet
 from deepmerge.errors import EngineError
-from deepmerge.graph.shape_windows import pooled_size
+from deepmerge.graph.windows import pooled_size
 from tests.engines.pytorch.cases import images, inputs, judge, layer, network, torch
 
 SHAPE = (2, 6, 9, 7)
