@@ -78,3 +78,15 @@ def _workers(real_caffe):
 def worker(_workers):
     """A process with real Caffe, which all tests share."""
     return _workers()
+
+
+@pytest.fixture
+def network(tmp_path):
+    """A prototxt's text → Graph."""
+    from deepmerge.formats.read import read_network
+
+    def read(text):
+        (tmp_path / "net.prototxt").write_text(text)
+        return read_network(tmp_path / "net.prototxt")
+
+    return read

@@ -4,28 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deepmerge.formats.read import read_network
 from deepmerge.graph.batching import declared_batch, runs_at_any_batch
-
-
-def net(*shapes, body=""):
-    text = ""
-    for index, shape in enumerate(shapes):
-        dims = " ".join(f"dim: {dim}" for dim in shape)
-        text += f'layer {{ name: "x{index}" type: "Input" top: "x{index}" input_param {{ shape {{ {dims} }} }} }}\n'
-    return text + body
-
-
-FLAT = 'layer { name: "y" type: "Reshape" bottom: "x0" top: "y" reshape_param { shape { dim: %s dim: %s } } }'
-
-
-@pytest.fixture
-def network(tmp_path):
-    def read(text):
-        (tmp_path / "net.prototxt").write_text(text)
-        return read_network(tmp_path / "net.prototxt")
-
-    return read
+from tests.graph.batch_nets import FLAT, net
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.errors import GraphError
-from deepmerge.formats.read import read_network
 from deepmerge.measure.compare.match import Matched, makers, match_inputs, match_layers, match_outputs
-
-
-@pytest.fixture
-def network(tmp_path):
-    def read(text):
-        (tmp_path / "net.prototxt").write_text(text)
-        return read_network(tmp_path / "net.prototxt")
-
-    return read
 
 
 def data(*dims, name="data"):

@@ -115,14 +115,7 @@ def test_harm_after_refit_goes_back_to_refit(job):
     """Killed or not: the weights rolled back to are not those of the steps' folders."""
     recover(replace(job, stages=("lsq", "refit"), out=job.out.with_name("refit")))
     harmful = replace(job, stages=("lsq", "refit", "distill"), lr=1.0)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(300)
-        with contextlib.suppress(BaseException):
-            die_in("distill", harmful)
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert checkpoint_folder(job.out).exists()
+    killed_in("distill", harmful)
     assert recover(harmful)["recovery"]["stages"][2]["undone"]
     assert same_weights(job.out, job.out.with_name("refit"))
 
@@ -141,14 +134,7 @@ def test_a_stage_that_does_harm_is_undone(job):
 def test_harm_is_undone_in_a_run_that_was_killed_too(job):
     recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
     harmful = replace(job, stages=("lsq", "distill"), lr=1.0)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(300)
-        with contextlib.suppress(BaseException):
-            die_in("distill", harmful)
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert checkpoint_folder(job.out).exists()
+    killed_in("distill", harmful)
     assert recover(harmful)["recovery"]["stages"][1]["undone"]
     assert same_weights(job.out, job.out.with_name("lsq"))
 
@@ -229,6 +215,18 @@ def die_in(stage: str, job: Job) -> None:
 
     Trainer.step = stepping
     recover(job, settings=Settings(clock=lambda: now[0]))
+
+
+def killed_in(stage, job):
+    """Run the job in a process that dies in this stage, and leaves its checkpoint."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(300)
+        with contextlib.suppress(BaseException):
+            die_in(stage, job)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert checkpoint_folder(job.out).exists()
 
 
 def test_in_pieces(job, recovered):
