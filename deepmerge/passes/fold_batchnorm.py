@@ -5,7 +5,8 @@ Result:  x → Convolution(k·W, k·b + t) → y
          k = 1/sqrt(s·variance + eps), t = −s·mean·k, s = 1/factor (0 where the factor is 0)
 
 The BN of segmentation forks and NVCaffe's BatchNorm of five blobs also scale and shift: gamma·y + beta.
-Folding backwards crosses MAX pooling where no factor is negative (k never is), and AVE pooling without pad.
+Folding backwards crosses MAX pooling where no factor is negative (k never is), AVE pooling without pad, and a Concat
+of channels that nothing else reads; layers that share their weights fold together.
 Folding forwards gives W' = W·diag(k), b' = b + ΣW·t; only where the convolution does not pad, or t = 0.
 
 Exact: yes, computed in float64 and stored as float32.

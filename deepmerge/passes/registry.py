@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from deepmerge.errors import PassError
 from deepmerge.passes.compose_convolutions import ComposeConvolutions
+from deepmerge.passes.convert_batchnorm import ConvertBatchnorm
 from deepmerge.passes.decompose_tucker import DecomposeTucker
 from deepmerge.passes.embed_branches import EmbedBranches
 from deepmerge.passes.fold_batchnorm import FoldBatchnorm
@@ -27,6 +28,7 @@ PASSES: dict[str, type[Pass]] = {
         RemoveDropout,
         FoldBatchnorm,
         FoldScale,
+        ConvertBatchnorm,
         ComposeConvolutions,
         SwapReluPool,
         JoinSiblings,
@@ -41,7 +43,7 @@ PASSES: dict[str, type[Pass]] = {
 # Exact passes that clean up the whole network before and after the folds. swap_relu_pool is not one of them, since it
 # costs time in Caffe; a recipe's cleanup list may name it.
 CLEANUP = ("remove_identity", "remove_dropout", "compose_convolutions")
-FOLDS = ("fold_batchnorm", "fold_scale")
+FOLDS = ("fold_batchnorm", "fold_scale", "convert_batchnorm")
 
 
 def make(names: Iterable[str], options: Options) -> list[Pass]:

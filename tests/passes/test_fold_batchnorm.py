@@ -265,9 +265,55 @@ def test_row_11_shared_statistics(refusals):
         + layer("bn2", "BatchNorm", "c2", param=spec)
     )
     assert set(refusals(text, FoldBatchnorm).values()) == {
-        "its weights are shared with 'bn2'",
-        "its weights are shared with 'bn'",
+        "its weights are shared with 'bn2', and those of 'conv' are not",
+        "its weights are shared with 'bn', and those of 'conv' are not",
     }
+
+
+def twins(bias: str, stages: str = "bc", spec: str = 'param { name: "w" }') -> str:
+    """Two towers with one convolution, BatchNorm and Scale; every weight is shared."""
+    text = inputs((2, 6, 9, 7), (2, 6, 5, 8))
+    for tower, data in (("a", "data"), ("b", "data1")):
+        made = f"num_output: 4 kernel_size: 3 bias_term: {bias}"
+        text += layer(f"conv_{tower}", "Convolution", data, made, param=spec)
+        if "b" in stages:
+            spec3 = 'param { name: "m" } param { name: "v" } param { name: "f" }'
+            text += layer(f"bn_{tower}", "BatchNorm", f"conv_{tower}", param=spec3)
+        spec2 = 'param { name: "g" } param { name: "t" }'
+        bottom = f"bn_{tower}" if "b" in stages else f"conv_{tower}"
+        text += layer(f"scale_{tower}", "Scale", bottom, "bias_term: true", param=spec2)
+    return text
+
+
+@pytest.mark.pitfall("fold", 11)
+@pytest.mark.parametrize("spec", ['param { name: "w" }', 'param { name: "w" } param { name: "own" }'])
+def test_row_11_all_of_a_tower_is_shared(apply_and_check, spec):
+    bias = "true" if "own" in spec else "false"
+    found = apply_and_check(twins(bias, spec=spec), *FOLDS, left={"Convolution": 2})
+    a, b = (found.layer(f"conv_{tower}") for tower in "ab")
+    assert a.shared_names == b.shared_names == (["w", "own"] if "own" in spec else ["w", "w_bias"])
+    assert [c.merged for c in found.applied.changes] == [("bn_a", "bn_b"), ("scale_a", "scale_b")]
+
+
+@pytest.mark.pitfall("fold", 11)
+def test_row_11_biases_of_their_own_stay_so(apply_and_check):
+    found = apply_and_check(twins("true"), *FOLDS, left={"Convolution": 2})
+    a, b = (found.layer(f"conv_{tower}") for tower in "ab")
+    assert a.shared_names == b.shared_names == ["w"]
+    assert (a.weights[1] != b.weights[1]).any()
+
+
+@pytest.mark.pitfall("fold", 11)
+def test_row_11_a_tower_that_differs(refusals):
+    other = twins("false") + layer("t", "TanH", "conv_b")
+    reason = "its weights are shared with 'bn_b', and 'conv_b' has other readers"
+    assert refusals(other, FoldBatchnorm)["bn_a"] == reason
+    text = twins("false", stages="c") + conv("conv_c", "data", 4)
+    text += layer("scale_c", "Scale", "conv_c", "bias_term: true", param='param { name: "g" } param { name: "t" }')
+    reason = refusals(text, FoldScale)["scale_a"]
+    assert reason == "its weights are shared with 'scale_b', and those of 'conv_a' are not"
+    text = text.replace('param { name: "t" }', "")
+    assert "it shares only some of its weights" in refusals(text, FoldScale)["scale_a"]
 
 
 @pytest.mark.pitfall("fold", 12)

@@ -169,7 +169,8 @@ def test_a_scale_behind_that_may_not_change(refusals):
         + layer("b", "Scale", "data", param=spec)
     )
     reasons = refusals(text + layer("x", "TanH", "a") + layer("y", "TanH", "b"), FoldScale)
-    assert "'a' (Scale) reads it" in reasons["s"] and reasons["a"] == "its weights are shared with 'b'"
+    assert "'a' (Scale) reads it" in reasons["s"]
+    assert reasons["a"] == "its weights are shared with 'b', and the layer 's' (Scale) comes before it"
 
 
 @pytest.mark.parametrize("kept", ["scale", "Scale"])
@@ -181,3 +182,42 @@ def test_factors_of_0(apply_and_check, tmp_path):
     graph = network(tmp_path, CONV + scale("conv"))
     graph.layer("scale").weights[0] = np.float32([0, 1, -0.0, 3])
     apply_and_check(graph, FoldScale, left={"Convolution": 1})
+
+
+def concat(*bottoms: str, params: str = "") -> str:
+    return layer("concat", "Concat", " ".join(bottoms), params)
+
+
+BRANCHES = CONV + conv("c2", "data", 3, "kernel_h: 3 kernel_w: 2 pad_h: 1 pad_w: 0 bias_term: false")
+
+
+@pytest.mark.parametrize("params", ["", "axis: -3", "concat_dim: 1"])
+def test_a_concat_of_channels_gives_each_convolution_its_own(apply_and_check, params):
+    text = BRANCHES + concat("conv", "c2", params=params) + scale("concat")
+    found = apply_and_check(text, FoldScale, left={"Convolution": 2, "Concat": 1})
+    assert found.applied.changes[0].into == ("conv", "c2")
+
+
+def test_a_concat_of_concats_and_poolings(apply_and_check):
+    text = BRANCHES + layer("inner", "Concat", "c2 conv")
+    text += layer("tail", "Pooling", "inner", "pool: AVE kernel_h: 5 kernel_w: 3")
+    text += conv("c3", "data", 2, "kernel_h: 3 kernel_w: 2") + layer(
+        "pool", "Pooling", "c3", "pool: AVE kernel_size: 3"
+    )
+    text += concat("tail", "pool") + scale("concat")
+    found = apply_and_check(text, FoldScale, left={"Convolution": 3, "Concat": 2, "Pooling": 2})
+    assert found.applied.changes[0].into == ("c2", "conv", "c3")
+
+
+@pytest.mark.parametrize(
+    ("bottoms", "params", "why"),
+    [
+        ("conv conv", "", "'conv' has other readers"),
+        ("conv r", "", "the activation 'r' (ReLU) comes before it"),
+        ("conv c2", "axis: 2", "the layer 'concat' (Concat) comes before it"),
+    ],
+)
+def test_a_concat_that_is_in_the_way(refusals, bottoms, params, why):
+    text = CONV + conv("c2", "data", 4, "kernel_h: 3 kernel_w: 2 pad_h: 1 pad_w: 0")
+    text += layer("r", "ReLU", "c2") if "r" in bottoms.split() else ""
+    assert why in refusals(text + concat(*bottoms.split(), params=params) + scale("concat"), FoldScale)["scale"]

@@ -149,8 +149,8 @@ def test_row_30_shared_bn_is_left_alone(read):
     for name, bottom in (("bn", "conv"), ("bn2", "conv2")):
         text += fork(name, "BN", bottom, f'param {{ name: "slope" }} {YJXIONG}')
     assert refused(read(text), FoldBatchnorm) == {
-        "bn": "its weights are shared with 'bn2'",
-        "bn2": "its weights are shared with 'bn'",
+        "bn": "it shares only some of its weights with 'bn2'",
+        "bn2": "it shares only some of its weights with 'bn'",
     }
 
 

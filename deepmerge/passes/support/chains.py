@@ -48,13 +48,13 @@ def in_order(graph: Graph, layers) -> tuple[Layer, ...]:
     return tuple(layer for layer in graph.layers if layer in chosen)
 
 
-def check_own_weights(graph: Graph, layer: Layer) -> None:
+def check_own_weights(graph: Graph, layer: Layer, shared: bool = False) -> None:
     """Raise Refused where the layer's weights must not change.
 
-    That is where another layer shares them (ParamSpec names), where the layer itself uses them on several
-    bottoms, and where its channels are not on axis 1.
+    That is where another layer shares them (ParamSpec names; `shared` allows it), where the layer itself uses them
+    on several bottoms, and where its channels are not on axis 1.
     """
-    if others := graph.sharers(layer):
+    if not shared and (others := graph.sharers(layer)):
         raise Refused(layer, f"its weights are shared with {others[0].name!r}")
     if len(layer.bottoms) != 1:
         raise Refused(layer, f"its weights work on {len(layer.bottoms)} bottoms at once")
