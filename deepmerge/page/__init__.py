@@ -1,6 +1,5 @@
 """One HTML page that shows what a conversion has done."""
 
-from deepmerge.page.page import Files, make_page
-from deepmerge.page.write import write_page
+from deepmerge.page.page import Files, make_page, write_page
 
 __all__ = ["Files", "make_page", "write_page"]

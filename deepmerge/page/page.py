@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from dataclasses import dataclass
 from importlib.resources import files as resources
 from pathlib import Path
 from string import Template
 
 import deepmerge
-from deepmerge.out.read import Converted
+from deepmerge.errors import EmitError
+from deepmerge.out.read import Converted, Pair, read_converted
+from deepmerge.out.staging import write_whole
 from deepmerge.page.checked import checked
 from deepmerge.page.drawings import drawn, layouts
 from deepmerge.page.markup import Html, code, data, element, join, shown
 from deepmerge.page.measured import Measured, read_measured, read_steps
-from deepmerge.page.sections import accuracy, costs, refusals, steps, summary, times, training
+from deepmerge.page.sections import accuracy, costs, steps, summary, times
 from deepmerge.page.stages import Stage, stages
 from deepmerge.text import one_line
 
@@ -29,6 +32,28 @@ class Files:
     profile: Path | None = None
     bench: Path | None = None
     table: Path | None = None
+
+
+def write_page(
+    folder: Path,
+    file: Path | None = None,
+    original: Pair | None = None,
+    files: Files | None = None,
+    force: bool = False,
+) -> Path:
+    """Write the page of what `convert`, `recover` or `finetune` wrote to `folder`, and return its path.
+
+    file: where to write it; report.html in the folder by default. EmitError if it exists and `force` is not given, or
+    if it cannot be written.
+    """
+    file = Path(folder, "report.html") if file is None else file
+    if file.is_dir():
+        raise EmitError(f"{file}: is a folder; give a file's name with -o")
+    if os.path.lexists(file) and not force:
+        raise EmitError(f"{file}: exists already; give another name with -o, or --force to replace it")
+    text = make_page(read_converted(folder, original, need_final=False), files or Files())
+    write_whole(file, text)
+    return file
 
 
 def make_page(converted: Converted, files: Files = Files()) -> str:
@@ -59,9 +84,9 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
         cleanup=steps.cleanup(report),
         time=_time(known, profile, bench),
         accuracy=accuracy.accuracy(report, table, bench),
-        refusals=refusals.refusals(report),
-        warnings=refusals.warnings(report["warnings"]),
-        training=training.training(converted),
+        refusals=steps.refusals(report),
+        warnings=steps.warnings(report["warnings"]),
+        training=accuracy.training(converted),
         source=_source(report["source"]),
     )
 

@@ -4,9 +4,8 @@ import re
 
 import pytest
 
-from deepmerge.page.chart import Line, _ticks, speed_chart
 from deepmerge.page.drawings import layouts
-from deepmerge.page.figures import bar, columns, strip
+from deepmerge.page.figures import Line, _ticks, bar, columns, speed_chart, strip
 
 
 @pytest.mark.parametrize("share, width", [(0.0, "0.0"), (0.304, "30.4"), (1.7, "100.0"), (-1, "0.0")])

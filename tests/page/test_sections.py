@@ -10,7 +10,7 @@ import pytest
 from deepmerge.out.read import read_converted
 from deepmerge.page.checked import checked
 from deepmerge.page.measured import read_measured, read_steps
-from deepmerge.page.sections import accuracy, costs, refusals, steps, summary, times, training
+from deepmerge.page.sections import accuracy, costs, steps, summary, times
 from tests.page.conftest import bench_json, profile_json, table_json
 
 
@@ -57,14 +57,14 @@ def test_refusals_that_differ_in_numbers_alone_share_a_row():
         {"pass": "decompose_tucker", "layer": f"c{i}", "reason": f"at rank {i} it must save 20%"} for i in range(5)
     ]
     other = [{"pass": "merge_lrn", "layer": name, "reason": "'x' reads it, too"} for name in ("n1", "n2")]
-    made = text(refusals.refusals({"refusals": alike + other}))
+    made = text(steps.refusals({"refusals": alike + other}))
     assert "5 layers c0 : at rank 0 it must save 20%" in made and "decompose_tucker at rank … it must save 20%" in made
     assert "n1 , n2 merge_lrn 'x' reads it, too" in made
-    assert text(refusals.refusals({"refusals": []})) == "No pass refused a layer."
+    assert text(steps.refusals({"refusals": []})) == "No pass refused a layer."
 
 
 def test_warnings():
-    assert text(refusals.warnings(["<odd>"])) == "Warnings <odd>" and refusals.warnings([]) == ""
+    assert text(steps.warnings(["<odd>"])) == "Warnings <odd>" and steps.warnings([]) == ""
 
 
 def test_costs(mini_stages):
@@ -133,7 +133,7 @@ def test_recovery_and_finetuning(report):
 
 
 def test_training(converted):
-    made = text(training.training(converted))
+    made = text(accuracy.training(converted))
     for command in (
         "deepmerge recover OUT",
         "deepmerge finetune OUT",
