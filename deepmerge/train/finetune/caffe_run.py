@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,8 +25,8 @@ from deepmerge.data import (
     open_images,
     pictures,
 )
-from deepmerge.engines.caffe import CaffeEngine, CaffeSolver
-from deepmerge.errors import DeepmergeError, EngineError, ReadError, TrainingError
+from deepmerge.engines.caffe import CaffeEngine, CaffeWorker
+from deepmerge.errors import EngineError, ReadError
 from deepmerge.formats.read.heads import is_data
 from deepmerge.formats.read.solver import NetSource, Solver
 from deepmerge.formats.read.training import TrainingNet, phase_layers, read_training
@@ -38,10 +38,8 @@ from deepmerge.graph.graph import Graph
 from deepmerge.graph.tree import Field, Message, Quoted, Token
 from deepmerge.machine import cores
 from deepmerge.out.staging import encoded
-from deepmerge.train.finetune.report import Arrays, TrainingLog, stage_entry
-from deepmerge.train.finetune.runner import Runner
-from deepmerge.train.finetune.spec import Stage
-from deepmerge.train.shared.checkpoint import Paused
+from deepmerge.train.finetune.loop import Arrays, Learner
+from deepmerge.train.finetune.spec import Job, Stage
 from deepmerge.train.shared.guards import writing
 
 NEVER = 2**31 - 1
@@ -205,158 +203,101 @@ _PIECE = 20  # most iterations between two looks at the clock
 _TIMEOUT = 3600.0  # seconds for one piece
 
 
-class CaffeRunner(Runner):
-    """Run the stages in real Caffe.
+@dataclass(frozen=True)
+class Setup:
+    """What all stages of a job share. folder: for the files that real Caffe reads."""
+
+    job: Job
+    seed: int
+    folder: Path
+
+
+@contextmanager
+def open_learner(stage: Stage, starts: Sequence[Path], setup: Setup) -> Iterator[CaffeLearner]:
+    """Yield a stage that is ready to run. starts: its caffemodels, later ones overriding.
+
+    EngineError without real Caffe, or where there are several processes.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise EngineError("--engine caffe runs in one process", remedy="start it without torchrun")
+    engine, job = CaffeEngine(timeout=_TIMEOUT), setup.job
+    with writing(setup.folder):
+        folder = Path(tempfile.mkdtemp(dir=setup.folder))
+    nets = _nets(stage, job)
+    train = caffe_data(job.data, folder / "train", setup.seed, job.shuffle)
+    test = caffe_data(job.test_data, folder / "test", setup.seed, False) if job.test_data else None
+    files = CaffeStage(stage.solver, nets, train, test, job.wishes, setup.seed, job.shuffle)
+    begin = _start(nets[0], starts, folder / "start.caffemodel")
+    write_solver(files, folder)
+    with engine.start(job.threads or cores()) as worker:
+        learner = CaffeLearner(worker, files, folder, begin)
+        if job.shuffle and job.data.startswith(("lmdb:", "hdf5:")):
+            learner.notes = [f"Caffe reads {job.data} in its order, unshuffled"]
+        yield learner
+
+
+def _nets(stage: Stage, job: Job) -> list[TrainingNet]:
+    """Return the TRAIN network, then one for each test."""
+    shape = stage.image_shape(stage.pair.read())
+    nets = [read_training(stage.solver.train, "TRAIN", shape, job.batch_size)]
+    if job.test_data:
+        nets += [read_training(source, "TEST", shape, job.batch_size) for source, _ in stage.solver.tests]
+    return nets
+
+
+class CaffeLearner(Learner):
+    """A solver in a worker process. folder: its files. begin: a caffemodel of the weights to start from.
 
     A run that continues from a checkpoint reads the images from the beginning: Caffe's state has no position.
     """
 
-    def __init__(self, *arguments: Any, **options: Any):
-        super().__init__(*arguments, **options)
-        if os.environ.get("WORLD_SIZE", "1") != "1":
-            raise EngineError("--engine caffe runs in one process", remedy="start it without torchrun")
-        self.engine = CaffeEngine(timeout=_TIMEOUT)
+    def __init__(self, worker: CaffeWorker, files: CaffeStage, folder: Path, begin: Path):
+        self.worker, self.files, self.folder, self.begin = worker, files, folder, begin
+        self.net, *self.test_nets = files.nets
+        self.batch_size, self.count, self.tests = self.net.batch_size, files.train.count, len(self.test_nets)
+        self.skipped, self.notes = [], []
 
-    def train(
-        self, number: int, starts: list[Path], arrays: Arrays, log: dict[str, Any] | None
-    ) -> tuple[Graph, dict[str, Any]]:
-        """See Runner.train."""
-        if log is None:
-            self.save(self.place(number, 0), {}, asdict(TrainingLog()))  # makes the checkpoint's folder
-        ended = TrainingLog(**(log or {}))
-        try:
-            run = _StageRun(self, number, ended)
-            run.train(starts)
-        except DeepmergeError:
-            if not self.done and not ended.iteration:
-                self.checkpoint.remove()  # nothing is lost, and another command may start
-            raise
-        net = run.files.nets[0]
-        load_weights(net.graph, run.weights, net.shapes)
-        entry = stage_entry(self.stages[number], ended, net.batch_size)
-        return net.graph, entry | {"images": {"count": run.files.train.count, "skipped": []}}
-
-
-class _StageRun:
-    """One stage in Caffe. folder: its files, in the checkpoint's folder. weights: the result."""
-
-    def __init__(self, runner: CaffeRunner, number: int, log: TrainingLog):
-        self.runner, self.number, self.log, self.job = runner, number, log, runner.job
-        self.stage: Stage = runner.stages[number]
-        self.solver = self.stage.solver
-        self.folder = runner.checkpoint.folder / f"caffe-{number + 1:02d}"
-        self.snapshots = runner.snapshots(number)
-        self.weights = self.folder / "trained.caffemodel"
-        nets = self._nets()
+    def load(self, arrays: Arrays, iteration: int) -> None:
+        """See Learner."""
         with writing(self.folder):
-            self.folder.mkdir(exist_ok=True)
-            self.snapshots.mkdir(exist_ok=True)
-        train = self._images(self.job.data, "train")
-        test = self._images(self.job.test_data, "test") if self.job.test_data else None
-        self.files = CaffeStage(self.solver, nets, train, test, self.job.wishes, runner.seed, self.job.shuffle)
+            for name, array in arrays.items():
+                (self.folder / name).write_bytes(array.tobytes())
+        state = self.folder / f"state_iter_{iteration}.solverstate" if arrays else None
+        path = self.folder / "solver.prototxt"
+        self.opened = self.worker.open_solver(path, self.begin, state, self.folder, self.files.seed)
 
-    def _nets(self) -> list[TrainingNet]:
-        """Return the TRAIN network, then one for each test."""
-        shape = self.stage.image_shape(self.stage.pair.read())
-        size = self.job.batch_size
-        nets = [read_training(self.solver.train, "TRAIN", shape, size)]
-        if self.job.test_data:
-            nets += [read_training(source, "TEST", shape, size) for source, _ in self.solver.tests]
-        return nets
+    def state(self) -> Arrays:
+        """Return Caffe's own state, the bytes of its files. See Learner."""
+        self.opened.snapshot()
+        arrays = {}
+        with writing(self.folder):
+            for file in self.folder.glob("state_iter_*"):
+                arrays[file.name] = np.frombuffer(file.read_bytes(), np.uint8)
+                file.unlink()
+        return arrays
 
-    def _images(self, spec: str, name: str) -> CaffeData:
-        shuffle = self.job.shuffle and name == "train"
-        if shuffle and spec.startswith(("lmdb:", "hdf5:")):
-            self.runner.note([f"Caffe reads {spec} in its order, unshuffled"])
-        return caffe_data(spec, self.runner.checkpoint.folder / f"{name}-images", self.runner.seed, shuffle)
+    def step(self, most: int) -> list[float]:
+        """See Learner."""
+        return self.opened.step(min(_PIECE, most))
 
-    def train(self, starts: list[Path]) -> None:
-        """Train from the log's iteration to the end, and write `weights`."""
-        begin = _start(self.files.nets[0], starts, self.folder / "start.caffemodel")
-        path = write_solver(self.files, self.folder)
-        with self.runner.engine.start(self.job.threads or cores()) as worker:
-            state = self.folder / f"state_iter_{self.log.iteration}.solverstate"
-            resumed = state if self.log.iteration else None
-            opened = worker.open_solver(path, begin, resumed, self.folder, self.runner.seed)
-            with self._errors_with_place():
-                self._iterate(opened)
-            opened.save(self.weights)
+    def test(self, whole: bool) -> list[dict[str, float]]:
+        """Caffe fills the last batch with the first images. See Learner."""
+        batches = [math.ceil(self.files.test.count / net.batch_size) for net in self.test_nets]
+        if not whole:
+            batches = [min(count, most) for (_, count), most in zip(self.files.solver.tests, batches, strict=True)]
+        images = [count * net.batch_size for count, net in zip(batches, self.test_nets, strict=True)]
+        found = self.opened.test(batches)  # in an order that changes from process to process
+        return [{**dict(sorted(values.items())), "images": n} for values, n in zip(found, images, strict=True)]
 
-    @contextmanager
-    def _errors_with_place(self) -> Iterator[None]:
-        """Turn Caffe's errors into TrainingErrors that say where the run is: images may be gone, for example."""
-        try:
-            yield
-        except TrainingError:
-            raise
-        except DeepmergeError as error:
-            raise TrainingError(f"{self._place()}: {error}") from None
-
-    def _iterate(self, opened: CaffeSolver) -> None:
-        solver, log, runner = self.solver, self.log, self.runner
-        left, clock = runner.time_left(), runner.clock
-        start = saved = clock()
-        before = log.seconds
-        self._test(opened)
-        while log.iteration < solver.max_iter and (left is None or log.seconds < left):
-            if runner.pause_at is not None and clock() >= runner.pause_at:
-                self._save(opened)
-                raise Paused
-            for loss in opened.step(self._piece()):
-                log.add_iteration(solver, loss, self._place(), runner.say)
-            log.seconds = before + clock() - start
-            if log.snapshot_is_due(solver):
-                self._snapshot(opened)
-            if clock() - saved >= self.job.checkpoint_seconds:
-                self._save(opened)
-                saved = clock()
-            if log.iteration < solver.max_iter:
-                self._test(opened)
-        if log.iteration < solver.max_iter:
-            log.stop(solver)
-        if solver.snapshot_after_train and not log.snapshot_is_due(solver):
-            self._snapshot(opened)
-        self._test(opened, last=True)
-        log.seconds = before + clock() - start
-
-    def _piece(self) -> int:
-        """Return how many iterations to run until something is due."""
-        solver, done = self.solver, self.log.iteration
-        intervals = [solver.test_interval if self.files.nets[1:] else 0, solver.snapshot]
-        due = [interval - done % interval for interval in intervals if interval]
-        return min([_PIECE, solver.max_iter - done, *due])
-
-    def _test(self, opened: CaffeSolver, last: bool = False) -> None:
-        """Run the tests that are due, as loop.Loop does; Caffe fills the last batch with the first images."""
-        solver, log, tests = self.solver, self.log, self.files.nets[1:]
-        if not tests or not log.test_is_due(solver, last):
-            return
-        batches = [math.ceil(self.files.test.count / net.batch_size) for net in tests]
-        if not last:
-            batches = [min(count, most) for (_, count), most in zip(solver.tests, batches, strict=True)]
-        for number, values in enumerate(opened.test(batches)):
-            images = batches[number] * tests[number].batch_size
-            log.add_test(number, last, {**values, "images": images})
-            results = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
-            self.runner.say(f"iteration {log.iteration}, test on {images} images: {results}")
-
-    def _snapshot(self, opened: CaffeSolver) -> None:
-        opened.save(self.snapshots / self.log.snapshot_name(self.solver))
-
-    def _place(self) -> str:
-        return self.runner.place(self.number, self.log.iteration)
-
-    def _save(self, opened: CaffeSolver) -> None:
-        """Write a checkpoint, then delete Caffe's earlier states."""
-        old = list(self.folder.glob("state_iter_*"))
-        opened.snapshot()
-        self.runner.save(self._place(), {}, asdict(self.log))
-        for file in old:
-            if f"_iter_{self.log.iteration}." not in file.name:
-                file.unlink(missing_ok=True)
+    def trained(self) -> Graph:
+        """See Learner."""
+        path = self.folder / "trained.caffemodel"
+        self.opened.save(path)
+        load_weights(self.net.graph, path, self.net.shapes)
+        return self.net.graph
 
 
-def _start(net: TrainingNet, starts: list[Path], path: Path) -> Path:
+def _start(net: TrainingNet, starts: Sequence[Path], path: Path) -> Path:
     """Write one caffemodel with the stage's first weights; Caffe's own fillers make those that no file has."""
     load_weights(net.graph, starts[0], net.shapes)
     for file in starts[1:]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from deepmerge.formats.read.weights import load_weights
+from deepmerge.formats.write import write_caffemodel
+from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, read_converted
 from deepmerge.out.rewrite import Retrained, rewrite
-from deepmerge.out.staging import check_free, staged
+from deepmerge.out.staging import check_free, scratch, staged
 from deepmerge.text import listed
-from deepmerge.train.finetune.report import Say
-from deepmerge.train.finetune.runner import Runner, Trained
+from deepmerge.train.finetune.loop import Arrays, Control, Learner, Loop, Say, place_of
 from deepmerge.train.finetune.spec import Job, Stage, plan_stages
 from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder, digest_of
+from deepmerge.train.shared.guards import replacing
+from deepmerge.train.shared.processes import Processes, joined
 
 _IDENTITY = (
     *("data", "test_data", "solver", "steps", "batch_size", "limit", "shuffle", "vary", "seed", "engine"),
@@ -37,29 +43,15 @@ def finetune(job: Job, say: Say = lambda line: None, clock: Callable[[], float] 
     converted = read_converted(job.folder, job.original, need_steps=job.steps is not None)
     stages = plan_stages(converted, job.steps, job.solver)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, stages))
-    with checkpoint.mentioned():
-        if job.engine == "caffe":
-            from deepmerge.train.finetune.caffe_run import CaffeRunner
-
-            return _finish(job, converted, CaffeRunner(job, converted, stages, checkpoint, say, clock=clock))
-        from deepmerge.train.finetune.processes import joined
-
-        with joined(job.device) as processes:
-            from deepmerge.train.finetune.torch_run import TorchRunner
-
-            runner = TorchRunner(job, converted, stages, checkpoint, say, processes, clock)
-            return _finish(job, converted, runner)
-
-
-def _finish(job: Job, converted: Converted, runner: Runner) -> dict[str, Any]:
-    """Run all stages and write OUT2."""
-    trained, entry = runner.run()
-    if "finetuning" in converted.report:
-        entry["previous"] = converted.report["finetuning"]
-    report = {**converted.report, "finetuning": entry}
-    if runner.processes.first:
-        report = write_output(converted, job.out, job.force, trained, report)
-        runner.checkpoint.remove()
+    with checkpoint.mentioned(), _engine(job, converted, _seed(job, stages)) as engine:
+        runner = Runner(job, stages, checkpoint, engine, say, clock)
+        trained, entry = runner.run()
+        if "finetuning" in converted.report:
+            entry["previous"] = converted.report["finetuning"]
+        report = {**converted.report, "finetuning": entry}
+        if engine.processes.first:
+            report = write_output(converted, job.out, job.force, trained, report)
+            checkpoint.remove()
     return report
 
 
@@ -71,6 +63,208 @@ def _identity(job: Job, converted: Converted, stages: list[Stage]) -> dict[str, 
     chosen = {f"--{name.replace('_', '-')}": getattr(job, name) for name in _IDENTITY}
     chosen |= {"command": "finetune", "OUT's files": digest_of(files)}
     return chosen | {"preprocessing": asdict(job.wishes)}
+
+
+def _seed(job: Job, stages: list[Stage]) -> int:
+    """Return --seed, or the first solver's random_seed, or 0."""
+    given = next(stage.solver.random_seed for stage in stages if stage.solver is not None)
+    return job.seed if job.seed is not None else max(given, 0)
+
+
+# -- the engine ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What trains. open: yields a stage that starts from some caffemodels. about: for the report."""
+
+    open: Callable[[Stage, Sequence[Path]], AbstractContextManager[Learner]]
+    about: dict[str, Any]
+    processes: Processes = Processes()
+
+
+@contextlib.contextmanager
+def _engine(job: Job, converted: Converted, seed: int) -> Iterator[Engine]:
+    about = {"engine": job.engine, "seed": seed}
+    if job.engine == "caffe":
+        from deepmerge.train.finetune import caffe_run
+
+        with scratch(job.out) as folder:
+            setup = caffe_run.Setup(job, seed, folder)
+            yield Engine(partial(caffe_run.open_learner, setup=setup), about)
+        return
+    with joined(job.device) as processes:
+        from deepmerge.train.finetune import torch_run
+
+        setup = torch_run.Setup.of(job, seed, processes, converted.original.read() if job.distill else None)
+        about |= {"device": str(setup.device), "processes": processes.size}
+        yield Engine(partial(torch_run.open_learner, setup=setup), about, processes)
+
+
+# -- the stages ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A stage's result. weights: a caffemodel of all its layers. snapshots: files to keep next to it."""
+
+    stage: Stage
+    weights: Path
+    snapshots: Sequence[Path] = ()
+
+
+@dataclass
+class Runner:
+    """Runs the stages of a job one after the other, continued from a checkpoint if there is one.
+
+    done: the report's entries of the stages that are over, None for a stage that was not trained. notes: warnings, each
+    once.
+    """
+
+    job: Job
+    stages: list[Stage]
+    checkpoint: Checkpoint
+    engine: Engine
+    say: Say
+    clock: Callable[[], float]
+    done: list[dict[str, Any] | None] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.first = self.engine.processes.first
+        if not self.first:
+            self.say = lambda line: None
+        self.pause_at = None if self.job.stop_after is None else self.clock() + self.job.stop_after * 60
+
+    def run(self) -> tuple[list[Trained], dict[str, Any]]:
+        """Return the stages' weights, which are files in the checkpoint's folder, and the report's "finetuning"."""
+        saved = self.engine.processes.from_first(self.checkpoint.load() if self.first else None)
+        arrays, log = {}, None
+        if saved is not None:
+            arrays, meta = saved
+            self.done, log, self.notes = meta["done"], meta["log"], meta["notes"]
+            self.say(f"resuming from the checkpoint in {self.checkpoint.folder}")
+        for number in range(len(self.done), len(self.stages)):
+            self._stage(number, arrays, log)
+            arrays, log = {}, None
+        trained = [
+            Trained(stage, self._weights(number), sorted(self._snapshots(number).glob("*_iter_*")))
+            for number, stage in enumerate(self.stages)
+        ]
+        runs = [entry for entry in self.done if entry]
+        return trained, finetuning_entry(self.job, self.engine.about, runs, self.notes)
+
+    def _stage(self, number: int, arrays: Arrays, log: dict[str, Any] | None) -> None:
+        """Run a stage, and write its weights. arrays, log: see Loop."""
+        stage = self.stages[number]
+        starts = stage.starts_from(self._weights(number - 1) if number else None)
+        graph, entry = self._train(number, starts, arrays, log) if stage.solver else (_passed_on(stage, starts), None)
+        self.done.append(entry)
+        if self.first:
+            with replacing(self._weights(number)) as aside:
+                write_caffemodel(graph, aside)
+            self._save(f"{number + 1} of {len(self.stages)} stages", {}, None)
+        self.engine.processes.from_first(None)  # all wait here until the weights are written
+
+    def _train(
+        self, number: int, starts: list[Path], arrays: Arrays, log: dict[str, Any] | None
+    ) -> tuple[Graph, dict[str, Any]]:
+        """Train a stage; return its network with the new weights, and its entry in the report."""
+        stage, solver = self.stages[number], self.stages[number].solver
+        if stage.name:
+            self.say(f"step {stage.name}: {solver.max_iter - (log or {}).get('iteration', 0)} iterations")
+        if solver.snapshot_format == "HDF5":
+            text = "asks for HDF5 snapshots; they are written as .caffemodel, which Caffe reads as well"
+            self._note([f"{solver.path} {text}"])
+        with self.engine.open(stage, starts) as learner:
+            self._note(learner.notes)
+            ended = Loop(solver, learner, self._control(number), arrays, log).run()
+            if skipped := learner.skipped:
+                self._note([f"{len(skipped)} of {learner.count} images could not be read; the first: {skipped[0]}"])
+            return learner.trained(), ended.entry(stage.name, solver, learner)
+
+    def _control(self, number: int) -> Control:
+        def save(arrays: Arrays, log: dict[str, Any]) -> None:
+            self._save(place_of(name, log["iteration"]), arrays, log)
+            self._snapshots(number).mkdir(exist_ok=True)
+
+        name = self.stages[number].name
+        return Control(
+            save=save,
+            snapshots=self._snapshots(number),
+            checkpoint_seconds=self.job.checkpoint_seconds,
+            say=self.say,
+            seconds=self._time_left(),
+            pause_at=self.pause_at,
+            clock=self.clock,
+            step=name,
+            processes=self.engine.processes,
+        )
+
+    def _save(self, what: str, arrays: Arrays, log: dict[str, Any] | None) -> None:
+        """Replace the checkpoint. what: where the run is."""
+        self.checkpoint.save(what, arrays, {"done": self.done, "log": log, "notes": self.notes})
+
+    def _time_left(self) -> float | None:
+        """Return how many seconds the remaining stages may take; None for no limit."""
+        if self.job.minutes is None:
+            return None
+        return max(self.job.minutes * 60 - sum(entry["seconds"] for entry in self.done if entry), 0.0)
+
+    def _note(self, lines: list[str]) -> None:
+        self.notes = list(dict.fromkeys(self.notes + lines))
+
+    def _weights(self, number: int) -> Path:
+        """Return the file of a stage's final weights."""
+        return self.checkpoint.folder / f"stage-{number + 1:02d}.caffemodel"
+
+    def _snapshots(self, number: int) -> Path:
+        return self.checkpoint.folder / f"snapshots-{number + 1:02d}"
+
+
+def _passed_on(stage: Stage, starts: list[Path]) -> Graph:
+    """Return an untrained stage's network: the previous stage's weights, and its own new layers."""
+    graph = stage.pair.read()
+    for file in starts[1:]:
+        load_weights(graph, file, misfits="skip")
+    return graph
+
+
+# -- what is written -------------------------------------------------------------------------------
+
+
+def finetuning_entry(
+    job: Job, about: dict[str, Any], runs: list[dict[str, Any]], warnings: list[str]
+) -> dict[str, Any]:
+    """Return the report's "finetuning". Its accuracy is that of the last test, on all test images; None without any.
+
+    about: the engine and its seed, and where it ran.
+    """
+    tests = [test for run in runs for test in run["tests"] if test["all"]]
+    return {
+        **about,
+        "data": job.data,
+        "vary": job.vary,
+        "test_data": job.test_data,
+        "distill": _distilling(job),
+        "iterations": sum(run["iterations"] for run in runs),
+        "seconds": round(sum(run["seconds"] for run in runs), 3),
+        "loss_before": runs[0]["loss_before"],
+        "loss_after": runs[-1]["loss_after"],
+        "accuracy": _accuracy(tests[-1]) if tests else None,
+        "runs": runs,
+        "warnings": warnings,
+    }
+
+
+def _distilling(job: Job) -> dict[str, Any] | None:
+    if job.distill is None:
+        return None
+    return {"kind": job.distill, "weight": job.distill_weight, "temperature": job.temperature}
+
+
+def _accuracy(test: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in test.items() if key not in ("iteration", "test", "all")}
 
 
 def write_output(

@@ -1,29 +1,161 @@
-"""The iterations of Caffe's solver: test, gradients, update, display, snapshot.
+"""The iterations of Caffe's solver: test, update, display, snapshot; and the log of them.
 
-Caffe: solver.cpp, Solver::Step and Solver::Solve.
+An engine does the computing: its Learner. Caffe: solver.cpp, Solver::Step and Solver::Solve.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
-from deepmerge.data import Batch, Loader
-from deepmerge.data.prefetch import prefetched
-from deepmerge.errors import TrainingError
+from deepmerge.errors import EngineError, TrainingError
 from deepmerge.formats.read.solver import Solver
-from deepmerge.train.finetune.report import Arrays, Say, TrainingLog, way_out
-from deepmerge.train.finetune.solver import Updates, learning_rate
-from deepmerge.train.finetune.student import Student, Tester
+from deepmerge.formats.write import write_caffemodel
+from deepmerge.graph.graph import Graph
+from deepmerge.train.finetune.solver import learning_rate
 from deepmerge.train.shared.checkpoint import Paused
-from deepmerge.train.shared.guards import replacing
+from deepmerge.train.shared.guards import replacing, require_finite
+from deepmerge.train.shared.processes import Processes
+
+Arrays = dict[str, np.ndarray]
+Say = Callable[[str], None]
+WEIGHTS = "weights/"  # prefix of their names in a checkpoint
+_SOLVER_FIELDS = ("type", "base_lr", "lr_policy", "max_iter", "iter_size", "momentum", "weight_decay")
+
+
+class Learner(ABC):
+    """A stage's TRAIN network and its tests in an engine, with images.
+
+    batch_size: of all processes together. count, skipped: the number of images, and why some could not be read.
+    tests: the number of test networks. notes: for the user.
+    """
+
+    batch_size: int
+    count: int
+    skipped: list[str]
+    tests: int
+    notes: list[str]
+
+    @abstractmethod
+    def load(self, arrays: Arrays, iteration: int) -> None:
+        """Start at an iteration. arrays: what `state` returned there, {} at the stage's beginning."""
+
+    @abstractmethod
+    def state(self) -> Arrays:
+        """Return everything that `load` needs to continue with the same result."""
+
+    @abstractmethod
+    def step(self, most: int) -> list[float]:
+        """Run one to `most` iterations, and return the loss of each."""
+
+    @abstractmethod
+    def test(self, whole: bool) -> list[dict[str, float]]:
+        """Return each test's outputs, and `images`, their number. whole: take all images, not test_iter batches."""
+
+    @abstractmethod
+    def trained(self) -> Graph:
+        """Return the TRAIN network with its current weights."""
+
+    def save(self, path: Path) -> None:
+        """Write a snapshot: the weights of all layers of the TRAIN network, as Caffe's solver writes it."""
+        write_caffemodel(self.trained(), path)
+
+
+@dataclass
+class TrainingLog:
+    """What has happened so far in a stage, as a checkpoint holds it.
+
+    iteration: number of iterations done. first: the first iteration's loss. recent: the losses that `smoothed` is the
+    mean of. losses: [iteration, smoothed loss] at each display. tests: one entry for each test. stopped: why training
+    ended before max_iter, "" if it did not.
+    """
+
+    iteration: int = 0
+    seconds: float = 0.0
+    first: float | None = None
+    smoothed: float = 0.0
+    recent: list[float] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)
+    tests: list[dict[str, Any]] = field(default_factory=list)
+    stopped: str = ""
+
+    def add_iteration(self, solver: Solver, loss: float, place: str, say: Say) -> None:
+        """Record an iteration's loss, and display it if that is due.
+
+        place: where the run is, for the TrainingError that is raised if the loss is not finite.
+        The smoothed loss is the mean of the last average_loss losses, as in Caffe's Solver::UpdateSmoothedLoss.
+        """
+        rate = learning_rate(solver, self.iteration)
+        require_finite(loss, place, _way_out(rate))
+        self.first = loss if self.first is None else self.first
+        self.recent = [*self.recent, loss][-solver.average_loss :]
+        self.smoothed = math.fsum(self.recent) / len(self.recent)
+        if solver.display and self.iteration % solver.display == 0:
+            where = f"iteration {self.iteration} of {solver.max_iter}"
+            say(f"{where}: loss {self.smoothed:.5g}, learning rate {rate:.3g}")
+            self.losses.append([self.iteration, self.smoothed])
+        self.iteration += 1
+
+    def add_test(self, number: int, last: bool, values: dict[str, float]) -> None:
+        """Record the results of test network `number`. last: whether it is the test at the end, on all images."""
+        self.tests.append({"iteration": self.iteration, "test": number, "all": last, **values})
+
+    def test_is_due(self, solver: Solver, last: bool) -> bool:
+        """Return whether to test now, and this test has not been done yet."""
+        if any(test["iteration"] == self.iteration and test["all"] >= last for test in self.tests):
+            return False
+        if last:
+            return True
+        started = self.iteration or solver.test_initialization
+        return bool(solver.test_interval and self.iteration % solver.test_interval == 0 and started)
+
+    def snapshot_is_due(self, solver: Solver) -> bool:
+        """Return whether the solver writes a snapshot after this iteration."""
+        return bool(solver.snapshot) and self.iteration % solver.snapshot == 0
+
+    def snapshot_name(self, solver: Solver) -> str:
+        """Return the snapshot's file name. The folders of snapshot_prefix belong to the solver's author: left out."""
+        prefix = Path(solver.snapshot_prefix).name or "snapshot"
+        return f"{prefix}_iter_{self.iteration}.caffemodel"
+
+    def stop(self, solver: Solver) -> None:
+        """Record that the time limit ended the stage."""
+        self.stopped = f"the time was up at iteration {self.iteration} of {solver.max_iter}"
+
+    def entry(self, step: str, solver: Solver, learner: Learner) -> dict[str, Any]:
+        """Return the report's entry for the stage. step: its name, "" for the final network."""
+        return {
+            "step": step or None,
+            "solver": {name: getattr(solver, name) for name in _SOLVER_FIELDS} | {"batch_size": learner.batch_size},
+            "iterations": self.iteration,
+            "loss_before": self.first,
+            "loss_after": self.smoothed,
+            "losses": self.losses,
+            "tests": self.tests,
+            "seconds": round(self.seconds, 3),
+            "stopped": self.stopped or None,
+            "images": {"count": learner.count, "skipped": learner.skipped},
+        }
+
+
+def _way_out(rate: float) -> str:
+    """Return what to do when training has diverged."""
+    return (
+        f"the learning rate is {rate:.3g}: lower it (--solver base_lr=…), "
+        "or bound the gradients (--solver clip_gradients=…)"
+    )
+
+
+def place_of(step: str, iteration: int) -> str:
+    """Return where a run is, for errors. step: its name, "" for the final network."""
+    return f"step {step!r}, iteration {iteration}" if step else f"iteration {iteration}"
 
 
 @dataclass(frozen=True)
@@ -33,7 +165,8 @@ class Control:
     save: writes a checkpoint of arrays and JSON values. snapshots: the folder of PREFIX_iter_N.caffemodel; it may not
     exist before the first `save`. checkpoint_seconds: time between two checkpoints. say: called with a line for each
     display and test. seconds: limit for the stage, earlier runs included; None for none. pause_at: time by `clock` at
-    which to pause with a checkpoint; None for never.
+    which to pause with a checkpoint; None for never. step: its name, for errors. processes: only the first one tests
+    and writes.
     """
 
     save: Callable[[Arrays, dict[str, Any]], None]
@@ -43,55 +176,52 @@ class Control:
     seconds: float | None = None
     pause_at: float | None = None
     clock: Callable[[], float] = time.monotonic
+    step: str = ""
+    processes: Processes = Processes()
 
 
 class Loop:
-    """One solver on one network."""
+    """One solver on one network. log, arrays: the last arguments of `control.save`; {} and None at the beginning."""
 
-    def __init__(self, solver: Solver, student: Student, loader: Loader, testers: Sequence[Tester], control: Control):
-        self.solver, self.student, self.loader, self.testers = solver, student, loader, list(testers)
-        self.control = control
-        self.updates = Updates(solver, student.blobs)
-        self.log = TrainingLog()
-
-    # -- checkpoints ---------------------------------------------------------------------------------
-
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """Return everything that `load` needs to continue with the same result."""
-        arrays = {f"weights/{blob.name}": blob.values.detach().cpu().numpy() for blob in self.student.blobs}
-        for name, histories in self.updates.state().items():
-            arrays |= {f"history/{number}/{name}": values.cpu().numpy() for number, values in enumerate(histories)}
-        return arrays, asdict(self.log)
-
-    def load(self, arrays: Arrays, log: dict[str, Any]) -> None:
-        """Continue from what `state` returned."""
-        self.log = TrainingLog(**log)
-        with torch.no_grad():
-            for blob in self.student.blobs:
-                blob.values.copy_(torch.from_numpy(arrays[f"weights/{blob.name}"]))
-                for number, values in enumerate(blob.history):
-                    values.copy_(torch.from_numpy(arrays[f"history/{number}/{blob.name}"]))
-
-    # -- running -------------------------------------------------------------------------------------
+    def __init__(
+        self,
+        solver: Solver,
+        learner: Learner,
+        control: Control,
+        arrays: Arrays | None = None,
+        log: dict[str, Any] | None = None,
+    ):
+        self.solver, self.learner, self.control, self.processes = solver, learner, control, control.processes
+        self.log = TrainingLog(**(log or {}))
+        learner.load(arrays or {}, self.log.iteration)
 
     def run(self) -> TrainingLog:
-        """Train until max_iter or the time limit. TrainingError where the loss is not finite, Paused at `pause_at`."""
+        """Train until max_iter or the time limit.
+
+        TrainingError where the loss is not finite, or the engine fails; Paused at `pause_at`.
+        """
+        try:
+            return self._run()
+        except EngineError as error:  # images may be gone, for example
+            raise TrainingError(f"{self._place()}: {error}") from None
+
+    def _run(self) -> TrainingLog:
         solver, log, clock = self.solver, self.log, self.control.clock
         start = saved = clock()
-        before, first = log.seconds, self.student.processes.first
+        before, first = log.seconds, self.processes.first
         if first and log.iteration and log.snapshot_is_due(solver) and not self._snapshot_path().exists():
             self._write_snapshot()  # killed between the checkpoint and its snapshot
-        with contextlib.closing(prefetched(self._batches(log.iteration * solver.iter_size))) as batches:
-            while log.iteration < solver.max_iter and not self._time_is_up():
-                self._test()
-                self._step(batches)
-                log.seconds = before + clock() - start
-                if log.snapshot_is_due(solver):
-                    self._snapshot()
-                    saved = clock()
-                if first and clock() - saved >= self.control.checkpoint_seconds:
-                    self._save()
-                    saved = clock()
+        while log.iteration < solver.max_iter and not self._time_is_up():
+            self._test()
+            for loss in self.learner.step(self._until_due()):
+                log.add_iteration(solver, loss, self._place(), self.control.say)
+            log.seconds = before + clock() - start
+            if log.snapshot_is_due(solver):
+                self._snapshot()
+                saved = clock()
+            if first and clock() - saved >= self.control.checkpoint_seconds:
+                self._save()
+                saved = clock()
         if solver.snapshot_after_train and not log.snapshot_is_due(solver):
             self._snapshot()
         self._test(last=True)
@@ -100,20 +230,15 @@ class Loop:
             self._save()
         return log
 
-    def _step(self, batches: Iterator[Batch]) -> None:
-        iteration, size = self.log.iteration, self.solver.iter_size
-        loss, gradients = self.student.gradients(itertools.islice(batches, size), iteration * size)
-        rate = self.log.add_iteration(self.solver, loss, f"iteration {iteration}", self.control.say)
-        with torch.no_grad():
-            self.updates.apply(gradients, rate, iteration)
-
-    def _batches(self, start: int) -> Iterator[Batch]:
-        for index in itertools.count(start):
-            yield self.loader.batch(self.student.processes.own_batch(index))
+    def _until_due(self) -> int:
+        """Return the number of iterations until a test or a snapshot is due, or the end."""
+        solver, done = self.solver, self.log.iteration
+        intervals = [solver.test_interval if self.learner.tests else 0, solver.snapshot]
+        return min([solver.max_iter - done, *(interval - done % interval for interval in intervals if interval)])
 
     def _time_is_up(self) -> bool:
         """Return whether the stage's time is over; raise Paused if only this run's time is."""
-        control, processes = self.control, self.student.processes
+        control, processes = self.control, self.processes
         if control.pause_at is not None and processes.from_first(control.clock() >= control.pause_at):
             if processes.first:
                 self._save()
@@ -127,12 +252,11 @@ class Loop:
 
     def _test(self, last: bool = False) -> None:
         """Run the tests that are due. The last ones take all images."""
-        if not self.student.processes.first or not self.log.test_is_due(self.solver, last):
+        if not self.learner.tests or not self.log.test_is_due(self.solver, last):
             return
-        for number, tester in enumerate(self.testers):
-            values = tester.run(self.student, whole=last)
+        for number, values in enumerate(self.learner.test(whole=last)):
             self.log.add_test(number, last, values)
-            name = f" {number}" if len(self.testers) > 1 else ""
+            name = f" {number}" if self.learner.tests > 1 else ""
             results = ", ".join(f"{key} {value:.4g}" for key, value in values.items() if key != "images")
             self.control.say(f"iteration {self.log.iteration}, test{name} on {values['images']} images: {results}")
 
@@ -141,20 +265,25 @@ class Loop:
 
     def _snapshot(self) -> None:
         """Write a checkpoint, then the snapshot: its folder is in the checkpoint's."""
-        if self.student.processes.first:
+        if self.processes.first:
             self._save()
             self._write_snapshot()
 
     def _write_snapshot(self) -> None:
         """Write a snapshot whole or not at all: a partial one would never be replaced."""
         with replacing(self._snapshot_path()) as aside:
-            self.student.save(aside)
+            self.learner.save(aside)
+
+    def _place(self) -> str:
+        return place_of(self.control.step, self.log.iteration)
 
     def _save(self) -> None:
         """Write a checkpoint; TrainingError where the weights are not finite."""
-        for blob in self.student.blobs:
-            if not torch.isfinite(blob.values).all():
+        arrays = self.learner.state()
+        for name, array in arrays.items():
+            if name.startswith(WEIGHTS) and not np.isfinite(array).all():
                 rate = learning_rate(self.solver, max(self.log.iteration - 1, 0))
-                text = f"iteration {self.log.iteration}: the weights {blob.name} are not finite numbers any more"
-                raise TrainingError(text, remedy=way_out(rate))
-        self.control.save(*self.state())
+                blob = name.removeprefix(WEIGHTS)
+                text = f"{self._place()}: the weights {blob} are not finite numbers any more"
+                raise TrainingError(text, remedy=_way_out(rate))
+        self.control.save(arrays, asdict(self.log))

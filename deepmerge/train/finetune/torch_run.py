@@ -1,172 +1,40 @@
-"""The stages of a job on PyTorch: networks, images and start weights.
-
-Layers that no caffemodel has weights for start as Caffe's fillers (filler.hpp) draw them, seeded. Usually these layers
-are an auxiliary head of a train_val network. The distributions are Caffe's, the numbers are not.
-"""
+"""The stages of a job on PyTorch: the network that learns, the original as its teacher, and the tests."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from deepmerge.data import Loader, Loading, network_transform, open_network_images
-from deepmerge.errors import ReadError
+from deepmerge.data import Batch, Loader, Loading, network_transform, open_network_images
+from deepmerge.data.prefetch import prefetched
+from deepmerge.engines.pytorch import TorchNet
+from deepmerge.errors import DeepmergeError, ReadError
 from deepmerge.formats.read.caffemodel import read_caffemodel
-from deepmerge.formats.read.scalars import Reader
-from deepmerge.formats.read.solver import NetSource
-from deepmerge.formats.read.training import TrainingNet, losses, read_training
+from deepmerge.formats.read.fillers import fill
+from deepmerge.formats.read.solver import NetSource, Solver
+from deepmerge.formats.read.training import TrainingNet, losses, multipliers, read_training
 from deepmerge.formats.read.weights import load_weights
-from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.shapes import Shape, expected_weights
-from deepmerge.text import listed
-from deepmerge.train.finetune.loop import Control, Loop
-from deepmerge.train.finetune.processes import Processes
-from deepmerge.train.finetune.report import Arrays, stage_entry
-from deepmerge.train.finetune.runner import Runner
+from deepmerge.graph.graph import Graph, Layer
+from deepmerge.train.finetune.loop import WEIGHTS, Arrays, Learner
+from deepmerge.train.finetune.solver import Learned, Updates, learning_rate
 from deepmerge.train.finetune.spec import Job, Stage
-from deepmerge.train.finetune.student import Student, Teacher, Tester
+from deepmerge.train.shared.augment import shifted
 from deepmerge.train.shared.device import prepare
-
-
-def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Collection[str] = ()) -> list[str]:
-    """Give each layer without weights those of its fillers, and return notes for the user.
-
-    The weights depend only on the seed and the layer's name. known: layers that get other weights later, and need no
-    note. ReadError for a filler that Caffe does not have.
-    """
-    filled, zeros = [], []
-    for layer in graph.layers:
-        wanted = expected_weights(layer, [shapes.get(bottom) for bottom in layer.bottoms])
-        if not wanted or layer.weights:
-            continue
-        random = np.random.default_rng([seed, zlib.crc32(layer.name.encode("utf-8", "surrogateescape"))])
-        layer.weights = [_filled(layer, index, shape, random) for index, shape in enumerate(wanted)]
-        if layer.type != "BatchNorm" and layer.name not in known:
-            (filled if layer.weights[0].any() else zeros).append(layer.name)
-    notes = [f"no caffemodel has weights for {listed(filled)}; fillers make them"] if filled else []
-    if zeros:
-        notes.append(
-            f"no caffemodel has weights for {listed(zeros)}, and there is no weight_filler: all 0, as in Caffe"
-        )
-    return notes
-
-
-def _filled(layer: Layer, index: int, shape: Shape, random: np.random.Generator) -> np.ndarray:
-    fields = layer.kind.fillers
-    matrix = layer.kind.tensor and len(shape) > 1  # a recurrent layer has several
-    name, usual = fields[0 if matrix else min(index, len(fields) - 1)]
-    params = layer.tree.message(layer.params.FIELD) if layer.params is not None and layer.params.FIELD else None
-    message = params.message(name) if params is not None and name else None
-    if message is None:
-        return np.full(shape, usual, np.float32)
-    reader = Reader(message, "FillerParameter", None, f"layer {layer.name!r} ({layer.type}), {name}")
-    kind = reader.one("type")
-    if kind not in _FILLERS:
-        raise reader.error(f"{kind!r} is not a filler of Caffe's; give one of {', '.join(_FILLERS)}")
-    return np.ascontiguousarray(_FILLERS[kind](reader, shape, random), dtype=np.float32).reshape(shape)
-
-
-def _fan(reader: Reader, shape: Shape) -> float:
-    """Return the number of values that an element of the blob is connected to, as variance_norm says."""
-    count = int(np.prod(shape))
-    fan_in, fan_out = count / shape[0], count / shape[1] if len(shape) > 1 else count
-    fans = {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}
-    norm = reader.one("variance_norm")
-    if norm not in fans:
-        raise reader.error(f"variance_norm {norm} is not one of {', '.join(fans)}")
-    return fans[norm]
-
-
-def _gaussian(reader: Reader, shape: Shape, random: np.random.Generator) -> np.ndarray:
-    values = random.normal(reader.one("mean"), reader.one("std"), shape)
-    sparse = reader.one("sparse")
-    return values if sparse < 0 else values * (random.random(shape) < sparse / shape[0])
-
-
-def _xavier(reader: Reader, shape: Shape, random: np.random.Generator) -> np.ndarray:
-    limit = sqrt(3 / _fan(reader, shape))
-    return random.uniform(-limit, limit, shape)
-
-
-def _unitball(_reader: Reader, shape: Shape, random: np.random.Generator) -> np.ndarray:
-    rows = random.random((shape[0], -(-int(np.prod(shape)) // shape[0])))
-    return rows / rows.sum(axis=1, keepdims=True)
-
-
-def _bilinear(reader: Reader, shape: Shape, _random: np.random.Generator) -> np.ndarray:
-    if len(shape) != 4 or shape[2] != shape[3]:
-        raise ReadError(f"{reader.where}: bilinear is for square kernels, and this blob is {shape}")
-    half = ceil(shape[3] / 2)
-    line = 1 - np.abs(np.arange(shape[3]) / half - (shape[3] - 1) / (2 * half))
-    return np.broadcast_to(np.outer(line, line), shape)
-
-
-_FILLERS: dict[str, Callable[[Reader, Shape, np.random.Generator], np.ndarray]] = {
-    "constant": lambda reader, shape, _random: np.full(shape, reader.one("value")),
-    "uniform": lambda reader, shape, random: random.uniform(reader.one("min"), reader.one("max"), shape),
-    "gaussian": _gaussian,
-    "positive_unitball": _unitball,
-    "xavier": _xavier,
-    "msra": lambda reader, shape, random: random.normal(0, sqrt(2 / _fan(reader, shape)), shape),
-    "bilinear": _bilinear,
-}
-
+from deepmerge.train.shared.losses import divergence, logits_of
+from deepmerge.train.shared.processes import Processes
 
 _SCORED = ("HingeLoss", "InfogainLoss", "MultinomialLogisticLoss", "SoftmaxWithLoss")  # labels are class indices
-
-
-class TorchRunner(Runner):
-    """Run the stages on --device; of several processes each has a GPU of its own."""
-
-    def __init__(self, *arguments: Any, **options: Any):
-        super().__init__(*arguments, **options)
-        job, device = self.job, self.job.device
-        if device == "cuda" and self.processes.size > 1:
-            device = f"cuda:{self.processes.local_rank}"
-        teacher = self.converted.original.read() if job.distill else None
-        self.setup = Setup(job, self.seed, prepare(device, job.threads, self.seed), self.processes, teacher)
-
-    def run(self):
-        """See Runner.run."""
-        trained, entry = super().run()
-        return trained, entry | {"device": str(self.setup.device), "processes": self.processes.size}
-
-    def train(
-        self, number: int, starts: list[Path], arrays: Arrays, log: dict[str, Any] | None
-    ) -> tuple[Graph, dict[str, Any]]:
-        """See Runner.train."""
-        loop, notes = make_loop(self.stages[number], starts, self.setup, self._control(number))
-        self.note(notes)
-        if log is not None:
-            loop.load(arrays, log)
-        ended, student = loop.run(), loop.student
-        student.store()
-        if skipped := loop.loader.skipped:
-            self.note([f"{len(skipped)} of {loop.loader.count} images could not be read; the first: {skipped[0]}"])
-        entry = stage_entry(self.stages[number], ended, student.net.batch_size)
-        return student.net.graph, entry | {"images": {"count": loop.loader.count, "skipped": skipped}}
-
-    def _control(self, number: int) -> Control:
-        def save(arrays: Arrays, log: dict[str, Any]) -> None:
-            self.save(self.place(number, log["iteration"]), arrays, log)
-            self.snapshots(number).mkdir(exist_ok=True)
-
-        return Control(
-            save=save,
-            snapshots=self.snapshots(number),
-            checkpoint_seconds=self.job.checkpoint_seconds,
-            say=self.say,
-            seconds=self.time_left(),
-            pause_at=self.pause_at,
-            clock=self.clock,
-        )
+_HISTORY = "history/"  # as WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -179,9 +47,17 @@ class Setup:
     processes: Processes = Processes()
     teacher: Graph | None = None
 
+    @classmethod
+    def of(cls, job: Job, seed: int, processes: Processes, original: Graph | None) -> Setup:
+        """Return it for --device, made ready; of several processes each has a GPU of its own."""
+        several = job.device == "cuda" and processes.size > 1
+        name = f"cuda:{processes.local_rank}" if several else job.device
+        return cls(job, seed, prepare(name, job.threads, seed), processes, original)
 
-def make_loop(stage: Stage, starts: Sequence[Path], setup: Setup, control: Control) -> tuple[Loop, list[str]]:
-    """Return a stage that is ready to run, and notes for the user. starts: its caffemodels, later ones overriding.
+
+@contextlib.contextmanager
+def open_learner(stage: Stage, starts: Sequence[Path], setup: Setup) -> Iterator[TorchLearner]:
+    """Yield a stage that is ready to run. starts: its caffemodels, later ones overriding.
 
     ReadError, GraphError or ShapeError where networks, weights or images do not fit together.
     """
@@ -194,22 +70,241 @@ def make_loop(stage: Stage, starts: Sequence[Path], setup: Setup, control: Contr
     net = read_training(stage.solver.train, "TRAIN", shape, job.batch_size)
     notes = net.graph.warnings + _start(net, starts, setup.seed)
     loss = main_loss(net.graph)
-    teacher = None
-    if setup.teacher is not None:
-        teacher = Teacher(setup.teacher, loss.bottoms[0].name, job, setup.device)
-    student = Student(net, setup.device, processes, setup.seed, teacher, job.vary)
-    if not student.blobs:
-        raise ReadError(
-            "every layer's lr_mult is 0, so nothing can learn",
-            stage.solver.train.path,
-            remedy="check its `param` messages",
-        )
     options = {"seed": setup.seed, "shuffle": job.shuffle, "limit": job.limit, "classes": _classes(net, loss)}
     loader, image_notes = _loader(job.data, job, deploy, net, processes.share(net.batch_size), **options)
-    testers = []
-    if job.test_data and processes.first:
-        testers = _testers(stage, net, deploy, starts, setup)
-    return Loop(stage.solver, student, loader, testers, control), notes + image_notes
+    testers = _testers(stage, net, deploy, starts, setup) if job.test_data and processes.first else []
+    learner = TorchLearner(stage.solver, net, loader, testers, setup)
+    learner.notes = notes + image_notes
+    with contextlib.closing(learner):
+        yield learner
+
+
+class TorchLearner(Learner):
+    """A TRAIN network on a device.
+
+    blobs: those that learn, each once, in the order of the layers. iteration: the number of updates so far.
+    ReadError if nothing can learn.
+    """
+
+    def __init__(self, solver: Solver, net: TrainingNet, loader: Loader, testers: Sequence[Tester], setup: Setup):
+        self.solver, self.net, self.loader, self.testers, self.setup = solver, net, loader, testers, setup
+        self.device, self.processes = setup.device, setup.processes
+        self.batch_size, self.count, self.tests = net.batch_size, loader.count, len(testers)
+        self.torch = TorchNet(net.graph, "TRAIN").to(self.device)
+        self.blobs = _learned(net.graph, self.torch)
+        if not self.blobs:
+            text = "every layer's lr_mult is 0, so nothing can learn"
+            raise ReadError(text, solver.train.path, remedy="check its `param` messages")
+        self.teacher = None
+        if setup.teacher is not None:
+            scores = main_loss(net.graph).bottoms[0].name
+            self.teacher = Teacher(setup.teacher, scores, setup.job, self.device)
+        self._weights = _loss_weights(net.graph, self.torch.losses, self.processes.size)
+        self._wanted = [*self.torch.losses, *([self.teacher.scores] if self.teacher else [])]
+        self.updates = Updates(solver, self.blobs)
+
+    def load(self, arrays: Arrays, iteration: int) -> None:
+        """See Learner."""
+        self.iteration = iteration
+        self._batches = prefetched(self._own_batches(iteration * self.solver.iter_size))
+        with torch.no_grad():
+            for blob in self.blobs if arrays else ():
+                blob.values.copy_(torch.from_numpy(arrays[f"{WEIGHTS}{blob.name}"]))
+                for number, values in enumerate(blob.history):
+                    values.copy_(torch.from_numpy(arrays[f"{_HISTORY}{number}/{blob.name}"]))
+
+    def _own_batches(self, start: int) -> Generator[Batch, None, None]:
+        for index in itertools.count(start):
+            yield self.loader.batch(self.processes.own_batch(index))
+
+    def close(self) -> None:
+        """Stop preparing batches."""
+        self._batches.close()
+
+    def state(self) -> Arrays:
+        """See Learner."""
+        arrays = {f"{WEIGHTS}{blob.name}": blob.values.detach().cpu().numpy() for blob in self.blobs}
+        for blob in self.blobs:
+            arrays |= {f"{_HISTORY}{i}/{blob.name}": values.cpu().numpy() for i, values in enumerate(blob.history)}
+        return arrays
+
+    def step(self, most: int) -> list[float]:
+        """Run one iteration, and return its loss. See Learner."""
+        size = self.solver.iter_size
+        loss, gradients = self.gradients(itertools.islice(self._batches, size), self.iteration * size)
+        with torch.no_grad():
+            self.updates.apply(gradients, learning_rate(self.solver, self.iteration), self.iteration)
+        self.iteration += 1
+        return [loss]
+
+    def gradients(self, batches: Iterator[Batch], first: int) -> tuple[float, list[Tensor]]:
+        """Return the mean loss of the batches, and the sum of their gradients for each of `blobs`, over all processes.
+
+        first: the number of the first batch since training began; it seeds Dropout and the shifts.
+        """
+        parameters = [blob.values for blob in self.blobs]
+        for blob in parameters:
+            blob.grad = None
+        total, count = torch.zeros((), device=self.device), 0
+        for batch in batches:
+            draw = zlib.crc32(f"{self.setup.seed} {self.processes.rank} {first + count}".encode())
+            self.torch.seed(draw)
+            loss = self.loss(batch, draw)
+            loss.backward()
+            total += loss.detach()
+            count += 1
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        self.processes.sum([total, *gradients])
+        return float(total) / count, gradients
+
+    def loss(self, batch: Batch, draw: int) -> Tensor:
+        """Return this process's part of the batch's loss; the parts of all processes add up to it. draw: a seed."""
+        feeds = _feeds(self.net, batch, self.device)
+        if self.setup.job.vary:
+            feeds[self.net.images] = shifted(feeds[self.net.images], np.random.default_rng(draw))
+        values = self.torch(feeds, self._wanted)
+        loss = sum(values[name].sum() * weight for name, weight in self._weights.items())
+        if self.teacher is not None:
+            loss = loss + self.teacher.loss(feeds[self.net.images], values) / self.processes.size
+        return loss
+
+    def test(self, whole: bool) -> list[dict[str, float]]:
+        """See Learner."""
+        return [tester.run(self, whole) for tester in self.testers]
+
+    def trained(self) -> Graph:
+        """See Learner."""
+        self.torch.store()
+        return self.net.graph
+
+    @property
+    def skipped(self) -> list[str]:
+        """See Learner."""
+        return self.loader.skipped
+
+
+class Teacher:
+    """The original in its TEST phase. scores: the student's blob that is compared with the original's.
+
+    job.distill is kl, the divergence from the original's probabilities, or mse, the mean squared difference of the
+    logits. The loss, times job.distill_weight, is added to those that the labels give.
+    """
+
+    def __init__(self, graph: Graph, scores: str, job: Job, device: torch.device):
+        if len(graph.inputs) != 1:
+            names = ", ".join(blob.name for blob in graph.inputs)
+            raise DeepmergeError(
+                f"--distill: the original has {len(graph.inputs)} inputs ({names}), and only images can be fed"
+            )
+        self.job, self.scores = job, scores
+        self.net = TorchNet(graph).to(device)
+        self.net.requires_grad_(False)
+        self.input, self.own_scores = graph.inputs[0].name, _scores_in(graph, scores)
+
+    def loss(self, images: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        """Return the loss to add, a mean over images. values: the student's blobs."""
+        with torch.no_grad():
+            wanted = self.net({self.input: images}, [self.own_scores])[self.own_scores]
+        own = values[self.scores]
+        if wanted.shape != own.shape:
+            shapes = f"{tuple(wanted.shape)} and the network's {self.scores!r} {tuple(own.shape)}"
+            text = f"the original's {self.own_scores!r} is {shapes}"
+            raise DeepmergeError(f"--distill: {text}", remedy="is it the original of this network?")
+        if self.job.distill == "mse":
+            return functional.mse_loss(own, wanted) * self.job.distill_weight
+        return divergence(own, wanted, self.job.temperature) * self.job.distill_weight
+
+
+def _scores_in(graph: Graph, name: str) -> str:
+    """Return the original's blob of this name; if there is none, its logits."""
+    if any(blob.name == name for blob in graph.blobs):
+        return name
+    logits = [logits_of(layer) for layer in graph.layers]
+    return next((found for found in reversed(logits) if found), graph.outputs[-1].name)
+
+
+def _feeds(net: TrainingNet, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """Return the network's inputs; ReadError where it needs labels and the batch has none."""
+    feeds = {net.images: torch.from_numpy(batch.data).to(device, non_blocking=True)}
+    if net.labels is not None:
+        if batch.labels is None:
+            raise ReadError(
+                "the images have no labels, and the network learns from them", remedy="`deepmerge recover` needs none"
+            )
+        feeds[net.labels] = torch.from_numpy(batch.labels).to(device, non_blocking=True)
+    return feeds
+
+
+def _learned(graph: Graph, net: TorchNet) -> list[Learned]:
+    """Return the blobs whose lr_mult is not 0. For a shared blob, the first ParamSpec that sets a field counts."""
+    blobs: dict[nn.Parameter, Learned] = {}
+    given: dict[nn.Parameter, set[str]] = {}
+    for layer in graph.layers:
+        for index, blob in enumerate(net.blobs_of(layer.name)):
+            spec = layer.param_specs[index] if index < len(layer.param_specs) else ()
+            named = {field.name for field in spec}
+            rates = dict(zip(("lr_mult", "decay_mult"), multipliers(layer, index), strict=True))
+            if blob not in blobs:
+                blobs[blob] = Learned(f"{layer.name}/{index}", blob, **rates)
+            for key in rates:
+                if key in named - given.setdefault(blob, set()):
+                    setattr(blobs[blob], key, rates[key])
+            given[blob] |= named
+    for blob, learned in blobs.items():
+        blob.requires_grad_(learned.lr_mult != 0)
+    return [learned for learned in blobs.values() if learned.lr_mult != 0]
+
+
+def _loss_weights(graph: Graph, weights: dict[str, float], processes: int) -> dict[str, float]:
+    """Return the losses' weights in one process's part of a batch.
+
+    Losses are means over the batch, except with normalization NONE.
+    """
+    kinds = {blob.name: getattr(blob.producer.params, "normalization", "") for blob in graph.blobs}
+    return {name: weight if kinds[name] == "NONE" else weight / processes for name, weight in weights.items()}
+
+
+@dataclass
+class Tester:
+    """A TEST network and its images.
+
+    batches: the number of batches in a test, at most all. scores: the blob that the labels are compared with, or None.
+    """
+
+    net: TrainingNet
+    loader: Loader
+    batches: int
+    scores: str | None
+
+    def run(self, learner: TorchLearner, whole: bool) -> dict[str, float]:
+        """Return the means of the network's outputs (Accuracy, losses) by blob name, `top1` and `images`.
+
+        The weights are the learner's. whole: take all images, not just `batches`.
+        """
+        learner.torch.store(self.net.graph)
+        net = TorchNet(self.net.graph, "TEST").to(learner.device)
+        outputs = [name for name in net.outputs if name != self.net.labels]
+        has_top1 = bool(self.scores and self.net.labels)
+        wanted = [*outputs, self.scores] if has_top1 else outputs
+        sums, right, images = dict.fromkeys(outputs, 0.0), 0, 0
+        for number, batch in enumerate(self.loader.once()):
+            if number == self.batches and not whole:
+                break
+            with torch.no_grad():
+                values = net(_feeds(self.net, batch, learner.device), wanted)
+            for name in outputs:
+                sums[name] += float(values[name].double().mean()) * len(batch.data)
+            if has_top1:
+                right += _count_right(values[self.scores], batch)
+            images += len(batch.data)
+        means = {name: value / images for name, value in sums.items()}
+        return means | ({"top1": right / images} if has_top1 else {}) | {"images": images}
+
+
+def _count_right(scores: Tensor, batch: Batch) -> int:
+    """Return for how many images the class with the highest score is the label."""
+    best = scores.flatten(1).argmax(1).cpu()
+    return int((best == torch.from_numpy(batch.labels)).sum())
 
 
 def _loader(

@@ -22,7 +22,7 @@ from deepmerge.errors import DeepmergeError, TrainingError
 from deepmerge.out.staging import replacing
 from deepmerge.train.shared.guards import writing
 
-_VERSION = 2  # of what recover and finetune save
+_VERSION = 3  # of what recover and finetune save
 _META = "meta"
 _FILE = "state.npz"
 
@@ -62,12 +62,7 @@ class Checkpoint:
     def __init__(self, folder: str | Path, job: Mapping[str, Any]):
         self.folder = Path(folder)
         self._job = json.loads(json.dumps({"the checkpoint's version": _VERSION, **job}))
-        self._kept = ""
-
-    @property
-    def kept(self) -> str:
-        """The end of an error's line: where the checkpoint is; "" if nothing was saved yet."""
-        return f"; the checkpoint of {self._kept} is kept in {self.folder}" if self._kept else ""
+        self._kept = ""  # what was saved last
 
     @contextlib.contextmanager
     def mentioned(self) -> Iterator[None]:
@@ -76,7 +71,7 @@ class Checkpoint:
             yield
         except DeepmergeError as error:
             if self._kept and self.folder.exists():
-                error.args = (f"{error}{self.kept}",)
+                error.args = (f"{error}; the checkpoint of {self._kept} is kept in {self.folder}",)
             raise
 
     def load(self) -> Saved | None:

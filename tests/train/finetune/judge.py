@@ -74,22 +74,23 @@ def judge(worker, torch, made: Path, tmp: Path, **fields: object) -> Judged:
 
 def train(torch, stage, made: Path, tmp: Path) -> list[float]:
     """Ours: leaves ours.caffemodel; returns the loss of the last of each iteration's batches, as the worker does."""
-    from deepmerge.train.finetune.loop import Control
-    from deepmerge.train.finetune.torch_run import Setup, make_loop
+    from deepmerge.train.finetune.loop import Control, Loop
+    from deepmerge.train.finetune.torch_run import Setup, open_learner
 
     job = Job(made / "out", tmp, f"lmdb:{made / 'train_lmdb'}", shuffle=False)
     setup, control = Setup(job, 0, torch.device("cpu")), Control(lambda arrays, log: None, tmp)
-    loop, _ = make_loop(stage, stage.starts_from(None), setup, control)
-    losses, real = [], loop.student.loss
+    losses = []
+    with open_learner(stage, stage.starts_from(None), setup) as learner:
+        real = learner.loss
 
-    def watched(batch, draw: int):
-        loss = real(batch, draw)
-        losses.append(float(loss.detach()))
-        return loss
+        def watched(batch, draw: int):
+            loss = real(batch, draw)
+            losses.append(float(loss.detach()))
+            return loss
 
-    loop.student.loss = watched
-    loop.run()
-    loop.student.save(tmp / "ours.caffemodel")
+        learner.loss = watched
+        Loop(stage.solver, learner, control).run()
+        learner.save(tmp / "ours.caffemodel")
     return losses[stage.solver.iter_size - 1 :: stage.solver.iter_size]
 
 

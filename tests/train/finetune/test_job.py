@@ -223,19 +223,19 @@ def ticking() -> Callable[[], float]:
 @pytest.mark.parametrize("written", [0, 100])
 def test_killed_in_a_snapshot_it_is_written_whole(tmp_path, job, monkeypatch, written):
     """The checkpoint is there, and its snapshot is not, or in part."""
-    from deepmerge.train.finetune.student import Student
+    from deepmerge.train.finetune.torch_run import TorchLearner
 
     job = replace(job, solver={"max_iter": "40", "snapshot": "20", "display": "0"}, test_data=None)
     whole = replace(job, out=tmp_path / "whole")
     finetune(whole)
 
-    def killed(student, path):
+    def killed(learner, path):
         if written:
             path.write_bytes(bytes(written))
         raise SystemExit
 
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
-        patched.setattr(Student, "save", killed)
+        patched.setattr(TorchLearner, "save", killed)
         finetune(job)
     finetune(job)
     assert same(job.out, whole.out)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from deepmerge.errors import TrainingError
-from deepmerge.train.finetune.report import TrainingLog
+from deepmerge.train.finetune.loop import TrainingLog
 
 
 def solver(**fields):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from deepmerge.errors import ReadError
+from deepmerge.formats.read.fillers import fill
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.train.finetune.torch_run import fill
 from tests.helpers import inputs, layer, network
 
 

@@ -1,4 +1,4 @@
-"""Several processes against one: torchrun with Gloo on the CPU."""
+"""PyTorch in several processes against one: torchrun with Gloo on the CPU."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepmerge.errors import DeepmergeError, EngineError
+from deepmerge.errors import DeepmergeError
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.out.read import read_converted
 from deepmerge.train.finetune.job import finetune
-from deepmerge.train.finetune.processes import Processes, joined
 from deepmerge.train.finetune.spec import Job, plan_stages
+from deepmerge.train.shared.processes import Processes
 
 SOLVER = {"max_iter": "12", "display": "1", "iter_size": "2", "clip_gradients": "1"}
 
@@ -58,40 +58,12 @@ def test_two_processes_do_what_one_does(made, torch, tmp_path):
 
 
 def test_a_batch_that_cannot_be_divided(made, torch, tmp_path):
-    from deepmerge.train.finetune.loop import Control
-    from deepmerge.train.finetune.torch_run import Setup, make_loop
+    from deepmerge.train.finetune.torch_run import Setup, open_learner
 
     job = Job(made / "out", tmp_path / "out2", f"npz:{made / 'train.npz'}", batch_size=5)
     (stage,) = plan_stages(read_converted(job.folder), None, {})
     setup = Setup(job, 0, torch.device("cpu"), Processes(1, 2))
     wanted = "a batch of 5 images cannot be divided among 2 processes; give a --batch-size that is a multiple of 2"
-    with pytest.raises(DeepmergeError, match=wanted):
-        make_loop(stage, stage.starts_from(None), setup, Control(lambda arrays, log: None, tmp_path))
+    with pytest.raises(DeepmergeError, match=wanted), open_learner(stage, stage.starts_from(None), setup):
+        pass
     assert not job.out.exists()
-
-
-def test_shares():
-    assert [Processes(rank, 4).share(12) for rank in range(4)] == [3] * 4
-    assert [Processes(rank, 2).own_batch(index) for index in range(2) for rank in range(2)] == [0, 1, 2, 3]
-    with pytest.raises(DeepmergeError, match="a batch of 6 images cannot be divided among 4 processes"):
-        Processes(0, 4).share(6)
-    alone = Processes()
-    assert alone.first and alone.share(7) == 7 and alone.from_first("x") == "x" and alone.sum([]) is None
-
-
-def test_odd_environments(monkeypatch, torch):
-    with joined("cpu") as alone:
-        assert alone == Processes()
-    monkeypatch.setenv("WORLD_SIZE", "two")
-    with (
-        pytest.raises(EngineError, match="WORLD_SIZE is 'two', not a number; start several processes with torchrun"),
-        joined("cpu"),
-    ):
-        pass
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.delenv("MASTER_ADDR", raising=False)
-    with (
-        pytest.raises(EngineError, match="the 2 processes do not find each other .*; start them with torchrun"),
-        joined("cpu"),
-    ):
-        pass
