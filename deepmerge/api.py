@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from deepmerge.data import ImageWishes
 from deepmerge.errors import EmitError, PlanError, ReadError
 from deepmerge.formats.read import read_network
+from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.costs import LayerCost, layer_costs, non_tensor_share, shapes_of_one, summary
 from deepmerge.out.staging import check_free, staged, write_whole
 from deepmerge.passes.support.base import Change, Options, Refusal
@@ -64,7 +65,13 @@ __all__ = [
 ]
 
 
-def load(prototxt: PathLike, caffemodel: PathLike | None = None, *, train_val: PathLike | None = None) -> Network:
+def load(
+    prototxt: PathLike,
+    caffemodel: PathLike | None = None,
+    *,
+    train_val: PathLike | None = None,
+    inputs: Sizes | None = None,
+) -> Network:
     """Read a network from its Caffe files.
 
     Parameters
@@ -75,13 +82,16 @@ def load(prototxt: PathLike, caffemodel: PathLike | None = None, *, train_val: P
         The weights, a .caffemodel or .caffemodel.h5 file. Without it a network can be inspected and planned.
     train_val
         The prototxt that the network was trained with. A conversion keeps its data, loss and accuracy layers.
+    inputs
+        Sizes of inputs by name, if the prototxt gives none or you want others: {"data": (1, 3, 224, 224)}, or
+        {"data": (3, 224, 224)} to keep its batch.
 
     Raises
     ------
     DeepmergeError
         If a file cannot be read, or the two do not belong together.
     """
-    graph = read_network(prototxt, caffemodel)
+    graph = read_network(prototxt, caffemodel, inputs)
     return Network(graph, Path(prototxt), _path(caffemodel), _path(train_val))
 
 
@@ -262,7 +272,7 @@ class Network:
 
         if self.prototxt is None or self.caffemodel is None:
             raise ReadError("a conversion needs the network's weights: load it with its caffemodel", self.prototxt)
-        job = Job(self.prototxt, self.caffemodel, Path(), train_val=self.train_val)
+        job = Job(self.prototxt, self.caffemodel, Path(), train_val=self.train_val, inputs=self.graph.given_inputs)
         return replace(job, plan=plan.found) if isinstance(plan, Plan) else replace(job, recipe=Path(plan))
 
     def _calibration(self, spec: str, count: int, wishes: ImageWishes | None) -> CalibrationImages:
@@ -385,6 +395,7 @@ def verify(
     images: str | None = None,
     tolerance: float = 1e-5,
     engine: str = "ort",
+    inputs: Sizes | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> Report:
@@ -400,6 +411,8 @@ def verify(
         The largest difference that is `ok`, as a share of the range of A's output.
     engine
         "ort", "torch" or "caffe".
+    inputs
+        Sizes of inputs, as `load` takes them. A Network has its own.
     options
         The other fields of `deepmerge.measure.compare.Job`: wishes (an ImageWishes), limit, random, seed, layers …
 
@@ -412,7 +425,7 @@ def verify(
     from deepmerge.measure.compare import verify as run
 
     with ExitStack() as stack:
-        first, second = _files(a, stack), _files(b, stack)
+        first, second = _files(a, stack, inputs), _files(b, stack, inputs)
         return run(Job(first, second, images=images, tolerance=tolerance, engine=engine, **options), progress)
 
 
@@ -445,7 +458,7 @@ def recover(
     device
         "cpu" or "cuda".
     options
-        The other fields of `deepmerge.train.recover.spec.Job`: wishes, steps, limit, counts, seed …
+        The other fields of `deepmerge.train.recover.spec.Job`: wishes, steps, limit, counts, seed, inputs …
     """
     from deepmerge.train.recover.job import recover as run
     from deepmerge.train.recover.spec import Job
@@ -462,6 +475,7 @@ def evaluate(
     top: Sequence[int] = (1, 5),
     against: Network | tuple[PathLike, PathLike] | None = None,
     engine: str = "ort",
+    inputs: Sizes | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> Report:
@@ -479,26 +493,29 @@ def evaluate(
         The network whose answers are compared.
     engine
         "ort", "torch" or "caffe".
+    inputs
+        Sizes of inputs, as `load` takes them. A Network has its own.
     options
         The other fields of `deepmerge.measure.accuracy.Job`: wishes, per_class, steps, limit, threads …
     """
     from deepmerge.measure.accuracy import Job, run
 
     with ExitStack() as stack:
-        measured = Path(network) if isinstance(network, (str, Path)) else _files(network, stack)
-        other = None if against is None else _files(against, stack)
-        return run(Job(measured, data, top=tuple(top), against=other, engine=engine, **options), progress)
+        measured = Path(network) if isinstance(network, (str, Path)) else _files(network, stack, inputs)
+        other = None if against is None else _files(against, stack, inputs)
+        job = Job(measured, data, top=tuple(top), against=other, engine=engine, inputs=inputs or {}, **options)
+        return run(job, progress)
 
 
-def _files(network: Network | tuple[PathLike, PathLike], stack: ExitStack) -> Pair:
+def _files(network: Network | tuple[PathLike, PathLike], stack: ExitStack, inputs: Sizes | None) -> Pair:
     """Return the network's files; those of a network that is on no disk yet are written to a temporary folder."""
     from deepmerge.formats.write import write_pair
     from deepmerge.out.read import Pair
 
     if not isinstance(network, Network):
-        return Pair(*map(Path, network))
+        return Pair(*map(Path, network), inputs or {})
     if network.prototxt is not None and network.caffemodel is not None:
-        return Pair(network.prototxt, network.caffemodel)
+        return Pair(network.prototxt, network.caffemodel, network.graph.given_inputs)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepmerge-")))
     pair = Pair(folder / "deploy.prototxt", folder / "weights.caffemodel")
     write_pair(network.graph, *pair)

@@ -244,6 +244,7 @@ CASES: dict[str, Case] = {
     "mixed": Case(ReadError, INSPECT, text('layer { name: "norm1" type: "LRN"', 'layers { name: "norm1" type: LRN')),
     "phases": Case(ReadError, INSPECT, text('"LRN"', '"LRN" include { phase: TEST } exclude { phase: TRAIN }')),
     "image size": Case(ReadError, INSPECT, file("net.prototxt", TRAIN)),
+    "no such input": Case(ReadError, f"{INSPECT} --input dat=3,8,8"),
     # ReadError: the caffemodel
     "cut short": Case(ReadError, PAIR, cut),
     "claims": Case(ReadError, PAIR, huge_claim),

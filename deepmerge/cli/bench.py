@@ -163,6 +163,7 @@ def _accuracies(nets, figures: Figures, images: Preprocessing, threads: int, pro
         if not net.random:
             pair = net.source.prototxt, net.source.caffemodel
             how = {"wishes": images.wishes(), "limit": figures.limit, "threads": threads, "progress": progress}
+            how["inputs"] = net.graph.given_inputs
             report = evaluate(pair, figures.data, **how)
             top = report["networks"][-1]["top"]
             found[net.label] = {"data": figures.data, "images": report["images"], "top": top}

@@ -23,6 +23,7 @@ from deepmerge.cli.options import (
     command,
     common,
     given,
+    inputs,
     option,
     options,
     override,
@@ -221,6 +222,7 @@ how = bundle(
 @click.argument("caffemodel", type=FILE)
 @how
 @planning
+@inputs
 @emitting
 @recovering
 @calibrating
@@ -235,6 +237,7 @@ def convert(
     recovering: Recovering,
     calibrating: Calibrating,
     images: Preprocessing,
+    inputs: dict,
     console: Console,
 ):
     """Convert a trained network: exact folds first, then approximate steps, each with the files to fine-tune it.
@@ -267,6 +270,7 @@ def convert(
             how.force,
             how.dry_run,
             calibrating.source(emitting.train_val or prototxt, images, how.strict, progress),
+            inputs=inputs,
         )
         report = _run(job, recovering, images, how.as_page, progress, digest)
     console.warn(report["warnings"])

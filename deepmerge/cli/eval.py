@@ -8,7 +8,20 @@ from typing import Any
 import click
 
 from deepmerge.cli.image_options import Preprocessing, limit, preprocessing, running, strict
-from deepmerge.cli.options import FILE, MORE, SPEC, Checked, Listed, command, common, option, options, original, tops
+from deepmerge.cli.options import (
+    FILE,
+    MORE,
+    SPEC,
+    Checked,
+    Listed,
+    command,
+    common,
+    inputs,
+    option,
+    options,
+    original,
+    tops,
+)
 from deepmerge.cli.output import Console, table
 from deepmerge.cli.verify import difference
 from deepmerge.text import count
@@ -34,6 +47,7 @@ from deepmerge.text import count
     help="Also measure the networks of OUT's steps, and the original: all, or by name.",
 )
 @limit
+@inputs
 @running
 @options(
     option("--output", metavar="NAME", help="The blob with the scores, if the network has several outputs."),

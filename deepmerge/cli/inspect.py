@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deepmerge.cli.options import FILE, command, common
+from deepmerge.cli.options import FILE, command, common, inputs
 from deepmerge.cli.output import Console, table
 from deepmerge.text import megabytes
 
@@ -15,8 +15,9 @@ from deepmerge.text import megabytes
 @command(short_help="show layers, shapes, parameters, MACs, activation memory, non-tensor share")
 @click.argument("prototxt", type=FILE)
 @click.argument("caffemodel", type=FILE, required=False)
+@inputs
 @common
-def inspect(prototxt: Path, caffemodel: Path | None, console: Console):
+def inspect(prototxt: Path, caffemodel: Path | None, inputs: dict, console: Console):
     """Show a network's layers, shapes, parameters, MACs, activation memory and non-tensor share, for one image.
 
     With -v, also which layers each layer reads.
@@ -25,10 +26,11 @@ def inspect(prototxt: Path, caffemodel: Path | None, console: Console):
     Examples:
       deepmerge inspect net.prototxt
       deepmerge inspect net.prototxt net.caffemodel --json
+      deepmerge inspect train_val.prototxt --input data=1,3,224,224
     """
     from deepmerge import load
 
-    network = load(prototxt, caffemodel)
+    network = load(prototxt, caffemodel, inputs=inputs)
     figures = network.to_dict()
     console.warn(network.warnings)
     console.show(figures, lambda: f"{_layer_table(figures['layer_costs'], console.verbose)}\n\n{_total_table(figures)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deepmerge.cli.options import MORE, Listed, bundle, option, options
+from deepmerge.cli.options import MORE, Listed, bundle, inputs, option, options
 from deepmerge.engines import ENGINES
 from deepmerge.text import count
 
@@ -24,6 +24,7 @@ class Measuring:
     seconds: float
     repeat: int | None
     seed: int
+    inputs: dict[str, tuple[int, ...]]
 
     def read(self) -> list[Any]:
         """Return the networks that NET … names; UsageError where the words name none."""
@@ -33,7 +34,7 @@ class Measuring:
             sources = parse_networks(self.words)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
-        return read_networks(sources, self.batch)
+        return read_networks(sources, self.batch, self.inputs)
 
     def budget(self):
         """Return when to stop measuring."""
@@ -59,6 +60,7 @@ measuring = bundle(
     option("--batch", type=click.IntRange(1), metavar="N", help="Batch size.  [default: as the prototxt says]"),
     options(
         option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where engine torch runs."),
+        inputs,
         heading=MORE,
     ),
     option(

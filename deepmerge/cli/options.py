@@ -161,6 +161,29 @@ def tops(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
+def input_size(text: Any) -> tuple[str, tuple[int, ...]]:
+    """Return the name and the size of `--input data=1,3,224,224`; ValueError where the text is something else."""
+    if isinstance(text, tuple):
+        return text
+    name, equals, size = text.rpartition("=")  # a name may have a = in it
+    words = [word.strip() for word in size.split(",")]
+    if not (equals and name) or not all(w.isascii() and w.isdigit() and 0 < int(w[:19]) < 2**31 for w in words):
+        raise ValueError(f"{text!r} is not NAME=N,C,H,W with whole numbers from 1 on, such as data=1,3,224,224")
+    return name, tuple(map(int, words))
+
+
+def _each_once(
+    ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, tuple[int, ...]], ...]
+) -> dict[str, tuple[int, ...]]:
+    """Return the sizes by name; BadParameter where a name has two."""
+    sizes: dict[str, tuple[int, ...]] = {}
+    for name, size in value:
+        if name in sizes:
+            raise click.BadParameter(f"{name!r} is given twice; keep one of them", ctx, param)
+        sizes[name] = size
+    return sizes
+
+
 def given(*names: str) -> list[str]:
     """Return those of the current command's parameters that the command line gives."""
     source = click.get_current_context().get_parameter_source
@@ -195,6 +218,15 @@ common = bundle(
         ),
         heading=MORE,
     ),
+)
+
+inputs = option(
+    "--input",
+    "inputs",
+    type=Checked("NAME=N,C,H,W", input_size),
+    multiple=True,
+    callback=_each_once,
+    help="Size of an input, if the prototxt gives none or you want another; C,H,W keeps its batch. May be repeated.",
 )
 
 original = options(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from deepmerge.cli.options import FILE, Planning, command, common, option, planning
+from deepmerge.cli.options import FILE, Planning, command, common, inputs, option, planning
 from deepmerge.cli.output import Console
 from deepmerge.cli.tables import cost_table, costly_table, refusal_table, step_table
 
@@ -17,9 +17,16 @@ from deepmerge.cli.tables import cost_table, costly_table, refusal_table, step_t
 @planning
 @option("--write", type=FILE, metavar="FILE", help="Write the plan as a recipe (TOML) for `convert --recipe`.")
 @option("--force", is_flag=True, help="Let --write replace an existing file.")
+@inputs
 @common
 def plan(
-    prototxt: Path, caffemodel: Path | None, planning: Planning, write: Path | None, force: bool, console: Console
+    prototxt: Path,
+    caffemodel: Path | None,
+    planning: Planning,
+    write: Path | None,
+    force: bool,
+    inputs: dict,
+    console: Console,
 ):
     """Show the steps that convert would take, and what is left alone and why. With -v, show all names and reasons.
 
@@ -36,7 +43,7 @@ def plan(
 
     if write is not None and write.exists() and not force:
         raise EmitError(f"{write}: exists already; give another name, or --force to replace it")
-    network = load(prototxt, caffemodel)
+    network = load(prototxt, caffemodel, inputs=inputs)
     made = network.plan(**planning.keywords())
     if write is not None:
         made.write(write, force=force)

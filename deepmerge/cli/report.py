@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from deepmerge.cli.options import FILE, command, common, option, original
+from deepmerge.cli.options import FILE, command, common, inputs, option, original
 from deepmerge.cli.output import Console
 
 
@@ -24,9 +24,12 @@ from deepmerge.cli.output import Console
     "--table", metavar="FILE", type=FILE, help="Add accuracy and time by step: the output of `deepmerge table --json`."
 )
 @original
+@inputs
 @option("--force", is_flag=True, help="Replace an existing page.")
 @common
-def report(folder: Path, file: Path | None, original, force: bool, console: Console, **files: Path | None):
+def report(
+    folder: Path, file: Path | None, original, force: bool, inputs: dict, console: Console, **files: Path | None
+):
     """Write one HTML page about what `convert`, `recover` or `finetune` wrote to OUT.
 
     It shows what was merged and what was left alone, the layers before and after, where the time goes, speed against
@@ -41,5 +44,5 @@ def report(folder: Path, file: Path | None, original, force: bool, console: Cons
     from deepmerge.out.read import Pair
     from deepmerge.page import Files, write_page
 
-    written = write_page(folder, file, original and Pair(*original), Files(**files), force)
+    written = write_page(folder, file, original and Pair(*original), Files(**files), force, inputs)
     console.show({"page": str(written), "bytes": written.stat().st_size}, lambda: f"written to {written}")

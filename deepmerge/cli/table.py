@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deepmerge.cli.image_options import Preprocessing, limit, preprocessing, running, strict
-from deepmerge.cli.options import MORE, SPEC, Checked, command, common, option, options, original, tops
+from deepmerge.cli.options import MORE, SPEC, Checked, command, common, inputs, option, options, original, tops
 from deepmerge.cli.output import Console, shortened
 from deepmerge.cli.output import table as text_table
 from deepmerge.engines import ENGINES
@@ -20,6 +20,7 @@ from deepmerge.text import count, milliseconds
 @option("--data", default="", show_default=False, metavar="SPEC", help=f"Labelled images for the accuracy: {SPEC}.")
 @option("--top", type=Checked("K,K", tops), default="1,5", help="Values of k for top-k accuracy.")
 @limit
+@inputs
 @running
 @option("--time-engine", type=click.Choice(list(ENGINES)), help="Engine to time.  [default: that of --engine]")
 @option("--seconds", type=click.FloatRange(0), default=60.0, metavar="N", help="Time limit for the timing; 0 skips it.")

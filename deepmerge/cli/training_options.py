@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from deepmerge.cli.image_options import preprocessing
-from deepmerge.cli.options import FILE, MORE, option, options, original
+from deepmerge.cli.options import FILE, MORE, inputs, option, options, original
 from deepmerge.cli.output import Console
 
 MINUTES = click.FloatRange(0, min_open=True)
@@ -30,6 +30,7 @@ training = options(
         ),
         option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads. Default: all cores."),
         original,
+        inputs,
         option("--strict", is_flag=True, help="Fail on an image that cannot be read."),
         heading=MORE,
     ),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deepmerge.cli.image_options import Preprocessing, Tolerance, limit, preprocessing, running, strict
-from deepmerge.cli.options import FILE, SPEC, command, common, given, option, refuse
+from deepmerge.cli.options import FILE, SPEC, command, common, given, inputs, option, refuse
 from deepmerge.cli.output import Console, table
 
 
@@ -35,6 +35,7 @@ from deepmerge.cli.output import Console, table
     help="Largest difference, as a share of the range of A's output; 'none' only reports.",
 )
 @option("--layers", is_flag=True, help="Also compare every blob that both networks have.")
+@inputs
 @preprocessing(mirror=None)
 @strict
 @common

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from deepmerge.errors import GraphError, PassError
 from deepmerge.formats.read import read_network, read_train_layers
+from deepmerge.formats.read.inputs import Sizes
 from deepmerge.formats.write.data_layers import from_anywhere
 from deepmerge.graph.check import require
 from deepmerge.graph.costs import summary
@@ -31,7 +32,8 @@ class Job:
 
     Of recipe, plan and wishes the first that is given says what to do; calibration: the images for it. train_val: the
     prototxt that the network was trained with. settings: what to write. check: verify the graph's invariants after
-    each step. strict: a warning is an error. force: replace an existing OUT. dry_run: write nothing.
+    each step. strict: a warning is an error. force: replace an existing OUT. dry_run: write nothing. inputs: sizes of
+    inputs by name; those of the recipe hold for others.
     """
 
     prototxt: Path
@@ -47,6 +49,7 @@ class Job:
     dry_run: bool = False
     calibration: CalibrationSource | None = None
     plan: Plan | None = None
+    inputs: Sizes = field(default_factory=dict)
 
 
 class CalibrationSource(Calibration, Protocol):
@@ -85,13 +88,17 @@ def carry_out(
     with digest or Digest(job.caffemodel) as digest:
         if not job.dry_run:
             check_free(job.out, job.force)
-        graph = read(job)
+        recipe = None if job.recipe is None else read_recipe(job.recipe)
+        graph = read(job, recipe.inputs if recipe else {})
         if job.calibration is not None:
             job.calibration.prepare(graph)
             graph.warnings += job.calibration.notes
-        recipe, refusals = choose(graph, job)
+        recipe, refusals = choose(graph, job, recipe)
         source = {"prototxt": source_entry(job.prototxt)}
-        report: dict[str, Any] = {"version": VERSION, "network": graph.name, "source": source, "before": summary(graph)}
+        report: dict[str, Any] = {"version": VERSION, "network": graph.name, "source": source}
+        if graph.given_inputs:
+            report["inputs"] = {name: list(size) for name, size in graph.given_inputs.items()}
+        report["before"] = summary(graph)
         with nullcontext() if job.dry_run else staged(job.out, job.force) as folder:
             output = None if folder is None else Output(folder, job.settings)
             report |= run(graph, recipe, job, output, progress)
@@ -109,23 +116,22 @@ def carry_out(
     return graph, report
 
 
-def read(job: Job) -> Graph:
-    """Return the network, with the training layers that its train_val.prototxt will keep."""
-    graph = read_network(job.prototxt, job.caffemodel)
+def read(job: Job, inputs: Sizes) -> Graph:
+    """Return the network, with the training layers that its train_val.prototxt will keep. inputs: the recipe's."""
+    graph = read_network(job.prototxt, job.caffemodel, {**inputs, **job.inputs})
     if job.train_val is not None:
         graph.train_layers = read_train_layers(job.train_val, graph)
     graph.train_layers = from_anywhere(graph.train_layers, (Path(), Path(job.train_val or job.prototxt).parent))
     return graph
 
 
-def choose(graph: Graph, job: Job) -> tuple[Recipe, list[Refusal]]:
+def choose(graph: Graph, job: Job, recipe: Recipe | None) -> tuple[Recipe, list[Refusal]]:
     """Return the recipe that was given, or the plan's, and the plan's refusals."""
-    if job.recipe is not None:
-        recipe = read_recipe(job.recipe)
+    if recipe is not None:
         check_fits(recipe, graph, str(job.recipe))
         if job.calibration is not None and not any(step.options.get("calibration") for step in recipe.steps):
             graph.warnings.append(f"{job.recipe}: none of its steps uses calibration images, so they are ignored")
-        return recipe, []
+        return replace(recipe, inputs=graph.given_inputs), []
     plan = job.plan or make_plan(graph, job.wishes, job.calibration)
     return plan.recipe, list(plan.refusals)
 

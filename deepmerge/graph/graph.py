@@ -15,6 +15,7 @@ import numpy as np
 
 from deepmerge.errors import GraphError
 from deepmerge.graph.params import Params
+from deepmerge.graph.shape_errors import Shape
 from deepmerge.graph.tree import Message
 from deepmerge.graph.types import TYPES, UNKNOWN, LayerType
 from deepmerge.text import unused
@@ -103,6 +104,7 @@ class Graph:
     tree: the network's own fields except its layers (force_backward, state, …).
     train_layers: messages of layers that only training needs (data, loss, accuracy, dropout), for train_val.prototxt.
     warnings: notes from reading, for the user.
+    given_inputs: the inputs' shapes that the user gave when the network was read, by name.
     """
 
     def __init__(self, name: str = "", layers: Iterable[Layer] = ()):
@@ -111,6 +113,7 @@ class Graph:
         self.tree = Message()
         self.train_layers: list[Message] = []
         self.warnings: list[str] = []
+        self.given_inputs: dict[str, Shape] = {}
         for layer in layers:
             self.insert(layer)
 
@@ -287,6 +290,7 @@ class Graph:
         twin.tree = self.tree.copy()
         twin.train_layers = [message.copy() for message in self.train_layers]
         twin.warnings = list(self.warnings)
+        twin.given_inputs = dict(self.given_inputs)
         blobs: dict[Blob, Blob] = {blob: Blob(blob.name) for blob in self.blobs}
         for layer in self.layers:
             copied = replace(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from deepmerge.errors import ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.files import map_file, read_text
+from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
 from deepmerge.out.report import VERSION
 from deepmerge.out.write import folder_name
@@ -21,15 +22,20 @@ _AGAIN = "give the folder that `deepmerge convert` has written"
 _PAIR = ("deploy.prototxt", "weights.caffemodel")
 
 
-class Pair(NamedTuple):
-    """A network's two files."""
+@dataclass(frozen=True)
+class Pair:
+    """A network's two files, which iterating gives, and the sizes of inputs that the user gives for it."""
 
     prototxt: Path
     caffemodel: Path
+    inputs: Sizes = field(default_factory=dict)
 
-    def read(self) -> Graph:
-        """Return the network with its weights; see read.read_network."""
-        return read_network(self.prototxt, self.caffemodel)
+    def __iter__(self) -> Iterator[Path]:
+        return iter((self.prototxt, self.caffemodel))
+
+    def read(self, weights: bool = True) -> Graph:
+        """Return the network, with its weights or without; see read.read_network."""
+        return read_network(self.prototxt, self.caffemodel if weights else None, self.inputs)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class StepFolder:
 class Converted:
     """The content of OUT. report: report.json. steps: the folders of the approximate steps; [] after --no-steps.
 
-    given: the original's files, if they are not those that the report names.
+    given: the original's files, if they are not those that the report names. inputs: sizes of inputs that the user
+    gives for the original, beside those that the report has.
     """
 
     folder: Path
@@ -62,6 +69,7 @@ class Converted:
     final: Pair
     steps: list[StepFolder]
     given: Pair | None = field(default=None)
+    inputs: Sizes = field(default_factory=dict)
 
     @property
     def entries(self) -> list[dict[str, Any]]:
@@ -80,11 +88,12 @@ class Converted:
         ReadError if a file is not where the report says (relative to the current folder or to OUT), or has changed.
         Files that the user gave are not compared.
         """
+        inputs = {**self.report.get("inputs", {}), **self.inputs}
         if self.given is not None:
             for file in self.given:
                 map_file(file).release()
-            return self.given
-        return Pair(*(self._source(kind) for kind in ("prototxt", "caffemodel")))
+            return replace(self.given, inputs=inputs)
+        return Pair(*(self._source(kind) for kind in ("prototxt", "caffemodel")), inputs)
 
     def _source(self, kind: str) -> Path:
         entry = self.report["source"][kind]
@@ -103,24 +112,29 @@ class Converted:
 
 
 def read_converted(
-    folder: str | Path, original: tuple[Path, Path] | None = None, need_steps: bool = False, need_final: bool = True
+    folder: str | Path,
+    original: Iterable[Path] | None = None,
+    need_steps: bool = False,
+    need_final: bool = True,
+    inputs: Sizes | None = None,
 ) -> Converted:
     """Return the conversion in `folder`. Neither weights nor the original are read yet.
 
     original: the original's prototxt and caffemodel, if not those that the report names. need_steps: whether each
-    approximate step must have a folder. need_final: whether model.onnx alone is not enough.
+    approximate step must have a folder. need_final: whether model.onnx alone is not enough. inputs: sizes
+    of inputs, for all of its networks and the original.
     ReadError if it is not such a folder, or if files are missing.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ReadError("is not a folder" if folder.exists() else "no such folder", folder, remedy=_AGAIN)
     report = _read_report(folder / "report.json")
-    final = Pair(*(folder / name for name in _PAIR))
+    final = Pair(*(folder / name for name in _PAIR), inputs or {})
     onnx_alone = not any(file.exists() for file in final) and (folder / "model.onnx").exists()
     if onnx_alone and need_final:
         remedy = "convert again with --emit caffe,onnx"
         raise ReadError("holds model.onnx alone, which cannot be trained", folder, remedy=remedy)
-    steps = _step_folders(folder, report, need_steps)
+    steps = _step_folders(folder, report, need_steps, final.inputs)
     expected = [] if onnx_alone else [*final]
     for step in steps:
         expected += [*step.pair, step.new_layers]
@@ -128,10 +142,11 @@ def read_converted(
         if not file.is_file():
             text = f"is missing, so that {folder} is not all that `deepmerge convert` wrote"
             raise ReadError(text, file, remedy="convert again")
-    return Converted(folder, report, final, steps, None if original is None else Pair(*map(Path, original)))
+    given = None if original is None else Pair(*map(Path, original))
+    return Converted(folder, report, final, steps, given, final.inputs)
 
 
-def _step_folders(folder: Path, report: Mapping[str, Any], needed: bool) -> list[StepFolder]:
+def _step_folders(folder: Path, report: Mapping[str, Any], needed: bool, inputs: Sizes) -> list[StepFolder]:
     rough = [entry for entry in report["steps"] if not entry["exact"]]
     if rough and not (folder / "steps").exists():
         if needed:
@@ -141,7 +156,7 @@ def _step_folders(folder: Path, report: Mapping[str, Any], needed: bool) -> list
     made = []
     for entry in rough:
         here = folder / "steps" / folder_name(entry["index"], entry["name"])
-        made.append(StepFolder(entry["index"], entry["name"], here, Pair(*(here / name for name in _PAIR))))
+        made.append(StepFolder(entry["index"], entry["name"], here, Pair(*(here / name for name in _PAIR), inputs)))
     return made
 
 
@@ -176,6 +191,9 @@ def _lacking(report: Any) -> str:
         entry = report["source"].get(kind)
         if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "sha256")):
             return f"its source has no {kind}"
+    inputs = report.get("inputs", {})
+    if not isinstance(inputs, dict) or not all(isinstance(size, list) for size in inputs.values()):
+        return "its inputs are not lists of numbers"
     for number, entry in enumerate(report["steps"], 1):
         fields = entry if isinstance(entry, dict) else {}
         for key, kind in _STEP.items():

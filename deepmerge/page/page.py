@@ -12,6 +12,7 @@ from string import Template
 
 import deepmerge
 from deepmerge.errors import EmitError
+from deepmerge.formats.read.inputs import Sizes
 from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.out.staging import write_whole
 from deepmerge.page.checked import checked
@@ -40,18 +41,19 @@ def write_page(
     original: Pair | None = None,
     files: Files | None = None,
     force: bool = False,
+    inputs: Sizes | None = None,
 ) -> Path:
     """Write the page of what `convert`, `recover` or `finetune` wrote to `folder`, and return its path.
 
-    file: where to write it; report.html in the folder by default. EmitError if it exists and `force` is not given, or
-    if it cannot be written.
+    file: where to write it; report.html in the folder by default. inputs: sizes of the networks' inputs. EmitError
+    if it exists and `force` is not given, or if it cannot be written.
     """
     file = Path(folder, "report.html") if file is None else file
     if file.is_dir():
         raise EmitError(f"{file}: is a folder; give a file's name with -o")
     if os.path.lexists(file) and not force:
         raise EmitError(f"{file}: exists already; give another name with -o, or --force to replace it")
-    text = make_page(read_converted(folder, original, need_final=False), files or Files())
+    text = make_page(read_converted(folder, original, need_final=False, inputs=inputs), files or Files())
     write_whole(file, text)
     return file
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import DeepmergeError
-from deepmerge.formats.read import read_network
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted
@@ -62,9 +61,7 @@ def stages(converted: Converted) -> tuple[list[Stage], list[str]]:
             exact = []
     approximate = {entry["index"]: entry for entry in converted.approximate}
     for step in converted.steps:
-        made.append(
-            _stage(step.name, read_network(step.pair.prototxt), [*exact, approximate.pop(step.index)], step.index)
-        )
+        made.append(_stage(step.name, step.pair.read(weights=False), [*exact, approximate.pop(step.index)], step.index))
         exact = []
     left = [*exact, *approximate.values()]
     if converted.approximate and not converted.steps:
@@ -72,7 +69,7 @@ def stages(converted: Converted) -> tuple[list[Stage], list[str]]:
             "OUT has no folder for each step (--no-steps), so that only the first and the last network can be drawn."
         )
     if converted.final.prototxt.exists():
-        final = _stage("Final", read_network(converted.final.prototxt), left)
+        final = _stage("Final", converted.final.read(weights=False), left)
         if left or not made or made[-1].facts != final.facts:
             made.append(final)
     return made, notes
@@ -90,7 +87,7 @@ def _original(converted: Converted, notes: list[str]) -> Graph | None:
         notes.append(f"The original cannot be drawn: {error}.")
         return None
     try:
-        return read_network(pair.prototxt)
+        return pair.read(weights=False)
     except DeepmergeError:
         return pair.read()
 

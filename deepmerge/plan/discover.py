@@ -46,7 +46,7 @@ def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = No
     PlanError for a layer or step that the network does not have.
     """
     check_keep(sorted(wishes.options.keep), graph, "--keep")
-    recipe = Recipe(graph.name, CLEANUP, tuple(sorted(wishes.options.keep)))
+    recipe = Recipe(graph.name, CLEANUP, tuple(sorted(wishes.options.keep)), inputs=graph.given_inputs)
     work = graph.copy()
     run_cleanup(work, recipe)
     exact, refusals = _folds(work, wishes.options)
@@ -62,11 +62,11 @@ def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = No
     refusals += [r for r in refused if not (r.costly and r.layer in taken)]
     steps = exact + sorted(chosen, key=lambda step: not step.exact)
     if wishes.tucker:
-        before = Recipe(graph.name, CLEANUP, recipe.keep, tuple(chosen))
+        before = replace(recipe, steps=tuple(chosen))
         tucker, refused = _tucker(work, before, wishes, {step.name for step in steps}, calibration)
         steps += tucker
         refusals += refused
-    return Plan(Recipe(graph.name, CLEANUP, recipe.keep, tuple(steps)), tuple(refusals), tuple(candidates))
+    return Plan(replace(recipe, steps=tuple(steps)), tuple(refusals), tuple(candidates))
 
 
 def _folds(work: Graph, options: Options) -> tuple[list[Step], list[Refusal]]:

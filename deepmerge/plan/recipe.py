@@ -41,12 +41,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps, in order. network: the network's name. keep: names and types of the layers to leave alone."""
+    """Steps, in order.
+
+    network: the network's name. keep: names and types of the layers to leave alone. inputs: sizes of inputs by name,
+    with which the network is read.
+    """
 
     network: str
     cleanup: tuple[str, ...] = CLEANUP
     keep: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
+    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def to_toml(self) -> str:
         """Return the recipe as TOML; the same recipe always gives the same text."""
@@ -57,6 +62,7 @@ class Recipe:
             f"cleanup = {_value(self.cleanup)}  # exact, over the whole network",
             f"keep = {_value(self.keep)}",
         ]
+        lines += _table("inputs", self.inputs) if self.inputs else []
         for step in self.steps:
             lines += ["", "[[step]]", f"name = {_value(step.name)}", f"exact = {_value(step.exact)}"]
             lines += [f"passes = {_value(step.passes)}", f"layers = {_value(step.layers)}"]

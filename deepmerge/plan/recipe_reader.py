@@ -25,7 +25,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def _recipe(data: dict[str, Any], path: str | Path) -> Recipe:
-    _known(data, ("version", "network", "cleanup", "keep", "step"), f"{path}")
+    _known(data, ("version", "network", "cleanup", "keep", "inputs", "step"), f"{path}")
     version = data.get("version")
     if version != VERSION or isinstance(version, bool):
         raise PlanError(f"{path}: version {version!r} is not known; this deepmerge writes version {VERSION}")
@@ -40,6 +40,7 @@ def _recipe(data: dict[str, Any], path: str | Path) -> Recipe:
         cleanup,
         _texts(data.get("keep", []), f"{path}: keep"),
         tuple(_step(s, path, i) for i, s in enumerate(steps, 1)),
+        _inputs(data.get("inputs", {}), f"{path}: inputs"),
     )
 
 
@@ -102,6 +103,13 @@ def _texts(value, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
         raise PlanError(f"{where}: expected a list of strings, found {value!r}")
     return tuple(value)
+
+
+def _inputs(value, where: str) -> dict[str, tuple[int, ...]]:
+    sizes = value.values() if isinstance(value, dict) else [None]
+    if not all(isinstance(size, list) and size and all(type(n) is int and n > 0 for n in size) for size in sizes):
+        raise PlanError(f"{where}: expected lists of whole numbers from 1 on, such as data = [1, 3, 224, 224]")
+    return {name: tuple(size) for name, size in value.items()}
 
 
 def _passes(value, where: str) -> tuple[str, ...]:

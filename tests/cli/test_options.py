@@ -99,3 +99,60 @@ def test_planning_options_are_all_in_wishes():
         "calibration",
         "moments",
     }
+
+
+NET = """name: "net"
+layer { name: "d" type: "Data" top: "data" top: "label" }
+layer { name: "conv=1" type: "Convolution" bottom: "data" top: "a=b" convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "a=b" bottom: "label" }
+"""
+
+
+@pytest.fixture
+def net(tmp_path):
+    (tmp_path / "net.prototxt").write_text(NET)
+    return tmp_path / "net.prototxt"
+
+
+@pytest.mark.parametrize("command", ["inspect", "plan", "profile --engine ort --seconds 0.1 --repeat 2", "bench --engine ort --measure memory"])  # fmt: skip
+def test_sizes_of_inputs_for_a_prototxt(run, net, command):
+    first, *words = command.split()
+    done = run(first, net, *words)
+    assert done.code == 1 and done.line.endswith("give its size: --input data=1,3,H,W")
+    done = run(first, net, *words, "--json", "--input", "data=3,9,8")
+    assert done.code == 0 and done.err.count("Traceback") == 0, done.err
+    assert run(first, net, *words, "--input", "dat=3,9,8").line.endswith("has no input 'dat'; did you mean 'data'?")
+
+
+def test_sizes_of_inputs_for_a_network_and_its_conversion(run, net, tmp_path, mini):
+    """eval, verify, table, report, recover and finetune read the original by OUT's report, or by the option."""
+    train = tmp_path / "train.prototxt"
+    text = mini[0].read_text()
+    train.write_text(NET.splitlines()[1] + text[text.index('layer {\n  name: "conv1/3x3"') :])
+    done = run("convert", train, mini[1], "-o", tmp_path / "out", "--steps", "conv1", "--input", "data=3,32,32", "-q")
+    assert done.code == 0, done.err
+    pair = tmp_path / "out/deploy.prototxt", tmp_path / "out/weights.caffemodel"
+    done = run("verify", train, mini[1], *pair, "--tolerance", "none", "--random", "1", "--input", "data=1,3,32,32")
+    assert done.code == 0, done.err
+    assert run("verify", train, mini[1], *pair, "--random", "1").line.endswith("give its size: --input data=1,3,H,W")
+    for words in (("report", tmp_path / "out", "--force"), ("table", tmp_path / "out", "--seconds", "0.1")):
+        done = run(*words)
+        assert done.code == 0, done.err
+        assert "cannot be drawn" not in done.out
+        assert run(*words, "--input", "dat=3,8,8").line.endswith("has no input 'dat'; did you mean 'data'?")
+
+
+@pytest.mark.parametrize("value", ["data", "data=", "=3", "data=3,0,1", "data=3,x", "data=3.5", "data=²", "data=-1,3"])
+def test_what_is_no_size_of_an_input(run, net, value):
+    done = run("inspect", net, "--input", value)
+    assert done.code == 2 and "is not NAME=N,C,H,W with whole numbers from 1 on" in done.err
+
+
+def test_two_sizes_for_one_input(run, net):
+    done = run("inspect", net, "--input", "data=3,9,9", "--input", "data=3,8,8")
+    assert done.code == 2 and "'data' is given twice; keep one of them" in done.err
+
+
+def test_a_name_may_have_an_equals_sign(run, net):
+    net.write_text(NET.replace('"data"', '"da=ta"'))
+    assert '"tops"' in run("inspect", net, "--json", "--input", "da=ta=3,9,8").out

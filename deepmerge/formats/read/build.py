@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepmerge.errors import GraphError
+from deepmerge.formats.read.inputs import option_for
 from deepmerge.formats.read.params import read_params
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.graph import Blob, Graph, Layer
@@ -56,6 +57,8 @@ def _bottom(name: str, current: dict[str, Blob], message: Message, file, phase: 
         return current[name]
     near = nearest(name, current, 1, 0.6)
     hint = f"; did you mean {near[0]!r}?" if near else ""
+    if not current:
+        hint = f"; if it is an input, give its size: {option_for(name, (1, 3, None, None))}"
     raise _error(message, file, f"reads {name!r}, which no layer before it makes in the {phase} phase{hint}")
 
 

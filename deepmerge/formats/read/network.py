@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from deepmerge.errors import ReadError, ShapeError
 from deepmerge.formats.read.build import build
 from deepmerge.formats.read.caffemodel import read_caffemodel
-from deepmerge.formats.read.deploy import channels_of, derive
+from deepmerge.formats.read.data_shapes import Known
+from deepmerge.formats.read.deploy import derive
 from deepmerge.formats.read.heads import is_data
+from deepmerge.formats.read.inputs import (
+    Sizes,
+    add_unmade,
+    checked,
+    option_for,
+    refuse_unknown,
+    set_sizes,
+    state_legacy,
+)
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.formats.read.prototxt import read_prototxt
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.formats.read.upgrade import refuse_mixed, upgrade
 from deepmerge.formats.read.validate import validate
 from deepmerge.formats.read.weights import attach
-from deepmerge.graph.graph import Blob, Graph
+from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, infer_shapes
 from deepmerge.graph.tree import Message
 
 
-def read_network(prototxt: str | Path, caffemodel: str | Path | None = None) -> Graph:
+def read_network(prototxt: str | Path, caffemodel: str | Path | None = None, inputs: Sizes | None = None) -> Graph:
     """Return the TEST-phase network of a deploy or train_val prototxt, with the caffemodel's weights.
 
-    Weights are float32 views on the mapped file; without a caffemodel the layers have none. Notes for the user go to
-    `Graph.warnings`. ReadError, GraphError or ShapeError if the files are not a network, or do not belong together.
+    inputs: sizes of inputs by name, which the prototxt does not give, or gives otherwise: (N, C, H, W), or (C, H, W)
+    to keep the prototxt's batch. Weights are float32 views on the mapped file; without a caffemodel the layers have
+    none. Notes for the user go to `Graph.warnings`. ReadError, GraphError or ShapeError if the files are not a network,
+    or do not belong together.
     """
-    tree, typos = read_tree(prototxt)
+    sizes = checked(inputs)
+    tree, typos = todays_tree(state_legacy(read_prototxt(prototxt), sizes), prototxt)
     stored = read_caffemodel(caffemodel) if caffemodel is not None else None
     every = [f.value for f in tree if f.name == "layer"]
-    layers, notes = _test_layers(tree, every, stored, prototxt)
-    graph = build(str(tree.value("name") or ""), layers, prototxt)
-    graph.tree = Message([f for f in tree if f.name not in ("name", "layer", "state")])
+    layers, notes = _test_layers(tree, every, stored, sizes, prototxt)
     kept = {id(m) for m in layers}
+    layers, given = set_sizes(layers, sizes, prototxt)
+    graph = build(str(tree.value("name") or ""), layers, prototxt)
+    graph.given_inputs = given
+    graph.tree = Message([f for f in tree if f.name not in ("name", "layer", "state")])
     graph.train_layers = [m for m in every if id(m) not in kept]
     graph.warnings = typos + notes + graph.warnings
     shapes = shapes_of(graph, prototxt)
@@ -85,16 +101,18 @@ def todays_tree(tree: Message, file: str | Path) -> tuple[Message, list[str]]:
 
 
 def _test_layers(
-    tree: Message, every: list[Message], stored: list[StoredLayer] | None, file
+    tree: Message, every: list[Message], stored: list[StoredLayer] | None, sizes: Mapping[str, Shape], file
 ) -> tuple[list[Message], list[str]]:
     """Return the layers of the TEST phase, a train_val's turned into deploy layers, and notes for the user."""
     state = tree.message("state")
     layers = [m for m in every if in_phase(m, state, file)]
+    refuse_unknown(sizes, layers, file)
+    layers = add_unmade(layers, sizes)
     if not layers:
         raise ReadError("has no layer for the TEST phase; give the deploy.prototxt", file)
     if not any(is_data(m) for m in layers):
         return layers, []
-    return derive(layers, lambda blob, size: channels_of(blob, size, layers, stored or [], file), file)
+    return derive(Known(layers, stored or [], sizes, file))
 
 
 def shapes_of(graph: Graph, file) -> dict[Blob, Shape | None]:
@@ -102,6 +120,15 @@ def shapes_of(graph: Graph, file) -> dict[Blob, Shape | None]:
     try:
         return infer_shapes(graph)
     except ShapeError as error:
-        at = next((layer.tree for layer in graph.layers if layer.name == error.layer), None)
-        place = f"{file}:{at.line}:{at.column}" if at and at.line else str(file)
-        raise ShapeError(f"{place}: {error}", layer=error.layer) from None
+        layer = next((layer for layer in graph.layers if layer.name == error.layer), None)
+        place = f"{file}:{layer.tree.line}:{layer.tree.column}" if layer and layer.tree.line else str(file)
+        remedy = _sizes_to_give(layer) if layer is not None and layer.type == "Input" else ""
+        raise ShapeError(f"{place}: {error}", layer=error.layer, remedy=remedy) from None
+
+
+def _sizes_to_give(layer: Layer) -> str:
+    """Return which sizes an Input lacks, as options; "" if none."""
+    stated = list(layer.params.shape) * (len(layer.tops) if len(layer.params.shape) == 1 else 1)
+    lacking = [(top.name, shape) for top, shape in zip(layer.tops, stated, strict=False) if any(n < 1 for n in shape)]
+    options = [option_for(name, [n if n > 0 else None for n in shape]) for name, shape in lacking]
+    return f"give its size: {' '.join(options)}" if options else ""

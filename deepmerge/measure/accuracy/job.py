@@ -11,6 +11,7 @@ from typing import Any
 
 from deepmerge.data import ImageWishes, Loader, Loading, open_loader
 from deepmerge.errors import GraphError, PlanError, ReadError
+from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
 from deepmerge.measure.accuracy.measure import TOP, Settings, measure
 from deepmerge.measure.accuracy.scores import check_same_input, output_of
@@ -28,6 +29,7 @@ class Job:
     original: the original's files, if they are not those that the folder's report names.
     steps: the folder's steps whose networks are measured, too ("all" for all), together with the original.
     output: the blob of scores. limit, strict: see data.Loading. batch_size: None for what fits into memory.
+    inputs: sizes of inputs, if `network` is a folder; a Pair has its own.
     """
 
     network: Pair | Path
@@ -44,6 +46,7 @@ class Job:
     strict: bool = False
     engine: str = "ort"
     threads: int = 1
+    inputs: Sizes = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     with name, prototxt and caffemodel), against (one more, or None), seconds, images_per_second (of all networks
     together), warnings. Raises a DeepmergeError if something cannot be read, run or compared.
     """
-    converted = None if isinstance(job.network, Pair) else read_converted(job.network, job.original)
+    converted = None if isinstance(job.network, Pair) else read_converted(job.network, job.original, inputs=job.inputs)
     named = (
         [Named("network", job.network, job.network.read())] if converted is None else _of_folder(converted, job.steps)
     )

@@ -139,9 +139,9 @@ def _feed(job: Job, a: Graph, b: Graph, inputs: dict[str, Shape]) -> tuple[_Feed
 
 
 def _load(runner: Engine, graph: Graph, pair: Pair, threads: int) -> Session:
-    """Load a network; an engine that reads Caffe's files itself reads them, unless they are made for training."""
+    """Load a network; an engine that reads Caffe's files itself reads them, unless they are not what was read."""
     load_files = getattr(runner, "load_files", None)
-    if load_files is None or graph.train_layers:
+    if load_files is None or graph.train_layers or graph.given_inputs:
         return runner.load(graph, threads)
     return load_files(pair.prototxt, pair.caffemodel, threads=threads)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deepmerge.errors import GraphError
+from deepmerge.formats.read.inputs import option_for
 from deepmerge.graph import Blob, Graph
 from deepmerge.graph.shapes import Shape, infer_shapes
 
@@ -34,9 +35,7 @@ def _input_shapes(graph: Graph, which: str) -> dict[str, Shape]:
     shapes = infer_shapes(graph, strict=False)
     for blob in graph.inputs:
         if shapes[blob] is None:
-            raise GraphError(
-                f"input {blob.name!r} of {which} has no shape; give it one (input_param {{ shape {{ dim: … }} }})"
-            )
+            raise GraphError(f"input {blob.name!r} of {which} has no shape", remedy=f"give it: {option_for(blob.name)}")
     if not graph.inputs:
         raise GraphError(f"network {which} has no input; there is nothing to feed it")
     return {blob.name: shapes[blob] for blob in graph.inputs}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepmerge.errors import ReadError
+from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
 from deepmerge.measure.harness.fill import fill
 
@@ -91,9 +92,10 @@ def _distinct(sources: Sequence[Source]) -> list[Source]:
     return labelled
 
 
-def read_networks(sources: Sequence[Source], batch: int | None = None) -> list[Network]:
-    """Read the networks, with random weights if there is no caffemodel. batch: images at a time (None: as declared).
+def read_networks(sources: Sequence[Source], batch: int | None = None, inputs: Sizes | None = None) -> list[Network]:
+    """Read the networks, with random weights if there is no caffemodel.
 
+    batch: images at a time (None: as declared). inputs: sizes of their inputs.
     Raises what read_network raises; ReadError if a folder is not one that convert wrote.
     """
     from deepmerge.formats.read import read_network
@@ -105,7 +107,7 @@ def read_networks(sources: Sequence[Source], batch: int | None = None) -> list[N
                 "holds no deploy.prototxt; give a folder that `deepmerge convert` wrote, or a PROTOTXT",
                 source.prototxt.parent,
             )
-        graph = read_network(source.prototxt, source.caffemodel)
+        graph = read_network(source.prototxt, source.caffemodel, inputs)
         if source.caffemodel is None:
             fill(graph)
         networks.append(

@@ -11,6 +11,7 @@ from typing import Any
 
 from deepmerge.data import ImageWishes, Loading, open_loader
 from deepmerge.errors import GraphError, ReadError
+from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
 from deepmerge.measure.accuracy.measure import TOP, Settings, measure
 from deepmerge.measure.accuracy.scores import output_of
@@ -30,7 +31,7 @@ class Job:
     folders: OUT as convert wrote it, and what recover and finetune made of it. titles: their columns' titles, "" for
     what their reports say. data: a source of images (see data.open_images), "" for a table without accuracy.
     seconds: for timing, 0 for a table without times. original: its files, if not those that the reports name.
-    engine, threads: for accuracy, and for times unless there is a time_engine.
+    engine, threads: for accuracy, and for times unless there is a time_engine. inputs: sizes of the networks' inputs.
     """
 
     folders: Sequence[Path]
@@ -46,6 +47,7 @@ class Job:
     time_engine: str | None = None
     seconds: float = 60.0
     strict: bool = False
+    inputs: Sizes = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     speedup: value, low, high: the original's time by this one's, with its 95 % interval.
     Raises a DeepmergeError if the folders are not of one conversion, or something cannot be read or run.
     """
-    converted = [read_converted(folder, job.original, need_steps=True) for folder in job.folders]
+    converted = [read_converted(folder, job.original, need_steps=True, inputs=job.inputs) for folder in job.folders]
     _one_conversion(converted)
     original = converted[0].original.read()
     columns = _columns(converted, job.titles)

@@ -40,7 +40,7 @@ def finetune(job: Job, say: Say = lambda line: None, clock: Callable[[], float] 
     continues. Paused where job.stop_after is over.
     """
     check_free(job.out, job.force)
-    converted = read_converted(job.folder, job.original, need_steps=job.steps is not None)
+    converted = read_converted(job.folder, job.original, job.steps is not None, inputs=job.inputs)
     stages = plan_stages(converted, job.steps, job.solver)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, stages))
     with checkpoint.mentioned(), _engine(job, converted, _seed(job, stages)) as engine:
@@ -62,6 +62,7 @@ def _identity(job: Job, converted: Converted, stages: list[Stage]) -> dict[str, 
         files += [solver.path, solver.train.path, *(source.path for source, _ in solver.tests)]
     chosen = {f"--{name.replace('_', '-')}": getattr(job, name) for name in _IDENTITY}
     chosen |= {"command": "finetune", "OUT's files": digest_of(files)}
+    chosen["--input"] = {name: list(size) for name, size in job.inputs.items()}
     return chosen | {"preprocessing": asdict(job.wishes)}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from deepmerge.data import ImageWishes
 from deepmerge.data.loader import CACHE_BYTES
 from deepmerge.errors import PlanError, ReadError
+from deepmerge.formats.read.inputs import Sizes
 from deepmerge.formats.read.solver import Solver, read_solver
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
@@ -26,7 +27,7 @@ class Job:
     together. stop_after: minutes until this run pauses with a checkpoint. limit: number of training images to use.
     shuffle: whether to shuffle them. vary: whether to shift them at random. seed: None for the solver's random_seed.
     distill: kl or mse, None for no teacher. original: the teacher's files, if not those that report.json names.
-    cache_bytes: limit for decoded images kept in memory.
+    cache_bytes: limit for decoded images kept in memory. inputs: sizes of the networks' inputs.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class Job:
     force: bool = False
     checkpoint_seconds: float = 60.0
     cache_bytes: int = CACHE_BYTES
+    inputs: Sizes = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     is over.
     """
     check_free(job.out, job.force)
-    converted = read_converted(job.folder, job.original)
+    converted = read_converted(job.folder, job.original, inputs=job.inputs)
     original, merged = converted.original.read(), converted.final.read()
     segments = _chosen(converted, original, merged, job.steps)
     if not segments:
@@ -123,6 +123,7 @@ def _identity(job: Job, converted: Converted, sources: Sources) -> dict[str, Any
         "--stages": ",".join(job.stages),
         "--steps": job.steps,
         "--images": job.limit,
+        "--input": {name: list(size) for name, size in job.inputs.items()},
         "--minutes": job.minutes,
         "--iterations": json.dumps(job.counts, sort_keys=True),
         "--seed": job.seed,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from deepmerge.data import ImageWishes
 from deepmerge.data.loader import CACHE_BYTES
+from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import cores
 from deepmerge.progress import Progress, silent
@@ -30,7 +31,7 @@ class Job:
     `counts` or the defaults. batch_size: None for one that suits network and device. lr: the learning rate as a share
     of the weights' size, None to try several. precision: of distill: fp32, bf16 or auto. vary: whether distill augments
     its images. stop_after: minutes until this run pauses with a checkpoint. cache_bytes: limit for decoded images kept
-    in memory.
+    in memory. inputs: sizes of the networks' inputs.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Job:
     force: bool = False
     checkpoint_seconds: float = 30.0
     cache_bytes: int = CACHE_BYTES
+    inputs: Sizes = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from deepmerge.errors import ReadError
 from deepmerge.formats.read import read_network, read_train_layers
-from deepmerge.formats.read.deploy import channels_of
+from deepmerge.formats.read.data_shapes import channels_of
 from deepmerge.formats.read.prototxt import parse
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.formats.write import write_prototxt
@@ -163,9 +163,9 @@ def test_weights_know_the_channels(models, tmp_path):
     ("data", "message"),
     [
         ('layer { name: "data" type: "Data" top: "data" top: "label" }',
-         "layer 'data' (Data) does not say how large its images are (no crop_size, no new_height and new_width); give the deploy.prototxt"),
+         "layer 'data' (Data) does not say how large its images are (no crop_size, no new_height and new_width); give its size: --input data=1,3,H,W"),
         ('layer { name: "h" type: "HDF5Data" top: "data" top: "label" }',
-         "layer 'h' (HDF5Data) does not say how large its images are (no crop_size, no new_height and new_width); give the deploy.prototxt"),
+         "layer 'h' (HDF5Data) does not say how large its images are; give its size: --input data=1,3,H,W"),
     ],
 )  # fmt: skip
 def test_images_of_unknown_size(read, tmp_path, data, message):

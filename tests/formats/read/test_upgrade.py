@@ -59,8 +59,8 @@ def test_todays_form_is_left_alone():
             marks=pytest.mark.pitfall("row", 3),
         ),
         ('net: "a" base_lr: 1 net: "b"', "net.prototxt: holds no `layer`, only net, base_lr; is it a network's prototxt (not a solver's)?"),
-        ('layer { }\ninput: "a" input_dim: 1', "net.prototxt:2:1: 1 `input` need 4 `input_dim`, or one `input_shape` each, found 1 `input_dim`"),
-        ('input: "a" layer { bottom: "a" }', "net.prototxt:1:1: 1 `input` need 4 `input_dim`, or one `input_shape` each, found 0 `input_dim`"),
+        ('layer { }\ninput: "a" input_dim: 1', "net.prototxt:2:1: 1 `input` need 4 `input_dim`, or one `input_shape` each, found 1 `input_dim`; give its size: --input a=1,3,H,W"),
+        ('input: "a" layer { bottom: "a" }', "net.prototxt:1:1: 1 `input` need 4 `input_dim`, or one `input_shape` each, found 0 `input_dim`; give its size: --input a=1,3,H,W"),
         ('input: "a" input: "b" input_shape { } layer { }', "net.prototxt:1:1: 2 `input` but 1 `input_shape`; give one each"),
     ],
 )  # fmt: skip

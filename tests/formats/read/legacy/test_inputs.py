@@ -48,10 +48,13 @@ def test_warnings(judge, text, warning):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ('input: "a"', "1 `input` need 4 `input_dim`, or one `input_shape` each, found 0 `input_dim`"),
+        (
+            'input: "a"',
+            "1 `input` need 4 `input_dim`, or one `input_shape` each, found 0 `input_dim`; give its size: --input a=1,3,H,W",
+        ),
         (
             'input: "a" input_dim: [1, 2, 3]',
-            "1 `input` need 4 `input_dim`, or one `input_shape` each, found 3 `input_dim`",
+            "1 `input` need 4 `input_dim`, or one `input_shape` each, found 3 `input_dim`; give its size: --input a=1,3,H,W",
         ),
         ('input: "a" input: "b" input_shape { dim: 1 }', "2 `input` but 1 `input_shape`; give one each"),
     ],
