@@ -15,7 +15,6 @@ import numpy as np
 
 from deepmerge.errors import GraphError
 from deepmerge.graph.params import Params
-from deepmerge.graph.shape_errors import Shape
 from deepmerge.graph.tree import Message
 from deepmerge.graph.types import TYPES, UNKNOWN, LayerType
 from deepmerge.text import unused
@@ -113,7 +112,7 @@ class Graph:
         self.tree = Message()
         self.train_layers: list[Message] = []
         self.warnings: list[str] = []
-        self.given_inputs: dict[str, Shape] = {}
+        self.given_inputs: dict[str, tuple[int, ...]] = {}
         for layer in layers:
             self.insert(layer)
 
