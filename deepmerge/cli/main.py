@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import gc
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 
 import click
 
@@ -29,6 +25,7 @@ from deepmerge.cli.report import report
 from deepmerge.cli.table import table
 from deepmerge.cli.verify import verify
 from deepmerge.errors import DeepmergeError
+from deepmerge.signals import received
 
 atexit.register(gc.freeze)  # at exit, do not search for cycles
 
@@ -49,21 +46,26 @@ class _Group(click.Group):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            with _kill_unwinds():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
             raise  # click's own, and a reader that has closed the pipe
-        except DeepmergeError as error:
-            _fail(ctx, str(error))
         except KeyboardInterrupt:
             _fail(ctx, "interrupted; nothing was left behind", 130)
-        except MemoryError:
-            _fail(ctx, "out of memory; the network is too large for this machine")
-        except OSError as error:
-            where = error.filename or "the output"
-            _fail(ctx, f"{where}: {error.strerror or error}")
         except Exception as error:
-            _fail(ctx, f"a bug in deepmerge ({type(error).__name__}: {error}); run again with --debug and report it")
+            if received():  # what a signal's exception has become on its way
+                raise SystemExit(128 + received()) from None
+            _fail(ctx, _line(error))
+
+
+def _line(error: Exception) -> str:
+    """Return what to say about an error."""
+    if isinstance(error, DeepmergeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; the network is too large for this machine"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the output'}: {error.strerror or error}"
+    return f"a bug in deepmerge ({type(error).__name__}: {error}); run again with --debug and report it"
 
 
 def _fail(ctx: click.Context, message: str, code: int = 1) -> None:
@@ -73,25 +75,6 @@ def _fail(ctx: click.Context, message: str, code: int = 1) -> None:
         traceback.print_exc()
     click.echo(f"deepmerge: {' '.join(message.splitlines())}", err=True)
     raise SystemExit(code)
-
-
-@contextlib.contextmanager
-def _kill_unwinds() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the run as Ctrl-C does, so that half-written files are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), _leave) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
-
-
-def _leave(number: int, _frame) -> None:
-    raise SystemExit(128 + number)
 
 
 @click.group(

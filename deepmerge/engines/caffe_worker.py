@@ -424,8 +424,9 @@ def main(arguments):
         replies.write(json.dumps(describe({}, [])[0]).encode("utf-8") + b"\n")
         replies.flush()
         return 0
-    # Ctrl-C reaches the whole process group, but the client ends this process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals may reach the whole process group, but the client ends this process.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     write_frame(replies, {"ready": True}, [])
     serve(sys.stdin.buffer, replies)
     return 0

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TypeVar
 
 from deepmerge.errors import EngineError
+from deepmerge.signals import held_off
 
 Reply = TypeVar("Reply")
 
@@ -64,11 +65,12 @@ class Child:
         self._stderr = tempfile.TemporaryFile()  # not a pipe, which would block the child when it is full
         pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._stderr, env=env)
+            with held_off():  # a signal must not come between the process's start and its finalizer
+                self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._stderr, env=env)
+                self._end = weakref.finalize(self, _end, self._process, self._stderr, grace)
         except OSError as error:
             self._stderr.close()
             raise EngineError(f"{command[0]} cannot be run: {error.strerror}") from None
-        self._end = weakref.finalize(self, _end, self._process, self._stderr, grace)
 
     @property
     def pid(self) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 import pytest
@@ -285,7 +288,15 @@ def test_a_reader_that_has_enough_is_no_error(models):
     assert done.stdout.readline() == "{\n"
     done.stdout.close()
     assert done.stderr.read() == ""
-    done.wait()
+    assert done.wait() in (0, 1)  # 0 if the pipe had room for all of it
+
+
+def test_a_reader_that_has_enough_gets_the_files_all_the_same(mini, tmp_path):
+    done = start("convert", *mini, "-o", tmp_path / "out")
+    done.stdout.close()
+    assert done.stderr.read() == ""
+    assert done.wait() == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
@@ -312,24 +323,74 @@ def test_a_terminal_that_has_few_letters(tmp_path, mini, encoding):
     assert "größe" in [layer["name"] for layer in json.loads(done.communicate()[0])["layer_costs"]]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_kill_unwinds(tmp_path, name):
     """The command hangs on a FIFO that nobody writes; what it does in `finally` is done, and no traceback shown."""
     if not hasattr(os, "mkfifo"):
         pytest.skip("no FIFOs here")
-    fifo = tmp_path / "net.prototxt"
+    fifo, number = tmp_path / "net.prototxt", getattr(signal, name)
     os.mkfifo(fifo)
-    done = start("inspect", fifo)
-    with open(fifo, "wb"):  # waits until the command reads it
-        done.send_signal(getattr(signal, name))
-        assert done.wait(timeout=20) == 128 + getattr(signal, name)
-    assert done.communicate() == ("", "")
+    done = start("inspect", fifo, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    with writing_end(fifo, done):
+        done.send_signal(number)
+        assert done.wait(timeout=20) == 128 + number
+    told = "deepmerge: interrupted; nothing was left behind\n" if name == "SIGINT" else ""
+    assert done.communicate() == ("", told)
 
 
-def test_signals_are_as_before_after_a_run(run):
-    before = signal.getsignal(signal.SIGTERM)
-    run("passes")
-    assert signal.getsignal(signal.SIGTERM) == before
+def writing_end(fifo: Path, reader: subprocess.Popen) -> BinaryIO:
+    """Open the FIFO as soon as the process reads it."""
+    while True:
+        try:
+            return os.fdopen(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK), "wb")
+        except OSError as error:
+            assert error.errno == errno.ENXIO  # nobody reads it yet
+        assert reader.poll() is None, reader.communicate()
+        time.sleep(0.01)
+
+
+CLOSED = ["", "0", "1", "2", "12", "012"]  # the standard streams' numbers
+
+
+def closing(streams: str, *words) -> subprocess.CompletedProcess[str]:
+    """The command in a shell that has closed these streams."""
+    command = [sys.executable, "-m", "deepmerge", *map(str, words)]
+    closed = "".join(f" {number}>&-" for number in streams)
+    return subprocess.run(["sh", "-c", f'"$@"{closed}', "sh", *command], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("streams", CLOSED)
+def test_closed_streams_are_no_error(mini, tmp_path, streams):
+    done = closing(streams, "convert", *mini, "-o", tmp_path / "out")
+    assert done.returncode == 0 and done.stderr == ""
+    assert bool(done.stdout) == ("1" not in streams)
+    assert (tmp_path / "out/report.json").stat().st_size
+
+
+def test_closed_streams_leave_the_exit_code_of_an_error(tmp_path):
+    assert closing("012", "plan", tmp_path / "none.prototxt").returncode == 1
+    assert closing("012", "plan", "--none").returncode == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("streams", ["1", "2", "012"])
+def test_closed_streams_change_no_commands_exit_code(mini, tmp_path, name, streams):
+    out = tmp_path / "out"
+    assert closing("", "convert", *mini, "-o", out).returncode == 0
+    words = {
+        "convert": [*mini, "-o", tmp_path / "new"],
+        "plan": [mini[0]],
+        "inspect": mini,
+        "verify": [*mini, *mini],
+        "profile": [*mini, "--repeat", 2],
+        "bench": [*mini, "--repeat", 2],
+        "report": [out],
+        "passes": [],
+        "doctor": [],
+        "completion": ["bash"],
+    }.get(name, ["--help"])
+    assert closing(streams, name, *words).returncode == 0
 
 
 @pytest.mark.parametrize("words", [["passes"], ["plan"], ["inspect"], ["convert", "--dry-run"]], ids=lambda w: w[0])
@@ -342,7 +403,6 @@ def test_quiet_says_nothing(run, mini, words):
 
 
 def test_commands_run_in_threads(mini):
-    """Signals are the main thread's; elsewhere the group leaves them alone."""
     codes = []
     thread = threading.Thread(target=lambda: codes.append(main(["plan", str(mini[0]), "-q"], standalone_mode=False)))
     thread.start()

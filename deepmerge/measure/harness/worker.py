@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from deepmerge.errors import DeepmergeError
+from deepmerge.signals import left_to_the_parent
 
 LOW, HIGH = -128.0, 127.0  # noise as images with their mean taken off
 
@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
     """Start the engine and serve. arguments: its name, CPU threads, the device."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what engines print must not mix with the replies
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the client ends us
+    left_to_the_parent()
     try:
         server = Server(arguments[0], int(arguments[1]), *arguments[2:3])
     except DeepmergeError as error:
