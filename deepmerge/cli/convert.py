@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from deepmerge.cli.options import (
 )
 from deepmerge.cli.output import Console, shortened
 from deepmerge.cli.recover import recovery_table
-from deepmerge.cli.tables import cost_table, refusal_table, step_table
+from deepmerge.cli.tables import cleanup_line, cost_table, refusal_table, step_table
 from deepmerge.cli.training_options import MINUTES, resumable
 from deepmerge.formats import STYLES
 from deepmerge.text import count
@@ -338,20 +337,20 @@ def _text(report: dict, job, verbose: bool) -> str:
     if report["steps"]:
         parts.append(step_table(report["steps"], report["before"], verbose))
     if report["cleanup"]:
-        counts = Counter(change["pass"] for change in report["cleanup"])
-        parts.append("also, exactly: " + ", ".join(f"{name} ({number})" for name, number in counts.items()))
+        parts.append(cleanup_line(report["cleanup"], verbose))
     parts.append(cost_table(report["before"], report["after"]))
     if "calibration" in report:
         parts.append(_calibrated(report["calibration"]))
     if report["refusals"]:
-        short = f"{count(len(report['refusals']), 'merge')} left alone (-v shows why; so does `deepmerge plan`)"
+        plan = "deepmerge plan --exact" if job.wishes.exact else "deepmerge plan"
+        short = f"{count(len(report['refusals']), 'merge')} left alone (-v shows why; so does `{plan}`)"
         parts.append(refusal_table(report["refusals"], full=True) if verbose else short)
     if "recovery" in report:
         parts.append(recovery_table(report["recovery"], verbose))
     elif approximate := [step for step in report["steps"] if not step["exact"]]:
-        how = " (`make -f finetune.mk` in the folder)" if "caffe" in job.settings.formats else ""
-        steps = count(len(approximate), "approximate step")
-        parts.append(f"{steps}, which cost accuracy until the network is fine-tuned{how}")
+        steps = f"{count(len(approximate), 'approximate step')}, which cost accuracy until the network"
+        ways = "has recovered (`deepmerge recover`) or is fine-tuned (`make -f finetune.mk` in the folder)"
+        parts.append(f"{steps} {ways if 'caffe' in job.settings.formats else 'has recovered or is fine-tuned'}")
     parts.append("nothing was written (--dry-run)" if job.dry_run else f"written to {job.out}")
     return "\n\n".join(parts)
 

@@ -8,7 +8,7 @@ import click
 
 from deepmerge.cli.options import FILE, Planning, command, common, inputs, option, planning
 from deepmerge.cli.output import Console
-from deepmerge.cli.tables import cost_table, costly_table, refusal_table, step_table
+from deepmerge.cli.tables import cleanup_line, cost_table, costly_table, refusal_table, step_table
 
 
 @command(short_help="show the steps convert would take, and what is left alone and why")
@@ -53,8 +53,13 @@ def plan(
 
 
 def _text(result: dict, verbose: bool) -> str:
-    steps = step_table(result["steps"], result["before"], verbose)
-    parts = [steps if result["steps"] else "no step: nothing in this network can be merged, or it was left out"]
+    parts = []
+    if result["steps"]:
+        parts.append(step_table(result["steps"], result["before"], verbose))
+    if result["cleanup"]:
+        cleanup = cleanup_line(result["cleanup"], verbose)
+        parts.append(cleanup if parts else f"no step, only {cleanup}")
+    parts = parts or ["no step: nothing in this network can be merged, or it was left out"]
     parts.append(cost_table(result["before"], result["after"]))
     if result["costly"]:
         parts.append(costly_table(result["costly"]))

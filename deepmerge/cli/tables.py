@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from deepmerge.cli.output import shortened, table
@@ -40,6 +41,18 @@ def cost_table(before: dict, after: dict) -> str:
         row("activations, planned", megabytes, b["planned"], a["planned"]),
     ]
     return table(rows, ("", "before", "after", "left"), "lrrr")
+
+
+def cleanup_line(cleanup: Sequence[dict], full: bool = False) -> str:
+    """Return the exact passes over the whole network, and how often each did something. full: the layers' names."""
+    if full:
+        layers: dict[str, list[str]] = {}
+        for change in cleanup:
+            layers.setdefault(change["pass"], []).extend(change["layers"])
+        parts = [f"{name} ({', '.join(merged)})" for name, merged in layers.items()]
+    else:
+        parts = [f"{name} ({number})" for name, number in Counter(change["pass"] for change in cleanup).items()]
+    return f"exact cleanup: {', '.join(parts)}"
 
 
 def refusal_table(refusals: Sequence[dict], full: bool = False) -> str:

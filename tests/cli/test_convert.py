@@ -16,15 +16,19 @@ def test_what_is_shown(run, mini, tmp_path):
     assert done.code == 0 and done.err == ""
     steps, cleanup, costs, *rest = done.out.rstrip("\n").split("\n\n")
     assert [line.split()[1:3] for line in steps.splitlines()[2:]] == [["conv2", "no"], ["inception_3a", "no"]]
-    assert cleanup.startswith("also, exactly: remove_dropout (1)")
+    assert cleanup.startswith("exact cleanup: remove_dropout (1)")
     assert "MACs, one image" in costs
-    assert rest[-2].startswith("2 approximate steps, which cost accuracy until the network is fine-tuned (`make")
+    assert rest[-2] == (
+        "2 approximate steps, which cost accuracy until the network has recovered (`deepmerge recover`) "
+        "or is fine-tuned (`make -f finetune.mk` in the folder)"
+    )
     assert rest[-1] == f"written to {out}"
 
 
 def test_refusals_are_counted_and_shown_with_v(run, models, mini, tmp_path):
     words = ["convert", *mini, "--dry-run", "--keep", "LRN"]
-    assert "merges left alone (-v shows why" in run(*words).out
+    assert "merges left alone (-v shows why; so does `deepmerge plan`)" in run(*words).out
+    assert "so does `deepmerge plan --exact`)" in run("convert", *mini, "--dry-run", "--exact").out
     shown = run(*words, "-v").out
     assert "'pool1/norm1' (LRN) is to be kept" in shown and "(-v shows why" not in shown
 

@@ -28,6 +28,14 @@ def test_all_names_with_v(run, models):
     assert "(7 layers)" not in shown and "inception_3a/1x1, inception_3a/3x3_reduce, inception_3a/3x3, " in shown
 
 
+def test_exact_cleanup_is_shown(run, mini):
+    steps, cleanup, *_ = run("plan", *mini).out.split("\n\n")
+    assert "conv1" in steps and cleanup == "exact cleanup: remove_dropout (1)"
+    assert "exact cleanup: remove_dropout (pool5/drop)" in run("plan", *mini, "-v").out.splitlines()
+    alone = run("plan", *mini, "--exact").out
+    assert alone.startswith("no step, only exact cleanup: remove_dropout (1)\n\n")
+
+
 def test_json(run, mini):
     done = run("plan", *mini, "--json")
     assert done.code == 0 and done.err == ""

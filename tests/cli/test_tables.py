@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from deepmerge.cli.tables import cost_table, costly_table, refusal_table, step_table
+from deepmerge.cli.tables import cleanup_line, cost_table, costly_table, refusal_table, step_table
 
 BEFORE = {
     "layers": 10,
@@ -30,6 +30,13 @@ def test_steps():
         "2  inception_3a  no          9   50.00 M   25.0%  inception_3a/some_layer_0, inception_3a/some_layer_1 … (4 layers)",
     ]
     assert step_table(steps, BEFORE, full=True).endswith(", ".join(merged))
+
+
+def test_the_exact_cleanup_is_one_line():
+    names = (("remove_dropout", "drop6"), ("remove_identity", "split"), ("remove_dropout", "drop7"))
+    cleanup = [{"pass": name, "layers": [layer]} for name, layer in names]
+    assert cleanup_line(cleanup) == "exact cleanup: remove_dropout (2), remove_identity (1)"
+    assert cleanup_line(cleanup, full=True) == "exact cleanup: remove_dropout (drop6, drop7), remove_identity (split)"
 
 
 def test_costs():
