@@ -28,4 +28,5 @@ def completion(shell: str, console: Console):
     """
     group = click.get_current_context().find_root().command
     script = get_completion_class(shell)(group, {}, "deepmerge", "_DEEPMERGE_COMPLETE").source()
+    console = Console(console.as_json)  # -q prints it too: the script is all that the command is for
     console.show({"shell": shell, "script": script}, lambda: script)

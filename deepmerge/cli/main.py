@@ -16,7 +16,7 @@ from deepmerge.cli.doctor import doctor
 from deepmerge.cli.eval import eval_
 from deepmerge.cli.finetune import finetune
 from deepmerge.cli.inspect import inspect
-from deepmerge.cli.options import DEBUG
+from deepmerge.cli.options import DEBUG, HELP_ALL
 from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
 from deepmerge.cli.profile import profile
@@ -36,13 +36,17 @@ VERSION = getattr(deepmerge, "__version__", "unknown")
 class _Group(click.Group):
     """Turn the library's errors into one line on stderr and exit code 1."""
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return all parameters, `--help-all` among them."""
+        return [*super().get_params(ctx), HELP_ALL]
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of a first use, not of the alphabet."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context):
-        """Run the command that the words name."""
-        for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no error
+        """Run the command that the command line names."""
+        for stream in (sys.stdout, sys.stderr):  # escape what the terminal cannot show
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         try:
@@ -50,7 +54,7 @@ class _Group(click.Group):
         except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
             raise  # click's own, and a reader that has closed the pipe
         except KeyboardInterrupt:
-            _fail(ctx, "interrupted; nothing was left behind", 130)
+            _fail(ctx, "interrupted; nothing was written", 130)
         except Exception as error:
             if received():  # what a signal's exception has become on its way
                 raise SystemExit(128 + received()) from None

@@ -115,7 +115,7 @@ def _move(stage: Path, out: Path) -> None:
 def _refused(out: Path, error: OSError) -> EmitError:
     hint = _HINTS.get(error.errno or 0, "")
     ending = f"; {hint}" if hint else ""
-    return EmitError(f"{out}: cannot be written: {error.strerror or error}{ending}; nothing was left behind")
+    return EmitError(f"{out}: cannot be written: {error.strerror or error}{ending}; nothing was written")
 
 
 @contextlib.contextmanager

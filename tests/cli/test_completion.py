@@ -42,6 +42,10 @@ def test_the_script(run, shell):
     }
 
 
+def test_quiet_prints_the_script_too(run):
+    assert run("completion", "bash", "-q").out == run("completion", "bash").out != ""
+
+
 def test_another_shell_is_a_usage_error(run):
     assert run("completion", "csh").code == 2
 

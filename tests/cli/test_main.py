@@ -69,6 +69,11 @@ def test_help_fits_on_a_screen(run, name, columns, monkeypatch):
     assert max(map(len, done.out.splitlines())) <= 110  # examples are not wrapped
 
 
+def test_the_top_level_takes_help_all(run):
+    done = run("--help-all")
+    assert (done.code, done.err) == (0, "") and done.out == run("--help").out and "--help-all" in done.out
+
+
 def test_help_all_adds_the_other_options_under_headings(run):
     short, full = run("convert", "--help").out, run("convert", "--help-all").out
     assert "--crop" not in short and "--help-all" in short and "\nImages:\n" not in short
@@ -267,7 +272,7 @@ def raising(error):
         ),
         (ZeroDivisionError("two\nlines"), 1, "a bug in deepmerge (ZeroDivisionError: two lines)"),
         (MemoryError(), 1, "out of memory"),
-        (KeyboardInterrupt(), 130, "interrupted; nothing was left behind"),
+        (KeyboardInterrupt(), 130, "interrupted; nothing was written"),
         (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: No space left on device"),
         (OSError(28, "No space left on device"), 1, "the output: No space left on device"),
     ],

@@ -71,6 +71,12 @@ def test_reports_only(mini, changed, tolerance):
     assert result.exit_code == 0 and result.stderr == ""
 
 
+def test_without_a_tolerance_no_blob_is_called_within_it(mini, changed):
+    shown = run(*mini, *changed, "--layers", "--tolerance", "none").stdout
+    assert shown.startswith("blob ") and shown.endswith("no tolerance was set\n")
+    assert "above the tolerance" not in shown
+
+
 def test_json(mini, changed):
     result = run(*mini, *changed, "--json", "--layers", "--random", "3", "--seed", "5")
     assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1
