@@ -115,7 +115,7 @@ def recover(out: Path, to: Path, data: str, stages: tuple[str, ...], images: Pre
 def recovery_table(story: dict[str, Any], full: bool = False) -> str:
     """Return a row for each stage: its time and what it gained. full: a row for each segment, too."""
     if not story["stages"]:
-        return story["note"]
+        return story.get("note", "no stage had time")
     rows = []
     for stage in story["stages"]:
         took = f"{stage['seconds']:.0f} s", f"{stage['share']:.0%}"

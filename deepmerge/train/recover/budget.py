@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from deepmerge.train.recover import TRAINED
 from deepmerge.train.recover.objectives import MOST_KEPT, Answers, Objective
 from deepmerge.train.recover.spec import Context, Settings
-from deepmerge.train.recover.stage import StagePlan, make_objective, stage_batches
-from deepmerge.train.recover.trainer import Trainer
+from deepmerge.train.recover.stage import StagePlan, judged_images, make_objective, stage_batches
+from deepmerge.train.recover.trainer import FEWEST, RATES, Trainer
 from deepmerge.train.shared.augment import USES
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ WORK = 1e14  # most multiplications without a time limit: about an hour on two C
 _BATCH_WORK = 1e10  # most multiplications in a batch on a CPU
 _SLOW = 0.5  # seconds for an eighth of a batch, above which only an eighth is measured
 _SLACK = 0.92  # share of the time limit that is planned; the rest is for trying learning rates and the unforeseen
-_CACHED = 8  # batches with cached answers, to measure their iterations
+LEAST = 10  # iterations; with fewer, a stage is not worth its start
+_FORWARD = 0.4  # share of an iteration's time that the same images take without gradients
+_CACHED = 8  # most batches with cached answers, to measure their iterations
 
 Fit = Callable[[float], int]  # seconds → the number of iterations that fit
 
@@ -43,8 +45,8 @@ def default_iterations(stages: Sequence[str], batch_size: int, macs: tuple[int, 
     return {stage: math.ceil(SHARES[stage] * images / batch_size) for stage in stages if stage in TRAINED}
 
 
-def fitting_iterations(context: Context, stages: Sequence[str], seconds: float, bf16: bool) -> dict[str, int]:
-    """Return each stage's iterations that fit into the time, as measured here. No weights change.
+def measured_fits(context: Context, stages: Sequence[str], bf16: bool) -> dict[str, Fit]:
+    """Return for each stage how many iterations fit into a time, as measured here. No weights change.
 
     bf16: whether distill computes in bfloat16.
     """
@@ -56,13 +58,23 @@ def fitting_iterations(context: Context, stages: Sequence[str], seconds: float, 
             fits[name] = _measured_fit(context, plan, images)
         finally:
             images.close()
-    return divided(max(seconds, 1.0), fits)
+    return fits
 
 
 def divided(seconds: float, fits: Mapping[str, Fit]) -> dict[str, int]:
-    """Return each stage's iterations, such that they take their SHARES of the time."""
+    """Return each stage's iterations, such that they take their SHARES of the time.
+
+    A stage that would get fewer than LEAST is left out, and the others get its time.
+    """
     whole = sum(SHARES[stage] for stage in fits)
-    return {stage: max(1, fit(seconds * _SLACK * SHARES[stage] / whole)) for stage, fit in fits.items()}
+    counts = {stage: fit(max(seconds, 0) * _SLACK * SHARES[stage] / whole) for stage, fit in fits.items()}
+    kept = {stage: fit for stage, fit in fits.items() if counts[stage] >= LEAST}
+    return counts if len(kept) == len(fits) else divided(seconds, kept)
+
+
+def after(overhead: float, fit: Fit) -> Fit:
+    """Return how many iterations fit after `overhead` seconds."""
+    return lambda seconds: fit(max(0.0, seconds - overhead))
 
 
 def steady(cost: float) -> Fit:
@@ -100,9 +112,21 @@ def with_cache(asking: float, cached: float, epoch: float, mirrored: bool, kept:
 def _measured_fit(context: Context, plan: StagePlan, images: Iterator[Tensor]) -> Fit:
     objective = make_objective(context, plan)
     asking = measure(_dry_step(plan, objective), images, context.device, context.settings)
+    return after(_overhead(context, asking), _fit(context, plan, objective, asking))
+
+
+def _overhead(context: Context, asking: float) -> float:
+    """Return about the seconds that a stage takes besides its iterations: for its losses, and to try learning rates."""
+    trials = 0 if context.job.lr else RATES - 1
+    losses = _FORWARD * judged_images(context) / context.sources.train.batch_size
+    return asking * ((2 + trials) * losses + trials * FEWEST)
+
+
+def _fit(context: Context, plan: StagePlan, objective: Objective, asking: float) -> Fit:
     if plan.name != "distill" or not context.asks_once:
         return steady(asking)
-    cached = _cached_seconds(context, plan)
+    batches = max(1, min(_CACHED, int(context.settings.measured_seconds / asking)))
+    cached = _cached_seconds(context, plan, batches)
     if context.job.vary:
         return steady(asking / USES + cached * (1 - 1 / USES))
     loader = context.sources.train
@@ -111,12 +135,12 @@ def _measured_fit(context: Context, plan: StagePlan, images: Iterator[Tensor]) -
     return with_cache(asking, cached, loader.count / loader.batch_size, mirrored, min(1.0, room))
 
 
-def _cached_seconds(context: Context, plan: StagePlan) -> float:
-    """Return the seconds of an iteration on images whose answers are cached."""
+def _cached_seconds(context: Context, plan: StagePlan, batches: int) -> float:
+    """Return the seconds of an iteration on images whose answers are cached, in that number of batches."""
     objective = make_objective(context, plan, Answers())
-    epochs = (itertools.islice(stage_batches(context, plan, _CACHED), _CACHED) for _ in itertools.count())
+    epochs = (itertools.islice(stage_batches(context, plan, batches), batches) for _ in itertools.count())
     again = itertools.chain.from_iterable(epochs)
-    for images in itertools.islice(again, _CACHED):
+    for images in itertools.islice(again, batches):
         objective.targets(images)
     return measure(_dry_step(plan, objective), again, context.device, context.settings)
 
@@ -150,6 +174,6 @@ def measure(
         return min(seconds, seconds_of(parts)) * len(batch) / len(small)
     seconds_of(images)
     measured: list[float] = []
-    while len(measured) < 3 or sum(measured) < settings.measured_seconds:
+    while not measured or sum(measured) < settings.measured_seconds:
         measured.append(seconds_of(images))
     return statistics.median(measured)

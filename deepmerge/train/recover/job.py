@@ -36,6 +36,7 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     A DeepmergeError leaves no OUT2, or an existing one as it was, and keeps the checkpoint. Paused where job.stop_after
     is over.
     """
+    started = settings.clock()
     check_free(job.out, job.force)
     converted = read_converted(job.folder, job.original, inputs=job.inputs)
     original, merged = converted.original.read(), converted.final.read()
@@ -52,7 +53,7 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     context = Context(job, original, merged, segments, sources, later, settings, progress)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, sources))
     with checkpoint.mentioned():
-        run = Run(context, checkpoint)
+        run = Run(context, checkpoint, started)
         run.all_stages()
         report = {**converted.report, "recovery": run.recovery(converted.report.get("recovery"))}
         progress("writing", 1, 1)

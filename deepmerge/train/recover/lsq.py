@@ -66,7 +66,8 @@ def lsq(
     """Solve the segments of `merged`, whose layers get new arrays, and return the results.
 
     feeds: returns the images batch by batch, the same each time: input blob → float32 (N, …). progress: called with the
-    segment's name, the number of segments done, and of all.
+    segment's name, the number of segments done, and of all. Once options.over(…) is true, the segments that are left
+    keep their weights, and have no result.
     EngineError for a layer that the engine cannot run.
     """
     images = sum(len(next(iter(batch.values()))) for batch in feeds()) if segments else 0
@@ -74,8 +75,15 @@ def lsq(
     found = []
     for number, segment in enumerate(segments):
         progress(segment.name, number, len(segments))
-        found.append(stage.solve(number))
+        try:
+            found.append(stage.solve(number))
+        except _TimeIsUp:
+            break
     return found
+
+
+class _TimeIsUp(Exception):  # noqa: N818  # not an error
+    """The segment under way is given up."""
 
 
 class _Stage:
@@ -89,6 +97,7 @@ class _Stage:
         self.theirs = Walk(original, feeds, images, engine("ort"), options.threads, kept)
         self.ours = Walk(merged, feeds, images, engine("ort"), options.threads, kept)
         self.shapes = self.ours.shapes
+        self.longest = 0.0  # seconds of solving one segment, its rows gathered
         self.wanted, self.outputs = _outputs(original, segments), _outputs(merged, segments)
 
     def solve(self, number: int) -> Solved:
@@ -99,13 +108,17 @@ class _Stage:
         target, count = self._gather(number, tasks, self.shapes[output][1:], tiled)
         held = _held_out(count)
         rows = np.repeat(held, len(target) // max(count, 1))
+        if options.over(self.longest):
+            raise _TimeIsUp
         before, after, norm, changed = 0.0, 0.0, 0.0, []
+        solving = time.perf_counter()
         for task in tasks if count > 1 else ():
             wanted = np.ascontiguousarray(target[:, task.to[0] : task.to[1]])
             outcome = task.solve(wanted, held, options)
             norm += float(np.square(wanted[rows], dtype=np.float64).sum())
             before, after = before + outcome.before, after + outcome.after
             changed += outcome.changed
+        self.longest = max(self.longest, time.perf_counter() - solving)
         errors = [(error / max(norm, 1e-30)) ** 0.5 for error in (before, after)]
         note = ""
         if not tasks:
@@ -154,6 +167,8 @@ class _Stage:
         ours = self.ours.through(self.ours.front_before(changing, self.outputs[number:]), bottoms)
         place = 0
         for targets, values in zip(theirs, ours, strict=True):
+            if self.options.over(0.0):
+                raise _TimeIsUp
             for i in range(len(targets[wanted])):
                 own = {blob: value[i : i + 1] for blob, value in values.items()}
                 yield place + i, targets[wanted][i : i + 1], own

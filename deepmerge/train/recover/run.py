@@ -14,7 +14,7 @@ from deepmerge.graph.costs import summary
 from deepmerge.text import count
 from deepmerge.train.recover import SOLVED, TRAINED
 from deepmerge.train.recover.agreement import Judge
-from deepmerge.train.recover.budget import default_iterations, fitting_iterations
+from deepmerge.train.recover.budget import SHARES, default_iterations, divided, measured_fits
 from deepmerge.train.recover.images import sample
 from deepmerge.train.recover.lsq import Options, lsq
 from deepmerge.train.recover.report import recovery_entry, solved_entry
@@ -27,6 +27,7 @@ from deepmerge.train.shared.checkpoint import Checkpoint, Paused, Saved
 LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
 # refit's layers are nearly right already: it takes more images and smaller steps than lsq
 REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
+SOLVED_SHARE = 0.4  # most of the time that is left for lsq or refit, before stages that train
 WHOLE = ("refit", "distill")  # stages that also change layers outside the segments; the steps' folders go without them
 
 
@@ -34,28 +35,32 @@ WHOLE = ("refit", "distill")  # stages that also change layers outside the segme
 class State:
     """How far a run is; its checkpoint holds this.
 
-    entries: the report's entries of the stages that are over. iterations: of each stage that trains, {} before they are
-    planned. bf16: whether distill computes in bfloat16. elapsed: seconds of earlier runs. safe: the weights after the
-    last stage, which a stage that does harm is rolled back to. agreement: theirs with the original, None for networks
-    without classes. reached: the weights after the last stage that goes segment by segment, {} before one.
+    entries: the report's entries of the stages that are over. skipped: the stages that --minutes leaves no time for.
+    notes: what else it cuts short. judging: seconds of the last comparison with the original. iterations: of each stage
+    that trains, None before they are planned. bf16: whether distill computes in bfloat16. elapsed: seconds of earlier
+    runs. safe: the weights after the last stage, which a stage that does harm is rolled back to. agreement: theirs with
+    the original, None for networks without classes. reached: the weights after the last stage that goes segment by
+    segment, {} before one.
     """
 
     safe: Weights
     agreement: float | None
     bf16: bool
     entries: list[dict[str, Any]] = field(default_factory=list)
-    iterations: dict[str, int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    judging: float = 0.0
+    iterations: dict[str, int] | None = None
     elapsed: float = 0.0
     reached: Weights = field(default_factory=dict)
 
 
 class Run:
-    """One recovery: `context.merged` gets its weights stage by stage."""
+    """One recovery: `context.merged` gets its weights stage by stage. started: when this run began, by the clock."""
 
-    def __init__(self, context: Context, checkpoint: Checkpoint):
-        self.context, self.checkpoint = context, checkpoint
+    def __init__(self, context: Context, checkpoint: Checkpoint, started: float):
+        self.context, self.checkpoint, self.started = context, checkpoint, started
         job, clock = context.job, context.settings.clock
-        self.started = clock()
         stop_at = None if job.stop_after is None else self.started + 60 * job.stop_after
         self.pace = Pace(clock, job.checkpoint_seconds, context.settings.saving_factor, stop_at, self.started)
         self._skipped: list[str] = []
@@ -64,21 +69,39 @@ class Run:
         saved = checkpoint.load()
         if saved is None:
             self.under_way: Saved | None = None
-            self.state = State(weights_of(context.merged), self._agreement(), job.precision == "bf16")
+            self.state = State(weights_of(context.merged), None, job.precision == "bf16")
+            self.state.agreement = self._agreement()
         else:
             self.under_way = self._restore(saved)
 
     def all_stages(self) -> None:
-        """Run the stages that the checkpoint does not have."""
-        for name in self.context.job.stages[len(self.state.entries) :]:
+        """Run the stages that the checkpoint does not have, and that there is time for."""
+        while stages := self._left_stages():
+            name = stages[0]
             entry = self._solve(name) if name in SOLVED else self._train(name)
             self.under_way = None
-            self._finish(entry)
+            if entry is None:
+                self.state.skipped.append(name)
+            else:
+                self._finish(entry)
+
+    def _left_stages(self) -> list[str]:
+        state = self.state
+        over = [*state.skipped, *(entry["name"] for entry in state.entries)]
+        return [name for name in self.context.job.stages if name not in over]
+
+    def _seconds_left(self) -> float:
+        """Return the seconds for the stages that are left, without the comparisons after them."""
+        minutes = self.context.job.minutes
+        if minutes is None:
+            return math.inf
+        return 60 * minutes - self.elapsed - self.state.judging * len(self._left_stages())
 
     def recovery(self, previous: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the report's "recovery". previous: that of an earlier recovery."""
         job, sources = self.context.job, self.context.sources
-        warnings = list(sources.notes)
+        warnings = [*sources.notes, *self.state.notes]
+        warnings += [f"--minutes left no time for the stage {name}" for name in self.state.skipped]
         skipped = list(dict.fromkeys(self._skipped + sources.skipped))
         if skipped:
             were = "was" if len(skipped) == 1 else "were"
@@ -102,9 +125,12 @@ class Run:
 
     # -- stages ----------------------------------------------------------------------------------
 
-    def _solve(self, name: str) -> dict[str, Any]:
+    def _solve(self, name: str) -> dict[str, Any] | None:
+        """Run lsq or refit, and return its entry; None if there was no time for it."""
         context, clock = self.context, self.context.settings.clock
         start = clock()
+        train = any(stage in TRAINED for stage in self._left_stages())
+        end = start + self._seconds_left() * (SOLVED_SHARE if train else 1)
         segments, images, how = context.segments, LSQ_IMAGES, {}
         if name == "refit":
             segments, images, how = context.later, REFIT_IMAGES, REFIT
@@ -113,18 +139,36 @@ class Run:
         def feeds() -> Iterator[dict[str, np.ndarray]]:
             return ({context.sources.input: batch.data} for batch in loader.once())
 
-        options = Options(seed=context.job.seed, threads=context.threads, **how)
+        options = Options(
+            seed=context.job.seed, threads=context.threads, over=lambda more: clock() + more >= end, **how
+        )
         solved = lsq(context.original, context.merged, segments, feeds, options, context.progress)
         self._skipped += loader.skipped
+        if segments and not solved:
+            return None
+        if len(solved) < len(segments):
+            text = f"--minutes left {name} time for {len(solved)} of {len(segments)} segments"
+            self.state.notes.append(f"{text}; the others keep their weights")
         return solved_entry(name, solved, clock() - start, loader.count)
 
-    def _train(self, name: str) -> dict[str, Any]:
-        if name not in self.state.iterations:
+    def _train(self, name: str) -> dict[str, Any] | None:
+        """Run a stage that trains, and return its entry; None if there is no time for it."""
+        state = self.state
+        if state.iterations is None:
             self._plan()
             self.save(f"the start of stage {name}")  # so that speed is not measured again
+        if name not in state.iterations:
+            return None
+        shares = {stage: SHARES[stage] for stage in self._left_stages() if stage in state.iterations}
+        start = self.context.settings.clock()
+        end = start + self._seconds_left() * shares[name] / sum(shares.values())
         stage = TrainedStage(self.context, self._stage_plan(name), self.under_way)
-        stage.run(self.pace, self.save)
-        return stage.entry()
+        stage.run(self.pace, self.save, end)
+        entry = stage.entry()
+        if entry["iterations"] < state.iterations[name]:
+            text = f"the time for {name} (--minutes) was up at iteration {entry['iterations']}"
+            state.notes.append(f"{text} of {state.iterations[name]}")
+        return entry
 
     def _stage_plan(self, name: str) -> StagePlan:
         stages, iterations = self.context.job.stages, self.state.iterations
@@ -152,34 +196,33 @@ class Run:
         if entry["name"] not in WHOLE:
             state.reached = weights_of(merged)
         self.save(f"the end of stage {entry['name']}")
-        if self.pace.is_over() and len(state.entries) < len(self.context.job.stages):
+        if self.pace.is_over() and self._left_stages():
             raise Paused
 
     def _plan(self) -> None:
         """Fix the iterations of all stages that train, and distill's precision."""
         context, job, state = self.context, self.context.job, self.state
-        stages = [name for name in job.stages if name in TRAINED]
+        stages = [name for name in self._left_stages() if name in TRAINED]
         macs = summary(context.original)["macs"], summary(context.merged)["macs"]
         state.iterations = default_iterations(stages, job.batch_size, macs)
         if "distill" in stages and job.precision == "auto":
             state.bf16 = bf16_is_accurate(context)
         if job.minutes is not None:
             context.progress("measuring the speed", 0, 1)
-            seconds = 60 * job.minutes - self.elapsed - self._comparing_seconds()
-            state.iterations = fitting_iterations(context, stages, seconds, state.bf16)
+            seconds, least = self._seconds_left(), context.settings.measured_seconds
+            fed = [name for name in stages if seconds * SHARES[name] >= least]  # the others starve in any case
+            fits = measured_fits(context, fed, state.bf16)
+            state.iterations = divided(self._seconds_left(), fits)
         state.iterations |= {name: number for name, number in job.counts.items() if name in stages}
-
-    def _comparing_seconds(self) -> float:
-        """Return how long the comparisons with the original after each stage will take."""
-        clock = self.context.settings.clock
-        start = clock()
-        self.judge.agreement(self.context.merged)
-        return (clock() - start) * (len(self.context.job.stages) - len(self.state.entries) + 1)
 
     def _agreement(self) -> float | None:
         """Return the merged network's agreement with the original."""
+        clock = self.context.settings.clock
+        start = clock()
         self.context.progress("comparing with the original", 0, 1)
-        return self.judge.agreement(self.context.merged)
+        agreement = self.judge.agreement(self.context.merged)
+        self.state.judging = clock() - start
+        return agreement
 
     def _judged(self) -> Iterator[np.ndarray]:
         return (batch.data for batch in self.context.sources.judge.once())
@@ -197,6 +240,9 @@ class Run:
             kept |= arrays_of(blobs, kind)
         meta = {
             "entries": state.entries,
+            "skipped": state.skipped,
+            "notes": state.notes,
+            "judging": state.judging,
             "iterations": state.iterations,
             "elapsed": self.elapsed,
             "agreement": state.agreement,
@@ -216,6 +262,9 @@ class Run:
             agreement=meta["agreement"],
             bf16=meta["bf16"] if precision == "auto" else precision == "bf16",
             entries=meta["entries"],
+            skipped=meta["skipped"],
+            notes=meta["notes"],
+            judging=meta["judging"],
             iterations=meta["iterations"],
             elapsed=meta["elapsed"],
             reached=weights_in(arrays, "reached"),

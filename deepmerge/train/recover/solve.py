@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -26,7 +27,8 @@ class Options:
     points: about the most places of an image. memory: bytes, approximately: half for a segment's rows (if that is too
     little, fewer images are used), a quarter for each network's kept values (if that is too little, they are computed
     again). threads: of ONNX Runtime. iterations: for one layer with an activation. rounds: over several layers, 0 to
-    solve only the last one. strength: of the ridge, if there are enough rows.
+    solve only the last one. strength: of the ridge, if there are enough rows. over: whether the time ends within
+    that number of seconds.
     """
 
     seed: int = 0
@@ -36,6 +38,7 @@ class Options:
     iterations: int = 30
     rounds: int = 20
     strength: float = STRENGTHS[0]
+    over: Callable[[float], bool] = lambda seconds: False
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,10 @@ class StagePlan:
 
 
 class TrainedStage:
-    """One of the stages segments, chain and distill. under_way: the checkpoint to continue from."""
+    """One of the stages segments, chain and distill. under_way: the checkpoint to continue from.
+
+    judging: about the seconds that its losses take.
+    """
 
     def __init__(self, context: Context, plan: StagePlan, under_way: Saved | None = None):
         self.context, self.plan = context, plan
@@ -49,21 +52,23 @@ class TrainedStage:
         if under_way is None:
             self.seconds = 0.0
             self.before = self._losses()
+            self.judging = self.clock() - self.start
             self.sizes = self._sizes()
             self.trainer = self._trainer(context.job.lr or self._rate())
         else:
             arrays, meta = under_way
             self.seconds, self.before, self.sizes = meta["seconds"], meta["before"], meta["sizes"]
+            self.judging = meta["judging"]
             self.trainer = self._trainer(context.job.lr or meta["lr"])
             self.trainer.restore(meta["iteration"], arrays)
             if self.answers is not None:
                 self.answers.restore(arrays)
 
-    def run(self, pace: Pace, save: Callable[..., None]) -> None:
-        """Train to the stage's end, and store the weights in the merged graph. save: see Run.save."""
+    def run(self, pace: Pace, save: Callable[..., None], end: float = math.inf) -> None:
+        """Train, and store the weights in the merged graph. save: see Run.save. end: when to be done, by the clock."""
         images = self._images(self.trainer.iteration)
         try:
-            self.trainer.run(images, pace, lambda: self._save(save), self._report_progress)
+            self.trainer.run(images, pace, lambda: self._save(save), self._report_progress, end - self.judging)
         finally:
             images.close()
         self.objective.student.store(self.context.merged)
@@ -73,7 +78,7 @@ class TrainedStage:
         """Return the report's entry."""
         asked = {
             "seconds": self._elapsed,
-            "iterations": self.plan.iterations,
+            "iterations": self.trainer.iteration,
             "batch_size": self.context.job.batch_size,
             "lr": self.trainer.lr,
             "precision": "bf16" if self.plan.bf16 else "fp32",
@@ -123,6 +128,7 @@ class TrainedStage:
             "seconds": self._elapsed,
             "before": self.before,
             "sizes": self.sizes,
+            "judging": self.judging,
             "lr": self.trainer.lr,
         }
         where = f"stage {self.plan.name}, iteration {self.trainer.iteration} of {self.plan.iterations}"
@@ -162,8 +168,12 @@ def _networks(context: Context) -> tuple[TorchNet, TorchNet]:
 
 def held_out_batches(context: Context, most: int | None = None) -> Iterator[Tensor]:
     """Yield up to `most` held-out images; by default as many as losses are measured on."""
-    most = most or max(LEAST_JUDGED, min(JUDGED, context.sources.held_out // 2))
-    return Feed(context.sources.judge, context.device).once(most)
+    return Feed(context.sources.judge, context.device).once(most or judged_images(context))
+
+
+def judged_images(context: Context) -> int:
+    """Return the number of images that losses are measured on."""
+    return max(LEAST_JUDGED, min(JUDGED, context.sources.held_out // 2))
 
 
 def stage_batches(context: Context, plan: StagePlan, period: int, start: int = 0) -> Generator[Tensor, None, None]:

@@ -25,7 +25,7 @@ _STATE = "optimizer/"  # prefix of its arrays in a checkpoint
 
 RATE = 0.015  # largest learning rate, as a share of the step size, for stages of FULL iterations or more
 FULL = 4000
-_RATES = 5  # learning rates to try, each a quarter of the one before
+RATES = 5  # learning rates to try, each a quarter of the one before
 WARM_UP = 0.02  # share of a stage's iterations in which the rate grows to its full value
 _MOST_WARM_UP = 200  # iterations
 
@@ -83,13 +83,19 @@ class Trainer:
         self.optimizer = Optimizer(self.parameters)
 
     def run(
-        self, images: Iterator[Tensor], pace: Pace, save: Callable[[], None], report: Callable[[int, float], None]
+        self,
+        images: Iterator[Tensor],
+        pace: Pace,
+        save: Callable[[], None],
+        report: Callable[[int, float], None],
+        end: float = math.inf,
     ) -> None:
-        """Train to the stage's end. images: from batch `iteration` on. report: called with iteration and loss.
+        """Train to the stage's end, or until `end` by the pace's clock.
 
-        TrainingError where the loss is not finite; Paused, after a checkpoint, where the time is over.
+        images: from batch `iteration` on. report: called with iteration and loss.
+        TrainingError where the loss is not finite; Paused, after a checkpoint, where the run's time is over.
         """
-        while self.iteration < self.iterations:
+        while self.iteration < self.iterations and pace.clock() < end:
             loss = self.step(next(images))
             self.iteration += 1
             due, over = pace.is_due(), pace.is_over()
@@ -172,7 +178,7 @@ def rates_for(iterations: int) -> tuple[float, ...]:
     They are smaller for a short stage, which has no time to repair what large steps spoil.
     """
     full = RATE * min(1.0, math.sqrt(iterations / FULL))
-    return tuple(full / 4**power for power in range(_RATES))
+    return tuple(full / 4**power for power in range(RATES))
 
 
 def trial_length(iterations: int) -> int:

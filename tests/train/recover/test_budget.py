@@ -8,6 +8,7 @@ from deepmerge.train.recover.budget import (
     IMAGES,
     SHARES,
     WORK,
+    after,
     default_batch_size,
     default_iterations,
     divided,
@@ -39,7 +40,13 @@ def test_a_measured_batch_includes_its_making():
 
 def test_stages_that_are_left_out_leave_their_time_to_the_others():
     assert divided(100, {"distill": steady(1.0)}) == {"distill": 92}
-    assert divided(0.001, {"chain": steady(1.0)}) == {"chain": 1}
+
+
+def test_stages_that_would_starve_leave_their_time_to_the_others():
+    fits = {"segments": steady(1.0), "chain": steady(0.1), "distill": steady(1.0)}
+    assert divided(100, fits) == {"chain": int(92 * 0.04 / 0.99 / 0.1), "distill": int(92 * 0.95 / 0.99)}
+    assert divided(10.5, fits) == {} == divided(-1, fits)
+    assert after(5, steady(0.5))(9) == 8 and after(5, steady(0.5))(4) == 0
 
 
 def test_answers_that_are_known_cost_nothing():

@@ -6,13 +6,16 @@ import contextlib
 import filecmp
 import itertools
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -408,13 +411,54 @@ def ticking(seconds: float = 0.01) -> Settings:
     return Settings(clock=itertools.count(0.0, seconds).__next__, measured_seconds=0.0)
 
 
-def test_minutes_fix_the_iterations(job):
-    report = recover(replace(job, minutes=0.05, counts={}), settings=ticking(0.1))
+@pytest.fixture
+def clock(monkeypatch) -> SimpleNamespace:
+    """A clock that only iterations move: `cost` seconds each; more of them after `slow` iterations."""
+    from deepmerge.train.recover import trainer
+
+    found = SimpleNamespace(now=0.0, cost=0.1, done=0, slow=math.inf)
+    backward = trainer.backward
+
+    def timed(*arguments):
+        found.done += 1
+        found.now += found.cost * (5 if found.done > found.slow else 1)
+        return backward(*arguments)
+
+    monkeypatch.setattr(trainer, "backward", timed)
+    found.settings = Settings(clock=lambda: found.now, measured_seconds=0.0)
+    return found
+
+
+def test_minutes_fix_the_iterations(job, clock):
+    stages = ("lsq", "chain", "distill")
+    report = recover(replace(job, stages=stages, minutes=1.0, counts={}), settings=clock.settings)
     counts = {stage["name"]: stage["iterations"] for stage in report["recovery"]["stages"][1:]}
-    assert counts["distill"] > counts["chain"] >= counts["segments"] >= 1
-    again = recover(replace(job, out=job.out.with_name("again"), counts=counts))
-    assert again["recovery"]["stages"][3]["loss_after"] == report["recovery"]["stages"][3]["loss_after"]
+    assert counts["distill"] > counts["chain"] >= 10 and report["recovery"]["warnings"] == []
+    assert 50 < clock.now <= 60
+    again = recover(replace(job, stages=stages, out=job.out.with_name("again"), counts=counts))
+    assert again["recovery"]["stages"][2]["loss_after"] == report["recovery"]["stages"][2]["loss_after"]
     assert same_weights(job.out, job.out.with_name("again"))
+
+
+def test_a_stage_that_becomes_slower_ends_in_time(job, clock):
+    clock.slow = 100
+    story = recover(replace(job, stages=("distill",), minutes=1.0, counts={}), settings=clock.settings)["recovery"]
+    assert 59 < clock.now <= 61 and 100 < story["stages"][0]["iterations"] < 250
+    (warning,) = story["warnings"]
+    assert re.fullmatch(r"the time for distill \(--minutes\) was up at iteration \d+ of \d+", warning)
+
+
+def test_stages_without_time_are_skipped(job, clock):
+    story = recover(replace(job, minutes=0.2, counts={}), settings=clock.settings)["recovery"]
+    assert [stage["name"] for stage in story["stages"]] == ["lsq", "distill"] and clock.now <= 12
+    wanted = [f"--minutes left no time for the stage {name}" for name in ("segments", "chain")]
+    assert story["warnings"] == wanted
+
+
+def test_without_any_time_nothing_is_trained(job, clock):
+    story = recover(replace(job, stages=("chain", "distill"), minutes=0.01, counts={}), settings=clock.settings)
+    assert story["recovery"]["stages"] == [] and len(story["recovery"]["warnings"]) == 2
+    assert same_weights(job.folder, job.out)
 
 
 @pytest.mark.parametrize(("rounding", "precision"), [(1e9, "bf16"), (0.0, "fp32")])

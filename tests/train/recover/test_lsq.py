@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -240,3 +242,14 @@ def test_a_network_whose_batch_is_fixed_in_the_prototxt(tmp_path):
     fill(merged, 4)
     (found,) = lsq(original, merged, [segment], many(original, 45), Options(iterations=300))
     assert found.error_after < 1e-2
+
+
+def test_a_segment_whose_time_is_over_keeps_its_weights(merged_twice, pictures):
+    """It is given up in the second of its three batches."""
+    _, before, segments = merged_twice
+    looks = itertools.count()
+    after, found = run(merged_twice, pictures, rounds=0, over=lambda seconds: next(looks) >= 5)
+    assert [one.segment for one in found] == ["conv1"] and next(looks) == 6
+    names = [one.trained[0] for one in segments]
+    same = [np.array_equal(after.layer(name).weights[0], before.layer(name).weights[0]) for name in names]
+    assert same == [False, True]
