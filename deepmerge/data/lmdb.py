@@ -9,9 +9,9 @@ import numpy as np
 
 from deepmerge.data.decode import decode
 from deepmerge.data.images import Images, Picture
-from deepmerge.data.lmdb_file import LmdbFile
 from deepmerge.errors import ReadError
 from deepmerge.formats import schema
+from deepmerge.formats.read.lmdb_file import LmdbFile
 
 
 def open_lmdb(spec: str, path: Path) -> Images:

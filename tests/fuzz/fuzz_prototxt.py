@@ -1,4 +1,4 @@
-"""Any bytes as a prototxt: a network or a reader's error, and text → tree → text is the identity."""
+"""Any bytes as a prototxt, without and with sizes of inputs: a network or a reader's error, and text → tree → text is the identity."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def target() -> fuzzing.Check:
     def check(data: bytes) -> None:
         path.write_bytes(data)
         fuzzing.read(path)
+        fuzzing.read(path, inputs=fuzzing.SIZES[crc32(data) % len(fuzzing.SIZES)])
         if crc32(data) % 8:
             return  # the rest takes long, and finds little
         try:

@@ -16,6 +16,13 @@ from pathlib import Path
 
 Check = Callable[[bytes], None]
 HERE = Path(__file__).parent
+SIZES = (
+    {"data": (3, 8, 8)},
+    {"data": (2, 3, 64, 48)},
+    {"data": (1,)},
+    {"data": (2, 5), "label": (2,)},
+    {"input": (1,) * 32},
+)
 
 
 def scratch() -> Path:
@@ -25,8 +32,10 @@ def scratch() -> Path:
     return folder
 
 
-def read(*files: Path):
+def read(*files: Path, inputs=None):
     """The network of these files, with all that `inspect` works out about it; None where a reader refuses them.
+
+    inputs: sizes as --input gives them.
 
     Any other exception than a reader's own, and a message that is not one line for a terminal, goes through.
     """
@@ -35,7 +44,7 @@ def read(*files: Path):
     from deepmerge.graph.costs import layer_costs, shapes_of_one, summary
 
     try:
-        graph = read_network(*files)
+        graph = read_network(*files, inputs=inputs)
         shapes = shapes_of_one(graph)
         layer_costs(graph, shapes)
         summary(graph, shapes)

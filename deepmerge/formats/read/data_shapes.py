@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from math import prod
 
 from deepmerge.errors import ReadError
+from deepmerge.formats.read.data_files import record_shape
+from deepmerge.formats.read.fitting import fitting_squares
 from deepmerge.formats.read.forks import image_size
-from deepmerge.formats.read.heads import blobs, kind_of
+from deepmerge.formats.read.heads import blobs, judges, kind_of
 from deepmerge.formats.read.inputs import option_for, whole
 from deepmerge.formats.read.params import read_params
 from deepmerge.formats.read.scalars import Reader
@@ -39,26 +41,75 @@ class Known:
     notes: list[str] = field(default_factory=list)
 
 
-def data_shapes(layer: Message, tops: list[str], known: Known) -> dict[str, Shape]:
+def data_shapes(layer: Message, tops: list[str], known: Known) -> dict[str, Shape | None]:
     """Return the shapes of these tops of a data layer; the first top has one image, the others have what is given.
 
-    ReadError if nothing says what one of the shapes is.
+    None for one of the others that only layers of unknown types read. ReadError if nothing says what a shape is.
     """
     images = blobs(layer, "top")[0]
-    found: dict[str, Shape] = {}
+    found: dict[str, Shape | None] = {}
     lacking: dict[str, tuple[int | None, ...]] = {}
     for top in tops:
         if top in known.sizes:
             found[top] = whole(known.sizes[top])
+        elif top != images and (record := record_shape(layer, top, known.file)) and kind_of(layer) == "HDF5Data":
+            found[top] = (1, *record[0])
+        elif top != images and _unknown_readers(top, known.layers):
+            found[top] = None
+            text = "does not say which shape {!r} has, and only layers of unknown types read it; give its size: {}"
+            known.notes.append(f"{name_of(layer)} {text.format(top, option_for(top))}")
         elif top != images:
             lacking[top] = ()
-        elif size := _height_width(layer, known.file):
-            found[top] = (1, _channels(layer, size, known) or _assumed(layer, known), *size)
+        elif shape := _images(layer, known):
+            found[top] = shape
         else:
             lacking[top] = (1, _channels(layer, None, known) or 3, None, None)
     if lacking:
         raise _unknown(layer, images, lacking, known.file)
     return found
+
+
+def _images(layer: Message, known: Known) -> Shape | None:
+    """Return the shape of one image: by the layer's fields, by a file that it names, or by the weights; else None."""
+    size = _height_width(layer, known.file)
+    if size is not None and (channels := _channels(layer, size, known)):
+        return (1, channels, *size)
+    record, path = record_shape(layer, blobs(layer, "top")[0], known.file) or ((), None)
+    if size is None and record:
+        known.notes.append(f"{name_of(layer)} does not say how large its images are; {path} does: {_times(record)}")
+        if len(record) != 3:
+            return (1, *record)
+        size = record[1:]
+    if size is not None:
+        channels = _channels(layer, size, known) or (record[0] if len(record) == 3 else _assumed(layer, known))
+        return (1, channels, *size)
+    return _by_weights(layer, known)
+
+
+def _by_weights(layer: Message, known: Known) -> Shape | None:
+    """Return the shape of one image if the first InnerProduct's weights fit one square alone."""
+    declared = _channels(layer, None, known)
+    fitting = {}
+    for channels in (declared,) if declared else (1, 3):
+        found = fitting_squares(blobs(layer, "top")[0], channels, known.layers, known.stored, known.file)
+        if found is not None:
+            fitting[channels] = found
+    if len(fitting) != 1:
+        return None
+    ((channels, (name, least, largest)),) = fitting.items()
+    if least != largest:
+        return None
+    text = f"does not say how large its images are; {channels}×{least}×{least} is the only square that the weights of"
+    known.notes.append(f"{name_of(layer)} {text} {name!r} fit")
+    return (1, channels, least, least)
+
+
+def _times(shape: Shape) -> str:
+    return "×".join(map(str, shape))
+
+
+def _unknown_readers(blob: str, layers: list[Message]) -> bool:
+    return all(kind_of(m) not in TYPES or judges(m) for m in layers if blob in blobs(m, "bottom"))
 
 
 def _unknown(layer: Message, images: str, lacking: Mapping[str, tuple[int | None, ...]], file) -> ReadError:

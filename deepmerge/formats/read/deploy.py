@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from deepmerge.errors import ReadError
 from deepmerge.formats.read.data_shapes import Known, data_shapes
 from deepmerge.formats.read.heads import PREDICTS, blobs, heads_of, is_data, kind_of, leading_to, left_out, main_losses
 from deepmerge.formats.read.inputs import input_layer
+from deepmerge.graph.shape_errors import Shape
 from deepmerge.graph.tree import Message, Quoted
+from deepmerge.text import unused
 
 _MAX_DATA = 100  # data layers that one network reads
 
@@ -30,9 +34,7 @@ def derive(known: Known) -> tuple[list[Message], list[str]]:
     made: list[Message] = []
     for layer in layers:
         if is_data(layer) and (tops := [top for top in blobs(layer, "top") if top in wanted]):
-            made.append(
-                input_layer(str(layer.value("name")), data_shapes(layer, tops, known), layer.line, layer.column)
-            )
+            made += _inputs(layer, data_shapes(layer, tops, known), taken)
         elif id(layer) in keep:
             made.append(layer)
         elif id(layer) in predict:
@@ -42,6 +44,17 @@ def derive(known: Known) -> tuple[list[Message], list[str]]:
     if lost:
         notes.append(f"left out of the deploy network, as they lead to no main output: {', '.join(lost)}")
     return made, notes
+
+
+def _inputs(layer: Message, shapes: Mapping[str, Shape | None], taken: set[str]) -> list[Message]:
+    """Return the Input layers that replace a data layer; each top without a shape has one of its own."""
+    name, sized = str(layer.value("name")), {top: shape for top, shape in shapes.items() if shape is not None}
+    made = [input_layer(name, sized, layer.line, layer.column)] if sized else []
+    for top in (top for top in shapes if top not in sized):
+        own = unused(f"{name}/{top}", taken)
+        taken.add(own)
+        made.append(input_layer(own, {top: None}, layer.line, layer.column))
+    return made
 
 
 def _without_prediction(losses: list[Message], kept: list[Message]) -> set[int]:

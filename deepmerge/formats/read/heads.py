@@ -28,9 +28,23 @@ def is_data(layer: Message) -> bool:
     return "bottom" not in layer and kind_of(layer) not in TYPES
 
 
+def stated_batch(layer: Message) -> int:
+    """Return the data layer's batch_size, 0 if it gives no number."""
+    sizes = [f.value.value("batch_size") for f in layer if isinstance(f.value, Message)]
+    return next((int(s) for s in sizes if s is not None and str(s).isdigit()), 0)
+
+
 def judges(layer: Message) -> bool:
-    """Return whether a layer measures how good the network is: a loss or an accuracy."""
-    return kind_of(layer).endswith(("Loss", *_SCORES)) and "bottom" in layer
+    """Return whether a layer measures how good the network is: a loss or an accuracy.
+
+    A Python layer says so by its class; any layer of an unknown type by a loss_weight.
+    """
+    if "bottom" not in layer:
+        return False
+    kind = kind_of(layer)
+    if kind == "Python" and (param := layer.message("python_param")):
+        kind = str(param.value("layer")).removesuffix("Layer")
+    return kind.endswith(("Loss", *_SCORES)) or (kind_of(layer) not in TYPES and "loss_weight" in layer)
 
 
 def main_losses(layers: list[Message], file) -> list[Message]:
@@ -45,8 +59,9 @@ def heads_of(layers: list[Message], losses: list[Message]) -> set[str]:
     """Return the predictions: what the losses judge, and outputs that need no label; else what Accuracy judges."""
     sources = {top for m in layers if is_data(m) for top in blobs(m, "top")}
     made = _made_from(layers, _images(layers)) - sources
-    heads = {blob for loss in losses for blob in _predicted(loss, made)} | set(_outputs(layers))
-    return heads or {blobs(m, "bottom")[0] for m in layers if judges(m)}
+    clean = made - _made_from(layers, _labels(layers))
+    heads = {blob for loss in losses for blob in _predicted(loss, made, clean)} | set(_outputs(layers))
+    return heads or {blobs(m, "bottom")[0] for m in layers if judges(m)} or _last(layers, clean)
 
 
 def leading_to(layers: list[Message], heads: set[str]) -> tuple[list[Message], set[str]]:
@@ -68,20 +83,36 @@ def left_out(layers: list[Message], kept: list[Message]) -> list[str]:
     return [str(m.value("name")) for m in rest if later & set(blobs(m, "bottom"))]
 
 
-def _predicted(loss: Message, made: set[str]) -> list[str]:
-    """Return the bottoms of a loss that the network has `made`; the others are labels.
+def _predicted(loss: Message, made: set[str], clean: set[str]) -> list[str]:
+    """Return the bottoms of a loss that the network has `made`; the others are labels, or made with them.
 
     That is the first one, except that a EuclideanLoss takes its two in any order, and a ContrastiveLoss has two.
+    clean: what is made without labels.
     """
     bottoms = blobs(loss, "bottom")
     if kind_of(loss) in PREDICTS:
         return bottoms[:1]
-    return [b for b in bottoms if b in made] or bottoms[:1]
+    return [b for b in bottoms if b in clean] or [b for b in bottoms if b in made][:1] or bottoms[:1]
+
+
+def _last(layers: list[Message], clean: set[str]) -> set[str]:
+    """Return the blobs of `clean` that only layers with labels, or a Silence, read."""
+    rest = set(clean)
+    for layer in layers:
+        ends = set(blobs(layer, "bottom"))
+        if kind_of(layer) != "Silence" and ends & clean and clean.issuperset(blobs(layer, "top")):
+            rest -= ends - set(blobs(layer, "top"))
+    return rest
 
 
 def _images(layers: list[Message]) -> set[str]:
     """Return the first top of each data layer; the second one is a label in Caffe's data layers."""
     return {blobs(m, "top")[0] for m in layers if is_data(m) and "top" in m}
+
+
+def _labels(layers: list[Message]) -> set[str]:
+    """Return all other tops of data layers."""
+    return {top for m in layers if is_data(m) for top in blobs(m, "top")[1:]}
 
 
 def _made_from(layers: list[Message], start: Iterable[str]) -> set[str]:
@@ -95,8 +126,7 @@ def _made_from(layers: list[Message], start: Iterable[str]) -> set[str]:
 
 def _outputs(layers: list[Message]) -> list[str]:
     """Return the blobs that no layer reads and that are made from images without a label."""
-    labels = {top for m in layers if is_data(m) for top in blobs(m, "top")[1:]}
-    fit = _made_from(layers, _images(layers)) - _made_from(layers, labels)
+    fit = _made_from(layers, _images(layers)) - _made_from(layers, _labels(layers))
     read = {b for m in layers for b in set(blobs(m, "bottom")) - set(blobs(m, "top"))}  # not in place
     tops = [t for m in layers if not is_data(m) and not judges(m) for t in blobs(m, "top")]
     return [top for top in tops if top in fit and top not in read]

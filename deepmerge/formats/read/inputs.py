@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 
 from deepmerge.errors import ReadError
-from deepmerge.formats.read.heads import blobs, is_data, kind_of
+from deepmerge.formats.read.heads import blobs, is_data, judges, kind_of
+from deepmerge.formats.read.params import read_params
+from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.shape_errors import INT_MAX, MAX_AXES, Shape
 from deepmerge.graph.tokens import integer
 from deepmerge.graph.tree import Field, Message, Quoted, Token
@@ -59,7 +61,7 @@ def state_legacy(net: Message, sizes: Mapping[str, Shape]) -> Message:
     if enough or not all(name in sizes for name in names):
         return net
     rest = [f for f in net if f.name not in ("input_shape", "input_dim")]
-    shapes = [Field("input_shape", _shape(whole(sizes[name]))) for name in names]
+    shapes = [Field("input_shape", shape_message(whole(sizes[name]))) for name in names]
     return Message([*rest, *shapes], net.line, net.column)
 
 
@@ -86,11 +88,43 @@ def unmade(layers: list[Message]) -> list[str]:
 
 def refuse_unknown(sizes: Mapping[str, Shape], layers: list[Message], file) -> None:
     """Raise ReadError for a name that is no input's: an Input's top, a data layer's, or a blob that no layer makes."""
-    inputs = [top for m in layers if is_data(m) or kind_of(m) == "Input" for top in blobs(m, "top")]
-    known = dict.fromkeys([*inputs, *unmade(layers)])
+    sources = [m for m in layers if is_data(m) or kind_of(m) in ("Input", "DummyData")]
+    known = dict.fromkeys([*(top for m in sources for top in blobs(m, "top")), *unmade(layers)])
     for name in sizes:
         if name not in known:
-            raise ReadError(f"has no input {name!r}", file, remedy=did_you_mean(name, known))
+            raise _no_input(name, known, file)
+
+
+def _no_input(name: str, known: Iterable[str], file) -> ReadError:
+    return ReadError(f"has no input {name!r}", file, remedy=did_you_mean(name, known))
+
+
+def dummies_as_data(
+    layers: list[Message], sizes: Mapping[str, Shape], file
+) -> tuple[list[Message], Mapping[str, Shape]]:
+    """Return layers in which DummyData stands for images and labels as data layers of known sizes, and all sizes.
+
+    That is so where nothing else feeds the network, and it has a loss or the user gives a size. Else the layers stay.
+    """
+    dummies = [m for m in layers if kind_of(m) == "DummyData"]
+    named = any(top in sizes for m in dummies for top in blobs(m, "top"))
+    if any(is_data(m) or kind_of(m) == "Input" for m in layers) or not (named or any(map(judges, layers))):
+        return layers, sizes
+    every = dict(sizes)
+    for dummy in dummies:
+        tops = blobs(dummy, "top")
+        stated = read_params("DummyData", dummy, file, name_of(dummy)).shape
+        stated = stated * len(tops) if len(stated) == 1 else stated
+        for top, shape in zip(tops, stated, strict=False):
+            every[top] = whole(sizes[top], shape) if top in sizes else shape
+    ids = {id(m) for m in dummies}
+    return [_as_data(m) if id(m) in ids else m for m in layers], every
+
+
+def _as_data(dummy: Message) -> Message:
+    made = dummy.copy()
+    made.set("type", Quoted("DummyDataAsData"))
+    return made
 
 
 def set_sizes(layers: list[Message], sizes: Mapping[str, Shape], file) -> tuple[list[Message], dict[str, Shape]]:
@@ -100,7 +134,9 @@ def set_sizes(layers: list[Message], sizes: Mapping[str, Shape], file) -> tuple[
     """
     found: dict[str, Shape] = {}
     made = [_sized(m, sizes, found, file) if kind_of(m) == "Input" and "bottom" not in m else m for m in layers]
-    refuse_unknown(sizes, made, file)
+    for name in sizes:
+        if name not in found:
+            raise _no_input(name, (top for m in made if kind_of(m) == "Input" for top in blobs(m, "top")), file)
     return made, {name: found[name] for name in sizes}
 
 
@@ -120,7 +156,7 @@ def _sized(layer: Message, sizes: Mapping[str, Shape], found: dict[str, Shape], 
             raise ReadError(text, file, layer.line, layer.column, layer=str(layer.value("name")))
     made = layer.copy()
     made.remove("input_param")
-    made.add("input_param", Message([Field("shape", _shape(shapes[top])) for top in tops]))
+    made.add("input_param", Message([Field("shape", shape_message(shapes[top])) for top in tops]))
     return made
 
 
@@ -128,15 +164,18 @@ def _dims(shape: Message) -> Shape:
     return tuple(integer(str(v)) for v in shape.values("dim"))
 
 
-def input_layer(name: str, shapes: Mapping[str, Sequence[int]], line: int = 0, column: int = 0) -> Message:
-    """Return an Input layer with a top for each shape."""
+def input_layer(name: str, shapes: Mapping[str, Sequence[int] | None], line: int = 0, column: int = 0) -> Message:
+    """Return an Input layer with a top for each shape. None: the only shape is not known."""
     made = Message([], line, column)
     made.add("name", Quoted(name))
     made.add("type", Quoted("Input"))
     made.fields += [Field("top", Quoted(top)) for top in shapes]
-    made.add("input_param", Message([Field("shape", _shape(shape)) for shape in shapes.values()]))
+    stated = [Field("shape", shape_message(shape)) for shape in shapes.values() if shape is not None]
+    if stated:
+        made.add("input_param", Message(stated))
     return made
 
 
-def _shape(sizes: Sequence[int]) -> Message:
+def shape_message(sizes: Sequence[int]) -> Message:
+    """Return a BlobShape with these sizes."""
     return Message([Field("dim", Token(n)) for n in sizes])

@@ -15,6 +15,7 @@ from deepmerge.formats.read.inputs import (
     Sizes,
     add_unmade,
     checked,
+    dummies_as_data,
     option_for,
     refuse_unknown,
     set_sizes,
@@ -22,6 +23,7 @@ from deepmerge.formats.read.inputs import (
 )
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.formats.read.prototxt import read_prototxt
+from deepmerge.formats.read.stated import placeholders, take_stated_batch
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.formats.read.upgrade import refuse_mixed, upgrade
 from deepmerge.formats.read.validate import validate
@@ -40,7 +42,7 @@ def read_network(prototxt: str | Path, caffemodel: str | Path | None = None, inp
     or do not belong together.
     """
     sizes = checked(inputs)
-    tree, typos = todays_tree(state_legacy(read_prototxt(prototxt), sizes), prototxt)
+    tree, typos = todays_tree(state_legacy(_network_in(read_prototxt(prototxt)), sizes), prototxt)
     stored = read_caffemodel(caffemodel) if caffemodel is not None else None
     every = [f.value for f in tree if f.name == "layer"]
     layers, notes = _test_layers(tree, every, stored, sizes, prototxt)
@@ -51,7 +53,9 @@ def read_network(prototxt: str | Path, caffemodel: str | Path | None = None, inp
     graph.tree = Message([f for f in tree if f.name not in ("name", "layer", "state")])
     graph.train_layers = [m for m in every if id(m) not in kept]
     graph.warnings = typos + notes + graph.warnings
+    take_stated_batch(graph, prototxt)
     shapes = shapes_of(graph, prototxt)
+    graph.warnings += placeholders(graph, shapes)
     if stored is not None:
         try:
             attach(graph, shapes, stored)
@@ -100,6 +104,14 @@ def todays_tree(tree: Message, file: str | Path) -> tuple[Message, list[str]]:
     return tree, typos
 
 
+def _network_in(tree: Message) -> Message:
+    """Return the network inside a solver, the one that it tests if it has two; any other file as it is."""
+    if "layer" in tree or "layers" in tree:
+        return tree
+    inside = (tree.message(name) for name in ("test_net_param", "net_param", "train_net_param"))
+    return next((net for net in inside if net is not None), tree)
+
+
 def _test_layers(
     tree: Message, every: list[Message], stored: list[StoredLayer] | None, sizes: Mapping[str, Shape], file
 ) -> tuple[list[Message], list[str]]:
@@ -107,7 +119,7 @@ def _test_layers(
     state = tree.message("state")
     layers = [m for m in every if in_phase(m, state, file)]
     refuse_unknown(sizes, layers, file)
-    layers = add_unmade(layers, sizes)
+    layers, sizes = dummies_as_data(add_unmade(layers, sizes), sizes, file)
     if not layers:
         raise ReadError("has no layer for the TEST phase; give the deploy.prototxt", file)
     if not any(is_data(m) for m in layers):

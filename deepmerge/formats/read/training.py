@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepmerge.errors import ReadError
 from deepmerge.formats.read.build import build
-from deepmerge.formats.read.heads import blobs, is_data, judges, kind_of
+from deepmerge.formats.read.heads import blobs, is_data, judges, kind_of, stated_batch
 from deepmerge.formats.read.network import read_tree, shapes_of, todays_tree
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.formats.read.scalars import Reader
@@ -57,7 +57,7 @@ def read_training(
     tree, layers, typos = phase_layers(source, phase)
     sources = [m for m in layers if is_data(m) or (kind_of(m) == "Input" and "bottom" not in m)]
     images, labels = _fed(sources, layers, phase, file)
-    size = batch_size or next((n for m in sources if (n := _batch_size(m))), USUAL_BATCH)
+    size = batch_size or next((n for m in sources if (n := stated_batch(m))), USUAL_BATCH)
     _check_crop(sources, tuple(image_shape), file)
     shapes = {images: (size, *image_shape), labels: (size,)}
     made = [_input(m, shapes) if m in sources else _with_top(m) for m in layers]
@@ -127,12 +127,6 @@ def _fed(sources: list[Message], layers: list[Message], phase: str, file) -> tup
     if len(names) == 2 and names[0] in judged and names[1] not in judged:
         names.reverse()
     return names[0], names[1] if len(names) > 1 else None
-
-
-def _batch_size(layer: Message) -> int:
-    """Return the data layer's batch_size, 0 if it gives no number."""
-    sizes = [f.value.value("batch_size") for f in layer if isinstance(f.value, Message)]
-    return next((int(s) for s in sizes if s is not None and str(s).isdigit()), 0)
 
 
 def _check_crop(sources: list[Message], image_shape: tuple[int, ...], file) -> None:

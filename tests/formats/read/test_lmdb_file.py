@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from deepmerge.data.lmdb_file import LmdbFile
 from deepmerge.errors import ReadError
+from deepmerge.formats.read.lmdb_file import LmdbFile
 
 lmdb = pytest.importorskip("lmdb")
 

@@ -24,15 +24,18 @@ _NONE = 2**64 - 1
 
 
 class LmdbFile:
-    """The records of an LMDB's main database, in the order of their keys. ReadError if the file is damaged."""
+    """The records of an LMDB's main database, in the order of their keys. ReadError if the file is damaged.
 
-    def __init__(self, path: Path):
+    most: how many of the first records are wanted; None for all. The rest of the tree is not walked.
+    """
+
+    def __init__(self, path: Path, most: int | None = None):
         self.path = path / "data.mdb" if path.is_dir() else path
         self.data = map_file(self.path)
         self.page_size, root = self._root()
         self.nodes = array("Q")  # where each record's node is
         if root != _NONE:
-            self._collect(root)
+            self._collect(root, most)
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -81,10 +84,10 @@ class LmdbFile:
         transaction = struct.unpack("<8xQ", self._bytes(at + 2 * _DATABASE.size, 16))[0]
         return free[0], transaction, main[-1]
 
-    def _collect(self, root: int) -> None:
+    def _collect(self, root: int, most: int | None) -> None:
         """Collect the nodes of all leaves, from the left. A page can only be in a tree once."""
         waiting, left = [root], len(self.data) // self.page_size
-        while waiting:
+        while waiting and (most is None or len(self.nodes) < most):
             start = waiting.pop() * self.page_size
             left -= 1
             _, _, flags, lower, _ = self._unpack(_PAGE, start)
