@@ -255,6 +255,7 @@ class CaffeLearner(Learner):
         self.worker, self.files, self.folder, self.begin = worker, files, folder, begin
         self.net, *self.test_nets = files.nets
         self.batch_size, self.count, self.tests = self.net.batch_size, files.train.count, len(self.test_nets)
+        self.test_count = files.test.count if files.test else 0
         self.skipped, self.notes = [], []
 
     def load(self, arrays: Arrays, iteration: int) -> None:
@@ -280,11 +281,12 @@ class CaffeLearner(Learner):
         """See Learner."""
         return self.opened.step(min(_PIECE, most))
 
-    def test(self, whole: bool) -> list[dict[str, float]]:
+    def test(self, whole: bool, most: int | None = None) -> list[dict[str, float]]:
         """Caffe fills the last batch with the first images. See Learner."""
         batches = [math.ceil(self.files.test.count / net.batch_size) for net in self.test_nets]
         if not whole:
-            batches = [min(count, most) for (_, count), most in zip(self.files.solver.tests, batches, strict=True)]
+            batches = [min(count, every) for (_, count), every in zip(self.files.solver.tests, batches, strict=True)]
+        batches = [min(count, most or count) for count in batches]
         images = [count * net.batch_size for count, net in zip(batches, self.test_nets, strict=True)]
         found = self.opened.test(batches)  # in an order that changes from process to process
         return [{**dict(sorted(values.items())), "images": n} for values, n in zip(found, images, strict=True)]

@@ -39,12 +39,13 @@ def finetune(job: Job, say: Say = lambda line: None, clock: Callable[[], float] 
     A DeepmergeError leaves an existing `job.out` as it was, and keeps the last checkpoint, from which the same job
     continues. Paused where job.stop_after is over.
     """
+    started = clock()
     check_free(job.out, job.force)
     converted = read_converted(job.folder, job.original, job.steps is not None, inputs=job.inputs)
     stages = plan_stages(converted, job.steps, job.solver)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, stages))
     with checkpoint.mentioned(), _engine(job, converted, _seed(job, stages)) as engine:
-        runner = Runner(job, stages, checkpoint, engine, say, clock)
+        runner = Runner(job, stages, checkpoint, engine, say, clock, started)
         trained, entry = runner.run()
         if "finetuning" in converted.report:
             entry["previous"] = converted.report["finetuning"]
@@ -118,8 +119,8 @@ class Trained:
 class Runner:
     """Runs the stages of a job one after the other, continued from a checkpoint if there is one.
 
-    done: the report's entries of the stages that are over, None for a stage that was not trained. notes: warnings, each
-    once.
+    started: when this run began, by the clock. spent: seconds of earlier runs. done: the report's entries of the stages
+    that are over, None for a stage that was not trained. notes: warnings, each once.
     """
 
     job: Job
@@ -128,6 +129,8 @@ class Runner:
     engine: Engine
     say: Say
     clock: Callable[[], float]
+    started: float
+    spent: float = 0.0
     done: list[dict[str, Any] | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -135,7 +138,7 @@ class Runner:
         self.first = self.engine.processes.first
         if not self.first:
             self.say = lambda line: None
-        self.pause_at = None if self.job.stop_after is None else self.clock() + self.job.stop_after * 60
+        self.pause_at = None if self.job.stop_after is None else self.started + self.job.stop_after * 60
 
     def run(self) -> tuple[list[Trained], dict[str, Any]]:
         """Return the stages' weights, which are files in the checkpoint's folder, and the report's "finetuning"."""
@@ -143,7 +146,7 @@ class Runner:
         arrays, log = {}, None
         if saved is not None:
             arrays, meta = saved
-            self.done, log, self.notes = meta["done"], meta["log"], meta["notes"]
+            self.done, log, self.notes, self.spent = meta["done"], meta["log"], meta["notes"], meta["spent"]
             self.say(f"resuming from the checkpoint in {self.checkpoint.folder}")
         for number in range(len(self.done), len(self.stages)):
             self._stage(number, arrays, log)
@@ -159,7 +162,12 @@ class Runner:
         """Run a stage, and write its weights. arrays, log: see Loop."""
         stage = self.stages[number]
         starts = stage.starts_from(self._weights(number - 1) if number else None)
-        graph, entry = self._train(number, starts, arrays, log) if stage.solver else (_passed_on(stage, starts), None)
+        if stage.solver is None or self._is_too_late():
+            graph, entry = _passed_on(stage, starts), None
+            if stage.solver:
+                self._note([f"--minutes left no time for the step {stage.name}"])
+        else:
+            graph, entry = self._train(number, starts, arrays, log)
         self.done.append(entry)
         if self.first:
             with replacing(self._weights(number)) as aside:
@@ -195,7 +203,7 @@ class Runner:
             snapshots=self._snapshots(number),
             checkpoint_seconds=self.job.checkpoint_seconds,
             say=self.say,
-            seconds=self._time_left(),
+            end=self._end(),
             pause_at=self.pause_at,
             clock=self.clock,
             step=name,
@@ -204,13 +212,17 @@ class Runner:
 
     def _save(self, what: str, arrays: Arrays, log: dict[str, Any] | None) -> None:
         """Replace the checkpoint. what: where the run is."""
-        self.checkpoint.save(what, arrays, {"done": self.done, "log": log, "notes": self.notes})
+        spent = self.spent + self.clock() - self.started
+        self.checkpoint.save(what, arrays, {"done": self.done, "log": log, "notes": self.notes, "spent": spent})
 
-    def _time_left(self) -> float | None:
-        """Return how many seconds the remaining stages may take; None for no limit."""
-        if self.job.minutes is None:
-            return None
-        return max(self.job.minutes * 60 - sum(entry["seconds"] for entry in self.done if entry), 0.0)
+    def _end(self) -> float | None:
+        """Return when the time of all stages is over, by the clock; None for no limit."""
+        return None if self.job.minutes is None else self.started + self.job.minutes * 60 - self.spent
+
+    def _is_too_late(self) -> bool:
+        """Return whether the time is over, and a stage has been trained."""
+        late = self.job.minutes is not None and self.clock() >= self._end()
+        return any(self.done) and self.engine.processes.from_first(late)
 
     def _note(self, lines: list[str]) -> None:
         self.notes = list(dict.fromkeys(self.notes + lines))

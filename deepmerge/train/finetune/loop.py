@@ -34,13 +34,14 @@ class Learner(ABC):
     """A stage's TRAIN network and its tests in an engine, with images.
 
     batch_size: of all processes together. count, skipped: the number of images, and why some could not be read.
-    tests: the number of test networks. notes: for the user.
+    tests: the number of test networks. test_count: of their images. notes: for the user.
     """
 
     batch_size: int
     count: int
     skipped: list[str]
     tests: int
+    test_count: int
     notes: list[str]
 
     @abstractmethod
@@ -56,8 +57,11 @@ class Learner(ABC):
         """Run one to `most` iterations, and return the loss of each."""
 
     @abstractmethod
-    def test(self, whole: bool) -> list[dict[str, float]]:
-        """Return each test's outputs, and `images`, their number. whole: take all images, not test_iter batches."""
+    def test(self, whole: bool, most: int | None = None) -> list[dict[str, float]]:
+        """Return each test's outputs, and `images`, their number.
+
+        whole: take all images, not test_iter batches. most: batches at most.
+        """
 
     @abstractmethod
     def trained(self) -> Graph:
@@ -164,16 +168,16 @@ class Control:
 
     save: writes a checkpoint of arrays and JSON values. snapshots: the folder of PREFIX_iter_N.caffemodel; it may not
     exist before the first `save`. checkpoint_seconds: time between two checkpoints. say: called with a line for each
-    display and test. seconds: limit for the stage, earlier runs included; None for none. pause_at: time by `clock` at
-    which to pause with a checkpoint; None for never. step: its name, for errors. processes: only the first one tests
-    and writes.
+    display and test. end: time by `clock` at which the stage is to be over, with its last test; None for no limit.
+    pause_at: time by `clock` at which to pause with a checkpoint; None for never. step: its name, for errors.
+    processes: only the first one tests and writes.
     """
 
     save: Callable[[Arrays, dict[str, Any]], None]
     snapshots: Path
     checkpoint_seconds: float = 60.0
     say: Say = lambda line: None
-    seconds: float | None = None
+    end: float | None = None
     pause_at: float | None = None
     clock: Callable[[], float] = time.monotonic
     step: str = ""
@@ -209,12 +213,16 @@ class Loop:
         solver, log, clock = self.solver, self.log, self.control.clock
         start = saved = clock()
         before, first = log.seconds, self.processes.first
+        self._last_test = self._seconds_of_last_test()
+        self._cost = 0.0  # seconds of an iteration
         if first and log.iteration and log.snapshot_is_due(solver) and not self._snapshot_path().exists():
             self._write_snapshot()  # killed between the checkpoint and its snapshot
         while log.iteration < solver.max_iter and not self._time_is_up():
             self._test()
+            begun, done = clock(), log.iteration
             for loss in self.learner.step(self._until_due()):
                 log.add_iteration(solver, loss, self._place(), self.control.say)
+            self._cost = (clock() - begun) / (log.iteration - done)
             log.seconds = before + clock() - start
             if log.snapshot_is_due(solver):
                 self._snapshot()
@@ -231,10 +239,24 @@ class Loop:
         return log
 
     def _until_due(self) -> int:
-        """Return the number of iterations until a test or a snapshot is due, or the end."""
-        solver, done = self.solver, self.log.iteration
+        """Return the number of iterations until a test or a snapshot is due, or the end; 1 before any was timed."""
+        solver, done, control = self.solver, self.log.iteration, self.control
         intervals = [solver.test_interval if self.learner.tests else 0, solver.snapshot]
-        return min([solver.max_iter - done, *(interval - done % interval for interval in intervals if interval)])
+        due = [solver.max_iter - done, *(interval - done % interval for interval in intervals if interval)]
+        ends = [end for end in (control.end, control.pause_at) if end is not None]
+        if ends:
+            left = min(ends) - self._last_test - control.clock()
+            due.append(max(1, int(left / self._cost)) if self._cost else 1)
+        return min(due)
+
+    def _seconds_of_last_test(self) -> float:
+        """Return about how long the test on all images will take; 0 if there is no time limit."""
+        if self.control.end is None or not self.learner.tests:
+            return 0.0
+        self.learner.test(whole=False, most=1)  # warm up
+        start = self.control.clock()
+        images = sum(values["images"] for values in self.learner.test(whole=False, most=1))
+        return (self.control.clock() - start) * self.learner.test_count * self.learner.tests / images
 
     def _time_is_up(self) -> bool:
         """Return whether the stage's time is over; raise Paused if only this run's time is."""
@@ -243,9 +265,11 @@ class Loop:
             if processes.first:
                 self._save()
             raise Paused
-        if control.seconds is None:
+        if control.end is None:
             return False
-        over = processes.from_first(self.log.seconds >= control.seconds)
+        tests = 2 if self.learner.tests and self.log.test_is_due(self.solver, last=False) else 1
+        left = control.end - control.clock() - tests * self._last_test
+        over = processes.from_first(self._cost > 0 and left < self._cost)  # one iteration is always run
         if over:
             self.log.stop(self.solver)
         return over

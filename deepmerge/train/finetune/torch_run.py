@@ -90,6 +90,7 @@ class TorchLearner(Learner):
         self.solver, self.net, self.loader, self.testers, self.setup = solver, net, loader, testers, setup
         self.device, self.processes = setup.device, setup.processes
         self.batch_size, self.count, self.tests = net.batch_size, loader.count, len(testers)
+        self.test_count = testers[0].loader.count if testers else 0
         self.torch = TorchNet(net.graph, "TRAIN").to(self.device)
         self.blobs = _learned(net.graph, self.torch)
         if not self.blobs:
@@ -168,9 +169,9 @@ class TorchLearner(Learner):
             loss = loss + self.teacher.loss(feeds[self.net.images], values) / self.processes.size
         return loss
 
-    def test(self, whole: bool) -> list[dict[str, float]]:
+    def test(self, whole: bool, most: int | None = None) -> list[dict[str, float]]:
         """See Learner."""
-        return [tester.run(self, whole) for tester in self.testers]
+        return [tester.run(self, most or (None if whole else tester.batches)) for tester in self.testers]
 
     def trained(self) -> Graph:
         """See Learner."""
@@ -276,10 +277,10 @@ class Tester:
     batches: int
     scores: str | None
 
-    def run(self, learner: TorchLearner, whole: bool) -> dict[str, float]:
+    def run(self, learner: TorchLearner, most: int | None) -> dict[str, float]:
         """Return the means of the network's outputs (Accuracy, losses) by blob name, `top1` and `images`.
 
-        The weights are the learner's. whole: take all images, not just `batches`.
+        The weights are the learner's. most: batches at most, None to take all images.
         """
         learner.torch.store(self.net.graph)
         net = TorchNet(self.net.graph, "TEST").to(learner.device)
@@ -288,7 +289,7 @@ class Tester:
         wanted = [*outputs, self.scores] if has_top1 else outputs
         sums, right, images = dict.fromkeys(outputs, 0.0), 0, 0
         for number, batch in enumerate(self.loader.once()):
-            if number == self.batches and not whole:
+            if number == most:
                 break
             with torch.no_grad():
                 values = net(_feeds(self.net, batch, learner.device), wanted)

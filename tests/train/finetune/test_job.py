@@ -186,6 +186,22 @@ def test_the_time_can_be_up(job):
     assert "the time was up at iteration 1 of 10" in story(job.out)["runs"][0]["stopped"]
 
 
+def test_steps_that_have_no_time_are_passed_on(job):
+    """A look at the clock is a second: the first step takes all of them."""
+    finetune(replace(job, steps="all", minutes=0.5), clock=ticking())
+    told = story(job.out)
+    assert [run["step"] for run in told["runs"]] == ["conv1"] and 1 <= told["iterations"] < 10
+    assert "--minutes left no time for the step conv2" in told["warnings"]
+
+
+def test_the_last_test_is_within_the_time(job):
+    """Its time is put aside before training: with tests there are fewer iterations."""
+    for name, data in (("tested", job.test_data), ("plain", None)):
+        finetune(replace(job, out=job.out.with_name(name), test_data=data, minutes=0.4), clock=ticking())
+    tested, plain = (story(job.out.with_name(name))["iterations"] for name in ("tested", "plain"))
+    assert 1 <= tested < plain < 10
+
+
 # -- that it repeats -------------------------------------------------------------------------------
 
 
