@@ -66,13 +66,21 @@ def state_legacy(net: Message, sizes: Mapping[str, Shape]) -> Message:
 
 
 def add_unmade(layers: list[Message], sizes: Mapping[str, Shape]) -> list[Message]:
-    """Return the layers with an Input in front for each named blob that is read, and that no layer makes before."""
-    missing = [name for name in unmade(layers) if name in sizes]
+    """Return the layers with an Input in front for each named blob that is read, and that no layer makes before.
+
+    Where losses read labels that nothing makes, as in a train.prototxt with TRAIN data alone, data layers stand in
+    front instead, so that the losses can go.
+    """
+    missing = unmade(layers)
+    judged = [blob for blob in missing if all(judges(m) for m in layers if blob in blobs(m, "bottom"))]
     taken = {str(m.value("name")) for m in layers}
     made = []
-    for name in missing:
+    for name in (name for name in missing if name in sizes):
         made.append(input_layer(unused(name, taken), {name: whole(sizes[name])}))
         taken.add(str(made[-1].value("name")))
+    if made and judged:
+        made[0].fields += [Field("top", Quoted(blob)) for blob in judged if blob not in sizes]
+        made = [_as_data(m) for m in made]
     return made + layers
 
 
@@ -121,9 +129,9 @@ def dummies_as_data(
     return [_as_data(m) if id(m) in ids else m for m in layers], every
 
 
-def _as_data(dummy: Message) -> Message:
-    made = dummy.copy()
-    made.set("type", Quoted("DummyDataAsData"))
+def _as_data(layer: Message) -> Message:
+    made = layer.copy()
+    made.set("type", Quoted("DataOfKnownSize"))
     return made
 
 

@@ -139,3 +139,15 @@ def test_merges_before_a_python_layer_happen(read):
 def test_the_output_before_what_reads_labels(read, loss):
     graph = read('layer { name: "d" type: "Data" top: "data" top: "label" }\n' + FC + loss, data=(3, 6, 6))
     assert [x.name for x in graph.layers] == ["d", "fc"]
+
+
+@pytest.mark.parametrize("loss", [LOSS, LOSS + layer("acc", "Accuracy", "fc label")])
+def test_data_for_training_alone(read, loss):
+    """In the TEST phase nothing makes the images, nor the labels; the images get a size, and the losses go."""
+    data = 'layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TRAIN } }\n'
+    with pytest.raises(Exception, match=r"if it is an input, give its size: --input data=1,3,H,W$"):
+        read(data + FC + loss)
+    graph = read(data + FC + loss, data=(3, 6, 6))
+    assert [(x.name, x.type) for x in graph.layers] == [("data", "Input"), ("fc", "InnerProduct"), ("prob", "Softmax")]
+    assert shapes(graph)["data"] == (1, 3, 6, 6) and graph.given_inputs == {"data": (1, 3, 6, 6)}
+    assert [str(m.value("type")) for m in graph.train_layers][:2] == ["Data", "SoftmaxWithLoss"]
