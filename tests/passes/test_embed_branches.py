@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import permutations
 
 import pytest
@@ -161,10 +162,6 @@ LEAKY = '"b_reduce/act" type: "ReLU" relu_param { negative_slope: 0.1 }'
             "'a': it and 'b_reduce' are followed by different activations",
         ),
         (
-            module(point("a", 7), pooled("d", 3), reduced("b", 6, 5), names="a d b"),
-            "'a': another branch is between it and the kxk branch",
-        ),
-        (
             module(
                 layer("x", "TanH", "data"),
                 point("a", 7, bottom="x"),
@@ -252,3 +249,32 @@ def test_keep_of_one_branch_leaves_the_others(apply_and_check):
         text, EmbedBranches, costly=True, keep=frozenset(["a"]), left={"Convolution": 3, "ReLU": 3, "Concat": 1}
     )
     assert found.layer("a").weights[0] is found.original.layer("a").weights[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "runs"),
+    [("a d b", ["a_part", "b_part"]), ("a e b d", ["a_part", "b_part"]), ("b d a e", ["b_part", "a_part"])],
+)
+def test_a_branch_in_between_keeps_its_place(apply_and_check, names, runs):
+    """The Slice gives the Concat its pieces in the old order."""
+    text = module(point("a", 7), pooled("d", 3), reduced("b", 6, 5), layer("e", "TanH", "data"), names=names)
+    if "e" not in names.split():
+        text += layer("end", "TanH", "e")
+    found = apply_and_check(text, EmbedBranches, costly=True)
+    concat = found.layer("out")
+    assert [blob.name for blob in concat.bottoms if blob.name.endswith("_part")] == runs
+    assert sorted(x.type for x in found.graph.layers).count("Slice") == 1
+
+
+def test_guests_on_both_sides_of_a_branch_in_between(apply_and_check):
+    """Neighbours in both orders stay one piece."""
+    text = module(point("a", 7), layer("e", "TanH", "data"), plain("b", 5), point("c", 4), names="a e b c")
+    found = apply_and_check(text, EmbedBranches, costly=True)
+    cut = next(x for x in found.graph.layers if x.type == "Slice")
+    assert cut.params.slice_point == (7,) and [x.name for x in cut.tops] == ["a_part", "b_part"]
+
+
+def test_guests_that_cross(apply_and_check):
+    text = module(plain("a", 5), point("b", 7, "ReLU"), point("c", 4, ""), plain("d", 3, "5x5", ""), names="a c b d")
+    found = apply_and_check(text, EmbedBranches, costly=True)
+    assert Counter(x.type for x in found.graph.layers)["Slice"] == 2

@@ -199,3 +199,10 @@ def test_work_falls(runs_and_keeps_shapes):
     found = runs_and_keeps_shapes(inception() + POOL, MergeBranches)
     before, after = (macs(g, infer_shapes(g)) for g in (found.original, found.graph))
     assert after < 0.5 * before
+
+
+def test_a_merged_module_is_not_merged_again(runs_and_keeps_shapes):
+    """With d across c the MACs would rise, so only a goes in; a second look must not narrow the reducer once more."""
+    found = runs_and_keeps_shapes(inception(), MergeBranches, keep=frozenset(["c_reduce"]))
+    (change,) = found.applied.changes
+    assert set(change.merged) == {"a", "b_reduce", "b"} and widths(found)["b_reduce_merged"] == 3

@@ -123,45 +123,54 @@ def check_passes_through(host: Branch, guest: Branch) -> None:
         raise Refused(host.reducer, f"the activation {through[0][0]} after it is not idempotent")
 
 
-def assign(branches: list[Branch], guests: set[str]) -> tuple[dict[int, tuple[list[int], list[int]]], list[Refused]]:
+def assign(
+    branches: list[Branch], guests: set[str], across: bool = True
+) -> tuple[dict[int, tuple[list[int], list[int]]], list[Refused]]:
     """Return which guests go into which host, {host: (guests before it, guests after it)}, and what is refused.
 
-    Numbers are places in the Concat's order. A guest joins the nearest host that can take it, if only guests of the
-    same host come between the two, so that the Concat's channels keep their order.
+    Numbers are places in the Concat's order. A guest joins the nearest host that can take it; one with only guests
+    between the two comes first, since the Concat's channels then keep their order by themselves.
 
-    guests: the kinds that may be merged.
+    guests: the kinds that may be merged. across: whether a guest may join a host on the other side of a branch that
+    stays.
     """
-    target: dict[int, int] = {}
+    hosts: dict[int, tuple[list[int], list[int]]] = {}
     refused: list[Refused] = []
     for i, guest in enumerate(branches):
         if guest.kind in guests:
             try:
-                target[i] = _nearest_host(branches, guests, i)
+                host = _host_for(branches, guests, i, across)
+                hosts.setdefault(host, ([], []))[i > host].append(i)
             except Refused as error:
                 refused.append(error)
-    hosts: dict[int, tuple[list[int], list[int]]] = {}
-    for i, host in target.items():
-        if all(target.get(j) == host for j in range(min(i, host) + 1, max(i, host))):
-            hosts.setdefault(host, ([], []))[i > host].append(i)
-        else:
-            refused.append(_in_between(branches[i]))
     return hosts, refused
 
 
-def _nearest_host(branches: list[Branch], guests: set[str], i: int) -> int:
-    """Return the nearest host that can take guest `i`; else raise what keeps it from the nearest one."""
-    places = [place for place, branch in enumerate(branches) if branch.hosts]
-    refused = Refused(branches[i].conv, "the module has no kxk branch")
-    for number, host in enumerate(sorted(places, key=lambda place: (abs(i - place), place))):
+def _host_for(branches: list[Branch], guests: set[str], i: int, across: bool) -> int:
+    """Return the place of the host for guest `i`; else raise what keeps it from the first choice."""
+
+    def choice(place: int) -> tuple[bool, int, int]:
+        between = {branches[j].kind for j in range(min(i, place) + 1, max(i, place))}
+        return not between <= guests, abs(i - place), place
+
+    refused = None
+    for beyond, _, place in sorted(choice(place) for place, branch in enumerate(branches) if branch.hosts):
         try:
-            check_passes_through(branches[host], branches[i])
-            if not {branches[j].kind for j in range(min(i, host) + 1, max(i, host))} <= guests:
-                raise _in_between(branches[i])
-            return host
+            check_passes_through(branches[place], branches[i])
+            if beyond and not across:
+                raise Refused(branches[i].conv, "a branch that stays is between it and the kxk branch")
+            return place
         except Refused as error:
-            refused = refused if number else error
-    raise refused
+            refused = refused or error
+    raise refused or Refused(branches[i].conv, "the module has no kxk branch")
 
 
-def _in_between(guest: Branch) -> Refused:
-    return Refused(guest.conv, "another branch is between it and the kxk branch in the Concat's order")
+def pieces(places: list[int]) -> list[list[int]]:
+    """Return the places as runs of neighbours: [0, 2, 3] → [[0], [2, 3]]."""
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return runs

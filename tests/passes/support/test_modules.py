@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.passes.support.base import Refused
-from deepmerge.passes.support.modules import assign, branches_of, check_passes_through
+from deepmerge.passes.support.modules import assign, branches_of, check_passes_through, pieces
 from tests.helpers import conv, layer, network
 from tests.passes.module_nets import ENTRY, concat, inception, plain, point, pooled, reduced
 
@@ -76,27 +76,53 @@ def test_kept_layers(tmp_path):
         ("b c a d", BOTH, {1: ([], [2, 3])}),
         ("b a d c", BOTH, {0: ([], [1]), 3: ([2], [])}),
         ("d b c a", {"point"}, {2: ([], [3])}),
-        ("a d b c", {"point"}, {}),  # the pooling branch stays, and is between
+        ("a d b c", {"point"}, {2: ([0], [])}),  # the pooling branch stays, and is between
     ],
 )
 def test_the_nearest_host(tmp_path, order, guests, wanted):
     found, refused = assign(branches(tmp_path, inception(order)), guests)
     assert found == wanted
-    assert bool(refused) == (wanted == {})
+    assert not refused
 
 
-def test_guests_that_would_cross(tmp_path):
-    """b fits d alone, and c fits a alone: with both the channels would change places. So neither goes."""
+def test_guests_that_cross(tmp_path):
+    """b fits d alone, and c fits a alone: the Concat's order does not keep them from each other."""
     text = ENTRY + plain("a", 5) + point("b", 7, "TanH") + point("c", 4) + plain("d", 3, "5x5", "TanH")
     found, refused = assign(branches(tmp_path, text + concat("a", "b", "c", "d")), BOTH)
-    assert found == {}
-    assert ["another branch is between" in str(reason) for reason in refused] == [True, True]
+    assert found == {0: ([], [2]), 3: ([1], [])} and refused == []
 
 
-def test_a_guest_behind_a_refused_one(tmp_path):
+def test_a_host_without_a_branch_in_between_comes_first(tmp_path):
+    """a is nearer to b than to d, but c, which stays, is between them."""
+    text = (
+        ENTRY
+        + plain("b", 5)
+        + layer("c", "TanH", "data")
+        + point("a", 4)
+        + pooled("e", 2)
+        + pooled("f", 2)
+        + plain("d", 3)
+    )
+    found, _ = assign(branches(tmp_path, text + concat("b", "c", "a", "e", "f", "d")), BOTH)
+    assert found == {5: ([2, 3, 4], [])}
+
+
+def test_not_across_a_branch_that_stays(tmp_path):
+    found, refused = assign(branches(tmp_path, inception("a d b c")), {"point"}, across=False)
+    assert found == {} and str(refused[0]) == "a branch that stays is between it and the kxk branch"
+
+
+def test_a_guest_after_a_refused_one(tmp_path):
     text = ENTRY + plain("a", 5) + point("b", 7, "TanH") + point("c", 4) + concat("a", "b", "c")
     found, refused = assign(branches(tmp_path, text), BOTH)
-    assert found == {} and len(refused) == 2
+    assert found == {0: ([], [2])} and ["different activations" in str(reason) for reason in refused] == [True]
+
+
+@pytest.mark.parametrize(
+    ("places", "runs"), [([0], [[0]]), ([0, 2, 3], [[0], [2, 3]]), ([1, 2, 3], [[1, 2, 3]]), ([4, 1], [[4], [1]])]
+)
+def test_pieces(places, runs):
+    assert pieces(places) == runs
 
 
 def test_a_module_without_a_host(tmp_path):
