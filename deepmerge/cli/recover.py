@@ -123,7 +123,7 @@ def recovery_table(story: dict[str, Any], full: bool = False) -> str:
         rows.append((name, *took, stage.get("iterations", ""), *_losses(stage), *_agreement(stage)))
         for part in stage.get("segments", stage.get("outputs", [])) if full else []:
             rows.append((f"  {part['name']}", "", "", "", *_losses(part), "", ""))
-    head = ("stage", "time", "share", "iterations", "loss", "→", "agreement", "→")
+    head = ("stage", "time", "share", "iterations", "loss before", "after", "agreement before", "after")
     parts = [table(rows, head, "lrrrrrrr")]
     if "agreement_after" in story:
         held_out = story["held_out"]

@@ -92,9 +92,9 @@ def test_it_goes_on_from_its_checkpoint(job, sources, tmp_path):
     finetune(replace(job, out=tmp_path / "whole"))
     with pytest.raises(Paused):
         finetune(replace(job, stop_after=1e-9))
-    told = []
-    finetune(job, told.append)
-    assert told[0].startswith("resuming from the checkpoint")
+    shown = []
+    finetune(job, shown.append)
+    assert shown[0].startswith("resuming from the checkpoint")
     assert np.allclose(story(job.out)["runs"][0]["losses"], story(tmp_path / "whole")["runs"][0]["losses"], rtol=1e-5)
 
 

@@ -76,21 +76,21 @@ def test_the_snapshot_is_the_trained_network(tuned):
 
 
 def test_the_report_tells_the_story(tuned):
-    told = story(tuned)
-    assert (told["engine"], told["device"], told["processes"], told["iterations"], told["seed"]) == (
+    shown = story(tuned)
+    assert (shown["engine"], shown["device"], shown["processes"], shown["iterations"], shown["seed"]) == (
         "torch",
         "cpu",
         1,
         10,
         0,
     )
-    (run,) = told["runs"]
+    (run,) = shown["runs"]
     assert [iteration for iteration, _ in run["losses"]] == [0, 2, 4, 6, 8] and run["step"] is None
     assert run["loss_before"] == run["losses"][0][1] and run["loss_after"] < run["loss_before"]
-    assert told["accuracy"]["images"] == 20 and told["accuracy"]["top1"] == pytest.approx(
-        told["accuracy"]["accuracy"], abs=1e-6
+    assert shown["accuracy"]["images"] == 20 and shown["accuracy"]["top1"] == pytest.approx(
+        shown["accuracy"]["accuracy"], abs=1e-6
     )
-    assert told["seconds"] >= run["seconds"] > 0
+    assert shown["seconds"] >= run["seconds"] > 0
 
 
 def test_shifted_images_teach_something_else_and_the_same_each_time(job, tuned):
@@ -144,8 +144,8 @@ def test_auxiliary_heads_learn_from_step_to_step(made, tmp_path, job):
     for name in ("train_lmdb", "test_lmdb"):
         shutil.copytree(made / name, tmp_path / name)
     out = convert_small(tmp_path, HEADS + AUXILIARY, max_iter=3)
-    told = finetune(replace(job, folder=out, steps="all"))["finetuning"]
-    assert told["warnings"] == ["no caffemodel has weights for aux; fillers make them"]
+    shown = finetune(replace(job, folder=out, steps="all"))["finetuning"]
+    assert shown["warnings"] == ["no caffemodel has weights for aux; fillers make them"]
     snapshots = [weights(job.out / "steps" / name / "snapshot_iter_3.caffemodel") for name in ("01-conv1", "02-conv2")]
     assert all(set(one) == {"conv1", "conv2", "fc", "aux"} for one in snapshots)
     moved = np.abs(snapshots[1]["aux"][0] - snapshots[0]["aux"][0]).max()
@@ -189,9 +189,9 @@ def test_the_time_can_be_up(job):
 def test_steps_that_have_no_time_are_passed_on(job):
     """A look at the clock is a second: the first step takes all of them."""
     finetune(replace(job, steps="all", minutes=0.5), clock=ticking())
-    told = story(job.out)
-    assert [run["step"] for run in told["runs"]] == ["conv1"] and 1 <= told["iterations"] < 10
-    assert "--minutes left no time for the step conv2" in told["warnings"]
+    shown = story(job.out)
+    assert [run["step"] for run in shown["runs"]] == ["conv1"] and 1 <= shown["iterations"] < 10
+    assert "--minutes left no time for the step conv2" in shown["warnings"]
 
 
 def test_the_last_test_is_within_the_time(job):
@@ -338,11 +338,11 @@ def test_images_that_vanish(job, made, tmp_path):
         place = folder / f"class{label}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place / f"{number}.png")
-    told = []
+    shown = []
 
     def say(line):
-        told.append(line)
-        if len(told) == 2:
+        shown.append(line)
+        if len(shown) == 2:
             shutil.rmtree(folder)
 
     job = replace(
@@ -401,9 +401,9 @@ def test_images_that_cannot_be_read_are_left_out_and_told(job, made, tmp_path):
         lines.append(f"{number}.png {label}")
     (tmp_path / "list.txt").write_text("\n".join(lines))
     job = replace(job, data=f"list:{tmp_path / 'list.txt'}")
-    told = finetune(job)["finetuning"]
-    assert told["warnings"] == ["1 of 10 images could not be read; the first: none.png: no such file"]
-    assert told["runs"][0]["images"] == {"count": 10, "skipped": ["none.png: no such file"]}
+    shown = finetune(job)["finetuning"]
+    assert shown["warnings"] == ["1 of 10 images could not be read; the first: none.png: no such file"]
+    assert shown["runs"][0]["images"] == {"count": 10, "skipped": ["none.png: no such file"]}
     with pytest.raises(ReadError, match="--strict: none.png: no such file"):
         finetune(replace(job, strict=True, force=True))
 
@@ -425,10 +425,10 @@ def test_a_network_of_random_layers_learns_too(made, tmp_path, job):
             train_val=made / "train_val.prototxt",
         )
     )
-    told = finetune(replace(job, folder=tmp_path / "random", solver={"max_iter": "40", "base_lr": "0.01"}))[
+    shown = finetune(replace(job, folder=tmp_path / "random", solver={"max_iter": "40", "base_lr": "0.01"}))[
         "finetuning"
     ]
-    assert told["loss_after"] < 0.9 * told["loss_before"]
+    assert shown["loss_after"] < 0.9 * shown["loss_before"]
 
 
 def test_an_exact_conversion_has_no_steps(job, made, tmp_path):

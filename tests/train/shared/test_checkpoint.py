@@ -97,8 +97,8 @@ def test_a_full_disk_leaves_the_last_one(saved, monkeypatch, call):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call, full)
-    told = r"out.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 7 is kept in .*out.checkpoint$"
-    with pytest.raises(TrainingError, match=told), saved.mentioned():
+    shown = r"out.checkpoint: cannot be written: the disk is full; free some space; the checkpoint of iteration 7 is kept in .*out.checkpoint$"
+    with pytest.raises(TrainingError, match=shown), saved.mentioned():
         saved.save("iteration 8", ARRAYS, {"iteration": 8})
     monkeypatch.undo()
     assert os.listdir(saved.folder) == ["state.npz"] and Checkpoint(saved.folder, JOB).load().meta["iteration"] == 7

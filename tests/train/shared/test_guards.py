@@ -26,15 +26,15 @@ def test_others_do_not(loss):
 
 
 @pytest.mark.parametrize(
-    "code, told",
+    "code, shown",
     [
         (errno.ENOSPC, "the disk is full; free some space"),
         (errno.EDQUOT, "your quota is used up; free some space"),
         (errno.EROFS, "Read-only file system"),
     ],
 )
-def test_disks_that_refuse(code, told):
-    with pytest.raises(TrainingError, match=f"^here: cannot be written: {told}$"), writing(Path("here")):
+def test_disks_that_refuse(code, shown):
+    with pytest.raises(TrainingError, match=f"^here: cannot be written: {shown}$"), writing(Path("here")):
         raise OSError(code, "Read-only file system")
 
 
