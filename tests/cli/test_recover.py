@@ -27,7 +27,7 @@ def test_a_table_of_the_stages(run, out, data, tmp_path):
     done = run("recover", out, "--data", data, "-o", tmp_path / "out2", *LSQ, "-v")
     assert done.code == 0 and done.err == ""
     head, _, lsq, conv1, *rest = done.out.splitlines()
-    assert head.split() == ["stage", "time", "share", "iterations", "loss", "→", "agreement", "→"]
+    assert head.split() == "stage time share iterations loss before after agreement before after".split()
     assert lsq.split()[0] == "lsq" and "100%" in lsq and conv1.split()[0] == "conv1"
     assert "top-1 agreement with the original on 6 held-out images: " in done.out
     assert done.out.endswith(f"written to {tmp_path / 'out2'}\n")
