@@ -339,7 +339,7 @@ def test_kill_unwinds(tmp_path, name):
     with writing_end(fifo, done):
         done.send_signal(number)
         assert done.wait(timeout=20) == 128 + number
-    told = "deepmerge: interrupted; nothing was left behind\n" if name == "SIGINT" else ""
+    told = "deepmerge: interrupted; nothing was written\n" if name == "SIGINT" else ""
     assert done.communicate() == ("", told)
 
 
