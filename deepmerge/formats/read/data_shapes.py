@@ -117,7 +117,8 @@ def _unknown(layer: Message, images: str, lacking: Mapping[str, tuple[int | None
     if list(lacking) == [images]:
         text = f"does not say how large its images are{fields}"
     else:
-        text = f"does not say which shape {' and '.join(map(repr, lacking))} has, and the network reads it"
+        names, has, it = " and ".join(map(repr, lacking)), *(("has", "it") if len(lacking) == 1 else ("have", "them"))
+        text = f"does not say which shape {names} {has}, and the network reads {it}"
     remedy = f"give its size: {' '.join(option_for(top, shape) for top, shape in lacking.items())}"
     name = str(layer.value("name"))
     return ReadError(f"{name_of(layer)} {text}", file, layer.line, layer.column, layer=name, remedy=remedy)
