@@ -18,7 +18,6 @@ Every function raises `DeepmergeError` with a message of one line. The command l
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -37,6 +36,7 @@ from deepmerge.passes.support.base import Change, Options, Refusal
 from deepmerge.plan import Plan as FoundPlan
 from deepmerge.plan import Recipe, Step, Wishes, make_plan, run_recipe
 from deepmerge.progress import Progress, silent
+from deepmerge.temporary import temporary_folder
 from deepmerge.text import one_line, plain_table
 
 if TYPE_CHECKING:
@@ -516,7 +516,7 @@ def _files(network: Network | tuple[PathLike, PathLike], stack: ExitStack, input
         return Pair(*map(Path, network), inputs or {})
     if network.prototxt is not None and network.caffemodel is not None:
         return Pair(network.prototxt, network.caffemodel, network.graph.given_inputs)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepmerge-")))
+    folder = stack.enter_context(temporary_folder())
     pair = Pair(folder / "deploy.prototxt", folder / "weights.caffemodel")
     write_pair(network.graph, *pair)
     return pair

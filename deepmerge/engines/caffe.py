@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from deepmerge.engines.caffe_process import CaffeProcess
 from deepmerge.engines.discover import VARIABLE, find_python
 from deepmerge.engines.timing.timing import Sample
 from deepmerge.errors import EngineError
+from deepmerge.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Feeds
@@ -59,7 +59,7 @@ class CaffeEngine:
         """Write the network as Caffe's files into a temporary folder, and load them."""
         from deepmerge.formats.write import write_pair
 
-        with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+        with temporary_folder() as folder:
             prototxt, caffemodel = Path(folder, "deploy.prototxt"), Path(folder, "weights.caffemodel")
             write_pair(graph, prototxt, caffemodel)
             return self.load_files(prototxt, caffemodel, threads=threads)

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from deepmerge.engines.session import FileSession, refusals
 from deepmerge.errors import EngineError
+from deepmerge.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph
@@ -43,7 +43,7 @@ class MnnEngine:
 
     def load(self, graph: Graph, threads: int = 1) -> MnnSession:
         """Convert the network from Caffe's files if MNN takes them, else from ONNX, and load it."""
-        with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+        with temporary_folder() as folder:
             model, source = convert(graph, Path(folder))
             return MnnSession(graph, model, threads, source)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from deepmerge.engines.session import FileSession, refusals
 from deepmerge.errors import EngineError
+from deepmerge.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph
@@ -47,7 +47,7 @@ class NcnnEngine:
 
         if any(blob.producer.params.shape[0][:1] != (1,) for blob in graph.inputs):
             raise EngineError("ncnn runs one image at a time", remedy="give the network a batch of 1")
-        with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+        with temporary_folder() as folder:
             import onnx
 
             from deepmerge.formats.onnx import to_onnx

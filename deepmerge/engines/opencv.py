@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from deepmerge.engines.session import FileSession, refusals
 from deepmerge.errors import EngineError
+from deepmerge.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph
@@ -37,7 +37,7 @@ class OpencvEngine:
         """Write the network as Caffe's files into a temporary folder, and load them."""
         from deepmerge.formats.write import write_pair
 
-        with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+        with temporary_folder() as folder:
             files = Path(folder, "deploy.prototxt"), Path(folder, "weights.caffemodel")
             write_pair(graph, *files)
             return OpencvSession(graph, files, threads)

@@ -9,7 +9,6 @@ It runs in float32 on the CPU. The same feeds on the same number of threads give
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.errors import EngineError, ShapeError
+from deepmerge.temporary import temporary_folder
 from deepmerge.text import flat
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _session(model: Any, threads: int, profile: Path | None = None) -> Any:
     try:
         if not too_large(model):
             return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
-        with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+        with temporary_folder() as folder:
             path = Path(folder, "model.onnx")
             write_model(model, path)
             return onnxruntime.InferenceSession(str(path), options, providers=providers)
@@ -220,7 +220,7 @@ def time_layers(
     model = to_onnx(graph, free_batch=False)
     owners = {node.name: layer for node, layer in node_layers(graph, model)}
     fed = {value.name for value in model.graph.input}
-    with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+    with temporary_folder() as folder:
         session = _session(model, threads, Path(folder, "profile"))
         try:
             for _ in range(warmup + repeat):

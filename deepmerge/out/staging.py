@@ -6,12 +6,12 @@ import contextlib
 import errno
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from deepmerge.errors import EmitError
+from deepmerge.signals import held_off
+from deepmerge.temporary import file_beside, folder_beside, remove_leftovers, umask
 
 _HINTS = {
     errno.ENOSPC: "free some space, or write elsewhere",
@@ -32,20 +32,18 @@ def staged(out: str | Path, force: bool = False) -> Iterator[Path]:
     """
     out = Path(out)
     check_free(out, force)
-    stage, made = None, [p for p in out.parents if not os.path.lexists(p)]  # the nearest first
+    made = [p for p in out.parents if not os.path.lexists(p)]  # the nearest first
     done = False
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        stage = _folder_beside(out, out.parent, ".partial")
-        yield stage
-        os.chmod(stage, 0o777 & ~_umask())
-        _move(stage, out)
-        done = True
+        with folder_beside(out, out.parent, ".partial") as stage:
+            yield stage
+            os.chmod(stage, 0o777 & ~umask())
+            _move(stage, out)
+            done = True
     except OSError as error:
         raise _refused(out, error) from None
     finally:
-        if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)
         for folder in [] if done else made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -56,23 +54,21 @@ def scratch(out: str | Path) -> Iterator[Path]:
     """Yield a temporary folder on the disk of `out`, and delete it at the end. EmitError if the disk refuses."""
     out = Path(out)
     place = next(parent for parent in out.absolute().parents if parent.exists())
-    try:
-        folder = _folder_beside(out, place, ".scratch")
-    except OSError as error:
-        raise _refused(out, error) from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(folder_beside(out, place, ".scratch"))
+        except OSError as error:
+            raise _refused(out, error) from None
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _folder_beside(out: Path, place: Path, suffix: str) -> Path:
-    return Path(tempfile.mkdtemp(prefix=f".{out.name[:99]}.", suffix=suffix, dir=place))
 
 
 def check_free(out: str | Path, force: bool = False) -> None:
-    """Raise EmitError if `out` may not be written: it exists and `force` is not given, or must not be replaced."""
+    """Raise EmitError if `out` may not be written: it exists and `force` is not given, or must not be replaced.
+
+    What killed runs have left beside it is deleted; an `out` that one was about to replace comes back.
+    """
     out = Path(out)
+    remove_leftovers(out, out.parent)
     try:
         reason = _taken(out, force)
     except OSError as error:
@@ -100,16 +96,9 @@ def _move(stage: Path, out: Path) -> None:
     if not out.exists():
         os.rename(stage, out)
         return
-    aside = _folder_beside(out, out.parent, ".old")
-    try:
-        os.rename(out, aside / "out")
+    with folder_beside(out, out.parent, ".old") as aside, held_off():
+        os.rename(out, aside / out.name)
         os.rename(stage, out)
-    except BaseException:
-        if not out.exists():
-            os.rename(aside / "out", out)
-        os.rmdir(aside)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _refused(out: Path, error: OSError) -> EmitError:
@@ -125,23 +114,19 @@ def replacing(file: str | Path, aside: str | Path | None = None) -> Iterator[Pat
     If anything fails, an existing `file` stays unchanged and nothing half-written is left. OSError if the disk refuses.
     aside: the path to write to; by default one that is not taken, beside `file`.
     """
-    partial = Path(aside) if aside is not None else None
-    try:
-        if partial is None:
-            partial = _file_beside(Path(file))
+    with file_beside(Path(file)) if aside is None else _deleted(Path(aside)) as partial:
         yield partial
         os.replace(partial, file)
+
+
+@contextlib.contextmanager
+def _deleted(file: Path) -> Iterator[Path]:
+    """Yield a path, and delete the file there at the end."""
+    try:
+        yield file
     finally:
-        if partial is not None:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-
-
-def _file_beside(file: Path) -> Path:
-    handle, name = tempfile.mkstemp(prefix=f".{file.name[:99]}.", suffix=".partial", dir=file.parent)
-    os.close(handle)
-    os.chmod(name, 0o666 & ~_umask())
-    return Path(name)
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def write_whole(file: str | Path, content: str | bytes) -> None:
@@ -159,9 +144,3 @@ def encoded(text: str) -> bytes:
     Those were read with the error handler surrogateescape; other lone surrogates become U+FFFD.
     """
     return _LONE.sub("\ufffd", text).encode("utf-8", "surrogateescape")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

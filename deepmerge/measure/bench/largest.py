@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from deepmerge.errors import EngineError, ShapeError
 from deepmerge.measure.harness.networks import Network, with_batch
 from deepmerge.measure.harness.process import Worker
+from deepmerge.temporary import temporary_folder
 
 MOST = 1 << 16
 POLL = 0.005  # seconds
@@ -116,7 +116,7 @@ def _peak(engine: str, network: Network, batch: int, limit: int | str, threads: 
     """
     from deepmerge.formats.write import write_pair
 
-    with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder, Worker(engine, threads, device) as worker:
+    with temporary_folder() as folder, Worker(engine, threads, device) as worker:
         pair = Path(folder, "deploy.prototxt"), Path(folder, "weights.caffemodel")
         empty = worker.memory()
         if limit != "device" and empty["peak"] is None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from deepmerge.errors import EngineError
 from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
+from deepmerge.temporary import temporary_folder
 
 Files = Mapping[str, tuple[Path, Path]]
 
@@ -19,7 +19,7 @@ def files_of(networks: Sequence[Network]) -> Iterator[Files]:
     """Write each network as deepmerge writes it, so that all engines get the same; give its two files by label."""
     from deepmerge.formats.write import write_pair
 
-    with tempfile.TemporaryDirectory(prefix="deepmerge-") as folder:
+    with temporary_folder() as folder:
         files = {}
         for number, network in enumerate(networks):
             pair = Path(folder, f"{number}.prototxt"), Path(folder, f"{number}.caffemodel")
