@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from deepmerge.errors import ShapeError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shape_errors import Shape, misfit, needs_blob
@@ -97,6 +99,26 @@ def check_weights(graph: Graph, shapes: dict[Blob, Shape | None]) -> None:
     for layer in graph.layers:
         if layer.weights:
             _check_layer(layer, expected_weights(layer, [shapes.get(bottom) for bottom in layer.bottoms]))
+
+
+def check_shared(graph: Graph, shapes: dict[Blob, Shape | None]) -> None:
+    """Raise ShapeError where two layers share a weight blob by name and need it in different shapes.
+
+    With `share_mode: PERMISSIVE` the same number of values is enough. Caffe: net.cpp, AppendParam.
+    """
+    owners: dict[str, tuple[Layer, Shape]] = {}
+    for layer in graph.layers:
+        if not layer.shared_names:
+            continue
+        expected = expected_weights(layer, [shapes.get(bottom) for bottom in layer.bottoms]) or []
+        for index, shape in enumerate(expected):
+            if not (name := layer.blob_name(index)):
+                continue
+            owner, owned = owners.setdefault(name, (layer, shape))
+            permissive = str(layer.param_specs[index].value("share_mode") or "") == "PERMISSIVE"
+            if (prod(owned) != prod(shape)) if permissive else (owned != shape):
+                whose = f"{owned}, the shape of {name!r} in layer {owner.name!r} ({owner.type}), which shares it"
+                raise misfit(layer, f"weight blob {index}", whose, f"{shape}; give one of them a name of its own")
 
 
 def _check_layer(layer: Layer, expected: list[Shape] | None) -> None:

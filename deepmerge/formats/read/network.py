@@ -21,6 +21,7 @@ from deepmerge.formats.read.inputs import (
     set_sizes,
     state_legacy,
 )
+from deepmerge.formats.read.naming import name_unnamed, tell_apart, weights_of_unnamed
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.formats.read.prototxt import read_prototxt
 from deepmerge.formats.read.stated import placeholders, take_stated_batch
@@ -29,7 +30,7 @@ from deepmerge.formats.read.upgrade import refuse_mixed, upgrade
 from deepmerge.formats.read.validate import validate
 from deepmerge.formats.read.weights import attach
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.shapes import Shape, infer_shapes
+from deepmerge.graph.shapes import Shape, check_shared, infer_shapes
 from deepmerge.graph.tree import Message
 
 
@@ -47,18 +48,19 @@ def read_network(prototxt: str | Path, caffemodel: str | Path | None = None, inp
     every = [f.value for f in tree if f.name == "layer"]
     layers, notes = _test_layers(tree, every, stored, sizes, prototxt)
     kept = {id(m) for m in layers}
+    layers, twins = tell_apart(layers)
     layers, given = set_sizes(layers, sizes, prototxt)
     graph = build(str(tree.value("name") or ""), layers, prototxt)
     graph.given_inputs = given
     graph.tree = Message([f for f in tree if f.name not in ("name", "layer", "state")])
     graph.train_layers = [m for m in every if id(m) not in kept]
-    graph.warnings = typos + notes + graph.warnings
+    graph.warnings = typos + notes + twins + graph.warnings
     take_stated_batch(graph, prototxt)
     shapes = shapes_of(graph, prototxt)
     graph.warnings += placeholders(graph, shapes)
     if stored is not None:
         try:
-            attach(graph, shapes, stored)
+            attach(graph, shapes, weights_of_unnamed(stored, layers))
         except ShapeError as error:
             raise ShapeError(f"{prototxt} with {caffemodel}: {error}", layer=error.layer) from None
     return graph
@@ -94,14 +96,11 @@ def todays_tree(tree: Message, file: str | Path) -> tuple[Message, list[str]]:
     typos = validate(tree, file)
     tree = upgrade(tree, file, typos)
     for layer in tree.values("layer"):
-        name, kind = (str(layer.value(n) or "") for n in ("name", "type"))
-        if not kind:
+        if not str(layer.value("type") or ""):
+            name = str(layer.value("name") or "")
             text = f'layer {name!r} has no type; give it one, such as type: "Convolution"'
             raise ReadError(text, file, layer.line, layer.column)
-        if not name:
-            text = f"a layer of type {kind!r} has no name; weights go by name, so give it one"
-            raise ReadError(text, file, layer.line, layer.column)
-    return tree, typos
+    return tree, typos + name_unnamed(tree.values("layer"))
 
 
 def _network_in(tree: Message) -> Message:
@@ -130,7 +129,9 @@ def _test_layers(
 def shapes_of(graph: Graph, file) -> dict[Blob, Shape | None]:
     """Return the blobs' shapes; ShapeError (file:line:column) for the first layer that does not fit."""
     try:
-        return infer_shapes(graph)
+        shapes = infer_shapes(graph)
+        check_shared(graph, shapes)
+        return shapes
     except ShapeError as error:
         layer = next((layer for layer in graph.layers if layer.name == error.layer), None)
         place = f"{file}:{layer.tree.line}:{layer.tree.column}" if layer and layer.tree.line else str(file)

@@ -12,6 +12,7 @@ from pathlib import Path
 from deepmerge.errors import ReadError
 from deepmerge.formats.read.build import build
 from deepmerge.formats.read.heads import blobs, is_data, judges, kind_of, stated_batch
+from deepmerge.formats.read.naming import tell_apart
 from deepmerge.formats.read.network import read_tree, shapes_of, todays_tree
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.formats.read.scalars import Reader
@@ -61,10 +62,11 @@ def read_training(
     _check_crop(sources, tuple(image_shape), file)
     shapes = {images: (size, *image_shape), labels: (size,)}
     made = [_input(m, shapes) if m in sources else _with_top(m) for m in layers]
+    made, twins = tell_apart(made)
     graph = build(str(tree.value("name") or ""), made, file, phase)
     graph.tree = Message([f for f in tree if f.name not in ("name", "layer", "state")])
     graph.train_layers = [m for m in sources if is_data(m)]
-    graph.warnings = typos + graph.warnings
+    graph.warnings = typos + twins + graph.warnings
     if phase == "TRAIN" and not any(weight for _, weight in losses(graph)):
         raise ReadError(
             "has no loss in the TRAIN phase, so that there is nothing to learn from; add a loss layer", file
