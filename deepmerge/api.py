@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +30,14 @@ from deepmerge.errors import EmitError, PlanError, ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.costs import LayerCost, layer_costs, non_tensor_share, shapes_of_one, summary
+from deepmerge.names import for_html, for_terminal
 from deepmerge.out.staging import check_free, staged, write_whole
 from deepmerge.passes.support.base import Change, Options, Refusal
 from deepmerge.plan import Plan as FoundPlan
 from deepmerge.plan import Recipe, Step, Wishes, make_plan, run_recipe
 from deepmerge.progress import Progress, silent
 from deepmerge.temporary import temporary_folder
-from deepmerge.text import one_line, plain_table
+from deepmerge.text import plain_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -247,11 +247,11 @@ class Network:
 
     def __repr__(self) -> str:
         known = f"{self.costs['layers']} layers, {self.costs['params']:,} parameters, {self.costs['macs']:,} MACs"
-        return f"<{type(self).__name__} {one_line(self.name)!r}: {known}>"
+        return f"<{type(self).__name__} {for_terminal(self.name)!r}: {known}>"
 
     def __str__(self) -> str:
         total = f"{len(self.layers)} layers, {self.costs['params']:,} parameters, {self.costs['macs']:,} MACs"
-        return f"{one_line(self.name)}: {total}\n\n{plain_table(self._rows(), _LAYER_HEAD)}"
+        return f"{for_terminal(self.name)}: {total}\n\n{plain_table(self._rows(), _LAYER_HEAD)}"
 
     def _repr_html_(self) -> str:
         return _as_html(repr(self), _LAYER_HEAD, self._rows())
@@ -339,7 +339,7 @@ class Plan:
         write_whole(Path(file), self.recipe.to_toml())
 
     def __repr__(self) -> str:
-        return f"<Plan for {one_line(self.network.name)!r}: {len(self.steps)} steps>"
+        return f"<Plan for {for_terminal(self.network.name)!r}: {len(self.steps)} steps>"
 
     def __str__(self) -> str:
         return f"{len(self.steps)} steps\n\n{plain_table(self._rows(), _STEP_HEAD)}"
@@ -536,7 +536,7 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 def _as_html(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(one_line(cell))}</{tag}>" for cell in cells) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}>{for_html(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     body = "".join(row(cells, "td") for cells in rows)
-    return f"<table><caption>{escape(title)}</caption><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table>"
+    return f"<table><caption>{for_html(title)}</caption><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table>"

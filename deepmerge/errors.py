@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepmerge.text import one_line
+from deepmerge.names import for_terminal
 
 
 class DeepmergeError(Exception):
@@ -19,8 +19,8 @@ class DeepmergeError(Exception):
     """
 
     def __init__(self, message: str = "", *, layer: str = "", remedy: str = ""):
-        super().__init__(one_line(f"{message}; {remedy}" if remedy else message))
-        self.layer, self.remedy, self.reason = layer, remedy, one_line(message)
+        super().__init__(for_terminal(f"{message}; {remedy}" if remedy else message))
+        self.layer, self.remedy, self.reason = layer, remedy, for_terminal(message)
 
 
 class ReadError(DeepmergeError):

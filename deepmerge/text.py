@@ -1,4 +1,4 @@
-"""Wording: similar names, unused names, text on one line, counts, sizes, times."""
+"""Wording: similar names, unused names, tables, counts, sizes, times."""
 
 from __future__ import annotations
 
@@ -6,23 +6,13 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
-MAX_LENGTH = 2000  # characters of one line
+from deepmerge.names import for_terminal
+
 _COMPARED = 1000  # candidates that a word is compared with; comparing is slow
 _LONGEST = 100  # characters; a longer word is not compared
 GAP = "  "  # between two columns of a table
 _LISTED = 12  # candidates that are listed if none is similar
 _SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-def one_line(text: object, most: int = MAX_LENGTH) -> str:
-    """Return the text as one line that is safe to print on a terminal.
-
-    Line breaks and other control characters are escaped. The middle of a text longer than `most` is left out.
-    """
-    text = str(text)
-    if len(text) > most:
-        text = f"{text[: most * 3 // 4]} … {text[-most // 5 :]}"
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def flat(text: object) -> str:
@@ -74,7 +64,7 @@ def plain_table(rows: Sequence[Sequence[object]], head: Sequence[str] = (), righ
 
     right: one letter a column, "r" for those aligned on the right.
     """
-    cells = [[one_line(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
+    cells = [[for_terminal(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
     if not cells:
         return ""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

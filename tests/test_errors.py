@@ -8,7 +8,7 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from deepmerge import errors, text
+from deepmerge import errors, names
 from deepmerge.cli import main
 from tests.error_cases import CASES, lay_out
 
@@ -53,7 +53,7 @@ def test_the_page_shows_nothing_else(page, request):
 def test_messages_are_one_line_that_a_terminal_may_show(kind):
     error = kind("a\nb\x1b[2J\u202e" + "x" * 10_000 + " the way out")
     assert str(error).startswith("a\\nb\\x1b[2J\\u202e") and str(error).endswith("the way out")
-    assert str(error).isprintable() and len(str(error)) < text.MAX_LENGTH + 50
+    assert str(error).isprintable() and len(str(error)) < names.MAX_LENGTH + 50
     assert str(kind("größer: 1×2 “…”")) == "größer: 1×2 “…”"
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.text import (
-    MAX_LENGTH,
     count,
     did_you_mean,
     figures,
@@ -13,7 +12,6 @@ from deepmerge.text import (
     millions,
     milliseconds,
     nearest,
-    one_line,
     scaled,
     share_left,
     size,
@@ -112,27 +110,6 @@ def test_nearest():
     assert nearest("conv", [f"conv{i}" for i in range(9)], most=2) == ["conv8", "conv7"]
     assert nearest("conv", ["conv1"], cutoff=0.95) == []
     assert nearest("c" * 101, ["c" * 101]) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("größe 1×2", "größe 1×2"),
-        ("a\nb\tc", "a\\nb\\tc"),
-        ("\x1b[2J\x9b", "\\x1b[2J\\x9b"),
-        ("\u2028\u202e\u200b", "\\u2028\\u202e\\u200b"),
-        ("\udcff", "\\udcff"),
-        (7, "7"),
-    ],
-)
-def test_one_line(text, expected):
-    assert one_line(text) == expected
-
-
-def test_a_long_line_loses_its_middle():
-    line = one_line("a" * 3000 + "z" * 3000)
-    assert line.startswith("a" * 1500 + " … ") and line.endswith("z" * 400) and len(line) < MAX_LENGTH
-    assert one_line("abcdefghij" * 2, 10) == "abcdefg … ij"
 
 
 def test_the_form_of_an_unused_name():

@@ -25,7 +25,9 @@ from deepmerge.cli.report import report
 from deepmerge.cli.table import table
 from deepmerge.cli.verify import verify
 from deepmerge.errors import DeepmergeError
+from deepmerge.names import for_terminal
 from deepmerge.signals import received
+from deepmerge.text import flat
 
 atexit.register(gc.freeze)  # at exit, do not search for cycles
 
@@ -77,7 +79,7 @@ def _fail(ctx: click.Context, message: str, code: int = 1) -> None:
         import traceback
 
         traceback.print_exc()
-    click.echo(f"deepmerge: {' '.join(message.splitlines())}", err=True)
+    click.echo(f"deepmerge: {for_terminal(flat(message))}", err=True)
     raise SystemExit(code)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import sys
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepmerge.text import GAP, one_line, plain_table
+from deepmerge.names import for_json, for_terminal
+from deepmerge.text import GAP, plain_table
 
 if TYPE_CHECKING:
     import rich.progress
@@ -45,7 +45,7 @@ class Console:
     def say(self, line: str) -> None:
         """Print a line of progress on stderr."""
         if not self.quiet:
-            click.echo(one_line(line), err=True)
+            click.echo(for_terminal(line), err=True)
 
     def warn(self, lines: Sequence[str]) -> None:
         """Print warnings on stderr."""
@@ -62,14 +62,14 @@ class Console:
 def show_json(value: Any) -> None:
     """Print a value as JSON, in ASCII where stdout takes nothing else."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not unicode))
+    click.echo(for_json(value, ascii_only=not unicode))
 
 
 def warn(lines: Sequence[str], quiet: bool = False) -> None:
     """Print warnings on stderr, each as one line."""
     if not quiet:
         for line in lines:
-            click.echo(f"warning: {one_line(line)}", err=True)
+            click.echo(f"warning: {for_terminal(line)}", err=True)
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), right: str = 
     """
     if not sys.stdout.isatty() or not (rows or head):
         return plain_table(rows, head, right)
-    cells = [[one_line(cell) for cell in row] for row in rows]
+    cells = [[for_terminal(cell) for cell in row] for row in rows]
     columns = len(head or cells[0])
     right = right.ljust(columns, "l")
     widths = [max(len(row[i]) for row in [*cells, *([head] if head else [])]) for i in range(columns)]
@@ -155,7 +155,7 @@ class Progress:
         """Report that `done` of `total` parts are done; a total of 1 has no parts."""
         if self._quiet:
             return
-        stage = one_line(stage, 60)
+        stage = for_terminal(stage, 60)
         if self._terminal:
             self._draw(stage, done, total)
         else:

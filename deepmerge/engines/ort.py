@@ -148,21 +148,23 @@ class _Model:
 
         model = to_onnx(graph, extra, free_batch)
         self._tensors = tensor_names(like or graph)
+        self._inputs = {blob.name: self._tensors[blob] for blob in (like or graph).inputs}
         self._firsts = {v.name: _first(v) for v in model.graph.input}
         self._session = _session(model, threads)
         self._fed = {i.name for i in self._session.get_inputs()}
 
     def takes(self, firsts: Mapping[str, int]) -> bool:
         """Return whether the model runs on inputs with these first sizes."""
-        free = {size for name, size in firsts.items() if self._firsts[name] == "N"}
-        return len(free) < 2 and all(self._firsts[n] in (size, "N") for n, size in firsts.items())
+        free = {size for name, size in firsts.items() if self._firsts[self._inputs[name]] == "N"}
+        return len(free) < 2 and all(self._firsts[self._inputs[n]] in (size, "N") for n, size in firsts.items())
 
     def run(self, arrays: Mapping[str, np.ndarray], blobs: Sequence[Blob] | None) -> dict[Blob, np.ndarray]:
         wanted = None if blobs is None else [self._tensors[blob] for blob in blobs]
         if wanted == []:
             return {}
         try:
-            values = self._session.run(wanted, {n: a for n, a in arrays.items() if n in self._fed})
+            fed = {self._inputs[name]: array for name, array in arrays.items()}
+            values = self._session.run(wanted, {name: array for name, array in fed.items() if name in self._fed})
         except Exception as error:  # onnxruntime's exceptions have no base class of their own
             raise EngineError(f"ONNX Runtime cannot run the network: {flat(error)}") from None
         return dict(zip(blobs or (), values, strict=False))
@@ -213,18 +215,19 @@ def time_layers(
     arrays: the inputs. Fusion is off, since a fused node does the work of several layers. A layer's time is the sum of
     its nodes' times; 0 for one without nodes (a Dropout, a Split). ONNX Runtime counts whole microseconds.
     """
-    from deepmerge.formats.onnx import to_onnx
+    from deepmerge.formats.onnx import tensor_names, to_onnx
     from deepmerge.formats.onnx.batch import with_firsts
 
     graph = with_firsts(graph, {name: array.shape[0] for name, array in arrays.items() if array.ndim})
     model = to_onnx(graph, free_batch=False)
     owners = {node.name: layer for node, layer in node_layers(graph, model)}
-    fed = {value.name for value in model.graph.input}
+    tensors, read = tensor_names(graph), {value.name for value in model.graph.input}
+    fed = {tensors[blob]: arrays[blob.name] for blob in graph.inputs if tensors[blob] in read}
     with temporary_folder() as folder:
         session = _session(model, threads, Path(folder, "profile"))
         try:
             for _ in range(warmup + repeat):
-                session.run(None, {name: array for name, array in arrays.items() if name in fed})
+                session.run(None, fed)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         except Exception as error:  # onnxruntime's exceptions have no base class of their own
             raise EngineError(f"ONNX Runtime cannot profile the network: {flat(error)}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from deepmerge.formats import schema
 from deepmerge.formats.write.messages import is_source, runs_in
 from deepmerge.graph.tokens import integer, number
 from deepmerge.graph.tree import Message, Quoted, Token
+from deepmerge.names import for_json
 
 VERSION = 1
 _WORDS = {"true": True, "false": False}
@@ -25,7 +25,7 @@ def source_entry(path: str | Path, sha256: str | None = None) -> dict[str, str]:
 
 def report_text(report: dict[str, Any]) -> str:
     """Return the report as JSON, indented by two spaces, with the keys in the order given."""
-    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    return for_json(report) + "\n"
 
 
 def transforms(layers: Iterable[Message]) -> list[dict[str, Any]]:

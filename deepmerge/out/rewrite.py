@@ -11,9 +11,9 @@ from typing import Any
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
+from deepmerge.names import encoded
 from deepmerge.out.read import Converted, Pair
 from deepmerge.out.report import report_text
-from deepmerge.out.staging import encoded
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from deepmerge.errors import EmitError
+from deepmerge.names import encoded
 from deepmerge.signals import held_off
 from deepmerge.temporary import file_beside, folder_beside, remove_leftovers, umask
 
@@ -20,7 +20,6 @@ _HINTS = {
     errno.EPERM: "give a folder in which you may write",
     errno.EROFS: "the disk is read-only; write elsewhere",
 }
-_LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 
 
 @contextlib.contextmanager
@@ -136,11 +135,3 @@ def write_whole(file: str | Path, content: str | bytes) -> None:
             partial.write_bytes(content if isinstance(content, bytes) else encoded(content))
     except OSError as error:
         raise _refused(Path(file), error) from None
-
-
-def encoded(text: str) -> bytes:
-    """Return a text as UTF-8. Names that are not UTF-8 keep their bytes.
-
-    Those were read with the error handler surrogateescape; other lone surrogates become U+FFFD.
-    """
-    return _LONE.sub("\ufffd", text).encode("utf-8", "surrogateescape")

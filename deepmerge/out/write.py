@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,8 +15,8 @@ from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.formats.write.solver import FINAL_ITERATIONS, STEP_ITERATIONS, Training, snapshots, solver_text
 from deepmerge.formats.write.train_val import TrainData, train_val
 from deepmerge.graph.graph import Graph, Layer
+from deepmerge.names import encoded, for_path
 from deepmerge.out.report import report_text
-from deepmerge.out.staging import encoded
 
 FORMATS = ("caffe", "onnx")
 _GUESSED = """\
@@ -54,8 +53,8 @@ class _Fine:
 
 
 def folder_name(index: int, step: str) -> str:
-    """Return the name of a step's folder in steps/, such as 01-conv1. Unsafe characters become `_`."""
-    return f"{index:02d}-{re.sub(r'[^A-Za-z0-9.-]+', '_', step)}"
+    """Return the name of a step's folder in steps/, such as 01-conv1; all folders have another number."""
+    return for_path(f"{index:02d}-{step}")
 
 
 class Output:

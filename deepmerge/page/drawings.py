@@ -5,10 +5,10 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+from deepmerge.names import for_terminal
 from deepmerge.page.layers import Fact
 from deepmerge.page.layout import Layout, lay_out
 from deepmerge.page.stages import Stage
-from deepmerge.text import one_line
 
 NEW, GOING = 1, 2  # what a layer is to its stage: made or changed by it; merged or changed by the next one
 _CHARACTER, _SMALL = 6.4, 5.6  # widths of a monospaced character at 10.5 and 9.2 pixels
@@ -19,7 +19,9 @@ _PADDING = 16
 def layouts(stages: list[Stage]) -> list[Layout]:
     """Where each stage's layers stand."""
     return [
-        lay_out([_size(fact) for fact in stage.facts], edges(stage), [one_line(fact.group, 60) for fact in stage.facts])
+        lay_out(
+            [_size(fact) for fact in stage.facts], edges(stage), [for_terminal(fact.group, 60) for fact in stage.facts]
+        )
         for stage in stages
     ]
 
@@ -83,10 +85,10 @@ def drawn(stages: list[Stage], placed: list[Layout]) -> dict[str, Any]:
 
 
 def _told(stage: Stage) -> dict[str, Any]:
-    names = [one_line(name) for name in stage.merged], [one_line(name) for name in stage.into]
-    passes = list(dict.fromkeys(one_line(name) for entry in stage.entries for name in entry.get("passes", ())))
+    names = [for_terminal(name) for name in stage.merged], [for_terminal(name) for name in stage.into]
+    passes = list(dict.fromkeys(for_terminal(name) for entry in stage.entries for name in entry.get("passes", ())))
     totals = {key: stage.totals[key] for key in ("layers", "params", "macs")}
-    title = one_line(stage.title, 60)
+    title = for_terminal(stage.title, 60)
     return {
         "title": title,
         "index": stage.index,
@@ -101,8 +103,8 @@ def _look(fact: Fact, identity: int) -> dict[str, Any]:
     width, height = _size(fact)
     return {
         "id": identity,
-        "name": one_line(fact.name),
-        "type": one_line(fact.type),
+        "name": for_terminal(fact.name),
+        "type": for_terminal(fact.type),
         "tensor": int(fact.tensor),
         "lines": _lines(fact),
         "w": width,
@@ -122,7 +124,7 @@ def _lines(fact: Fact) -> list[str]:
     name = fact.name
     if name.startswith(fact.group) and name[len(fact.group) : len(fact.group) + 1] in ("/", "_"):
         name = name[len(fact.group) + 1 :] or name
-    return [_cut(one_line(name)), *([_cut(_shape(fact))] if fact.tensor else [])]
+    return [_cut(for_terminal(name)), *([_cut(_shape(fact))] if fact.tensor else [])]
 
 
 def _shape(fact: Fact) -> str:

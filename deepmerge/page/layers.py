@@ -10,8 +10,8 @@ from deepmerge.graph.costs import layer_costs, shapes_of_one, weight_shapes
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.memory import FLOAT
 from deepmerge.graph.tree import Message
+from deepmerge.names import for_terminal
 from deepmerge.plan.groups import groups, head
-from deepmerge.text import one_line
 
 _LONGEST = 200  # characters of one setting
 _MOST = 16  # settings of a layer whose type is not known
@@ -109,4 +109,4 @@ def _value(value) -> str:
 
 
 def _short(text: str) -> str:
-    return one_line(text, _LONGEST)
+    return for_terminal(text, _LONGEST)

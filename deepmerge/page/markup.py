@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deepmerge.text import one_line
+from deepmerge.names import for_html
 
 
 class Html(str):
@@ -18,7 +18,7 @@ class Html(str):
 
 def shown(value: Any) -> Html:
     """Return the value as HTML: Html unchanged, anything else escaped, for content and quoted attributes."""
-    return value if isinstance(value, Html) else Html(html.escape(one_line(value, 100_000), quote=True))
+    return value if isinstance(value, Html) else Html(for_html(value))
 
 
 def element(tag: str, content: Any = "", **attributes: Any) -> Html:

@@ -13,6 +13,7 @@ from string import Template
 import deepmerge
 from deepmerge.errors import EmitError
 from deepmerge.formats.read.inputs import Sizes
+from deepmerge.names import for_terminal
 from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.out.staging import write_whole
 from deepmerge.page.checked import checked
@@ -21,7 +22,6 @@ from deepmerge.page.markup import Html, code, data, element, join, shown
 from deepmerge.page.measured import Measured, read_measured, read_steps
 from deepmerge.page.sections import accuracy, costs, steps, summary, times
 from deepmerge.page.stages import Stage, stages
-from deepmerge.text import one_line
 
 _SCRIPTS = ("page.js", "graph.js", "map.js", "scrub.js")
 
@@ -72,11 +72,11 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
     return Template(_asset("page.html")).substitute(
         policy=_policy(script, style),
         version=shown(deepmerge.__version__),
-        title=shown(f"{one_line(name, 80)} – deepmerge report"),
+        title=shown(f"{for_terminal(name, 80)} – deepmerge report"),
         style=style,
         script=script,
         data=data(drawn(known, placed)),
-        name=shown(one_line(name, 200)),
+        name=shown(for_terminal(name, 200)),
         lead=summary.lead(report),
         strips=summary.strips(known, placed),
         totals=summary.totals(report),

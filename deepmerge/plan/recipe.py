@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph
+from deepmerge.names import for_toml
 from deepmerge.passes.registry import CLEANUP
 from deepmerge.passes.support.base import Options
 from deepmerge.text import did_you_mean
@@ -87,8 +87,8 @@ def _value(value) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    if isinstance(value, str):  # JSON's escapes are valid in TOML, but JSON has none for DEL
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+    if isinstance(value, str):
+        return for_toml(value)
     items = [_value(v) for v in value]
     line = f"[{', '.join(items)}]"
     return line if len(line) < 100 else "[\n" + "".join(f"    {item},\n" for item in items) + "]"

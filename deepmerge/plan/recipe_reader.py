@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import PlanError
+from deepmerge.names import from_toml
 from deepmerge.passes.registry import CLEANUP, PASSES
 from deepmerge.passes.support import choices
 from deepmerge.plan.recipe import STEP_OPTIONS, VERSION, Recipe, Step
@@ -96,13 +97,13 @@ def _known(data: dict, allowed: Iterable[str], where: str) -> None:
 def _text(value, where: str) -> str:
     if not isinstance(value, str):
         raise PlanError(f"{where}: expected a string, found {value!r}")
-    return value
+    return from_toml(value)
 
 
 def _texts(value, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
         raise PlanError(f"{where}: expected a list of strings, found {value!r}")
-    return tuple(value)
+    return tuple(map(from_toml, value))
 
 
 def _inputs(value, where: str) -> dict[str, tuple[int, ...]]:
@@ -135,6 +136,10 @@ def _absorb(value: Any) -> tuple[str, ...]:
     return tuple(map(_one_of(choices.ABSORB), value))
 
 
+def _ranks(value: Any) -> dict[str, tuple[int, ...]]:
+    return {from_toml(name): found for name, found in choices.ranks(value).items()}
+
+
 # By option: what checks TOML's value and returns it, or raises ValueError with the reason
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "width": choices.width,
@@ -143,5 +148,5 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "rank": choices.rank,
     "absorb": _absorb,
     "calibration": choices.calibration,
-    "ranks": choices.ranks,
+    "ranks": _ranks,
 }

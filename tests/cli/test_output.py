@@ -11,7 +11,7 @@ import pytest
 
 from deepmerge.cli import output
 from deepmerge.cli.output import Console, Progress, shortened, show_json, table, warn
-from deepmerge.text import one_line
+from deepmerge.names import for_terminal
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_names_are_wrapped_where_numbers_need_the_room(terminal):
 def test_names_are_shown_as_they_are_on_a_terminal(terminal, name):
     terminal(80)
     line = shown([(name, 1)], ("[red]layer", "n"), "lr").splitlines()[2]
-    assert line.split() == [one_line(name), "1"]
+    assert line.split() == [for_terminal(name), "1"]
 
 
 def test_json_as_stdout_takes_it(monkeypatch):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from deepmerge.errors import DeepmergeError, EmitError
-from deepmerge.out.staging import check_free, encoded, replacing, scratch, staged, write_whole
+from deepmerge.names import encoded
+from deepmerge.out.staging import check_free, replacing, scratch, staged, write_whole
 
 
 def ours(out: Path, text: str = "old") -> Path:

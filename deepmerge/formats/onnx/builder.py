@@ -11,6 +11,7 @@ from deepmerge.errors import EngineError
 from deepmerge.formats.onnx.batch import Dims
 from deepmerge.formats.onnx.names import take, tensor_names
 from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.names import for_onnx
 
 
 class FixedBatch(Exception):  # noqa: N818  # not an error
@@ -120,7 +121,8 @@ class Builder:
                 self.nodes.append(onnx.helper.make_node("Identity", [value], [self.names[top]]))
         mine = self.nodes[self._first :]
         for node in mine:
-            base = self._layer.name if len(mine) == 1 else f"{self._layer.name}/{node.op_type}"
+            name = for_onnx(self._layer.name)
+            base = name if len(mine) == 1 else f"{name}/{node.op_type}"
             node.name = take(base or node.op_type, self._node_names)
 
     def _rename(self, old: str, new: str) -> None:
@@ -129,4 +131,4 @@ class Builder:
                 names[:] = [new if name == old else name for name in names]
 
     def _fresh(self, stem: str) -> str:
-        return take(f"{self._layer.name}/{stem}", self._taken)
+        return take(f"{for_onnx(self._layer.name)}/{stem}", self._taken)

@@ -11,6 +11,7 @@ from deepmerge.formats.onnx.batch import Dims, free_dims, free_inputs, known_sha
 from deepmerge.formats.onnx.builder import Builder, FixedBatch
 from deepmerge.formats.onnx.table import WRITERS, refusal
 from deepmerge.graph.graph import Blob, Graph
+from deepmerge.names import for_onnx
 
 OPSET = 17
 IR_VERSION = 8  # that of opset 17
@@ -79,7 +80,7 @@ def _model(
 
     made = onnx.helper.make_graph(
         builder.nodes,
-        graph.name or "network",
+        for_onnx(graph.name) or "network",
         [declared(b) for b in inputs],
         [declared(b) for b in outputs],
         builder.initializers,

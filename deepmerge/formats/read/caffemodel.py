@@ -17,6 +17,7 @@ from deepmerge.formats.read import wire
 from deepmerge.formats.read.files import is_hdf5, looks_like_text, map_file
 from deepmerge.formats.read.legacy import v0, v1
 from deepmerge.formats.read.stored import MAX_AXES, StoredLayer
+from deepmerge.names import decoded
 
 _NET_LAYERS_V1, _NET_LAYER = 2, 100
 _PHASES = {0: "TRAIN", 1: "TEST"}
@@ -96,7 +97,7 @@ def _damaged(data: memoryview, layers: list[StoredLayer], error: ReadError, path
 def _text(data: memoryview, start: int, stop: int) -> str:
     if stop - start > MAX_NAME:
         raise ReadError(f"a name of {stop - start} bytes")
-    return bytes(data[start:stop]).decode("utf-8", "surrogateescape")
+    return decoded(bytes(data[start:stop]))
 
 
 def _legacy_layer(data: memoryview, start: int, stop: int, path) -> StoredLayer:

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from deepmerge.errors import ReadError
+from deepmerge.names import decoded
 
 _HTML = "is an HTML page (a failed download?); download the file again"
 _PACKED = "; unpack it first"
@@ -52,7 +53,7 @@ def read_text(path: str | Path) -> str:
     if len(data) > MAX_TEXT:
         raise ReadError(f"is larger than {MAX_TEXT >> 20} MB, which no network's text is; give the prototxt", path)
     _refuse_binary(path, data)
-    return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    return decoded(data.removeprefix(codecs.BOM_UTF8))
 
 
 def map_file(path: str | Path) -> memoryview:

@@ -15,6 +15,7 @@ from deepmerge.errors import ReadError
 from deepmerge.formats.read.scalars import Reader
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, expected_weights
+from deepmerge.names import encoded
 from deepmerge.text import listed
 
 
@@ -29,7 +30,7 @@ def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Colle
         wanted = expected_weights(layer, [shapes.get(bottom) for bottom in layer.bottoms])
         if not wanted or layer.weights:
             continue
-        random = np.random.default_rng([seed, zlib.crc32(layer.name.encode("utf-8", "surrogateescape"))])
+        random = np.random.default_rng([seed, zlib.crc32(encoded(layer.name))])
         layer.weights = [_filled(layer, index, shape, random) for index, shape in enumerate(wanted)]
         if layer.type != "BatchNorm" and layer.name not in known:
             (filled if layer.weights[0].any() else zeros).append(layer.name)

@@ -13,7 +13,8 @@ from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.shape_errors import INT_MAX, MAX_AXES, Shape
 from deepmerge.graph.tokens import integer
 from deepmerge.graph.tree import Field, Message, Quoted, Token
-from deepmerge.text import did_you_mean, one_line, unused
+from deepmerge.names import for_terminal
+from deepmerge.text import did_you_mean, unused
 
 Sizes = Mapping[str, Sequence[int]]
 _IMAGE = 3  # axes of an image: channels, height, width
@@ -41,7 +42,7 @@ def option_for(name: str, shape: Sequence[int | None] = ()) -> str:
     shape: four numbers, None where one is not known; () where not even the number of axes is.
     """
     numbers = ",".join(str(n or letter) for n, letter in zip(shape, "NCHW", strict=False)) or "N,…"
-    return f"--input {shlex.quote(one_line(name))}={numbers}"
+    return f"--input {shlex.quote(for_terminal(name))}={numbers}"
 
 
 def whole(size: Shape, declared: Shape | None = None) -> Shape:

@@ -12,6 +12,7 @@ from pathlib import Path
 from deepmerge.errors import ReadError
 from deepmerge.formats.read.files import read_text
 from deepmerge.graph.tree import Field, Message, Quoted, Token
+from deepmerge.names import decoded, encoded
 
 MAX_DEPTH = 64  # Caffe's own messages nest five deep
 MAX_VALUES = 1_000_000  # ResNet-152 has 6,000
@@ -25,13 +26,15 @@ _LEXEME = re.compile(
       | (?P<mark>[{}<>\[\]:,;\-])""",
     re.VERBOSE,
 )
-_STOP = {quote: re.compile(rf"[{quote}\\\n]") for quote in "\"'"}  # where a string may end
+_INSIDE = {quote: re.compile(rf"(?:[^{quote}\\\n]+|\\[^\n]){{1,500}}") for quote in "\"'"}  # a part of a string
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPE = re.compile(
-    r"""\\(?:([0-7]{1,3}) | [xX]([0-9a-fA-F]{1,2}) | u([0-9a-fA-F]{4}) | U([0-9a-fA-F]{8}) | ([abfnrtv\\'"?]) | )""",
+    r"""\\(?:([0-7]{1,3}) | [xX]([0-9a-fA-F]{1,2}) | u([0-9a-fA-F]{4}) | U([0-9a-fA-F]{8}))
+      | ((?:\\[abfnrtv\\'"?]){1,500})
+      | \\""",
     re.VERBOSE,
 )
-_LETTERS = dict(zip("abfnrtv", b"\a\b\f\n\r\t\v", strict=True))
+_LETTERS = str.maketrans("abfnrtv", "\a\b\f\n\r\t\v")
 _HINTS = {
     "$": "a template's placeholder that was never filled in?",
     "%": "a template's placeholder that was never filled in?",
@@ -86,13 +89,12 @@ class _Parser:
 
     def long_string(self) -> None:
         """Take the string that begins here and has escapes in it."""
-        stop = _STOP[self.lexeme]
-        match = stop.search(self.text, self.end)
-        while match and match.group() == "\\" and not self.text.startswith("\n", match.end()):
-            match = stop.search(self.text, match.end() + 1)
-        if match is None or match.group() != self.lexeme:
+        inside, end = _INSIDE[self.lexeme], self.end
+        while match := inside.match(self.text, end):
+            end = match.end()
+        if not self.text.startswith(self.lexeme, end):
             raise self.error(self.stray())
-        self.kind, self.end = "string", match.end()
+        self.kind, self.end = "string", end + 1
         self.lexeme = self.text[self.start : self.end]
 
     @property
@@ -115,7 +117,6 @@ class _Parser:
     def error(self, message: str, line: int | None = None, column: int | None = None) -> ReadError:
         line, column = line or self.line, column or self.column
         shown = _short(self.text.split("\n")[line - 1].strip(), 120)
-        shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
         return ReadError(f"{message}, in: {shown}" if shown else message, self.file, line, column)
 
     def parse(self) -> Message:
@@ -214,30 +215,30 @@ class _Parser:
         self.advance()
         if not pieces and self.kind != "string":
             return Quoted(first)
-        pieces = pieces or [first.encode("utf-8", "surrogateescape")]
+        pieces = pieces or [encoded(first)]
         while self.kind == "string":
             pieces.append(self.unescaped(self.lexeme[1:-1]))
             self.advance()
-        return Quoted(b"".join(pieces).decode("utf-8", "surrogateescape"))
+        return Quoted(decoded(b"".join(pieces)))
 
     def unescaped(self, body: str) -> bytes:
         """Return the bytes of a quoted string; escapes are bytes, as in C, and together make UTF-8."""
         out, last = bytearray(), 0
         for match in _ESCAPE.finditer(body):
-            out += body[last : match.start()].encode("utf-8", "surrogateescape") + self.escape(match)
+            out += encoded(body[last : match.start()]) + self.escape(match)
             last = match.end()
-        return bytes(out) + body[last:].encode("utf-8", "surrogateescape")
+        return bytes(out) + encoded(body[last:])
 
     def escape(self, match: re.Match) -> bytes:
-        octal, hexadecimal, short, long, letter = match.groups()
+        octal, hexadecimal, short, long, letters = match.groups()
         if octal or hexadecimal:
             return bytes([int(octal, 8) & 255 if octal else int(hexadecimal, 16)])
         if short or long:
             return chr(min(int(short or long, 16), 0x10FFFF)).encode("utf-8", "surrogatepass")
-        if letter is None:
+        if letters is None:
             shown = match.string[match.start() : match.start() + 2]
             raise self.error(f"the escape {shown} is unknown; a backslash in a string is written \\\\")
-        return bytes([_LETTERS.get(letter, ord(letter))])
+        return letters[1::2].translate(_LETTERS).encode()
 
 
 def _short(text: str, most: int = 60) -> str:

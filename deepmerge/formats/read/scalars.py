@@ -83,8 +83,6 @@ def _shown(value: Message | Quoted | Token) -> str:
     if isinstance(value, Message):
         return "a message"
     text = str(value) if len(value) <= 60 else value[:60] + "…"
-    if not text.isprintable():
-        return ascii(text)
     return f'the string "{text}"' if isinstance(value, Quoted) else repr(text)
 
 

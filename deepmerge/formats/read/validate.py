@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deepmerge.formats.read.scalars import Reader
 from deepmerge.graph.tree import Field, Message, Quoted
+from deepmerge.names import for_terminal
 from deepmerge.text import nearest
 
 _MAX_UNKNOWN = 1000  # names; a file with more has no misspellings
@@ -35,7 +36,7 @@ def name_of(layer: Message) -> str:
     """Return the layer's name in messages, even if it is not complete."""
     layer = layer.message("layer") or layer  # V0
     name, kind = (str(layer.value(n) or "") for n in ("name", "type"))
-    return f"layer {name!r} ({kind if kind.isprintable() else ascii(kind)})"
+    return f"layer {name!r} ({for_terminal(kind)})"
 
 
 def _message(message: Message, type_name: str, file, where: str, typos: dict) -> Iterator[str]:

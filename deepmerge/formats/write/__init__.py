@@ -9,6 +9,7 @@ from deepmerge.formats.write.caffemodel import write_caffemodel
 from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.formats.write.style import styled, styled_layers, styled_tree
 from deepmerge.graph.graph import Graph
+from deepmerge.names import encoded
 
 __all__ = ["write_caffemodel", "write_pair", "write_prototxt"]
 
@@ -30,4 +31,4 @@ def write_pair(graph: Graph, prototxt: str | Path, caffemodel: str | Path, style
 
 
 def _write_tree(named: Graph, path: str | Path, style: Collection[str]) -> None:
-    Path(path).write_text(format_tree(styled_tree(named, style)), encoding="utf-8")
+    Path(path).write_bytes(encoded(format_tree(styled_tree(named, style))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+from deepmerge.names import for_make
 
 _HEAD = """\
 # Fine-tunes {what}.
@@ -31,8 +31,7 @@ def finetune_make(folders: list[str], prefix: str = "snapshot", ending: str = ".
     snapshots (snapshot_prefix, snapshot_format).
     """
     done = f"finetuned{ending}"
-    quoted = shlex.quote(prefix).replace("$", "$$")
-    snapshots = f"{quoted}_iter_*{ending}"
+    snapshots = f"{for_make(prefix)}_iter_*{ending}"
     what = "the steps in order, each from the weights that the step before it ended with" if folders else "the network"
     text = _HEAD.format(what=what, done=done)
     if not folders:

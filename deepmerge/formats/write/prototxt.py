@@ -8,10 +8,10 @@ import numpy as np
 
 from deepmerge.graph.tokens import number
 from deepmerge.graph.tree import Message, Quoted, Token
+from deepmerge.names import for_prototxt
 
 _LONG_DECIMAL = re.compile(r"-?\d*\.\d{7,}(?:[eE][-+]?\d+)?[fF]?")
 _SMALLEST_PLAIN = float(np.float32(1e-4))  # below it, exponents are shorter
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def format_tree(tree: Message, indent: int = 0) -> str:
@@ -33,21 +33,8 @@ def _format(tree: Message, pad: str, lines: list[str]) -> None:
 
 def _written(value: Quoted | Token) -> str:
     if isinstance(value, Quoted):
-        return quote(value)
+        return for_prototxt(value)
     return shortest(number(value)) if _LONG_DECIMAL.fullmatch(value) else str(value)
-
-
-def quote(text: str) -> str:
-    """Return a string in double quotes, with the bytes of characters that are not printable, or not UTF-8, escaped."""
-    out = []
-    for char in text:
-        if char in _ESCAPES:
-            out.append(_ESCAPES[char])
-        elif char.isprintable():
-            out.append(char)
-        else:
-            out += [f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape")]
-    return f'"{"".join(out)}"'
 
 
 def shortest(value: float) -> str:

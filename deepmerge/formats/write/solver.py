@@ -9,6 +9,7 @@ from deepmerge.errors import EmitError
 from deepmerge.formats import schema
 from deepmerge.formats.write.prototxt import format_tree, message
 from deepmerge.graph.tree import Message, Quoted, Token
+from deepmerge.names import for_comment
 from deepmerge.text import did_you_mean, listed
 
 STEP_ITERATIONS, FINAL_ITERATIONS = 10_000, 40_000
@@ -55,7 +56,8 @@ def solver_text(about: str, new_layers: list[str], training: Training, overrides
     )
     for key, value in overrides.items():
         tree.set(key, *_override(key, value))
-    return "".join(f"# {line}\n" for line in _comments(about, new_layers, training, tree)) + format_tree(tree)
+    comments = _comments(about, new_layers, training, tree)
+    return "".join(f"# {for_comment(line)}\n" for line in comments) + format_tree(tree)
 
 
 def _comments(about: str, new_layers: list[str], training: Training, tree: Message) -> list[str]:

@@ -13,6 +13,7 @@ from deepmerge.errors import EmitError
 from deepmerge.formats import schema
 from deepmerge.graph.tokens import integer, number
 from deepmerge.graph.tree import Message, Quoted, Token
+from deepmerge.names import encoded
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _TRUE, _FALSE = ("true", "True", "t"), ("false", "False", "f")
@@ -65,7 +66,7 @@ def _field(value: Message | Quoted | Token, what: schema.Field, type_name: str) 
 
 def _scalar(value: Message | Quoted | Token, what: schema.Field) -> bytes:
     if isinstance(value, Quoted) and what.kind in ("string", "bytes"):
-        return block(what.number, value.encode("utf-8", "surrogateescape"))
+        return block(what.number, encoded(value))
     if not isinstance(value, Token):
         raise ValueError
     text = str(value)

@@ -205,6 +205,15 @@ def test_a_large_file_takes_work_by_its_length(models):
     assert calls(lambda: parse(8 * text)) < 8.1 * calls(lambda: parse(text))
 
 
+@pytest.mark.parametrize("escape", ["\\\\", "\\n", '\\"'])
+def test_a_long_string_of_escapes_takes_little_work(escape):
+    """A file may have 32 MB of them."""
+    number = 100_000
+    text = f'a: "{escape * number}"'
+    assert calls(lambda: parse(text)) < number / 40
+    assert parse(text).value("a") == parse(f'a: "{escape}"').value("a") * number
+
+
 def test_mutated_models_are_trees_or_read_errors(models):
     text = (models / "inception_mini/inception_mini.prototxt").read_text()[:3000]
     chance = random.Random(7)

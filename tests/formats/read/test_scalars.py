@@ -61,7 +61,7 @@ def test_values(kind, text, value):
         ("LayerParameter", "name: conv1", 'a quoted string (name: "conv1")', "'conv1'"),
         ("LayerParameter", "name: 1", 'a quoted string (name: "1")', "'1'"),
         ("LayerParameter", "relu_param: 1", "a message in braces", "'1'"),
-        ("LRNParameter", "alpha: '\\n'", "a number", "'\\n'"),
+        ("LRNParameter", "alpha: '\\n'", "a number", 'the string "\\n"'),
         ("LRNParameter", "alpha: " + "9" * 70 + "x", "a number", "'" + "9" * 60 + "…'"),
     ],
 )

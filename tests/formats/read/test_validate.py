@@ -129,7 +129,7 @@ def test_older_formats_have_their_own_schema():
     [
         ("name: 'a' type: 'B'", "layer 'a' (B)"),
         ("", "layer '' ()"),
-        ("name: 'a\\n' type: 'B\\n'", "layer 'a\\n' ('B\\n')"),
+        ("name: 'a\\n' type: 'B\\n'", "layer 'a\\n' (B\\n)"),
     ],
 )
 def test_name_of(text, name):

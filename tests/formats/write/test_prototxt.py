@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmerge.formats.write.prototxt import format_tree, message, quote, scalar, shortest
+from deepmerge.formats.write.prototxt import format_tree, message, scalar, shortest
 from deepmerge.graph.tree import Quoted, Token
+from deepmerge.names import for_prototxt
 from tests.protobuf_judge import differences
 from tests.trees import made, plain
 
@@ -36,7 +37,7 @@ def test_the_form_is_caffes():
     ],
 )  # fmt: skip
 def test_quote(text, written):
-    assert quote(text) == written
+    assert for_prototxt(text) == written
 
 
 @pytest.mark.pitfall("row", 9)
