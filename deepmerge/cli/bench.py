@@ -59,7 +59,7 @@ figures = bundle(
         "what",
         type=Listed(WHAT, empty=False),
         default=",".join(WHAT),
-        help="What to measure in addition to sizes.",
+        help=f"What to measure in addition to sizes: {', '.join(WHAT)}.",
     ),
     option(
         "--memory",
@@ -119,7 +119,7 @@ def bench(measuring: Measuring, figures: Figures, output: Output, images: Prepro
       deepmerge bench net.prototxt net.caffemodel out/
       deepmerge bench before=net.prototxt net.caffemodel after=out/ --engine caffe,ort --memory 1GB --markdown
       deepmerge bench net.prototxt net.caffemodel out/ --json > baseline.json
-      deepmerge bench net.prototxt net.caffemodel out/ --against baseline.json --tolerance 0.05
+      deepmerge bench net.prototxt net.caffemodel out/ --against baseline.json
     """
     _check_usage(measuring, figures, output, console)
     from deepmerge.measure.bench import Settings

@@ -203,7 +203,7 @@ class Running:
 how = bundle(
     "how",
     Running,
-    option("-o", "--out", type=FILE, metavar="OUT", help="Output folder; written atomically."),
+    option("-o", "--out", type=FILE, metavar="OUT", help="Output folder; written whole or not at all."),
     option("--recipe", type=FILE, metavar="FILE", help="Replay a plan (TOML), as `plan --write` and convert write it."),
     option("--report", "as_page", is_flag=True, help="Write OUT/report.html too; see `deepmerge report`."),
     option("--dry-run", is_flag=True, help="Show what would be done; write nothing."),
@@ -246,7 +246,7 @@ def convert(
       deepmerge convert net.prototxt net.caffemodel -o out/ --exact
       deepmerge convert net.prototxt net.caffemodel -o out/ --steps conv1,inception_3a-3b --width 0.75
       deepmerge convert net.prototxt net.caffemodel -o out/ --tucker --rank ratio:0.5 --emit caffe,onnx
-      deepmerge convert net.prototxt net.caffemodel -o out/ --recover folder:photos --recover-minutes 20
+      deepmerge convert net.prototxt net.caffemodel -o out/ --recover folder:photos
     """
     _check_usage(how, planning, emitting, recovering, calibrating)
     from deepmerge.out.digest import Digest

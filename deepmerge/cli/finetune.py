@@ -63,7 +63,7 @@ teacher = options(
 @option("--engine", type=click.Choice(["torch", "caffe"]), default="torch", help="What trains: PyTorch, or real Caffe.")
 @options(
     option("--batch-size", type=click.IntRange(1), metavar="N", help="Override the data layers' batch size."),
-    option("--in-order", is_flag=True, help="Do not shuffle the images, as Caffe does not."),
+    option("--in-order", is_flag=True, help="Read the images in order, as Caffe does, without shuffling."),
     option("--vary", is_flag=True, help="Augmentation against overfitting on few images: shift by up to an eighth."),
     option(
         "--seed",
@@ -87,7 +87,6 @@ def finetune(out: Path, to: Path, data: str, images: Preprocessing, console: Con
       deepmerge finetune out/ --data lmdb:train_lmdb --test-data lmdb:test_lmdb -o tuned/
       deepmerge finetune out/ --data folder:photos -o tuned/ --steps --max-iter 2000 --device cuda
       deepmerge finetune out/ --data npz:train.npz -o tuned/ --solver base_lr=0.01 --solver type=Adam
-      deepmerge finetune out/ --data npz:train.npz -o tuned/ --distill --vary --mirror
     """
     _check_usage(chosen, images)
     job = _job(out, to, data, images, chosen)

@@ -20,7 +20,7 @@ from deepmerge.text import megabytes
 def inspect(prototxt: Path, caffemodel: Path | None, inputs: dict, console: Console):
     """Show a network's layers, shapes, parameters, MACs, activation memory and non-tensor share, for one image.
 
-    With -v, also which layers each layer reads.
+    With -v, the table also shows which layers each layer reads.
 
     \b
     Examples:

@@ -289,7 +289,7 @@ PLANNING = tuple(Planning.__dataclass_fields__)
 planning = bundle(
     "planning",
     Planning,
-    option("--exact", is_flag=True, help="Run lossless passes only."),
+    option("--exact", is_flag=True, help="Run exact passes only."),
     option(
         "--steps",
         type=Listed(empty=False),

@@ -92,8 +92,8 @@ def recover(out: Path, to: Path, data: str, stages: tuple[str, ...], images: Pre
 
     \b
     Examples:
-      deepmerge recover out/ --data folder:photos -o recovered/ --minutes 20 --mirror
-      deepmerge recover out/ --data lmdb:train_lmdb -o recovered/ --device cuda --stop-after 9
+      deepmerge recover out/ --data folder:photos -o recovered/ --minutes 20
+      deepmerge recover out/ --data lmdb:train_lmdb -o recovered/ --device cuda
       deepmerge recover out/ --data npz:train.npz -o recovered/ --stages lsq,refit,distill
     """
     from deepmerge.train.recover.job import recover as run

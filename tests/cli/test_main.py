@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,6 +68,13 @@ def test_help_fits_on_a_screen(run, name, columns, monkeypatch):
     done = run(*([name] if name else []), "--help")
     assert len(done.out.splitlines()) <= 40
     assert max(map(len, done.out.splitlines())) <= 110  # examples are not wrapped
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_examples_use_options_that_help_lists(run, name):
+    text, _, listed = run(name, "--help").out.partition("\nOptions:\n")
+    used = set(re.findall(r" (--?[a-z][a-z-]*)", text.partition("Examples:")[2]))
+    assert used <= set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", listed))
 
 
 def test_the_top_level_takes_help_all(run):
