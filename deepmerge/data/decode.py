@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmerge.errors import ReadError
+from deepmerge.text import flat
 
 # Not all of Pillow's: its EPS decoder, for one, hands files to Ghostscript
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -33,5 +34,5 @@ def decode(coded: bytes | str | Path, name: str) -> np.ndarray:
     except UnidentifiedImageError:
         raise ReadError(f"is not an image of a known format ({', '.join(FORMATS)})", name) from None
     except Exception as error:  # Pillow's decoders raise all kinds on broken files
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        reason = getattr(error, "strerror", None) or flat(error) or type(error).__name__
         raise ReadError(f"cannot be read as an image: {reason}", name) from None

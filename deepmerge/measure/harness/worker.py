@@ -20,6 +20,7 @@ import numpy as np
 
 from deepmerge.errors import DeepmergeError
 from deepmerge.signals import left_to_the_parent
+from deepmerge.text import flat
 
 LOW, HIGH = -128.0, 127.0  # noise as images with their mean taken off
 
@@ -110,7 +111,7 @@ def serve(server: Server, requests, replies) -> None:
         try:
             reply = commands[request.pop("command")](**request)
         except DeepmergeError as error:
-            reply = {"error": " ".join(str(error).split())}
+            reply = {"error": flat(error)}
         except MemoryError:
             reply = {"error": "out of memory", "memory": True}
         except Exception as error:
@@ -127,7 +128,7 @@ def main(arguments: list[str]) -> int:
     try:
         server = Server(arguments[0], int(arguments[1]), *arguments[2:3])
     except DeepmergeError as error:
-        replies.write(json.dumps({"error": " ".join(str(error).split())}) + "\n")
+        replies.write(json.dumps({"error": flat(error)}) + "\n")
         replies.flush()
         return 1
     replies.write(json.dumps({"ready": True}) + "\n")

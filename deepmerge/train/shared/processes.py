@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deepmerge.errors import DeepmergeError, EngineError
+from deepmerge.text import flat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +88,7 @@ def joined(device: str) -> Iterator[Processes]:
     try:
         distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = flat(error)
         text = f"the {size} processes do not find each other ({reason})"
         raise EngineError(text, remedy="start them with torchrun") from None
     try:
