@@ -76,7 +76,7 @@ def checked_feeds(inputs: Mapping[str, tuple[int, ...]], feeds: Feeds) -> dict[s
     checked = {}
     for name, shape in inputs.items():
         if name not in feeds:
-            raise EngineError(f"input {name!r} {shape} is not fed")
+            raise EngineError(f"input {name!r} {shape} gets no values")
         array = np.ascontiguousarray(feeds[name], dtype=np.float32)
         if array.ndim != len(shape) or array.shape[1:] != tuple(shape[1:]):
             text = f"input {name!r} is declared as {tuple(shape)}, but {array.shape} was fed"

@@ -54,7 +54,7 @@ class NcnnEngine:
 
             model = to_onnx(graph, free_batch=False)
             if too_large(model):
-                raise EngineError("pnnx takes no ONNX model of over 2 GB")
+                raise EngineError("pnnx cannot read an ONNX model of over 2 GB")
             onnx.save(model, str(Path(folder, "net.onnx")))
             self._convert(Path(folder))
             return NcnnSession(graph, Path(folder), threads)

@@ -66,9 +66,7 @@ class OpencvSession(FileSession):
     def _run(self, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         makers = [self._makers.get(name) for name in wanted]
         if None in makers:
-            raise EngineError(
-                f"OpenCV does not hand out blob {wanted[makers.index(None)]!r}: its layer has several tops"
-            )
+            raise EngineError(f"OpenCV cannot return blob {wanted[makers.index(None)]!r}: its layer has several tops")
         return dict(zip(wanted, self._fused.forward(makers), strict=True))
 
     def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:

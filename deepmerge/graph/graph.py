@@ -211,7 +211,7 @@ class Graph:
         the readers of the top read the bottom. GraphError if neither is possible.
         """
         if len(layer.bottoms) != 1 or len(layer.tops) != 1:
-            raise GraphError(f"layer {layer.name!r} ({layer.type}) has not one bottom and one top", layer=layer.name)
+            raise GraphError(f"layer {layer.name!r} ({layer.type}) must have one bottom and one top", layer=layer.name)
         bottom, top = layer.bottom, layer.top
         producer = bottom.producer
         if len(bottom.consumers) == 1 and producer is not None and producer.type != "Input":

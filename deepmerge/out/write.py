@@ -20,7 +20,7 @@ from deepmerge.out.report import report_text
 
 FORMATS = ("caffe", "onnx")
 _GUESSED = """\
-# Its data layers are deepmerge's guess: see to source, mean_value and crop_size (or give convert the network's own
+# Its data layers are deepmerge's guess: check source, mean_value and crop_size (or give convert the network's own
 # --train-val, or --train-source and --test-source).
 """
 
@@ -104,8 +104,8 @@ class Output:
     def _training(self, graph: Graph, here: Path, fine: _Fine) -> None:
         """Write train_val.prototxt and solver.prototxt, with the lists that HDF5 data need."""
         if not graph.inputs:
-            text = f"network {graph.name!r} has no Input layer, so that no train_val.prototxt can feed it"
-            raise EmitError(text, remedy="give it one")
+            text = f"network {graph.name!r} has no Input layer, so no train_val.prototxt can feed it"
+            raise EmitError(text, remedy="add one")
         data = replace(self.settings.data, home=fine.home)
         tree, front = train_val(graph, fine.is_new, data)
         _write(here / "train_val.prototxt", (_GUESSED if front.guessed else "") + format_tree(tree))

@@ -56,7 +56,7 @@ class Recipe:
     def to_toml(self) -> str:
         """Return the recipe as TOML; the same recipe always gives the same text."""
         lines = [
-            "# What deepmerge does to the network, step by step. Edit it and give it back with --recipe.",
+            "# What deepmerge does to the network, step by step. Edit it, then run convert with --recipe.",
             f"version = {VERSION}",
             f"network = {_value(self.network)}",
             f"cleanup = {_value(self.cleanup)}  # exact, over the whole network",

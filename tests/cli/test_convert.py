@@ -30,7 +30,7 @@ def test_refusals_are_counted_and_shown_with_v(run, models, mini, tmp_path):
     assert "merges left alone (-v shows why; so does `deepmerge plan`)" in run(*words).out
     assert "so does `deepmerge plan --exact`)" in run("convert", *mini, "--dry-run", "--exact").out
     shown = run(*words, "-v").out
-    assert "'pool1/norm1' (LRN) is to be kept" in shown and "(-v shows why" not in shown
+    assert "'pool1/norm1' (LRN) is kept, as asked" in shown and "(-v shows why" not in shown
 
 
 def test_json_is_the_report(run, mini, tmp_path):

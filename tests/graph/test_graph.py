@@ -110,7 +110,7 @@ def test_bypass_behind_an_input_keeps_the_inputs_name(read):
 
 
 def test_bypass_refuses(read, graph):
-    with pytest.raises(GraphError, match=r"layer 'join' \(Eltwise\) has not one bottom and one top"):
+    with pytest.raises(GraphError, match=r"layer 'join' \(Eltwise\) must have one bottom and one top"):
         graph.bypass(graph.layer("join"))
     alone = read(data(1, 3) + layer("Dropout"))
     with pytest.raises(GraphError, match="layer 'y': its top 'y' is an output of the network"):

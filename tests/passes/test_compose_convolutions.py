@@ -123,7 +123,7 @@ def test_a_first_whose_bottom_is_overwritten_in_between(apply_and_check):
 @pytest.mark.parametrize("kept", ["a", "b", "Convolution"])
 def test_keep(refusals, kept):
     text = DATA + conv("a", "data", 8) + conv("b", "a", 4)
-    assert "is to be kept" in refusals(text, ComposeConvolutions, keep=frozenset([kept]))["b"]
+    assert "is kept, as asked" in refusals(text, ComposeConvolutions, keep=frozenset([kept]))["b"]
 
 
 def test_param_specs_of_a_new_bias(apply_and_check):

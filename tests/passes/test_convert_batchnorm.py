@@ -55,7 +55,7 @@ def test_what_stays_a_batchnorm(refusals, tmp_path):
     unknown = lone((2, 6, 5, 4)).replace('type: "ReLU"', 'type: "Elsewhere"')
     assert "channels is not known" in refusals(unknown, ConvertBatchnorm)["bn"]
     kept = refusals(lone((2, 6, 5, 4)), ConvertBatchnorm, keep=frozenset(["BatchNorm"]))
-    assert kept == {"bn": "'bn' (BatchNorm) is to be kept"}
+    assert kept == {"bn": "'bn' (BatchNorm) is kept, as asked"}
     graph = network(tmp_path, lone((2, 6, 5, 4), "eps: 0"))
     graph.layer("bn").weights[1] = np.zeros(6, np.float32)
     assert "its channel 0 has no finite factor" in refusals(graph, ConvertBatchnorm)["bn"]

@@ -211,7 +211,7 @@ def test_a_rank_that_is_none(tmp_path, rank):
 @pytest.mark.parametrize("kept", ["conv", "Convolution"])
 def test_keep(refusals, kept):
     text = inputs((2, 24, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3")
-    assert "is to be kept" in refusals(text, DecomposeTucker, rank="ratio:0.25", keep=frozenset([kept]))["conv"]
+    assert "is kept, as asked" in refusals(text, DecomposeTucker, rank="ratio:0.25", keep=frozenset([kept]))["conv"]
 
 
 def test_fields_of_its_own_go_with_the_window(runs_and_keeps_shapes, tmp_path):

@@ -240,7 +240,7 @@ def test_shared_weights(refusals):
 def test_keep(refusals, kept):
     text = ENTRY + point("a", 7) + reduced("b", 6, 5) + concat("a", "b")
     reasons = refusals(text, EmbedBranches, costly=True, keep=frozenset([kept]))
-    assert reasons == ({"out": "'out' (Concat) is to be kept"} if kept in ("out", "Concat") else {})
+    assert reasons == ({"out": "'out' (Concat) is kept, as asked"} if kept in ("out", "Concat") else {})
 
 
 def test_keep_of_one_branch_leaves_the_others(apply_and_check):

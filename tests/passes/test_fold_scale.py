@@ -175,7 +175,10 @@ def test_a_scale_behind_that_may_not_change(refusals):
 
 @pytest.mark.parametrize("kept", ["scale", "Scale"])
 def test_keep(refusals, kept):
-    assert refusals(CONV + scale("conv"), FoldScale, keep=frozenset([kept]))["scale"] == "'scale' (Scale) is to be kept"
+    assert (
+        refusals(CONV + scale("conv"), FoldScale, keep=frozenset([kept]))["scale"]
+        == "'scale' (Scale) is kept, as asked"
+    )
 
 
 def test_factors_of_0(apply_and_check, tmp_path):

@@ -175,7 +175,7 @@ def test_the_figure_in_the_refusal(refusals):
 def test_keep_of_the_module(refusals, kept):
     text = ENTRY + point("a", 7) + reduced("b", 6, 5) + concat("a", "b")
     reasons = refusals(text, MergeBranches, keep=frozenset([kept]))
-    assert reasons == ({"out": "'out' (Concat) is to be kept"} if kept in ("out", "Concat") else {})
+    assert reasons == ({"out": "'out' (Concat) is kept, as asked"} if kept in ("out", "Concat") else {})
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_refusals(refusals, text, why):
 
 @pytest.mark.parametrize("kept", ["norm", "LRN", "conv", "Convolution"])
 def test_keep(refusals, kept):
-    assert "is to be kept" in refusals(CONV + lrn("conv", ""), MergeLrn, keep=frozenset([kept]))["norm"]
+    assert "is kept, as asked" in refusals(CONV + lrn("conv", ""), MergeLrn, keep=frozenset([kept]))["norm"]
 
 
 def test_arrays_that_others_hold_are_not_written(apply_and_check):

@@ -176,4 +176,4 @@ def test_behind_a_concat_it_is_not_this_passes_business(refusals):
 @pytest.mark.parametrize("kept", ["pool", "Pooling", "conv", "Convolution"])
 def test_keep(refusals, kept):
     text = CONV + pool("conv", "kernel_size: 2 stride: 2")
-    assert "is to be kept" in refusals(text, MergePooling, keep=frozenset([kept]))["pool"]
+    assert "is kept, as asked" in refusals(text, MergePooling, keep=frozenset([kept]))["pool"]

@@ -72,4 +72,6 @@ def test_an_output_that_would_be_the_input(refusals):
 
 @pytest.mark.parametrize("kept", ["drop", "Dropout"])
 def test_keep(refusals, kept):
-    assert "is to be kept" in refusals(CONV + dropout("conv", "conv"), RemoveDropout, keep=frozenset([kept]))["drop"]
+    assert (
+        "is kept, as asked" in refusals(CONV + dropout("conv", "conv"), RemoveDropout, keep=frozenset([kept]))["drop"]
+    )

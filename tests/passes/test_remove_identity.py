@@ -111,7 +111,7 @@ def test_behind_the_input(apply_and_check):
 @pytest.mark.parametrize("kept", ["same", "Power"])
 def test_keep(refusals, kept):
     text = CONV + layer("same", "Power", "conv") + relu("same")
-    assert "is to be kept" in refusals(text, RemoveIdentity, keep=frozenset([kept]))["same"]
+    assert "is kept, as asked" in refusals(text, RemoveIdentity, keep=frozenset([kept]))["same"]
 
 
 def test_a_chain_of_them_in_one_run(apply_and_check):

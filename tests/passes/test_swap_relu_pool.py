@@ -72,4 +72,4 @@ def test_no_case(refusals, text):
 
 @pytest.mark.parametrize("kept", ["act", "ReLU", "pool", "Pooling"])
 def test_keep(refusals, kept):
-    assert "is to be kept" in refusals(pooled(POOL), SwapReluPool, keep=frozenset([kept]))["pool"]
+    assert "is kept, as asked" in refusals(pooled(POOL), SwapReluPool, keep=frozenset([kept]))["pool"]

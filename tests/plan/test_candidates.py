@@ -45,7 +45,7 @@ def test_the_graph_itself_is_left_alone(read):
 def test_what_is_kept_is_refused_by_that_name(read):
     text = inputs((1, 3, 33, 33)) + conv("a", "data", 8, "kernel_size: 3") + layer("norm", "LRN", "a")
     steps, _, refusals = find(read(text, None), keep=frozenset({"LRN"}))
-    assert not steps and refusals == {"norm": "'norm' (LRN) is to be kept"}
+    assert not steps and refusals == {"norm": "'norm' (LRN) is kept, as asked"}
 
 
 def test_a_covering_kernel_that_costs_more_is_costly(read):

@@ -99,7 +99,7 @@ def test_what_cannot_be_done_is_said_in_one_line(read, step, expected):
 
 
 def test_a_layer_that_is_kept_is_refused_with_that_reason(read):
-    with pytest.raises(PlanError, match="merge_lrn refuses 'norm1': 'conv1' .Convolution. is to be kept"):
+    with pytest.raises(PlanError, match="merge_lrn refuses 'norm1': 'conv1' .Convolution. is kept, as asked"):
         run_step(read(NET), MERGE, keep=("conv1",))
 
 

@@ -78,7 +78,7 @@ def _needed(fed: tuple[Blob, ...], wanted: tuple[Blob, ...]) -> set[Layer]:
         layer = open_.pop().producer
         if layer.type == "Input":
             names = ", ".join(repr(top.name) for top in layer.tops if top not in given)
-            raise EngineError(f"input {names} is not fed")
+            raise EngineError(f"input {names} gets no values")
         if layer not in needed:
             needed.add(layer)
             open_ += [blob for blob in layer.bottoms if blob not in given]

@@ -35,9 +35,7 @@ def read_hdf5(path: str | Path) -> list[StoredLayer]:
     except ReadError as error:
         raise ReadError(str(error), path) from None
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:  # h5py's many
-        raise ReadError(
-            f"is damaged, or not the HDF5 file that it says it is ({error}); get the file again", path
-        ) from None
+        raise ReadError(f"is damaged, or is not an HDF5 file ({error}); get the file again", path) from None
 
 
 def _h5py(path):

@@ -68,9 +68,7 @@ def read_training(
     graph.train_layers = [m for m in sources if is_data(m)]
     graph.warnings = typos + twins + graph.warnings
     if phase == "TRAIN" and not any(weight for _, weight in losses(graph)):
-        raise ReadError(
-            "has no loss in the TRAIN phase, so that there is nothing to learn from; add a loss layer", file
-        )
+        raise ReadError("has no loss in the TRAIN phase, so there is nothing to train for; add a loss layer", file)
     return TrainingNet(graph, phase, images, labels, size, file, shapes_of(graph, file))
 
 

@@ -25,7 +25,7 @@ class Job:
     """One measurement, as the command line asks for it.
 
     network: a network's two files, or the folder that convert wrote. data: a source (see data.open_images).
-    against: the network whose answers are held to be right; by default a folder's original, if there are no labels.
+    against: the network whose answers count as right; by default a folder's original, if there are no labels.
     original: the original's files, if they are not those that the folder's report names.
     steps: the folder's steps whose networks are measured, too ("all" for all), together with the original.
     output: the blob of scores. limit, strict: see data.Loading. batch_size: None for what fits into memory.

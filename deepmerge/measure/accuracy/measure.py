@@ -48,7 +48,7 @@ def measure(
     """Run all networks on each image of `loader` once.
 
     A network is a Graph (loaded into the engine), an open Session, or a function from images (N, C, H, W) to scores (N,
-    classes). against: the network whose answers are held to be right. Labels are used if the images have them.
+    classes). against: the network whose answers count as right. Labels are used if the images have them.
 
     Keys: images (how many were read), skipped (why others were not, one line each), classes, notes (lines for the
     user), seconds, networks and against. Their entries have output, top ({k: share right}, None without labels),
@@ -69,7 +69,8 @@ def measure(
             notes += figures.add(scores, batch.labels)
     names = loader.images.classes
     if names and len(names) != figures.classes:
-        notes.append(f"the images have {len(names)} classes and the network {figures.classes}; are they the network's?")
+        found = f"the images have {len(names)} classes and the network {figures.classes}"
+        notes.append(f"{found}; check that these are images for this network")
     notes += figures.nan_notes()
     entries = [figures.entry(i, runner.output, settings.per_class, names) for i, runner in enumerate(runners)]
     return {

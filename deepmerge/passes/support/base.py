@@ -158,7 +158,7 @@ class Pass:
     def _check_keep(self, match: Match) -> None:
         for layer in (match.layer, *match.merged, *match.into):
             if {layer.name, layer.type} & self.options.keep:
-                raise Refused(match.layer, f"{layer.name!r} ({layer.type}) is to be kept")
+                raise Refused(match.layer, f"{layer.name!r} ({layer.type}) is kept, as asked")
 
     def apply(self, graph: Graph, match: Match, step: str = "") -> Change:
         """Carry a match out; layers that it makes or changes are marked with the step's name."""

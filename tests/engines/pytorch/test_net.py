@@ -203,8 +203,8 @@ def test_equal_runs_are_equal_to_the_bit(models):
     [
         (["dta"], None, "^the network has no blob 'dta'; did you mean 'data'"),
         (["data"], ["smu"], "^the network has no blob 'smu'; did you mean 'sum'"),
-        (["conv1"], ["conv1", "sum", "data"], "^input 'data' is not fed$"),
-        ([], ["norm"], "^input 'data' is not fed$"),
+        (["conv1"], ["conv1", "sum", "data"], "^input 'data' gets no values$"),
+        ([], ["norm"], "^input 'data' gets no values$"),
     ],
 )
 def test_wrong_feeds_and_blobs_are_named(chain, feeds, blobs, message):

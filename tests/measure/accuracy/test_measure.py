@@ -90,7 +90,7 @@ def test_networks_that_cannot_be_compared():
 
 def test_what_is_told():
     notes = evaluate(same, loader(classes=("a", "b")), (1,))["notes"]
-    assert notes == ["the images have 2 classes and the network 4; are they the network's?"]
+    assert notes == ["the images have 2 classes and the network 4; check that these are images for this network"]
 
     def broken(data):
         return np.where(data == ARRAYS[3, 0], np.nan, data)

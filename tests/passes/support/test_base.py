@@ -105,7 +105,7 @@ def test_look_records_refusals(tmp_path):
 def test_what_a_match_touches_may_be_kept(tmp_path, kept):
     graph, refusals = network(tmp_path, CHAIN), []
     assert Picky(Options(keep=frozenset([kept]))).look(graph, graph.layer("good"), {}, refusals) is None
-    assert refusals[0].layer == "good" and refusals[0].reason.endswith("is to be kept")
+    assert refusals[0].layer == "good" and refusals[0].reason.endswith("is kept, as asked")
 
 
 def test_the_first_match(tmp_path):
