@@ -29,7 +29,7 @@ from deepmerge.data import ImageWishes
 from deepmerge.errors import EmitError, PlanError, ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.inputs import Sizes
-from deepmerge.graph.costs import LayerCost, layer_costs, non_tensor_share, shapes_of_one, summary
+from deepmerge.graph.costs import KeptCosts, LayerCost, layer_costs, non_tensor_share, shapes_of_one, summary
 from deepmerge.names import for_html, for_terminal
 from deepmerge.out.staging import check_free, staged, write_whole
 from deepmerge.passes.support.base import Change, Options, Refusal
@@ -315,17 +315,18 @@ class Plan:
         from deepmerge.convert.convert import refusal_entry, step_entry
 
         graph = self.network.graph.copy()
-        before, steps = summary(graph), []
+        costs = KeptCosts(graph)
+        before, steps = costs.summary(), []
         cleanup: list[Change] = []
         for index, result in run_recipe(graph, self.recipe, cleanup):
-            entry = step_entry(index, result, {}, summary(graph))
+            entry = step_entry(index, result, {}, costs.summary())
             steps.append({key: value for key, value in entry.items() if key != "before"})
         taken = {layer for step in self.steps for layer in step.layers}
         costly = [c for c in self.found.candidates if c.costly and not taken & set(c.step.layers)]
         return {
             "network": graph.name,
             "before": before,
-            "after": summary(graph),
+            "after": costs.summary(),
             "steps": steps,
             "cleanup": [{"pass": change.pass_name, "layers": list(change.merged)} for change in cleanup],
             "refusals": [refusal_entry(refusal) for refusal in self.refusals if not refusal.costly],

@@ -13,7 +13,7 @@ from deepmerge.formats.read import read_network, read_train_layers
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.formats.write.data_layers import from_anywhere
 from deepmerge.graph.check import require
-from deepmerge.graph.costs import summary
+from deepmerge.graph.costs import KeptCosts, summary
 from deepmerge.graph.graph import Graph
 from deepmerge.out.digest import Digest
 from deepmerge.out.report import VERSION, source_entry, transforms
@@ -139,13 +139,14 @@ def choose(graph: Graph, job: Job, recipe: Recipe | None) -> tuple[Recipe, list[
 def run(graph: Graph, recipe: Recipe, job: Job, output: Output | None, progress: Progress) -> dict[str, Any]:
     """Run the recipe, write each approximate step as soon as it is done, and return the report's entries."""
     total, entries, cleanup, before = len(recipe.steps), [], [], {}
+    costs = KeptCosts(graph)
 
     def begin(step: Step) -> None:
         progress(step.name, len(entries), total)
-        before.update(summary(graph))
+        before.update(costs.summary())
 
     for index, result in run_recipe(graph, recipe, cleanup, begin, job.calibration):
-        entries.append(step_entry(index, result, dict(before), summary(graph)))
+        entries.append(step_entry(index, result, dict(before), costs.summary()))
         _check(graph, job, result)
         if output is not None:
             output.folded_batchnorm |= "fold_batchnorm" in entries[-1]["passes"]
@@ -157,7 +158,7 @@ def run(graph: Graph, recipe: Recipe, job: Job, output: Output | None, progress:
         output.final(graph, f"The final network, all {total} steps done: fine-tunes it as a whole.")
     entries.sort(key=lambda entry: entry["index"])
     tidied = [{"pass": change.pass_name, "layers": list(change.merged)} for change in cleanup]
-    return {"after": summary(graph), "steps": entries, "cleanup": tidied}
+    return {"after": costs.summary(), "steps": entries, "cleanup": tidied}
 
 
 def _check(graph: Graph, job: Job, result: StepResult) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import prod
 
 from deepmerge.errors import ShapeError
-from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.memory import FLOAT, activation_bytes, size_of
+from deepmerge.graph.graph import Blob, Graph, Layer, News
+from deepmerge.graph.memory import FLOAT, Planner, activation_bytes, bytes_with_splits, distinct_bytes, size_of
 from deepmerge.graph.shape_errors import Shape
-from deepmerge.graph.shapes import expected_weights, infer_shapes
+from deepmerge.graph.shapes import KeptShapes, expected_weights, infer_shapes
 
 Shapes = dict[Blob, "Shape | None"]
 
@@ -139,6 +139,83 @@ def summary(graph: Graph, shapes: Shapes | None = None) -> dict:
         "storage_bytes": storage_bytes(graph, shapes),
         "activation_bytes": activation_bytes(graph, shapes),
     }
+
+
+class KeptCosts:
+    """The figures of `summary`, kept while the graph is edited."""
+
+    def __init__(self, graph: Graph):
+        self._graph, self._shapes = graph, KeptShapes(graph, batch=1)
+        self._news = News(self._shapes.journal)
+        self._planner = Planner(graph, self._shapes)
+        self._rows: dict[Layer, _Row] = {}
+        self._types: Counter[str] = Counter()
+        self._sums: Counter[str] = Counter()
+        self._shared: dict[str, dict[tuple[Layer, int], int]] = {}  # the sizes of shared blobs, by name and place
+
+    def summary(self) -> dict:
+        """Return `summary` of the graph as it is now."""
+        try:
+            self._shapes.refresh()
+        except ShapeError:  # it does not take one image: see shapes_of_one
+            return summary(self._graph)
+        news = self._news.look()
+        self._planner.update(news)
+        for layer in news:
+            if layer in self._rows:
+                self._add(layer, self._rows.pop(layer), -1)
+            if layer in self._graph:
+                self._rows[layer] = _row(layer, self._shapes)
+                self._add(layer, self._rows[layer], 1)
+        sums, types = self._sums, {name: number for name, number in sorted(self._types.items()) if number}
+        kinds = {"caffe": sums["caffe"], "unique": sums["unique"], "planned": self._planner.peak()}
+        return {
+            "layers": sum(types.values()),
+            "layer_types": types,
+            "params": sums["params"] + sum(map(self._first, self._shared.values())),
+            "macs": sums["macs"],
+            "storage_bytes": sums["storage"],
+            "activation_bytes": kinds,
+        }
+
+    def _add(self, layer: Layer, row: _Row, sign: int) -> None:
+        """Add a layer's figures to the sums, or take them away."""
+        if row.type != "Input":
+            self._types[row.type] += sign
+        for name, figure in row.figures.items():
+            self._sums[name] += sign * figure
+        for (name, index), size in row.shared.items():
+            if sign > 0:
+                self._shared.setdefault(name, {})[layer, index] = size
+            else:
+                del self._shared[name][layer, index]
+
+    def _first(self, sizes: dict[tuple[Layer, int], int]) -> int:
+        """Return the size of the first of the blobs that share a name."""
+        return sizes[min(sizes, key=lambda place: (self._graph.key(place[0]), place[1]))] if sizes else 0
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What one layer adds to the summary. shared: the sizes of blobs by ParamSpec name and number."""
+
+    type: str
+    figures: dict[str, int]
+    shared: dict[tuple[str, int], int]
+
+
+def _row(layer: Layer, shapes: Shapes) -> _Row:
+    weights = [prod(shape) for shape in weight_shapes(layer, shapes)]
+    learned = {i: size for i, size in enumerate(weights) if i not in layer.kind.statistics}
+    shared = {(name, i): size for i, size in learned.items() if (name := layer.blob_name(i))}
+    figures = {
+        "params": sum(learned.values()) - sum(shared.values()),
+        "macs": layer_macs(layer, shapes),
+        "storage": FLOAT * sum(weights),
+        "caffe": bytes_with_splits(layer, shapes),
+        "unique": distinct_bytes(layer, shapes),
+    }
+    return _Row(layer.type, figures, shared)
 
 
 def _without_inputs(graph: Graph) -> list[Layer]:

@@ -2,46 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 from math import prod
 
 from deepmerge.errors import ShapeError
-from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.graph import Blob, Graph, Layer, News
 from deepmerge.graph.shape_errors import Shape, misfit, needs_blob
 
-Memo = dict[Layer, tuple]  # a layer's parameters, bottoms' shapes and number of tops, and the tops' shapes
 
-
-def infer_shapes(
-    graph: Graph, strict: bool = True, batch: int | None = None, memo: Memo | None = None
-) -> dict[Blob, Shape | None]:
+def infer_shapes(graph: Graph, strict: bool = True, batch: int | None = None) -> dict[Blob, Shape | None]:
     """Return the shape of every blob; None where it cannot be known, as after a layer of an unknown type.
 
     batch: replaces the first axis of every Input top that has two or more axes.
     strict: raise ShapeError for the first layer that does not fit; otherwise its tops are None, too.
-    memo: the caller's dict, empty at first. With it, inferring a slightly changed graph again is cheap: a layer's rule
-    is used only if its parameters or its bottoms' shapes have changed.
     """
     shapes: dict[Blob, Shape | None] = {}
     for layer in graph.layers:
-        bottoms = [shapes.get(bottom) for bottom in layer.bottoms]
         try:
-            tops = top_shapes(layer, bottoms) if memo is None else _remembered(layer, bottoms, memo)
+            tops = _tops(layer, shapes, batch)
         except ShapeError:
             if strict:
                 raise
             tops = [None] * len(layer.tops)
-        if batch is not None and layer.type == "Input":
-            tops = [(batch, *top[1:]) if top is not None and len(top) > 1 else top for top in tops]
         shapes.update(zip(layer.tops, tops, strict=True))
     return shapes
 
 
-def _remembered(layer: Layer, bottoms: list[Shape | None], memo: Memo) -> list[Shape | None]:
-    """Return `top_shapes`, from the memo if the layer has not changed."""
-    known = memo.get(layer)
-    if known is None or known[0] is not layer.params or known[1] != bottoms or known[2] != len(layer.tops):
-        known = memo[layer] = (layer.params, bottoms, len(layer.tops), top_shapes(layer, bottoms))
-    return known[3]
+class KeptShapes(dict):
+    """The shape of every blob, as infer_shapes returns them, kept while the graph is edited.
+
+    journal: the layers whose shapes were inferred, or that were removed, in that order, as in `Graph.journal`.
+    """
+
+    def __init__(self, graph: Graph, batch: int | None = None):
+        super().__init__()
+        self.journal: list[Layer] = []
+        self._graph, self._batch = graph, batch
+        self._news = News(graph.journal)
+        self._due = dict.fromkeys(graph.layers)
+        self._tops: dict[Layer, list[Blob]] = {}
+
+    def refresh(self) -> KeptShapes:
+        """Infer the shapes that edits since the last time may have changed, and return all.
+
+        ShapeError as from infer_shapes; the next call then goes on with the same layer.
+        """
+        self._due |= self._news.look()
+        for layer in [layer for layer in self._due if layer not in self._graph]:
+            del self._due[layer]
+            self._forget(layer, ())
+            self.journal.append(layer)
+        heap = [(self._graph.key(layer), layer) for layer in self._due]
+        heapify(heap)
+        while heap:
+            layer = heappop(heap)[1]
+            changed = self._infer(layer)
+            del self._due[layer]
+            for reader in (reader for top in changed for reader in top.consumers if reader not in self._due):
+                self._due[reader] = None
+                heappush(heap, (self._graph.key(reader), reader))
+        return self
+
+    def _infer(self, layer: Layer) -> list[Blob]:
+        """Infer one layer's tops; return those whose shape has changed."""
+        found = dict(zip(layer.tops, _tops(layer, self, self._batch), strict=True))
+        self._forget(layer, layer.tops)
+        changed = [top for top, shape in found.items() if top not in self or self[top] != shape]
+        self.update(found)
+        self.journal.append(layer)
+        return changed
+
+    def _forget(self, layer: Layer, tops: Sequence[Blob]) -> None:
+        """Forget blobs that the layer made, but not its present tops and those that another layer makes now."""
+        for blob in self._tops.pop(layer, ()):
+            if blob not in tops and not (blob.producer in self._graph and blob in blob.producer.tops):
+                self.pop(blob, None)
+        if tops:
+            self._tops[layer] = list(tops)
+
+
+def _tops(layer: Layer, shapes: dict[Blob, Shape | None], batch: int | None) -> list[Shape | None]:
+    """Return the shapes of one layer's tops, in this batch if it is an Input."""
+    tops = top_shapes(layer, [shapes.get(bottom) for bottom in layer.bottoms])
+    if batch is not None and layer.type == "Input":
+        return [(batch, *top[1:]) if top is not None and len(top) > 1 else top for top in tops]
+    return tops
 
 
 def top_shapes(layer: Layer, bottoms: list[Shape | None]) -> list[Shape | None]:

@@ -38,8 +38,10 @@ class JoinSiblings(Pass):
 
     def match(self, graph, layer, shapes):
         """Look for siblings of the layer, if it is the first of them."""
+        if next(filter(is_plain_1x1, layer.bottom.consumers), None) is not layer:
+            return None
         family = [r for r in dict.fromkeys(layer.bottom.consumers) if is_plain_1x1(r)]
-        if len(family) < 2 or family[0] is not layer:
+        if len(family) < 2:
             return None
         free = [s for s in family if possible(check_own_weights, graph, s) and not {s.name, s.type} & self.options.keep]
         narrow = tuple(s for s in free if s.params.num_output <= WIDEST)

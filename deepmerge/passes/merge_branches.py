@@ -32,7 +32,7 @@ from deepmerge.kernels.branches import Filters, join, widen
 from deepmerge.kernels.shrink import shrink
 from deepmerge.kernels.xavier import xavier
 from deepmerge.passes.support.base import Match, Pass, Refused, possible
-from deepmerge.passes.support.chains import in_order, only_reader
+from deepmerge.passes.support.chains import only_reader
 from deepmerge.passes.support.modules import Branch, assign, branches_of, pieces
 from deepmerge.passes.support.streamline import check_strided, start, strided
 from deepmerge.passes.support.weights import bias_or_zero
@@ -165,7 +165,7 @@ class MergeBranches(Pass):
             raise Refused(concat, f"{reason}; name it in --steps to merge it anyway", costly=True)
 
     def _match(self, graph: Graph, concat: Layer, plan: _Plan) -> Match:
-        merged = in_order(graph, plan.touched | ({plan.pool} if plan.pool else set()))
+        merged = tuple(graph.in_order(plan.touched | ({plan.pool} if plan.pool else set())))
         into = tuple(layer for h in plan.hosts for layer in (h.branch.reducer, h.branch.conv) if layer)
         shrunk = any(h.branch.reducer and h.width < h.full_width for h in plan.hosts)
         pooled = any(g.kind == "pooled" for h in plan.hosts for g in h.guests)
@@ -203,9 +203,10 @@ class MergeBranches(Pass):
         if reducer is not None:
             same = reducer.params.num_output == host.width and reducer.params.bias_term
             reducer.params = replace(reducer.params, num_output=host.width, bias_term=True)
-            reducer.name = reducer.name if same else graph.fresh_name(f"{reducer.name}_merged")
+            if not same:
+                graph.rename(reducer, graph.fresh_name(f"{reducer.name}_merged"))
         conv.params = host.conv
-        conv.name = graph.fresh_name(f"{conv.name}_merged")
+        graph.rename(conv, graph.fresh_name(f"{conv.name}_merged"))
         for layer in changed:
             layer.param_specs = []
         return changed

@@ -38,7 +38,7 @@ class MergePooling(Pass):
         old, new, pool = conv.params, match.plan, layer.params
         graph.bypass(layer)
         if new.kernel != old.kernel:  # Caffe loads weights by name: those of another shape need another name
-            conv.name = graph.fresh_name(f"{conv.name}_merged")
+            graph.rename(conv, graph.fresh_name(f"{conv.name}_merged"))
         conv.params = new
         if conv.weights:
             conv.weights = [start(conv.weights[0], old, new, pool, self.options.init), *conv.weights[1:]]

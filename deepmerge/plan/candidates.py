@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from deepmerge.graph.costs import layer_macs
-from deepmerge.graph.graph import Graph, Layer
-from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.graph import Graph, Layer, News
+from deepmerge.graph.shapes import KeptShapes
 from deepmerge.graph.tree import Message
 from deepmerge.passes.registry import make
 from deepmerge.passes.support.base import Options, Pass, Refusal, first_match
@@ -62,18 +62,19 @@ class _Found:
     costly: str
 
 
-@dataclass
 class _Search:
     """The search for steps. graph: the network after all steps found so far, except the costly ones."""
 
-    graph: Graph
-    passes: list[Pass]
-    options: Options
-    found: list[_Found] = field(default_factory=list)
+    def __init__(self, graph: Graph, passes: list[Pass], options: Options):
+        self.graph, self.passes, self.options = graph, passes, options
+        self.found: list[_Found] = []
+        self._shapes = KeptShapes(graph)
+        self._news = News(self._shapes.journal)
+        self._known: dict[str, tuple[Layer, int]] = {}  # each layer and its MACs, by name
 
     def look_at(self, name: str) -> None:
         """Add the step that begins at a convolution or Concat of this name, if there is one."""
-        layer = next((layer for layer in self.graph.layers if layer.name == name), None)
+        layer = self.graph.find(name)
         if layer is None:
             return
         targets = self._module(layer) if layer.type == "Concat" else self._chain(layer)
@@ -81,37 +82,45 @@ class _Search:
             return
         used = tuple(p.name for p in self.passes if any(t.type in p.types for t in targets))
         step = Step(name, used, tuple(t.name for t in targets), options=step_options(used, self.options))
-        trial = self.graph.copy()
-        result = run_step(trial, step, tuple(self.options.keep))
-        convolutions = [merged for merged in result.merged if self.graph.layer(merged).kind.convolution]
-        costly = _more_work(self.graph, trial, result)
+        self._look_around()
+        with self.graph.trial() as trial:
+            result = run_step(self.graph, step, tuple(self.options.keep), self._shapes)
+            costly = self._more_work(result)
+            trial.kept = not costly
+        convolutions = [merged for merged in result.merged if self._known[merged][0].kind.convolution]
         self.found.append(_Found(replace(step, exact=result.exact), convolutions, costly))
-        if not costly:
-            self.graph = trial
 
     def _module(self, concat: Layer) -> list[Layer]:
-        shapes = infer_shapes(self.graph)
+        shapes = self._shapes.refresh()
         return [concat] if any(one.look(self.graph, concat, shapes) for one in self.passes) else []
 
     def _chain(self, conv: Layer) -> list[Layer]:
         """Return the LRN and pooling layers after a convolution that can be merged into it, one after the other."""
-        if _after(conv) is None:
-            return []
-        trial = self.graph.copy()
-        conv = trial.layer(conv.name)
-        names: list[str] = []
-        while (reader := _after(conv)) is not None:
-            shapes = infer_shapes(trial)
-            taken = first_match(self.passes, trial, reader, shapes)
-            if taken is None:
-                break
-            names.append(reader.name)
-            taken[0].apply(trial, taken[1])
-        return [self.graph.layer(name) for name in names]
+        found: list[Layer] = []
+        with self.graph.trial():
+            while (reader := _after(conv)) is not None:
+                taken = first_match(self.passes, self.graph, reader, self._shapes.refresh())
+                if taken is None:
+                    break
+                found.append(reader)
+                taken[0].apply(self.graph, taken[1])
+        return found
+
+    def _look_around(self) -> None:
+        """Note the layers that have changed, and their MACs."""
+        self._shapes.refresh()
+        for layer in filter(self.graph.__contains__, self._news.look()):
+            self._known[layer.name] = layer, layer_macs(layer, self._shapes)
+
+    def _more_work(self, result: StepResult) -> str:
+        """Return how many more MACs a step's layers need for one image than before: "" if they need no more."""
+        had = sum(self._known[name][1] for name in result.merged)
+        needs = sum(layer_macs(self.graph.layer(name), self._shapes) for name in result.into)
+        return f"its layers would need {needs:,} MACs, not {had:,}" if needs > had else ""
 
     def refusals(self) -> list[Refusal]:
         """Return why the layers that are left were not merged."""
-        shapes = infer_shapes(self.graph)
+        shapes = self._shapes.refresh()
         refusals: list[Refusal] = []
         for layer in self.graph.layers:
             for one in self.passes:
@@ -125,14 +134,6 @@ def _after(conv: Layer) -> Layer | None:
     while reader is not None and reader.kind.activation:
         reader = only_reader(reader.top)
     return reader if reader is not None and reader.type in ("LRN", "Pooling") else None
-
-
-def _more_work(before: Graph, after: Graph, result: StepResult) -> str:
-    """Return how many more MACs a step's layers would need for one image: "" if they need no more than before."""
-    old, new = infer_shapes(before), infer_shapes(after)
-    had = sum(layer_macs(before.layer(name), old) for name in result.merged)
-    needs = sum(layer_macs(after.layer(name), new) for name in result.into)
-    return f"its layers would need {needs:,} MACs, not {had:,}" if needs > had else ""
 
 
 def _sketch(graph: Graph) -> Graph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from deepmerge.graph.graph import Graph
-from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.shapes import KeptShapes, infer_shapes
 from deepmerge.passes.decompose_tucker import DecomposeTucker, decomposable
 from deepmerge.passes.registry import CLEANUP, FOLDS, make
 from deepmerge.passes.support.base import Change, Options, Refusal, run
@@ -48,14 +48,15 @@ def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = No
     check_keep(sorted(wishes.options.keep), graph, "--keep")
     recipe = Recipe(graph.name, CLEANUP, tuple(sorted(wishes.options.keep)), inputs=graph.given_inputs)
     work = graph.copy()
-    run_cleanup(work, recipe)
-    exact, refusals = _folds(work, wishes.options)
+    shapes = KeptShapes(work)
+    run_cleanup(work, recipe, shapes)
+    exact, refusals = _folds(work, wishes.options, shapes)
     if wishes.exact:
-        joins, refused = _joins(work, wishes.options, exact)
+        joins, refused = _joins(work, wishes.options, exact, shapes)
         exact += joins
         refusals += refused
     # hardly any two convolutions can be composed, so why not is left out
-    refusals += [r for r in run_cleanup(work, recipe).refusals if r.pass_name != "compose_convolutions"]
+    refusals += [r for r in run_cleanup(work, recipe, shapes).refusals if r.pass_name != "compose_convolutions"]
     candidates, refused = find_candidates(work, _approximate(wishes), wishes.options)
     chosen = select(candidates, wishes.steps, [step.name for step in exact])
     taken = {layer for step in chosen for layer in step.layers}
@@ -69,10 +70,10 @@ def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = No
     return Plan(replace(recipe, steps=tuple(steps)), tuple(refusals), tuple(candidates))
 
 
-def _folds(work: Graph, options: Options) -> tuple[list[Step], list[Refusal]]:
+def _folds(work: Graph, options: Options, shapes: KeptShapes) -> tuple[list[Step], list[Refusal]]:
     """Fold everything that can be folded; return the changes as steps, one for each region of the network."""
     region = {layer.name: number for layer, number in regions(work).items()}
-    applied = run(make(FOLDS, options), work)
+    applied = run(make(FOLDS, options), work, shapes)
     groups: dict[int, list[Change]] = {}
     for change in applied.changes:
         groups.setdefault(region[change.layer], []).append(change)
@@ -83,11 +84,11 @@ def _folds(work: Graph, options: Options) -> tuple[list[Step], list[Refusal]]:
     return steps, applied.refusals
 
 
-def _joins(work: Graph, options: Options, before: list[Step]) -> tuple[list[Step], list[Refusal]]:
+def _joins(work: Graph, options: Options, before: list[Step], shapes: KeptShapes) -> tuple[list[Step], list[Refusal]]:
     """Join siblings where it saves time, as one step; none with --width full, which needs whole modules."""
     if options.width == "full":
         return [], []
-    applied = run(make(("join_siblings",), options), work)
+    applied = run(make(("join_siblings",), options), work, shapes)
     if not applied.changes:
         return [], applied.refusals
     (title,) = step_names([["siblings"]], {step.name for step in before})

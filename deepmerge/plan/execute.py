@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph
-from deepmerge.graph.shapes import Memo, infer_shapes
+from deepmerge.graph.shapes import KeptShapes
 from deepmerge.passes.registry import make
 from deepmerge.passes.support.base import Applied, Change, Options, Refusal, first_match, run
 from deepmerge.plan.calibration import Calibration, measured
@@ -61,34 +61,37 @@ def run_recipe(
     begin: called before each step. calibration: see run_step.
     """
     cleanup = [] if cleanup is None else cleanup
-    cleanup += run_cleanup(graph, recipe).changes
-    memo: Memo = {}
+    shapes = KeptShapes(graph)
+    cleanup += run_cleanup(graph, recipe, shapes).changes
     for exact in (True, False):
         for index, step in enumerate(recipe.steps, 1):
             if step.exact == exact:
                 begin(step)
-                yield index, run_step(graph, step, recipe.keep, memo=memo, calibration=calibration)
+                yield index, run_step(graph, step, recipe.keep, shapes, calibration)
         if exact:
-            cleanup += run_cleanup(graph, recipe).changes
+            cleanup += run_cleanup(graph, recipe, shapes).changes
 
 
-def run_cleanup(graph: Graph, recipe: Recipe) -> Applied:
-    """Run the recipe's cleanup passes over the whole network, until nothing is left to do."""
-    return run(make(recipe.cleanup, Options(keep=frozenset(recipe.keep))), graph)
+def run_cleanup(graph: Graph, recipe: Recipe, shapes: KeptShapes | None = None) -> Applied:
+    """Run the recipe's cleanup passes over the whole network, until nothing is left to do.
+
+    shapes: the graph's, which the caller may keep.
+    """
+    return run(make(recipe.cleanup, Options(keep=frozenset(recipe.keep))), graph, shapes)
 
 
 def run_step(
     graph: Graph,
     step: Step,
     keep: Sequence[str] = (),
-    memo: Memo | None = None,
+    shapes: KeptShapes | None = None,
     calibration: Calibration | None = None,
 ) -> StepResult:
     """Offer each of the step's layers to each of its passes, in order, until no pass has anything left to do.
 
     Layers that an approximate step makes or changes get its name as `Layer.step`.
 
-    memo: of infer_shapes, which the caller may keep from step to step. calibration: the images of a step that was
+    shapes: the graph's, which the caller may keep from step to step. calibration: the images of a step that was
     planned with some; they run through the graph as it is now.
 
     PlanError, with the pass's reason, if a layer of the step does not exist or no pass takes it; the graph may then
@@ -100,14 +103,13 @@ def run_step(
     passes = make(step.passes, measured(graph, step, options_for(step, keep), calibration))
     mark = "" if step.exact else step.name
     result, refusals = StepResult(step), {}
-    memo = {} if memo is None else memo
-    shapes = infer_shapes(graph, memo=memo)
+    shapes = (KeptShapes(graph) if shapes is None else shapes).refresh()
     passes = [one.prepare(graph, names, shapes) for one in passes]
     progress = True
     while progress:
         progress = False
         for name in names:
-            layer = next((layer for layer in graph.layers if layer.name == name), None)
+            layer = graph.find(name)
             if layer is None:
                 continue
             refused: list[Refusal] = []
@@ -115,7 +117,7 @@ def run_step(
             if taken is not None:
                 one, match = taken
                 result.changes.append(one.apply(graph, match, mark))
-                shapes = infer_shapes(graph, memo=memo)
+                shapes.refresh()
                 progress = True
             elif refused:
                 refusals[name] = refused[0]
@@ -124,8 +126,8 @@ def run_step(
 
 
 def _there(graph: Graph, step: Step, name: str) -> None:
-    names = [layer.name for layer in graph.layers]
-    if name not in names:
+    if graph.find(name) is None:
+        names = [layer.name for layer in graph.layers]
         missing = f"{step.title}: the network {graph.name!r} has no layer {name!r} at this point"
         raise PlanError(missing, layer=name, remedy=did_you_mean(name, names))
 

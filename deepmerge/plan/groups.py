@@ -33,10 +33,10 @@ def step_names(groups: Sequence[Sequence[str]], taken: Collection[str] = ()) -> 
     common = [_label(Counter(map(head, group)).most_common(1)[0][0]) for group in groups]
     counts = Counter(common)
     names: list[str] = []
-    used = _RESERVED | set(taken)
+    used = {*_RESERVED, *taken}
     for name, group in zip(common, groups, strict=True):
         names.append(unused(name if counts[name] == 1 else _label(group[0]), used))
-        used |= {names[-1]}
+        used.add(names[-1])
     return names
 
 

@@ -26,8 +26,9 @@ def regions(graph: Graph) -> dict[Layer, int]:
         stretch.append(layer)
         for bottom in layer.bottoms:
             live[bottom] = live.get(bottom, len(bottom.consumers)) - 1
-        live |= {top: len(top.consumers) for top in layer.tops}
-        live = {blob: left for blob, left in live.items() if left}
+            if not live[bottom]:
+                del live[bottom]
+        live |= {top: len(top.consumers) for top in layer.tops if top.consumers}
         if len(live) <= 1 and all(left == len(blob.consumers) for blob, left in live.items()):
             begins = len(stretch) > 1 or layer.kind.linear
             count += begins and bool(number)

@@ -215,9 +215,9 @@ def renamed(graph, new: list[str]):
     for one, name in zip(twin.layers, new, strict=True):
         old[name] = one.name
         in_place = one.bottoms and one.bottom.name == one.top.name
-        one.name = name
+        twin.rename(one, name)
         for number, top in enumerate(one.tops):
-            top.name = one.bottom.name if in_place else f"{name}:{number}"
+            twin.rename(top, one.bottom.name if in_place else f"{name}:{number}")
     return twin, old
 
 

@@ -42,7 +42,7 @@ def collect(
     twin = graph.copy()
     for number, blob in enumerate(twin.blobs):  # each bottom needs its own name, also where layers run in place
         if blob.producer.type != "Input":
-            blob.name = f"{blob.name}@{number}"
+            twin.rename(blob, f"{blob.name}@{number}")
     probes = _probes(twin, names)
     if not probes:
         return {}, []

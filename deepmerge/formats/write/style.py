@@ -27,7 +27,7 @@ def styled(graph: Graph, style: Collection[str]) -> Graph:
     used = {layer.name for layer in made.layers}
     for layer in made.layers:
         for top in layer.tops:
-            top.name = layer.name if len(layer.tops) == 1 else unused(top.name, used)
+            made.rename(top, layer.name if len(layer.tops) == 1 else unused(top.name, used))
             used.add(top.name)
     return made
 
@@ -54,7 +54,7 @@ def _name_inputs(graph: Graph) -> None:
     names = {layer.name for layer in graph.layers}
     for layer in graph.layers:
         if layer.type == "Input" and len(layer.tops) == 1 and layer.top.name not in names:
-            layer.name = layer.top.name
+            graph.rename(layer, layer.top.name)
             names.add(layer.name)
 
 

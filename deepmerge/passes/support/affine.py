@@ -18,7 +18,6 @@ from deepmerge.passes.support.chains import (
     alone,
     check_own_weights,
     empty_window,
-    in_order,
     only_reader,
 )
 from deepmerge.passes.support.weights import bias_of, declare_bias, set_weights, weight_of
@@ -169,7 +168,7 @@ def _by_bottom(concat: Layer, layer: Layer, affine: Affine | None, shapes: Shape
 
 def _family(graph: Graph, layer: Layer) -> tuple[Layer, ...]:
     """Return the layer and those that share its weights, in the network's order; Refused where they differ."""
-    family = in_order(graph, (layer, *graph.sharers(layer)))
+    family = tuple(graph.in_order((layer, *graph.sharers(layer))))
     for other in family:
         if (other.type, other.params, other.shared_names) != (layer.type, layer.params, layer.shared_names):
             raise Refused(layer, f"its weights are shared with {other.name!r}, which is not the same layer")
@@ -178,8 +177,7 @@ def _family(graph: Graph, layer: Layer) -> tuple[Layer, ...]:
 
 def _share_bias(graph: Graph, layers: Sequence[Layer]) -> None:
     """Give the layers' biases one name, under which they are shared as the weights are."""
-    taken = {name for layer in graph.layers for name in layer.shared_names}
-    bias = unused(f"{layers[0].blob_name(0)}_bias", taken)
+    bias = unused(f"{layers[0].blob_name(0)}_bias", graph.shared_names)
     for layer in layers:
         layer.param_specs[1].add("name", Quoted(bias))
 

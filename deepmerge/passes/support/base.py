@@ -10,7 +10,7 @@ import numpy as np
 
 from deepmerge.errors import PassError
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.shapes import KeptShapes
 from deepmerge.kernels.moments import Moments
 
 Shapes = dict[Blob, tuple[int, ...] | None]
@@ -163,6 +163,8 @@ class Pass:
     def apply(self, graph: Graph, match: Match, step: str = "") -> Change:
         """Carry a match out; layers that it makes or changes are marked with the step's name."""
         target, merged = match.layer.name, tuple(m.name for m in match.merged)
+        changed = dict.fromkeys((match.layer, *match.merged, *match.into))
+        graph.touch(*changed)
         made = self.rewrite(graph, match)
         for layer in made:
             layer.step, layer.made_by = step or layer.step, self.name
@@ -172,6 +174,7 @@ class Pass:
                     layer=layer.name,
                     remedy=f"keep it with --keep {layer.name}",
                 )
+        graph.touch(*(changed | dict.fromkeys(made)))
         return Change(self.name, target, match.exact, merged, tuple(m.name for m in made or match.into))
 
 
@@ -186,29 +189,30 @@ def first_match(
     return None
 
 
-def run(passes: list[Pass], graph: Graph) -> Applied:
+def run(passes: list[Pass], graph: Graph, shapes: KeptShapes | None = None) -> Applied:
     """Apply passes, in order, again and again until none finds anything more to do.
 
-    The refusals are those of the last round.
+    shapes: the graph's, which the caller may keep. The refusals are those of the last round.
     """
     applied = Applied()
-    memo: dict = {}
+    shapes = KeptShapes(graph) if shapes is None else shapes
     while True:
         applied.refusals = []
         before = len(applied.changes)
         for one in passes:
-            _sweep(one, graph, applied, memo)
+            _sweep(one, graph, applied, shapes)
         if len(applied.changes) == before:
             return applied
 
 
-def _sweep(one: Pass, graph: Graph, applied: Applied, memo: dict) -> None:
+def _sweep(one: Pass, graph: Graph, applied: Applied, shapes: KeptShapes) -> None:
     candidates = [layer for layer in graph.layers if layer.type in one.types]
-    shapes = infer_shapes(graph, memo=memo) if candidates else {}
+    if candidates:
+        shapes.refresh()
     for layer in candidates:
-        if layer not in graph.layers:
+        if layer not in graph:
             continue
         match = one.look(graph, layer, shapes, applied.refusals)
         if match is not None:
             applied.changes.append(one.apply(graph, match))
-            shapes = infer_shapes(graph, memo=memo)
+            shapes.refresh()

@@ -42,12 +42,6 @@ def check_absorber(graph: Graph, layer: Layer, blob: Blob) -> None:
     check_own_weights(graph, conv)
 
 
-def in_order(graph: Graph, layers) -> tuple[Layer, ...]:
-    """Return the layers in the network's order, each once."""
-    chosen = set(layers)
-    return tuple(layer for layer in graph.layers if layer in chosen)
-
-
 def check_own_weights(graph: Graph, layer: Layer, shared: bool = False) -> None:
     """Raise Refused where the layer's weights must not change.
 

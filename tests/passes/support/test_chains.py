@@ -13,7 +13,6 @@ from deepmerge.passes.support.chains import (
     check_absorber,
     check_own_weights,
     empty_window,
-    in_order,
     is_plain_1x1,
     only_reader,
     same_size,
@@ -46,11 +45,6 @@ def test_back_over_activations(tmp_path):
     assert (blob.producer.name, [x.name for x in passed]) == ("a", ["t"])
     with pytest.raises(Refused, match="'a' has other readers"):
         check_absorber(graph, graph.layer("n"), blob)
-
-
-def test_order(tmp_path):
-    graph = network(tmp_path, DATA + conv("a", "data", 4) + conv("b", "a", 4))
-    assert [x.name for x in in_order(graph, [graph.layer("b"), graph.layer("a"), graph.layer("b")])] == ["a", "b"]
 
 
 @pytest.mark.pitfall("row", 30)
