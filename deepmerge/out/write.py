@@ -11,6 +11,7 @@ from deepmerge.errors import EmitError
 from deepmerge.formats.write import write_caffemodel, write_pair
 from deepmerge.formats.write.data_layers import hdf5_list
 from deepmerge.formats.write.finetune import finetune_make
+from deepmerge.formats.write.losses import has_loss, no_loss_fits
 from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.formats.write.solver import FINAL_ITERATIONS, STEP_ITERATIONS, Training, snapshots, solver_text
 from deepmerge.formats.write.train_val import TrainData, train_val
@@ -86,8 +87,8 @@ class Output:
         """Write the final network. The layers of all approximate steps are new in it."""
         if "caffe" in self.settings.formats:
             self._pair(graph, self.root)
-            self._training(graph, self.root, _Fine(about, lambda layer: bool(layer.step), FINAL_ITERATIONS))
-            _write(self.root / "finetune.mk", finetune_make(self.folders, *snapshots(self.settings.solver)))
+            if self._training(graph, self.root, _Fine(about, lambda layer: bool(layer.step), FINAL_ITERATIONS)):
+                _write(self.root / "finetune.mk", finetune_make(self.folders, *snapshots(self.settings.solver)))
         if "onnx" in self.settings.formats:
             from deepmerge.formats.onnx import write_onnx
 
@@ -101,8 +102,11 @@ class Output:
     def _pair(self, graph: Graph, here: Path) -> Graph:
         return write_pair(graph, here / "deploy.prototxt", here / "weights.caffemodel", self.settings.style)
 
-    def _training(self, graph: Graph, here: Path, fine: _Fine) -> None:
-        """Write train_val.prototxt and solver.prototxt, with the lists that HDF5 data need."""
+    def _training(self, graph: Graph, here: Path, fine: _Fine) -> bool:
+        """Write train_val.prototxt and solver.prototxt, with the lists that HDF5 data need; False if no loss fits."""
+        if not has_loss(graph.train_layers) and (reason := no_loss_fits(graph)):
+            self._note(f"no train_val.prototxt, solver.prototxt and finetune.mk: {reason}; give --train-val")
+            return False
         if not graph.inputs:
             text = f"network {graph.name!r} has no Input layer, so no train_val.prototxt can feed it"
             raise EmitError(text, remedy="add one")
@@ -115,7 +119,13 @@ class Output:
         for listed in (hdf5_list("TRAIN", data.train), hdf5_list("TEST", data.test)):
             if listed:
                 _write(here / listed[0], listed[1])
-        self.notes += [note for note in front.notes if note not in self.notes]
+        for note in front.notes:
+            self._note(note)
+        return True
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
 
 
 def _write(file: Path, text: str) -> None:

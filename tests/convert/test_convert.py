@@ -246,6 +246,16 @@ def test_strict_leaves_nothing(mini, tmp_path):
     assert convert(Job(odd, mini[1], tmp_path / "out"))["warnings"]
 
 
+def test_strict_bears_what_only_training_needs_to_know(mini, tmp_path):
+    """An exact conversion is not trained; an approximate one is."""
+    two = tmp_path / "two.prototxt"
+    two.write_text(mini[0].read_text() + 'layer { name: "other" type: "TanH" bottom: "data" top: "other" }')
+    report = convert(Job(two, mini[1], tmp_path / "exact", Wishes(exact=True), strict=True))
+    assert "alone, of 2 outputs" in report["warnings"][0]
+    with pytest.raises(PassError, match="--strict: train_val.prototxt has a loss on .* alone, of 2 outputs"):
+        convert(Job(two, mini[1], tmp_path / "out", strict=True))
+
+
 def test_a_dry_run_says_what_a_run_does_and_writes_nothing(mini, tmp_path):
     said = convert(Job(*mini, tmp_path / "out", dry_run=True))
     assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,7 @@ from deepmerge.convert.convert import Job, convert
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.prototxt import parse, read_prototxt
 from deepmerge.formats.write import write_pair
+from deepmerge.formats.write.caffemodel import write_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
@@ -164,10 +165,29 @@ def test_layers_of_other_phases_go_to_train_val(converted):
     assert {b.name for b in graph.outputs} == {"scores", "roi_pool", "unpool"}
 
 
-def test_a_loss_on_detections_is_said_to_be_a_guess(converted):
-    _, _, report = converted("ssd_mobilenet", Wishes())
+def test_no_loss_is_put_on_detections(converted):
+    """They are said to be missing once, and nothing is written that only training needs."""
+    _, out, report = converted("ssd_mobilenet", Wishes())
     (warning,) = report["warnings"]
-    assert "a loss on 'detection_out', the output of a DetectionOutput, whose shape is not known" in warning
+    assert warning == (
+        "no train_val.prototxt, solver.prototxt and finetune.mk: no loss fits 'detection_out', "
+        "the output of a DetectionOutput; give --train-val"
+    )
+    names = {path.name for path in out.rglob("*")}
+    assert not names & {"train_val.prototxt", "solver.prototxt", "finetune.mk"} and "deploy.prototxt" in names
+
+
+def test_detections_with_a_loss_of_their_own(tmp_path):
+    """A train_val brings its MultiBoxLoss, so that all is written."""
+    prototxt, weights = tmp_path / "in.prototxt", tmp_path / "in.caffemodel"
+    prototxt.write_text(NETS["ssd_mobilenet"])
+    graph = fill(read_network(prototxt))
+    write_caffemodel(graph, weights)
+    loss = 'layer { name: "mbox_loss" type: "MultiBoxLoss" bottom: "detection_out" bottom: "label" top: "mbox_loss" }'
+    train = NETS["ssd_mobilenet"] + 'layer { name: "data" type: "AnnotatedData" top: "data" top: "label" }' + loss
+    (tmp_path / "train_val.prototxt").write_text(train)
+    convert(Job(prototxt, weights, tmp_path / "out", Wishes(exact=True), train_val=tmp_path / "train_val.prototxt"))
+    assert (tmp_path / "out/solver.prototxt").exists() and (tmp_path / "out/finetune.mk").exists()
 
 
 @pytest.mark.pitfall("row", 11)

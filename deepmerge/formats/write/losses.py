@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deepmerge.formats.write.messages import kind_of, read_by
 from deepmerge.formats.write.prototxt import message
+from deepmerge.graph import shape_forks
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message, Quoted, Token
@@ -29,12 +30,28 @@ def _ends(graph: Graph) -> list[Layer]:
     return [layer for layer in graph.layers if layer.type in _PREDICTIONS and outputs.issuperset(layer.tops)]
 
 
+def no_loss_fits(graph: Graph) -> str:
+    """Return why no loss can judge the network's last output; "" if one can.
+
+    Only a run shows how many detections there are, so that no labels can stand beside them.
+    """
+    end = _last(graph)
+    if end.kind.shape is not shape_forks.unknown:
+        return ""
+    return f"no loss fits {end.tops[-1].name!r}, the output of a {end.type}"
+
+
+def _last(graph: Graph) -> Layer:
+    """Return the layer whose output training would judge."""
+    return (_ends(graph) or [b.producer for b in graph.outputs])[-1]
+
+
 def make_losses(graph: Graph, names: dict[Blob, str], label: str, notes: list[str]) -> list[Message]:
     """Return SoftmaxWithLoss and Accuracy layers on the bottom of the last Softmax, or on the last output.
 
     notes: gets a line for each thing that the user should know.
     """
-    end = (_ends(graph) or [b.producer for b in graph.outputs])[-1]
+    end = _last(graph)
     scores = end.bottom if end.type in _PREDICTIONS else end.tops[-1]
     shape = infer_shapes(graph, strict=False).get(scores)
     about = f"train_val.prototxt has a loss on {scores.name!r}"
