@@ -84,7 +84,8 @@ class Interp(Params):
     """Bilinear, corners on corners. DeepLab, PSPNet: interp_layer.cpp.
 
     The size is given by zoom_factor, shrink_factor, both (shrunk first), height and width, or the second bottom.
-    None: not given.
+    None: not given. zoom_rule, which no file has: "corners" for DeepLab's (size - 1) * zoom + 1, "times" for
+    size * zoom.
     """
 
     FIELD: ClassVar[str] = "interp_param"
@@ -95,6 +96,7 @@ class Interp(Params):
     pad_beg: int = 0
     pad_end: int = 0
     interp_type: str = "bilinear"
+    zoom_rule: str = "corners"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,8 @@ def _interpolated(layer: Layer, bottoms: list[Shape], inside: Shape) -> Shape:
     if zoom is None and shrink is None:
         raise misfit(layer, "height and width", "a size, zoom_factor, shrink_factor or a second bottom", "none")
     sizes = tuple((size - 1) // (shrink or 1) + 1 for size in inside)
+    if p.zoom_rule == "times":
+        return tuple(size * (zoom or 1) for size in sizes)
     return tuple((size - 1) * (zoom or 1) + 1 for size in sizes)
 
 

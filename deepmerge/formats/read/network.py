@@ -10,6 +10,7 @@ from deepmerge.formats.read.build import build
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.data_shapes import Known
 from deepmerge.formats.read.deploy import derive
+from deepmerge.formats.read.fork_shapes import settle_forks
 from deepmerge.formats.read.heads import is_data
 from deepmerge.formats.read.inputs import (
     Sizes,
@@ -127,7 +128,11 @@ def _test_layers(
 
 
 def shapes_of(graph: Graph, file) -> dict[Blob, Shape | None]:
-    """Return the blobs' shapes; ShapeError (file:line:column) for the first layer that does not fit."""
+    """Return the blobs' shapes; ShapeError (file:line:column) for the first layer that does not fit.
+
+    Where a fork's rule is in doubt, it is changed, and `graph.warnings` says so.
+    """
+    graph.warnings += settle_forks(graph)
     try:
         shapes = infer_shapes(graph)
         check_shared(graph, shapes)
