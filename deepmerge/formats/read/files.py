@@ -82,13 +82,17 @@ def is_hdf5(path: str | Path) -> bool:
 def looks_like_text(data: memoryview) -> bool:
     """Return whether the first bytes are text: no control characters except blanks, and no broken UTF-8."""
     head = bytes(data[:4096])
-    if any(byte < 32 and byte not in b"\t\n\r\f\v" for byte in head):
+    if _has_controls(head):
         return False
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _has_controls(head: bytes) -> bool:
+    return any(byte < 32 and byte not in b"\t\n\r\f\v" for byte in head)
 
 
 def _os_error(path, error: OSError | ValueError) -> ReadError:
@@ -105,7 +109,8 @@ def _refuse_other_kinds(path, head: bytes) -> None:
     if not head:
         raise ReadError("is empty", path)
     start = head[:64].removeprefix(codecs.BOM_UTF8).lstrip().lower()
-    for begin, kinds in ((start, _TEXTS), (head, _MAGIC)):
+    texts = () if _has_controls(head[:512]) else _TEXTS  # a caffemodel of a network named "<html>" begins like a page
+    for begin, kinds in ((start, texts), (head, _MAGIC)):
         for magic, what in kinds:
             if begin.startswith(magic):
                 raise ReadError(what, path)
