@@ -80,7 +80,7 @@ pitfalls: $(VENV)/.installed-test caffe  ## show, row by row, what real Caffe fi
 	$(BIN)/python -m pytest -q --pitfalls
 
 FUZZ_SECONDS := 600
-fuzz: $(VENV)/.installed-fuzz  ## fuzz both readers for FUZZ_SECONDS=600; failing files go to fuzz-findings/
+fuzz: $(VENV)/.installed-fuzz  ## fuzz the readers and names for FUZZ_SECONDS=600; failing files go to fuzz-findings/
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --findings fuzz-findings
 
 $(VENV)/.installed-fuzz: $(PACKAGING) | $(VENV)/.installed-test

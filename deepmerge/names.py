@@ -16,6 +16,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 MAX_LENGTH = 2000  # characters of one line
 MAX_PATH = 255  # bytes that a file system takes as one name
+_MARKDOWN = re.compile(r"[\\`*\[\]<&~|]")  # without `_`, which means nothing inside a word
 _MAX_HTML = 100_000  # characters
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 _NOT_ASCII = re.compile(r"[^\x20-\x7e\n]")
@@ -90,6 +91,16 @@ def for_prototxt(name: str) -> str:
 def for_onnx(name: str) -> str:
     r"""Return the name as a protobuf string, which must be UTF-8: other bytes are written as `\xff`."""
     return encoded(name).decode("utf-8", "backslashreplace")
+
+
+def for_chart(name: str) -> str:
+    """Return the name as text for matplotlib, to which `$` begins mathematics."""
+    return for_terminal(name).replace("$", r"\$")
+
+
+def for_markdown(text: str) -> str:
+    """Return the text as what may stand in a cell of a Markdown table."""
+    return _MARKDOWN.sub(r"\\\g<0>", for_terminal(text))
 
 
 def for_path(name: str) -> str:

@@ -115,6 +115,18 @@ def test_onnx(name):
 
 @few
 @any_name
+def test_markdown(name):
+    text = names.for_markdown(name)
+    assert not re.search(r"(?<!\\)[|<`*]", text.replace("\\\\", "")) and harmless(text)
+    assert re.sub(r"\\([\\`*\[\]<&~|])", r"\1", text) == for_terminal(name)
+
+
+def test_charts():
+    assert names.for_chart("a$b$\n") == r"a\$b\$\n"
+
+
+@few
+@any_name
 def test_paths(name):
     path = names.for_path(name)
     assert re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,254}", path) and path not in (".", "..")

@@ -34,6 +34,7 @@ from deepmerge.cli.recover import recovery_table
 from deepmerge.cli.tables import cleanup_line, cost_table, refusal_table, step_table
 from deepmerge.cli.training_options import MINUTES, resumable
 from deepmerge.formats import STYLES
+from deepmerge.names import for_terminal
 from deepmerge.text import count
 from deepmerge.train.recover import STAGES, USUAL
 
@@ -351,7 +352,7 @@ def _text(report: dict, job, verbose: bool) -> str:
         steps = f"{count(len(approximate), 'approximate step')}, which cost accuracy until the network"
         ways = "has recovered (`deepmerge recover`) or is fine-tuned (`make -f finetune.mk` in the folder)"
         parts.append(f"{steps} {ways if 'caffe' in job.settings.formats else 'has recovered or is fine-tuned'}")
-    parts.append("nothing was written (--dry-run)" if job.dry_run else f"written to {job.out}")
+    parts.append("nothing was written (--dry-run)" if job.dry_run else f"written to {for_terminal(job.out)}")
     return "\n\n".join(parts)
 
 
@@ -359,4 +360,4 @@ def _calibrated(entry: dict) -> str:
     text = f"calibrated on {count(entry['images'], 'image')} of {entry['source']}"
     if names := entry["separable"]:
         text += f"; covariances too large, taken as channels × taps: {shortened(names)}"
-    return text
+    return for_terminal(text)

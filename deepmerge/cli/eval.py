@@ -24,6 +24,7 @@ from deepmerge.cli.options import (
 )
 from deepmerge.cli.output import Console, table
 from deepmerge.cli.verify import difference
+from deepmerge.names import for_terminal
 from deepmerge.text import count
 
 
@@ -118,7 +119,7 @@ def _text(report: dict) -> str:
     outputs = ", ".join(dict.fromkeys(repr(e["output"]) for e in entries))
     speed = f"{report['images_per_second']:.0f} images/s with {count(report['threads'], 'thread')}"
     images = f"{count(report['images'], 'image')} of {report['data']}"
-    parts.append(f"{images}, output {outputs}, engine {report['engine']}: {speed}")
+    parts.append(f"{for_terminal(images)}, output {outputs}, engine {report['engine']}: {speed}")
     return "\n\n".join(parts)
 
 

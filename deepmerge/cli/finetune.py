@@ -12,6 +12,7 @@ from deepmerge.cli.image_options import Preprocessing
 from deepmerge.cli.options import MORE, Checked, command, common, given, option, options, override, refuse
 from deepmerge.cli.output import Console, table
 from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
+from deepmerge.names import for_terminal
 
 _TEACHER = "Distillation"
 
@@ -139,5 +140,5 @@ def _text(story: dict[str, Any], to: Path) -> str:
     if not any(row[5] for row in rows):
         rows, head = [row[:4] + row[6:] for row in rows], head[:4] + head[6:]
     parts = [table(rows, head, "lrrrrrr"[: len(head)])]
-    parts += [f"{run['step'] or 'training'}: {run['stopped']}" for run in story["runs"] if run["stopped"]]
-    return "\n\n".join([*parts, f"written to {to}"])
+    parts += [for_terminal(f"{run['step'] or 'training'}: {run['stopped']}") for run in story["runs"] if run["stopped"]]
+    return "\n\n".join([*parts, f"written to {for_terminal(to)}"])

@@ -9,6 +9,7 @@ import click
 
 from deepmerge.cli.options import MORE, Listed, bundle, inputs, option, options
 from deepmerge.engines import ENGINES
+from deepmerge.names import for_terminal
 from deepmerge.text import count
 
 
@@ -99,5 +100,5 @@ def settings_line(report: dict) -> str:
 
 def random_note(networks: list[dict]) -> str:
     """Return a line that names the networks with random weights; "" if there are none."""
-    labels = [one["label"] for one in networks if one["random_weights"]]
+    labels = [for_terminal(one["label"]) for one in networks if one["random_weights"]]
     return f"{', '.join(labels)}: no caffemodel given, random weights (seeded); use the times only" if labels else ""

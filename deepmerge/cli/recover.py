@@ -11,6 +11,7 @@ from deepmerge.cli.image_options import Preprocessing
 from deepmerge.cli.options import MORE, Checked, Listed, command, common, option, options
 from deepmerge.cli.output import Console, table
 from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
+from deepmerge.names import for_terminal
 from deepmerge.text import count
 from deepmerge.train.recover import STAGES, TRAINED, USUAL
 
@@ -109,7 +110,7 @@ def recover(out: Path, to: Path, data: str, stages: tuple[str, ...], images: Pre
         return show_paused(console, to, job.stop_after)
     story = report["recovery"]
     console.warn(story.get("warnings", []))
-    console.show(story, lambda: f"{recovery_table(story, console.verbose)}\n\nwritten to {to}")
+    console.show(story, lambda: f"{recovery_table(story, console.verbose)}\n\nwritten to {for_terminal(to)}")
 
 
 def recovery_table(story: dict[str, Any], full: bool = False) -> str:

@@ -8,6 +8,7 @@ import click
 
 from deepmerge.cli.options import FILE, command, common, inputs, option, original
 from deepmerge.cli.output import Console
+from deepmerge.names import for_terminal
 
 
 @command(short_help="write a page about a conversion")
@@ -45,4 +46,4 @@ def report(
     from deepmerge.page import Files, write_page
 
     written = write_page(folder, file, original and Pair(*original), Files(**files), force, inputs)
-    console.show({"page": str(written), "bytes": written.stat().st_size}, lambda: f"written to {written}")
+    console.show({"page": str(written), "bytes": written.stat().st_size}, lambda: f"written to {for_terminal(written)}")

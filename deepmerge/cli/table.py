@@ -12,6 +12,7 @@ from deepmerge.cli.options import MORE, SPEC, Checked, command, common, inputs, 
 from deepmerge.cli.output import Console, shortened
 from deepmerge.cli.output import table as text_table
 from deepmerge.engines import ENGINES
+from deepmerge.names import for_terminal
 from deepmerge.text import count, milliseconds
 
 
@@ -90,7 +91,7 @@ def as_text(report: dict) -> str:
     about = [f"{report['images']} images of {report['data']}, engine {report['engine']}"] if ks else []
     about += [f"times of one forward on {report['time_engine']}, {count(report['threads'], 'thread')}"] if timed else []
     about.append(report["machine"]["processor"])
-    return text_table(rows, head, "rll" + "r" * (len(head) - 3)) + "\n\n" + "; ".join(about)
+    return text_table(rows, head, "rll" + "r" * (len(head) - 3)) + "\n\n" + for_terminal("; ".join(about))
 
 
 def _step(row: dict) -> list:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from deepmerge.cli.output import shortened, table
+from deepmerge.names import for_terminal
 from deepmerge.text import megabytes, millions, share_left
 
 _MANY = 4  # refusals whose reasons differ in names and numbers alone; as many share a row
@@ -49,7 +50,7 @@ def cleanup_line(cleanup: Sequence[dict], full: bool = False) -> str:
         layers: dict[str, list[str]] = {}
         for change in cleanup:
             layers.setdefault(change["pass"], []).extend(change["layers"])
-        parts = [f"{name} ({', '.join(merged)})" for name, merged in layers.items()]
+        parts = [f"{name} ({', '.join(map(for_terminal, merged))})" for name, merged in layers.items()]
     else:
         parts = [f"{name} ({number})" for name, number in Counter(change["pass"] for change in cleanup).items()]
     return f"exact cleanup: {', '.join(parts)}"

@@ -10,6 +10,7 @@ import click
 from deepmerge.cli.image_options import Preprocessing, Tolerance, limit, preprocessing, running, strict
 from deepmerge.cli.options import FILE, SPEC, command, common, given, inputs, option, refuse
 from deepmerge.cli.output import Console, table
+from deepmerge.names import for_terminal
 
 
 @command(short_help="compare two networks' outputs, and blob by blob")
@@ -96,7 +97,7 @@ def _text(report: dict, source: str | None, how: dict[str, Any]) -> str:
         verdict = "no tolerance was set"
     else:
         verdict = f"{'within' if report['ok'] else 'not within'} the tolerance of {report['tolerance']:g} of the range"
-    parts.append(f"{report['images']} {what}, engine {report['engine']}: {verdict}")
+    parts.append(f"{report['images']} {for_terminal(what)}, engine {report['engine']}: {verdict}")
     return "\n\n".join(parts)
 
 
@@ -105,7 +106,7 @@ def _first(report: dict) -> str:
     if first is None:
         return "no blob is above the tolerance"
     line = f"the first blob above the tolerance is {first['name']}, made by {', '.join(first['layers'])}"
-    return line + ("; the outputs agree: exact passes also move and merge layers" if report["ok"] else "")
+    return for_terminal(line) + ("; the outputs agree: exact passes also move and merge layers" if report["ok"] else "")
 
 
 def _figures(kind: str, entries: list[dict], first: dict | None) -> str:

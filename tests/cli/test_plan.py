@@ -120,7 +120,7 @@ def test_write_a_name_that_is_not_utf8(run, mini, tmp_path):
     net, recipe = tmp_path / "net.prototxt", tmp_path / "recipe.toml"
     net.write_bytes(mini[0].read_bytes().replace(b'"pool1/norm1"', b'"norm\xff1"'))
     done = run("plan", net, "--write", recipe)
-    assert (done.code, done.err) == (0, "") and b"norm\xff1" in recipe.read_bytes()
+    assert (done.code, done.err) == (0, "") and b'"bytes:norm%FF1"' in recipe.read_bytes()
     assert "norm\udcff1" in {name for step in read_recipe(recipe).steps for name in step.layers}
 
 

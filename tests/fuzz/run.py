@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-TARGETS = ("prototxt", "caffemodel")
+TARGETS = ("prototxt", "caffemodel", "names")
 LIMITS = ("-rss_limit_mb=512", "-timeout=1", "-max_len=8192", "-print_final_stats=1")
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # every input is written as a file
 MOST = 5  # findings after which a target is not started again

@@ -8,8 +8,9 @@ import random
 import pytest
 
 from tests.fuzz.fuzzing import HERE
+from tests.fuzz.run import TARGETS
 
-CORPUS = {name: sorted((HERE / "corpus" / name).iterdir()) for name in ("prototxt", "caffemodel")}
+CORPUS = {name: sorted((HERE / "corpus" / name).iterdir()) for name in TARGETS}
 
 
 @pytest.fixture(scope="module", params=CORPUS)

@@ -108,6 +108,8 @@ def _override(key: str, value: str) -> list[Quoted | Token]:
 
 def _value(key: str, field: schema.Field, value: str) -> Quoted | Token:
     where = f"--solver {key}={value}"
+    if key == "snapshot_prefix" and "\n" in value:
+        raise EmitError(f"{where}: finetune.mk cannot hold a name with a line break; give another")
     if field.kind in ("string", "bytes"):
         return Quoted(value.strip("\"'"))
     if field.kind == "enum" and value not in schema.enum_values(field.type_name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from deepmerge.names import for_markdown, for_terminal
 from deepmerge.text import milliseconds, times_as_fast
 
 NONE = "–"
@@ -37,7 +38,7 @@ def notes(report: dict[str, Any]) -> list[str]:
                 why = (entry.get(figure) or {}).get("not_available")
                 if why:
                     said.setdefault(why, []).append(figure.replace("_", " "))
-    return [f"{', '.join(dict.fromkeys(who))}: {why}" for why, who in said.items()]
+    return [for_terminal(f"{', '.join(dict.fromkeys(who))}: {why}") for why, who in said.items()]
 
 
 def _measured(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -131,7 +132,7 @@ def markdown(report: dict[str, Any], preface: str) -> str:
     parts = [preface]
     for one in tables(report):
         lines = [one.head, ["---", *["---:"] * (len(one.head) - 1)], *one.rows]
-        parts.append("\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines))
+        parts.append("\n".join("| " + " | ".join(map(for_markdown, line)) + " |" for line in lines))
     parts.append("\n".join(f"- {note}" for note in notes(report)))
     return "\n\n".join(part for part in parts if part)
 
@@ -143,14 +144,14 @@ def figures(report: dict[str, Any]) -> Iterator[tuple]:
     """Yield every figure as a line of CSV_HEAD; times and ratios with quartiles and interval."""
     for one in report["networks"]:
         for key, unit in (("layers", ""), ("params", ""), ("macs", ""), ("storage_bytes", "B"), ("file_bytes", "B")):
-            yield one["label"], "", key, one[key], unit, "", ""
+            yield for_terminal(one["label"]), "", key, one[key], unit, "", ""
         for key, value in one["activation_bytes"].items():
-            yield one["label"], "", f"activation_bytes_{key}", value, "B", "", ""
+            yield for_terminal(one["label"]), "", f"activation_bytes_{key}", value, "B", "", ""
         for key, value in ((one.get("accuracy") or {}).get("top") or {}).items():
-            yield one["label"], "", f"top{key}", value, "", "", ""
+            yield for_terminal(one["label"]), "", f"top{key}", value, "", "", ""
     for engine in _measured(report):
         for entry in engine["networks"]:
-            where = entry["label"], engine["engine"]
+            where = for_terminal(entry["label"]), engine["engine"]
             for key, unit in (("forward", "s"), ("ratio", "")):
                 if found := entry.get(key):
                     yield *where, key, found.get("median", found.get("value")), unit, found["low"], found["high"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import EngineError
+from deepmerge.names import for_chart
 
 TENSOR, NON_TENSOR = "black", "#d62728"
 ROW, BAR = 0.16, 0.8  # inches for a layer with its name; the bar's share of a layer's height
@@ -52,13 +53,13 @@ def _bars(axes: Any, engine: str, network: dict[str, Any], named: bool) -> None:
     times = [1e3 * layer["seconds"]["median"] for layer in layers]
     axes.barh(range(len(layers)), times, BAR, color=[TENSOR if layer["tensor"] else NON_TENSOR for layer in layers])
     if named:
-        axes.set_yticks(range(len(layers)), [layer["name"].replace("$", r"\$") for layer in layers], fontsize=6)
+        axes.set_yticks(range(len(layers)), [for_chart(layer["name"]) for layer in layers], fontsize=6)
     else:
         axes.set_ylabel("layer")
     axes.set_ylim(len(layers), -1)
     axes.set_xlabel("milliseconds")
-    share = network["non_tensor"]["median"]
+    label, share = for_chart(network["label"]), network["non_tensor"]["median"]
     axes.set_title(
-        f"{engine}: {network['label']}\nnon-tensor (red) {share:.1%} of {1e3 * network['sum']['median']:.1f} ms",
+        f"{engine}: {label}\nnon-tensor (red) {share:.1%} of {1e3 * network['sum']['median']:.1f} ms",
         fontsize=9,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import EngineError
+from deepmerge.names import for_chart
 
 _LINES = ("#b0b0b0", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e")
 _BAR = "#444444"
@@ -32,9 +33,9 @@ def draw(report: dict[str, Any], file: Path) -> None:
     for panel, place in zip(panels, axes, strict=True):
         panel(place, report)
     axes[-1].set_xticks(
-        range(len(rows)), [_plain(row["step"] or "original") for row in rows], rotation=40, ha="right", fontsize=8
+        range(len(rows)), [for_chart(row["step"] or "original") for row in rows], rotation=40, ha="right", fontsize=8
     )
-    axes[0].set_title(_plain(report["network"]), fontsize=10)
+    axes[0].set_title(for_chart(report["network"]), fontsize=10)
     try:
         # no date and no version in the file: the same table gives the same picture
         figure.savefig(file, dpi=120, metadata={"Software": None} if file.suffix.lower() == ".png" else None)
@@ -56,7 +57,7 @@ def _accuracy(axes: Any, report: dict[str, Any]) -> None:
             continue
         points = [(0, base), *points] if points[0][0] == 1 else points
         colour = _LINES[index % len(_LINES)]
-        axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, label=_plain(column["title"]))
+        axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, label=for_chart(column["title"]))
         axes.annotate(
             f"{points[-1][1]:.1f}", points[-1], xytext=(5, -3), textcoords="offset points", fontsize=8, color=colour
         )
@@ -76,7 +77,3 @@ def _speedup(axes: Any, report: dict[str, Any]) -> None:
         )
     axes.set_ylabel("times as fast as the original")
     axes.set_ylim(0, max(values) * 1.15)
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")

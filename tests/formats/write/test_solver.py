@@ -37,6 +37,11 @@ def test_as_the_paper_fine_tunes():
     assert list(solver.test_iter) == [200] and not solver.test_initialization and solver.snapshot == 5000
 
 
+def test_a_name_of_snapshots_that_make_cannot_hold():
+    with pytest.raises(EmitError, match=r"snapshot_prefix=a\\nb: finetune.mk cannot hold a name with a line break"):
+        parse_override("snapshot_prefix=a\nb")
+
+
 def test_without_test_data_nothing_is_tested():
     solver = made(tests=False)
     assert not solver.test_iter and not solver.HasField("test_interval")
