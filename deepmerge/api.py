@@ -29,7 +29,15 @@ from deepmerge.data import ImageWishes
 from deepmerge.errors import EmitError, PlanError, ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.inputs import Sizes
-from deepmerge.graph.costs import KeptCosts, LayerCost, layer_costs, non_tensor_share, shapes_of_one, summary
+from deepmerge.graph.costs import (
+    KeptCosts,
+    LayerCost,
+    layer_costs,
+    non_tensor_share,
+    not_counted,
+    shapes_of_one,
+    summary,
+)
 from deepmerge.names import for_html, for_terminal
 from deepmerge.out.staging import check_free, staged, write_whole
 from deepmerge.passes.support.base import Change, Options, Refusal
@@ -156,7 +164,16 @@ class Network:
             | {"params": c.params, "macs": c.macs, "bytes": c.bytes, "tensor": c.tensor}
             for c in self.layers
         ]
-        return {"network": self.name, **self.costs, "non_tensor_share": share, "layer_costs": entries}
+        lacking = {layer.name: missing for layer in self.graph.layers if (missing := not_counted(layer, self._shapes))}
+        rules = {layer.type: layer.kind.fork for layer in self.graph.layers if layer.kind.fork and layer.params}
+        return {
+            "network": self.name,
+            **self.costs,
+            "non_tensor_share": share,
+            "layer_costs": entries,
+            "fork_rules": dict(sorted(rules.items())),
+            "not_counted": lacking,
+        }
 
     def plan(
         self,

@@ -20,7 +20,8 @@ from deepmerge.text import megabytes
 def inspect(prototxt: Path, caffemodel: Path | None, inputs: dict, console: Console):
     """Show a network's layers, shapes, parameters, MACs, activation memory and non-tensor share, for one image.
 
-    With -v, the table also shows which layers each layer reads.
+    With -v, the table also shows which layers each layer reads. Layers of Caffe's forks are listed with the fork whose
+    rule gives their shapes, and layers of unknown shape with the figures that lack them.
 
     \b
     Examples:
@@ -33,7 +34,18 @@ def inspect(prototxt: Path, caffemodel: Path | None, inputs: dict, console: Cons
     network = load(prototxt, caffemodel, inputs=inputs)
     figures = network.to_dict()
     console.warn(network.warnings)
-    console.show(figures, lambda: f"{_layer_table(figures['layer_costs'], console.verbose)}\n\n{_total_table(figures)}")
+    console.show(figures, lambda: _text(figures, console.verbose))
+
+
+def _text(figures: dict[str, Any], verbose: bool) -> str:
+    parts = [_layer_table(figures["layer_costs"], verbose), _total_table(figures)]
+    if rules := figures["fork_rules"]:
+        rows = [(kind, f"{rule}.cpp") for kind, rule in rules.items()]
+        parts.append(table(rows, ("type of a fork", "whose rule gives its shape")))
+    if lacking := figures["not_counted"]:
+        rows = [(name, ", ".join(missing)) for name, missing in lacking.items()]
+        parts.append(table(rows, ("layer", "not counted above, as a shape or the type is not known")))
+    return "\n\n".join(parts)
 
 
 def _layer_table(layers: list[dict[str, Any]], verbose: bool) -> str:

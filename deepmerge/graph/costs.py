@@ -124,6 +124,17 @@ def layer_costs(graph: Graph, shapes: Shapes | None = None) -> list[LayerCost]:
     ]
 
 
+def not_counted(layer: Layer, shapes: Shapes) -> list[str]:
+    """Return which figures lack the layer, since a shape or its type is not known: parameters, MACs, activations."""
+    bottoms, tops = ([shapes.get(blob) for blob in blobs] for blobs in (layer.bottoms, layer.tops))
+    lacking = []
+    if not layer.weights and expected_weights(layer, bottoms) is None:
+        lacking.append("parameters")
+    if layer.params is None or (layer.kind.linear and None in (*bottoms, *tops)):
+        lacking.append("MACs")
+    return lacking + ["activations"] * (None in tops)
+
+
 def summary(graph: Graph, shapes: Shapes | None = None) -> dict:
     """Return the figures of report.json's `before` and `after`. Inputs do not count as layers.
 

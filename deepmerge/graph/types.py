@@ -50,7 +50,7 @@ class LayerType:
     fillers: tuple[tuple[str, float], ...] = (("weight_filler", 0.0), ("bias_filler", 0.0))
     typical: tuple[float, ...] = ()
 
-    fork: bool = False  # a fork's, not BVLC's; forks may give other layers the same name
+    fork: str = ""  # whose rule the shape follows, "" for BVLC's; other forks may give other layers the same name
     tensor: bool = False  # DeepRebirth: it multiplies by learned tensors; others only move and reshape numbers
     linear: bool = False  # each weight is used once for each position; its multiply-adds are counted
     convolution: bool = False
@@ -108,16 +108,22 @@ def _recurrent(most_bottoms: int, most_tops: int) -> LayerType:
 
 
 _DEPTHWISE = _convolution(
-    forks.DepthwiseConvolution, shape_forks.depthwise, fork=True, convolution=True, depthwise=True
+    forks.DepthwiseConvolution,
+    shape_forks.depthwise,
+    fork="yonghenglh6, farmingyard: depthwise_conv_layer",
+    convolution=True,
+    depthwise=True,
 )
 # How many detections there are is known after the run only
-_DETECTIONS = LayerType(params=p.Plain, shape=shape_forks.unknown, bottoms=ANY, tops=ANY, fork=True)
+_DETECTIONS = LayerType(
+    params=p.Plain, shape=shape_forks.unknown, bottoms=ANY, tops=ANY, fork="SSD: detection_output_layer"
+)
 
 TYPES: dict[str, LayerType] = {
     "AbsVal": _elementwise(p.Plain, in_place=False),  # Caffe refuses to run it in place
     "Accuracy": LayerType(params=p.Accuracy, shape=rules.accuracy, bottoms=(2, 2), tops=(1, 2)),
     "ArgMax": LayerType(params=p.ArgMax, shape=axes.argmax),
-    "Axpy": LayerType(params=forks.Axpy, shape=shape_forks.axpy, bottoms=(3, 3), fork=True),
+    "Axpy": LayerType(params=forks.Axpy, shape=shape_forks.axpy, bottoms=(3, 3), fork="SENet: axpy_layer"),
     "BN": LayerType(
         params=forks.BN,
         shape=shape_forks.bn,
@@ -125,7 +131,7 @@ TYPES: dict[str, LayerType] = {
         weights=weight_rules.bn,
         statistics=(2, 3),
         typical=(1.0, 0.0, 0.0, 1.0),
-        fork=True,
+        fork="SegNet, PSPNet: bn_layer",
         normalization=True,
         in_place=True,
     ),
@@ -155,7 +161,7 @@ TYPES: dict[str, LayerType] = {
     "Convolution": _convolution(p.Convolution, shape_windows.convolution, convolution=True),
     "ConvolutionDepthwise": _DEPTHWISE,
     "Crop": LayerType(params=p.Crop, shape=axes.crop, bottoms=(2, 2)),
-    "CropCenter": LayerType(params=forks.CropCenter, shape=shape_forks.crop_center, fork=True),
+    "CropCenter": LayerType(params=forks.CropCenter, shape=shape_forks.crop_center, fork="waifu2x: crop_center_layer"),
     "Deconvolution": _convolution(p.Deconvolution, shape_windows.deconvolution),
     "DepthwiseConvolution": _DEPTHWISE,
     "DetectionOutput": _DETECTIONS,
@@ -180,7 +186,9 @@ TYPES: dict[str, LayerType] = {
         linear=True,
     ),
     "Input": LayerType(params=p.Input, shape=rules.given, bottoms=(0, 0), tops=ANY),
-    "Interp": LayerType(params=forks.Interp, shape=shape_forks.interp, bottoms=(1, 2), fork=True),
+    "Interp": LayerType(
+        params=forks.Interp, shape=shape_forks.interp, bottoms=(1, 2), fork="DeepLab, PSPNet: interp_layer"
+    ),
     "LRN": LayerType(params=p.LRN, shape=rules.lrn, normalization=True),
     "LSTM": _recurrent(5, 3),
     "LSTMUnit": LayerType(params=p.Plain, shape=rules.lstm_unit, bottoms=(3, 3), tops=(2, 2)),
@@ -192,7 +200,7 @@ TYPES: dict[str, LayerType] = {
         shape=rules.channels_second,
         weights=weight_rules.per_channel,
         fillers=(("scale_filler", 1.0),),
-        fork=True,
+        fork="SSD: normalize_layer",
         normalization=True,
         in_place=True,
     ),
@@ -210,12 +218,14 @@ TYPES: dict[str, LayerType] = {
     "Permute": LayerType(params=p.Permute, shape=axes.permute),
     "Pooling": LayerType(params=p.Pooling, shape=shape_windows.pooling, tops=(1, 2)),
     "Power": _elementwise(p.Power),
-    "PriorBox": LayerType(params=forks.PriorBox, shape=shape_forks.prior_box, bottoms=(1, 2), fork=True),
+    "PriorBox": LayerType(
+        params=forks.PriorBox, shape=shape_forks.prior_box, bottoms=(1, 2), fork="SSD: prior_box_layer"
+    ),
     "RNN": _recurrent(4, 2),
     "ReLU": _elementwise(p.ReLU, activation=True),
-    "ReLU6": LayerType(params=forks.ReLU6, shape=rules.same, fork=True, activation=True, in_place=True),
+    "ReLU6": LayerType(params=forks.ReLU6, shape=rules.same, fork="relu6_layer", activation=True, in_place=True),
     "Reduction": LayerType(params=p.Reduction, shape=axes.reduction),
-    "Reorg": LayerType(params=forks.Reorg, shape=shape_forks.reorg, fork=True),
+    "Reorg": LayerType(params=forks.Reorg, shape=shape_forks.reorg, fork="MobileNet-YOLO: reorg_layer"),
     "Reshape": _view(p.Reshape, axes.reshape),
     "SPP": LayerType(params=p.SPP, shape=shape_windows.spp),
     "Scale": _elementwise(
@@ -227,7 +237,9 @@ TYPES: dict[str, LayerType] = {
         fillers=(("filler", 1.0), ("bias_filler", 0.0)),
         typical=(1.0, 0.0),
     ),
-    "ShuffleChannel": LayerType(params=forks.ShuffleChannel, shape=shape_forks.shuffle_channel, fork=True),
+    "ShuffleChannel": LayerType(
+        params=forks.ShuffleChannel, shape=shape_forks.shuffle_channel, fork="ShuffleNet: shuffle_channel_layer"
+    ),
     "Sigmoid": _elementwise(p.Plain, activation=True),
     "SigmoidCrossEntropyLoss": _loss(p.SigmoidCrossEntropyLoss, rules.equal_counts),
     "Silence": LayerType(params=p.Plain, shape=rules.same, bottoms=ANY, tops=(0, 0)),
@@ -239,7 +251,9 @@ TYPES: dict[str, LayerType] = {
     "TanH": _elementwise(p.Plain, activation=True),
     "Threshold": _elementwise(p.Threshold),
     "Tile": LayerType(params=p.Tile, shape=axes.tile),
-    "Upsample": LayerType(params=forks.Upsample, shape=shape_forks.upsample, bottoms=(1, 2), fork=True),
+    "Upsample": LayerType(
+        params=forks.Upsample, shape=shape_forks.upsample, bottoms=(1, 2), fork="SegNet, MobileNet-YOLO: upsample_layer"
+    ),
     "YoloDetectionOutput": _DETECTIONS,
     "Yolov3DetectionOutput": _DETECTIONS,
 }

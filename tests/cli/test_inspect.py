@@ -42,7 +42,7 @@ def test_what_each_layer_reads_with_v(run, mini):
 def test_json(run, mini):
     result = json.loads(run("inspect", *mini, "--json").out)
     assert list(result) == ["network", "layers", "layer_types", "params", "macs", "storage_bytes", "activation_bytes",
-                            "non_tensor_share", "layer_costs"]  # fmt: skip
+                            "non_tensor_share", "layer_costs", "fork_rules", "not_counted", "fork_rules", "not_counted"]  # fmt: skip
     assert set(result["activation_bytes"]) == {"caffe", "unique", "planned"}
     assert set(result["non_tensor_share"]) == {"layers", "activation_bytes"}
     conv = result["layer_costs"][1]
@@ -78,3 +78,29 @@ def test_names_beyond_ascii(run, pair, tmp_path):
         run("inspect", tmp_path / "größe").line
         == f"deepmerge: {tmp_path / 'größe'}: is a directory; give the file in it"
     )
+
+
+FORKS = """name: "forks"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }
+layer { name: "up" type: "Interp" bottom: "data" top: "up" interp_param { zoom_factor: 2 } }
+layer { name: "odd" type: "Oddity" bottom: "up" top: "odd" }
+layer { name: "c" type: "Convolution" bottom: "odd" top: "c" convolution_param { num_output: 8 kernel_size: 3 } }
+"""
+
+
+def test_rules_of_forks_and_what_is_not_counted(run, tmp_path):
+    net = tmp_path / "net.prototxt"
+    net.write_text(FORKS)
+    found = json.loads(run("inspect", net, "--json").out)
+    assert found["fork_rules"] == {"Interp": "DeepLab, PSPNet: interp_layer"}
+    lacking = ["parameters", "MACs", "activations"]
+    assert found["not_counted"] == {"odd": lacking, "c": lacking}
+    text = run("inspect", net).out
+    assert "Interp          DeepLab, PSPNet: interp_layer.cpp" in text
+    assert "odd    parameters, MACs, activations" in text
+
+
+def test_nothing_is_said_of_a_network_that_is_known(run, pair):
+    found = json.loads(run("inspect", *pair, "--json").out)
+    assert found["fork_rules"] == {} and found["not_counted"] == {}
+    assert "fork" not in run("inspect", *pair).out
