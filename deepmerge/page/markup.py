@@ -21,8 +21,8 @@ def shown(value: Any) -> Html:
     return value if isinstance(value, Html) else Html(for_html(value))
 
 
-def element(tag: str, content: Any = "", **attributes: Any) -> Html:
-    """Return `<tag name="value">content</tag>`.
+def element(tag: str, *content: Any, **attributes: Any) -> Html:
+    """Return `<tag name="value">content</tag>`, the parts of the content one after the other.
 
     `class_` and the like lose their last underscore, other underscores become dashes. None and False leave an attribute
     out, True gives it no value.
@@ -34,7 +34,7 @@ def element(tag: str, content: Any = "", **attributes: Any) -> Html:
             text += f" {name}"
         elif value is not None and value is not False:
             text += f' {name}="{shown(value)}"'
-    return Html(f"{text}>{shown(content)}</{tag}>")
+    return Html(f"{text}>{join(content)}</{tag}>")
 
 
 def join(parts: Iterable[Any], between: str = "") -> Html:
@@ -47,18 +47,14 @@ def table(caption: Any, head: Sequence[Any], rows: Iterable[Sequence[Any]], righ
 
     right: one letter a column, r for numbers. The first column's cells are the rows' headers.
     """
-    right = right.ljust(len(head), "l")
-    kind = ["n" if letter == "r" else None for letter in right]
-    top = join(element("th", cell, scope="col", class_=k) for cell, k in zip(head, kind, strict=True))
+    kind = ["n" if letter == "r" else None for letter in right.ljust(len(head))]
+    top = [element("th", cell, scope="col", class_=k) for cell, k in zip(head, kind, strict=True)]
     body = []
     for first, *rest in rows:
-        cells = [element("th", first, scope="row", class_=kind[0])]
-        cells += [element("td", cell, class_=k) for cell, k in zip(rest, kind[1:], strict=True)]
-        body.append(element("tr", join(cells)))
-    inside = join(
-        [element("caption", caption), element("thead", element("tr", top)), element("tbody", join(body, "\n"))], "\n"
-    )
-    made = element("table", inside, class_=class_ or None)
+        cells = [element("td", cell, class_=k) for cell, k in zip(rest, kind[1:], strict=True)]
+        body.append(element("tr", element("th", first, scope="row", class_=kind[0]), *cells))
+    parts = element("caption", caption), element("thead", element("tr", *top)), element("tbody", join(body, "\n"))
+    made = element("table", join(parts, "\n"), class_=class_ or None)
     return element("div", made, class_="wide", tabindex="0", role="region", aria_label=f"Table: {plain(caption)}")
 
 

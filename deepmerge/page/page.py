@@ -99,8 +99,8 @@ def _time(known: list[Stage], profile: Measured | None, bench: Measured | None) 
     parts += [times.bench(bench)] if bench else []
     counted = [_COUNTED, costs.profiles(known), costs.by_type(known), costs.every_layer(known)] if known else []
     if parts and counted:
-        folded = join([element("summary", "Counted: MACs and bytes of each layer"), *counted], "\n")
-        counted = [element("details", folded, class_="counted")]
+        summary = element("summary", "Counted: MACs and bytes of each layer")
+        counted = [element("details", join([summary, *counted], "\n"), class_="counted")]
     elif not parts:
         counted.insert(0, _UNMEASURED)
     return join([*parts, *counted], "\n")
@@ -108,15 +108,11 @@ def _time(known: list[Stage], profile: Measured | None, bench: Measured | None) 
 
 _UNMEASURED = element(
     "p",
-    join(
-        [
-            "Times were not measured. ",
-            code("deepmerge profile before=NET.prototxt NET.caffemodel after=OUT --json > profile.json"),
-            " measures them, and ",
-            code("deepmerge report OUT --profile profile.json --force"),
-            " shows them here.",
-        ]
-    ),
+    "Times were not measured. ",
+    code("deepmerge profile before=NET.prototxt NET.caffemodel after=OUT --json > profile.json"),
+    " measures them, and ",
+    code("deepmerge report OUT --profile profile.json --force"),
+    " shows them here.",
     class_="note",
 )
 _COUNTED = element(
@@ -127,23 +123,20 @@ _COUNTED = element(
 
 
 def _source(source: dict) -> Html:
-    parts = [
-        join([code(one["path"]), " (SHA-256 ", code(one["sha256"][:16]), "…)"])
-        for one in (source["prototxt"], source["caffemodel"])
-    ]
-    return element("p", join(["Made from ", parts[0], " and ", parts[1], "."]))
+    prototxt, caffemodel = (
+        join([code(source[kind]["path"]), " (SHA-256 ", code(source[kind]["sha256"][:16]), "…)"])
+        for kind in ("prototxt", "caffemodel")
+    )
+    return element("p", "Made from ", prototxt, " and ", caffemodel, ".")
 
 
 def _policy(script: str, style: str) -> Html:
     """Return what the page may do: run its own script, by its hash; no other, no request, no form."""
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
-    rules = [
-        "default-src 'none'",
-        f"script-src 'sha256-{hashes[0]}'",
-        f"style-src 'sha256-{hashes[1]}'",
-        "img-src data:",
-    ]
-    return shown("; ".join([*rules, "base-uri 'none'", "form-action 'none'"]))
+    own, look = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style))
+    return shown(
+        f"default-src 'none'; script-src 'sha256-{own}'; style-src 'sha256-{look}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _asset(name: str) -> str:

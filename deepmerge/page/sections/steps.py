@@ -9,7 +9,8 @@ from deepmerge.page.figures import bar
 from deepmerge.page.markup import Html, code, element, join, table
 from deepmerge.text import count, scaled, share_left
 
-FEW = 3  # names that are shown in a row as they are; more are folded away
+_INTO = Html(' <span class="arrow" role="img" aria-label="into">→</span> ')
+_FEW = 3  # names that are shown in a row as they are; more are folded away
 _MANY = 4  # from this many on, reasons that differ only in names and numbers share a row
 _PARTICULARS = re.compile(r"'[^']*'|\b\d[\d,]*(\.\d+)?\b")
 
@@ -19,31 +20,27 @@ def step_table(report: dict[str, Any]) -> Html:
     whole = report["before"].get("macs")
     rows = []
     for step in sorted(report["steps"], key=lambda step: not step["exact"]):
-        after = step.get("after", {})
-        macs = after.get("macs")
+        layers, macs = (step.get("after", {}).get(key) for key in ("layers", "macs"))
         rows.append(
             (
-                join([element("span", step["index"], class_="index"), " ", code(step["name"])]),
+                numbered(step["index"], code(step["name"])),
                 "exact" if step["exact"] else "approximate",
-                f"{after['layers']:,}" if "layers" in after else "?",
+                f"{layers:,}" if layers is not None else "?",
                 scaled(macs) if macs is not None else "?",
                 share_left(whole, macs),
                 bar(macs / whole if whole and macs is not None else None),
-                join(
-                    [
-                        names(step["merged"]),
-                        Html(' <span class="arrow" role="img" aria-label="into">→</span> '),
-                        names(step["into"]),
-                    ]
-                ),
+                join([names(step["merged"]), _INTO, names(step["into"])]),
             )
         )
+    if not rows:
+        return element("p", "There was no step.")
     head = ("step", "output", "layers", "MACs", "left", "", "merged → into")
-    return (
-        table("The steps, and the network after each", head, rows, "llrrrll", "steps")
-        if rows
-        else element("p", "There was no step.")
-    )
+    return table("The steps, and the network after each", head, rows, "llrrrll", "steps")
+
+
+def numbered(index: int | str, name: Any) -> Html:
+    """Return a step's number and its name."""
+    return join([element("span", index, class_="index"), " ", name])
 
 
 def cleanup(report: dict[str, Any]) -> Html:
@@ -53,16 +50,18 @@ def cleanup(report: dict[str, Any]) -> Html:
         found.setdefault(change["pass"], []).extend(change["layers"])
     if not found:
         return Html("")
-    found_text = join((join([code(name), ": ", names(layers)]) for name, layers in found.items()), "; ")
-    return element("p", join(["Also, exactly: ", found_text, "."]))
+    passes = join((join([code(name), ": ", names(layers)]) for name, layers in found.items()), "; ")
+    return element("p", "Also, exactly: ", passes, ".")
 
 
 def names(layers: list[str]) -> Html:
     """Return the layers' names; a long list is folded away under its count."""
     listed = join((code(name) for name in layers), ", ")
-    if len(layers) <= FEW:
-        return listed
-    return element("details", join([element("summary", count(len(layers), "layer")), listed]))
+    return listed if len(layers) <= _FEW else _folded(layers, listed)
+
+
+def _folded(layers: list, inside: Html) -> Html:
+    return element("details", element("summary", count(len(layers), "layer")), inside)
 
 
 def refusals(report: dict[str, Any]) -> Html:
@@ -76,14 +75,14 @@ def refusals(report: dict[str, Any]) -> Html:
         for one in alike:
             reasons.setdefault(one["reason"], []).append(one["layer"])
         if len(alike) >= _MANY and len(reasons) > 1:
-            rows.append((_each(alike), code(pass_name), _alike(list(reasons))))
+            each = (element("li", code(one["layer"]), ": ", one["reason"]) for one in alike)
+            rows.append((_folded(alike, element("ul", *each)), code(pass_name), _alike(list(reasons))))
         else:
             rows += [(names(layers), code(pass_name), reason) for reason, layers in reasons.items()]
     if not rows:
         return element("p", "No pass refused a layer.")
-    return table(
-        "Layers that a pass looked at and left as they were", ("layer", "pass", "because"), rows, class_="reasons"
-    )
+    caption = "Layers that a pass looked at and left as they were"
+    return table(caption, ("layer", "pass", "because"), rows, class_="reasons")
 
 
 def _alike(reasons: list[str]) -> str:
@@ -97,14 +96,8 @@ def _alike(reasons: list[str]) -> str:
     return made + reasons[0][end:]
 
 
-def _each(alike: list[dict[str, str]]) -> Html:
-    """Return the layers, folded away, each with its own reason."""
-    items = join(element("li", join([code(one["layer"]), ": ", one["reason"]])) for one in alike)
-    return element("details", join([element("summary", count(len(alike), "layer")), element("ul", items)]))
-
-
 def warnings(lines: list[str]) -> Html:
     """Warnings and notes; nothing where there are none."""
     if not lines:
         return Html("")
-    return join([element("h3", "Warnings"), element("ul", join(element("li", line) for line in lines))])
+    return join([element("h3", "Warnings"), element("ul", *(element("li", line) for line in lines))])
