@@ -27,6 +27,8 @@ class Engine(Protocol):
         """Load the network, to run on that number of CPU threads. EngineError if the engine cannot run it."""
         ...
 
+    # those that `verify` runs also have `lacks(layer)`: whether no network with such a layer can be loaded
+
 
 class Session(Protocol):
     """A loaded network. As a context manager, it closes itself.

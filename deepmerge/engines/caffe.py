@@ -21,14 +21,14 @@ import numpy as np
 
 from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.engines.caffe_process import CaffeProcess
-from deepmerge.engines.discover import VARIABLE, find_python
+from deepmerge.engines.discover import VARIABLE, describe, find_python
 from deepmerge.engines.timing.timing import Sample
 from deepmerge.errors import EngineError
 from deepmerge.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Feeds
-    from deepmerge.graph import Graph
+    from deepmerge.graph import Graph, Layer
 
     Weights = str | os.PathLike | Sequence[str | os.PathLike] | None
 
@@ -54,6 +54,10 @@ class CaffeEngine:
     def start(self, threads: int = 1) -> CaffeWorker:
         """Start a worker process, to load several networks at once or to run solvers."""
         return CaffeWorker(self.python, threads, self.timeout)
+
+    def lacks(self, layer: Layer) -> bool:
+        """Return whether no network with such a layer can be loaded: this build does not have its type."""
+        return (layer.kind.fork or layer.params is None) and layer.type not in describe(self.python)["types"]
 
     def load(self, graph: Graph, threads: int = 1) -> CaffeSession:
         """Write the network as Caffe's files into a temporary folder, and load them."""

@@ -47,6 +47,12 @@ class OrtEngine:
         """Load the network. EngineError for a layer that ONNX does not have, or that has no weights."""
         return OrtSession(graph, threads)
 
+    def lacks(self, layer: Layer) -> bool:
+        """Return whether no network with such a layer can be loaded."""
+        from deepmerge.formats.onnx.table import lacks
+
+        return lacks(layer)
+
 
 class OrtSession:
     """A network in ONNX Runtime. inputs: blob → declared shape. outputs, blobs: names.

@@ -18,11 +18,12 @@ import torch
 
 from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.engines.pytorch.net import TorchNet
+from deepmerge.engines.pytorch.table import lacks
 from deepmerge.errors import EngineError
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Feeds
-    from deepmerge.graph import Graph
+    from deepmerge.graph import Graph, Layer
 
 
 class TorchEngine:
@@ -36,6 +37,10 @@ class TorchEngine:
     def load(self, graph: Graph, threads: int = 1) -> TorchSession:
         """Load the network. EngineError for a layer that the engine does not have, or that has no weights."""
         return TorchSession(graph, threads, self.device)
+
+    def lacks(self, layer: Layer) -> bool:
+        """Return whether no network with such a layer can be loaded."""
+        return lacks(layer)
 
 
 def find_device(name: str) -> torch.device:

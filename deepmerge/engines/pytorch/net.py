@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from deepmerge.engines.pytorch.losses import loss_weights
 from deepmerge.engines.pytorch.schedule import Names, Schedule, Turn, make_schedule
 from deepmerge.engines.pytorch.step import Step
-from deepmerge.engines.pytorch.table import OPERATIONS, OVERWRITING, refusal
+from deepmerge.engines.pytorch.table import OPERATIONS, OVERWRITING, lacks, refusal
 from deepmerge.errors import EngineError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import check_weights, expected_weights, infer_shapes
@@ -55,7 +55,7 @@ class TorchNet(nn.Module):
         self.train(phase == "TRAIN")
 
     def _step(self, layer: Layer) -> Step:
-        if layer.params is None or layer.type not in OPERATIONS:
+        if lacks(layer):
             raise refusal(layer)
         blobs = self._blobs_of[layer.name]
         return Step(self, layer, blobs, OPERATIONS[layer.type], OVERWRITING.get(layer.type))

@@ -91,6 +91,11 @@ OPERATIONS |= {
 OVERWRITING: dict[str, Callable] = {"ReLU": elementwise.relu_in_place}
 
 
+def lacks(layer: Layer) -> bool:
+    """Return whether layers like this one cannot be run at all."""
+    return layer.params is None or layer.type not in OPERATIONS
+
+
 def refusal(layer: Layer) -> EngineError:
     """Return the error that a layer cannot be run."""
     reason, remedy = "engine 'torch' does not have this type", "leave the layer out, or use --engine caffe"

@@ -9,7 +9,7 @@ import onnx
 from deepmerge.errors import EngineError
 from deepmerge.formats.onnx.batch import Dims, free_dims, free_inputs, known_shapes
 from deepmerge.formats.onnx.builder import Builder, FixedBatch
-from deepmerge.formats.onnx.table import WRITERS, refusal
+from deepmerge.formats.onnx.table import WRITERS, lacks, refusal
 from deepmerge.graph.graph import Blob, Graph
 from deepmerge.names import for_onnx
 
@@ -42,7 +42,7 @@ def to_onnx(graph: Graph, blobs: Sequence[Blob] = (), free_batch: bool = True) -
         The layers do not fit together.
     """
     for layer in graph.layers:
-        if layer.type not in WRITERS or layer.params is None:
+        if lacks(layer):
             raise refusal(layer)
     shapes = known_shapes(graph)
     dims = free_dims(graph, shapes) if free_batch else None

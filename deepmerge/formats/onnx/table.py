@@ -67,6 +67,11 @@ WRITERS |= {
 _RECURRENT = ("LSTM", "RNN", "LSTMUnit")
 
 
+def lacks(layer: Layer) -> bool:
+    """Return whether layers like this one cannot be written at all."""
+    return layer.params is None or layer.type not in WRITERS
+
+
 def refusal(layer: Layer) -> EngineError:
     """Return the error that a layer cannot be written."""
     reason, remedy = "this type cannot be written as ONNX", "leave the layer out, or use --engine caffe"

@@ -21,6 +21,7 @@ from deepmerge.engines import engine as find_engine
 from deepmerge.errors import GraphError
 from deepmerge.graph.shapes import Shape
 from deepmerge.measure.batching import common_batching
+from deepmerge.measure.compare.cut import Cut, cut
 from deepmerge.measure.compare.feeds import Chunk, image_chunks, random_chunks
 from deepmerge.measure.compare.figures import Figures
 from deepmerge.measure.compare.match import Matched, makers, match_inputs, match_layers, match_outputs
@@ -82,22 +83,27 @@ def verify(job: Job, progress: Progress = silent) -> dict[str, Any]:
     Keys: engine, images (how many were compared), skipped (how many could not be read), tolerance (None: report only),
     outputs and layers (each a list of {name, b_name, and what Figures.report gives}), first_difference (the first of
     `layers` above the tolerance, and which layers of A make it), failures (one line each), ok, warnings.
+    An entry of `outputs` also has stands_for: the outputs that this blob stands for, since the engine cannot compute
+    them.
     Raises a DeepmergeError if the networks cannot be read, run or compared.
     """
     runner = find_engine(job.engine)
-    a, b = job.a.read(), job.b.read()
-    warnings = [f"{which}: {line}" for which, graph in (("A", a), ("B", b)) for line in graph.warnings]
+    whole = job.a.read(), job.b.read()
+    cut_a, cut_b = (cut(graph, runner.lacks, runner.name) for graph in whole)
+    a, b = cut_a.graph, cut_b.graph
+    warnings = [f"{which}: {line}" for which, graph in zip("AB", whole, strict=True) for line in graph.warnings]
     inputs = match_inputs(a, b)
     outputs, notes = match_outputs(a, b)
     layers = match_layers(a, b) if job.layers else []
     fed, more = _feed(job, a, b, inputs)
-    warnings += notes + more
+    warnings += cut_a.notes + notes + more
     if job.strict and warnings:
         raise GraphError(f"--strict: {warnings[0]} (a warning, without --strict)")
     blobs = _Blobs(outputs, layers, {pair: Figures() for pair in [*outputs, *layers]})
     with ExitStack() as stack:
         progress("loading", 0, fed.count)
-        sessions = [stack.enter_context(_load(runner, g, pair, job.threads)) for g, pair in ((a, job.a), (b, job.b))]
+        pairs = (cut_a, job.a), (cut_b, job.b)
+        sessions = [stack.enter_context(_load(runner, made, pair, job.threads)) for made, pair in pairs]
         compared = _run(*sessions, blobs.figures, _counted(fed, progress))
     skipped = fed.loader.skipped if fed.loader else []
     if skipped:
@@ -110,7 +116,9 @@ def verify(job: Job, progress: Progress = silent) -> dict[str, Any]:
         "images": compared,
         "skipped": len(skipped),
         "tolerance": job.tolerance if math.isfinite(job.tolerance) else None,
-        "outputs": [_entry(pair, blobs.figures[pair]) for pair in outputs],
+        "outputs": [
+            {**_entry(pair, blobs.figures[pair]), "stands_for": cut_a.stands_for.get(pair.a, [])} for pair in outputs
+        ],
         "layers": [_entry(pair, blobs.figures[pair]) for pair in layers],
         "first_difference": first,
         "failures": failures,
@@ -138,10 +146,10 @@ def _feed(job: Job, a: Graph, b: Graph, inputs: dict[str, Shape]) -> tuple[_Feed
     return _Feed(job.random, random_chunks(inputs, job.random, job.seed, batching, preprocessing)), notes
 
 
-def _load(runner: Engine, graph: Graph, pair: Pair, threads: int) -> Session:
+def _load(runner: Engine, made: Cut, pair: Pair, threads: int) -> Session:
     """Load a network; an engine that reads Caffe's files itself reads them, unless they are not what was read."""
-    load_files = getattr(runner, "load_files", None)
-    if load_files is None or graph.train_layers or graph.given_inputs:
+    load_files, graph = getattr(runner, "load_files", None), made.graph
+    if load_files is None or made.notes or graph.train_layers or graph.given_inputs:
         return runner.load(graph, threads)
     return load_files(pair.prototxt, pair.caffemodel, threads=threads)
 

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from deepmerge.data import ImageWishes
+from deepmerge.engines.caffe import CaffeEngine
 from deepmerge.errors import DeepmergeError, EngineError, GraphError, ReadError
 from deepmerge.formats import schema
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_pair
+from deepmerge.graph import Layer
 from deepmerge.measure.compare import Job, verify
 from deepmerge.out.read import Pair
+from tests.fork_nets import SSD_MOBILENET, fill
 
 ENGINES = ["ort", "torch", "caffe"]
 
@@ -234,6 +237,35 @@ def test_outputs_of_other_names_are_warned_of(pair):
         verify(Job(a, b, strict=True))
 
 
+@pytest.mark.parametrize("engine", ["ort", "torch"])
+def test_a_detector_is_compared_up_to_its_detections(tmp_path, engine, request):
+    """No engine here has SSD's last layer, whose shape only a run would show."""
+    needs(engine, request)
+    (tmp_path / "ssd.prototxt").write_text(SSD_MOBILENET)
+    graph = fill(read_network(tmp_path / "ssd.prototxt"))
+    pairs = [Pair(tmp_path / f"{name}.prototxt", tmp_path / f"{name}.caffemodel") for name in ("same", "other")]
+    write_pair(graph, *pairs[0])
+    graph.layer("conv1").weights = [graph.layer("conv1").weights[0] * np.float32(1.01)]
+    write_pair(graph, *pairs[1])
+    report = verify(Job(pairs[0], pairs[0], engine=engine, random=2))
+    standing = {"mbox_loc": ["detection_out"], "mbox_conf_flatten": ["detection_out"]}
+    assert report["ok"] and {entry["name"]: entry["stands_for"] for entry in report["outputs"]} == standing
+    assert report["warnings"] == [
+        f"'mbox_loc', 'mbox_conf_flatten' stand for output 'detection_out': engine {engine!r} cannot run layers of type "
+        "PriorBox, DetectionOutput"
+    ]
+    assert len(verify(Job(*pairs, engine=engine, random=2))["failures"]) == 2
+
+
+def test_real_caffe_is_asked_for_its_layer_types(pair, real_caffe):
+    text = TWO_INPUTS + 'layer { name: "seen" type: "DetectionOutput" bottom: "sum" top: "seen" }'
+    text += 'layer { name: "turned" type: "Permute" bottom: "gated" top: "turned" permute_param { order: 0 order: 2 } }'
+    has_permute = CaffeEngine().lacks(Layer("turned", "Permute")) is False
+    report = verify(Job(pair(text), pair(text), engine="caffe", random=2))
+    assert [entry["name"] for entry in report["outputs"]] == ["sum"] + ["turned"] * has_permute
+    assert report["warnings"][0].startswith("'sum' stands for output 'seen': engine 'caffe' cannot run layers of type ")
+
+
 def test_what_cannot_be_compared(mini, pair, tmp_path):
     with pytest.raises(GraphError, match="A's inputs are 'data', B's 'data', 'gate'"):
         verify(Job(mini, pair(TWO_INPUTS)))
@@ -241,4 +273,4 @@ def test_what_cannot_be_compared(mini, pair, tmp_path):
     with pytest.raises(ReadError, match="images feed one input, and the network has 2 .data, gate.; use --random"):
         verify(Job(pair(TWO_INPUTS), pair(TWO_INPUTS), images=f"npz:{tmp_path / 'a.npz'}"))
     with pytest.raises(DeepmergeError, match="classifier|loss3|conv|weights"):
-        verify(Job(mini, mini._replace(caffemodel=pair(TWO_INPUTS).caffemodel)))
+        verify(Job(mini, replace(mini, caffemodel=pair(TWO_INPUTS).caffemodel)))
