@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from deepmerge.errors import GraphError
 from deepmerge.formats.read.inputs import option_for
 from deepmerge.formats.read.params import read_params
+from deepmerge.formats.read.phase import left_out_maker
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.tree import Message
@@ -16,9 +19,10 @@ _MAX_HINTS = 1000  # a file with more unknown types has no misspellings
 _NOT_KEPT = frozenset(("name", "type", "bottom", "top", "param", "blobs", "include", "exclude", "phase"))
 
 
-def build(name: str, messages: list[Message], file, phase: str = "TEST") -> Graph:
-    """Return the graph of these layers, in their order. phase: the one that they were chosen for, for messages.
+def build(name: str, messages: list[Message], file, phase: str = "TEST", others: Iterable[Message] = ()) -> Graph:
+    """Return the graph of these layers, in their order.
 
+    phase: the one that they were chosen for; others: the file's layers that were not chosen. Both are for messages.
     ReadError or GraphError (file:line:column) if a layer is not complete, or does not fit the ones before it.
     """
     graph = Graph(name)
@@ -29,7 +33,12 @@ def build(name: str, messages: list[Message], file, phase: str = "TEST") -> Grap
         if layer.name in names:
             raise _error(message, file, "has the name of a layer before it; weights go by name, so rename one")
         names.add(layer.name)
-        layer.bottoms = [_bottom(str(b), current, message, file, phase) for b in message.values("bottom")]
+        for bottom in map(str, message.values("bottom")):
+            if bottom not in current:
+                hint = left_out_maker(bottom, others) or _hint(bottom, current)
+                text = f"reads {bottom!r}, which no layer before it makes in the {phase} phase{hint}"
+                raise _error(message, file, text)
+            layer.bottoms.append(current[bottom])
         layer.tops = _tops(layer, current, message, file)
         graph.insert(layer)
         _check_overwritten(layer, message, file)
@@ -52,14 +61,11 @@ def _layer(message: Message, file) -> Layer:
     return layer
 
 
-def _bottom(name: str, current: dict[str, Blob], message: Message, file, phase: str) -> Blob:
-    if name in current:
-        return current[name]
-    near = nearest(name, current, 1, 0.6)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+def _hint(name: str, current: dict[str, Blob]) -> str:
     if not current:
-        hint = f"; if it is an input, give its size: {option_for(name, (1, 3, None, None))}"
-    raise _error(message, file, f"reads {name!r}, which no layer before it makes in the {phase} phase{hint}")
+        return f"; if it is an input, give its size: {option_for(name, (1, 3, None, None))}"
+    near = nearest(name, current, 1, 0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _tops(layer: Layer, current: dict[str, Blob], message: Message, file) -> list[Blob]:

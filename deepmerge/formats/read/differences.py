@@ -6,6 +6,7 @@ caffemodel that lead to nothing in the prototxt, such as a loss.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from deepmerge.formats.read.stored import StoredLayer
@@ -65,8 +66,8 @@ def _ways(layers: _Layers, common: set[str]) -> dict[str, list[_Way]]:
 
 
 def _said(ways: list[_Way]) -> str:
-    words = []
+    words: Counter[str] = Counter()
     for start, passed in ways:
         word = repr(start) if start else "the input"
-        words.append(f"{word} through {', '.join(passed)}" if passed else word)
-    return " and ".join(words)
+        words[f"{word} through {', '.join(passed)}" if passed else word] += 1
+    return " and ".join(f"{word} ({number} times)" if number > 1 else word for word, number in words.items())

@@ -51,7 +51,7 @@ def read_network(prototxt: str | Path, caffemodel: str | Path | None = None, inp
     kept = {id(m) for m in layers}
     layers, twins = tell_apart(layers)
     layers, given = set_sizes(layers, sizes, prototxt)
-    graph = build(str(tree.value("name") or ""), layers, prototxt)
+    graph = build(str(tree.value("name") or ""), layers, prototxt, others=(m for m in every if id(m) not in kept))
     graph.given_inputs = given
     graph.tree = Message([f for f in tree if f.name not in ("name", "layer", "state")])
     graph.train_layers = [m for m in every if id(m) not in kept]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from deepmerge.formats.read.scalars import Reader
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.tree import Message
@@ -23,6 +25,16 @@ def in_phase(layer: Message, state: Message | None, file, phase: str = "TEST", l
     rules = [Reader(f.value, "NetStateRule", file, where) for f in includes or excludes]
     met = any(_meets(rule, phase, stages, level) for rule in rules)
     return met if includes else not met
+
+
+def left_out_maker(blob: str, layers: Iterable[Message]) -> str:
+    """Return which of these layers makes the blob, and the rule that leaves it out, as an error's end; "" if none."""
+    for layer in layers:
+        rules = [f for f in layer if f.name in ("include", "exclude")]
+        if rules and blob in map(str, layer.values("top")):
+            said = " ".join(f"{f.name} {{ {' '.join(f'{g.name}: {g.value}' for g in f.value)} }}" for f in rules)
+            return f"; {name_of(layer)} makes it, but is left out: it says {said}"
+    return ""
 
 
 def _meets(rule: Reader, phase: str, stages: set[str], level: int) -> bool:

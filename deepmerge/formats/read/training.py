@@ -63,7 +63,7 @@ def read_training(
     shapes = {images: (size, *image_shape), labels: (size,)}
     made = [_input(m, shapes) if m in sources else _with_top(m) for m in layers]
     made, twins = tell_apart(made)
-    graph = build(str(tree.value("name") or ""), made, file, phase)
+    graph = build(str(tree.value("name") or ""), made, file, phase, tree.values("layer"))
     graph.tree = Message([f for f in tree if f.name not in ("name", "layer", "state")])
     graph.train_layers = [m for m in sources if is_data(m)]
     graph.warnings = typos + twins + graph.warnings

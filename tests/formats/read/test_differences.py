@@ -116,6 +116,12 @@ def test_many_ways_are_not_looked_at():
         assert said([("end", "ReLU", "data", "end")], stored) == []
 
 
+def test_the_same_way_is_said_once():
+    stored = [("x", "Data", "", "data"), ("c", "Concat", "data data data", "c"), ("end", "ReLU", "c", "end")]
+    (line,) = said([("end", "ReLU", "data", "end")], stored)
+    assert line.endswith("but the input through Concat (3 times) in the caffemodel")
+
+
 @pytest.mark.pitfall("row", 17)
 @pytest.mark.pitfall("row", 18)
 def test_what_real_caffe_saves(tmp_path, models, caffe_python):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from deepmerge.errors import ReadError
+from deepmerge.errors import GraphError, ReadError
+from deepmerge.formats.read.network import read_network
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.formats.read.prototxt import parse
+from tests.helpers import inputs, layer
 
 RULES = [
     "", "include { }", "exclude { }",
@@ -61,3 +63,18 @@ def test_both_in_one_layer():
     with pytest.raises(ReadError) as caught:
         in_phase(parse("name: 'x' type: 'X'\ninclude { phase: TEST }\nexclude { phase: TRAIN }"), None, "net.prototxt")
     assert str(caught.value) == "net.prototxt:3:1: layer 'x' (X): has both include and exclude; keep one of them"
+
+
+def test_a_left_out_layer_is_named_as_the_reason(tmp_path):
+    """A bottom that only a TRAIN layer, or one of a stage, would make."""
+    path = tmp_path / "net.prototxt"
+    for rule in ("include { phase: TRAIN }", 'include { stage: "deploy" min_level: 1 }', "exclude { phase: TEST }"):
+        made = layer("b", "ReLU", "a").replace("}\n", f"{rule} }}\n")
+        path.write_text(inputs((1, 2, 3, 3)) + layer("a", "TanH", "data") + made + layer("c", "TanH", "b"))
+        with pytest.raises(GraphError) as caught:
+            read_network(path)
+        said = rule.replace('"', "")
+        assert str(caught.value).endswith(
+            "layer 'c' (TanH) reads 'b', which no layer before it makes in the TEST phase; "
+            f"layer 'b' (ReLU) makes it, but is left out: it says {said}"
+        )
