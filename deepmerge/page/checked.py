@@ -41,17 +41,13 @@ def _is_summary(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     memory = value.get("activation_bytes", {})
-    return isinstance(memory, dict) and all(
-        is_number(one) for one in (*(value.get(key, 0) for key in _SUMMARY), *memory.values())
-    )
+    numbers = [value.get(key, 0) for key in _SUMMARY]
+    return isinstance(memory, dict) and all(map(is_number, [*numbers, *memory.values()]))
 
 
 def _has(value: Any, names: tuple[str, ...], lists: tuple[str, ...]) -> bool:
-    return (
-        isinstance(value, dict)
-        and all(isinstance(value.get(k), str) for k in names)
-        and all(texts(value.get(k)) for k in lists)
-    )
+    found = value if isinstance(value, dict) else {}
+    return all(isinstance(found.get(key), str) for key in names) and all(texts(found.get(key)) for key in lists)
 
 
 def texts(value: Any) -> bool:

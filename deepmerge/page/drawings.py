@@ -12,16 +12,14 @@ from deepmerge.page.stages import Stage
 
 NEW, GOING = 1, 2  # what a layer is to its stage: made or changed by it; merged or changed by the next one
 _CHARACTER, _SMALL = 6.4, 5.6  # widths of a monospaced character at 10.5 and 9.2 pixels
-_MOST = 26  # characters of a name; the rest stands in the layer's details
+_MOST = 26  # characters of a name; the rest is in the layer's details
 _PADDING = 16
 
 
 def layouts(stages: list[Stage]) -> list[Layout]:
-    """Where each stage's layers stand."""
+    """Return the place of each stage's layers."""
     return [
-        lay_out(
-            [_size(fact) for fact in stage.facts], edges(stage), [for_terminal(fact.group, 60) for fact in stage.facts]
-        )
+        lay_out(list(map(_size, stage.facts)), edges(stage), [for_terminal(fact.group, 60) for fact in stage.facts])
         for stage in stages
     ]
 
@@ -71,32 +69,23 @@ def drawn(stages: list[Stage], placed: list[Layout]) -> dict[str, Any]:
                 layers.append(_look(fact, ids.setdefault(fact.name, len(ids))))
             nodes.append([looks[key], x, y, mark])
         lines = [[*edge, *(n for point in layout.routes.get(edge, ()) for n in point)] for edge in edges(stage)]
-        made.append(
-            {
-                "w": layout.width,
-                "h": layout.height,
-                "nodes": nodes,
-                "edges": lines,
-                "bands": [list(band) for band in layout.bands],
-            }
-            | _told(stage)
-        )
+        drawing = {"w": layout.width, "h": layout.height, "nodes": nodes, "edges": lines, "bands": layout.bands}
+        made.append(drawing | _about(stage))
     return {"layers": layers, "stages": made}
 
 
-def _told(stage: Stage) -> dict[str, Any]:
-    names = [for_terminal(name) for name in stage.merged], [for_terminal(name) for name in stage.into]
-    passes = list(dict.fromkeys(for_terminal(name) for entry in stage.entries for name in entry.get("passes", ())))
-    totals = {key: stage.totals[key] for key in ("layers", "params", "macs")}
-    title = for_terminal(stage.title, 60)
+def _about(stage: Stage) -> dict[str, Any]:
+    """Return what the page says about a stage."""
+    passes = (name for entry in stage.entries for name in entry.get("passes", ()))
     return {
-        "title": title,
+        "title": for_terminal(stage.title, 60),
         "index": stage.index,
-        "merged": names[0],
-        "into": names[1],
-        "passes": passes,
+        "merged": list(map(for_terminal, stage.merged)),
+        "into": list(map(for_terminal, stage.into)),
+        "passes": list(dict.fromkeys(map(for_terminal, passes))),
         "exact": stage.exact,
-    } | totals
+        **{key: stage.totals[key] for key in ("layers", "params", "macs")},
+    }
 
 
 def _look(fact: Fact, identity: int) -> dict[str, Any]:
@@ -109,13 +98,8 @@ def _look(fact: Fact, identity: int) -> dict[str, Any]:
         "lines": _lines(fact),
         "w": width,
         "h": height,
-        "settings": list(fact.settings),
-        "tops": list(fact.tops),
-        "weights": list(fact.weights),
-        "params": fact.params,
-        "macs": fact.macs,
-        "bytes": fact.bytes,
         "weightBytes": fact.weight_bytes,
+        **{key: getattr(fact, key) for key in ("settings", "tops", "weights", "params", "macs", "bytes")},
     }
 
 

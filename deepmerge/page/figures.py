@@ -31,11 +31,8 @@ def strip(facts: Sequence[Fact], layout: Layout, touched: Sequence[bool], frame:
     for fact, (x, y), (width, height), special in zip(facts, layout.boxes, layout.sizes, touched, strict=True):
         kind = TOUCHED if special else TENSOR if fact.tensor else OTHER
         paths[kind].append(f"M{y} {x + offset}h{height}v{width}h-{height}z")
-    inside = join(element("path", class_=kind, d="".join(parts)) for kind, parts in paths.items() if parts)
-    size = f"0 -4 {frame[0]} {frame[1] + 8}"
-    return element(
-        "svg", inside, class_="strip", viewBox=size, preserveAspectRatio="none", role="img", aria_label=label
-    )
+    inside = (element("path", class_=kind, d="".join(parts)) for kind, parts in paths.items() if parts)
+    return _stretched("strip", f"0 -4 {frame[0]} {frame[1] + 8}", label, *inside)
 
 
 def columns(values: Sequence[float], kinds: Sequence[str], top: float, slots: int, label: str) -> Html:
@@ -45,23 +42,20 @@ def columns(values: Sequence[float], kinds: Sequence[str], top: float, slots: in
         height = round(100 * value / top, 1) if top else 0
         if height > 0:
             paths.setdefault(kind, []).append(f"M{index * 10 + 1} 100h8v-{max(height, 0.4):g}h-8z")
-    inside = join(element("path", class_=kind, d="".join(paths[kind])) for kind in sorted(paths))
+    inside = (element("path", class_=kind, d="".join(paths[kind])) for kind in sorted(paths))
     base = Html(f'<path class="base" d="M0 100h{10 * slots}"/>')
-    size = f"0 0 {10 * slots} 101"
-    return element(
-        "svg",
-        join([inside, base]),
-        class_="columns",
-        viewBox=size,
-        preserveAspectRatio="none",
-        role="img",
-        aria_label=label,
-    )
+    return _stretched("columns", f"0 0 {10 * slots} 101", label, *inside, base)
+
+
+def _stretched(class_: str, frame: str, label: str, *inside: Html) -> Html:
+    """Draw what fills its place in both directions."""
+    looks = {"class_": class_, "viewBox": frame, "preserveAspectRatio": "none"}
+    return element("svg", *inside, **looks, role="img", aria_label=label)
 
 
 @dataclass(frozen=True)
 class Line:
-    """name, and its points: what stands at each (a step's number), speed, accuracy (0 to 1)."""
+    """name, and its points: what is shown at each (a step's number), speed, accuracy (0 to 1)."""
 
     name: str
     points: Sequence[tuple[str, float, float]]

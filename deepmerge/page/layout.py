@@ -1,4 +1,4 @@
-"""Where each layer of a drawing stands: rows from top to bottom, edges led between the layers."""
+"""The place of each layer in a drawing: rows from top to bottom, with edges between the layers."""
 
 from __future__ import annotations
 

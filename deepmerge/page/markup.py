@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from deepmerge.names import for_html
@@ -56,6 +56,17 @@ def table(caption: Any, head: Sequence[Any], rows: Iterable[Sequence[Any]], righ
     parts = element("caption", caption), element("thead", element("tr", *top)), element("tbody", join(body, "\n"))
     made = element("table", join(parts, "\n"), class_=class_ or None)
     return element("div", made, class_="wide", tabindex="0", role="region", aria_label=f"Table: {plain(caption)}")
+
+
+def used(head: Sequence[Any], rows: Sequence[Sequence[Any]]) -> tuple[list[Any], list[list[Any]]]:
+    """Return a table's head and rows without the columns that are empty, the first one aside."""
+    kept = [i for i in range(len(head)) if i == 0 or any(row[i] for row in rows)]
+    return [head[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def written(form: Callable[[Any], str], value: Any) -> str:
+    """Return the value in this form; "" if it is None."""
+    return "" if value is None else form(value)
 
 
 def plain(value: Any) -> str:

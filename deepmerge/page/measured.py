@@ -120,13 +120,7 @@ def _measured(file: Path, found: dict[str, Any]) -> Measured:
 def _run(entry: dict[str, Any]) -> Run:
     ratio = entry.get("ratio")
     layers = [
-        Timed(
-            _text(one["name"]),
-            _text(one["type"]),
-            _text(one["group"]),
-            bool(one["tensor"]),
-            _number(one["seconds"]["median"]),
-        )
+        Timed(*map(_text, (one["name"], one["type"], one["group"])), bool(one["tensor"]), _median(one["seconds"]))
         for one in entry.get("layers") or ()
     ]
     memory, energy, batch = (entry.get(key) or {} for key in ("memory", "energy", "largest_batch"))
@@ -135,8 +129,8 @@ def _run(entry: dict[str, Any]) -> Run:
         _text(entry["label"]),
         _three(entry["forward"], "median") if entry.get("forward") else None,
         None if not ratio else tuple(1 / _three(ratio, "value")[i] for i in (0, 2, 1)),
-        _number(entry["sum"]["median"]) if layers else None,
-        _number(entry["non_tensor"]["median"]) if layers else None,
+        _median(entry["sum"]) if layers else None,
+        _median(entry["non_tensor"]) if layers else None,
         layers,
         {name: _number(value) for name, value in figures.items() if value is not None},
     )
@@ -145,13 +139,13 @@ def _run(entry: dict[str, Any]) -> Run:
 def _steps(file: Path, found: dict[str, Any]) -> Steps:
     rows = []
     for row in found["rows"]:
-        seconds, speedup = row["seconds"], row["speedup"]
+        step, index, seconds, speedup = (row[key] for key in ("step", "index", "seconds", "speedup"))
         rows.append(
             Row(
-                "" if row["step"] is None else _text(row["step"]),
-                None if row["index"] is None else int(row["index"]),
+                "" if step is None else _text(step),
+                None if index is None else int(index),
                 {_text(column): _shares(top) for column, top in (row["top"] or {}).items()},
-                None if seconds is None else _number(seconds["median"]),
+                None if seconds is None else _median(seconds),
                 None if speedup is None else _number(speedup["value"]),
             )
         )
@@ -168,6 +162,10 @@ def _where(found: dict[str, Any]) -> str:
     parts += [f"{int(threads)} thread{'' if threads == 1 else 's'}"] if threads else []
     parts += [f"load average {_number(load[0]):.2f}"] if load else []
     return ", ".join(parts)
+
+
+def _median(value: dict[str, Any]) -> float:
+    return _number(value["median"])
 
 
 def _three(value: dict[str, Any], middle: str) -> tuple[float, float, float]:

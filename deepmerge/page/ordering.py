@@ -2,8 +2,8 @@
 
 Source: Sugiyama, Tagawa and Toda (1981).
 
-Items 0 … n-1 are the layers. An edge that passes rows gets an item in each of them (one for all edges of a layer), so
-that it is led around the layers in between.
+Items 0 … n-1 are the layers. An edge that passes rows gets an item in each of them (one for all edges of a layer),
+which leads it around the layers in between.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ MOST_BENDS = 20_000  # items for passing edges; beyond, the longest edges are dr
 class Grid:
     """rows: the items of each row, from left to right. up, down: the items that an item is joined to.
 
-    bends: for an item that is no layer, the layer whose edge it leads. routes: for each edge the items that it passes.
+    bends: for an item that is not a layer, the layer whose edge it is on. routes: for each edge the items that it
+    passes.
     """
 
     rows: list[list[int]]

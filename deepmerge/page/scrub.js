@@ -28,7 +28,7 @@ class Scrubber {
   constructor(data) {
     this.data = data;
     byId("graph").hidden = false;
-    this.drawing = new Drawing(data, byId("view"), (place) => this.tell(place));
+    this.drawing = new Drawing(data, byId("view"), (place) => this.showLayer(place));
     this.map = new Overview(this.drawing, byId("map"));
     this.slider = byId("scrub");
     this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
@@ -98,7 +98,7 @@ class Scrubber {
 
   what() {
     const { passes, merged, into, exact, title } = this.data.stages[this.now];
-    if (!merged.length) return title === "Original" ? "The network as it was." : "";
+    if (!merged.length) return title === "Original" ? "The original network." : "";
     const layers = (names) => `${names.length} layer${names.length === 1 ? "" : "s"}`;
     const cost = exact ? "The output stays the same." : "Approximate: it costs accuracy until the network is recovered or fine-tuned.";
     return `${passes.join(", ")}: ${layers(merged)} into ${layers(into)}. ${cost}`;
@@ -113,7 +113,7 @@ class Scrubber {
     this.go(this.now + by);
   }
 
-  tell(place) {
+  showLayer(place) {
     const panel = byId("details"), { stage } = this.drawing;
     const [index, , , mark] = stage.nodes[place];
     const layer = this.data.layers[index];

@@ -65,9 +65,7 @@ def stages(converted: Converted) -> tuple[list[Stage], list[str]]:
         exact = []
     left = [*exact, *approximate.values()]
     if converted.approximate and not converted.steps:
-        notes.append(
-            "OUT has no folder for each step (--no-steps), so that only the first and the last network can be drawn."
-        )
+        notes.append("OUT has no folder for each step (--no-steps): only the first and the last network can be drawn.")
     if converted.final.prototxt.exists():
         final = _stage("Final", converted.final.read(weights=False), left)
         if left or not made or made[-1].facts != final.facts:
@@ -80,7 +78,7 @@ def _stage(title: str, graph: Graph, entries: Iterable[dict[str, Any]] = (), ind
 
 
 def _original(converted: Converted, notes: list[str]) -> Graph | None:
-    """Its structure; some prototxts take the caffemodel to tell the images' channels."""
+    """Return its structure; some prototxts need the caffemodel for the images' channels."""
     try:
         pair = converted.original
     except DeepmergeError as error:

@@ -200,7 +200,7 @@ def test_arrow_keys_scrub(view, mini_stages):
     assert view.where.startswith("Original")
 
 
-def test_layers_tell_of_themselves_by_keys(view):
+def test_keys_show_a_layers_details(view):
     """One stop of the tab key; up and down go through the layers, left and right through the steps."""
     view.js("document.querySelector('#view > svg').focus()")
     assert view.js("document.activeElement.classList.contains('node')")
@@ -214,7 +214,7 @@ def test_layers_tell_of_themselves_by_keys(view):
     assert "new or changed in this step" in view.one("#details").text
 
 
-def test_layers_tell_of_themselves_by_clicks(view):
+def test_a_click_shows_a_layers_details(view):
     view.one(".node[aria-label^='conv2/3x3,']").click()
     assert view.one("#details h3").text == "conv2/3x3"
     assert view.js("document.querySelector('.node[aria-selected=true]').ariaLabel").startswith("conv2/3x3,")
@@ -290,8 +290,8 @@ def test_copying(driver, page):
 def test_without_javascript_all_but_the_drawing_is_there(driver, page):
     view = Shown(driver, page, script=False)
     try:
-        told = view.command("DOM.getOuterHTML", nodeId=view.command("DOM.getDocument")["root"]["nodeId"])["outerHTML"]
-        assert "needs JavaScript" in told and 'id="graph" class="graph" hidden' in told
+        text = view.command("DOM.getOuterHTML", nodeId=view.command("DOM.getDocument")["root"]["nodeId"])["outerHTML"]
+        assert "needs JavaScript" in text and 'id="graph" class="graph" hidden' in text
         box = view.command("DOM.getBoxModel", nodeId=node(view, "table.steps"))["model"]
         assert box["height"] > 100
         view.picture("no-script")

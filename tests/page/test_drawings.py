@@ -8,7 +8,7 @@ def marked(stages, number: int, mark: int) -> set[str]:
 
 
 def test_what_goes_is_marked_before_and_what_is_new_after(mini_stages):
-    """conv1 takes up the pooling and the LRN behind it."""
+    """conv1 takes up the pooling and the LRN after it."""
     entry = mini_stages[2].entries[0]
     assert marked(mini_stages, 1, GOING) == set(entry["merged"]) and marked(mini_stages, 2, NEW) == set(entry["into"])
     assert marked(mini_stages, 0, NEW) == set() and marked(mini_stages, len(mini_stages) - 1, GOING) == set()

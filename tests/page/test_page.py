@@ -171,11 +171,11 @@ def test_writing(mini, tmp_path):
     with pytest.raises(EmitError, match="report.html: exists already; give another name with -o, or --force"):
         write_page(tmp_path / "out")
     write_page(tmp_path / "out", force=True)
-    for place, told in (
+    for place, message in (
         (tmp_path, "is a folder"),
         (tmp_path / "none" / "page.html", "cannot be written: No such file"),
     ):
-        with pytest.raises(EmitError, match=told):
+        with pytest.raises(EmitError, match=message):
             write_page(tmp_path / "out", place)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
@@ -196,8 +196,8 @@ def test_a_full_disk_leaves_nothing(mini, tmp_path, monkeypatch):
 PALETTES = re.compile(r"(:root[^{]*)\{([^}]*)\}")
 
 
-def test_colours_can_be_told_apart():
-    """WCAG 2.1: text 4.5 to 1 against what is behind it, lines that carry meaning 3 to 1, in both themes."""
+def test_colours_have_enough_contrast():
+    """WCAG 2.1: text 4.5 to 1 against its background, lines that carry meaning 3 to 1, in both themes."""
     css = (Path(deepmerge.page.__file__).parent / "page.css").read_text()
     palettes = []
     for _, body in PALETTES.findall(css.split("@media print")[0]):

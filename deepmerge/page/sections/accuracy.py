@@ -7,8 +7,9 @@ from typing import Any
 from deepmerge.out.read import Converted
 from deepmerge.page.checked import is_number
 from deepmerge.page.figures import Line, speed_chart
-from deepmerge.page.markup import Html, code, element, join, table
-from deepmerge.page.measured import Measured, Steps
+from deepmerge.page.markup import Html, code, element, join, table, used, written
+from deepmerge.page.measured import Measured, Row, Steps
+from deepmerge.page.sections.steps import numbered
 from deepmerge.page.sections.times import ms
 from deepmerge.text import count, share_left, times
 
@@ -26,15 +27,12 @@ def accuracy(report: dict[str, Any], steps: Steps | None, bench: Measured | None
         recovery(report.get("recovery")),
         finetuning(report.get("finetuning")),
     ]
-    known = any(steps and row.top for row in (steps.rows if steps else ())) or (bench and bench.accuracy)
+    known = any(row.top for row in (steps.rows if steps else ())) or (bench and bench.accuracy)
     if not known:
-        rough = [step for step in report["steps"] if not step["exact"]]
-        text = (
-            "Every step was exact, so that there is nothing to lose."
-            if not rough
-            else "Accuracy was not measured step by step."
-        )
-        parts.insert(0, element("p", join([text, *([" This does it: ", code(_HOW)] if rough else [])]), class_="note"))
+        rough = any(not step["exact"] for step in report["steps"])
+        how = ["Accuracy was not measured step by step. This does it: ", code(_HOW)]
+        text = how if rough else ["Every step was exact: no accuracy is lost."]
+        parts.insert(0, element("p", *text, class_="note"))
     return join([part for part in parts if part], "\n")
 
 
@@ -43,7 +41,7 @@ def _table(report: dict[str, Any], steps: Steps) -> Html:
     timed = any(row.speedup is not None for row in steps.rows)
     speeds = [row.speedup for row in steps.rows] if timed else _by_macs(report, steps)
     images = f", with {steps.images}" if steps.images else ""
-    parts = [element("p", join([f"Measured on {steps.where}{images}. From ", code(steps.file.name), "."]))]
+    parts = [element("p", f"Measured on {steps.where}{images}. From ", code(steps.file.name), ".")]
     lines = _lines(steps, ks[0], speeds) if ks else []
     if lines:
         across = f"times as fast ({steps.engine})" if timed else "times fewer MACs (counted; no time was measured)"
@@ -52,22 +50,15 @@ def _table(report: dict[str, Any], steps: Steps) -> Html:
     head += [f"{column}, top-{k}" for column in steps.columns for k in ks]
     rows = []
     for row in steps.rows:
-        cells = []
-        if timed:
-            cells += [
-                ms(row.seconds) if row.seconds is not None else "",
-                times(row.speedup) if row.speedup is not None else "",
-            ]
-        for column in steps.columns:
-            top = row.top.get(column, row.top.get("original", {}) if not row.step else {})
-            cells += [f"{top[k]:.1%}" if k in top else "" for k in ks]
-        rows.append((_named(row.index, row.step), *cells))
-    return join([*parts, table("Behind each step", head, rows, "l" + "r" * (len(head) - 1), "accuracies")], "\n")
+        cells = [written(ms, row.seconds), written(times, row.speedup)] if timed else []
+        cells += [written("{:.1%}".format, _top(row, column).get(k)) for column in steps.columns for k in ks]
+        name = code(row.step) if row.step else "original"
+        rows.append((numbered("" if row.index is None else row.index, name), *cells))
+    return join([*parts, table("After each step", head, rows, "l" + "r" * (len(head) - 1), "accuracies")], "\n")
 
 
-def _named(index: int | None, step: str) -> Html:
-    name = code(step) if step else "original"
-    return join([element("span", "" if index is None else index, class_="index"), " ", name])
+def _top(row: Row, column: str) -> dict[str, float]:
+    return row.top.get(column, {} if row.step else row.top.get("original", {}))
 
 
 def _by_macs(report: dict[str, Any], steps: Steps) -> list[float | None]:
@@ -83,7 +74,7 @@ def _lines(steps: Steps, k: str, speeds: list[float | None]) -> list[Line]:
     for column in steps.columns:
         points = []
         for row, speed in zip(steps.rows, speeds, strict=True):
-            top = row.top.get(column, row.top.get("original", {}) if not row.step else {})
+            top = _top(row, column)
             if speed is not None and k in top:
                 points.append((str(row.index) if row.index is not None else row.step, speed, top[k]))
         if len(points) > 1:
@@ -93,15 +84,13 @@ def _lines(steps: Steps, k: str, speeds: list[float | None]) -> list[Line]:
 
 def _figure(lines: list[Line], across: str, k: str) -> Html:
     summary = "; ".join(f"{line.name}: from {_place(line.points[0])} to {_place(line.points[-1])}" for line in lines)
-    chart = speed_chart(
-        lines, across, f"top-{k} accuracy, %", f"Top-{k} accuracy against speed, step by step. {summary}."
-    )
+    label = f"Top-{k} accuracy against speed, step by step. {summary}."
+    chart = speed_chart(lines, across, f"top-{k} accuracy, %", label)
     kinds = ["last" if i == len(lines) - 1 else f"line{min(i, 2)}" for i in range(len(lines))]
     named = zip(lines, kinds, strict=True)
     key = join([join([element("span", "", class_=f"dash {kind}"), f" {line.name}"]) for line, kind in named], "   ")
-    return element(
-        "figure", join([chart, element("figcaption", join([key, ". The numbers are the steps'; 0 is the original."]))])
-    )
+    caption = element("figcaption", key, ". The numbers are the steps'; 0 is the original.")
+    return element("figure", chart, caption)
 
 
 def _place(point: tuple[str, float, float]) -> str:
@@ -110,54 +99,38 @@ def _place(point: tuple[str, float, float]) -> str:
 
 def _bench(found: Measured) -> Html:
     ks = list(dict.fromkeys(k for top in found.accuracy.values() for k in top))
-    rows = [(code(label), *(f"{top[k]:.1%}" if k in top else "" for k in ks)) for label, top in found.accuracy.items()]
+    rows = [(code(label), *(written("{:.1%}".format, top.get(k)) for k in ks)) for label, top in found.accuracy.items()]
     caption = f"Accuracy on {count(found.images or 0, 'image')}, from {found.file.name}"
     return table(caption, ("network", *(f"top-{k}" for k in ks)), rows, "l" + "r" * len(ks))
 
 
 def recovery(story: Any) -> Html:
     """Return the stages of a recovery; nothing if there was none."""
-    stages = _entries(story, "stages")
-    if not stages:
-        return Html("")
     rows = []
-    for one in stages:
+    for one in _entries(story, "stages"):
         before, after = (one.get(f"loss_{when}") for when in ("before", "after"))
-        agreements = [
-            f"{one[key]:.1%}" if is_number(one.get(key)) else "" for key in ("agreement_before", "agreement_after")
-        ]
-        numbers = [_number(one.get("seconds"), "{:,.1f} s"), _number(before, "{:.4g}"), _number(after, "{:.4g}")]
-        known = is_number(before) and is_number(after)
-        rows.append((code(one.get("name", "?")), *numbers, share_left(before, after) if known else "", *agreements))
-    head = ("stage", "took", "loss before", "after", "left", "agreement before", "after")
-    used = [i for i in range(len(head)) if i < 1 or any(row[i] for row in rows)]
+        left = share_left(before, after) if is_number(before) and is_number(after) else ""
+        forms = {"agreement_before": "{:.1%}", "agreement_after": "{:.1%}"}
+        losses = _numbers(one, {"seconds": "{:,.1f} s", "loss_before": "{:.4g}", "loss_after": "{:.4g}"})
+        rows.append((code(one.get("name", "?")), *losses, left, *_numbers(one, forms)))
+    if not rows:
+        return Html("")
+    head, rows = used(("stage", "took", "loss before", "after", "left", "agreement before", "after"), rows)
     caption = "Recovered without labels; agreement is how often the network's best class is the original's"
-    title = element("h3", "Recovery")
-    return join(
-        [
-            title,
-            table(
-                caption, [head[i] for i in used], [[row[i] for i in used] for row in rows], "l" + "r" * (len(used) - 1)
-            ),
-        ]
-    )
+    return join([element("h3", "Recovery"), table(caption, head, rows, "l" + "r" * (len(head) - 1))])
 
 
 def finetuning(story: Any) -> Html:
     """Return the runs of a fine-tuning, with their last tests; nothing if there was none."""
-    runs = _entries(story, "runs")
-    if not runs:
-        return Html("")
     rows = []
-    for one in runs:
-        tests = _entries(one, "tests")
-        last = {
-            key: value for key, value in (tests[-1] if tests else {}).items() if key not in ("iteration", "test", "all")
-        }
-        tests = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if is_number(value))
+    for one in _entries(story, "runs"):
+        last = (_entries(one, "tests") or [{}])[-1]
+        shown = {key: value for key, value in last.items() if key not in ("iteration", "test", "all")}
+        tests = ", ".join(f"{key} {value:.4g}" for key, value in shown.items() if is_number(value))
         forms = {"iterations": "{:,}", "loss_before": "{:.4g}", "loss_after": "{:.4g}", "seconds": "{:,.0f} s"}
-        numbers = [_number(one.get(key), form) for key, form in forms.items()]
-        rows.append((code(one.get("step") or "all steps"), *numbers, tests))
+        rows.append((code(one.get("step") or "all steps"), *_numbers(one, forms), tests))
+    if not rows:
+        return Html("")
     head = ("step", "iterations", "loss before", "after", "took", "last test")
     return join([element("h3", "Fine-tuning"), table("Fine-tuned with labels", head, rows, "lrrrrl")])
 
@@ -168,8 +141,9 @@ def _entries(value: Any, key: str) -> list[dict[str, Any]]:
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
-def _number(value: Any, form: str) -> str:
-    return form.format(value) if is_number(value) else ""
+def _numbers(entry: dict[str, Any], forms: dict[str, str]) -> list[str]:
+    """Return the numbers under the keys, each in its form; "" for what is not a number."""
+    return [form.format(entry[key]) if is_number(entry.get(key)) else "" for key, form in forms.items()]
 
 
 def training(converted: Converted) -> Html:
@@ -193,9 +167,8 @@ def training(converted: Converted) -> Html:
         ),
     ]
     if converted.steps:
-        text = (
-            "Step by step, each from the weights that the one before it ended with; the result is finetuned.caffemodel."
-        )
+        text = "Step by step, each from the weights that the one before it ended with"
+        text += "; the result is finetuned.caffemodel."
         parts.append(_way("With Caffe", text, "make -C OUT -f finetune.mk CAFFE=/path/to/caffe"))
     else:
         parts.append(_way("With Caffe", "In OUT.", "caffe train -solver solver.prototxt -weights weights.caffemodel"))
@@ -204,9 +177,7 @@ def training(converted: Converted) -> Html:
 
 
 def _way(title: str, text: str, command: str) -> Html:
-    pre = element("pre", code(command), tabindex="0")
-    button = element(
-        "button", "Copy", type="button", class_="copy", aria_label=f"Copy the command: {command}", hidden=True
-    )
-    line = element("div", join([pre, button]), class_="command")
-    return element("div", join([element("h3", title), element("p", text), line]), class_="way")
+    label = f"Copy the command: {command}"
+    button = element("button", "Copy", type="button", class_="copy", aria_label=label, hidden=True)
+    line = element("div", element("pre", code(command), tabindex="0"), button, class_="command")
+    return element("div", element("h3", title), element("p", text), line, class_="way")

@@ -20,7 +20,7 @@ def profiles(stages: list[Stage]) -> Html:
         slots = max(len(facts) for _, facts in ends)
         rows = [_row(title, facts, key, top, slots, f"{name} of each layer, {title.lower()}") for title, facts in ends]
         parts.append(element("h3", f"{name[0].upper()}{name[1:]} of each layer; a full column is {form(top)}"))
-        parts.append(element("div", join(rows), class_="profile"))
+        parts.append(element("div", *rows, class_="profile"))
     return join(parts, "\n")
 
 
@@ -29,7 +29,7 @@ def _row(title: str, facts: list[Fact], key: str, top: float, slots: int, label:
     most = max(facts, key=lambda fact: getattr(fact, key))
     label += f": most in {most.name}"
     drawing = columns(values, [TENSOR if fact.tensor else OTHER for fact in facts], top, slots, label)
-    return element("figure", join([element("figcaption", title), drawing]))
+    return element("figure", element("figcaption", title), drawing)
 
 
 def by_type(stages: list[Stage]) -> Html:
@@ -43,11 +43,8 @@ def by_type(stages: list[Stage]) -> Html:
                 found[0] += 1
                 found[1] += fact.macs
                 found[2] += fact.bytes
-    head = (
-        ["type"]
-        + [f"{what}, {title.lower()}" for what in ("layers", "MACs", "activations") for title, _ in ends]
-        + [""]
-    )
+    counted = [f"{what}, {title.lower()}" for what in ("layers", "MACs", "activations") for title, _ in ends]
+    head = ["type", *counted, ""]
     whole = sum(found[0][2] for found in sums.values())
     rows = []
     for kind, found in sorted(sums.items(), key=lambda item: (-item[1][0][2], item[0])):
@@ -62,7 +59,7 @@ def every_layer(stages: list[Stage]) -> Html:
     parts = []
     for title, facts in _ends(stages):
         summary = element("summary", f"Every layer, {title.lower()} ({len(facts):,})")
-        parts.append(element("details", join([summary, _layers(title, facts)]), class_="every"))
+        parts.append(element("details", summary, _layers(title, facts), class_="every"))
     return join(parts)
 
 
@@ -82,5 +79,5 @@ def _cell(form, value: int) -> str:
 def _ends(stages: list[Stage]) -> list[tuple[str, list[Fact]]]:
     if len(stages) == 1:
         return [("As it is", stages[0].facts)]
-    first = "Before" if stages[0].title == "Original" else f"Behind {stages[0].title}"
+    first = "Before" if stages[0].title == "Original" else f"After {stages[0].title}"
     return [(first, stages[0].facts), ("After", stages[-1].facts)]

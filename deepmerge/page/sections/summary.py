@@ -20,6 +20,11 @@ _ROWS = (
     ("Activations, distinct", ("activation_bytes", "unique"), size),
     ("Activations, planned", ("activation_bytes", "planned"), size),
 )
+_KEY = Html(
+    '<span><span class="key tensor"></span> layers with learned tensors</span> '
+    '<span><span class="key other"></span> all others</span> '
+    '<span><span class="key touched"></span> merged or changed, and what came of it</span>'
+)
 
 
 def lead(report: dict[str, Any]) -> Html:
@@ -64,15 +69,7 @@ def strips(stages: list[Stage], placed: list[Layout]) -> Html:
             _figure(first, stages[0], placed[0], gone, frame),
             _figure("After", last, placed[-1], [fact.name in made for fact in last.facts], frame),
         ]
-    key = join(
-        [
-            Html('<span><span class="key tensor"></span> layers with learned tensors</span>'),
-            Html('<span><span class="key other"></span> all others</span>'),
-            Html('<span><span class="key touched"></span> merged or changed, and what came of it</span>'),
-        ],
-        " ",
-    )
-    return element("div", join([*drawings, element("p", key, class_="keys")], "\n"), class_="strips")
+    return element("div", join([*drawings, element("p", _KEY, class_="keys")], "\n"), class_="strips")
 
 
 def _figure(title: str, stage: Stage, layout: Layout, touched: list[bool], frame: tuple[int, int]) -> Html:
@@ -81,8 +78,8 @@ def _figure(title: str, stage: Stage, layout: Layout, touched: list[bool], frame
         f"{title}: {many_layers}, drawn from the input on the left to the output on the right; "
         f"{sum(touched)} of them merged or changed"
     )
-    caption = element("figcaption", join([element("b", title), f" {many_layers}"]))
-    return element("figure", join([caption, strip(stage.facts, layout, touched, frame, label)]))
+    caption = element("figcaption", element("b", title), f" {many_layers}")
+    return element("figure", caption, strip(stage.facts, layout, touched, frame, label))
 
 
 def totals(report: dict[str, Any]) -> Html:

@@ -1,13 +1,24 @@
-"""Where the time goes, as it was measured."""
+"""Where the time goes: measured times."""
 
 from __future__ import annotations
 
 from deepmerge.page.figures import OTHER, TENSOR, bar, columns
-from deepmerge.page.markup import Html, code, element, join, table
+from deepmerge.page.markup import Html, code, element, join, table, used, written
 from deepmerge.page.measured import Measured, Run
 from deepmerge.text import count, milliseconds, share_left, size, times
 
 _OWN = "(the engine's own)"
+_HEAD = (
+    "network",
+    "forward",
+    "quartiles",
+    "times as fast",
+    "sum of its layers",
+    "in non-tensor layers",
+    "peak memory",
+    "energy, an image",
+    "largest batch",
+)
 
 
 def ms(seconds: float) -> str:
@@ -17,72 +28,49 @@ def ms(seconds: float) -> str:
 
 def profile(found: Measured) -> Html:
     """Totals, then engine by engine the layers' times as columns, by type and by step."""
-    first = next((name for name, runs in found.engines.items() if any(run.layers for run in runs)), None)
-    parts = [_said(found), totals(found)]
+    parts = [bench(found)]
     for name, runs in found.engines.items():
         timed = [run for run in runs if run.layers]
         if timed:
-            inside = join(
-                [element("summary", join([element("b", name), ": layer by layer"])), _engine(name, timed)], "\n"
-            )
-            parts.append(element("details", inside, class_="engine", open=name == first))
+            inside = join([element("summary", element("b", name), ": layer by layer"), _engine(name, timed)], "\n")
+            parts.append(element("details", inside, class_="engine", open=len(parts) == 1))
     return join(parts, "\n")
 
 
 def bench(found: Measured) -> Html:
     """Time, memory, energy and the largest batch of each network on each engine."""
-    return join([_said(found), totals(found)], "\n")
-
-
-def _said(found: Measured) -> Html:
-    return element("p", join(["Measured on ", found.where, ". From ", code(found.file.name), "."]))
+    said = element("p", "Measured on ", found.where, ". From ", code(found.file.name), ".")
+    return join([said, totals(found)], "\n")
 
 
 def totals(found: Measured) -> Html:
     """Return a row for each network on each engine, without empty columns."""
-    rows = []
-    for engine, runs in found.engines.items():
-        for run in runs:
-            rows.append((join([code(run.label), f" on {engine}"]), *_cells(run)))
-    head = (
-        "network",
-        "forward",
-        "quartiles",
-        "times as fast",
-        "sum of its layers",
-        "in non-tensor layers",
-        "peak memory",
-        "energy, an image",
-        "largest batch",
-    )
-    used = [i for i in range(len(head)) if i < 2 or any(row[i] for row in rows)]
-    rows_table = table(
-        "Whole forwards", [head[i] for i in used], [[row[i] for i in used] for row in rows], "l" + "r" * (len(used) - 1)
-    )
-    absent = join(element("li", join([code(engine), ": ", why])) for engine, why in found.absent.items())
-    if any(run.total is not None for runs in found.engines.values() for run in runs):
+    parts = []
+    runs = [(engine, run) for engine, runs in found.engines.items() for run in runs]
+    if runs:
+        head, rows = used(_HEAD, [(join([code(run.label), f" on {engine}"]), *_cells(run)) for engine, run in runs])
+        parts.append(table("Whole forwards", head, rows, "l" + "r" * (len(head) - 1)))
+    if any(run.total is not None for _, run in runs):
         note = "Layers are timed one by one, without the fusion that a whole forward has: their sum differs from it."
-        rows_table = join([rows_table, element("p", note, class_="note")])
-    why = element("details", join([element("summary", "Not measured"), element("ul", absent)])) if absent else ""
-    return join([rows_table if rows else "", why])
+        parts.append(element("p", note, class_="note"))
+    if found.absent:
+        absent = (element("li", code(engine), ": ", why) for engine, why in found.absent.items())
+        parts.append(element("details", element("summary", "Not measured"), element("ul", *absent)))
+    return join(parts)
 
 
 def _cells(run: Run) -> list[str]:
-    cells = [""] * 8
-    if run.forward:
-        cells[0], cells[1] = (
-            ms(run.forward[0]),
-            f"{ms(run.forward[1])} – {ms(run.forward[2])}",
-        )
-    if run.ratio:
-        cells[2] = f"{times(run.ratio[0])} ({times(run.ratio[1])} – {times(run.ratio[2])})"
-    if run.total is not None and run.non_tensor is not None:
-        cells[3], cells[4] = ms(run.total), f"{run.non_tensor:.1%}"
-    for place, (key, form) in enumerate(
-        (("peak", size), ("joules", lambda j: f"{1e3 * j:.1f} mJ"), ("batch", "{:,.0f}".format))
-    ):
-        cells[5 + place] = form(run.figures[key]) if key in run.figures else ""
-    return cells
+    forward, ratio = run.forward, run.ratio
+    return [
+        ms(forward[0]) if forward else "",
+        f"{ms(forward[1])} – {ms(forward[2])}" if forward else "",
+        f"{times(ratio[0])} ({times(ratio[1])} – {times(ratio[2])})" if ratio else "",
+        written(ms, run.total),
+        written("{:.1%}".format, run.non_tensor),
+        written(size, run.figures.get("peak")),
+        written(lambda joules: f"{1e3 * joules:.1f} mJ", run.figures.get("joules")),
+        written("{:,.0f}".format, run.figures.get("batch")),
+    ]
 
 
 def _engine(engine: str, runs: list[Run]) -> Html:
@@ -90,21 +78,18 @@ def _engine(engine: str, runs: list[Run]) -> Html:
     slots = max(len(run.layers) for run in runs)
     figures = [_columns(engine, run, top, slots) for run in runs]
     title = element("p", f"Each layer's time, in the network's order; a full column is {ms(top)}", class_="keys")
-    parts = [title, element("div", join(figures), class_="profile"), _side_by_side(engine, runs, "type")]
-    steps = _side_by_side(engine, runs, "group")
-    parts.append(element("details", join([element("summary", "By step"), steps]), class_="every"))
-    return join(parts, "\n")
+    steps = element("details", element("summary", "By step"), _side_by_side(engine, runs, "group"), class_="every")
+    return join([title, element("div", *figures, class_="profile"), _side_by_side(engine, runs, "type"), steps], "\n")
 
 
 def _columns(engine: str, run: Run, top: float, slots: int) -> Html:
     longest = max(run.layers, key=lambda layer: layer.seconds)
     number = count(len(run.layers), "layer")
     label = f"{run.label} on {engine}: {number}, the longest {longest.name} with {ms(longest.seconds)}"
-    drawing = columns(
-        [one.seconds for one in run.layers], [TENSOR if one.tensor else OTHER for one in run.layers], top, slots, label
-    )
+    kinds = [TENSOR if one.tensor else OTHER for one in run.layers]
     total = f" {ms(run.total or 0)}, {run.non_tensor or 0:.1%} of it in non-tensor layers"
-    return element("figure", join([element("figcaption", join([element("b", run.label), total])), drawing]))
+    caption = element("figcaption", element("b", run.label), total)
+    return element("figure", caption, columns([one.seconds for one in run.layers], kinds, top, slots, label))
 
 
 def _side_by_side(engine: str, runs: list[Run], by: str) -> Html:
