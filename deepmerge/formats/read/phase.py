@@ -17,9 +17,12 @@ def in_phase(layer: Message, state: Message | None, file, phase: str = "TEST", l
     """
     includes = [f for f in layer if f.name == "include"]
     excludes = [f for f in layer if f.name == "exclude"]
+    error = Reader(layer, "LayerParameter", file, name_of(layer)).error
     if includes and excludes:
-        error = Reader(layer, "LayerParameter", file, name_of(layer)).error
         raise error("has both include and exclude; keep one of them", excludes[0])
+    for field in (*includes, *excludes):
+        if not isinstance(field.value, Message):  # V0's layers have no such field, so that nothing has checked it
+            raise error(f"{field.name!r} needs a rule in braces, such as {field.name} {{ phase: TRAIN }}", field)
     stages = set(Reader(state, "NetState", file, "state").all("stage"))
     where = f"{name_of(layer)}, {'include' if includes else 'exclude'}"
     rules = [Reader(f.value, "NetStateRule", file, where) for f in includes or excludes]

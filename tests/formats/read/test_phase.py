@@ -78,3 +78,13 @@ def test_a_left_out_layer_is_named_as_the_reason(tmp_path):
             "layer 'c' (TanH) reads 'b', which no layer before it makes in the TEST phase; "
             f"layer 'b' (ReLU) makes it, but is left out: it says {said}"
         )
+
+
+@pytest.mark.parametrize("field", ["include", "exclude"])
+def test_a_rule_of_a_v0_layer_that_is_none(tmp_path, field):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        f'layers {{ layer {{ name: "n" type: "lrn" {field}: 6 }} bottom: "d" top: "n" }} input: "d" input_dim: [1, 2, 3, 3]'
+    )
+    with pytest.raises(ReadError, match=f"'{field}' needs a rule in braces, such as {field} {{ phase: TRAIN }}"):
+        read_network(path)
