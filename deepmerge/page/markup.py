@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from deepmerge.names import for_html
+
+_FOLDERS = re.compile(r"(?<![^\s(:=])/(?:[^/\s:;,]+/)+")
 
 
 class Html(str):
@@ -56,6 +59,11 @@ def table(caption: Any, head: Sequence[Any], rows: Iterable[Sequence[Any]], righ
     parts = element("caption", caption), element("thead", element("tr", *top)), element("tbody", join(body, "\n"))
     made = element("table", join(parts, "\n"), class_=class_ or None)
     return element("div", made, class_="wide", tabindex="0", role="region", aria_label=f"Table: {plain(caption)}")
+
+
+def without_folders(text: str) -> str:
+    """Return the text with absolute paths cut to their last names: whoever is given the page learns no home folder."""
+    return _FOLDERS.sub("", text)
 
 
 def used(head: Sequence[Any], rows: Sequence[Sequence[Any]]) -> tuple[list[Any], list[list[Any]]]:

@@ -149,7 +149,8 @@ def _steps(file: Path, found: dict[str, Any]) -> Steps:
                 None if speedup is None else _number(speedup["value"]),
             )
         )
-    images = f"{int(found['images']):,} images of {_text(found['data'])}" if found.get("data") else ""
+    kind, colon, path = _text(found.get("data") or "").partition(":")
+    images = f"{int(found['images']):,} images of {kind}{colon}{Path(path).name}" if kind else ""
     columns = [_text(column["title"]) for column in found["columns"]]
     return Steps(file, _where(found), columns, rows, images, _text(found.get("time_engine", found["engine"])))
 

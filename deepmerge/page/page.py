@@ -18,7 +18,7 @@ from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.out.staging import write_whole
 from deepmerge.page.checked import checked
 from deepmerge.page.drawings import drawn, layouts
-from deepmerge.page.markup import Html, code, data, element, join, shown
+from deepmerge.page.markup import Html, code, data, element, join, shown, without_folders
 from deepmerge.page.measured import Measured, read_measured, read_steps
 from deepmerge.page.sections import accuracy, costs, steps, summary, times
 from deepmerge.page.stages import Stage, stages
@@ -80,7 +80,7 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
         lead=summary.lead(report),
         strips=summary.strips(known, placed),
         totals=summary.totals(report),
-        notes=join(element("p", note, class_="note") for note in notes),
+        notes=join(element("p", without_folders(note), class_="note") for note in notes),
         graph=Template(_asset("graph.html")).substitute(last=len(known) - 1) if known else "",
         step_table=steps.step_table(report),
         cleanup=steps.cleanup(report),
@@ -124,7 +124,7 @@ _COUNTED = element(
 
 def _source(source: dict) -> Html:
     prototxt, caffemodel = (
-        join([code(source[kind]["path"]), " (SHA-256 ", code(source[kind]["sha256"][:16]), "…)"])
+        join([code(Path(source[kind]["path"]).name), " (SHA-256 ", code(source[kind]["sha256"][:16]), "…)"])
         for kind in ("prototxt", "caffemodel")
     )
     return element("p", "Made from ", prototxt, " and ", caffemodel, ".")

@@ -42,7 +42,7 @@ class Scrubber {
     byId("graph").addEventListener("keydown", (event) => this.key(event));
     new ResizeObserver(() => { if (this.now !== undefined) { this.drawing.resize(); this.map.show(); } }).observe(byId("view"));
     this.buttons = data.stages.map((stage, index) => this.entry(stage, index));
-    this.go(0);
+    this.go(Math.max(data.stages.findIndex((stage) => stage.merged.length), 0)); // the first merge; the original if there is none
   }
 
   entry(stage, index) {

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from deepmerge.convert.convert import Job, convert
 from deepmerge.out.read import read_converted
 from deepmerge.page import Files, write_page
+from deepmerge.plan.discover import Wishes
 from tests.page.conftest import EVIL, profile_json, table_json
 
 pytestmark = pytest.mark.browser
@@ -151,6 +153,35 @@ def test_it_opens_without_a_complaint_or_a_request(view, page, request):
     assert view.one("#graph").is_displayed() and view.one("#details h3").text
 
 
+def test_it_opens_on_the_first_merge(view):
+    assert view.where.startswith("Step 1, conv1") and view.one("#scrub").get_attribute("value") == "2"
+
+
+def test_it_opens_on_the_original_where_nothing_was_merged(driver, mini, models, tmp_path):
+    pair = (models / "inception_mini" / f"inception_mini.{kind}" for kind in ("prototxt", "caffemodel"))
+    convert(Job(*pair, tmp_path / "out", Wishes(exact=True)))
+    assert Shown(driver, write_page(tmp_path / "out")).where.startswith("Original: 57 layers")
+
+
+@pytest.mark.parametrize("name", ["page", "evil"])
+def test_nothing_on_the_first_screen_of_a_phone_is_wider_than_it(driver, request, name, tmp_path):
+    file = request.getfixturevalue(name)
+    view = Shown(driver, write_page(file, tmp_path / "page.html") if name == "evil" else file, PHONE)
+    wide = """[...document.querySelectorAll('body *')].filter(one => { const box = one.getBoundingClientRect();
+        return box.top < innerHeight && box.bottom > 0 && box.width && box.left >= 0
+            && (box.right > innerWidth + 1 || (one.clientWidth && one.scrollWidth > one.clientWidth + 1)); })
+        .map(one => one.outerHTML.slice(0, 80))"""
+    assert view.js(wide) == []
+
+
+def test_what_scrolls_sideways_shows_it(driver, page):
+    view = Shown(driver, page, PHONE)
+    shades = view.js("""[...document.querySelectorAll('main *, nav *')].filter(one => one.clientWidth > 1
+        && one.scrollWidth > one.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(one).overflowX))
+        .map(one => getComputedStyle(one).backgroundAttachment)""")
+    assert len(shades) > 8 and set(shades) == {"local, local, scroll, scroll"}
+
+
 def test_it_is_in_the_theme_that_the_reader_has(view, request):
     paper = view.js("getComputedStyle(document.body).backgroundColor")
     shade = sum(map(int, re.findall(r"\d+", paper)[:3])) / 3
@@ -179,7 +210,8 @@ def test_the_slider_scrubs_by_mouse(view, mini_stages):
 
 def test_buttons_go_back_and_forth(view, mini_stages):
     previous, following = view.one("#previous"), view.one("#next")
-    assert not previous.is_enabled() and following.is_enabled()
+    previous.click(), previous.click()
+    assert view.where.startswith("Original") and not previous.is_enabled() and following.is_enabled()
     for stage in mini_stages[1:]:
         following.click()
         assert stage.title in view.where and view.names() == {fact.name for fact in stage.facts}
@@ -190,9 +222,9 @@ def test_buttons_go_back_and_forth(view, mini_stages):
 
 def test_arrow_keys_scrub(view, mini_stages):
     view.js("document.getElementById('scrub').focus()")
-    view.keys("ARROW_RIGHT", "ARROW_RIGHT")
-    assert view.where.startswith("Step 1, conv1") and view.one("#scrub").get_attribute("aria-valuetext") == view.where
-    view.keys("ARROW_LEFT")
+    view.keys("ARROW_RIGHT")
+    assert view.where.startswith("Step 2, conv2") and view.one("#scrub").get_attribute("aria-valuetext") == view.where
+    view.keys("ARROW_LEFT", "ARROW_LEFT")
     assert view.where.startswith("Exact folds")
     view.keys("END")
     assert mini_stages[-1].title in view.where
@@ -209,7 +241,7 @@ def test_keys_show_a_layers_details(view):
     view.keys("ARROW_DOWN")
     assert view.one("#details h3").text == "conv1/3x3" and "num_output" in view.one("#details").text
     assert view.js("document.activeElement.ariaLabel").startswith("conv1/3x3, Convolution")
-    view.keys("ARROW_RIGHT", "ARROW_RIGHT")
+    view.keys("ARROW_LEFT", "ARROW_RIGHT")
     assert view.where.startswith("Step 1, conv1") and view.js("document.activeElement.classList.contains('node')")
     assert "new or changed in this step" in view.one("#details").text
 
@@ -222,7 +254,7 @@ def test_a_click_shows_a_layers_details(view):
 
 
 def test_what_changes_is_marked_and_in_view(view):
-    for _ in range(4):
+    for _ in range(2):
         view.one("#next").click()
     view.js("document.getElementById('graph').scrollIntoView()")
     assert view.where.startswith("Step 3, inception_3a")
@@ -260,6 +292,7 @@ def test_parts_of_the_network_are_gone_to(view, mini_stages):
 
 def test_layers_that_stay_keep_their_elements(driver, page):
     view = Shown(driver, page)
+    view.one("#previous").click()
     view.js("window.kept = document.querySelector('.node[aria-label^=\"inception_4a/3x3,\"]')")
     for _ in range(3):
         view.one("#next").click()
@@ -331,6 +364,8 @@ def test_names_do_nothing(driver, evil, tmp_path):
     )
     labels = view.js("[...document.querySelectorAll('.node')].map(n => n.ariaLabel)")
     assert any(label.startswith(EVIL) for label in labels)
+    view.js("document.getElementById('scrub').focus()")
+    view.keys("HOME")
     for _ in range(view.js("Number(document.getElementById('scrub').max)")):
         view.one("#next").click()
     view.js("document.querySelector('#view > svg').focus()")

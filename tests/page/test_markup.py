@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmerge.page.markup import Html, code, data, element, join, plain, shown, table
+from deepmerge.page.markup import Html, code, data, element, join, plain, shown, table, without_folders
 
 
 class Seen(HTMLParser):
@@ -63,6 +63,19 @@ def test_tables():
     assert box["tabindex"] == "0" and box["role"] == "region" and box["aria-label"] == "Table: A <b>"
     with pytest.raises(ValueError):
         table("short row", ("a", "b"), [("x",)])
+
+
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        ("/home/ada/net.prototxt: is empty", "net.prototxt: is empty"),
+        ("given as folder:/data/val, not /data/train", "given as folder:val, not train"),
+        ("inception_3a/3x3 and '/a/b' are layers, https://host/a/b is not", None),
+        ("half and/or half, 1/2, /tmp", None),
+    ],
+)
+def test_folders_of_absolute_paths_are_left_out(text, left):
+    assert without_folders(text) == (left or text)
 
 
 def test_plain():

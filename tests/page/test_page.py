@@ -134,6 +134,25 @@ def test_the_same_files_give_the_same_bytes(mini, files, tmp_path, monkeypatch):
     assert str(mini) not in first and "2026" not in first
 
 
+def test_paths_are_shown_without_their_folders(mini, models, tmp_path, monkeypatch):
+    """The page may be passed on: it names files, not somebody's home."""
+    profile, table = profile_json(), table_json(read_converted(mini)) | {"data": "folder:/home/ada/my images/val"}
+    profile["engines"][1]["absent"] = "/home/ada/env/bin/python: there is no module caffe"
+    for name, value in {"profile": profile, "table": table}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
+    shutil.copytree(mini, tmp_path / "out")
+    report = json.loads((mini / "report.json").read_text())
+    report["warnings"] = ["/home/ada/mean.binaryproto: ignored"]
+    report["source"]["prototxt"]["path"] = "/home/ada/nets/mini.prototxt"
+    (tmp_path / "out" / "report.json").write_text(json.dumps(report))
+    files = Files(profile=tmp_path / "profile.json", table=tmp_path / "table.json")
+    text = make_page(read_converted(tmp_path / "out"), files)
+    for shown in ("report.json: the original&#x27;s prototxt, mini.prototxt, is not there", "<code>mini.prototxt</code>",
+                  "python: there is no module caffe", "<li>mean.binaryproto: ignored", "images of folder:val"):  # fmt: skip
+        assert shown in text
+    assert "/home/" not in text and str(tmp_path) not in text and str(models) not in text
+
+
 def test_pages_of_large_networks_are_small(zoo, tmp_path):
     convert(Job(zoo / "googlenet.prototxt", zoo / "googlenet.caffemodel", tmp_path / "out"))
     assert write_page(tmp_path / "out").stat().st_size < 500_000

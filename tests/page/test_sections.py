@@ -117,11 +117,13 @@ def test_recovery_and_finetuning(report):
             "agreement_before": 0.5,
             "agreement_after": 0.75,
         },
+        {"name": "refit", "undone": True},
     ]
     runs = [{"step": "conv1", "iterations": 100, "loss_before": 2.0, "loss_after": 1.0, "seconds": 12.0,
              "tests": [{"iteration": 100, "test": 0, "all": True, "accuracy": 0.81, "images": 10}]}]  # fmt: skip
     made = text(accuracy.accuracy(report | {"recovery": {"stages": stages}, "finetuning": {"runs": runs}}, None, None))
     assert "lsq 84.0 s 2 0.5 25.0%" in made and "distill 10.0 s 1 0.9 90.0% 50.0% 75.0%" in made
+    assert "refit (rolled back)" in made and "distill (rolled back)" not in made
     assert "conv1 100 2 1 12 s accuracy 0.81, images 10" in made
     for odd in (
         3,

@@ -112,7 +112,8 @@ def recovery(story: Any) -> Html:
         left = share_left(before, after) if is_number(before) and is_number(after) else ""
         forms = {"agreement_before": "{:.1%}", "agreement_after": "{:.1%}"}
         losses = _numbers(one, {"seconds": "{:,.1f} s", "loss_before": "{:.4g}", "loss_after": "{:.4g}"})
-        rows.append((code(one.get("name", "?")), *losses, left, *_numbers(one, forms)))
+        name = join([code(one.get("name", "?")), " (rolled back)" if one.get("undone") else ""])
+        rows.append((name, *losses, left, *_numbers(one, forms)))
     if not rows:
         return Html("")
     head, rows = used(("stage", "took", "loss before", "after", "left", "agreement before", "after"), rows)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from deepmerge.page.figures import bar
-from deepmerge.page.markup import Html, code, element, join, table
+from deepmerge.page.markup import Html, code, element, join, table, without_folders
 from deepmerge.text import count, scaled, share_left
 
 _INTO = Html(' <span class="arrow" role="img" aria-label="into">→</span> ')
@@ -100,4 +100,4 @@ def warnings(lines: list[str]) -> Html:
     """Warnings and notes; nothing where there are none."""
     if not lines:
         return Html("")
-    return join([element("h3", "Warnings"), element("ul", *(element("li", line) for line in lines))])
+    return join([element("h3", "Warnings"), element("ul", *(element("li", without_folders(line)) for line in lines))])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepmerge.page.figures import OTHER, TENSOR, bar, columns
-from deepmerge.page.markup import Html, code, element, join, table, used, written
+from deepmerge.page.markup import Html, code, element, join, table, used, without_folders, written
 from deepmerge.page.measured import Measured, Run
 from deepmerge.text import count, milliseconds, share_left, size, times
 
@@ -54,7 +54,7 @@ def totals(found: Measured) -> Html:
         note = "Layers are timed one by one, without the fusion that a whole forward has: their sum differs from it."
         parts.append(element("p", note, class_="note"))
     if found.absent:
-        absent = (element("li", code(engine), ": ", why) for engine, why in found.absent.items())
+        absent = (element("li", code(engine), ": ", without_folders(why)) for engine, why in found.absent.items())
         parts.append(element("details", element("summary", "Not measured"), element("ul", *absent)))
     return join(parts)
 
