@@ -76,13 +76,9 @@ def profile_json(labels=("before", "after"), seconds=(0.02, 0.005)) -> dict:
         {"engine": "ort", "absent": None, "networks": entries},
         {"engine": "caffe", "absent": "no <b>Caffe</b>", "networks": []},
     ]
-    return {
-        "version": 1,
-        "machine": machine,
-        "settings": {"threads": 1},
-        "networks": [{"label": one} for one in labels],
-        "engines": engines,
-    }
+    networks = [{"label": one} for one in labels]
+    found = {"version": 1, "machine": machine, "settings": {"threads": 1}}
+    return found | {"networks": networks, "engines": engines}
 
 
 def bench_json() -> dict:
@@ -100,35 +96,16 @@ def table_json(converted, timed: bool = True) -> dict:
     """What `deepmerge table --json` writes of a conversion."""
     rows = []
     for number, entry in enumerate([None, *converted.approximate]):
-        top = (
-            {"original": {"1": 0.9}}
-            if entry is None
-            else {"merged": {"1": 0.9 - 0.1 * number}, "recovered": {"1": 0.9 - 0.01 * number}}
-        )
+        name, index, top = None, 0, {"original": {"1": 0.9}}
+        if entry is not None:
+            name, index = entry["name"], entry["index"]
+            top = {"merged": {"1": 0.9 - 0.1 * number}, "recovered": {"1": 0.9 - 0.01 * number}}
         seconds, speedup = (spread(0.01), {"value": 1 + 0.5 * number, "low": 1, "high": 9}) if timed else (None, None)
-        name, index = (None, 0) if entry is None else (entry["name"], entry["index"])
-        rows.append(
-            {
-                "step": name,
-                "index": index,
-                "merged": [],
-                "passes": [],
-                "top": top,
-                "seconds": seconds,
-                "speedup": speedup,
-            }
-        )
+        row = {"step": name, "index": index, "merged": [], "passes": [], "top": top}
+        rows.append(row | {"seconds": seconds, "speedup": speedup})
     columns = [{"title": "merged", "folder": "out"}, {"title": "recovered", "folder": "out2"}]
-    found = {
-        "data": "npz:test.npz",
-        "images": 100,
-        "engine": "ort",
-        "time_engine": "ort",
-        "threads": 1,
-        "columns": columns,
-        "rows": rows,
-    }
-    return found | {"version": 1, "machine": profile_json()["machine"]}
+    found = {"data": "npz:test.npz", "images": 100, "engine": "ort", "time_engine": "ort", "threads": 1}
+    return found | {"version": 1, "columns": columns, "rows": rows, "machine": profile_json()["machine"]}
 
 
 @pytest.fixture

@@ -183,14 +183,16 @@ def test_what_scrolls_sideways_shows_it(driver, page):
 
 
 def test_it_is_in_the_theme_that_the_reader_has(view, request):
-    paper = view.js("getComputedStyle(document.body).backgroundColor")
-    shade = sum(map(int, re.findall(r"\d+", paper)[:3])) / 3
-    assert (shade < 60) == request.node.callspec.id.endswith("dark"), paper
+    assert (brightness(view) < 60) == request.node.callspec.id.endswith("dark")
     for wanted, dark in (("light", False), ("dark", True), ("auto", None)):
         view.one("#theme").click()
-        shade = sum(map(int, re.findall(r"\d+", view.js("getComputedStyle(document.body).backgroundColor"))[:3])) / 3
         assert view.one("#theme").get_attribute("aria-label") == f"Theme: {wanted}"
-        assert dark is None or (shade < 60) == dark
+        assert dark is None or (brightness(view) < 60) == dark
+
+
+def brightness(view: Shown) -> float:
+    """The page's background, from 0 (black) to 255."""
+    return sum(map(int, re.findall(r"\d+", view.js("getComputedStyle(document.body).backgroundColor"))[:3])) / 3
 
 
 def test_the_slider_scrubs_by_mouse(view, mini_stages):
@@ -347,21 +349,15 @@ def test_print(driver, page, tmp_path):
     if PICTURES:
         Path(PICTURES, "print.pdf").write_bytes(pdf)
     view.media(media="print")
-    assert (
-        not view.one("#graph").is_displayed()
-        and view.one("table.steps").is_displayed()
-        and not view.one("nav").is_displayed()
-    )
+    assert [view.one(css).is_displayed() for css in ("#graph", "nav", "table.steps")] == [False, False, True]
     view.media(media="")
 
 
 def test_names_do_nothing(driver, evil, tmp_path):
     view = Shown(driver, write_page(evil, tmp_path / "page.html"))
     assert view.complaints() == [] and len(view.requests()) == 1
-    assert (
-        "pwned" not in view.driver.title.replace(EVIL, "")
-        and view.js("document.querySelectorAll('img, i, u').length") == 0
-    )
+    assert "pwned" not in view.driver.title.replace(EVIL, "")
+    assert view.js("document.querySelectorAll('img, i, u').length") == 0
     labels = view.js("[...document.querySelectorAll('.node')].map(n => n.ariaLabel)")
     assert any(label.startswith(EVIL) for label in labels)
     view.js("document.getElementById('scrub').focus()")

@@ -48,8 +48,5 @@ def test_what_is_of_another_kind_is_refused(report, path, value):
 
 
 def test_numbers():
-    assert (
-        is_number(0)
-        and is_number(2.5)
-        and not any(map(is_number, (True, "1", None, float("inf"), float("nan"), 10**400)))
-    )
+    assert is_number(0) and is_number(2.5)
+    assert not any(map(is_number, (True, "1", None, float("inf"), float("nan"), 10**400)))

@@ -32,9 +32,8 @@ def test_the_scripts_data(mini_stages):
         assert [look["name"] for look in looks] == [fact.name for fact in found.facts]
         assert [look["macs"] for look in looks] == [fact.macs for fact in found.facts]
         edges = {(looks[a]["name"], looks[b]["name"]) for a, b, *_ in stage["edges"]}
-        assert edges == {
-            (found.facts[s].name, found.facts[t].name) for t, sources in enumerate(found.reads) for s in sources
-        }
+        names = [fact.name for fact in found.facts]
+        assert edges == {(names[s], names[t]) for t, sources in enumerate(found.reads) for s in sources}
     ids = {look["id"]: look["name"] for look in data["layers"]}
     assert len(ids) == len(set(ids.values())), "one name, one id"
 

@@ -21,10 +21,8 @@ def test_a_strip_has_a_block_for_each_layer(mini_stages):
     made = strip(facts, placed, touched, (placed.height, placed.width), "<label>")
     counts = {kind: path.count("M") for kind, path in re.findall(r'<path class="(\w+)" d="([^"]*)"', made)}
     tensor = sum(fact.tensor for fact in facts)
-    assert (
-        counts == {"tensor": tensor, "touched": 2, "other": len(facts) - tensor - 2}
-        and 'aria-label="&lt;label&gt;"' in made
-    )
+    assert counts == {"tensor": tensor, "touched": 2, "other": len(facts) - tensor - 2}
+    assert 'aria-label="&lt;label&gt;"' in made
 
 
 def test_columns():

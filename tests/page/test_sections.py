@@ -40,9 +40,8 @@ def test_lead_and_totals(report):
 def test_lead_of_exact_steps_and_of_none(report):
     exact = report | {"steps": [step | {"exact": True} for step in report["steps"][:1]]}
     assert "1 exact step took it" in text(summary.lead(exact)) and "float rounding alone" in text(summary.lead(exact))
-    assert (
-        text(summary.lead(report | {"steps": [], "before": {}, "after": {}})) == "No step took it from ? to ? layers."
-    )
+    none = report | {"steps": [], "before": {}, "after": {}}
+    assert text(summary.lead(none)) == "No step took it from ? to ? layers."
 
 
 def test_steps(report):
@@ -109,14 +108,8 @@ def test_accuracy_that_nobody_measured(report):
 def test_recovery_and_finetuning(report):
     stages = [
         {"name": "lsq", "seconds": 84.0, "share": 0.7, "loss_before": 2.0, "loss_after": 0.5, "segments": []},
-        {
-            "name": "distill",
-            "seconds": 10.0,
-            "loss_before": 1.0,
-            "loss_after": 0.9,
-            "agreement_before": 0.5,
-            "agreement_after": 0.75,
-        },
+        {"name": "distill", "seconds": 10.0, "loss_before": 1.0, "loss_after": 0.9}
+        | {"agreement_before": 0.5, "agreement_after": 0.75},
         {"name": "refit", "undone": True},
     ]
     runs = [{"step": "conv1", "iterations": 100, "loss_before": 2.0, "loss_after": 1.0, "seconds": 12.0,
@@ -125,21 +118,12 @@ def test_recovery_and_finetuning(report):
     assert "lsq 84.0 s 2 0.5 25.0%" in made and "distill 10.0 s 1 0.9 90.0% 50.0% 75.0%" in made
     assert "refit (rolled back)" in made and "distill (rolled back)" not in made
     assert "conv1 100 2 1 12 s accuracy 0.81, images 10" in made
-    for odd in (
-        3,
-        {"stages": 3, "runs": None},
-        {"stages": [None], "runs": ["x"]},
-        {"stages": [{}], "runs": [{"tests": 3}]},
-    ):
+    odd_lists = ((3, None), ([None], ["x"]), ([{}], [{"tests": 3}]))
+    for odd in (3, *({"stages": stages, "runs": runs} for stages, runs in odd_lists)):
         accuracy.accuracy(report | {"recovery": odd, "finetuning": odd}, None, None)
 
 
 def test_training(converted):
     made = text(accuracy.training(converted))
-    for command in (
-        "deepmerge recover OUT",
-        "deepmerge finetune OUT",
-        "make -C OUT -f finetune.mk",
-        "deepmerge eval OUT",
-    ):
-        assert command in made
+    for command in ("deepmerge recover", "deepmerge finetune", "make -C", "deepmerge eval"):
+        assert f"{command} OUT" in made

@@ -26,12 +26,8 @@ def test_all_that_a_conversion_passed_through(mini):
     assert notes == []
     assert titles(found) == ["Original", "Exact folds", *(entry["name"] for entry in converted.entries)]
     for stage, entry in zip(found[2:], converted.entries, strict=True):
-        assert (
-            stage.totals == entry["after"]
-            and stage.entries == [entry]
-            and stage.index == entry["index"]
-            and not stage.exact
-        )
+        assert (stage.totals, stage.entries, stage.index) == (entry["after"], [entry], entry["index"])
+        assert not stage.exact
     assert found[0].totals == converted.report["before"] and found[1].totals == converted.entries[0]["before"]
     assert "pool5/drop" in {fact.name for fact in found[0].facts} - {fact.name for fact in found[1].facts}
 
@@ -54,9 +50,7 @@ def test_without_step_folders(models, tmp_path):
     convert(Job(*pair(models), tmp_path / "out", settings=Settings(steps=False)))
     found, notes = stages(read_converted(tmp_path / "out"))
     assert titles(found) == ["Original", "Exact folds", "Final"] and "--no-steps" in notes[0]
-    assert [entry["name"] for entry in found[2].entries] == [
-        entry["name"] for entry in read_converted(tmp_path / "out").entries
-    ]
+    assert found[2].entries == read_converted(tmp_path / "out").entries
 
 
 def test_onnx_alone(models, tmp_path):

@@ -153,8 +153,7 @@ def training(converted: Converted) -> Html:
         return element("p", "Every change was exact: the network computes what it did, and nothing has to be trained.")
     parts = [
         element(
-            "p",
-            "Run these beside the folder that holds this page (here called OUT). Replace the words in capitals.",
+            "p", "Run these beside the folder that holds this page (here called OUT). Replace the words in capitals."
         ),
         _way(
             "Without labels",
