@@ -5,7 +5,21 @@ The public names below are loaded when they are first used, so that `import deep
 
 TYPE_CHECKING = False  # type checkers take it for typing.TYPE_CHECKING
 if TYPE_CHECKING:
-    from deepmerge.api import Conversion, ImageWishes, LayerCost, Network, Plan, evaluate, load, recover, verify
+    from deepmerge.api import (
+        Conversion,
+        ImageWishes,
+        LayerCost,
+        Network,
+        Plan,
+        Recipe,
+        evaluate,
+        finetune,
+        load,
+        read_recipe,
+        recover,
+        tabulate,
+        verify,
+    )
     from deepmerge.errors import DeepmergeError
 
 __version__ = "0.1.0"
@@ -16,9 +30,13 @@ __all__ = [
     "LayerCost",
     "Network",
     "Plan",
+    "Recipe",
     "evaluate",
+    "finetune",
     "load",
+    "read_recipe",
     "recover",
+    "tabulate",
     "verify",
 ]
 

@@ -1,4 +1,4 @@
-"""The public Python API: load a network, plan, convert, verify, recover, evaluate.
+"""The public Python API: load a network, plan, convert, verify, recover, fine-tune, evaluate, tabulate.
 
 >>> import deepmerge
 >>> network = deepmerge.load(
@@ -12,8 +12,8 @@
 >>> network.convert(plan).costs["macs"]
 12507648
 
-Every function raises `DeepmergeError` with a message of one line. The command line is built on the same code: what
-`Conversion.save` writes is, byte for byte, what `deepmerge convert` writes with the same options.
+Every function raises `DeepmergeError` with a message of one line. The commands call these functions: what
+`network.convert(plan, "out")` writes is, byte for byte, what `deepmerge convert` writes with the same options.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmerge.data import ImageWishes
 from deepmerge.errors import EmitError, PlanError, ReadError
-from deepmerge.formats.read import read_network
+from deepmerge.formats.read import read_network, read_train_layers
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.costs import (
     KeptCosts,
@@ -42,17 +42,18 @@ from deepmerge.names import for_html, for_terminal
 from deepmerge.out.staging import check_free, staged, write_whole
 from deepmerge.passes.support.base import Change, Options, Refusal
 from deepmerge.plan import Plan as FoundPlan
-from deepmerge.plan import Recipe, Step, Wishes, make_plan, run_recipe
+from deepmerge.plan import Recipe, Step, Wishes, make_plan, read_recipe, run_recipe
+from deepmerge.plan.recipe import check_fits
 from deepmerge.progress import Progress, silent
 from deepmerge.temporary import temporary_folder
-from deepmerge.text import plain_table
+from deepmerge.text import did_you_mean, plain_table
 
 if TYPE_CHECKING:
     import numpy as np
 
     from deepmerge.convert.calibrate import CalibrationImages
-    from deepmerge.convert.convert import Job
     from deepmerge.graph.graph import Graph
+    from deepmerge.out.digest import Digest
     from deepmerge.out.read import Pair
 
 PathLike = str | Path
@@ -64,11 +65,15 @@ __all__ = [
     "LayerCost",
     "Network",
     "Plan",
+    "Recipe",
     "Refusal",
     "Step",
     "evaluate",
+    "finetune",
     "load",
+    "read_recipe",
     "recover",
+    "tabulate",
     "verify",
 ]
 
@@ -99,7 +104,12 @@ def load(
     DeepmergeError
         If a file cannot be read, or the two do not belong together.
     """
+    from deepmerge.formats.write.data_layers import from_anywhere
+
     graph = read_network(prototxt, caffemodel, inputs)
+    if train_val is not None:
+        graph.train_layers = read_train_layers(train_val, graph)
+    graph.train_layers = from_anywhere(graph.train_layers, (Path(), Path(train_val or prototxt).parent))
     return Network(graph, Path(prototxt), _path(caffemodel), _path(train_val))
 
 
@@ -178,6 +188,7 @@ class Network:
     def plan(
         self,
         *,
+        recipe: Recipe | PathLike | None = None,
         exact: bool = False,
         steps: str = "all",
         absorb: Sequence[str] = ("lrn", "pooling", "branches"),
@@ -190,30 +201,47 @@ class Network:
         calibration: str | None = None,
         calibration_images: int = 500,
         wishes: ImageWishes | None = None,
+        strict: bool = False,
+        progress: Progress = silent,
     ) -> Plan:
         """Find what can be merged.
 
-        The keywords are the options of `deepmerge convert`. `wishes` says how calibration images are prepared, if not
-        as the network says.
+        The keywords are the options of `deepmerge convert`.
+
+        Parameters
+        ----------
+        recipe
+            A recipe, or its file. It says what to do in place of `exact`, `steps` … `rank`.
+        wishes
+            How calibration images are prepared, if not as the network says.
+        strict
+            Whether a calibration image that cannot be read is an error.
+        progress
+            Called with how many calibration images are done.
 
         Raises
         ------
         PlanError
-            If `steps` or `keep` name something that the network does not have.
+            If `steps`, `keep` or the recipe name something that the network does not have.
         """
         if exact and tucker:
             raise PlanError("exact and tucker exclude each other: Tucker decomposition is approximate")
-        options = Options(width=width, kernel=kernel, init=init, rank=rank, absorb=tuple(absorb), keep=frozenset(keep))
-        images = None
+        recipe = read_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe
+        network = self if recipe is None else self._with_inputs(recipe)
+        graph, images = network.graph, None
         if calibration is not None:
-            images = self._calibration(calibration, calibration_images, wishes)
-            images.prepare(self.graph)
-        found = make_plan(self.graph, Wishes(exact, steps, tucker, options), images)
-        return Plan(self, found, None if images is None else (calibration, calibration_images, wishes))
+            images = network._calibration(calibration, calibration_images, wishes, strict, progress)
+            images.prepare(graph)
+        if recipe is not None:
+            check_fits(recipe, graph)
+            return Plan(network, FoundPlan(replace(recipe, inputs=graph.given_inputs)), images)
+        options = Options(width=width, kernel=kernel, init=init, rank=rank, absorb=tuple(absorb), keep=frozenset(keep))
+        return Plan(network, make_plan(graph, Wishes(exact, steps, tucker, options), images), images)
 
     def convert(
         self,
-        plan: Plan | PathLike | None = None,
+        plan: Plan | Recipe | PathLike | None = None,
+        out: PathLike | None = None,
         *,
         emit: Sequence[str] = ("caffe",),
         style: Sequence[str] = (),
@@ -222,37 +250,56 @@ class Network:
         test_source: str | None = None,
         batch_size: int = 32,
         step_folders: bool = True,
+        page: bool = False,
+        force: bool = False,
         check: bool = False,
         strict: bool = False,
         progress: Progress = silent,
+        digest: Digest | None = None,
     ) -> Conversion:
-        """Carry a plan out.
+        """Carry a plan out, and write what `deepmerge convert` writes if there is an `out`.
 
         Parameters
         ----------
         plan
-            What to do: a Plan, the path of a recipe file, or None for all steps (`self.plan()`).
+            What to do: a Plan, a recipe or its file, or None for all steps (`self.plan()`).
+        out
+            The folder to write, whole or not at all. Without it nothing is written.
         emit, style, solver, train_source, test_source, batch_size, step_folders
-            What `Conversion.save` writes. These are the options of `deepmerge convert`.
+            What is written. These are the options of `deepmerge convert`.
+        page
+            Whether to write report.html, too.
+        force
+            Whether to replace an existing folder.
         check
             Whether to check the graph's invariants after each step.
         strict
             Whether a warning is an error.
         progress
             Called with the name of what begins, how many steps are done, and how many there are.
+        digest
+            The caffemodel's, if its hashing has begun already.
         """
+        from deepmerge.convert.convert import Job
+        from deepmerge.convert.convert import convert as run
         from deepmerge.formats.write.data_layers import Source
-        from deepmerge.formats.write.solver import parse_override
         from deepmerge.formats.write.train_val import TrainData
         from deepmerge.out.write import Settings
 
+        if self.prototxt is None or self.caffemodel is None:
+            raise ReadError("a conversion needs the network's weights: load it with its caffemodel", self.prototxt)
+        plan = plan if isinstance(plan, Plan) else self.plan(recipe=plan)
+        original = self._with_inputs(plan.recipe)
         train, test = (None if spec is None else Source.parse(spec) for spec in (train_source, test_source))
-        overrides = dict(parse_override(f"{key}={value}") for key, value in (solver or {}).items())
         data = TrainData(train, test, batch_size)
-        settings = Settings(tuple(emit), data, overrides, step_folders, tuple(style))
-        job = replace(self._job(self.plan() if plan is None else plan), settings=settings, check=check, strict=strict)
-        images = plan.images if isinstance(plan, Plan) else None
-        return Conversion(self, job, (lambda: self._calibration(*images)) if images else lambda: None, progress)
+        settings = Settings(tuple(emit), data, _overrides(solver), step_folders, tuple(style))
+        finish = original._write_page if page else lambda folder: None
+        out = _path(out)
+        job = Job(self.prototxt, self.caffemodel, out, settings, plan.images, check, strict, force, finish)
+        graph = original.graph.copy()
+        graph.warnings += plan.notes
+        report = run(graph, plan.found, job, progress, digest)
+        return Conversion(original, graph, report, out if "caffe" in emit else None)
 
     def save(self, folder: PathLike, *, force: bool = False) -> None:
         """Write deploy.prototxt and weights.caffemodel into a new folder; `force` replaces an existing one."""
@@ -283,21 +330,27 @@ class Network:
             for c in self.layers
         ]
 
-    def _job(self, plan: Plan | PathLike) -> Job:
-        """Return the conversion by a plan or a recipe file, with all else as by default."""
-        from deepmerge.convert.convert import Job
+    def _with_inputs(self, recipe: Recipe) -> Network:
+        """Return the network as it is read with the recipe's sizes of inputs; its own come first."""
+        sizes = {**recipe.inputs, **self.graph.given_inputs}
+        if sizes == self.graph.given_inputs or self.prototxt is None:
+            return self
+        return load(self.prototxt, self.caffemodel, train_val=self.train_val, inputs=sizes)
 
-        if self.prototxt is None or self.caffemodel is None:
-            raise ReadError("a conversion needs the network's weights: load it with its caffemodel", self.prototxt)
-        job = Job(self.prototxt, self.caffemodel, Path(), train_val=self.train_val, inputs=self.graph.given_inputs)
-        return replace(job, plan=plan.found) if isinstance(plan, Plan) else replace(job, recipe=Path(plan))
-
-    def _calibration(self, spec: str, count: int, wishes: ImageWishes | None) -> CalibrationImages:
+    def _calibration(
+        self, spec: str, count: int, wishes: ImageWishes | None, strict: bool, progress: Progress
+    ) -> CalibrationImages:
         from deepmerge.convert.calibrate import CalibrationImages
 
         if self.prototxt is None:
             raise ReadError("calibration needs a network that was read from files")
-        return CalibrationImages(spec, self.train_val or self.prototxt, count, wishes)
+        return CalibrationImages(spec, self.train_val or self.prototxt, count, wishes, strict, progress)
+
+    def _write_page(self, folder: Path) -> None:
+        from deepmerge.out.read import Pair
+        from deepmerge.page import write_page
+
+        write_page(folder, original=Pair(self.prototxt, self.caffemodel), force=True)
 
 
 class Plan:
@@ -309,7 +362,7 @@ class Plan:
         The network that it is for.
     """
 
-    def __init__(self, network: Network, found: FoundPlan, images: tuple[str, int, ImageWishes | None] | None = None):
+    def __init__(self, network: Network, found: FoundPlan, images: CalibrationImages | None = None):
         self.network, self.found, self.images = network, found, images
 
     @property
@@ -321,6 +374,14 @@ class Plan:
     def steps(self) -> tuple[Step, ...]:
         """The steps in order, with `name`, `passes`, `layers` and `exact`."""
         return self.found.recipe.steps
+
+    @property
+    def notes(self) -> list[str]:
+        """What is said about the calibration images, one line each."""
+        notes = [] if self.images is None else list(self.images.notes)
+        if self.images is not None and self.recipe.file and not any(s.options.get("calibration") for s in self.steps):
+            notes.append(f"{self.recipe.file}: none of its steps uses calibration images, so they are ignored")
+        return notes
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
@@ -370,7 +431,7 @@ class Plan:
 
 
 class Conversion(Network):
-    """A converted network. It is carried out in memory; nothing is on disk before `save`.
+    """A converted network. `Network.convert` makes it; its `save` writes the final network alone.
 
     Attributes
     ----------
@@ -380,30 +441,10 @@ class Conversion(Network):
         What was done, as in report.json and `deepmerge convert --json`.
     """
 
-    def __init__(
-        self,
-        original: Network,
-        job: Job,
-        images: Callable[[], CalibrationImages | None] = lambda: None,
-        progress: Progress = silent,
-    ):
-        from deepmerge.convert.convert import carry_out
-
-        graph, self.report = carry_out(replace(job, dry_run=True, calibration=images()), progress)
-        super().__init__(graph)
-        self.original, self._job, self._images = original, job, images
-
-    def save(self, folder: PathLike, *, force: bool = False, progress: Progress = silent) -> None:
-        """Write everything that `deepmerge convert -o folder` writes. `force` replaces an existing folder.
-
-        The conversion is carried out again, so that each step's network goes straight to the disk.
-        """
-        from deepmerge.convert.convert import convert
-
-        job = replace(self._job, out=Path(folder), force=force, calibration=self._images())
-        self.report = convert(job, progress)
-        if "caffe" in job.settings.formats:
-            self.prototxt, self.caffemodel = job.out / "deploy.prototxt", job.out / "weights.caffemodel"
+    def __init__(self, original: Network, graph: Graph, report: Report, folder: Path | None = None):
+        files = () if folder is None else (folder / "deploy.prototxt", folder / "weights.caffemodel")
+        super().__init__(graph, *files)
+        self.original, self.report = original, report
 
 
 def verify(
@@ -464,7 +505,7 @@ def recover(
     Parameters
     ----------
     folder
-        What `Conversion.save` or `deepmerge convert` wrote.
+        What `Network.convert` or `deepmerge convert` wrote.
     data
         Where the images are, such as "folder:photos".
     out
@@ -478,12 +519,61 @@ def recover(
     options
         The other fields of `deepmerge.train.recover.spec.Job`: wishes, steps, limit, counts, seed, inputs …
     """
+    from deepmerge.train.recover import STAGES
     from deepmerge.train.recover.job import recover as run
     from deepmerge.train.recover.spec import Job
 
     if stages is not None:
-        options["stages"] = tuple(stages)
+        for unknown in (stage for stage in stages if stage not in STAGES):
+            raise PlanError(f"recover has no stage {unknown!r}", remedy=did_you_mean(unknown, STAGES))
+        options["stages"] = tuple(stage for stage in STAGES if stage in stages)
     return run(Job(Path(folder), data, Path(out), minutes=minutes, device=device, force=force, **options), progress)
+
+
+def finetune(
+    folder: PathLike,
+    data: str,
+    out: PathLike,
+    *,
+    test_data: str | None = None,
+    steps: str | None = None,
+    solver: Mapping[str, str] | None = None,
+    minutes: float | None = None,
+    device: str = "cpu",
+    force: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+    **options: Any,
+) -> Report:
+    """Fine-tune with labels, as `deepmerge finetune` does, and return the new report.
+
+    Parameters
+    ----------
+    folder
+        What `Network.convert`, `recover` or their commands wrote.
+    data
+        Where the labelled images are, such as "lmdb:train_lmdb".
+    out
+        The folder to write; it has the form of `folder`.
+    test_data
+        Labelled images to test on, when the solver says and at the end.
+    steps
+        The steps to fine-tune in turn: "all", or names and ranges; None for the final network at once.
+    solver
+        Fields of the solvers to override, such as {"max_iter": "2000"}.
+    minutes
+        The limit for all steps together; None for none.
+    device
+        "cpu" or "cuda".
+    say
+        Called with a line for each display, test and step.
+    options
+        The other fields of `deepmerge.train.finetune.spec.Job`: wishes, engine, limit, distill, seed, inputs …
+    """
+    from deepmerge.train.finetune.job import finetune as run
+    from deepmerge.train.finetune.spec import Job
+
+    chosen = {"test_data": test_data, "steps": steps, "solver": _overrides(solver), "minutes": minutes}
+    return run(Job(Path(folder), Path(out), data, **chosen, device=device, force=force, **options), say)
 
 
 def evaluate(
@@ -525,6 +615,39 @@ def evaluate(
         return run(job, progress)
 
 
+def tabulate(
+    folders: Sequence[PathLike],
+    *,
+    data: str = "",
+    top: Sequence[int] = (1, 5),
+    engine: str = "ort",
+    seconds: float = 60.0,
+    progress: Progress = silent,
+    **options: Any,
+) -> Report:
+    """Measure accuracy and time after each step of a conversion, as `deepmerge table --json` does.
+
+    Parameters
+    ----------
+    folders
+        What `Network.convert` wrote, and what `recover` and `finetune` made of it.
+    data
+        Where the labelled images are, such as "folder:val"; "" for a table without accuracy.
+    top
+        Which top-k to count.
+    engine
+        "ort", "torch" or "caffe".
+    seconds
+        The time limit for the timing; 0 for a table without times.
+    options
+        The other fields of `deepmerge.measure.steps.Job`: titles, wishes, limit, time_engine, threads, inputs …
+    """
+    from deepmerge.measure.steps import Job, run
+
+    paths = [Path(folder) for folder in folders]
+    return run(Job(paths, data=data, top=tuple(top), engine=engine, seconds=seconds, **options), progress)
+
+
 def _files(network: Network | tuple[PathLike, PathLike], stack: ExitStack, inputs: Sizes | None) -> Pair:
     """Return the network's files; those of a network that is on no disk yet are written to a temporary folder."""
     from deepmerge.formats.write import write_pair
@@ -546,6 +669,13 @@ _STEP_HEAD = ("step", "exact", "passes", "layers")
 
 def _path(file: PathLike | None) -> Path | None:
     return None if file is None else Path(file)
+
+
+def _overrides(solver: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the solver's fields; EmitError for one that Caffe's solver does not have."""
+    from deepmerge.formats.write.solver import parse_override
+
+    return dict(parse_override(f"{key}={value}") for key, value in (solver or {}).items())
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

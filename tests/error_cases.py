@@ -152,7 +152,7 @@ EVAL = "eval net.prototxt net.caffemodel --data"
 
 def converted(folder: Path) -> None:
     """out, and labelled images for it."""
-    from deepmerge.convert.convert import Job, convert
+    from tests.conversion import Job, convert
 
     convert(Job(folder / "net.prototxt", folder / "net.caffemodel", folder / "out"))
     pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
@@ -167,7 +167,7 @@ def paged(folder: Path) -> None:
 
 def from_here(folder: Path) -> None:
     """out, whose report names the original from the current folder."""
-    from deepmerge.convert.convert import Job, convert
+    from tests.conversion import Job, convert
 
     convert(Job(Path("net.prototxt"), Path("net.caffemodel"), Path("out")))
 
@@ -185,8 +185,8 @@ def changed(folder: Path) -> None:
 
 
 def onnx_alone(folder: Path) -> None:
-    from deepmerge.convert.convert import Job, convert
     from deepmerge.out.write import Settings
+    from tests.conversion import Job, convert
 
     settings = Settings(("onnx",), steps=False)
     convert(Job(folder / "net.prototxt", folder / "net.caffemodel", folder / "out", settings=settings))

@@ -75,17 +75,16 @@ def test_all_that_it_promises_is_there():
 )  # fmt: skip
 def test_a_conversion_is_what_the_command_writes(options, words, tmp_path):
     network = deepmerge.load(*PAIR)
-    network.convert(network.plan(**options)).save(tmp_path / "api")
+    network.convert(network.plan(**options), tmp_path / "api")
     main(["convert", *PAIR, "-o", str(tmp_path / "command"), "-q", *words], standalone_mode=False)
     assert files(tmp_path / "api") == files(tmp_path / "command")
 
 
 def test_what_is_written_can_be_chosen(tmp_path):
     network = deepmerge.load(*PAIR, train_val="models/inception_mini/train_val.prototxt")
-    made = network.convert(
-        network.plan(steps="conv1"), emit=["caffe", "onnx"], style=["legacy-input"], solver={"base_lr": "0.02"}, step_folders=False
+    network.convert(
+        network.plan(steps="conv1"), tmp_path / "api", emit=["caffe", "onnx"], style=["legacy-input"], solver={"base_lr": "0.02"}, step_folders=False
     )  # fmt: skip
-    made.save(tmp_path / "api")
     words = [
         "--steps",
         "conv1",
@@ -105,10 +104,53 @@ def test_what_is_written_can_be_chosen(tmp_path):
 def test_calibrated_as_the_command_is(images, tmp_path):
     network = deepmerge.load(*PAIR)
     plan = network.plan(tucker=True, rank="macs:0.5", calibration=f"npz:{images}", calibration_images=4)
-    network.convert(plan).save(tmp_path / "api")
+    network.convert(plan, tmp_path / "api")
     words = ["--tucker", "--rank", "macs:0.5", "--calibration", f"npz:{images}", "--calibration-images", "4"]
     main(["convert", *PAIR, "-o", str(tmp_path / "command"), "-q", *words], standalone_mode=False)
     assert files(tmp_path / "api") == files(tmp_path / "command")
+
+
+def test_a_conversion_is_carried_out_once(network, tmp_path):
+    begun = []
+    made = network.convert(
+        network.plan(steps="conv1,conv2"), tmp_path / "out", progress=lambda *now: begun.append(now[0])
+    )
+    assert begun == ["conv1", "conv2", "writing"]
+    assert made.report == json.loads((tmp_path / "out/report.json").read_text())
+    assert deepmerge.verify(made, made, random=1)["ok"] and made.prototxt == tmp_path / "out/deploy.prototxt"
+
+
+def test_the_page_is_the_commands(tmp_path):
+    network = deepmerge.load(*PAIR)
+    network.convert(network.plan(steps="conv1"), tmp_path / "api" / "out", page=True)
+    words = ["-o", str(tmp_path / "command" / "out"), "-q", "--steps", "conv1", "--report"]
+    main(["convert", *PAIR, *words], standalone_mode=False)
+    assert files(tmp_path / "api") == files(tmp_path / "command")
+
+
+def test_a_plan_and_its_network_can_be_used_twice(images, tmp_path):
+    network = deepmerge.load(*PAIR)
+    plan = network.plan(tucker=True, rank="macs:0.5", calibration=f"npz:{images}", calibration_images=4)
+    for name in ("first", "second"):
+        network.convert(plan, tmp_path / name)
+    assert files(tmp_path / "first") == files(tmp_path / "second")
+    assert network.warnings == []
+
+
+def test_a_recipe_is_replayed_with_the_sizes_that_it_was_made_with(tmp_path):
+    sized = deepmerge.load(*PAIR, inputs={"data": (2, 3, 32, 32)}).plan(steps="conv1").recipe
+    made = deepmerge.load(*PAIR).convert(sized, tmp_path / "out")
+    assert made.report["inputs"] == {"data": [2, 3, 32, 32]}
+    again = deepmerge.load(*PAIR).convert(deepmerge.read_recipe(tmp_path / "out/recipe.toml"))
+    assert again.report == made.report
+
+
+def test_a_recipe_of_another_network_is_refused(network, tmp_path):
+    (tmp_path / "r.toml").write_text(network.plan().recipe.to_toml())
+    other = deepmerge.load("models/alexnet/deploy.prototxt")
+    for recipe, where in ((tmp_path / "r.toml", "r.toml: "), (network.plan().recipe, "the recipe: ")):
+        with pytest.raises(deepmerge.DeepmergeError, match=f"{where}was made for the network 'InceptionMini'"):
+            other.plan(recipe=recipe)
 
 
 def test_a_recipe_can_be_written_and_replayed(network, tmp_path):
@@ -155,7 +197,7 @@ def test_verify_takes_networks_that_are_on_no_disk(network, capsys):
 
 
 def test_recover_and_evaluate(network, images, tmp_path, capsys):
-    network.convert(network.plan(steps="conv1")).save(tmp_path / "out")
+    network.convert(network.plan(steps="conv1"), tmp_path / "out")
     report = deepmerge.recover(tmp_path / "out", f"npz:{images}", tmp_path / "out2", stages=["lsq"])
     assert [stage["name"] for stage in report["recovery"]["stages"]] == ["lsq"]
     found = deepmerge.evaluate(tmp_path / "out2", f"npz:{images}", top=(1,))
@@ -163,6 +205,30 @@ def test_recover_and_evaluate(network, images, tmp_path, capsys):
     assert json.loads(json.dumps(found["networks"])) == printed["networks"]
     agreed = deepmerge.evaluate(deepmerge.load(*PAIR), f"npz:{images}", against=PAIR)
     assert agreed["networks"][0]["agreement"]["top1"] == 1
+
+
+def test_finetune_and_tabulate_do_what_the_commands_do(network, images, tmp_path, capsys):
+    network.convert(network.plan(steps="conv1"), tmp_path / "out")
+    data, folder = f"npz:{images}", tmp_path / "out"
+    options = {"solver": {"max_iter": "2", "base_lr": "0.001"}, "threads": 1, "batch_size": 4}
+    done = deepmerge.finetune(folder, data, tmp_path / "tuned", **options)
+    words = ["--max-iter", "2", "--solver", "base_lr=0.001", "--threads", "1", "--batch-size", "4"]
+    printed = command(capsys, "finetune", folder, "--data", data, "-o", tmp_path / "tuned2", *words)
+    assert done["finetuning"]["runs"][0]["loss_after"] == printed["runs"][0]["loss_after"] is not None
+    weights = [tmp_path / name / "weights.caffemodel" for name in ("out", "tuned", "tuned2")]
+    assert weights[0].read_bytes() != weights[1].read_bytes() == weights[2].read_bytes()
+    table = deepmerge.tabulate([folder, tmp_path / "tuned"], data=data, top=(1,), seconds=0)
+    words = ["--data", data, "--top", "1", "--seconds", "0"]
+    assert json.loads(json.dumps(table["rows"])) == command(capsys, "table", folder, tmp_path / "tuned", *words)["rows"]
+
+
+@pytest.mark.parametrize("call, match", [
+    (lambda: deepmerge.recover("out", "npz:a.npz", "new", stages=["distil"]), "no stage 'distil'; did you mean 'distill'"),
+    (lambda: deepmerge.finetune("out", "npz:a.npz", "new", solver={"base_rl": "1"}), "no field 'base_rl'"),
+])  # fmt: skip
+def test_mistakes_in_training_are_errors(call, match):
+    with pytest.raises(deepmerge.DeepmergeError, match=match):
+        call()
 
 
 def test_save_writes_a_pair(network, tmp_path):

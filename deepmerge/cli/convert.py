@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,36 +44,36 @@ _FILES = "Files for fine-tuning"
 _RECOVERY = "Recovery"
 
 
-def _source(text: str) -> Any:
+def _source(text: str) -> str:
+    """Return the text; ValueError if it names no source of images."""
     from deepmerge.errors import EmitError
     from deepmerge.formats.write.data_layers import Source
 
     try:
-        return Source.parse(text)
+        Source.parse(text)
     except EmitError as error:
         raise ValueError(str(error)) from None
+    return text
 
 
 @dataclass(frozen=True)
 class Emitting:
     """What is written of the converted network."""
 
-    formats: tuple[str, ...]
+    emit: tuple[str, ...]
     style: tuple[str, ...]
     train_val: Path | None
     solver: tuple[tuple[str, str], ...]
     no_steps: bool
-    train_source: Any
-    test_source: Any
+    train_source: str | None
+    test_source: str | None
     batch_size: int
 
-    def settings(self):
-        """Return the options as the library takes them."""
-        from deepmerge.formats.write.train_val import TrainData
-        from deepmerge.out.write import Settings
-
-        data = TrainData(self.train_source, self.test_source, self.batch_size)
-        return Settings(self.formats, data, dict(self.solver), not self.no_steps, self.style)
+    def keywords(self) -> dict[str, Any]:
+        """Return the options as `deepmerge.Network.convert` takes them."""
+        values = {**asdict(self), "solver": dict(self.solver), "step_folders": not self.no_steps}
+        del values["train_val"], values["no_steps"]
+        return values
 
 
 emitting = bundle(
@@ -79,7 +81,6 @@ emitting = bundle(
     Emitting,
     option(
         "--emit",
-        "formats",
         type=Listed(("caffe", "onnx"), empty=False),
         default="caffe",
         help="Formats of the final network: caffe, onnx.",
@@ -128,14 +129,6 @@ class Calibrating:
 
     calibration: str | None
     calibration_images: int
-
-    def source(self, prototxt: Path, images: Preprocessing, strict: bool, progress):
-        """Return the images as the library takes them, None if there are none."""
-        if self.calibration is None:
-            return None
-        from deepmerge.convert.calibrate import CalibrationImages
-
-        return CalibrationImages(self.calibration, prototxt, self.calibration_images, images.wishes(), strict, progress)
 
 
 calibrating = bundle(
@@ -252,64 +245,51 @@ def convert(
     _check_usage(how, planning, emitting, recovering, calibrating)
     from deepmerge.out.digest import Digest
 
-    digest = Digest(caffemodel)  # starts before the imports do
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # idle numpy threads sleep and leave the core to the hashing
-    from deepmerge.convert.convert import Job
-
-    with resumable(how.out if recovering.data else None), console.progress() as progress:
-        job = Job(
-            prototxt,
-            caffemodel,
-            how.out,
-            planning.wishes(),
-            how.recipe,
-            emitting.train_val,
-            emitting.settings(),
-            how.check,
-            how.strict,
-            how.force,
-            how.dry_run,
-            calibrating.source(emitting.train_val or prototxt, images, how.strict, progress),
-            inputs=inputs,
-        )
-        report = _run(job, recovering, images, how.as_page, progress, digest)
+    pair = prototxt, caffemodel
+    resuming = resumable(how.out if recovering.data else None)
+    with Digest(caffemodel) as digest, resuming, console.progress() as progress:  # hashes while the imports run
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # idle numpy threads sleep and leave the core to it
+        network, recipe = _read(pair, how, emitting.train_val, inputs)
+        common = {"strict": how.strict, "progress": progress}
+        asked = {**planning.keywords(), **asdict(calibrating), "wishes": images.wishes()}
+        plan = network.plan(recipe=recipe, **asked, **common)
+        carry_out = partial(network.convert, plan, **emitting.keywords(), check=how.check, digest=digest, **common)
+        if recovering.data is None:
+            to = None if how.dry_run else how.out
+            report = carry_out(out=to, page=how.as_page, force=how.force).report
+        else:
+            recover = {**asdict(recovering), "original": pair, "wishes": images.wishes(), **common}
+            report = _recovered(carry_out, how, recover)
     console.warn(report["warnings"])
-    console.show(report, lambda: _text(report, job, console.verbose))
+    console.show(report, lambda: _text(report, how, emitting, planning.exact, console.verbose))
 
 
-def _run(job, recovering: Recovering, images: Preprocessing, as_page: bool, progress, digest) -> dict[str, Any]:
-    """Convert, and recover if there are images for that; return the report."""
-    if recovering.data is None:
-        from deepmerge.convert.convert import convert as run
+def _read(pair: tuple[Path, Path], how: Running, train_val: Path | None, inputs: dict) -> tuple[Any, Any]:
+    """Return the network and the recipe, None without one; an error if OUT cannot be written anyway."""
+    import deepmerge
+    from deepmerge.out.staging import check_free
 
-        return run(job, progress, digest, _page_writer(job) if as_page else lambda folder: None)
-    from deepmerge.train.recover.job import convert_and_recover
-    from deepmerge.train.recover.spec import Job
-
-    recovery = Job(
-        job.out,
-        recovering.data,
-        job.out,
-        (job.prototxt, job.caffemodel),
-        images.wishes(),
-        recovering.stages,
-        minutes=recovering.minutes,
-        device=recovering.device,
-        strict=job.strict,
-        force=job.force,
-    )
-    report = convert_and_recover(job, recovery, progress, digest)
-    if as_page:
-        _page_writer(job)(job.out)
-    return report
+    if not how.dry_run:
+        check_free(how.out, how.force)
+    recipe = None if how.recipe is None else deepmerge.read_recipe(how.recipe)
+    sizes = inputs if recipe is None else {**recipe.inputs, **inputs}
+    return deepmerge.load(*pair, train_val=train_val, inputs=sizes), recipe
 
 
-def _page_writer(job):
-    """Return the function that writes report.html into the folder of a conversion."""
+def _recovered(carry_out: Callable[..., Any], how: Running, options: dict[str, Any]) -> dict[str, Any]:
+    """Convert beside OUT, recover to OUT, and return the report. options: those of `deepmerge.recover`."""
+    import deepmerge
     from deepmerge.out.read import Pair
-    from deepmerge.page import write_page
+    from deepmerge.out.staging import scratch
 
-    return lambda folder: write_page(folder, original=Pair(job.prototxt, job.caffemodel), force=True)
+    with scratch(how.out) as folder:
+        carry_out(out=folder / how.out.name)
+        report = deepmerge.recover(folder / how.out.name, out=how.out, force=how.force, **options)
+    if how.as_page:
+        from deepmerge.page import write_page
+
+        write_page(how.out, original=Pair(*options["original"]), force=True)
+    return report
 
 
 def _check_usage(
@@ -324,7 +304,7 @@ def _check_usage(
         refuse(given("recover_minutes", "recover_stages", "recover_device"), "has no effect without --recover")
     elif how.dry_run:
         raise click.UsageError("--recover trains what is written: leave --dry-run out")
-    elif "caffe" not in emitting.formats:
+    elif "caffe" not in emitting.emit:
         raise click.UsageError("--recover trains the Caffe files: add caffe to --emit")
     if calibrating.calibration is None:
         pictures = () if recovering.data else PREPROCESSING
@@ -333,7 +313,7 @@ def _check_usage(
         raise click.UsageError("--calibration has no effect without --tucker; add --tucker")
 
 
-def _text(report: dict, job, verbose: bool) -> str:
+def _text(report: dict, how: Running, emitting: Emitting, exact: bool, verbose: bool) -> str:
     parts = []
     if report["steps"]:
         parts.append(step_table(report["steps"], report["before"], verbose))
@@ -343,7 +323,7 @@ def _text(report: dict, job, verbose: bool) -> str:
     if "calibration" in report:
         parts.append(_calibrated(report["calibration"]))
     if report["refusals"]:
-        plan = "deepmerge plan --exact" if job.wishes.exact else "deepmerge plan"
+        plan = "deepmerge plan --exact" if exact else "deepmerge plan"
         short = f"{count(len(report['refusals']), 'merge')} left alone (-v shows why; so does `{plan}`)"
         parts.append(refusal_table(report["refusals"], full=True) if verbose else short)
     if "recovery" in report:
@@ -351,8 +331,8 @@ def _text(report: dict, job, verbose: bool) -> str:
     elif approximate := [step for step in report["steps"] if not step["exact"]]:
         steps = f"{count(len(approximate), 'approximate step')}, which cost accuracy until the network"
         ways = "has recovered (`deepmerge recover`) or is fine-tuned (`make -f finetune.mk` in the folder)"
-        parts.append(f"{steps} {ways if 'caffe' in job.settings.formats else 'has recovered or is fine-tuned'}")
-    parts.append("nothing was written (--dry-run)" if job.dry_run else f"written to {for_terminal(job.out)}")
+        parts.append(f"{steps} {ways if 'caffe' in emitting.emit else 'has recovered or is fine-tuned'}")
+    parts.append("nothing was written (--dry-run)" if how.dry_run else f"written to {for_terminal(how.out)}")
     return "\n\n".join(parts)
 
 

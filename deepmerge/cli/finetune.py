@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,31 +91,30 @@ def finetune(out: Path, to: Path, data: str, images: Preprocessing, console: Con
       deepmerge finetune out/ --data npz:train.npz -o tuned/ --solver base_lr=0.01 --solver type=Adam
     """
     _check_usage(chosen, images)
-    job = _job(out, to, data, images, chosen)
+    options = _options(**chosen)
     first = os.environ.get("RANK", "0") == "0"
     console = console if first else Console(quiet=True)  # of the processes that torchrun starts, one prints
-    from deepmerge.train.finetune.job import finetune as run
+    import deepmerge
     from deepmerge.train.shared.checkpoint import Paused
 
     try:
         with resumable(to):
-            report = run(job, console.say)["finetuning"]
+            done = deepmerge.finetune(out, data, to, wishes=images.wishes(), say=console.say, **options)
     except Paused:
-        return show_paused(console, to, job.stop_after)
+        return show_paused(console, to, options["stop_after"])
+    report = done["finetuning"]
     console.warn(report["warnings"])
     console.show(report, lambda: _text(report, to))
 
 
-def _job(out: Path, to: Path, data: str, images: Preprocessing, chosen: dict[str, Any]):
-    """Return what the library is asked for. chosen: the remaining options, by the names of Job's fields."""
-    from deepmerge.train.finetune.spec import Job
-
-    solver, most, in_order = dict(chosen.pop("solver")), chosen.pop("max_iter"), chosen.pop("in_order")
-    if most is not None:
-        if "max_iter" in solver:
+def _options(solver: Sequence[tuple[str, str]], max_iter: int | None, in_order: bool, **others: Any) -> dict[str, Any]:
+    """Return the options as `deepmerge.finetune` takes them."""
+    fields = dict(solver)
+    if max_iter is not None:
+        if "max_iter" in fields:
             raise click.UsageError("--max-iter and --solver max_iter exclude each other")
-        solver["max_iter"] = str(most)
-    return Job(out, to, data, solver=solver, shuffle=not in_order, wishes=images.wishes(), **chosen)
+        fields["max_iter"] = str(max_iter)
+    return {**others, "solver": fields, "shuffle": not in_order}
 
 
 def _check_usage(chosen: dict[str, Any], images: Preprocessing) -> None:

@@ -242,7 +242,7 @@ original = options(
 
 @dataclass(frozen=True)
 class Planning:
-    """The planning options of convert and plan. Their names are those of the library's Wishes and Options."""
+    """The planning options of convert and plan. Their names are those of `deepmerge.Network.plan`."""
 
     exact: bool
     steps: tuple[str, ...]
@@ -267,21 +267,6 @@ class Planning:
     def keywords(self) -> dict[str, Any]:
         """Return the options as `deepmerge.Network.plan` takes them."""
         return {**asdict(self), "steps": ",".join(self.steps)}
-
-    def wishes(self):
-        """Return the options as a conversion takes them."""
-        from deepmerge.passes.support.base import Options
-        from deepmerge.plan import Wishes
-
-        options = Options(
-            width=self.width,
-            kernel=self.kernel,
-            init=self.init,
-            rank=self.rank,
-            absorb=self.absorb,
-            keep=frozenset(self.keep),
-        )
-        return Wishes(self.exact, ",".join(self.steps), self.tucker, options)
 
 
 PLANNING = tuple(Planning.__dataclass_fields__)

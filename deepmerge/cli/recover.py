@@ -79,7 +79,7 @@ def _iterations(text: str) -> dict[str, int]:
 )
 @training
 @common
-def recover(out: Path, to: Path, data: str, stages: tuple[str, ...], images: Preprocessing, console: Console, **job):
+def recover(out: Path, to: Path, data: str, images: Preprocessing, console: Console, **how: Any):
     """Recover the accuracy that approximate steps cost, with images and no labels.
 
     What `convert` wrote to OUT learns from the original network. A run that was killed resumes from OUT2.checkpoint.
@@ -97,17 +97,14 @@ def recover(out: Path, to: Path, data: str, stages: tuple[str, ...], images: Pre
       deepmerge recover out/ --data lmdb:train_lmdb -o recovered/ --device cuda
       deepmerge recover out/ --data npz:train.npz -o recovered/ --stages lsq,refit,distill
     """
-    from deepmerge.train.recover.job import recover as run
-    from deepmerge.train.recover.spec import Job
+    import deepmerge
     from deepmerge.train.shared.checkpoint import Paused
 
-    ordered = tuple(stage for stage in STAGES if stage in stages)
-    job = Job(out, data, to, wishes=images.wishes(), stages=ordered, **job)
     try:
         with resumable(to), console.progress() as progress:
-            report = run(job, progress)
+            report = deepmerge.recover(out, data, to, wishes=images.wishes(), progress=progress, **how)
     except Paused:
-        return show_paused(console, to, job.stop_after)
+        return show_paused(console, to, how["stop_after"])
     story = report["recovery"]
     console.warn(story.get("warnings", []))
     console.show(story, lambda: f"{recovery_table(story, console.verbose)}\n\nwritten to {for_terminal(to)}")

@@ -58,14 +58,14 @@ def table(words: tuple[str, ...], png: Path | None, images: Preprocessing, conso
     """
     if not chosen["data"] and not chosen["seconds"]:
         raise click.UsageError("nothing is left to show: give --data for the accuracy, or --seconds above 0 for times")
-    from deepmerge.measure.steps import Job, run
+    from deepmerge import tabulate
     from deepmerge.out.read import Pair
 
     chosen["original"] = chosen["original"] and Pair(*chosen["original"])
     named = [_named(word) for word in words]
-    job = Job([path for _, path in named], [name for name, _ in named], wishes=images.wishes(), **chosen)
+    chosen |= {"titles": [name for name, _ in named], "wishes": images.wishes()}
     with console.progress() as progress:
-        report = run(job, progress)
+        report = tabulate([path for _, path in named], progress=progress, **chosen)
     console.warn(report["warnings"])
     if png is not None:
         from deepmerge.measure.steps.chart import draw

@@ -1,17 +1,14 @@
-"""A conversion from start to end: read → plan → run the steps → write."""
+"""A conversion: run a plan's steps on a network, write what they give, and report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from deepmerge.errors import GraphError, PassError
-from deepmerge.formats.read import read_network, read_train_layers
-from deepmerge.formats.read.inputs import Sizes
-from deepmerge.formats.write.data_layers import from_anywhere
 from deepmerge.graph.check import require
 from deepmerge.graph.costs import KeptCosts, summary
 from deepmerge.graph.graph import Graph
@@ -20,89 +17,60 @@ from deepmerge.out.report import VERSION, source_entry, transforms
 from deepmerge.out.staging import check_free, staged
 from deepmerge.out.write import Output, Settings
 from deepmerge.passes.support.base import Refusal
-from deepmerge.plan import Calibration, Plan, Recipe, StepResult, make_plan, read_recipe, run_recipe
-from deepmerge.plan.discover import Wishes
-from deepmerge.plan.recipe import Step, check_fits
+from deepmerge.plan import Calibration, Plan, Recipe, StepResult, run_recipe
+from deepmerge.plan.recipe import Step
 from deepmerge.progress import Progress, silent
 
 
 @dataclass(frozen=True)
 class Job:
-    """One conversion, as a user asks for it.
+    """How a conversion is carried out.
 
-    Of recipe, plan and wishes the first that is given says what to do; calibration: the images for it. train_val: the
-    prototxt that the network was trained with. settings: what to write. check: verify the graph's invariants after
-    each step. strict: a warning is an error. force: replace an existing OUT. dry_run: write nothing. inputs: sizes of
-    inputs by name; those of the recipe hold for others.
+    prototxt, caffemodel: the network's files, as the report names them. out: the folder to write; None writes nothing.
+    settings: what to write. calibration: the images that the plan was made with. check: verify the graph's invariants
+    after each step. strict: a warning is an error. force: replace an existing `out`. finish: called with the complete
+    folder before it becomes `out`.
     """
 
     prototxt: Path
     caffemodel: Path
-    out: Path
-    wishes: Wishes = field(default_factory=Wishes)
-    recipe: Path | None = None
-    train_val: Path | None = None
+    out: Path | None = None
     settings: Settings = field(default_factory=Settings)
+    calibration: CalibrationSource | None = None
     check: bool = False
     strict: bool = False
     force: bool = False
-    dry_run: bool = False
-    calibration: CalibrationSource | None = None
-    plan: Plan | None = None
-    inputs: Sizes = field(default_factory=dict)
+    finish: Callable[[Path], object] = lambda folder: None
 
 
 class CalibrationSource(Calibration, Protocol):
-    """Calibration images that have not been read yet. notes: warnings about them, after `prepare`."""
-
-    notes: list[str]
-
-    def prepare(self, graph: Graph) -> None:
-        """Read the images as the graph's input needs them."""
+    """Calibration images that have been read."""
 
     def entry(self) -> dict[str, Any]:
         """Return what the report says about the images."""
 
 
 def convert(
-    job: Job,
-    progress: Progress = silent,
-    digest: Digest | None = None,
-    finish: Callable[[Path], object] = lambda folder: None,
+    graph: Graph, plan: Plan, job: Job, progress: Progress = silent, digest: Digest | None = None
 ) -> dict[str, Any]:
-    """Carry the job out and return the report, which is also in report.json.
+    """Make the graph what the plan says, write it, and return the report, which is also in report.json.
 
-    progress: called with each step's name. digest: of the caffemodel, if its hashing has begun already. finish: called
-    with the complete folder before it becomes OUT. A DeepmergeError leaves no files, and an existing OUT unchanged.
+    progress: called with each step's name. digest: of the caffemodel, if its hashing has begun already.
+    A DeepmergeError leaves no files, and an existing OUT unchanged.
     """
-    return carry_out(job, progress, digest, finish)[1]
-
-
-def carry_out(
-    job: Job,
-    progress: Progress = silent,
-    digest: Digest | None = None,
-    finish: Callable[[Path], object] = lambda folder: None,
-) -> tuple[Graph, dict[str, Any]]:
-    """Carry the job out as `convert` does; return the final network and the report."""
+    recipe = plan.recipe
     with digest or Digest(job.caffemodel) as digest:
-        if not job.dry_run:
+        if job.out is not None:
             check_free(job.out, job.force)
-        recipe = None if job.recipe is None else read_recipe(job.recipe)
-        graph = read(job, recipe.inputs if recipe else {})
-        if job.calibration is not None:
-            job.calibration.prepare(graph)
-            graph.warnings += job.calibration.notes
-        recipe, refusals = choose(graph, job, recipe)
         source = {"prototxt": source_entry(job.prototxt)}
         report: dict[str, Any] = {"version": VERSION, "network": graph.name, "source": source}
         if graph.given_inputs:
             report["inputs"] = {name: list(size) for name, size in graph.given_inputs.items()}
         report["before"] = summary(graph)
-        with nullcontext() if job.dry_run else staged(job.out, job.force) as folder:
+        with nullcontext() if job.out is None else staged(job.out, job.force) as folder:
             output = None if folder is None else Output(folder, job.settings)
             report |= run(graph, recipe, job, output, progress)
-            report["refusals"] = [refusal_entry(refusal) for refusal in dict.fromkeys(refusals)]
+            report["refusals"] = [refusal_entry(refusal) for refusal in dict.fromkeys(plan.refusals)]
             notes = output.notes if output else []
             report["warnings"] = list(dict.fromkeys(graph.warnings + notes))
             report["transform"] = transforms(graph.train_layers)
@@ -114,28 +82,8 @@ def carry_out(
                 raise PassError(f"--strict: {serious[0]} (a warning, without --strict)")
             if output is not None:
                 output.documents(recipe.to_toml(), report)
-                finish(folder)
-    return graph, report
-
-
-def read(job: Job, inputs: Sizes) -> Graph:
-    """Return the network, with the training layers that its train_val.prototxt will keep. inputs: the recipe's."""
-    graph = read_network(job.prototxt, job.caffemodel, {**inputs, **job.inputs})
-    if job.train_val is not None:
-        graph.train_layers = read_train_layers(job.train_val, graph)
-    graph.train_layers = from_anywhere(graph.train_layers, (Path(), Path(job.train_val or job.prototxt).parent))
-    return graph
-
-
-def choose(graph: Graph, job: Job, recipe: Recipe | None) -> tuple[Recipe, list[Refusal]]:
-    """Return the recipe that was given, or the plan's, and the plan's refusals."""
-    if recipe is not None:
-        check_fits(recipe, graph, str(job.recipe))
-        if job.calibration is not None and not any(step.options.get("calibration") for step in recipe.steps):
-            graph.warnings.append(f"{job.recipe}: none of its steps uses calibration images, so they are ignored")
-        return replace(recipe, inputs=graph.given_inputs), []
-    plan = job.plan or make_plan(graph, job.wishes, job.calibration)
-    return plan.recipe, list(plan.refusals)
+                job.finish(folder)
+    return report
 
 
 def run(graph: Graph, recipe: Recipe, job: Job, output: Output | None, progress: Progress) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _folded(converted: Converted, original: Graph, exact: list[dict[str, Any]]) 
     graph = original.copy()
     try:
         recipe = read_recipe(file)
-        check_fits(recipe, graph, str(file))
+        check_fits(recipe, graph)
         for _ in run_recipe(graph, replace(recipe, steps=tuple(step for step in recipe.steps if step.exact))):
             pass
     except DeepmergeError:

@@ -44,7 +44,7 @@ class Recipe:
     """Steps, in order.
 
     network: the network's name. keep: names and types of the layers to leave alone. inputs: sizes of inputs by name,
-    with which the network is read.
+    with which the network is read. file: where it was read, for errors ("" in a plan).
     """
 
     network: str
@@ -52,6 +52,7 @@ class Recipe:
     keep: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    file: str = field(default="", compare=False)
 
     def to_toml(self) -> str:
         """Return the recipe as TOML; the same recipe always gives the same text."""
@@ -94,12 +95,12 @@ def _value(value) -> str:
     return line if len(line) < 100 else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
 
 
-def check_fits(recipe: Recipe, graph: Graph, where: str) -> None:
+def check_fits(recipe: Recipe, graph: Graph) -> None:
     """Raise PlanError if the recipe is for another network, or keeps layers that this one does not have.
 
     Whether a step's layers exist shows when the step runs, since steps before it may make them.
     """
-    names = {layer.name for layer in graph.layers}
+    names, where = {layer.name for layer in graph.layers}, recipe.file or "the recipe"
     check_keep(recipe.keep, graph, f"{where}: keep")
     if recipe.steps and not any(name in names for step in recipe.steps for name in step.layers):
         other = f"{graph.name!r} has none of the layers that it names"

@@ -42,6 +42,7 @@ def _recipe(data: dict[str, Any], path: str | Path) -> Recipe:
         _texts(data.get("keep", []), f"{path}: keep"),
         tuple(_step(s, path, i) for i, s in enumerate(steps, 1)),
         _inputs(data.get("inputs", {}), f"{path}: inputs"),
+        str(path),
     )
 
 

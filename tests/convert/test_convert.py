@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.errors import EmitError, PassError, PlanError
 from deepmerge.formats import schema
 from deepmerge.formats.read import read_network
 from deepmerge.out.write import Output, Settings
 from deepmerge.passes.support.base import Options
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 from tests.helpers import apart
 from tests.pairs import check_deploy, check_new_layers, check_training, feeds, folders, lmdb_settings
 from tests.real_images import prepared, read_npz

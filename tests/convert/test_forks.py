@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.prototxt import parse, read_prototxt
 from deepmerge.formats.write import write_pair
@@ -22,6 +21,7 @@ from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
 from deepmerge.plan import make_plan
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 from tests.fork_nets import NETS, fill
 from tests.fork_twins import run_twin
 from tests.helpers import apart, feeds

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import deepmerge
-from deepmerge.convert.convert import Job, convert
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_pair
 from deepmerge.out.read import read_converted
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 from tests.helpers import apart, conv, fill, inputs, layer
 from tests.pairs import folders
 
@@ -91,7 +91,7 @@ def test_python(files):
     network = deepmerge.load(files / "train.prototxt", files / "net.caffemodel", inputs={"data": (3, 15, 12)})
     plan = network.plan()
     assert plan.recipe.inputs == {"data": (1, 3, 15, 12)}
-    network.convert(plan).save(files / "api")
+    network.convert(plan, files / "api")
     run(files, "out", inputs={"data": (3, 15, 12)})
     assert len(found := filecmp.dircmp(files / "api", files / "out").same_files) > 5 and "report.json" in found
     pair = files / "train.prototxt", files / "net.caffemodel"

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmerge.convert.convert import Job as Convert
-from deepmerge.convert.convert import convert
 from deepmerge.data import ImageWishes, Loading, Preprocessing, choose_preprocessing, network_transform, open_loader
 from deepmerge.errors import ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write.data_layers import Source
 from deepmerge.formats.write.train_data import TrainData
 from deepmerge.out.write import Settings
+from tests.conversion import Job as Convert
+from tests.conversion import convert
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (4, 10, 12, 3), dtype=np.uint8)
 DEPLOY = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }'

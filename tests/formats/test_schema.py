@@ -207,7 +207,7 @@ def test_make_tests_every_major_of_protobuf_that_is_claimed():
 @pytest.mark.pitfall("row", 8)
 def test_no_weight_passes_through_protobuf(models, tmp_path, monkeypatch):
     """Whose limits are 64 MB, 512 MB and 2 GB: a conversion makes none of its messages."""
-    from deepmerge.convert.convert import Job, convert
+    from tests.conversion import Job, convert
 
     def refuse(*_):
         raise AssertionError("a message was made")

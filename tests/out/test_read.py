@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.errors import ReadError
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Settings
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.prototxt import parse
 from deepmerge.graph.costs import summary
 from deepmerge.out.report import report_text, source_entry, transforms
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 
 
 def test_a_sources_digest(tmp_path):

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.out.read import Converted, read_converted
 from deepmerge.out.rewrite import Retrained, rewrite
 from deepmerge.out.write import Settings
+from tests.conversion import Job, convert
 from tests.helpers import conv, inputs, layer, network
 
 NAME = b"conv\xff1".decode("utf-8", "surrogateescape")

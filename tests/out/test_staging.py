@@ -166,7 +166,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_full_disk(there, small_disk, models, tmp_path):
-    from deepmerge.convert.convert import Job, convert
+    from tests.conversion import Job, convert
 
     mini = models / "inception_mini"
     job = Job(mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel", small_disk / "out", force=True)

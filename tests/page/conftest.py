@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.formats.write.caffemodel import write_caffemodel
 from deepmerge.out.read import read_converted
 from deepmerge.page.layout import lay_out
 from deepmerge.page.stages import stages
+from tests.conversion import Job, convert
 from tests.helpers import conv, inputs, layer, network, relu
 
 EVIL = "</script><img src=x onerror=document.title='pwned'>"

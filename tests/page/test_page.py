@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import deepmerge.page
-from deepmerge.convert.convert import Job, convert
 from deepmerge.errors import EmitError, ReadError
 from deepmerge.out.read import read_converted
 from deepmerge.page import Files, make_page, write_page
+from tests.conversion import Job, convert
 from tests.page.conftest import BIDI, EVIL, TEMPLATE, bench_json, profile_json, table_json
 
 VOID = {"meta", "link", "input", "br", "img"}

@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Settings
 from deepmerge.page.stages import stages
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 
 
 def pair(models, name="inception_mini/inception_mini"):

@@ -39,9 +39,9 @@ def graph(read):
 
 
 def test_a_recipe_of_another_network(graph):
-    recipe = Recipe("AlexNet", steps=(Step("conv2", ("merge_lrn",), ("norm2",)),))
+    recipe = Recipe("AlexNet", steps=(Step("conv2", ("merge_lrn",), ("norm2",)),), file="r.toml")
     with pytest.raises(PlanError) as raised:
-        check_fits(recipe, graph, "r.toml")
+        check_fits(recipe, graph)
     assert str(raised.value) == "r.toml: was made for the network 'AlexNet'; 'net' has none of the layers that it names"
 
 
@@ -49,9 +49,8 @@ def test_a_recipe_may_name_layers_that_its_steps_make(graph):
     check_fits(
         Recipe("net", steps=(Step("a", ("decompose_tucker",), ("conv1",)), Step("b", ("merge_lrn",), ("made",)))),
         graph,
-        "r",
     )
-    check_fits(Recipe("other"), graph, "r")
+    check_fits(Recipe("other"), graph)
 
 
 def test_keep_knows_layers_and_types(graph):
@@ -59,4 +58,4 @@ def test_keep_knows_layers_and_types(graph):
     with pytest.raises(PlanError, match="--keep: the network 'net' has no layer or type 'conv'; did you mean 'conv1'?"):
         check_keep(["conv"], graph, "--keep")
     with pytest.raises(PlanError, match=r"r\.toml: keep: the network 'net' has no layer or type 'LRN'"):
-        check_fits(Recipe("net", keep=("LRN",)), graph, "r.toml")
+        check_fits(Recipe("net", keep=("LRN",), file="r.toml"), graph)

@@ -6,14 +6,12 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from deepmerge.convert import convert as conversion
 from deepmerge.data import Loading
 from deepmerge.errors import ReadError
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
-from deepmerge.out.digest import Digest
 from deepmerge.out.read import Converted, read_converted
-from deepmerge.out.staging import check_free, scratch, staged
+from deepmerge.out.staging import check_free, staged
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate, select
 from deepmerge.progress import Progress, silent
@@ -61,21 +59,6 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
             write_recovered(converted, stage, merged, run.state.reached, segments, report)
     checkpoint.remove()
     return report
-
-
-def convert_and_recover(
-    job: conversion.Job, recovery: Job, progress: Progress, digest: Digest | None = None
-) -> dict[str, Any]:
-    """Write to recovery.out what convert and then recover would write, and return the report.
-
-    recovery: its `folder` is not used. A DeepmergeError leaves only recover's checkpoint, from which the same call
-    continues, since the conversion gives the same bytes again.
-    """
-    out = recovery.out
-    check_free(out, recovery.force)
-    with scratch(out) as folder:
-        conversion.convert(replace(job, out=folder / out.name, force=False), progress, digest)
-        return recover(replace(recovery, folder=folder / out.name), progress)
 
 
 def _chosen(converted: Converted, original: Graph, merged: Graph, steps: str) -> list[Segment]:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.errors import EmitError
 from deepmerge.formats import schema
 from deepmerge.formats.write.data_layers import Source, data_layer, from_anywhere, hdf5_list, root_folder
@@ -17,6 +16,7 @@ from deepmerge.formats.write.train_val import TrainData
 from deepmerge.graph.tree import Quoted
 from deepmerge.out.write import Settings
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 from tests.pairs import check_training, feeds, pictures
 from tests.real_images import prepared, write_lmdb
 

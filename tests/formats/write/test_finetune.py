@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.formats.write.finetune import finetune_make
 from deepmerge.out.write import Settings
 from deepmerge.passes.support.base import Options
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 from tests.pairs import folders, same_weights
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")

@@ -7,7 +7,6 @@ import itertools
 import pytest
 
 from deepmerge.cli.convert import convert as command
-from deepmerge.convert.convert import Job, convert
 from deepmerge.errors import EmitError
 from deepmerge.formats import STYLES
 from deepmerge.formats.read import read_network
@@ -19,6 +18,7 @@ from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
 from deepmerge.out.write import Settings
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 from tests.helpers import apart, conv, feeds, inputs, layer, network, relu
 
 EVERY = [style for count in range(len(STYLES) + 1) for style in itertools.combinations(STYLES, count)]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.out.write import Settings
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 from tests.formats.write.train_nets import DATA, LOSS, made, parsed, small_network
 from tests.helpers import conv, inputs, layer, network
 from tests.pairs import check_deploy, check_training, feeds, folders, pictures

@@ -26,9 +26,9 @@ def mini(models) -> Pair:
 @pytest.fixture(scope="session")
 def out(mini, tmp_path_factory):
     """What convert makes of it, with two approximate steps."""
-    from deepmerge.convert.convert import Job as Convert
-    from deepmerge.convert.convert import convert
     from deepmerge.plan import Wishes
+    from tests.conversion import Job as Convert
+    from tests.conversion import convert
 
     folder = tmp_path_factory.mktemp("job") / "out"
     convert(Convert(*mini, folder, Wishes(steps="conv1,conv2")))

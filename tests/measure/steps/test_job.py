@@ -9,14 +9,14 @@ import shutil
 import numpy as np
 import pytest
 
-from deepmerge.convert.convert import Job as ConvertJob
-from deepmerge.convert.convert import convert
 from deepmerge.engines import engine
 from deepmerge.errors import EngineError, ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.measure.steps import Job, run
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job as ConvertJob
+from tests.conversion import convert
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
 MEAN = np.array((104, 117, 123), np.float32)[:, None, None]

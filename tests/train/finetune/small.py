@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.formats.write import write_pair
 from deepmerge.out.write import Settings
+from tests.conversion import Job, convert
 from tests.helpers import conv, inputs, layer, network, relu
 from tests.real_images import write_lmdb
 

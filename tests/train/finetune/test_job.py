@@ -410,10 +410,10 @@ def test_images_that_cannot_be_read_are_left_out_and_told(job, made, tmp_path):
 
 def test_a_network_of_random_layers_learns_too(made, tmp_path, job):
     """convert --init xavier: the paper's way."""
-    from deepmerge.convert.convert import Job as Conversion
-    from deepmerge.convert.convert import convert
     from deepmerge.passes.support.base import Options
     from deepmerge.plan import Wishes
+    from tests.conversion import Job as Conversion
+    from tests.conversion import convert
 
     wishes = Wishes(False, "all", False, Options(init="xavier"))
     convert(
@@ -432,10 +432,10 @@ def test_a_network_of_random_layers_learns_too(made, tmp_path, job):
 
 
 def test_an_exact_conversion_has_no_steps(job, made, tmp_path):
-    from deepmerge.convert.convert import Job as Conversion
-    from deepmerge.convert.convert import convert
     from deepmerge.passes.support.base import Options
     from deepmerge.plan import Wishes
+    from tests.conversion import Job as Conversion
+    from tests.conversion import convert
 
     exact = Conversion(
         made / "net.prototxt",

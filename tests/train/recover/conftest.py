@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.formats.write import write_caffemodel
+from tests.conversion import Job, convert
 from tests.helpers import conv, inputs, layer, network, relu
 
 TEXT = (

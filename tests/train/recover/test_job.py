@@ -478,9 +478,9 @@ def test_few_images(job, tmp_path, small):
 
 
 def test_no_step_folders(tmp_path, images):
-    from deepmerge.convert.convert import Job as Conversion
-    from deepmerge.convert.convert import convert
     from deepmerge.out.write import Settings
+    from tests.conversion import Job as Conversion
+    from tests.conversion import convert
 
     home = lay_out(tmp_path / "home").parent
     settings = Settings(("caffe", "onnx"), steps=False)

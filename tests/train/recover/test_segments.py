@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.engines import engine
 from deepmerge.errors import GraphError
 from deepmerge.formats.read import read_network
@@ -17,6 +16,7 @@ from deepmerge.passes.support.base import Options
 from deepmerge.plan.discover import Wishes
 from deepmerge.plan.recipe import Recipe, Step
 from deepmerge.train.recover.segments import Segment, find_anchors, find_later_layers, find_segments
+from tests.conversion import Job, convert
 from tests.helpers import carried_out, conv, feeds, inputs, layer, network, relu
 from tests.renamed import Renamer
 
