@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from deepmerge.formats.read import read_network
@@ -41,6 +42,8 @@ def test_real_caffe_finds_the_same_after_exact_steps(tmp_path, real_caffe, kind)
             graph = read_network(path, inputs=entry.inputs)
             fill(graph, 4)
             values = feeds(graph)
+            if kind == "recurrent":  # indices of words, and whether a sentence goes on
+                values = {name: np.floor(np.abs(array)) % 2 for name, array in values.items()}
             before = tmp_path / "before.prototxt", tmp_path / "before.caffemodel"
             after = tmp_path / "after.prototxt", tmp_path / "after.caffemodel"
             write_pair(graph, *before)
