@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from deepmerge.cli import main
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_pair
+from tests.helpers import inputs, layer, network
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,37 @@ def test_json(mini, changed):
     figures = {"name", "max_abs", "relative", "range", "mean_abs", "top1_agreement", "top5_agreement"}
     assert all(figures <= entry.keys() for entry in report["outputs"] + report["layers"])
     assert json.loads(run(*mini, *mini, "--json", "--tolerance", "none").stdout)["tolerance"] is None
+
+
+def test_rounding_is_shown_where_it_decides(tmp_path):
+    """A: a large number is added and taken away again. B: the same without that."""
+    start = inputs((1, 2, 3, 4)) + layer("half", "Power", "data", "scale: 0.5")
+    far = layer("up", "Power", "half", "shift: 131072") + layer("down", "Power", "up", "shift: -131072", tops="y")
+    pairs = []
+    for name, text in (("a", start + far), ("b", start + layer("same", "Power", "half", tops="y"))):
+        pairs += [tmp_path / f"{name}.prototxt", tmp_path / f"{name}.caffemodel"]
+        write_pair(network(tmp_path, text), *pairs[-2:])
+    result = run(*map(str, pairs))
+    assert result.exit_code == 0 and result.stderr == ""
+    assert "\nrounding alone takes y of A " in result.stdout
+    assert result.stdout.endswith(": within rounding, though not within the tolerance of 1e-05 of the range\n")
+    (output,) = json.loads(run(*map(str, pairs), "--json").stdout)["outputs"]
+    assert 1e-5 < output["rounding"] <= 2**-7 / output["range"]  # floats above 131072 are 2^-6 apart
+
+
+def test_approximate_merges_are_expected_to_differ(mini, tmp_path):
+    assert CliRunner().invoke(main, ["convert", *mini, "-o", str(tmp_path / "out"), "-q"]).exit_code == 0
+    step = next((tmp_path / "out" / "steps").iterdir())
+    for folder in (tmp_path / "out", step):
+        result = run(*mini, str(folder / "deploy.prototxt"), str(folder / "weights.caffemodel"), "--random", "1", "-q")
+        assert result.exit_code == 1
+        assert "; this is expected, since B has approximate merges: `deepmerge eval` measures" in result.stderr
+    result = run(*mini, *map(str, copied(step, tmp_path)), "--random", "1", "-q")
+    assert result.exit_code == 1 and "expected" not in result.stderr  # nothing says where it comes from
+
+
+def copied(folder, to):
+    return [shutil.copy(folder / name, to / name) for name in ("deploy.prototxt", "weights.caffemodel")]
 
 
 def test_the_same_bytes_each_time(mini, changed):

@@ -18,14 +18,15 @@ from deepmerge.data import (
     open_network_images,
 )
 from deepmerge.engines import engine as find_engine
-from deepmerge.errors import GraphError
+from deepmerge.errors import DeepmergeError, GraphError, ReadError
 from deepmerge.graph.shapes import Shape
 from deepmerge.measure.batching import common_batching
 from deepmerge.measure.compare.cut import Cut, cut
 from deepmerge.measure.compare.feeds import Chunk, image_chunks, random_chunks
 from deepmerge.measure.compare.figures import Figures
 from deepmerge.measure.compare.match import Matched, makers, match_inputs, match_layers, match_outputs
-from deepmerge.out.read import Pair
+from deepmerge.measure.compare.rounding import Sample, rounding
+from deepmerge.out.read import Pair, read_converted
 from deepmerge.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from deepmerge.graph import Graph
 
 TOLERANCE = 1e-5  # of the range of A's output
+ROUNDINGS = 2  # A rounds, and so does B
+MOST_ROUNDING = 1e-3  # of the range; a larger difference is never put down to rounding
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Job:
     """One comparison, as the command line asks for it.
 
     images: a source (see data.open_images), or None for `random` images from `seed`. limit: use at most this many.
-    tolerance: as a share of the range of A's output; infinite to report only.
+    tolerance: as a share of the range of A's output, or twice what rounding alone makes, if that is more; 0 for the
+    same bits, infinite to report only.
     layers: also compare every blob that both have.
     strict: a warning is an error, as is an image that cannot be read.
     """
@@ -83,8 +87,10 @@ def verify(job: Job, progress: Progress = silent) -> dict[str, Any]:
     Keys: engine, images (how many were compared), skipped (how many could not be read), tolerance (None: report only),
     outputs and layers (each a list of {name, b_name, and what Figures.report gives}), first_difference (the first of
     `layers` above the tolerance, and which layers of A make it), failures (one line each), ok, warnings.
-    An entry of `outputs` also has stands_for: the outputs that this blob stands for, since the engine cannot compute
-    them.
+    An entry of `outputs` also has stands_for (the outputs that this blob stands for, since the engine cannot compute
+    them) and rounding: how far from its float64 values float32 takes A, as a share of the range. It is measured where
+    the difference is above the tolerance and at most MOST_ROUNDING, else None. expected: approximate steps made B, so
+    that the failures are no surprise.
     Raises a DeepmergeError if the networks cannot be read, run or compared.
     """
     runner = find_engine(job.engine)
@@ -104,26 +110,30 @@ def verify(job: Job, progress: Progress = silent) -> dict[str, Any]:
         progress("loading", 0, fed.count)
         pairs = (cut_a, job.a), (cut_b, job.b)
         sessions = [stack.enter_context(_load(runner, made, pair, job.threads)) for made, pair in pairs]
-        compared = _run(*sessions, blobs.figures, _counted(fed, progress))
+        compared, sample = _run(*sessions, blobs, _counted(fed, progress))
+        rounded, unknown = _rounding(a, sample, blobs, job.tolerance, progress)
     skipped = fed.loader.skipped if fed.loader else []
     if skipped:
         warnings.append(
             f"{len(skipped)} of {fed.count} images could not be read, and were left out; the first: {skipped[0]}"
         )
-    failures, first = _failures(blobs, job.tolerance), _first_difference(a, blobs, job.tolerance)
+    failures = _failures(blobs, job.tolerance, rounded)
+    finite = not any(any(figures.nans) for figures in blobs.figures.values())
     return {
         "engine": job.engine,
         "images": compared,
         "skipped": len(skipped),
         "tolerance": job.tolerance if math.isfinite(job.tolerance) else None,
         "outputs": [
-            {**_entry(pair, blobs.figures[pair]), "stands_for": cut_a.stands_for.get(pair.a, [])} for pair in outputs
+            _entry(pair, blobs, stands_for=cut_a.stands_for.get(pair.a, []), rounding=rounded.get(pair))
+            for pair in outputs
         ],
-        "layers": [_entry(pair, blobs.figures[pair]) for pair in layers],
-        "first_difference": first,
+        "layers": [_entry(pair, blobs) for pair in layers],
+        "first_difference": _first_difference(a, blobs, job.tolerance),
         "failures": failures,
         "ok": not failures,
-        "warnings": list(dict.fromkeys(warnings)),
+        "expected": bool(failures) and finite and _approximate(job.b),
+        "warnings": list(dict.fromkeys(warnings + unknown)),
     }
 
 
@@ -162,14 +172,15 @@ def _counted(fed: _Feed, progress: Progress) -> Iterator[Chunk]:
         yield chunk
 
 
-def _run(a: Session, b: Session, figures: dict[Matched, Figures], chunks: Iterator[Chunk]) -> int:
-    """Fill the figures; return the number of images compared."""
-    compared = 0
+def _run(a: Session, b: Session, blobs: _Blobs, chunks: Iterator[Chunk]) -> tuple[int, Sample | None]:
+    """Fill the figures; return the number of images compared, and the first chunk with A's outputs."""
+    compared, sample = 0, None
     for chunk in chunks:
-        found_a = a.forward(chunk.feeds, [pair.a for pair in figures])
-        found_b = b.forward(chunk.feeds, [pair.b for pair in figures])
+        found_a = a.forward(chunk.feeds, [pair.a for pair in blobs.figures])
+        found_b = b.forward(chunk.feeds, [pair.b for pair in blobs.figures])
+        sample = sample or Sample(chunk, {pair.a: found_a[pair.a] for pair in blobs.outputs})
         batch = len(next(iter(chunk.feeds.values())))
-        for pair, compare in figures.items():
+        for pair, compare in blobs.figures.items():
             array_a, array_b = found_a[pair.a], found_b[pair.b]
             if array_a.size != array_b.size:
                 shapes = f"{array_a.shape} in A and as {array_b.shape} in B"
@@ -178,11 +189,44 @@ def _run(a: Session, b: Session, figures: dict[Matched, Figures], chunks: Iterat
                 array_a, array_b = array_a[: chunk.images], array_b[: chunk.images]  # the rest only fills the batch
             compare.add(array_a, array_b)
         compared += chunk.images
-    return compared
+    return compared, sample
 
 
-def _entry(pair: Matched, figures: Figures) -> dict[str, Any]:
-    return {"name": pair.a, "b_name": pair.b, **figures.report()}
+def _approximate(pair: Pair) -> bool:
+    """Return whether approximate steps made the network: it is OUT's, or that of a step's folder in OUT."""
+    for folder in list(pair.prototxt.resolve().parents)[:3:2]:
+        try:
+            converted = read_converted(folder)
+        except ReadError:
+            continue
+        networks = [converted.final, *(step.pair for step in converted.steps)]
+        return bool(converted.approximate) and any(pair.prototxt.samefile(one.prototxt) for one in networks)
+    return False
+
+
+def _rounding(
+    a: Graph, sample: Sample, blobs: _Blobs, tolerance: float, progress: Progress
+) -> tuple[dict[Matched, float], list[str]]:
+    """Return how far rounding alone takes A, as a share of the range, where an output needs it; or why it is not known.
+
+    An output needs it if it is above the tolerance, and not further apart than rounding may ever explain. A tolerance
+    of 0 asks for the same bits.
+    """
+    doubtful = [pair for pair in blobs.outputs if 0 < tolerance < blobs.figures[pair].relative <= MOST_ROUNDING]
+    if not doubtful:
+        return {}, []
+    progress("rounding", 0, 1)
+    try:
+        largest = rounding(a, Sample(sample.chunk, {pair.a: sample.found[pair.a] for pair in doubtful}))
+    except DeepmergeError as error:
+        return {}, [f"how far rounding alone takes A could not be measured: {error.reason}"]
+    shares = {pair: blobs.figures[pair].share(largest[pair.a]) for pair in doubtful}
+    # the digits beyond depend on how many threads numpy uses
+    return {pair: float(f"{share:.3g}") for pair, share in shares.items()}, []
+
+
+def _entry(pair: Matched, blobs: _Blobs, **more: Any) -> dict[str, Any]:
+    return {"name": pair.a, "b_name": pair.b, **blobs.figures[pair].report(), **more}
 
 
 def _first_difference(a: Graph, blobs: _Blobs, tolerance: float) -> dict[str, Any] | None:
@@ -190,8 +234,11 @@ def _first_difference(a: Graph, blobs: _Blobs, tolerance: float) -> dict[str, An
     return None if first is None else {"name": first.a, "layers": makers(a, first.a)}
 
 
-def _failures(blobs: _Blobs, tolerance: float) -> list[str]:
-    """Return one line for each NaN in a blob, and for each output above the tolerance. Inner blobs may differ."""
+def _failures(blobs: _Blobs, tolerance: float, rounded: dict[Matched, float]) -> list[str]:
+    """Return one line for each NaN in a blob, and for each output that neither the tolerance nor rounding explains.
+
+    Inner blobs may differ.
+    """
     lines = []
     for pair, figures in blobs.figures.items():
         for which, nans in zip(("A", "B"), figures.nans, strict=True):
@@ -201,7 +248,8 @@ def _failures(blobs: _Blobs, tolerance: float) -> list[str]:
                 lines.append(f"{kind} {name!r} of {which} has {nans} NaN among its values")
     for pair in blobs.outputs:
         figures = blobs.figures[pair]
-        if not any(figures.nans) and figures.above(tolerance):
+        allowed = max(tolerance, min(ROUNDINGS * rounded.get(pair, 0.0), MOST_ROUNDING))
+        if not any(figures.nans) and figures.above(allowed):
             apart = f"{figures.relative:.2g} of its range"
             lines.append(f"output {pair.a!r} differs by {apart}, above the tolerance of {tolerance:g}")
     return lines

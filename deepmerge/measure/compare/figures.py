@@ -62,10 +62,14 @@ class Figures:
     @property
     def relative(self) -> float:
         """The largest difference by A's range; infinite if A is zero throughout and B is not, or for an infinity."""
-        if self.max_abs == 0:
+        return self.share(self.max_abs)
+
+    def share(self, apart: float) -> float:
+        """Return a distance as a share of A's range, as `relative` is."""
+        if apart == 0:
             return 0.0
         unit = self.range or (abs(self.high) if math.isfinite(self.high) else 0.0)
-        return self.max_abs / unit if unit else math.inf
+        return apart / unit if unit else math.inf
 
     def above(self, tolerance: float) -> bool:
         """Return whether B is further from A than the tolerance, or there is a NaN."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from deepmerge.engines.float64 import Float64Session
 from deepmerge.engines.ort import OrtEngine
 from deepmerge.formats.onnx import to_onnx
 from deepmerge.formats.read.network import read_network
@@ -60,7 +61,7 @@ def images(*shapes: tuple[int, ...], low: float = -3.0, high: float = 3.0, seed:
 
 
 def judge(worker, folder: Path, text: str, *feeds: dict[str, np.ndarray], exact: bool = False, seed: int = 5) -> Graph:
-    """Check the ONNX model, and compare all outputs with real Caffe's, for each of the feeds in turn.
+    """Check the ONNX model, and compare all outputs with real Caffe's, in float32 and 64, for each of the feeds in turn.
 
     exact: to the bit. Otherwise within TOLERANCE; NaN and −FLT_MAX must be where Caffe has them.
     """
@@ -73,8 +74,19 @@ def judge(worker, folder: Path, text: str, *feeds: dict[str, np.ndarray], exact:
             assert set(found) == set(expected)
             for name, array in expected.items():
                 compare(name, found[name], array, 0.0 if exact else TOLERANCE)
+            _judge_float64(graph, fed, expected)
     caffe.close()
     return graph
+
+
+def _judge_float64(graph: Graph, fed: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    if any(layer.type == "Pooling" and len(layer.tops) > 1 for layer in graph.layers):
+        return  # float64 does not have the mask
+    wide = Float64Session(graph, {name: len(array) for name, array in fed.items()}, list(expected)).forward(fed)
+    for name, array in expected.items():
+        assert wide[name].dtype == np.float64
+        # LRN in float32 keeps a running sum, which takes it 5e-5 from the exact value
+        compare(name, wide[name].astype(np.float32), array, 10 * TOLERANCE)
 
 
 def compare(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> float:

@@ -18,6 +18,7 @@ from deepmerge.graph import Layer
 from deepmerge.measure.compare import Job, verify
 from deepmerge.out.read import Pair
 from tests.fork_nets import SSD_MOBILENET, fill
+from tests.helpers import conv, inputs, layer, network
 
 ENGINES = ["ort", "torch", "caffe"]
 
@@ -177,7 +178,7 @@ def test_images_of_an_archive(mini, changed, tmp_path):
     seen = []
     report = verify(Job(mini, changed(), images=spec, limit=9), lambda *args: seen.append(args))
     assert report["images"] == 9 and report["skipped"] == 0 and not report["ok"]
-    assert seen == [("loading", 0, 9), ("images", 0, 9), ("images", 8, 9)]
+    assert seen == [("loading", 0, 9), ("images", 0, 9), ("images", 8, 9), ("rounding", 0, 1)]
     other = verify(Job(mini, changed(), images=spec, limit=9, wishes=ImageWishes(mean=(0,))))
     assert other["outputs"][0]["mean_abs"] != report["outputs"][0]["mean_abs"]
 
@@ -264,6 +265,68 @@ def test_real_caffe_is_asked_for_its_layer_types(pair, real_caffe):
     report = verify(Job(pair(text), pair(text), engine="caffe", random=2))
     assert [entry["name"] for entry in report["outputs"]] == ["sum"] + ["turned"] * has_permute
     assert report["warnings"][0].startswith("'sum' stands for output 'seen': engine 'caffe' cannot run layers of type ")
+
+
+MEAN = 20_000.0  # floats around it are 2^-9 apart
+
+
+def shifted(folder, mean, error=0.0, more=""):
+    """A convolution, a mean added and a BatchNorm that takes it away; and the convolution alone, but for an error."""
+    start = inputs((1, 3, 6, 5)) + more
+    text = conv("conv", "data", 4, "kernel_size: 3") + layer("far", "Power", "conv", f"shift: {mean}")
+    graph = network(folder, start + text + layer("bn", "BatchNorm", "far", "eps: 0", tops="y"))
+    weights = np.random.default_rng(0).uniform(-0.01, 0.01, (4, 3, 3, 3)).astype(np.float32)
+    graph.layer("conv").weights = [weights, np.zeros(4, np.float32)]
+    graph.layer("bn").weights = [np.full(4, mean, np.float32), np.ones(4, np.float32), np.ones(1, np.float32)]
+    a = written(graph, folder / f"a{mean}")
+    folded = network(folder, start + conv("conv", "data", 4, "kernel_size: 3", top="y"))
+    folded.layer("conv").weights = [weights, np.full(4, error, np.float32)]
+    return a, written(folded, folder / f"b{mean}")
+
+
+def written(graph, path):
+    write_pair(graph, path.with_suffix(".prototxt"), path.with_suffix(".caffemodel"))
+    return Pair(path.with_suffix(".prototxt"), path.with_suffix(".caffemodel"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_rounding_alone_explains_is_no_failure(tmp_path, engine, request):
+    needs(engine, request)
+    job = Job(*shifted(tmp_path, MEAN), engine=engine)
+    report = verify(job)
+    (output,) = report["outputs"]
+    assert output["relative"] > 5 * report["tolerance"] and report["ok"] and report["failures"] == []
+    assert output["relative"] / 2 <= output["rounding"] <= 1.01 * 2**-10 / output["range"]
+    assert not verify(replace(job, tolerance=0))["ok"]
+
+
+def test_an_error_of_the_same_size_is_a_failure_where_rounding_is_small(tmp_path):
+    (rough,) = verify(Job(*shifted(tmp_path, MEAN)))["outputs"]
+    report = verify(Job(*shifted(tmp_path, 0.0, error=rough["max_abs"])))
+    (output,) = report["outputs"]
+    assert not report["ok"] and 0 < output["rounding"] < 1e-6
+    assert output["relative"] == pytest.approx(rough["relative"], rel=0.01)
+
+
+def test_an_error_above_rounding_is_a_failure(tmp_path):
+    report = verify(Job(*shifted(tmp_path, MEAN, error=3e-3)))
+    (output,) = report["outputs"]
+    assert not report["ok"] and output["relative"] > 2 * output["rounding"] > 1e-4
+
+
+def test_rounding_is_measured_only_where_it_may_decide(mini, changed, monkeypatch):
+    monkeypatch.setattr("deepmerge.measure.compare.compare.rounding", lambda *_: pytest.fail("it was measured"))
+    assert verify(Job(mini, mini))["outputs"][0]["rounding"] is None
+    assert verify(Job(mini, changed(by=50)))["outputs"][0]["rounding"] is None
+
+
+def test_rounding_that_cannot_be_measured_is_said(tmp_path):
+    """The mask of a Pooling is not made in float64."""
+    pool = layer("pool", "Pooling", "data", "kernel_size: 2", "pool mask")
+    report = verify(Job(*shifted(tmp_path, MEAN, more=pool)))
+    assert not report["ok"] and {entry["rounding"] for entry in report["outputs"]} == {None}
+    (line,) = report["warnings"]
+    assert line.startswith("how far rounding alone takes A could not be measured: ") and "mask" in line
 
 
 def test_what_cannot_be_compared(mini, pair, tmp_path):
