@@ -17,6 +17,7 @@ from deepmerge.passes.merge_lrn import MergeLrn
 from deepmerge.passes.merge_pooling import MergePooling
 from deepmerge.passes.remove_dropout import RemoveDropout
 from deepmerge.passes.remove_identity import RemoveIdentity
+from deepmerge.passes.split_pooling import SplitPooling
 from deepmerge.passes.support.base import Options, Pass
 from deepmerge.passes.swap_relu_pool import SwapReluPool
 from deepmerge.text import did_you_mean
@@ -32,6 +33,7 @@ PASSES: dict[str, type[Pass]] = {
         ComposeConvolutions,
         SwapReluPool,
         JoinSiblings,
+        SplitPooling,
         EmbedBranches,
         MergeLrn,
         MergePooling,

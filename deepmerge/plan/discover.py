@@ -17,6 +17,7 @@ from deepmerge.plan.recipe import Recipe, Step, check_keep
 from deepmerge.plan.regions import regions
 from deepmerge.plan.select import Candidate, select
 
+_SPEEDUPS = {"join_siblings": "siblings", "split_pooling": "poolings"}  # exact passes and their step names
 _ABSORBERS = {"lrn": "merge_lrn", "pooling": "merge_pooling", "branches": "merge_branches"}
 
 
@@ -52,9 +53,10 @@ def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = No
     run_cleanup(work, recipe, shapes)
     exact, refusals = _folds(work, wishes.options, shapes)
     if wishes.exact:
-        joins, refused = _joins(work, wishes.options, exact, shapes)
-        exact += joins
-        refusals += refused
+        for name, title in _SPEEDUPS.items():
+            step, refused = _speedup(work, name, title, wishes.options, exact, shapes)
+            exact += step
+            refusals += refused
     # hardly any two convolutions can be composed, so why not is left out
     refusals += [r for r in run_cleanup(work, recipe, shapes).refusals if r.pass_name != "compose_convolutions"]
     candidates, refused = find_candidates(work, _approximate(wishes), wishes.options)
@@ -84,15 +86,17 @@ def _folds(work: Graph, options: Options, shapes: KeptShapes) -> tuple[list[Step
     return steps, applied.refusals
 
 
-def _joins(work: Graph, options: Options, before: list[Step], shapes: KeptShapes) -> tuple[list[Step], list[Refusal]]:
-    """Join siblings where it saves time, as one step; none with --width full, which needs whole modules."""
+def _speedup(
+    work: Graph, name: str, title: str, options: Options, before: list[Step], shapes: KeptShapes
+) -> tuple[list[Step], list[Refusal]]:
+    """Let one exact pass save time where it can, as one step; none with --width full, which needs whole modules."""
     if options.width == "full":
         return [], []
-    applied = run(make(("join_siblings",), options), work, shapes)
+    applied = run(make((name,), options), work, shapes)
     if not applied.changes:
         return [], applied.refusals
-    (title,) = step_names([["siblings"]], {step.name for step in before})
-    return [Step(title, ("join_siblings",), tuple(c.layer for c in applied.changes), exact=True)], applied.refusals
+    (unique,) = step_names([[title]], {step.name for step in before})
+    return [Step(unique, (name,), tuple(c.layer for c in applied.changes), exact=True)], applied.refusals
 
 
 def _approximate(wishes: Wishes) -> list[str]:
