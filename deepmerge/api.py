@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from deepmerge.data import ImageWishes
 from deepmerge.errors import EmitError, PlanError, ReadError
 from deepmerge.formats.read import read_network, read_train_layers
+from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.costs import (
     KeptCosts,
@@ -45,6 +46,8 @@ from deepmerge.plan import Plan as FoundPlan
 from deepmerge.plan import Recipe, Step, Wishes, make_plan, read_recipe, run_recipe
 from deepmerge.plan.recipe import check_fits
 from deepmerge.progress import Progress, silent
+from deepmerge.targets.check import problems
+from deepmerge.targets.target import load_target
 from deepmerge.temporary import temporary_folder
 from deepmerge.text import did_you_mean, plain_table
 
@@ -185,6 +188,24 @@ class Network:
             "not_counted": lacking,
         }
 
+    def check(self, *targets: str) -> Report:
+        """Return what these targets would not take of the network's files, as `deepmerge check --json` prints it.
+
+        Raises
+        ------
+        PlanError
+            If there is no such target.
+        """
+        stored = None
+        if self.caffemodel is not None:
+            stored = {layer.name: layer.type for layer in read_caffemodel(self.caffemodel) if layer.blobs}
+        entries = []
+        for target in map(load_target, targets):
+            found = problems(self.graph, target, stored)
+            taken = not any(not problem.only_for for problem in found)
+            entries.append(target.entry() | {"taken": taken, "problems": [problem.entry() for problem in found]})
+        return {"network": self.name, "targets": entries}
+
     def plan(
         self,
         *,
@@ -198,6 +219,7 @@ class Network:
         init: str = "trained",
         tucker: bool = False,
         rank: str = "energy:0.85",
+        target: str = "",
         calibration: str | None = None,
         calibration_images: int = 500,
         wishes: ImageWishes | None = None,
@@ -222,10 +244,12 @@ class Network:
         Raises
         ------
         PlanError
-            If `steps`, `keep` or the recipe name something that the network does not have.
+            If `steps`, `keep` or the recipe name something that the network does not have, or there is no
+            such target.
         """
         if exact and tucker:
             raise PlanError("exact and tucker exclude each other: Tucker decomposition is approximate")
+        target = target and load_target(target).name
         recipe = read_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe
         network = self if recipe is None else self._with_inputs(recipe)
         graph, images = network.graph, None
@@ -234,8 +258,17 @@ class Network:
             images.prepare(graph)
         if recipe is not None:
             check_fits(recipe, graph)
-            return Plan(network, FoundPlan(replace(recipe, inputs=graph.given_inputs)), images)
-        options = Options(width=width, kernel=kernel, init=init, rank=rank, absorb=tuple(absorb), keep=frozenset(keep))
+            found = replace(recipe, inputs=graph.given_inputs, target=target or recipe.target)
+            return Plan(network, FoundPlan(found), images)
+        options = Options(
+            width=width,
+            kernel=kernel,
+            init=init,
+            rank=rank,
+            absorb=tuple(absorb),
+            keep=frozenset(keep),
+            target=target,
+        )
         return Plan(network, make_plan(graph, Wishes(exact, steps, tucker, options), images), images)
 
     def convert(
@@ -390,7 +423,8 @@ class Plan:
 
     def to_dict(self) -> Report:
         """Return the steps, costs and refusals as `deepmerge plan --json` prints them. The steps run on a copy."""
-        from deepmerge.convert.convert import refusal_entry, step_entry
+        from deepmerge.convert.convert import refusal_entry, step_entry, target_entry
+        from deepmerge.out.write import Settings
 
         graph = self.network.graph.copy()
         costs = KeptCosts(graph)
@@ -401,8 +435,14 @@ class Plan:
             steps.append({key: value for key, value in entry.items() if key != "before"})
         taken = {layer for step in self.steps for layer in step.layers}
         costly = [c for c in self.found.candidates if c.costly and not taken & set(c.step.layers)]
+        aim = (
+            {"target": target_entry(graph, Settings().for_target(self.recipe.target), self.recipe.target)[0]}
+            if self.recipe.target
+            else {}
+        )
         return {
             "network": graph.name,
+            **aim,
             "before": before,
             "after": costs.summary(),
             "steps": steps,

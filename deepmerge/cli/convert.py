@@ -30,10 +30,11 @@ from deepmerge.cli.options import (
     override,
     planning,
     refuse,
+    target,
 )
 from deepmerge.cli.output import Console, shortened
 from deepmerge.cli.recover import recovery_table
-from deepmerge.cli.tables import cleanup_line, cost_table, refusal_table, step_table
+from deepmerge.cli.tables import cleanup_line, cost_table, refusal_table, step_table, target_line
 from deepmerge.cli.training_options import MINUTES, resumable
 from deepmerge.formats import STYLES
 from deepmerge.names import for_terminal
@@ -115,8 +116,10 @@ emitting = bundle(
             type=Listed(STYLES),
             default="",
             show_default=False,
-            help="For device toolchains: distinct-tops (no in-place layers; each top named like its layer), "
-            "legacy-input (input: fields).",
+            help="For device toolchains, if --target does not name yours: distinct-tops (no in-place layers; each top "
+            "named like its layer), legacy-input (input: fields), axis-windows (kernel_h and kernel_w where they "
+            "differ), group-depthwise (depthwise layers as Convolution with group), global-stats (BatchNorm says "
+            "use_global_stats: true).",
         ),
         heading=MORE,
     ),
@@ -198,7 +201,7 @@ how = bundle(
     "how",
     Running,
     option("-o", "--out", type=FILE, metavar="OUT", help="Output folder; written whole or not at all."),
-    option("--recipe", type=FILE, metavar="FILE", help="Replay a plan (TOML), as `plan --write` and convert write it."),
+    option("--recipe", type=FILE, metavar="FILE", help="Replay a plan (TOML), as `plan --write` makes it."),
     option("--report", "as_page", is_flag=True, help="Write OUT/report.html too; see `deepmerge report`."),
     option("--dry-run", is_flag=True, help="Show what would be done; write nothing."),
     option("--force", is_flag=True, help="Replace an existing OUT."),
@@ -215,6 +218,7 @@ how = bundle(
 @click.argument("caffemodel", type=FILE)
 @how
 @planning
+@target
 @inputs
 @emitting
 @recovering
@@ -226,6 +230,7 @@ def convert(
     caffemodel: Path,
     how: Running,
     planning: Planning,
+    target: str | None,
     emitting: Emitting,
     recovering: Recovering,
     calibrating: Calibrating,
@@ -251,7 +256,7 @@ def convert(
         os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # idle numpy threads sleep and leave the core to it
         network, recipe = _read(pair, how, emitting.train_val, inputs)
         common = {"strict": how.strict, "progress": progress}
-        asked = {**planning.keywords(), **asdict(calibrating), "wishes": images.wishes()}
+        asked = {**planning.keywords(target), **asdict(calibrating), "wishes": images.wishes()}
         plan = network.plan(recipe=recipe, **asked, **common)
         carry_out = partial(network.convert, plan, **emitting.keywords(), check=how.check, digest=digest, **common)
         if recovering.data is None:
@@ -332,6 +337,8 @@ def _text(report: dict, how: Running, emitting: Emitting, exact: bool, verbose: 
         steps = f"{count(len(approximate), 'approximate step')}, which cost accuracy until the network"
         ways = "has recovered (`deepmerge recover`) or is fine-tuned (`make -f finetune.mk` in the folder)"
         parts.append(f"{steps} {ways if 'caffe' in emitting.emit else 'has recovered or is fine-tuned'}")
+    if "target" in report:
+        parts.append(target_line(report["target"]))
     parts.append("nothing was written (--dry-run)" if how.dry_run else f"written to {for_terminal(how.out)}")
     return "\n\n".join(parts)
 

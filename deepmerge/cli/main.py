@@ -10,6 +10,7 @@ import click
 
 import deepmerge
 from deepmerge.cli.bench import bench
+from deepmerge.cli.check import check
 from deepmerge.cli.completion import completion
 from deepmerge.cli.convert import convert
 from deepmerge.cli.doctor import doctor
@@ -107,6 +108,7 @@ for _command in (
     finetune,
     plan,
     inspect,
+    check,
     verify,
     eval_,
     table,

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from deepmerge.cli.output import Console
 from deepmerge.passes.support import choices
+from deepmerge.targets.names import TARGETS
 from deepmerge.text import nearest
 
 FILE = click.Path(path_type=Path)
@@ -229,6 +230,13 @@ inputs = option(
     help="Size of an input, if the prototxt gives none or you want another; C,H,W keeps its batch. May be repeated.",
 )
 
+target = option(
+    "--target",
+    type=click.Choice(TARGETS),
+    metavar="NAME",
+    help=f"Device: {', '.join(TARGETS)}.",
+)
+
 original = options(
     option(
         "--original",
@@ -264,9 +272,9 @@ class Planning:
         if not self.tucker:
             refuse(given("rank"), "has no effect without --tucker; add --tucker")
 
-    def keywords(self) -> dict[str, Any]:
+    def keywords(self, target: str | None = None) -> dict[str, Any]:
         """Return the options as `deepmerge.Network.plan` takes them."""
-        return {**asdict(self), "steps": ",".join(self.steps)}
+        return {**asdict(self), "steps": ",".join(self.steps), "target": target or ""}
 
 
 PLANNING = tuple(Planning.__dataclass_fields__)

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import click
 
-from deepmerge.cli.options import FILE, Planning, command, common, inputs, option, planning
+from deepmerge.cli.options import FILE, Planning, command, common, inputs, option, planning, target
 from deepmerge.cli.output import Console
-from deepmerge.cli.tables import cleanup_line, cost_table, costly_table, refusal_table, step_table
+from deepmerge.cli.tables import cleanup_line, cost_table, costly_table, refusal_table, step_table, target_line
 
 
 @command(short_help="show the steps convert would take, and what is left alone and why")
 @click.argument("prototxt", type=FILE)
 @click.argument("caffemodel", type=FILE, required=False)
 @planning
+@target
 @option("--write", type=FILE, metavar="FILE", help="Write the plan as a recipe (TOML) for `convert --recipe`.")
 @option("--force", is_flag=True, help="Let --write replace an existing file.")
 @inputs
@@ -23,6 +24,7 @@ def plan(
     prototxt: Path,
     caffemodel: Path | None,
     planning: Planning,
+    target: str | None,
     write: Path | None,
     force: bool,
     inputs: dict,
@@ -44,7 +46,7 @@ def plan(
     if write is not None and write.exists() and not force:
         raise EmitError(f"{write}: exists already; give another name, or --force to replace it")
     network = load(prototxt, caffemodel, inputs=inputs)
-    made = network.plan(**planning.keywords())
+    made = network.plan(**planning.keywords(target))
     if write is not None:
         made.write(write, force=force)
     result = made.to_dict()
@@ -65,4 +67,6 @@ def _text(result: dict, verbose: bool) -> str:
         parts.append(costly_table(result["costly"]))
     if result["refusals"]:
         parts.append(refusal_table(result["refusals"], verbose))
+    if "target" in result:
+        parts.append(target_line(result["target"]))
     return "\n\n".join(parts)

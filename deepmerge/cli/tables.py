@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from deepmerge.cli.output import shortened, table
 from deepmerge.names import for_terminal
-from deepmerge.text import megabytes, millions, share_left
+from deepmerge.text import count, megabytes, millions, share_left
 
 _MANY = 4  # refusals whose reasons differ in names and numbers alone; as many share a row
 _PARTICULARS = re.compile(r"'[^']*'|\b\d[\d,]*(\.\d+)?\b")
@@ -82,3 +82,10 @@ def costly_table(costly: Sequence[dict]) -> str:
     """Return the steps that would raise the MACs, and how to take them all the same."""
     rows = [(one["name"], one["reason"]) for one in costly]
     return table(rows, ("costly step", f"left out unless --steps names it (--steps all,{costly[0]['name']}), because"))
+
+
+def target_line(target: dict) -> str:
+    """Return what a target does not take of the network in the end, and how far that can be trusted."""
+    layers = dict.fromkeys(one["layer"] for one in target["problems"] if "only_for" not in one)
+    left = f"does not take {count(len(layers), 'layer')}: {shortened(list(layers))}" if layers else "takes it as it is"
+    return for_terminal(f"{target['name']}, {target['note']}: {left}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deepmerge.errors import GraphError, PassError
+from deepmerge.formats.write.style import styled
 from deepmerge.graph.check import require
 from deepmerge.graph.costs import KeptCosts, summary
 from deepmerge.graph.graph import Graph
@@ -20,6 +21,9 @@ from deepmerge.passes.support.base import Refusal
 from deepmerge.plan import Calibration, Plan, Recipe, StepResult, run_recipe
 from deepmerge.plan.recipe import Step
 from deepmerge.progress import Progress, silent
+from deepmerge.targets.check import problems
+from deepmerge.targets.target import load_target
+from deepmerge.text import listed
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,13 @@ def convert(
         if graph.given_inputs:
             report["inputs"] = {name: list(size) for name, size in graph.given_inputs.items()}
         report["before"] = summary(graph)
+        settings = job.settings.for_target(recipe.target)
         with nullcontext() if job.out is None else staged(job.out, job.force) as folder:
-            output = None if folder is None else Output(folder, job.settings)
+            output = None if folder is None else Output(folder, settings)
             report |= run(graph, recipe, job, output, progress)
+            if recipe.target:
+                report["target"], lines = target_entry(graph, settings, recipe.target)
+                graph.warnings += lines
             report["refusals"] = [refusal_entry(refusal) for refusal in dict.fromkeys(plan.refusals)]
             notes = output.notes if output else []
             report["warnings"] = list(dict.fromkeys(graph.warnings + notes))
@@ -117,6 +125,22 @@ def _check(graph: Graph, job: Job, result: StepResult) -> None:
             require(graph)
         except GraphError as error:
             raise PassError(f"--check, after step {result.step.name!r}: {error}") from None
+
+
+def target_entry(graph: Graph, settings: Settings, name: str) -> tuple[dict[str, Any], list[str]]:
+    """Return what the report says about the target, and a warning for each kind of layer that it does not take."""
+    target, written = load_target(name), styled(graph.copy(), settings.style)
+    written.train_layers = []  # these are in train_val.prototxt, which no target reads
+    found = problems(written, target)
+    alike: dict[tuple[str, str], list[str]] = {}
+    for problem in found:
+        if not problem.only_for:
+            alike.setdefault((problem.type, problem.reason), []).append(problem.layer)
+    lines = [
+        f"{target.name} does not take {listed(list(map(repr, names)))} ({kind}): {reason} ({target.note})"
+        for (kind, reason), names in alike.items()
+    ]
+    return target.entry() | {"problems": [problem.entry() for problem in found]}, lines
 
 
 def step_entry(index: int, result: StepResult, before: dict, after: dict) -> dict[str, Any]:

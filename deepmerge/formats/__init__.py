@@ -1,4 +1,11 @@
 """Caffe's files and ONNX: reading and writing. Loads nothing by itself."""
 
-DISTINCT_TOPS, LEGACY_INPUT = "distinct-tops", "legacy-input"
-STYLES = (DISTINCT_TOPS, LEGACY_INPUT)  # of deploy.prototxt, see write/style.py
+DISTINCT_TOPS, LEGACY_INPUT, AXIS_WINDOWS = "distinct-tops", "legacy-input", "axis-windows"
+GROUP_DEPTHWISE, GLOBAL_STATS = "group-depthwise", "global-stats"
+STYLES = (
+    DISTINCT_TOPS,
+    LEGACY_INPUT,
+    AXIS_WINDOWS,
+    GROUP_DEPTHWISE,
+    GLOBAL_STATS,
+)  # of deploy.prototxt, see write/style.py

@@ -400,8 +400,9 @@ class Graph:
 
     @contextmanager
     def trial(self) -> Iterator[Trial]:
-        """Undo all edits of the block at its end, unless it sets `kept`."""
-        trial = self._trial = Trial()
+        """Undo all edits of the block at its end, unless it sets `kept`. A trial inside another may do either."""
+        outer, trial = self._trial, Trial()
+        self._trial = trial
         notes, training = len(self.warnings), len(self.train_layers)
         try:
             yield trial
@@ -411,6 +412,9 @@ class Graph:
                 for undo in reversed(trial.undo):
                     undo()
                 del self.warnings[notes:], self.train_layers[training:]
+            elif outer is not None:
+                outer.undo += trial.undo
+            self._trial = outer
 
     # -- what edits are made of ------------------------------------------------------------------
 

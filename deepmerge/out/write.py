@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import EmitError
+from deepmerge.formats import STYLES
 from deepmerge.formats.write import write_caffemodel, write_pair
 from deepmerge.formats.write.data_layers import hdf5_list
 from deepmerge.formats.write.finetune import finetune_make
@@ -18,6 +19,7 @@ from deepmerge.formats.write.train_val import TrainData, train_val
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.names import encoded, for_path
 from deepmerge.out.report import report_text
+from deepmerge.targets.target import load_target
 
 FORMATS = ("caffe", "onnx")
 _GUESSED = """\
@@ -38,6 +40,11 @@ class Settings:
     solver: dict[str, str] = field(default_factory=dict)
     steps: bool = True
     style: tuple[str, ...] = ()
+
+    def for_target(self, name: str) -> Settings:
+        """Return the settings with the styles that a target needs as well; name: "" for none."""
+        needed = load_target(name).conventions if name else ()
+        return replace(self, style=tuple(style for style in STYLES if style in (*self.style, *needed)))
 
 
 @dataclass(frozen=True)

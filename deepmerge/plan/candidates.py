@@ -84,7 +84,7 @@ class _Search:
         step = Step(name, used, tuple(t.name for t in targets), options=step_options(used, self.options))
         self._look_around()
         with self.graph.trial() as trial:
-            result = run_step(self.graph, step, tuple(self.options.keep), self._shapes)
+            result = run_step(self.graph, step, self.options, self._shapes)
             costly = self._more_work(result)
             trial.kept = not costly
         convolutions = [merged for merged in result.merged if self._known[merged][0].kind.convolution]

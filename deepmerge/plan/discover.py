@@ -44,10 +44,11 @@ def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = No
     """Return the plan for a network: exact steps, then approximate ones. The graph is not changed.
 
     calibration: the images that Tucker's ranks are chosen by; without them the weights alone decide.
-    PlanError for a layer or step that the network does not have.
+    PlanError for a layer, a step or a target that does not exist.
     """
     check_keep(sorted(wishes.options.keep), graph, "--keep")
-    recipe = Recipe(graph.name, CLEANUP, tuple(sorted(wishes.options.keep)), inputs=graph.given_inputs)
+    options = wishes.options
+    recipe = Recipe(graph.name, CLEANUP, tuple(sorted(options.keep)), (), graph.given_inputs, target=options.target)
     work = graph.copy()
     shapes = KeptShapes(work)
     run_cleanup(work, recipe, shapes)

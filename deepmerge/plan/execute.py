@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from deepmerge.errors import PlanError
@@ -67,7 +67,7 @@ def run_recipe(
         for index, step in enumerate(recipe.steps, 1):
             if step.exact == exact:
                 begin(step)
-                yield index, run_step(graph, step, recipe.keep, shapes, calibration)
+                yield index, run_step(graph, step, recipe.options(), shapes, calibration)
         if exact:
             cleanup += run_cleanup(graph, recipe, shapes).changes
 
@@ -77,13 +77,13 @@ def run_cleanup(graph: Graph, recipe: Recipe, shapes: KeptShapes | None = None) 
 
     shapes: the graph's, which the caller may keep.
     """
-    return run(make(recipe.cleanup, Options(keep=frozenset(recipe.keep))), graph, shapes)
+    return run(make(recipe.cleanup, recipe.options()), graph, shapes)
 
 
 def run_step(
     graph: Graph,
     step: Step,
-    keep: Sequence[str] = (),
+    common: Options | None = None,
     shapes: KeptShapes | None = None,
     calibration: Calibration | None = None,
 ) -> StepResult:
@@ -91,7 +91,8 @@ def run_step(
 
     Layers that an approximate step makes or changes get its name as `Layer.step`.
 
-    shapes: the graph's, which the caller may keep from step to step. calibration: the images of a step that was
+    common: the options that hold in all steps (Recipe.options). shapes: the graph's, which the caller may keep from
+    step to step. calibration: the images of a step that was
     planned with some; they run through the graph as it is now.
 
     PlanError, with the pass's reason, if a layer of the step does not exist or no pass takes it; the graph may then
@@ -100,7 +101,7 @@ def run_step(
     names = tuple(dict.fromkeys(step.layers))
     for name in names:
         _there(graph, step, name)
-    passes = make(step.passes, measured(graph, step, options_for(step, keep), calibration))
+    passes = make(step.passes, measured(graph, step, options_for(step, common or Options()), calibration))
     mark = "" if step.exact else step.name
     result, refusals = StepResult(step), {}
     shapes = (KeptShapes(graph) if shapes is None else shapes).refresh()

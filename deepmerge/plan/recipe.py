@@ -44,7 +44,8 @@ class Recipe:
     """Steps, in order.
 
     network: the network's name. keep: names and types of the layers to leave alone. inputs: sizes of inputs by name,
-    with which the network is read. file: where it was read, for errors ("" in a plan).
+    with which the network is read. file: where it was read, for errors ("" in a plan). target: what has to take the
+    result, as Options.target.
     """
 
     network: str
@@ -53,6 +54,11 @@ class Recipe:
     steps: tuple[Step, ...] = ()
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     file: str = field(default="", compare=False)
+    target: str = ""
+
+    def options(self) -> Options:
+        """Return the passes' options that hold in all steps."""
+        return Options(keep=frozenset(self.keep), target=self.target)
 
     def to_toml(self) -> str:
         """Return the recipe as TOML; the same recipe always gives the same text."""
@@ -63,6 +69,7 @@ class Recipe:
             f"cleanup = {_value(self.cleanup)}  # exact, over the whole network",
             f"keep = {_value(self.keep)}",
         ]
+        lines += [f"target = {_value(self.target)}"] if self.target else []
         lines += _table("inputs", self.inputs) if self.inputs else []
         for step in self.steps:
             lines += ["", "[[step]]", f"name = {_value(step.name)}", f"exact = {_value(step.exact)}"]
@@ -73,9 +80,12 @@ class Recipe:
         return "\n".join(lines) + "\n"
 
 
-def options_for(step: Step, keep: Iterable[str]) -> Options:
-    """Return the passes' options in a step; it may merge even where the MACs rise, since the recipe asks for it."""
-    return Options(**step.options, keep=frozenset(keep), costly=True)
+def options_for(step: Step, common: Options) -> Options:
+    """Return the passes' options in a step; it may merge even where the MACs rise, since the recipe asks for it.
+
+    common: the options that hold in all steps.
+    """
+    return Options(**step.options, keep=common.keep, target=common.target, costly=True)
 
 
 def _table(name: str, entries: Mapping[str, Any]) -> list[str]:

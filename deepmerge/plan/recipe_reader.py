@@ -11,7 +11,9 @@ from deepmerge.names import from_toml
 from deepmerge.passes.registry import CLEANUP, PASSES
 from deepmerge.passes.support import choices
 from deepmerge.plan.recipe import STEP_OPTIONS, VERSION, Recipe, Step
+from deepmerge.targets.names import TARGETS
 from deepmerge.text import did_you_mean
+from deepmerge.toml import parsed
 
 MAX_LENGTH = 1 << 24  # characters; a recipe for ResNet-152 has 4,000
 
@@ -26,7 +28,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def _recipe(data: dict[str, Any], path: str | Path) -> Recipe:
-    _known(data, ("version", "network", "cleanup", "keep", "inputs", "step"), f"{path}")
+    _known(data, ("version", "network", "cleanup", "keep", "target", "inputs", "step"), f"{path}")
     version = data.get("version")
     if version != VERSION or isinstance(version, bool):
         raise PlanError(f"{path}: version {version!r} is not known; this deepmerge writes version {VERSION}")
@@ -43,20 +45,17 @@ def _recipe(data: dict[str, Any], path: str | Path) -> Recipe:
         tuple(_step(s, path, i) for i, s in enumerate(steps, 1)),
         _inputs(data.get("inputs", {}), f"{path}: inputs"),
         str(path),
+        _target(data.get("target", ""), f"{path}: target"),
     )
 
 
 def _load(path: str | Path) -> dict[str, Any]:
     try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read(MAX_LENGTH + 1)
         if len(text) > MAX_LENGTH:
             raise PlanError(f"{path}: is longer than {MAX_LENGTH:,} characters, which is too long for a recipe")
-        return tomllib.loads(text)
+        return parsed(text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and wrong dates are ValueErrors
@@ -105,6 +104,12 @@ def _texts(value, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
         raise PlanError(f"{where}: expected a list of strings, found {value!r}")
     return tuple(map(from_toml, value))
+
+
+def _target(value, where: str) -> str:
+    if value and value not in TARGETS:
+        raise PlanError(f"{where}: there is no target {value!r}", remedy=did_you_mean(str(value), TARGETS))
+    return value
 
 
 def _inputs(value, where: str) -> dict[str, tuple[int, ...]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.errors import PlanError
-from deepmerge.passes.support.base import Change
+from deepmerge.passes.support.base import Change, Options
 from deepmerge.plan.execute import StepResult, run_cleanup, run_recipe, run_step
 from deepmerge.plan.recipe import Recipe, Step
 from tests.helpers import conv, inputs, layer, relu
@@ -100,7 +100,7 @@ def test_what_cannot_be_done_is_said_in_one_line(read, step, expected):
 
 def test_a_layer_that_is_kept_is_refused_with_that_reason(read):
     with pytest.raises(PlanError, match="merge_lrn refuses 'norm1': 'conv1' .Convolution. is kept, as asked"):
-        run_step(read(NET), MERGE, keep=("conv1",))
+        run_step(read(NET), MERGE, Options(keep=frozenset({"conv1"})))
 
 
 def test_a_step_a_second_time_names_what_is_gone(read):

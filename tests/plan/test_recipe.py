@@ -25,12 +25,13 @@ def test_the_text_is_toml_with_the_steps_values(recipe):
 
 
 def test_the_options_of_a_step_are_the_passes():
-    assert set(STEP_OPTIONS) == set(Options.__dataclass_fields__) - {"keep", "costly", "moments"}
+    assert set(STEP_OPTIONS) == set(Options.__dataclass_fields__) - {"keep", "target", "costly", "moments"}
 
 
 def test_a_step_merges_even_where_it_costs_more():
-    options = options_for(Step("a", ("merge_lrn",), ("norm",), options={"width": 0.25}), ["pool1"])
-    assert options == Options(width=0.25, keep=frozenset({"pool1"}), costly=True)
+    common = Options(keep=frozenset({"pool1"}), target="ascend")
+    options = options_for(Step("a", ("merge_lrn",), ("norm",), options={"width": 0.25}), common)
+    assert options == Options(width=0.25, keep=frozenset({"pool1"}), target="ascend", costly=True)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from deepmerge.formats.write.prototxt import message, scalar
 from deepmerge.graph import params as typed
 from deepmerge.graph.graph import Layer
 from deepmerge.graph.tree import Message, Token
+from deepmerge.targets.conventions import two_valued
 
 # property → (spelling for both axes, spellings per axis, default)
 _WINDOWS = {
@@ -34,6 +35,23 @@ def layer_fields(layer: Layer) -> Message:
     tree.set(name, block)
     if not block.fields:
         tree.remove(name)
+    return tree
+
+
+def with_axis_windows(layer: Layer) -> Message:
+    """Return the layer's fields, with a field for each axis where one field gives a window two values that differ."""
+    tree, stems = layer_fields(layer), [stem for stem, (both, *_) in _WINDOWS.items() if both in two_valued(layer)]
+    if not stems:
+        return tree
+    tree = tree.copy()
+    block = tree.message(layer.params.FIELD)
+    for stem in stems:
+        both, each, _ = _WINDOWS[stem]
+        place = next((i for i, field in enumerate(block.fields) if field.name == both), None)
+        if place is not None:  # else a pass has changed the window, and it is written in another way
+            block.remove(both)
+            block.fields[place:place] = message(**dict(zip(each, getattr(layer.params, stem), strict=True))).fields
+    tree.set(layer.params.FIELD, block)
     return tree
 
 

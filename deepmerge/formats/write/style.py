@@ -3,33 +3,72 @@
 distinct-tops   each layer's top has the layer's name, and no layer runs in place (Huawei's ATC). If a layer has several
                 tops, all their names differ. An Input layer gets its top's name, so that inputs keep their names.
 legacy-input    `input` and `input_shape` fields instead of Input layers, also in the caffemodel (old Caffe, OpenCV 3).
+axis-windows    kernel_h and kernel_w, stride_h …, where kernel_size has two values, which TPU-MLIR reads as (w, h).
+group-depthwise ConvolutionDepthwise and DepthwiseConvolution as Convolution with one group for each channel.
+global-stats    BatchNorm says use_global_stats: true, which is Caffe's default in the TEST phase.
+
+Targets (deepmerge/targets) name the styles that they need.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict, replace
 
 from deepmerge.errors import EmitError
-from deepmerge.formats import DISTINCT_TOPS, LEGACY_INPUT
+from deepmerge.formats import AXIS_WINDOWS, DISTINCT_TOPS, GLOBAL_STATS, GROUP_DEPTHWISE, LEGACY_INPUT
 from deepmerge.formats.write.layers import network_tree
+from deepmerge.formats.write.params import with_axis_windows
 from deepmerge.formats.write.prototxt import message
 from deepmerge.graph.graph import Graph, Layer
+from deepmerge.graph.params import Convolution
 from deepmerge.graph.tree import Field, Message, Quoted
 from deepmerge.text import unused
 
 
 def styled(graph: Graph, style: Collection[str]) -> Graph:
-    """Return the graph with its blobs named in that style: a copy, or `graph` itself if nothing changes."""
-    if DISTINCT_TOPS not in style:
-        return graph
-    made = graph.copy()
+    """Return the graph as that style has its layers and blobs: a copy, or `graph` itself if nothing changes."""
+    chosen = [rewrite for name, rewrite in _REWRITES.items() if name in style]
+    made = graph.copy() if chosen else graph
+    for rewrite in chosen:
+        rewrite(made)
+    return made
+
+
+def _distinct_tops(made: Graph) -> None:
     _name_inputs(made)
     used = {layer.name for layer in made.layers}
     for layer in made.layers:
         for top in layer.tops:
             made.rename(top, layer.name if len(layer.tops) == 1 else unused(top.name, used))
             used.add(top.name)
-    return made
+
+
+def _axis_windows(made: Graph) -> None:
+    for layer in made.layers:
+        layer.tree, layer.read_params = with_axis_windows(layer), layer.params
+
+
+def _group_depthwise(made: Graph) -> None:
+    for layer in made.layers:
+        if layer.kind.depthwise and layer.params is not None:
+            layer.type, layer.params = "Convolution", Convolution(**asdict(layer.params))
+            if layer.read_params is not None:  # group is written even where the file had it
+                layer.read_params = replace(Convolution(**asdict(layer.read_params)), group=0)
+
+
+def _global_stats(made: Graph) -> None:
+    for layer in made.layers:
+        if layer.type == "BatchNorm" and layer.params is not None and layer.params.use_global_stats is None:
+            layer.params = replace(layer.params, use_global_stats=True)
+
+
+_REWRITES = {
+    GROUP_DEPTHWISE: _group_depthwise,
+    AXIS_WINDOWS: _axis_windows,
+    GLOBAL_STATS: _global_stats,
+    DISTINCT_TOPS: _distinct_tops,
+}
 
 
 def styled_tree(graph: Graph, style: Collection[str]) -> Message:

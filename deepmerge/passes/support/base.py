@@ -12,6 +12,8 @@ from deepmerge.errors import PassError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import KeptShapes
 from deepmerge.kernels.moments import Moments
+from deepmerge.targets.check import layer_problems
+from deepmerge.targets.target import load_target
 
 Shapes = dict[Blob, tuple[int, ...] | None]
 
@@ -29,6 +31,7 @@ class Options:
     moments: Mapping[str, Moments] = field(default_factory=dict, compare=False, repr=False)  # of layers' inputs
     absorb: tuple[str, ...] = ("lrn", "pooling", "branches")
     keep: frozenset[str] = frozenset()  # names and types of the layers to leave alone
+    target: str = ""  # what has to take the layers that are made; "" for anything
     costly: bool = False  # merge even where the MACs rise
 
 
@@ -141,7 +144,7 @@ class Pass:
         """Return `match`'s answer, and record in `refusals` why the layer is left alone.
 
         None, and no refusal, for a layer of another type or one whose parameters are not known. A match that
-        touches a layer or type of `Options.keep` is refused.
+        touches a layer or type of `Options.keep` is refused, and one that makes what `Options.target` does not take.
         """
         if layer.type not in self.types or layer.params is None:
             return None
@@ -149,6 +152,7 @@ class Pass:
             found = self.match(graph, layer, shapes)
             if found is not None:
                 self._check_keep(found)
+                self._check_target(graph, found, shapes)
             return found
         except Refused as error:
             if refusals is not None:
@@ -159,6 +163,22 @@ class Pass:
         for layer in (match.layer, *match.merged, *match.into):
             if {layer.name, layer.type} & self.options.keep:
                 raise Refused(match.layer, f"{layer.name!r} ({layer.type}) is kept, as asked")
+
+    def _check_target(self, graph: Graph, match: Match, shapes: Shapes) -> None:
+        """Raise Refused if the target would not take what the match makes, for a reason that is new; tries it out."""
+        if not self.options.target:
+            return
+        target = load_target(self.options.target)
+        kept = shapes if isinstance(shapes, KeptShapes) else KeptShapes(graph).refresh()
+        touched = dict.fromkeys((match.layer, *match.merged, *match.into))
+        before = {problem.rule for problem in layer_problems(touched, kept, target)}
+        with graph.trial():
+            made = map(graph.layer, self.apply(graph, match).into)
+            found = layer_problems(made, kept.refresh(), target)
+        kept.refresh()
+        for problem in found:
+            if problem.rule not in before and not problem.only_for:
+                raise Refused(match.layer, f"{target.name} would not take {problem.layer!r}: {problem.reason}")
 
     def apply(self, graph: Graph, match: Match, step: str = "") -> Change:
         """Carry a match out; layers that it makes or changes are marked with the step's name."""

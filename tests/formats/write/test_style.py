@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -161,3 +162,54 @@ def test_the_plain_style_is_the_graph_itself(graph, tmp_path):
     write_pair(graph, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
     write_caffemodel(graph, tmp_path / "b.caffemodel")
     assert (tmp_path / "a.caffemodel").read_bytes() == (tmp_path / "b.caffemodel").read_bytes()
+
+
+DEPTHWISE = """layer { name: "%s" type: "%s" bottom: "data" top: "d"
+  convolution_param { num_output: 3 kernel_size: 3 kernel_size: 1 pad: 1 pad: 0 dilation: 2 %s } }
+"""
+
+
+@pytest.mark.parametrize(("kind", "group"), [("DepthwiseConvolution", ""), ("ConvolutionDepthwise", "group: 1")])
+def test_depthwise_layers_as_group(tmp_path, worker, kind, group):
+    """What is written runs in real Caffe, which has no such type, as the same network with group does."""
+    shapes, pairs = inputs((2, 3, 9, 7)), []
+    for name, text in (("a", DEPTHWISE % ("d", kind, group)), ("b", DEPTHWISE % ("d", "Convolution", "group: 3"))):
+        pairs.append((tmp_path / f"{name}.prototxt", tmp_path / f"{name}.caffemodel"))
+        write_pair(network(tmp_path, shapes + text), *pairs[-1], ["group-depthwise"])
+    assert layers_of(read_prototxt(pairs[0][0])) == [("input", "Input"), ("d", "Convolution")]
+    values, outputs = feeds(read_network(pairs[0][0])), []
+    for pair in pairs:
+        with worker.load(*pair) as session:
+            outputs.append(session.forward(values))
+    assert apart(*outputs) == 0
+
+
+def test_windows_by_axis(tmp_path):
+    """Only two values that differ are written apart; what a pass has changed stays changed."""
+    text = inputs((1, 3, 9, 7)) + conv(
+        "a", "data", 2, "kernel_size: 3 kernel_size: 1 pad: 1 pad: 1 stride: 2 bias_term: false"
+    )
+    graph = network(tmp_path, text, seed=None)
+    write_prototxt(graph, tmp_path / "a.prototxt", ["axis-windows"])
+    (block,) = (m.message("convolution_param") for m in read_prototxt(tmp_path / "a.prototxt").values("layer")[1:])
+    assert [(field.name, str(field.value)) for field in block] == [
+        ("num_output", "2"), ("kernel_h", "3"), ("kernel_w", "1"), ("pad", "1"), ("pad", "1"), ("stride", "2"),
+        ("bias_term", "false"),
+    ]  # fmt: skip
+    again = read_network(tmp_path / "a.prototxt")
+    assert again.layer("a").params == graph.layer("a").params
+    graph.layer("a").params = replace(graph.layer("a").params, kernel_w=5)
+    write_prototxt(graph, tmp_path / "a.prototxt", ["axis-windows"])
+    assert read_network(tmp_path / "a.prototxt").layer("a").params == graph.layer("a").params
+
+
+def test_batchnorm_says_what_it_does(tmp_path):
+    graph = network(
+        tmp_path,
+        inputs((1, 3, 9, 7))
+        + layer("a", "BatchNorm", "data")
+        + layer("b", "BatchNorm", "a", "use_global_stats: false"),
+    )
+    stated = [layer.params.use_global_stats for layer in styled(graph, ["global-stats"]).layers[1:]]
+    assert stated == [True, False]
+    assert graph.layer("a").params.use_global_stats is None
