@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.convert.convert import Job, convert
 from deepmerge.out.read import read_converted
 from deepmerge.page import Files, write_page
 from deepmerge.plan.discover import Wishes
+from tests.conversion import Job, convert
 from tests.page.conftest import EVIL, profile_json, table_json
 
 pytestmark = pytest.mark.browser
