@@ -35,6 +35,7 @@ _ESCAPE = re.compile(
     re.VERBOSE,
 )
 _LETTERS = str.maketrans("abfnrtv", "\a\b\f\n\r\t\v")
+_CONFLICT = re.compile(r"(?:<{7}|={7}|>{7}|\|{7})(?: |$)")  # how git marks the two versions of a conflict
 _HINTS = {
     "$": "a template's placeholder that was never filled in?",
     "%": "a template's placeholder that was never filled in?",
@@ -116,7 +117,10 @@ class _Parser:
 
     def error(self, message: str, line: int | None = None, column: int | None = None) -> ReadError:
         line, column = line or self.line, column or self.column
-        shown = _short(self.text.split("\n")[line - 1].strip(), 120)
+        whole = self.text.split("\n")[line - 1].strip()
+        shown = _short(whole, 120)
+        if _CONFLICT.match(whole):
+            message = "a mark of a merge conflict was left in the file; keep one of the two versions, without the marks"
         return ReadError(f"{message}, in: {shown}" if shown else message, self.file, line, column)
 
     def parse(self) -> Message:
@@ -138,7 +142,9 @@ class _Parser:
         elif colon:
             values = [self.scalar(name)]
         else:
-            raise self.error(f"expected ':' or '{{' after {_short(name)!r}, found {self.found()}")
+            after_string = into.fields and isinstance(into.fields[-1].value, Quoted)
+            hint = "; is a quote missing before it?" if self.kind == "string" and after_string else ""
+            raise self.error(f"expected ':' or '{{' after {_short(name)!r}, found {self.found()}{hint}")
         into.fields.extend([Field(name, value, line, column) for value in values])
         if self.at(",;"):
             self.advance()

@@ -122,6 +122,9 @@ ERRORS = {
     "a: 1 [b.c]: 2": "1:6: expected a field's name, found '[', in: a: 1 [b.c]: 2",
     "source: 'C:\\data'": "1:9: the escape \\d is unknown; a backslash in a string is written \\\\, in: source: 'C:\\data'",
     "source: '\\x'": "1:9: the escape \\x is unknown; a backslash in a string is written \\\\, in: source: '\\x'",
+    'a: "x b: "y" c: "z"': "1:12: expected ':' or '{' after 'y', found '\" c: \"'; is a quote missing before it?, in: a: \"x b: \"y\" c: \"z\"",
+    "a: 1\n<<<<<<< HEAD\nb: 2\n=======\nb: 3\n>>>>>>> theirs\n": "2:1: a mark of a merge conflict was left in the file; keep one of the two versions, without the marks, in: <<<<<<< HEAD",
+    "a: 1\n=======\nb: 3\n": "2:1: a mark of a merge conflict was left in the file; keep one of the two versions, without the marks, in: =======",
     "a: 1\n\x1b[0m": "2:1: unexpected character '\\x1b'; take it out, or quote the string, in: \\x1b[0m",
 }  # fmt: skip
 
