@@ -35,7 +35,8 @@ def build(name: str, messages: list[Message], file, phase: str = "TEST", others:
         names.add(layer.name)
         for bottom in map(str, message.values("bottom")):
             if bottom not in current:
-                hint = left_out_maker(bottom, others) or _hint(bottom, current)
+                left_out = left_out_maker(bottom, others)
+                hint = left_out if left_out and current else left_out + _hint(bottom, current)
                 text = f"reads {bottom!r}, which no layer before it makes in the {phase} phase{hint}"
                 raise _error(message, file, text)
             layer.bottoms.append(current[bottom])
@@ -96,5 +97,6 @@ def _unknown_type(layer: Layer, hints: bool) -> str:
         text = f"has {layer.kind.params.FIELD} fields that are not those of the {layer.type} known here"
         return f"layer {layer.name!r} {text}, and is passed through as it is"
     near = nearest(layer.type, TYPES, 1, 0.8) if hints else []
-    hint = f"; did you mean {near[0]!r}?" if near and near[0] != layer.type else ""
+    # ROIPooling is a type of its own, and no misspelling
+    hint = f"; did you mean {near[0]!r}?" if near and not layer.type.endswith(near[0]) else ""
     return f"layer {layer.name!r} has the unknown type {layer.type!r}, and is passed through as it is{hint}"

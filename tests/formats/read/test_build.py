@@ -130,6 +130,7 @@ def test_two_layers_of_one_name():
         ("Correlation", ""),
         ("convolution", "; did you mean 'Convolution'?"),
         ("AnotherOne", ""),
+        ("ROIPooling", ""),
         ("Batchnorm", "; did you mean 'BatchNorm'?"),
     ],
 )

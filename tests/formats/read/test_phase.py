@@ -80,6 +80,19 @@ def test_a_left_out_layer_is_named_as_the_reason(tmp_path):
         )
 
 
+def test_the_size_of_an_input_that_only_training_has_may_be_given(tmp_path):
+    path = tmp_path / "net.prototxt"
+    data = 'layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TRAIN } }'
+    path.write_text(data + layer("a", "TanH", "data"))
+    with pytest.raises(GraphError) as caught:
+        read_network(path)
+    assert str(caught.value).endswith(
+        "layer 'd' (Data) makes it, but is left out: it says include { phase: TRAIN }; "
+        "if it is an input, give its size: --input data=1,3,H,W"
+    )
+    assert read_network(path, inputs={"data": (3, 4, 4)}).given_inputs == {"data": (1, 3, 4, 4)}
+
+
 @pytest.mark.parametrize("field", ["include", "exclude"])
 def test_a_rule_of_a_v0_layer_that_is_none(tmp_path, field):
     path = tmp_path / "net.prototxt"
