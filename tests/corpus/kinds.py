@@ -6,6 +6,7 @@ The kinds are those that 834 public definitions showed. A variant has its own de
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -430,6 +431,97 @@ def fcn(draw: Draw):
     }
 
 
+def lmdb_file(draw: Draw):
+    """The LMDB that the data layer names is there."""
+    height, width = draw.size, draw.size
+
+    def setup(folder: Path) -> None:
+        from tests.real_images import write_lmdb
+
+        shutil.rmtree(folder / "some_lmdb", ignore_errors=True)
+        write_lmdb(folder / "some_lmdb", np.zeros((2, 40, 40, 3), np.uint8), np.arange(2), height, width)
+
+    text, last = draw.body()
+    param = 'data_param { source: "some_lmdb" batch_size: 2 backend: LMDB }'
+    data = draw.layer("data", "Data", "", param, "data label")
+    return draw.net() + data + text + classifier(draw, last, loss=True), {"setup": setup}
+
+
+def dummy_data(draw: Draw):
+    """DummyData for images and labels, once or as twins for both phases."""
+    text, last = draw.body()
+    shapes = f"dummy_data_param {{ shape {{ dim: 2 dim: 3 dim: {draw.size} dim: 32 }} shape {{ dim: 2 }} }}"
+    phases = draw.choice((("",), ("include { phase: TRAIN }", "include { phase: TEST }")))
+    data = "".join(draw.layer("data", "DummyData", "", f"{rule} {shapes}", "data label") for rule in phases)
+    return draw.net() + data + text + classifier(draw, last, loss=True), {}
+
+
+def train_data_alone(draw: Draw):
+    """A train.prototxt without data for the TEST phase; without a size, the line says why and what to give."""
+    text, last = draw.body()
+    data = draw.layer("data", "Data", "", "include { phase: TRAIN } transform_param { crop_size: 32 }", "data label")
+    return draw.net() + data + text + classifier(draw, last, loss=True), {"inputs": {"data": (3, draw.size, 32)}}
+
+
+def siamese_pairs(draw: Draw):
+    """Pairs in six channels, cut in two, and a ContrastiveLoss."""
+    size, width, kernel = draw.size, draw.randint(3, 9), draw.choice((3, 5))
+    data = draw.layer("pairs", "Data", "", 'data_param { source: "pairs" batch_size: 64 }', "pair_data sim")
+    text = draw.layer("slice", "Slice", "pair_data", "slice_param { slice_dim: 1 slice_point: 3 }", "data data_p")
+    for tower in ("", "_p"):
+        shared = 'param { name: "w" lr_mult: 1 } param { name: "b" lr_mult: 2 }'
+        text += draw.conv(f"conv{tower}", f"data{tower}", width, kernel, param=shared)
+        text += draw.layer(f"feat{tower}", "InnerProduct", f"conv{tower}", "inner_product_param { num_output: 2 }")
+    text += draw.layer("loss", "ContrastiveLoss", "feat feat_p sim", "contrastive_loss_param { margin: 1 }")
+    return draw.net() + data + text, {"inputs": {"pair_data": (6, size, size)}}
+
+
+def squeezenet(draw: Draw):
+    """Fire modules: a squeeze, two expands, a Concat."""
+    text, last = draw.body()
+    for i in range(2, draw.randint(3, 5)):
+        fire = f"fire{i}"
+        text += draw.conv(f"{fire}/squeeze", last, 3, 1) + draw.conv(f"{fire}/e1", f"{fire}/squeeze", 4, 1)
+        text += draw.conv(f"{fire}/e3", f"{fire}/squeeze", draw.choice((4, 5)))
+        text += draw.layer(f"{fire}/concat", "Concat", f"{fire}/e1 {fire}/e3")
+        last = f"{fire}/concat"
+    text += draw.layer("pool", "Pooling", last, "pooling_param { pool: AVE global_pooling: true }")
+    return draw.net() + deploy(draw) + text + draw.layer("prob", "Softmax", "pool"), {"caffe": True}
+
+
+def resnet(draw: Draw):
+    """Blocks of Convolution, BatchNorm and Scale, with and without a projection."""
+    text, last = draw.conv("conv0", "data", 6), "conv0"
+    for i in range(1, draw.randint(2, 4)):
+        text += draw.conv(f"res{i}a", last, 4) + draw.conv(f"res{i}b", f"res{i}a", 6)
+        text = text.replace(f'name: "res{i}b/relu" type: "ReLU"', f'name: "res{i}b/bn" type: "BatchNorm"')
+        text += draw.layer(f"res{i}b/scale", "Scale", f"res{i}b", "scale_param { bias_term: true }", f"res{i}b")
+        other = last
+        if draw.random() < 0.5:
+            text += draw.conv(f"res{i}p", last, 6, 1)
+            other = f"res{i}p"
+        text += draw.layer(f"res{i}", "Eltwise", " ".join(draw.sample((other, f"res{i}b"), 2)))
+        text += draw.layer(f"res{i}/relu", "ReLU", f"res{i}", tops=f"res{i}")
+        last = f"res{i}"
+    return draw.net() + deploy(draw) + text + classifier(draw, last), {"caffe": True}
+
+
+def v0(draw: Draw):
+    """The oldest form: a layer in each of the `layers`, and a layer that pads."""
+    size, kind = draw.size, draw.choice(("MAX", "AVE"))
+    return (
+        f"""input: "data" input_dim: 1 input_dim: 3 input_dim: {size} input_dim: {size}
+layers {{ layer {{ name: "pad1" type: "padding" pad: {draw.randint(1, 2)} }} bottom: "data" top: "pad1" }}
+layers {{ layer {{ name: "conv1" type: "conv" num_output: {draw.randint(3, 9)} kernelsize: 5 }} bottom: "pad1" top: "conv1" }}
+layers {{ layer {{ name: "relu1" type: "relu" }} bottom: "conv1" top: "conv1" }}
+layers {{ layer {{ name: "pool1" type: "pool" pool: {kind} kernelsize: 2 stride: 2 }} bottom: "conv1" top: "pool1" }}
+layers {{ layer {{ name: "fc" type: "innerproduct" num_output: 5 }} bottom: "pool1" top: "fc" }}
+layers {{ layer {{ name: "prob" type: "softmax" }} bottom: "fc" top: "prob" }}
+""",
+        {"caffe": True},
+    )
+
+
 def broken(draw: Draw):
     """What no reader can mend: the line says what it is."""
     text, last = draw.body()
@@ -442,6 +534,7 @@ def broken(draw: Draw):
             ("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n", {"refused": "Git LFS"}),
             (whole + "<<<<<<< HEAD\n", {"refused": "merge"}),
             (whole.replace('bottom: "fc"', 'bottom: "fcc"'), {"refused": "did you mean 'fc'"}),
+            (whole.replace('name: "fc"', 'name: "fc'), {"refused": "is a quote missing before it?"}),
             (whole.replace("kernel_size", "kernal_size"), {"refused": "kernal_size"}),
         )
     )
@@ -451,6 +544,7 @@ KINDS: dict[str, Callable[[Draw], tuple[str, dict[str, Any]]]] = {
     make.__name__: make
     for make in (
         plain, data_layer, crop_size, hdf5_file, memory_data, python_data, no_input, open_sizes, openpose, siamese, ssd, solver_net,
-        unnamed, twins, deeplab, pspnet, enet, densenet, inception, shufflenet, recurrent, heads, stages, unknown_type, v1, fcn, broken,
+        unnamed, twins, deeplab, pspnet, enet, densenet, inception, shufflenet, recurrent, heads, stages, unknown_type, v1, fcn,
+        lmdb_file, dummy_data, train_data_alone, siamese_pairs, squeezenet, resnet, v0, broken,
     )
 }  # fmt: skip

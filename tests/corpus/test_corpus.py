@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,13 @@ def test_each_kind_is_read(tmp_path, kind):
     for entry, line in zip(chosen, said, strict=True):
         assert (entry.refused in line and line.count("\n") <= 2) if entry.refused else not line
     assert len({entry.text for entry in chosen}) > len(chosen) / 2, "the variants are alike"
+
+
+def test_without_the_size_the_line_says_which_option_to_give(tmp_path):
+    open_ones = ("data_layer", "python_data", "no_input", "open_sizes", "train_data_alone")
+    chosen = [entry for entry in ENTRIES if entry.kind in open_ones]
+    said = [outcome(replace(entry, inputs={}), tmp_path) for entry in chosen]
+    assert [line for line in said if "give its size: --input data=" not in line or "\n" in line] == []
 
 
 def test_how_many_there_are():
