@@ -145,3 +145,20 @@ def test_a_plan_of_twice_the_layers_infers_twice_the_shapes_and_copies_no_more(t
         assert len(steps) == len(plan.recipe.steps) >= layers // 4
         found.append(dict(counts))
     assert found[1]["rules"] <= 2.2 * found[0]["rules"] and found[1]["copies"] == found[0]["copies"]
+
+
+@pytest.mark.parametrize("inner", [True, False])
+@pytest.mark.parametrize("outer", [True, False])
+def test_a_trial_inside_another(tmp_path, inner, outer):
+    """What the inner one keeps, the outer one still undoes; what it undoes, the outer one does not keep."""
+    graph = network(tmp_path, inputs((1, 3, 8, 8)) + conv("a", "data", 4))
+    with graph.trial() as first:
+        graph.rename(graph.layer("a"), "b")
+        with graph.trial() as second:
+            graph.rename(graph.layer("b"), "c")
+            second.kept = inner
+        assert graph.layers[1].name == ("c" if inner else "b")
+        graph.rename(graph.layers[1], "d")
+        first.kept = outer
+    assert graph.layers[1].name == ("d" if outer else "a")
+    assert graph.find(graph.layers[1].name) is graph.layers[1]

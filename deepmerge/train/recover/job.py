@@ -81,7 +81,7 @@ def _require_same_names(converted: Converted, original: Graph, merged: Graph) ->
         if layer.type != "ReLU" or twin is None or not (layer.tops and twin.tops):
             continue
         if layer.top.name == layer.name != twin.top.name:
-            text = "was converted with --style distinct-tops, which renames the blobs that a recovery compares"
+            text = "was converted with --style distinct-tops, or a --target like it: this renames blobs"
             remedy = "convert without it, recover, and then convert the style alone"
             raise ReadError(text, converted.folder, remedy=remedy)
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from deepmerge.errors import PassError
-from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.shapes import KeptShapes, infer_shapes
 from deepmerge.passes.fold_batchnorm import FoldBatchnorm
 from deepmerge.passes.fold_scale import FoldScale
 from deepmerge.passes.registry import make
+from deepmerge.passes.support import base
 from deepmerge.passes.support.base import Change, Match, Options, Pass, Refusal, Refused, first_match, possible, run
-from tests.helpers import conv, inputs, layer, network, relu
+from deepmerge.targets.target import target_of
+from tests.helpers import conv, inputs, layer, network, relu, structure
 
 NET = inputs((2, 6, 9, 7)) + conv("a", "data", 4) + layer("bn", "BatchNorm", "a") + relu("bn")
 NET += conv("b", "bn", 3) + layer("s", "Scale", "b", "bias_term: true")
@@ -120,3 +122,43 @@ def test_possible(tmp_path):
     graph = network(tmp_path, CHAIN)
     assert possible(Picky().match, graph, graph.layer("good"), {})
     assert not possible(Picky().match, graph, graph.layer("bad"), {})
+
+
+# -- targets ---------------------------------------------------------------------------------------
+
+POOLED = inputs((1, 3, 32, 24)) + conv("a", "data", 4, "kernel_size: 3 stride: 2 pad: 1") + relu("a")
+POOLED += layer("p", "Pooling", "a", "kernel_size: 3 stride: 2")
+
+
+def chip(monkeypatch, most: int):
+    """A target that takes convolutions up to a stride."""
+    rule = {"name": "stride", "types": ["Convolution"], "value": "stride", "most": most}
+    facts = {"title": "A chip", "source": "its manual", "date": "2026-01-31", "tried": False, "rule": [rule]}
+    monkeypatch.setattr(base, "load_target", lambda name: target_of(name, facts))
+
+
+@pytest.mark.parametrize(("most", "taken"), [(3, False), (4, True)])
+def test_a_stride_that_the_target_does_not_take(tmp_path, monkeypatch, most, taken):
+    chip(monkeypatch, most)
+    graph = network(tmp_path, POOLED)
+    before, refusals, shapes = structure(graph), [], KeptShapes(graph).refresh()
+    (merge,) = make(["merge_pooling"], Options(target="chip"))
+    assert (merge.look(graph, graph.layer("p"), shapes, refusals) is not None) == taken
+    reason = "chip would not take 'a': stride is 4; it takes at most 3"
+    assert refusals == ([] if taken else [Refusal("merge_pooling", "p", reason)])
+    assert structure(graph) == before and dict(shapes) == infer_shapes(graph)
+
+
+def test_what_the_target_did_not_take_before_may_stay(tmp_path, monkeypatch):
+    chip(monkeypatch, 1)  # the convolution has stride 2 already
+    graph = network(tmp_path, POOLED)
+    (merge,) = make(["merge_pooling"], Options(target="chip"))
+    assert merge.look(graph, graph.layer("p"), infer_shapes(graph)) is not None
+
+
+@pytest.mark.parametrize(("target", "kind"), [("nnie", "BatchNorm"), ("rknn2", "Scale"), ("", "Scale")])
+def test_a_type_that_the_target_does_not_take(tmp_path, target, kind):
+    graph = network(tmp_path, inputs((2, 3, 9, 7)) + layer("r", "ReLU", "data") + layer("bn", "BatchNorm", "r"))
+    refusals = run(make(["convert_batchnorm"], Options(target=target)), graph).refusals
+    assert graph.layer("bn").type == kind
+    assert [r.reason.partition(":")[0] for r in refusals] == (["nnie would not take 'bn'"] if target == "nnie" else [])
