@@ -90,6 +90,15 @@ def _tops(layer: Layer, shapes: dict[Blob, Shape | None], batch: int | None) -> 
     return tops
 
 
+def first_misfit(graph: Graph) -> Layer | None:
+    """Return the first layer that does not fit what it reads, None if all do."""
+    try:
+        infer_shapes(graph)
+    except ShapeError as error:
+        return next((layer for layer in graph.layers if layer.name == error.layer), None)
+    return None
+
+
 def top_shapes(layer: Layer, bottoms: list[Shape | None]) -> list[Shape | None]:
     """Return the shapes of one layer's tops; ShapeError if its bottoms and parameters do not fit."""
     rule = layer.kind.shape

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from deepmerge.errors import ShapeError
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.params_forks import Interp
-from deepmerge.graph.shapes import infer_shapes
+from deepmerge.graph.shapes import first_misfit
 
 
 def settle_forks(graph: Graph) -> list[str]:
@@ -22,18 +21,9 @@ def settle_forks(graph: Graph) -> list[str]:
     Nothing changes where that does not mend the error.
     """
     notes: list[str] = []
-    while (misfit := _misfit(graph)) is not None and (note := _settled(graph, misfit)):
+    while (misfit := first_misfit(graph)) is not None and (note := _settled(graph, misfit)):
         notes.append(note)
     return notes
-
-
-def _misfit(graph: Graph) -> Layer | None:
-    """Return the first layer that does not fit, None if all do."""
-    try:
-        infer_shapes(graph)
-    except ShapeError as error:
-        return next((layer for layer in graph.layers if layer.name == error.layer), None)
-    return None
 
 
 def _settled(graph: Graph, misfit: Layer) -> str:
@@ -42,7 +32,7 @@ def _settled(graph: Graph, misfit: Layer) -> str:
         before = layer.params, layer.read_params
         for params, note in _other_rules(layer, misfit):
             layer.params = layer.read_params = params
-            if _misfit(graph) not in (misfit, layer):
+            if first_misfit(graph) not in (misfit, layer):
                 return f"layer {layer.name!r} ({layer.type}): {note}"
         layer.params, layer.read_params = before
     return ""

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deepmerge.errors import ShapeError
 from deepmerge.formats.read.heads import is_data, stated_batch
 from deepmerge.formats.read.inputs import option_for, shape_message
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.shapes import Shape, infer_shapes
+from deepmerge.graph.shapes import Shape, first_misfit
 from deepmerge.graph.tree import Field, Message
 
 
 def take_stated_batch(graph: Graph, file) -> None:
     """Give the Inputs that were data layers these layers' own batch, if a Reshape does not fit a single image."""
-    misfit = _misfit(graph)
+    misfit = first_misfit(graph)
     if misfit is None or misfit.type != "Reshape" or graph.given_inputs:
         return
     data = [m for m in graph.train_layers if is_data(m) and in_phase(m, None, file)]
@@ -24,7 +23,7 @@ def take_stated_batch(graph: Graph, file) -> None:
     before = {x: x.params for x in graph.layers if x.type == "Input" and x.name in batches}
     for layer, params in before.items():
         layer.params = replace(params, shape=tuple((batches[layer.name], *shape[1:]) for shape in params.shape))
-    if not before or _misfit(graph) is not None:
+    if not before or first_misfit(graph) is not None:
         for layer, params in before.items():
             layer.params = params
         return
@@ -34,15 +33,6 @@ def take_stated_batch(graph: Graph, file) -> None:
         layer.tree.set("input_param", Message(shapes))
         text = f"layer {misfit.name!r} does not fit a single image, so the batch of {layer.name!r} is kept"
         graph.warnings.append(f"{text}: {batches[layer.name]}")
-
-
-def _misfit(graph: Graph) -> Layer | None:
-    """Return the first layer that does not fit what it reads."""
-    try:
-        infer_shapes(graph)
-    except ShapeError as error:
-        return next((layer for layer in graph.layers if layer.name == error.layer), None)
-    return None
 
 
 def placeholders(graph: Graph, shapes: Mapping[Blob, Shape | None]) -> list[str]:
