@@ -278,6 +278,7 @@ class Network:
         *,
         emit: Sequence[str] = ("caffe",),
         style: Sequence[str] = (),
+        onnx_lrn: str = "written-out",
         solver: Mapping[str, str] | None = None,
         train_source: str | None = None,
         test_source: str | None = None,
@@ -298,7 +299,7 @@ class Network:
             What to do: a Plan, a recipe or its file, or None for all steps (`self.plan()`).
         out
             The folder to write, whole or not at all. Without it nothing is written.
-        emit, style, solver, train_source, test_source, batch_size, step_folders
+        emit, style, onnx_lrn, solver, train_source, test_source, batch_size, step_folders
             What is written. These are the options of `deepmerge convert`.
         page
             Whether to write report.html, too.
@@ -325,7 +326,7 @@ class Network:
         original = self._with_inputs(plan.recipe)
         train, test = (None if spec is None else Source.parse(spec) for spec in (train_source, test_source))
         data = TrainData(train, test, batch_size)
-        settings = Settings(tuple(emit), data, _overrides(solver), step_folders, tuple(style))
+        settings = Settings(tuple(emit), data, _overrides(solver), step_folders, tuple(style), onnx_lrn)
         finish = original._write_page if page else lambda folder: None
         out = _path(out)
         job = Job(self.prototxt, self.caffemodel, out, settings, plan.images, check, strict, force, finish)

@@ -83,7 +83,7 @@ def test_a_conversion_is_what_the_command_writes(options, words, tmp_path):
 def test_what_is_written_can_be_chosen(tmp_path):
     network = deepmerge.load(*PAIR, train_val="models/inception_mini/train_val.prototxt")
     network.convert(
-        network.plan(steps="conv1"), tmp_path / "api", emit=["caffe", "onnx"], style=["legacy-input"], solver={"base_lr": "0.02"}, step_folders=False
+        network.plan(steps="conv1"), tmp_path / "api", emit=["caffe", "onnx"], style=["legacy-input"], onnx_lrn="op", solver={"base_lr": "0.02"}, step_folders=False
     )  # fmt: skip
     words = [
         "--steps",
@@ -92,6 +92,8 @@ def test_what_is_written_can_be_chosen(tmp_path):
         "caffe,onnx",
         "--style",
         "legacy-input",
+        "--onnx-lrn",
+        "op",
         "--solver",
         "base_lr=0.02",
         "--no-steps",

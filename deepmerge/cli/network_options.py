@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deepmerge.cli.options import MORE, Listed, bundle, inputs, option, options
-from deepmerge.engines import ENGINES
+from deepmerge.engines import ENGINES, USUAL
 from deepmerge.names import for_terminal
 from deepmerge.text import count
 
@@ -54,8 +54,9 @@ measuring = bundle(
         "--engine",
         "engines",
         type=Listed(tuple(ENGINES), empty=False),
-        default=",".join(ENGINES),
-        help="Engines to measure on; engines that are missing are listed with how to install them.",
+        default=",".join(USUAL),
+        help="Engines to measure on; engines that are missing are listed with how to install them. "
+        "ort-lrn-op is ort with ONNX Runtime's own, slow LRN.",
     ),
     option("--threads", type=click.IntRange(1), default=1, metavar="N", help="CPU threads of each engine."),
     option("--batch", type=click.IntRange(1), metavar="N", help="Batch size.  [default: as the prototxt says]"),

@@ -82,6 +82,8 @@ def convert(
             notes = output.notes if output else []
             report["warnings"] = list(dict.fromkeys(graph.warnings + notes))
             report["transform"] = transforms(graph.train_layers)
+            if "onnx" in job.settings.formats:
+                report["onnx"] = {"lrn": job.settings.onnx_lrn}
             if job.calibration is not None:
                 report["calibration"] = job.calibration.entry()
             source["caffemodel"] = source_entry(job.caffemodel, digest.result())

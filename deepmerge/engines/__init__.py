@@ -16,11 +16,13 @@ ENGINES = {
     "caffe": ("deepmerge.engines.caffe", "CaffeEngine"),
     "torch": ("deepmerge.engines.pytorch", "TorchEngine"),
     "ort": ("deepmerge.engines.ort", "OrtEngine"),
+    "ort-lrn-op": ("deepmerge.engines.ort", "OrtLrnOpEngine"),
     "opencv": ("deepmerge.engines.opencv", "OpencvEngine"),
     "mnn": ("deepmerge.engines.mnn", "MnnEngine"),
     "ncnn": ("deepmerge.engines.ncnn", "NcnnEngine"),
 }
 DEFAULT = "ort"
+USUAL = tuple(name for name in ENGINES if name != "ort-lrn-op")  # those that are measured unless others are asked for
 
 
 def engine(name: str = DEFAULT, **options: Any) -> Engine:

@@ -15,6 +15,7 @@ import numpy as np
 
 from deepmerge.engines.session import FileSession, refusals
 from deepmerge.errors import EngineError
+from deepmerge.formats import OPERATOR
 from deepmerge.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def convert(graph: Graph, folder: Path) -> tuple[Path, str]:
         return model, "caffe"
     from deepmerge.formats.onnx import write_onnx
 
-    write_onnx(graph, folder / "model.onnx")
+    write_onnx(graph, folder / "model.onnx", lrn=OPERATOR)
     other = _convert(model, "-f", "ONNX", "--modelFile", folder / "model.onnx")
     if other is None:
         return model, "onnx"

@@ -13,6 +13,7 @@ import numpy as np
 
 from deepmerge.engines.session import FileSession, refusals
 from deepmerge.errors import EngineError
+from deepmerge.formats import OPERATOR
 from deepmerge.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class NcnnEngine:
 
             from deepmerge.formats.onnx import to_onnx
 
-            model = to_onnx(graph, free_batch=False)
+            model = to_onnx(graph, free_batch=False, lrn=OPERATOR)
             if too_large(model):
                 raise EngineError("pnnx cannot read an ONNX model of over 2 GB")
             onnx.save(model, str(Path(folder, "net.onnx")))

@@ -18,6 +18,7 @@ import numpy as np
 
 from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.errors import EngineError, ShapeError
+from deepmerge.formats import OPERATOR, WRITTEN_OUT
 from deepmerge.temporary import temporary_folder
 from deepmerge.text import flat
 
@@ -31,9 +32,10 @@ _MICRO = 1e-6
 
 
 class OrtEngine:
-    """ONNX Runtime. EngineError if onnx or onnxruntime is not installed."""
+    """ONNX Runtime. EngineError if onnx or onnxruntime is not installed. lrn: the form of LRN; see to_onnx."""
 
     name = "ort"
+    lrn = WRITTEN_OUT
 
     def __init__(self) -> None:
         try:
@@ -45,7 +47,14 @@ class OrtEngine:
 
     def load(self, graph: Graph, threads: int = 1) -> OrtSession:
         """Load the network. EngineError for a layer that ONNX does not have, or that has no weights."""
-        return OrtSession(graph, threads)
+        return OrtSession(graph, threads, self.lrn)
+
+
+class OrtLrnOpEngine(OrtEngine):
+    """ONNX Runtime with its own LRN, as networks from other converters have it. To compare times with."""
+
+    name = "ort-lrn-op"
+    lrn = OPERATOR
 
     def lacks(self, layer: Layer) -> bool:
         """Return whether no network with such a layer can be loaded."""
@@ -61,16 +70,16 @@ class OrtSession:
     batches differ), and for blobs that are not outputs. The last such models are kept.
     """
 
-    def __init__(self, graph: Graph, threads: int = 1) -> None:
+    def __init__(self, graph: Graph, threads: int = 1, lrn: str = WRITTEN_OUT) -> None:
         from deepmerge.formats.onnx.batch import known_shapes
 
         shapes = known_shapes(graph)
         self._graph: Graph | None = graph.copy()  # the caller may change the graph later
-        self._threads = threads
+        self._threads, self._lrn = threads, lrn
         self.inputs: dict[str, tuple[int, ...]] = {blob.name: shapes[blob] for blob in graph.inputs}
         self.outputs: tuple[str, ...] = tuple(blob.name for blob in graph.outputs)
         self.blobs: tuple[str, ...] = tuple(dict.fromkeys(blob.name for blob in graph.blobs))
-        self._main = _Model(self._graph, (), threads)
+        self._main = _Model(self._graph, (), threads, lrn)
         self._others: dict[bool, tuple[tuple, _Model]] = {}
         self._last = {name: np.zeros(shape, np.float32) for name, shape in self.inputs.items()}
         self.forward_seconds: list[float] | None = None
@@ -100,7 +109,7 @@ class OrtSession:
 
         forward_seconds: the seconds of each of these forwards as a whole.
         """
-        layers, self.forward_seconds = time_layers(self._open(), self._last, self._threads, repeat, warmup)
+        layers, self.forward_seconds = time_layers(self._open(), self._last, self._threads, repeat, warmup, self._lrn)
         return layers
 
     def close(self) -> None:
@@ -128,7 +137,7 @@ class OrtSession:
             graph = with_firsts(self._graph, fixed) if fixed else self._graph
             alike = dict(zip(self._graph.blobs, graph.blobs, strict=True))
             try:
-                model = _Model(graph, [alike[blob] for blob in extra], self._threads, not fixed, self._graph)
+                model = _Model(graph, [alike[blob] for blob in extra], self._threads, self._lrn, not fixed, self._graph)
             except ShapeError as error:
                 raise EngineError(f"the network cannot run on what was fed: {error}") from None
             self._others[bool(extra)] = kept = key, model
@@ -148,11 +157,17 @@ class _Model:
     """
 
     def __init__(
-        self, graph: Graph, extra: Sequence[Blob], threads: int, free_batch: bool = True, like: Graph | None = None
+        self,
+        graph: Graph,
+        extra: Sequence[Blob],
+        threads: int,
+        lrn: str,
+        free_batch: bool = True,
+        like: Graph | None = None,
     ) -> None:
         from deepmerge.formats.onnx import tensor_names, to_onnx
 
-        model = to_onnx(graph, extra, free_batch)
+        model = to_onnx(graph, extra, free_batch, lrn)
         self._tensors = tensor_names(like or graph)
         self._inputs = {blob.name: self._tensors[blob] for blob in (like or graph).inputs}
         self._firsts = {v.name: _first(v) for v in model.graph.input}
@@ -214,7 +229,12 @@ def _first(value: Any) -> int | str | None:
 
 
 def time_layers(
-    graph: Graph, arrays: Mapping[str, np.ndarray], threads: int = 1, repeat: int = 15, warmup: int = 2
+    graph: Graph,
+    arrays: Mapping[str, np.ndarray],
+    threads: int = 1,
+    repeat: int = 15,
+    warmup: int = 2,
+    lrn: str = WRITTEN_OUT,
 ) -> tuple[list[tuple[str, str, list[float]]], list[float]]:
     """Return (layer, type, seconds of each forward) for each layer but Inputs, and the seconds of whole forwards.
 
@@ -225,7 +245,7 @@ def time_layers(
     from deepmerge.formats.onnx.batch import with_firsts
 
     graph = with_firsts(graph, {name: array.shape[0] for name, array in arrays.items() if array.ndim})
-    model = to_onnx(graph, free_batch=False)
+    model = to_onnx(graph, free_batch=False, lrn=lrn)
     owners = {node.name: layer for node, layer in node_layers(graph, model)}
     tensors, read = tensor_names(graph), {value.name for value in model.graph.input}
     fed = {tensors[blob]: arrays[blob.name] for blob in graph.inputs if tensors[blob] in read}

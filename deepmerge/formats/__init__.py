@@ -9,3 +9,5 @@ STYLES = (
     GROUP_DEPTHWISE,
     GLOBAL_STATS,
 )  # of deploy.prototxt, see write/style.py
+WRITTEN_OUT, OPERATOR = "written-out", "op"
+LRN_FORMS = (WRITTEN_OUT, OPERATOR)  # of LRN over channels in ONNX, the usual one first; see onnx/normalise.py

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepmerge.formats import WRITTEN_OUT
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
@@ -53,7 +54,8 @@ def _write_network(converted: Converted, folder: Path, network: Retrained) -> No
     elif (converted.folder / "model.onnx").exists():
         from deepmerge.formats.onnx import write_onnx
 
-        write_onnx(network.graph, folder / "model.onnx")
+        lrn = converted.report.get("onnx", {}).get("lrn", WRITTEN_OUT)
+        write_onnx(network.graph, folder / "model.onnx", lrn=lrn)
 
 
 def _write_weights(graph: Graph, file: Path, old: Path, new: Path, more: Collection[str] = ()) -> None:

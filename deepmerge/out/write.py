@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import EmitError
-from deepmerge.formats import STYLES
+from deepmerge.formats import STYLES, WRITTEN_OUT
 from deepmerge.formats.write import write_caffemodel, write_pair
 from deepmerge.formats.write.data_layers import hdf5_list
 from deepmerge.formats.write.finetune import finetune_make
@@ -32,7 +32,8 @@ _GUESSED = """\
 class Settings:
     """What to write. formats: those of the final network. solver: overrides by field. steps: whether to write them.
 
-    style: how deploy.prototxt and the caffemodels are written; see formats.write.style.
+    style: how deploy.prototxt and the caffemodels are written; see formats.write.style. onnx_lrn: how model.onnx has
+    LRN; see formats.onnx.to_onnx.
     """
 
     formats: tuple[str, ...] = ("caffe",)
@@ -40,6 +41,7 @@ class Settings:
     solver: dict[str, str] = field(default_factory=dict)
     steps: bool = True
     style: tuple[str, ...] = ()
+    onnx_lrn: str = WRITTEN_OUT
 
     def for_target(self, name: str) -> Settings:
         """Return the settings with the styles that a target needs as well; name: "" for none."""
@@ -99,7 +101,7 @@ class Output:
         if "onnx" in self.settings.formats:
             from deepmerge.formats.onnx import write_onnx
 
-            write_onnx(graph, self.root / "model.onnx")
+            write_onnx(graph, self.root / "model.onnx", lrn=self.settings.onnx_lrn)
 
     def documents(self, recipe: str, report: dict[str, Any]) -> None:
         """Write recipe.toml and report.json."""

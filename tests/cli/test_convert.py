@@ -57,6 +57,7 @@ def test_a_dry_run_writes_nothing(run, mini, tmp_path, monkeypatch):
         ("-o out --recipe r.toml --steps all", "--steps and --recipe exclude each other"),
         ("-o out --emit caffe,onxx", "'onxx' is not one of caffe, onnx; did you mean 'onnx'?"),
         ("-o out --emit=", "give one word or more: caffe, onnx"),
+        ("-o out --onnx-lrn op", "--onnx-lrn has no effect without onnx in --emit; add it"),
         ("-o out --batch-size 0", "0 is not in the range"),
         ("-o out --solver base_lr", "--solver 'base_lr': give KEY=VALUE"),
         ("-o out --solver base_rl=1", "Caffe's solver has no field 'base_rl'; did you mean 'base_lr'?"),

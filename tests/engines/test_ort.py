@@ -205,6 +205,22 @@ def test_layers_times(tmp_path):
         assert sum(seconds[turn] for seconds in named.values()) <= whole
 
 
+def test_lrn_can_be_onnx_runtimes_own(tmp_path):
+    """The engine to compare with takes several times as long for LRN, by the models' times and the layers'."""
+    text = inputs((1, 64, 40, 40)) + layer("norm", "LRN", "data") + layer("pool", "Pooling", "norm", "kernel_size: 3")
+    graph, taken, results = network(tmp_path, text), {}, {}
+    fed = {"data": np.random.default_rng(1).normal(size=(2, 64, 40, 40)).astype(np.float32)}
+    for name in ("ort", "ort-lrn-op"):
+        with engine(name).load(graph) as session:
+            assert engine(name).name == name
+            results[name] = session.forward(fed)["pool"]
+            whole = min(session.time_once() for _ in range(15))
+            taken[name] = whole, min(session.time_layers(repeat=15)[0][2])
+    np.testing.assert_allclose(results["ort"], results["ort-lrn-op"], atol=1e-5)
+    for ours, theirs in zip(taken["ort"], taken["ort-lrn-op"], strict=True):
+        assert 1.5 * ours < theirs
+
+
 def test_a_trained_network(models):
     mini = models / "inception_mini/inception_mini"
     graph = read_network(f"{mini}.prototxt", f"{mini}.caffemodel")

@@ -7,13 +7,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from deepmerge.formats import LRN_FORMS, OPERATOR
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.out.read import Converted, read_converted
 from deepmerge.out.rewrite import Retrained, rewrite
 from deepmerge.out.write import Settings
+from deepmerge.plan import Wishes
 from tests.conversion import Job, convert
 from tests.helpers import conv, inputs, layer, network
 
@@ -79,6 +82,19 @@ def test_networks_that_are_not_retrained_stay(converted, tmp_path):
     for file in files(tmp_path / "out2"):
         assert _same(converted.folder / file, tmp_path / "out2" / file)
     assert json.loads((tmp_path / "out2/report.json").read_text(errors="surrogateescape")) == converted.report
+
+
+@pytest.mark.parametrize("form", LRN_FORMS)
+def test_lrn_keeps_its_form(tmp_path, form):
+    write_caffemodel(network(tmp_path, TEXT.replace("\\377", "_")), tmp_path / "net.caffemodel")
+    wishes, settings = Wishes(exact=True), Settings(("caffe", "onnx"), onnx_lrn=form)
+    convert(Job(tmp_path / "net.prototxt", tmp_path / "net.caffemodel", tmp_path / "out", wishes, settings=settings))
+    before = read_converted(tmp_path / "out")
+    rewrite(before, tmp_path / "out2", [Retrained(shifted(before.final.read()), before.final)], before.report)
+    for folder in (tmp_path / "out", tmp_path / "out2"):
+        kinds = {node.op_type for node in onnx.load(folder / "model.onnx").graph.node}
+        assert ("LRN" in kinds) == (form == OPERATOR)
+        assert read_converted(folder).report["onnx"] == {"lrn": form}
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -22,12 +22,13 @@ class Builder:
     """Nodes and initializers of one network, layer after layer.
 
     A layer function gets (builder, layer), writes nodes with `op`, and returns the tensor of its top, or a list with
-    one for each top. dims: each blob's shape, with None for a free first size.
+    one for each top. dims: each blob's shape, with None for a free first size. lrn: one of LRN_FORMS.
     """
 
-    def __init__(self, graph: Graph, dims: dict[Blob, Dims]):
+    def __init__(self, graph: Graph, dims: dict[Blob, Dims], lrn: str):
         self.graph = graph
         self.dims = dims
+        self.lrn = lrn
         self.names = tensor_names(graph)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []

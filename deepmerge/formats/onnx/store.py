@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 
+from deepmerge.formats import WRITTEN_OUT
 from deepmerge.formats.onnx.model import to_onnx
 from deepmerge.graph.graph import Graph
 
@@ -14,9 +15,9 @@ _NODES = 2**24  # bytes, plenty for everything but the weights
 _ALIGNMENT = 4096  # a page, so that runtimes can map the weights
 
 
-def write_onnx(graph: Graph, path: str | Path, limit: int = LIMIT) -> None:
+def write_onnx(graph: Graph, path: str | Path, limit: int = LIMIT, lrn: str = WRITTEN_OUT) -> None:
     """Write the network as an ONNX file; see to_onnx. Over `limit` bytes, the weights go to `path` + ".data"."""
-    write_model(to_onnx(graph), path, limit)
+    write_model(to_onnx(graph, lrn=lrn), path, limit)
 
 
 def write_model(model: onnx.ModelProto, path: str | Path, limit: int = LIMIT) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from deepmerge.engines import ENGINES
+from deepmerge.engines import USUAL
 from deepmerge.engines.timing.timing import Budget, Timings, compare
 from deepmerge.errors import EngineError
 from deepmerge.graph.costs import summary
@@ -32,7 +32,7 @@ class Settings:
     of the GPU's memory; None for no search. budget: for the times on each engine.
     """
 
-    engines: Sequence[str] = tuple(ENGINES)
+    engines: Sequence[str] = USUAL
     what: Sequence[str] = WHAT
     threads: int = 1
     device: str = "cpu"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmerge.engines import ENGINES
+from deepmerge.engines import USUAL
 from deepmerge.engines.timing.estimate import spread
 from deepmerge.engines.timing.timing import Budget, Timings, compare
 from deepmerge.errors import EngineError
@@ -28,7 +28,7 @@ TURNS = 3  # visits to each network to time its layers
 class Settings:
     """How to measure. repeat: forwards whose layers are timed. budget: for the whole forwards on each engine."""
 
-    engines: Sequence[str] = tuple(ENGINES)
+    engines: Sequence[str] = USUAL
     threads: int = 1
     device: str = "cpu"
     repeat: int = 15

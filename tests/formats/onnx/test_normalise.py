@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import onnx
 import pytest
 
-from deepmerge.engines.ort import OrtEngine
+from deepmerge.engines.ort import OrtEngine, OrtSession
 from deepmerge.errors import EngineError
+from deepmerge.formats import LRN_FORMS, OPERATOR, WRITTEN_OUT
 from deepmerge.formats.onnx import to_onnx
 from deepmerge.formats.write import write_caffemodel
 from tests.formats.onnx.cases import TOLERANCE, compare, images, inputs, judge, layer, network
@@ -18,7 +20,8 @@ LARGER = (3, *SHAPE[1:])
 
 
 @pytest.mark.pitfall("row", 24)
-def test_lrn(worker, tmp_path):
+@pytest.mark.parametrize("region, strength", [("ACROSS_CHANNELS", 6), ("WITHIN_CHANNEL", 150)])
+def test_lrn(worker, tmp_path, region, strength):
     text = inputs(SHAPE)
     cases = [
         "",
@@ -27,9 +30,72 @@ def test_lrn(worker, tmp_path):
         "local_size: 9 alpha: 2 beta: 1.5 k: 0.5",
         "local_size: 1",
     ]
-    for number, (params, region) in enumerate(itertools.product(cases, ("ACROSS_CHANNELS", "WITHIN_CHANNEL"))):
+    for number, params in enumerate(cases):
         text += layer(f"top{number}", "LRN", f"lrn_param {{ {params} norm_region: {region} }}")
-    judge(worker, tmp_path, text, images(SHAPE), images(LARGER, low=-100, high=150))
+    judge(worker, tmp_path, text, images(SHAPE), images(LARGER, low=-strength, high=strength))
+
+
+def exact_lrn(x, params):
+    """LRN over channels in float64. Caffe keeps a running sum, whose rounding grows with the greatest square so far."""
+    side, sums = params.local_size // 2, np.zeros(x.shape)
+    for channel in range(x.shape[1]):
+        near = x[:, max(channel - side, 0) : channel + side + 1].astype(np.float64)
+        sums[:, channel] = np.square(near).sum(axis=1)
+    return x * (params.k + params.alpha / params.local_size * sums) ** -params.beta
+
+
+@pytest.mark.parametrize("form", LRN_FORMS)
+@pytest.mark.parametrize("shape", [(2, 7, 6, 5), (1, 1, 3, 4), (2, 2, 1, 3), (3, 33, 4, 2)])
+def test_lrn_over_channels_in_both_forms(worker, tmp_path, shape, form):
+    """Windows from one channel to more than there are, all kinds of powers, and another batch than the declared one."""
+    cases = [f"local_size: {size} alpha: {2 * size}" for size in (1, 3, 5, 7, 9, 11, 13, 81)]
+    cases += [f"alpha: 3 beta: {beta}" for beta in (0.75, 0.5, 1, 0.25, 0.6, 0.0625, 1.5, 1.9375, 2, 0.03125)]
+    cases += [f"alpha: {alpha} k: {k} beta: 0.75" for alpha, k in ((0.0001, 1), (50, 0.001), (0.02, 1000))]
+    if form == WRITTEN_OUT:  # ONNX Runtime's LRN refuses these
+        cases += ["beta: 0", "beta: -0.75", "alpha: 0 k: 2", "alpha: -0.0001 k: 9"]
+    text = inputs(shape)
+    for number, params in enumerate(cases):
+        text += layer(f"top{number}", "LRN", f"lrn_param {{ {params} }}")
+    graph = network(tmp_path, text)
+    onnx.checker.check_model(to_onnx(graph, lrn=form), full_check=True)
+    caffe = worker.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
+    larger = (shape[0] + 3, *shape[1:])
+    with OrtSession(graph, lrn=form) as session:
+        for fed in (images(shape), images(larger, low=-20, high=30)):
+            found, expected = session.forward(fed), caffe.forward(fed)
+            for norm in graph.layers[1:]:
+                exact = exact_lrn(fed["data"], norm.params)
+                caffes = compare(norm.name, expected[norm.name], exact, 1e-4)
+                compare(norm.name, found[norm.name], expected[norm.name], TOLERANCE + caffes)
+                if form == WRITTEN_OUT:
+                    compare(norm.name, found[norm.name], exact, 1e-6)
+
+
+def test_lrn_is_one_node_or_none(tmp_path):
+    graph = network(tmp_path, inputs(SHAPE) + layer("norm", "LRN") + layer("relu", "ReLU", "", "norm"))
+    kinds = {form: [node.op_type for node in to_onnx(graph, lrn=form).graph.node] for form in LRN_FORMS}
+    assert kinds[OPERATOR] == ["LRN", "Relu"]
+    assert "LRN" not in kinds[WRITTEN_OUT] and "Pow" not in kinds[WRITTEN_OUT]
+
+
+def test_lrn_of_values_whose_squares_nearly_overflow(worker, tmp_path):
+    """The largest square is 2.3e38, so that a sum of squares before alpha/n would be infinite."""
+    text = inputs(SHAPE) + layer("norm", "LRN", "lrn_param { alpha: 0.001 }")
+    judge(worker, tmp_path, text, images(SHAPE, low=1e19, high=1.5e19))
+
+
+def test_an_unknown_form_of_lrn_is_refused(tmp_path):
+    graph = network(tmp_path, inputs(SHAPE) + layer("norm", "LRN"))
+    with pytest.raises(EngineError, match="no form 'fast' of LRN") as caught:
+        to_onnx(graph, lrn="fast")
+    assert caught.value.remedy == "use one of written-out, op"
+
+
+@pytest.mark.parametrize("free_batch", [True, False])
+def test_networks_without_lrn_are_the_same_in_both_forms(tmp_path, free_batch):
+    graph = network(tmp_path, inputs(SHAPE) + layer("relu", "ReLU") + layer("sum", "Reduction", "", "relu"))
+    first, second = (to_onnx(graph, (), free_batch, form).SerializeToString() for form in LRN_FORMS)
+    assert first == second
 
 
 @pytest.mark.pitfall("row", 29)
