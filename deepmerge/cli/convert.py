@@ -72,7 +72,7 @@ class Emitting:
     onnx_lrn: str
 
     def __post_init__(self):
-        if "onnx" not in self.formats:
+        if "onnx" not in self.emit:
             refuse(given("onnx_lrn"), "has no effect without onnx in --emit; add it")
 
     def keywords(self) -> dict[str, Any]:

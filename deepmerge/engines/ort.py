@@ -49,18 +49,18 @@ class OrtEngine:
         """Load the network. EngineError for a layer that ONNX does not have, or that has no weights."""
         return OrtSession(graph, threads, self.lrn)
 
+    def lacks(self, layer: Layer) -> bool:
+        """Return whether no network with such a layer can be loaded."""
+        from deepmerge.formats.onnx.table import lacks
+
+        return lacks(layer)
+
 
 class OrtLrnOpEngine(OrtEngine):
     """ONNX Runtime with its own LRN, as networks from other converters have it. To compare times with."""
 
     name = "ort-lrn-op"
     lrn = OPERATOR
-
-    def lacks(self, layer: Layer) -> bool:
-        """Return whether no network with such a layer can be loaded."""
-        from deepmerge.formats.onnx.table import lacks
-
-        return lacks(layer)
 
 
 class OrtSession:
