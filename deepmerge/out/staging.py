@@ -38,7 +38,7 @@ def staged(out: str | Path, force: bool = False) -> Iterator[Path]:
         with folder_beside(out, out.parent, ".partial") as stage:
             yield stage
             os.chmod(stage, 0o777 & ~umask())
-            _move(stage, out)
+            _move(stage, out, force)
             done = True
     except OSError as error:
         raise _refused(out, error) from None
@@ -90,8 +90,10 @@ def _taken(out: Path, force: bool) -> str:
     return ""
 
 
-def _move(stage: Path, out: Path) -> None:
+def _move(stage: Path, out: Path, force: bool) -> None:
     """Replace `out` by `stage`. The old folder is deleted last, and comes back if the move fails."""
+    if reason := _taken(out, force):  # another run may have written it meanwhile
+        raise EmitError(f"{out}: {reason}; nothing was written")
     if not out.exists():
         os.rename(stage, out)
         return

@@ -254,3 +254,19 @@ def test_a_scratch_folder_goes_away(tmp_path):
     with pytest.raises(KeyboardInterrupt), scratch(tmp_path / "out"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_another_run_has_written_meanwhile_stays(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(
+        EmitError, match="out: exists already; give another -o, or --force to replace it; nothing was written"
+    ):
+        with staged(out) as folder:
+            (folder / "mine").touch()
+            out.mkdir()
+            (out / "theirs").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in out.iterdir()] == ["theirs"]
+    with staged(out, force=True) as folder:
+        (folder / "mine").touch()
+    assert [path.name for path in out.iterdir()] == ["mine"]

@@ -74,7 +74,10 @@ def lacks(layer: Layer) -> bool:
 
 def refusal(layer: Layer) -> EngineError:
     """Return the error that a layer cannot be written."""
-    reason, remedy = "this type cannot be written as ONNX", "leave the layer out, or use --engine caffe"
+    reason, remedy = (
+        "this type cannot be written as ONNX",
+        "leave onnx out of --emit; to run the network, use --engine caffe",
+    )
     if layer.type in _RECURRENT:
         reason, remedy = "recurrent layers cannot be written as ONNX", "use --engine caffe"
     elif layer.params is None:
