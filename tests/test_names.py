@@ -150,7 +150,7 @@ def test_a_comment_takes_no_further_line(tmp_path):
     lines = [f"# {names.for_comment(name)}" for name in ["a\\", *TROUBLE]]
     file = tmp_path / "Makefile"
     file.write_text("\n".join([*lines, "all:", "\t@echo made", ""]))
-    done = subprocess.run(["make", "-f", str(file)], capture_output=True, text=True)
+    done = subprocess.run(["make", "--no-print-directory", "-f", str(file)], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("made\n", "")
     assert parse("\n".join([*lines, "a: 1"])).value("a") == "1" and len(lines) == len(TROUBLE) + 1
 
@@ -159,7 +159,7 @@ def test_words_of_a_makes_shell(tmp_path):
     words = [word for word in [*TROUBLE, "-n"] if not set(word) & set("\n\0")]
     text = "all:\n" + "".join(f"\t@printf '%s\\0' {names.for_make(word)}\n" for word in words)
     (tmp_path / "Makefile").write_bytes(names.encoded(text))
-    done = subprocess.run(["make", "-f", "Makefile"], cwd=tmp_path, capture_output=True)
+    done = subprocess.run(["make", "--no-print-directory", "-f", "Makefile"], cwd=tmp_path, capture_output=True)
     found = [names.decoded(word) for word in done.stdout.split(b"\0")[:-1]]
     assert found == [f"./{word}" if word.startswith("-") else word for word in words] and not done.stderr
 

@@ -98,6 +98,7 @@ def test_planning_options_are_all_in_wishes():
         "ranks",
         "calibration",
         "moments",
+        "target",
     }
 
 
