@@ -56,6 +56,11 @@ def network(folder: Path, text: str, seed: int | None = 5) -> Graph:
     return graph
 
 
+def shapes(graph: Graph) -> dict[str, tuple[int, ...] | None]:
+    """The shape of each blob by its name."""
+    return {blob.name: shape for blob, shape in infer_shapes(graph).items()}
+
+
 def fill(graph: Graph, seed: int) -> None:
     """Weights like a trained network's: kernels scaled by fan-in, BatchNorm's statistics as sums."""
     shapes, rng = infer_shapes(graph), np.random.default_rng(seed)

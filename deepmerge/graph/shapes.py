@@ -95,7 +95,7 @@ def first_misfit(graph: Graph) -> Layer | None:
     try:
         infer_shapes(graph)
     except ShapeError as error:
-        return next((layer for layer in graph.layers if layer.name == error.layer), None)
+        return graph.find(error.layer)
     return None
 
 

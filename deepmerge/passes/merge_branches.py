@@ -100,14 +100,13 @@ class MergeBranches(Pass):
         if strays := [b for b in branches if b.kind != "other" and b.entry is not entry]:
             stray = f"{strays[0].conv.name!r} starts at {strays[0].entry.name!r}"
             raise Refused(layer, f"its branches do not start at one blob: {stray}, others at {entry.name!r}")
-        try:
-            return self._match(graph, layer, self._choose(layer, branches, shapes, across=True))
-        except Refused as error:  # the merged module would need more MACs; with fewer guests it may not
-            first = error
-        try:
-            return self._match(graph, layer, self._choose(layer, branches, shapes, across=False))
-        except Refused:
-            raise first from None
+        refused = None
+        for across in (True, False):  # with fewer guests the module may need no more MACs than before
+            try:
+                return self._match(graph, layer, self._choose(layer, branches, shapes, across))
+            except Refused as error:
+                refused = refused or error
+        raise refused
 
     def _choose(self, concat: Layer, branches: list[Branch], shapes, across: bool) -> _Plan:
         """Return what becomes of the module; Refused where nothing can, or where it would need more MACs."""
@@ -228,21 +227,21 @@ class MergeBranches(Pass):
 
 def _take_apart(graph: Graph, concat: Layer, host: _Host) -> None:
     """Slice a merged host's output where branches of others are between its own in the Concat's order."""
-    members = (*host.before, host.branch, *host.after)
-    blobs = [member.layers[-1].top for member in members]
-    place = {blob: i for i, blob in enumerate(concat.bottoms)}
-    runs = pieces([place[blob] for blob in blobs])
+    blobs = [branch.layers[-1].top for branch in (*host.before, host.branch, *host.after)]
+    places = [concat.bottoms.index(blob) for blob in blobs]
+    runs = pieces(places)
     if len(runs) == 1:
         return
-    width = dict(zip(map(place.get, blobs), (m.conv.params.num_output for m in members), strict=True))
-    width[place[blobs[len(host.before)]]] -= sum(g.conv.params.num_output for g in host.guests)
+    before, after = ([g.conv.params.num_output for g in guests] for guests in (host.before, host.after))
+    own = host.conv.num_output - sum(before) - sum(after)
+    width = dict(zip(places, (*before, own, *after), strict=True))
+    points = tuple(accumulate(sum(width[place] for place in run) for run in runs))[:-1]
     tops = [Blob(graph.fresh_name(f"{concat.bottoms[run[0]].name}_part")) for run in runs]
     for run, top in zip(runs, tops, strict=True):
         graph.rewire(concat.bottoms[run[0]], top)
-    points = tuple(accumulate(sum(width[i] for i in run) for run in runs))[:-1]
-    source = blobs[len(host.before)]
     name = graph.fresh_name(f"{host.branch.conv.name}_slice")
-    graph.insert(Layer(name, "Slice", Slice(axis=1, slice_point=points), [source], tops), before=concat)
+    made = Layer(name, "Slice", Slice(axis=1, slice_point=points), [blobs[len(before)]], tops)
+    graph.insert(made, before=concat)
 
 
 def _embedding(host: _Host) -> tuple[Filters | None, Filters]:

@@ -22,9 +22,9 @@ def name_unnamed(layers: Sequence[Message]) -> list[str]:
             made.append(unused(f"layer{place}", taken))
             taken.add(made[-1])
             layer.set("name", Quoted(made[-1]))
-    return (
-        [f"{count(len(made), 'layer')} without a name: called {listed(made)}, by the place in the file"] if made else []
-    )
+    if not made:
+        return []
+    return [f"{count(len(made), 'layer')} without a name: called {listed(made)}, by the place in the file"]
 
 
 def tell_apart(layers: Iterable[Message]) -> tuple[list[Message], list[str]]:

@@ -132,16 +132,24 @@ def shapes_of(graph: Graph, file) -> dict[Blob, Shape | None]:
 
     Where a fork's rule is in doubt, it is changed, and `graph.warnings` says so.
     """
-    graph.warnings += settle_forks(graph)
     try:
-        shapes = infer_shapes(graph)
+        shapes = _settled_shapes(graph)
         check_shared(graph, shapes)
         return shapes
     except ShapeError as error:
-        layer = next((layer for layer in graph.layers if layer.name == error.layer), None)
+        layer = graph.find(error.layer)
         place = f"{file}:{layer.tree.line}:{layer.tree.column}" if layer and layer.tree.line else str(file)
         remedy = _sizes_to_give(layer) if layer is not None and layer.type == "Input" else ""
         raise ShapeError(f"{place}: {error}", layer=error.layer, remedy=remedy) from None
+
+
+def _settled_shapes(graph: Graph) -> dict[Blob, Shape | None]:
+    """Infer the shapes, with other rules of forks where the first ones do not fit."""
+    try:
+        return infer_shapes(graph)
+    except ShapeError:
+        graph.warnings += settle_forks(graph)
+        return infer_shapes(graph)
 
 
 def _sizes_to_give(layer: Layer) -> str:

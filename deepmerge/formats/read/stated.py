@@ -15,15 +15,17 @@ from deepmerge.graph.tree import Field, Message
 
 def take_stated_batch(graph: Graph, file) -> None:
     """Give the Inputs that were data layers these layers' own batch, if a Reshape does not fit a single image."""
-    misfit = first_misfit(graph)
-    if misfit is None or misfit.type != "Reshape" or graph.given_inputs:
-        return
     data = [m for m in graph.train_layers if is_data(m) and in_phase(m, None, file)]
     batches = {str(m.value("name")): size for m in data if (size := stated_batch(m))}
     before = {x: x.params for x in graph.layers if x.type == "Input" and x.name in batches}
+    if graph.given_inputs or not before:
+        return
+    misfit = first_misfit(graph)
+    if misfit is None or misfit.type != "Reshape":
+        return
     for layer, params in before.items():
         layer.params = replace(params, shape=tuple((batches[layer.name], *shape[1:]) for shape in params.shape))
-    if not before or first_misfit(graph) is not None:
+    if first_misfit(graph) is not None:
         for layer, params in before.items():
             layer.params = params
         return

@@ -9,27 +9,12 @@ from deepmerge.errors import ReadError, ShapeError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.inputs import option_for
 from deepmerge.formats.write import write_prototxt
-from deepmerge.graph.shapes import infer_shapes
-from tests.helpers import conv, layer
+from tests.helpers import conv, layer, shapes
 
 NET = conv("conv", "data", 2, "kernel_size: 3") + layer("norm", "LRN", "conv")
 FC = layer("fc", "InnerProduct", "norm", "num_output: 5")
 LOSS = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }\n'
 STATED = 'layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 7 dim: 3 dim: 16 dim: 16 } } }\n'
-
-
-@pytest.fixture
-def read(tmp_path):
-    def network(text: str, **inputs):
-        path = tmp_path / "net.prototxt"
-        path.write_text(text)
-        return read_network(path, inputs=inputs)
-
-    return network
-
-
-def shapes(graph) -> dict[str, tuple[int, ...]]:
-    return {blob.name: shape for blob, shape in infer_shapes(graph).items()}
 
 
 DATA = ("Data", "HDF5Data", "ImageData", "Python", "MemoryData", "WindowData", "DenseImageData")

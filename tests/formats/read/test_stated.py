@@ -5,28 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_prototxt
-from deepmerge.graph.shapes import infer_shapes
-from tests.helpers import conv, layer
+from tests.helpers import conv, layer, shapes
 
 FC = layer("fc", "InnerProduct", "data", "num_output: 5")
 LOSS = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }\n'
 DUMMY = 'layer {{ name: "data" type: "DummyData" top: "{}" dummy_data_param {{ shape {{ {} }} }} }}\n'
-
-
-@pytest.fixture
-def read(tmp_path):
-    def network(text: str, **inputs):
-        path = tmp_path / "net.prototxt"
-        path.write_text(text)
-        return read_network(path, inputs=inputs)
-
-    return network
-
-
-def shapes(graph) -> dict[str, tuple[int, ...]]:
-    return {blob.name: shape for blob, shape in infer_shapes(graph).items()}
 
 
 def test_a_reshape_that_fits_the_stated_batch_alone(read, tmp_path, worker):
