@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmerge.data import ImageWishes
 from deepmerge.errors import EmitError, PlanError, ReadError
+from deepmerge.formats import INT8
 from deepmerge.formats.read import read_network, read_train_layers
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.inputs import Sizes
@@ -279,6 +280,8 @@ class Network:
         emit: Sequence[str] = ("caffe",),
         style: Sequence[str] = (),
         onnx_lrn: str = "written-out",
+        int8_method: str = "average",
+        int8_keep: Sequence[str] = (),
         solver: Mapping[str, str] | None = None,
         train_source: str | None = None,
         test_source: str | None = None,
@@ -299,8 +302,8 @@ class Network:
             What to do: a Plan, a recipe or its file, or None for all steps (`self.plan()`).
         out
             The folder to write, whole or not at all. Without it nothing is written.
-        emit, style, onnx_lrn, solver, train_source, test_source, batch_size, step_folders
-            What is written. These are the options of `deepmerge convert`.
+        emit, style, onnx_lrn, int8_method, int8_keep, solver, train_source, test_source, batch_size, step_folders
+            What is written. These are the options of `deepmerge convert`. onnx-int8 needs a plan with `calibration`.
         page
             Whether to write report.html, too.
         force
@@ -326,12 +329,13 @@ class Network:
         original = self._with_inputs(plan.recipe)
         train, test = (None if spec is None else Source.parse(spec) for spec in (train_source, test_source))
         data = TrainData(train, test, batch_size)
-        settings = Settings(tuple(emit), data, _overrides(solver), step_folders, tuple(style), onnx_lrn)
+        files = tuple(emit), data, _overrides(solver), step_folders, tuple(style)
+        settings = Settings(*files, onnx_lrn, int8_method, tuple(int8_keep))
         finish = original._write_page if page else lambda folder: None
         out = _path(out)
         job = Job(self.prototxt, self.caffemodel, out, settings, plan.images, check, strict, force, finish)
         graph = original.graph.copy()
-        graph.warnings += plan.notes
+        graph.warnings += plan.notes if INT8 not in emit else plan.images.notes if plan.images else []
         report = run(graph, plan.found, job, progress, digest)
         return Conversion(original, graph, report, out if "caffe" in emit else None)
 

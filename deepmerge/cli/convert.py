@@ -34,9 +34,9 @@ from deepmerge.cli.options import (
 )
 from deepmerge.cli.output import Console, shortened
 from deepmerge.cli.recover import recovery_table
-from deepmerge.cli.tables import cleanup_line, cost_table, refusal_table, step_table, target_line
+from deepmerge.cli.tables import cleanup_line, cost_table, int8_line, refusal_table, step_table, target_line
 from deepmerge.cli.training_options import MINUTES, resumable
-from deepmerge.formats import LRN_FORMS, STYLES
+from deepmerge.formats import INT8, INT8_METHODS, LRN_FORMS, STYLES
 from deepmerge.names import for_terminal
 from deepmerge.text import count
 from deepmerge.train.recover import STAGES, USUAL
@@ -70,10 +70,14 @@ class Emitting:
     test_source: str | None
     batch_size: int
     onnx_lrn: str
+    int8_method: str
+    int8_keep: tuple[str, ...]
 
     def __post_init__(self):
-        if "onnx" not in self.emit:
+        if not {"onnx", INT8} & set(self.emit):
             refuse(given("onnx_lrn"), "has no effect without onnx in --emit; add it")
+        if INT8 not in self.emit:
+            refuse(given("int8_method", "int8_keep"), f"has no effect without {INT8} in --emit; add it")
 
     def keywords(self) -> dict[str, Any]:
         """Return the options as `deepmerge.Network.convert` takes them."""
@@ -87,9 +91,9 @@ emitting = bundle(
     Emitting,
     option(
         "--emit",
-        type=Listed(("caffe", "onnx"), empty=False),
+        type=Listed(("caffe", "onnx", INT8), empty=False),
         default="caffe",
-        help="Formats of the final network: caffe, onnx.",
+        help=f"Formats of the final network: caffe, onnx, {INT8} (needs --calibration).",
     ),
     option("--train-val", type=FILE, help="The original train_val.prototxt; keeps its data, loss and accuracy layers."),
     options(
@@ -133,6 +137,20 @@ emitting = bundle(
             help="How model.onnx has LRN: as several nodes, which ONNX Runtime runs about ten times as fast, or as the "
             "operator LRN.",
         ),
+        option(
+            "--int8-method",
+            type=click.Choice(INT8_METHODS),
+            default=INT8_METHODS[0],
+            help="How onnx-int8 finds the range of each activation: extremes averaged over batches of images, all "
+            "values, 99.999 % of them, or the least loss of information.",
+        ),
+        option(
+            "--int8-keep",
+            type=Listed(),
+            default="",
+            show_default=False,
+            help="Layers that onnx-int8 leaves in float32, by name or type.",
+        ),
         heading=MORE,
     ),
 )
@@ -140,7 +158,7 @@ emitting = bundle(
 
 @dataclass(frozen=True)
 class Calibrating:
-    """The images that Tucker's ranks are chosen by."""
+    """The images that Tucker's ranks and int8's ranges are chosen by."""
 
     calibration: str | None
     calibration_images: int
@@ -157,7 +175,7 @@ calibrating = bundle(
         metavar="N",
         help="Use at most N images, sampled evenly.",
     ),
-    heading="Calibration of --tucker",
+    heading=f"Calibration of --tucker and {INT8}",
 )
 
 
@@ -326,8 +344,10 @@ def _check_usage(
     if calibrating.calibration is None:
         pictures = () if recovering.data else PREPROCESSING
         refuse(given("calibration_images", *pictures), "has no effect without --calibration")
-    elif how.recipe is None and not planning.tucker:
-        raise click.UsageError("--calibration has no effect without --tucker; add --tucker")
+        if INT8 in emitting.emit:
+            raise click.UsageError(f"--emit {INT8} needs images to calibrate on: add --calibration SPEC")
+    elif how.recipe is None and not planning.tucker and INT8 not in emitting.emit:
+        raise click.UsageError(f"--calibration has no effect without --tucker or {INT8} in --emit; add one of them")
 
 
 def _text(report: dict, how: Running, emitting: Emitting, exact: bool, verbose: bool) -> str:
@@ -339,6 +359,8 @@ def _text(report: dict, how: Running, emitting: Emitting, exact: bool, verbose: 
     parts.append(cost_table(report["before"], report["after"]))
     if "calibration" in report:
         parts.append(_calibrated(report["calibration"]))
+    if "int8" in report.get("onnx", {}):
+        parts.append(int8_line(report["onnx"]["int8"]))
     if report["refusals"]:
         plan = "deepmerge plan --exact" if exact else "deepmerge plan"
         short = f"{count(len(report['refusals']), 'merge')} left alone (-v shows why; so does `{plan}`)"

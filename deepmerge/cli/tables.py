@@ -84,6 +84,17 @@ def costly_table(costly: Sequence[dict]) -> str:
     return table(rows, ("costly step", f"left out unless --steps names it (--steps all,{costly[0]['name']}), because"))
 
 
+def int8_line(entry: dict) -> str:
+    """Return how far the network in int8 is from the one in float32, on the images held out."""
+    parts = []
+    for one in entry["outputs"]:
+        same = "" if one["top1"] is None else f"the same best class for {one['top1']:.1%}, "
+        error = "an error that is not finite" if one["error"] is None else f"an error of {one['error']:.1%}"
+        parts.append(f"{one['name']}: {same}{error}")
+    images = f"{count(entry['held_out'], 'image')} held out ({entry['method']} of {entry['calibrated']:,})"
+    return for_terminal(f"int8 against float32 on {images}: {'; '.join(parts)}")
+
+
 def target_line(target: dict) -> str:
     """Return what a target does not take of the network in the end, and how far that can be trusted."""
     layers = dict.fromkeys(one["layer"] for one in target["problems"] if "only_for" not in one)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from deepmerge.convert.int8 import require_images, write_int8
 from deepmerge.errors import GraphError, PassError
+from deepmerge.formats import INT8, INT8_FILE
 from deepmerge.formats.write.style import styled
 from deepmerge.graph.check import require
 from deepmerge.graph.costs import KeptCosts, summary
@@ -66,6 +68,8 @@ def convert(
     with digest or Digest(job.caffemodel) as digest:
         if job.out is not None:
             check_free(job.out, job.force)
+        if INT8 in job.settings.formats:
+            require_images(job.calibration)
         source = {"prototxt": source_entry(job.prototxt)}
         report: dict[str, Any] = {"version": VERSION, "network": graph.name, "source": source}
         if graph.given_inputs:
@@ -82,8 +86,11 @@ def convert(
             notes = output.notes if output else []
             report["warnings"] = list(dict.fromkeys(graph.warnings + notes))
             report["transform"] = transforms(graph.train_layers)
-            if "onnx" in job.settings.formats:
-                report["onnx"] = {"lrn": job.settings.onnx_lrn}
+            if {"onnx", INT8} & set(settings.formats):
+                report["onnx"] = {"lrn": settings.onnx_lrn}
+            if INT8 in settings.formats and folder is not None:
+                progress(INT8, 0, 1)
+                report["onnx"]["int8"] = write_int8(graph, folder / INT8_FILE, job.calibration, settings)
             if job.calibration is not None:
                 report["calibration"] = job.calibration.entry()
             source["caffemodel"] = source_entry(job.caffemodel, digest.result())

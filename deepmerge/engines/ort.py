@@ -49,6 +49,10 @@ class OrtEngine:
         """Load the network. EngineError for a layer that ONNX does not have, or that has no weights."""
         return OrtSession(graph, threads, self.lrn)
 
+    def load_onnx(self, file: Path, graph: Graph, threads: int = 1) -> OnnxSession:
+        """Load an ONNX file that convert wrote. graph: the network it was written from, with weights or without."""
+        return OnnxSession(file, graph, threads)
+
     def lacks(self, layer: Layer) -> bool:
         """Return whether no network with such a layer can be loaded."""
         from deepmerge.formats.onnx.table import lacks
@@ -150,6 +154,61 @@ class OrtSession:
         self.close()
 
 
+class OnnxSession:
+    """An ONNX file in ONNX Runtime. inputs: blob → declared shape. outputs, blobs: the network's outputs.
+
+    fixed_batch: the only batch that it runs at; None for any.
+    """
+
+    def __init__(self, file: Path, graph: Graph, threads: int = 1) -> None:
+        from deepmerge.formats.onnx.batch import known_shapes
+
+        shapes = known_shapes(graph)
+        self.inputs: dict[str, tuple[int, ...]] = {blob.name: shapes[blob] for blob in graph.inputs}
+        self.outputs: tuple[str, ...] = tuple(blob.name for blob in graph.outputs if blob.producer.type != "Input")
+        self.blobs = self.outputs
+        self._session = _session(file, threads)
+        found = [[value.name for value in values()] for values in (self._session.get_inputs, self._session.get_outputs)]
+        if [len(names) for names in found] != [len(self.inputs), len(self.outputs)]:
+            raise EngineError(f"{file} is not of the network beside it", remedy="convert again")
+        self._fed = dict(zip(self.inputs, found[0], strict=True))
+        self._made = dict(zip(self.outputs, found[1], strict=True))
+        first = next(iter(self._session.get_inputs()[0].shape), None)
+        self.fixed_batch: int | None = first if isinstance(first, int) else None
+        self._last = {name: np.zeros(shape, np.float32) for name, shape in self.inputs.items()}
+
+    def forward(self, feeds: Feeds, blobs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Run once; see base.Session. Blobs may be outputs alone."""
+        arrays = checked_feeds(self.inputs, feeds)
+        names = checked_blobs(self.outputs, self.outputs if blobs is None else blobs)
+        self._last = arrays
+        return dict(zip(names, self._run([self._made[name] for name in names]), strict=True))
+
+    def time_once(self) -> float:
+        """Return the seconds of one forward of the outputs, on the last feeds (zeros if there are none)."""
+        start = time.perf_counter()
+        self._run(None)
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        """Release the model."""
+        self._session = None
+
+    def _run(self, wanted: Sequence[str] | None) -> list[np.ndarray]:
+        if self._session is None:
+            raise EngineError("the session is closed")
+        try:
+            return self._session.run(wanted, {self._fed[name]: array for name, array in self._last.items()})
+        except Exception as error:  # onnxruntime's exceptions have no base class of their own
+            raise EngineError(f"ONNX Runtime cannot run the network: {flat(error)}") from None
+
+    def __enter__(self) -> OnnxSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class _Model:
     """One ONNX model in ONNX Runtime.
 
@@ -194,7 +253,8 @@ class _Model:
 def _session(model: Any, threads: int, profile: Path | None = None) -> Any:
     """Return an InferenceSession with one running order, and no log messages.
 
-    profile: where to write the times of the nodes; then all of ONNX Runtime's optimisations are off, else on.
+    model: a ModelProto, or the file of one. profile: where to write the times of the nodes; then all of ONNX Runtime's
+    optimisations are off, else on.
     """
     import onnxruntime
 
@@ -212,6 +272,8 @@ def _session(model: Any, threads: int, profile: Path | None = None) -> Any:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     providers = ["CPUExecutionProvider"]
     try:
+        if isinstance(model, Path):
+            return onnxruntime.InferenceSession(str(model), options, providers=providers)
         if not too_large(model):
             return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
         with temporary_folder() as folder:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepmerge.formats import WRITTEN_OUT
+from deepmerge.formats import INT8_FILE, WRITTEN_OUT
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
@@ -34,14 +34,15 @@ def rewrite(converted: Converted, folder: Path, networks: Iterable[Retrained], r
     """Write all of OUT into `folder`, with the weights of these networks and the new report.
 
     networks: taken one at a time, so that not all of them are in memory at once.
-    report.html is left out, since it shows the old weights.
+    report.html and model-int8.onnx are left out, since they are of the old weights; a new model-int8.onnx that is in
+    `folder` stays.
     """
     for network in networks:
         _write_network(converted, folder, network)
 
     def already_there(source: str, names: list[str]) -> list[str]:
         here = folder / Path(source).relative_to(converted.folder)
-        return [name for name in names if name == "report.html" or (here / name).is_file()]
+        return [name for name in names if name in ("report.html", INT8_FILE) or (here / name).is_file()]
 
     shutil.copytree(converted.folder, folder, dirs_exist_ok=True, symlinks=True, ignore=already_there)
     (folder / "report.json").write_bytes(encoded(report_text(dict(report))))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import EmitError
-from deepmerge.formats import STYLES, WRITTEN_OUT
+from deepmerge.formats import INT8, INT8_METHODS, STYLES, WRITTEN_OUT
 from deepmerge.formats.write import write_caffemodel, write_pair
 from deepmerge.formats.write.data_layers import hdf5_list
 from deepmerge.formats.write.finetune import finetune_make
@@ -21,7 +21,7 @@ from deepmerge.names import encoded, for_path
 from deepmerge.out.report import report_text
 from deepmerge.targets.target import load_target
 
-FORMATS = ("caffe", "onnx")
+FORMATS = ("caffe", "onnx", INT8)
 _GUESSED = """\
 # Its data layers are deepmerge's guess: check source, mean_value and crop_size (or give convert the network's own
 # --train-val, or --train-source and --test-source).
@@ -33,7 +33,7 @@ class Settings:
     """What to write. formats: those of the final network. solver: overrides by field. steps: whether to write them.
 
     style: how deploy.prototxt and the caffemodels are written; see formats.write.style. onnx_lrn: how model.onnx has
-    LRN; see formats.onnx.to_onnx.
+    LRN; see formats.onnx.to_onnx. int8_method, int8_keep: see convert.int8; keep may be names of layers or types.
     """
 
     formats: tuple[str, ...] = ("caffe",)
@@ -42,6 +42,8 @@ class Settings:
     steps: bool = True
     style: tuple[str, ...] = ()
     onnx_lrn: str = WRITTEN_OUT
+    int8_method: str = INT8_METHODS[0]
+    int8_keep: tuple[str, ...] = ()
 
     def for_target(self, name: str) -> Settings:
         """Return the settings with the styles that a target needs as well; name: "" for none."""

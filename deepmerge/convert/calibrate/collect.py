@@ -50,7 +50,7 @@ def collect(
     shapes, done = infer_shapes(twin), 0
     with engine.load(twin) as session:
         (feed,) = session.inputs
-        for batch, count in _filled(batches, twin):
+        for batch, count in filled(batches, twin):
             values = session.forward({feed: batch}, bottoms)
             for probe in probes:
                 first = probe.layers[0]
@@ -183,7 +183,7 @@ def _limit(probes: list[_Probe]) -> None:
             probe.kind = "separable"
 
 
-def _filled(batches: Iterable[np.ndarray], graph: Graph) -> Iterator[tuple[np.ndarray, int]]:
+def filled(batches: Iterable[np.ndarray], graph: Graph) -> Iterator[tuple[np.ndarray, int]]:
     """Yield batches with their numbers of images; a network with a fixed batch gets that size, filled up at the end."""
     size = None if runs_at_any_batch(graph) else declared_batch(graph)
     for batch in batches:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepmerge.convert.calibrate.collect import collect
+from deepmerge.convert.calibrate.collect import collect, filled
 from deepmerge.data import ImageWishes, Loader, Loading, open_loader
 from deepmerge.engines import engine
 from deepmerge.graph.graph import Graph
@@ -90,9 +92,18 @@ class CalibrationImages:
             self._seen = key, frozenset(names), found
         return found
 
+    def half(self, which: int, graph: Graph) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield every other image in batches that the graph runs at, with their numbers of images.
+
+        which: 0 for the first, third … image, 1 for the second, fourth …
+        """
+        return filled(_every_other(self._arrays(), which), graph)
+
     def entry(self) -> dict[str, Any]:
         """Return what the report says about the images."""
-        return {"source": self.spec, "images": self.images, "sha256": self.sha256, "separable": self.separable}
+        wishes = {key: value for key, value in asdict(self.wishes).items() if value != getattr(ImageWishes(), key)}
+        about = {"source": self.spec, "images": self.images, "sha256": self.sha256, "preprocessing": wishes}
+        return about | {"separable": self.separable}
 
     def _arrays(self) -> Iterator[np.ndarray]:
         assert self._loader is not None, "prepare comes first"
@@ -100,6 +111,13 @@ class CalibrationImages:
 
     def _report(self, images: int) -> None:
         self.progress("calibration", images, self.images)
+
+
+def _every_other(batches: Iterator[np.ndarray], which: int) -> Iterator[np.ndarray]:
+    images = (image for batch in batches for image in batch)
+    chosen = islice(images, which, None, 2)
+    while batch := list(islice(chosen, BATCH)):
+        yield np.stack(batch)
 
 
 def _fingerprint(graph: Graph) -> str:

@@ -24,6 +24,7 @@ from deepmerge.train.finetune.loop import Arrays, Control, Learner, Loop, Say, p
 from deepmerge.train.finetune.spec import Job, Stage, plan_stages
 from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder, digest_of
 from deepmerge.train.shared.guards import replacing
+from deepmerge.train.shared.int8 import renew_int8
 from deepmerge.train.shared.processes import Processes, joined
 
 _IDENTITY = (
@@ -292,6 +293,7 @@ def write_output(
     report = _with_untrained(report, [layer.name for layer in kept])
     steps = (_step(result) for result in trained if result.stage.name)
     with staged(out, force) as folder:
+        report = renew_int8(converted, folder, final, report)
         rewrite(converted, folder, chain([Retrained(final, converted.final)], steps), report)
         for result in trained:
             for snapshot in result.snapshots:

@@ -56,7 +56,7 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
         report = {**converted.report, "recovery": run.recovery(converted.report.get("recovery"))}
         progress("writing", 1, 1)
         with staged(job.out, job.force) as stage:
-            write_recovered(converted, stage, merged, run.state.reached, segments, report)
+            report = write_recovered(converted, stage, merged, run.state.reached, segments, report)
     checkpoint.remove()
     return report
 
@@ -90,8 +90,7 @@ def _copied(converted: Converted, job: Job) -> dict[str, Any]:
     """Write a copy of OUT, in which every step is exact."""
     report = {**converted.report, "recovery": {"stages": [], "note": "nothing to recover: every step is exact"}}
     with staged(job.out, job.force) as stage:
-        write_recovered(converted, stage, converted.final.read(), {}, [], report)
-    return report
+        return write_recovered(converted, stage, converted.final.read(), {}, [], report)
 
 
 def _identity(job: Job, converted: Converted, sources: Sources) -> dict[str, Any]:

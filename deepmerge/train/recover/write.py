@@ -14,6 +14,7 @@ from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, StepFolder
 from deepmerge.out.rewrite import Retrained, rewrite
 from deepmerge.train.recover.segments import Segment
+from deepmerge.train.shared.int8 import renew_int8
 
 Weights = Mapping[str, list[np.ndarray]]
 
@@ -44,8 +45,8 @@ def write_recovered(
     reached: Weights,
     segments: Sequence[Segment],
     report: Mapping[str, Any],
-) -> None:
-    """Write everything of OUT into the folder `stage`, with new weights.
+) -> dict[str, Any]:
+    """Write everything of OUT into the folder `stage`, with new weights, and return its report.
 
     final: the recovered network. reached: the weights after the stages that go segment by segment; the steps' folders
     get those. {} if there were no such stages. report: the new report.json.
@@ -53,7 +54,9 @@ def write_recovered(
     order = [entry["name"] for entry in converted.entries]
     steps = converted.steps if reached else []
     networks = (_step(step, reached, segments, order) for step in steps)
-    rewrite(converted, stage, chain([Retrained(final, converted.final)], networks), report)
+    made = renew_int8(converted, stage, final, report)
+    rewrite(converted, stage, chain([Retrained(final, converted.final)], networks), made)
+    return made
 
 
 def _step(step: StepFolder, reached: Weights, segments: Sequence[Segment], order: Sequence[str]) -> Retrained:

@@ -33,7 +33,7 @@ def prepared(spec, graph, **options):
 def test_what_is_said_of_them(photos, graph):
     one, again = prepared(photos, graph), prepared(photos, graph)
     assert one.about == again.about == f"12 images, sha256:{one.sha256[:16]}" and one.notes == []
-    assert one.entry() == {"source": photos, "images": 12, "sha256": one.sha256, "separable": []}
+    assert one.entry() == {"source": photos, "images": 12, "sha256": one.sha256, "preprocessing": {}, "separable": []}
     others = prepared(photos, graph, count=11), prepared(photos, graph, wishes=ImageWishes(mean=(0.0,)))
     assert len({one.about, *(other.about for other in others)}) == 3 and others[0].images == 11
 

@@ -477,6 +477,53 @@ def test_few_images(job, tmp_path, small):
     assert (report["recovery"]["images"], report["recovery"]["held_out"]) == (5, 0)
 
 
+def test_int8_is_made_again_of_the_new_weights(tmp_path, images):
+    from deepmerge.convert.calibrate import CalibrationImages
+    from deepmerge.formats import INT8, INT8_FILE
+    from deepmerge.out.write import Settings
+    from tests.conversion import Job as Conversion
+    from tests.conversion import convert
+
+    home = lay_out(tmp_path / "home").parent
+    pair, settings = (home / "net.prototxt", home / "net.caffemodel"), Settings(("caffe", INT8), steps=False)
+    calibration = CalibrationImages(images, pair[0], count=8)
+    before = convert(Conversion(*pair, home / "plain", Wishes(), settings=settings, calibration=calibration))
+    recover(Job(home / "plain", images, tmp_path / "out2", stages=("lsq",), threads=1))
+    after = read_converted(tmp_path / "out2").report
+    old, new = before["onnx"]["int8"], after["onnx"]["int8"]
+    assert new["outputs"] != old["outputs"] and {**new, "outputs": None} == {**old, "outputs": None}
+    again = convert(
+        Conversion(
+            *read_converted(tmp_path / "out2").final,
+            tmp_path / "again",
+            Wishes(exact=True),
+            settings=settings,
+            calibration=CalibrationImages(images, pair[0], count=8),
+        )
+    )
+    assert (tmp_path / "again" / INT8_FILE).read_bytes() == (tmp_path / "out2" / INT8_FILE).read_bytes()
+    assert again["onnx"]["int8"] == new
+
+
+def test_int8_is_left_out_with_a_warning_where_the_images_have_gone(tmp_path, images):
+    from deepmerge.convert.calibrate import CalibrationImages
+    from deepmerge.formats import INT8, INT8_FILE
+    from deepmerge.out.write import Settings
+    from tests.conversion import Job as Conversion
+    from tests.conversion import convert
+
+    home, gone = lay_out(tmp_path / "home").parent, tmp_path / "gone.npz"
+    gone.write_bytes(Path(images.removeprefix("npz:")).read_bytes())
+    pair, settings = (home / "net.prototxt", home / "net.caffemodel"), Settings(("caffe", INT8), steps=False)
+    calibration = CalibrationImages(f"npz:{gone}", pair[0], count=8)
+    convert(Conversion(*pair, home / "plain", Wishes(), settings=settings, calibration=calibration))
+    gone.unlink()
+    report = recover(Job(home / "plain", images, tmp_path / "out2", stages=("lsq",), threads=1))
+    assert not (tmp_path / "out2" / INT8_FILE).exists() and "int8" not in report["onnx"]
+    assert any("model-int8.onnx is left out" in line and "gone.npz" in line for line in report["warnings"])
+    assert read_converted(tmp_path / "out2").report == report
+
+
 def test_no_step_folders(tmp_path, images):
     from deepmerge.out.write import Settings
     from tests.conversion import Job as Conversion
