@@ -70,7 +70,7 @@ def test_options_named_in_the_text_are_there():
         ROOT / "README.md",
         *(page for page in ROOT.glob("docs/**/*.md") if not {"develop", "_generated"} & {*page.parts}),
     ]:
-        for word in re.findall(r"`(--[a-z][a-z-]+)", page.read_text(encoding="utf-8")):
+        for word in re.findall(r"`(--[a-z][a-z0-9-]+)", page.read_text(encoding="utf-8")):
             assert word in known, f"{page.name}: {word}"
 
 
