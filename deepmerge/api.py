@@ -287,6 +287,7 @@ class Network:
         test_source: str | None = None,
         batch_size: int = 32,
         step_folders: bool = True,
+        step_weights: bool = False,
         page: bool = False,
         force: bool = False,
         check: bool = False,
@@ -302,8 +303,8 @@ class Network:
             What to do: a Plan, a recipe or its file, or None for all steps (`self.plan()`).
         out
             The folder to write, whole or not at all. Without it nothing is written.
-        emit, style, onnx_lrn, int8_method, int8_keep, solver, train_source, test_source, batch_size, step_folders
-            What is written. These are the options of `deepmerge convert`. onnx-int8 needs a plan with `calibration`.
+        emit, style, onnx_lrn, int8_method, int8_keep, solver, train_source, test_source, batch_size
+            What is written; so are `step_folders` and `step_weights`. These are options of `convert`. onnx-int8 needs a plan with `calibration`.
         page
             Whether to write report.html, too.
         force
@@ -330,7 +331,7 @@ class Network:
         train, test = (None if spec is None else Source.parse(spec) for spec in (train_source, test_source))
         data = TrainData(train, test, batch_size)
         files = tuple(emit), data, _overrides(solver), step_folders, tuple(style)
-        settings = Settings(*files, onnx_lrn, int8_method, tuple(int8_keep))
+        settings = Settings(*files, onnx_lrn, int8_method, tuple(int8_keep), step_weights)
         finish = original._write_page if page else lambda folder: None
         out = _path(out)
         job = Job(self.prototxt, self.caffemodel, out, settings, plan.images, check, strict, force, finish)

@@ -40,7 +40,7 @@ def lmdb_settings(folder: Path, size: int, **settings) -> Settings:
         if not path.exists():
             write_lmdb(path, images[part], labels[part], size, size)
         sources.append(Source.parse(f"lmdb:{path}"))
-    return Settings(data=TrainData(*sources, batch_size=2), **settings)
+    return Settings(data=TrainData(*sources, batch_size=2), step_weights=True, **settings)
 
 
 def folders(out: Path) -> list[Path]:
@@ -92,6 +92,9 @@ def stored(caffemodel: Path) -> dict[str, list[np.ndarray]]:
 def check_new_layers(worker, out: Path) -> None:
     """Each step's weights are the last step's with new_layers.caffemodel on top: what finetune.mk relies on."""
     steps = folders(out)[:-1]
+    assert [(step / "weights.caffemodel").exists() for step in steps] == [True] * len(steps), (
+        "convert with step_weights"
+    )
     for before, here in zip(steps, steps[1:], strict=False):
         with worker.load(here / "deploy.prototxt", here / "weights.caffemodel") as whole:
             wanted = whole.params()

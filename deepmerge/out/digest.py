@@ -11,6 +11,10 @@ import mmap
 import os
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deepmerge.graph.graph import Graph
 
 _WINDOW = 64 << 20  # bytes mapped at a time; large, because each window waits for the interpreter's lock
 
@@ -53,3 +57,13 @@ class Digest:
                         self._hash.update(part)
         except (OSError, ValueError) as error:
             self._error = error
+
+
+def weights_digest(graph: Graph) -> str:
+    """Return the SHA-256 of all weights and of the names of their layers, in hexadecimal."""
+    found = hashlib.sha256()
+    for layer in graph.layers:
+        for array in layer.weights:
+            found.update(f"{layer.name}\0{array.shape}\0".encode("utf-8", "surrogateescape"))
+            found.update(array.tobytes())
+    return found.hexdigest()

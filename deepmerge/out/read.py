@@ -12,11 +12,14 @@ from typing import Any
 
 from deepmerge.errors import ReadError
 from deepmerge.formats.read import read_network
+from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.files import map_file, read_text
 from deepmerge.formats.read.inputs import Sizes
+from deepmerge.formats.read.weights import Weights, load_weights, weights_by_name
 from deepmerge.graph.graph import Graph
 from deepmerge.out.report import VERSION
 from deepmerge.out.write import folder_name
+from deepmerge.text import listed
 
 _AGAIN = "give the folder that `deepmerge convert` has written"
 _PAIR = ("deploy.prototxt", "weights.caffemodel")
@@ -24,18 +27,44 @@ _PAIR = ("deploy.prototxt", "weights.caffemodel")
 
 @dataclass(frozen=True)
 class Pair:
-    """A network's two files, which iterating gives, and the sizes of inputs that the user gives for it."""
+    """A network's two files, which iterating gives, and the sizes of inputs that the user gives for it.
+
+    over: further caffemodels, whose layers replace those of `caffemodel`, the last one's first. A step's network has
+    some if its folder holds new_layers.caffemodel alone.
+    """
 
     prototxt: Path
     caffemodel: Path
     inputs: Sizes = field(default_factory=dict)
+    over: tuple[Path, ...] = ()
 
     def __iter__(self) -> Iterator[Path]:
         return iter((self.prototxt, self.caffemodel))
 
+    @property
+    def caffemodels(self) -> tuple[Path, ...]:
+        """All files that the weights are in, in the order in which Caffe's -weights takes them."""
+        return self.caffemodel, *self.over
+
+    def stored(self) -> Path | Weights:
+        """Return the weights as `load_weights` takes them: a file, or those of several files by their layers' names."""
+        if not self.over:
+            return self.caffemodel
+        stored: dict[str, Any] = {}
+        for file in self.caffemodels:
+            stored |= weights_by_name(read_caffemodel(file))
+        return stored
+
     def read(self, weights: bool = True) -> Graph:
         """Return the network, with its weights or without; see read.read_network."""
-        return read_network(self.prototxt, self.caffemodel if weights else None, self.inputs)
+        if not self.over or not weights:
+            return read_network(self.prototxt, self.caffemodel if weights else None, self.inputs)
+        graph = read_network(self.prototxt, None, self.inputs)
+        if missing := load_weights(graph, self.stored()):
+            files = listed([str(file) for file in self.caffemodels])
+            text = f"layer {missing[0].name!r} has no weights in {files}"
+            raise ReadError(text, self.prototxt, layer=missing[0].name, remedy="convert again")
+        return graph
 
 
 @dataclass(frozen=True)
@@ -156,8 +185,17 @@ def _step_folders(folder: Path, report: Mapping[str, Any], needed: bool, inputs:
     made = []
     for entry in rough:
         here = folder / "steps" / folder_name(entry["index"], entry["name"])
-        made.append(StepFolder(entry["index"], entry["name"], here, Pair(*(here / name for name in _PAIR), inputs)))
+        made.append(StepFolder(entry["index"], entry["name"], here, _step_pair(here, made, inputs)))
     return made
+
+
+def _step_pair(here: Path, before: list[StepFolder], inputs: Sizes) -> Pair:
+    """Return a step's files: its own weights, or those of the step before it with the new layers on top."""
+    own = Pair(*(here / name for name in _PAIR), inputs)
+    if not before or own.caffemodel.exists():
+        return own
+    last = before[-1].pair
+    return replace(own, caffemodel=last.caffemodel, over=(*last.over, here / "new_layers.caffemodel"))
 
 
 def _read_report(path: Path) -> dict[str, Any]:

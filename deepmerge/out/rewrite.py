@@ -21,13 +21,15 @@ from deepmerge.out.report import report_text
 class Retrained:
     """A network of OUT with new weights. pair, new_layers: its files in OUT; the final network has no new_layers.
 
-    new: names of layers that new_layers gets beside those that it already holds.
+    new: names of layers that new_layers gets beside those that it already holds. complete: whether all weights are
+    written even if the step's folder holds new_layers alone: those of the step before it are no longer the others.
     """
 
     graph: Graph
     pair: Pair
     new_layers: Path | None = None
     new: Collection[str] = ()
+    complete: bool = False
 
 
 def rewrite(converted: Converted, folder: Path, networks: Iterable[Retrained], report: Mapping[str, Any]) -> None:
@@ -49,7 +51,12 @@ def rewrite(converted: Converted, folder: Path, networks: Iterable[Retrained], r
 
 
 def _write_network(converted: Converted, folder: Path, network: Retrained) -> None:
-    _write_weights(network.graph, network.pair.caffemodel, converted.folder, folder)
+    if not network.pair.over:
+        _write_weights(network.graph, network.pair.caffemodel, converted.folder, folder)
+    elif network.complete:
+        home = folder / network.pair.prototxt.parent.relative_to(converted.folder)
+        home.mkdir(parents=True, exist_ok=True)
+        write_caffemodel(network.graph, home / "weights.caffemodel")
     if network.new_layers is not None:
         _write_weights(network.graph, network.new_layers, converted.folder, folder, network.new)
     elif (converted.folder / "model.onnx").exists():

@@ -34,6 +34,8 @@ class Settings:
 
     style: how deploy.prototxt and the caffemodels are written; see formats.write.style. onnx_lrn: how model.onnx has
     LRN; see formats.onnx.to_onnx. int8_method, int8_keep: see convert.int8; keep may be names of layers or types.
+    step_weights: whether every step's folder gets complete weights; else only the first one does, and each later step
+    has the weights of the step before it with its own new layers on top.
     """
 
     formats: tuple[str, ...] = ("caffe",)
@@ -44,6 +46,7 @@ class Settings:
     onnx_lrn: str = WRITTEN_OUT
     int8_method: str = INT8_METHODS[0]
     int8_keep: tuple[str, ...] = ()
+    step_weights: bool = False
 
     def for_target(self, name: str) -> Settings:
         """Return the settings with the styles that a target needs as well; name: "" for none."""
@@ -89,7 +92,8 @@ class Output:
         folder = folder_name(index, name)
         here = self.root / "steps" / folder
         here.mkdir(parents=True)
-        named = self._pair(graph, here)
+        complete = self.settings.step_weights or not self.folders  # finetune.mk begins with the first step's
+        named = self._pair(graph, here, complete)
         write_caffemodel(named, here / "new_layers.caffemodel", [layer for layer in named.layers if layer.step == name])
         self._training(graph, here, _Fine(about, lambda layer: layer.step == name, STEP_ITERATIONS, "../../"))
         self.folders.append(folder)
@@ -110,8 +114,9 @@ class Output:
         _write(self.root / "recipe.toml", recipe)
         _write(self.root / "report.json", report_text(report))
 
-    def _pair(self, graph: Graph, here: Path) -> Graph:
-        return write_pair(graph, here / "deploy.prototxt", here / "weights.caffemodel", self.settings.style)
+    def _pair(self, graph: Graph, here: Path, complete: bool = True) -> Graph:
+        weights = here / "weights.caffemodel" if complete else None
+        return write_pair(graph, here / "deploy.prototxt", weights, self.settings.style)
 
     def _training(self, graph: Graph, here: Path, fine: _Fine) -> bool:
         """Write train_val.prototxt and solver.prototxt, with the lists that HDF5 data need; False if no loss fits."""

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from deepmerge.errors import ReadError
+from deepmerge.out.digest import weights_digest
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Settings
 from deepmerge.plan.discover import Wishes
@@ -44,6 +45,32 @@ def test_what_is_in_it(out, pair):
     assert tuple(map(str, found.original)) == tuple(map(str, pair))
     names = [layer.name for layer in found.final.read().layers]
     assert names == [layer.name for layer in found.steps[1].pair.read().layers] and "inception_3a/1x1" not in names
+
+
+def test_a_steps_weights_are_the_last_steps_with_its_new_layers_on_top(pair, tmp_path):
+    for name, complete in (("small", False), ("large", True)):
+        convert(Job(*pair, tmp_path / name, settings=Settings(step_weights=complete)))
+    small, large = (read_converted(tmp_path / name).steps for name in ("small", "large"))
+    assert [step.pair.caffemodel.exists() for step in large] == [True] * 5 and not any(s.pair.over for s in large)
+    assert [(step.folder / "weights.caffemodel").exists() for step in small] == [True] + [False] * 4
+    for one, other in zip(small, large, strict=True):
+        first, *rest = (file.relative_to(tmp_path / "small/steps").as_posix() for file in one.pair.caffemodels)
+        assert first == "01-conv1/weights.caffemodel"
+        assert rest == [f"{step.folder.name}/new_layers.caffemodel" for step in small[1 : one.index]]
+        found, wanted = one.pair.read(), other.pair.read()
+        assert found.warnings == [] and weights_digest(found) == weights_digest(wanted)
+        assert (one.folder / "new_layers.caffemodel").read_bytes() == other.new_layers.read_bytes()
+    assert weights_digest(small[-1].pair.read()) == weights_digest(read_converted(tmp_path / "small").final.read())
+
+
+def test_a_steps_weights_that_lack_a_layer(pair, tmp_path):
+    convert(Job(*pair, tmp_path / "out"))
+    second = read_converted(tmp_path / "out").steps[1]
+    shutil.copy(
+        read_converted(tmp_path / "out").steps[0].new_layers, second.folder.parent / "01-conv1/weights.caffemodel"
+    )
+    with pytest.raises(ReadError, match=r"02-conv2/deploy.prototxt: layer '.*' has no weights in .*; convert again"):
+        second.pair.read()
 
 
 def test_the_original_is_found_from_the_current_folder_and_from_outs(pair, tmp_path, monkeypatch):

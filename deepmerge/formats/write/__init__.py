@@ -19,14 +19,15 @@ def write_prototxt(graph: Graph, path: str | Path, style: Collection[str] = ()) 
     _write_tree(styled(graph, style), path, style)
 
 
-def write_pair(graph: Graph, prototxt: str | Path, caffemodel: str | Path, style: Collection[str] = ()) -> Graph:
+def write_pair(graph: Graph, prototxt: str | Path, caffemodel: str | Path | None, style: Collection[str] = ()) -> Graph:
     """Write the network's prototxt and caffemodel as real Caffe loads them, with the same layers and names in both.
 
-    Returns the graph with its names in that style; see style.styled.
+    caffemodel: None to write the prototxt alone. Returns the graph with its names in that style; see style.styled.
     """
     named = styled(graph, style)
     _write_tree(named, prototxt, style)
-    write_caffemodel(named, caffemodel, styled_layers(named, style))
+    if caffemodel is not None:
+        write_caffemodel(named, caffemodel, styled_layers(named, style))
     return named
 
 

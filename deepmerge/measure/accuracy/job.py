@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import filecmp
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from deepmerge.graph.graph import Graph
 from deepmerge.measure.accuracy.measure import TOP, Settings, measure
 from deepmerge.measure.accuracy.scores import check_same_input, output_of
 from deepmerge.measure.batching import fitting_batch
+from deepmerge.out.digest import weights_digest
 from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.progress import Progress, silent
 
@@ -102,10 +103,11 @@ def _of_folder(converted: Converted, wanted: Sequence[str]) -> list[Named]:
             raise PlanError(f"--steps: {converted.folder} has no step {name!r}, but {', '.join(names)}{hint}")
     chosen = [step for step in converted.steps if step.name in wanted or "all" in wanted]
     named = [Named(step.name, step.pair, step.pair.read()) for step in chosen]
-    same = bool(named) and all(
-        filecmp.cmp(*files, shallow=False) for files in zip(named[-1].pair, converted.final, strict=True)
-    )
-    return [*named, Named("final", converted.final, named[-1].graph if same else converted.final.read())]
+    final = Named("final", converted.final, converted.final.read())
+    if named and filecmp.cmp(named[-1].pair.prototxt, final.pair.prototxt, shallow=False):
+        if weights_digest(named[-1].graph) == weights_digest(final.graph):
+            final = replace(final, graph=named[-1].graph)
+    return [*named, final]
 
 
 def _loader(job: Job, main: Named, graphs: Sequence[Graph]) -> tuple[Loader, list[str]]:
@@ -160,4 +162,5 @@ def _report(
 
 
 def _entry(named: Named, entry: dict[str, Any]) -> dict[str, Any]:
-    return {"name": named.name, "prototxt": str(named.pair.prototxt), "caffemodel": str(named.pair.caffemodel), **entry}
+    files = {"prototxt": str(named.pair.prototxt), "caffemodel": str(named.pair.caffemodels[-1])}
+    return {"name": named.name, **files, **entry}

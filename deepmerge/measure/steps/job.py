@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -18,6 +17,7 @@ from deepmerge.measure.accuracy.scores import output_of
 from deepmerge.measure.batching import fitting_batch
 from deepmerge.measure.harness.machine import machine
 from deepmerge.measure.steps.times import step_times
+from deepmerge.out.digest import weights_digest
 from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.progress import Progress, silent
 
@@ -121,7 +121,7 @@ def _columns(converted: Sequence[Converted], titles: Sequence[str]) -> list[Colu
     named = [t if titled.count(t) == 1 else one.folder.name for t, one in zip(titled, converted, strict=True)]
     if len(set(named)) < len(named):
         named = [str(one.folder) for one in converted]
-    seen: set[tuple[str, bytes]] = set()
+    seen: set[tuple[str, str]] = set()
     return [Column(title, one, _networks(one, seen)) for title, one in zip(named, converted, strict=True)]
 
 
@@ -129,21 +129,21 @@ def _title(report: dict[str, Any]) -> str:
     return "fine-tuned" if "finetuning" in report else "recovered" if "recovery" in report else "merged"
 
 
-def _networks(converted: Converted, seen: set[tuple[str, bytes]]) -> dict[str, Graph]:
+def _networks(converted: Converted, seen: set[tuple[str, str]]) -> dict[str, Graph]:
     """Return each row's network, without those in `seen` (which is added to): finetune may leave the steps unchanged.
 
     The final network has a row of its own if its weights are not the last step's.
     """
-    pairs = {step.name: step.pair for step in converted.steps}
-    last = converted.steps[-1].pair
-    if last.caffemodel.read_bytes() != converted.final.caffemodel.read_bytes():
-        pairs[FINAL] = converted.final
+    pairs = {step.name: step.pair for step in converted.steps} | {FINAL: converted.final}
     graphs = {}
+    before = ""
     for row, pair in pairs.items():
-        known = row, hashlib.sha256(pair.caffemodel.read_bytes()).digest()
-        if known not in seen:
-            seen.add(known)
-            graphs[row] = pair.read()
+        graph = pair.read()
+        digest = weights_digest(graph)
+        if (row, digest) not in seen and not (row == FINAL and digest == before):
+            seen.add((row, digest))
+            graphs[row] = graph
+        before = digest
     return graphs
 
 

@@ -30,7 +30,7 @@ from deepmerge.errors import EngineError, ReadError
 from deepmerge.formats.read.heads import is_data
 from deepmerge.formats.read.solver import NetSource, Solver
 from deepmerge.formats.read.training import TrainingNet, phase_layers, read_training
-from deepmerge.formats.read.weights import load_weights
+from deepmerge.formats.read.weights import Weights, load_weights
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.formats.write.data_layers import Source, data_layer, from_anywhere, hdf5_list
 from deepmerge.formats.write.prototxt import format_tree, message
@@ -213,8 +213,8 @@ class Setup:
 
 
 @contextmanager
-def open_learner(stage: Stage, starts: Sequence[Path], setup: Setup) -> Iterator[CaffeLearner]:
-    """Yield a stage that is ready to run. starts: its caffemodels, later ones overriding.
+def open_learner(stage: Stage, starts: Sequence[Path | Weights], setup: Setup) -> Iterator[CaffeLearner]:
+    """Yield a stage that is ready to run. starts: its weights, later ones overriding.
 
     EngineError without real Caffe, or where there are several processes.
     """
@@ -299,7 +299,7 @@ class CaffeLearner(Learner):
         return self.net.graph
 
 
-def _start(net: TrainingNet, starts: Sequence[Path], path: Path) -> Path:
+def _start(net: TrainingNet, starts: Sequence[Path | Weights], path: Path) -> Path:
     """Write one caffemodel with the stage's first weights; Caffe's own fillers make those that no file has."""
     load_weights(net.graph, starts[0], net.shapes)
     for file in starts[1:]:

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from deepmerge.formats.read.weights import load_weights
+from deepmerge.formats.read.weights import Weights, load_weights
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, read_converted
@@ -59,7 +59,7 @@ def finetune(job: Job, say: Say = lambda line: None, clock: Callable[[], float] 
 
 def _identity(job: Job, converted: Converted, stages: list[Stage]) -> dict[str, Any]:
     """Return everything that must be the same for a checkpoint to fit the job."""
-    files = [stage.pair.caffemodel for stage in stages]
+    files = [file for stage in stages for file in stage.pair.caffemodels]
     for solver in (stage.solver for stage in stages if stage.solver is not None):
         files += [solver.path, solver.train.path, *(source.path for source, _ in solver.tests)]
     chosen = {f"--{name.replace('_', '-')}": getattr(job, name) for name in _IDENTITY}
@@ -81,7 +81,7 @@ def _seed(job: Job, stages: list[Stage]) -> int:
 class Engine:
     """What trains. open: yields a stage that starts from some caffemodels. about: for the report."""
 
-    open: Callable[[Stage, Sequence[Path]], AbstractContextManager[Learner]]
+    open: Callable[[Stage, Sequence[Path | Weights]], AbstractContextManager[Learner]]
     about: dict[str, Any]
     processes: Processes = Processes()
 
@@ -177,7 +177,7 @@ class Runner:
         self.engine.processes.from_first(None)  # all wait here until the weights are written
 
     def _train(
-        self, number: int, starts: list[Path], arrays: Arrays, log: dict[str, Any] | None
+        self, number: int, starts: list[Path | Weights], arrays: Arrays, log: dict[str, Any] | None
     ) -> tuple[Graph, dict[str, Any]]:
         """Train a stage; return its network with the new weights, and its entry in the report."""
         stage, solver = self.stages[number], self.stages[number].solver
@@ -236,7 +236,7 @@ class Runner:
         return self.checkpoint.folder / f"snapshots-{number + 1:02d}"
 
 
-def _passed_on(stage: Stage, starts: list[Path]) -> Graph:
+def _passed_on(stage: Stage, starts: list[Path | Weights]) -> Graph:
     """Return an untrained stage's network: the previous stage's weights, and its own new layers."""
     graph = stage.pair.read()
     for file in starts[1:]:
@@ -314,4 +314,4 @@ def _step(result: Trained) -> Retrained:
     stage = result.stage
     graph = stage.pair.read()
     load_weights(graph, result.weights, misfits="skip")
-    return Retrained(graph, stage.pair, stage.new_layers)
+    return Retrained(graph, stage.pair, stage.new_layers, complete=stage.solver is not None)

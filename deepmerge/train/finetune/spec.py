@@ -11,6 +11,7 @@ from deepmerge.data.loader import CACHE_BYTES
 from deepmerge.errors import PlanError, ReadError
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.formats.read.solver import Solver, read_solver
+from deepmerge.formats.read.weights import Weights
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.out.read import Converted, Pair, StepFolder
@@ -74,11 +75,11 @@ class Stage:
     solver: Solver | None = None
     first: bool = True
 
-    def starts_from(self, before: Path | None) -> list[Path]:
-        """Return the caffemodels to load, later ones overriding. before: the previous stage's result."""
+    def starts_from(self, before: Path | None) -> list[Path | Weights]:
+        """Return the weights to load, later ones overriding. before: the previous stage's caffemodel."""
         if self.first or before is None or self.new_layers is None:
-            return [self.pair.caffemodel]
-        return [self.pair.caffemodel, before, self.new_layers]
+            return [self.pair.stored()]
+        return [self.pair.stored(), before, self.new_layers]
 
     def image_shape(self, deploy: Graph) -> tuple[int, ...]:
         """Return the shape of the network's input without the batch axis; ReadError where it is not one image."""

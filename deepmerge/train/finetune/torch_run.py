@@ -23,7 +23,7 @@ from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.fillers import fill
 from deepmerge.formats.read.solver import NetSource, Solver
 from deepmerge.formats.read.training import TrainingNet, losses, multipliers, read_training
-from deepmerge.formats.read.weights import load_weights
+from deepmerge.formats.read.weights import Weights, load_weights
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.train.finetune.loop import WEIGHTS, Arrays, Learner
 from deepmerge.train.finetune.solver import Learned, Updates, learning_rate
@@ -56,8 +56,8 @@ class Setup:
 
 
 @contextlib.contextmanager
-def open_learner(stage: Stage, starts: Sequence[Path], setup: Setup) -> Iterator[TorchLearner]:
-    """Yield a stage that is ready to run. starts: its caffemodels, later ones overriding.
+def open_learner(stage: Stage, starts: Sequence[Path | Weights], setup: Setup) -> Iterator[TorchLearner]:
+    """Yield a stage that is ready to run. starts: its weights, later ones overriding.
 
     ReadError, GraphError or ShapeError where networks, weights or images do not fit together.
     """
@@ -319,7 +319,7 @@ def _loader(
     return Loader(images.source, how, images.shape, batch_size, loading), notes
 
 
-def _start(net: TrainingNet, starts: Sequence[Path], seed: int) -> list[str]:
+def _start(net: TrainingNet, starts: Sequence[Path | Weights], seed: int) -> list[str]:
     """Load the first file's weights, then the others' where they fit; fill the rest. Returns notes for the user."""
     load_weights(net.graph, starts[0], net.shapes)
     later = {layer.name for file in starts[1:] for layer in read_caffemodel(file) if layer.blobs}
@@ -344,7 +344,9 @@ def _classes(net: TrainingNet, loss: Layer) -> int | None:
     return shape[getattr(loss.params, "axis", 1)]
 
 
-def _testers(stage: Stage, train: TrainingNet, deploy: Graph, starts: Sequence[Path], setup: Setup) -> list[Tester]:
+def _testers(
+    stage: Stage, train: TrainingNet, deploy: Graph, starts: Sequence[Path | Weights], setup: Setup
+) -> list[Tester]:
     """Return the solver's tests, all on the same images; without any, its training network in the TEST phase."""
     job, loss = setup.job, main_loss(train.graph)
     scores = loss.bottoms[0].name

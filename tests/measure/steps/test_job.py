@@ -14,6 +14,7 @@ from deepmerge.errors import EngineError, ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.measure.steps import Job, run
+from deepmerge.out.write import Settings
 from deepmerge.plan.discover import Wishes
 from tests.conversion import Job as ConvertJob
 from tests.conversion import convert
@@ -34,7 +35,7 @@ def made(tmp_path_factory, models):
     """out/: two steps. again/: the same with other weights in the second step and the end. images: labelled by the original."""
     folder = tmp_path_factory.mktemp("table")
     pair = [models / "inception_mini" / f"inception_mini.{ending}" for ending in ("prototxt", "caffemodel")]
-    convert(ConvertJob(*pair, folder / "out", Wishes(steps="conv1,conv2")))
+    convert(ConvertJob(*pair, folder / "out", Wishes(steps="conv1,conv2"), settings=Settings(step_weights=True)))
     shutil.copytree(folder / "out", folder / "again")
     for place in ("steps/02-conv2", "."):
         here = folder / "again" / place

@@ -52,6 +52,12 @@ def weights(path: Path) -> dict[str, list[np.ndarray]]:
     return {layer.name: layer.blobs for layer in read_caffemodel(path) if layer.blobs}
 
 
+def step_weights(out: Path, number: int) -> dict[str, list[np.ndarray]]:
+    """Those of a step, wherever its files are."""
+    graph = read_converted(out).steps[number - 1].pair.read()
+    return {layer.name: layer.weights for layer in graph.layers if layer.weights}
+
+
 def story(out: Path) -> dict:
     return json.loads((out / "report.json").read_text())["finetuning"]
 
@@ -108,7 +114,7 @@ def test_steps_go_on_from_one_another(made, job):
     finetune(replace(job, steps="all"))
     first, second = (job.out / "steps" / name for name in ("01-conv1", "02-conv2"))
     one, two, final = (weights(folder / "weights.caffemodel") for folder in (first, second, job.out))
-    old = weights(made / "out" / "steps" / "02-conv2" / "weights.caffemodel")
+    old = step_weights(made / "out", 2)
     assert all(np.array_equal(a, b) for name in final for a, b in zip(final[name], two[name], strict=True))
     assert not np.array_equal(one["fc"][0], two["fc"][0]) and not np.array_equal(old["conv1"][0], two["conv1"][0])
     assert list(weights(second / "new_layers.caffemodel")) == ["conv2"]
@@ -119,10 +125,9 @@ def test_steps_go_on_from_one_another(made, job):
 
 def test_one_step_alone_hands_its_weights_on(made, job):
     finetune(replace(job, steps="conv1"))
-    one, two, final = (
-        weights(job.out / name / "weights.caffemodel") for name in ("steps/01-conv1", "steps/02-conv2", "")
-    )
-    old = weights(made / "out" / "steps" / "02-conv2" / "weights.caffemodel")
+    one, two = step_weights(job.out, 1), step_weights(job.out, 2)
+    final, old = weights(job.out / "weights.caffemodel"), step_weights(made / "out", 2)
+    assert not (job.out / "steps/02-conv2/weights.caffemodel").exists(), "conv1's, and its own new layers"
     for after in (two, final):
         assert np.array_equal(after["conv1"][0], one["conv1"][0]) and np.array_equal(after["fc"][0], one["fc"][0])
         assert np.array_equal(after["conv2"][0], old["conv2"][0])
