@@ -304,7 +304,9 @@ class Network:
         out
             The folder to write, whole or not at all. Without it nothing is written.
         emit, style, onnx_lrn, int8_method, int8_keep, solver, train_source, test_source, batch_size
-            What is written; so are `step_folders` and `step_weights`. These are options of `convert`. onnx-int8 needs a plan with `calibration`.
+            What is written. These are the options of `deepmerge convert`. onnx-int8 needs a plan with `calibration`.
+        step_folders, step_weights
+            Whether each approximate step has a folder, and whether all of them, not the first alone, have all weights.
         page
             Whether to write report.html, too.
         force

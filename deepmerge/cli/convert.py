@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from deepmerge.cli.following import after_convert, after_dry_run
 from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
 from deepmerge.cli.options import (
     FILE,
@@ -32,7 +33,7 @@ from deepmerge.cli.options import (
     refuse,
     target,
 )
-from deepmerge.cli.output import Console, shortened
+from deepmerge.cli.output import Console, shortened, written_line
 from deepmerge.cli.recover import recovery_table
 from deepmerge.cli.tables import cleanup_line, cost_table, int8_line, refusal_table, step_table, target_line
 from deepmerge.cli.training_options import MINUTES, resumable
@@ -66,6 +67,7 @@ class Emitting:
     train_val: Path | None
     solver: tuple[tuple[str, str], ...]
     no_steps: bool
+    step_weights: bool
     train_source: str | None
     test_source: str | None
     batch_size: int
@@ -78,6 +80,8 @@ class Emitting:
             refuse(given("onnx_lrn"), "has no effect without onnx in --emit; add it")
         if INT8 not in self.emit:
             refuse(given("int8_method", "int8_keep"), f"has no effect without {INT8} in --emit; add it")
+        if self.no_steps and self.step_weights:
+            raise click.UsageError("--no-steps and --step-weights exclude each other")
 
     def keywords(self) -> dict[str, Any]:
         """Return the options as `deepmerge.Network.convert` takes them."""
@@ -117,6 +121,11 @@ emitting = bundle(
             help="Batch size of the data layers deepmerge writes.",
         ),
         option("--no-steps", is_flag=True, help="Write the final network only, without step folders."),
+        option(
+            "--step-weights",
+            is_flag=True,
+            help="Write complete weights in each step's folder, and not in the first one alone.",
+        ),
         heading=_FILES,
     ),
     options(
@@ -297,6 +306,7 @@ def convert(
             report = _recovered(carry_out, how, recover)
     console.warn(report["warnings"])
     console.show(report, lambda: _text(report, how, emitting, planning.exact, console.verbose))
+    console.next(after_dry_run(how.out) if how.dry_run else after_convert(pair, how.out, report, emitting.emit))
 
 
 def _read(pair: tuple[Path, Path], how: Running, train_val: Path | None, inputs: dict) -> tuple[Any, Any]:
@@ -373,7 +383,7 @@ def _text(report: dict, how: Running, emitting: Emitting, exact: bool, verbose: 
         parts.append(f"{steps} {ways if 'caffe' in emitting.emit else 'has recovered or is fine-tuned'}")
     if "target" in report:
         parts.append(target_line(report["target"]))
-    parts.append("nothing was written (--dry-run)" if how.dry_run else f"written to {for_terminal(how.out)}")
+    parts.append("nothing was written (--dry-run)" if how.dry_run else written_line(how.out))
     return "\n\n".join(parts)
 
 

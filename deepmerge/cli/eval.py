@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deepmerge.cli.following import after_measuring, typed
 from deepmerge.cli.image_options import Preprocessing, limit, preprocessing, running, strict
 from deepmerge.cli.options import (
     FILE,
@@ -82,7 +83,7 @@ def eval_(files: tuple[Path, ...], data: str, images: Preprocessing, console: Co
     """
     _check_usage(files, chosen)
     from deepmerge import evaluate
-    from deepmerge.out.read import Pair
+    from deepmerge.out.read import Pair, read_converted
 
     network = files if len(files) == 2 else files[0]
     chosen["original"] = chosen["original"] and Pair(*chosen["original"])
@@ -91,6 +92,10 @@ def eval_(files: tuple[Path, ...], data: str, images: Preprocessing, console: Co
         report = evaluate(network, data, wishes=images.wishes(), progress=progress, **chosen)
     console.warn(report["warnings"])
     console.show(report, lambda: _text(report))
+    if len(files) == 2:
+        console.next(["plan", *files, *typed("inputs")])
+    else:
+        console.next(after_measuring(files[0], read_converted(files[0]).report))
 
 
 def _check_usage(files: tuple[Path, ...], chosen: dict[str, Any]) -> None:

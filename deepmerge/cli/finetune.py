@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from deepmerge.cli.following import after_training
 from deepmerge.cli.image_options import Preprocessing
 from deepmerge.cli.options import MORE, Checked, command, common, given, option, options, override, refuse
-from deepmerge.cli.output import Console, table
+from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
 from deepmerge.names import for_terminal
 
@@ -105,6 +106,7 @@ def finetune(out: Path, to: Path, data: str, images: Preprocessing, console: Con
     report = done["finetuning"]
     console.warn(report["warnings"])
     console.show(report, lambda: _text(report, to))
+    console.next(after_training(to, options["test_data"]))
 
 
 def _options(solver: Sequence[tuple[str, str]], max_iter: int | None, in_order: bool, **others: Any) -> dict[str, Any]:
@@ -141,4 +143,4 @@ def _text(story: dict[str, Any], to: Path) -> str:
         rows, head = [row[:4] + row[6:] for row in rows], head[:4] + head[6:]
     parts = [table(rows, head, "lrrrrrr"[: len(head)])]
     parts += [for_terminal(f"{run['step'] or 'training'}: {run['stopped']}") for run in story["runs"] if run["stopped"]]
-    return "\n\n".join([*parts, f"written to {for_terminal(to)}"])
+    return "\n\n".join([*parts, written_line(to)])

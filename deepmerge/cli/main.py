@@ -18,6 +18,7 @@ from deepmerge.cli.eval import eval_
 from deepmerge.cli.finetune import finetune
 from deepmerge.cli.inspect import inspect
 from deepmerge.cli.options import DEBUG, HELP_ALL
+from deepmerge.cli.output import NEXT
 from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
 from deepmerge.cli.profile import profile
@@ -53,7 +54,9 @@ class _Group(click.Group):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            _say_next(ctx)
+            return result
         except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
             raise  # click's own, and a reader that has closed the pipe
         except KeyboardInterrupt:
@@ -75,12 +78,19 @@ def _line(error: Exception) -> str:
     return f"a bug in deepmerge ({type(error).__name__}: {error}); run again with --debug and report it"
 
 
+def _say_next(ctx: click.Context) -> None:
+    """Print the command to run next, if the command has named one."""
+    if line := ctx.meta.get(NEXT):
+        click.echo(f"next: {for_terminal(line)}", err=True)
+
+
 def _fail(ctx: click.Context, message: str, code: int = 1) -> None:
     if ctx.meta.get(DEBUG):
         import traceback
 
         traceback.print_exc()
     click.echo(f"deepmerge: {for_terminal(flat(message))}", err=True)
+    _say_next(ctx)
     raise SystemExit(code)
 
 

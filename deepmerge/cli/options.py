@@ -18,6 +18,7 @@ from deepmerge.text import nearest
 
 FILE = click.Path(path_type=Path)
 DEBUG = "deepmerge.debug"  # in Context.meta: whether --debug was given
+WORDS = "deepmerge.words"  # in Context.meta: the words after the command's name
 MORE = "More options"
 SPEC = "folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE"
 _ALL = "deepmerge.help_all"  # in Context.meta: whether --help-all was given
@@ -29,6 +30,11 @@ class Command(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return all parameters, `--help-all` among them."""
         return [*super().get_params(ctx), HELP_ALL]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remember the words as they were typed, and parse them."""
+        ctx.meta[WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, one section for each heading."""

@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from deepmerge.names import for_json, for_terminal
-from deepmerge.text import GAP, plain_table
+from deepmerge.text import GAP, plain_table, size
 
 if TYPE_CHECKING:
     import rich.progress
 
+NEXT = "deepmerge.next"  # in Context.meta: the command to run next
 _LAST = 30  # characters that the last column keeps on a narrow terminal
 _NAMES = 20  # characters that the other columns of text keep
 _NEW_STAGE, _SAME_STAGE = 30.0, 60.0  # seconds between two lines of progress where there is no terminal
@@ -50,6 +53,11 @@ class Console:
     def warn(self, lines: Sequence[str]) -> None:
         """Print warnings on stderr."""
         warn(lines, self.quiet)
+
+    def next(self, words: Sequence[Any]) -> None:
+        """Have `next: deepmerge …` printed as the command's last line, on stderr."""
+        if not (self.quiet or self.as_json):
+            click.get_current_context().meta[NEXT] = shlex.join(["deepmerge", *map(str, words)])
 
     def show(self, result: Any, text: Callable[[], str]) -> None:
         """Print a result on stdout: as JSON with --json, else as `text` words it."""
@@ -132,6 +140,12 @@ def shortened(names: Sequence[str], limit: int = 60) -> str:
     """Return the names between commas, or the first two and the number of layers if that is too long."""
     text = ", ".join(names)
     return text if len(text) <= limit or len(names) <= 2 else f"{', '.join(names[:2])} … ({len(names)} layers)"
+
+
+def written_line(folder: Path) -> str:
+    """Return where the result is, and how large it is on the disk."""
+    files = [file for file in folder.rglob("*") if file.is_file() and not file.is_symlink()]
+    return for_terminal(f"written to {folder} ({size(sum(file.stat().st_size for file in files))})")
 
 
 # -- progress --------------------------------------------------------------------------------------

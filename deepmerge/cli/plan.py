@@ -6,9 +6,12 @@ from pathlib import Path
 
 import click
 
+from deepmerge.cli.following import after_plan
 from deepmerge.cli.options import FILE, Planning, command, common, inputs, option, planning, target
 from deepmerge.cli.output import Console
 from deepmerge.cli.tables import cleanup_line, cost_table, costly_table, refusal_table, step_table, target_line
+from deepmerge.names import for_terminal
+from deepmerge.text import count
 
 
 @command(short_help="show the steps convert would take, and what is left alone and why")
@@ -51,10 +54,11 @@ def plan(
         made.write(write, force=force)
     result = made.to_dict()
     console.warn(network.warnings)
-    console.show(result, lambda: _text(result, console.verbose))
+    console.show(result, lambda: _text(result, write, console.verbose))
+    console.next(after_plan(prototxt, caffemodel, write, result))
 
 
-def _text(result: dict, verbose: bool) -> str:
+def _text(result: dict, written: Path | None, verbose: bool) -> str:
     parts = []
     if result["steps"]:
         parts.append(step_table(result["steps"], result["before"], verbose))
@@ -69,4 +73,6 @@ def _text(result: dict, verbose: bool) -> str:
         parts.append(refusal_table(result["refusals"], verbose))
     if "target" in result:
         parts.append(target_line(result["target"]))
+    if written is not None:
+        parts.append(f"written to {for_terminal(written)}: a recipe of {count(len(result['steps']), 'step')}")
     return "\n\n".join(parts)

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from deepmerge.cli.following import after_training
 from deepmerge.cli.image_options import Preprocessing
 from deepmerge.cli.options import MORE, Checked, Listed, command, common, option, options
-from deepmerge.cli.output import Console, table
+from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
-from deepmerge.names import for_terminal
 from deepmerge.text import count
 from deepmerge.train.recover import STAGES, TRAINED, USUAL
 
@@ -107,7 +107,8 @@ def recover(out: Path, to: Path, data: str, images: Preprocessing, console: Cons
         return show_paused(console, to, how["stop_after"])
     story = report["recovery"]
     console.warn(story.get("warnings", []))
-    console.show(story, lambda: f"{recovery_table(story, console.verbose)}\n\nwritten to {for_terminal(to)}")
+    console.show(story, lambda: f"{recovery_table(story, console.verbose)}\n\n{written_line(to)}")
+    console.next(after_training(to))
 
 
 def recovery_table(story: dict[str, Any], full: bool = False) -> str:

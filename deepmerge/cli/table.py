@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deepmerge.cli.following import after_measuring
 from deepmerge.cli.image_options import Preprocessing, limit, preprocessing, running, strict
 from deepmerge.cli.options import MORE, SPEC, Checked, command, common, inputs, option, options, original, tops
 from deepmerge.cli.output import Console, shortened
@@ -59,7 +60,7 @@ def table(words: tuple[str, ...], png: Path | None, images: Preprocessing, conso
     if not chosen["data"] and not chosen["seconds"]:
         raise click.UsageError("nothing is left to show: give --data for the accuracy, or --seconds above 0 for times")
     from deepmerge import tabulate
-    from deepmerge.out.read import Pair
+    from deepmerge.out.read import Pair, read_converted
 
     chosen["original"] = chosen["original"] and Pair(*chosen["original"])
     named = [_named(word) for word in words]
@@ -72,6 +73,8 @@ def table(words: tuple[str, ...], png: Path | None, images: Preprocessing, conso
 
         draw(report, png)
     console.show(report, lambda: as_text(report))
+    last = named[-1][1]
+    console.next(after_measuring(last, read_converted(last).report))
 
 
 def _named(word: str) -> tuple[str, Path]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deepmerge.cli.following import after_verify
 from deepmerge.cli.image_options import Preprocessing, Tolerance, limit, preprocessing, running, strict
 from deepmerge.cli.options import FILE, SPEC, command, common, given, inputs, option, refuse
 from deepmerge.cli.output import Console, table
@@ -77,6 +78,7 @@ def verify(
         report = deepmerge.verify(*pairs, images=source, wishes=images.wishes(), progress=progress, **how)
     console.warn(report["warnings"])
     console.show(report, lambda: _text(report, source, how))
+    console.next(after_verify(pairs, report))
     if not report["ok"]:
         failures = report["failures"]
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""

@@ -15,11 +15,12 @@ from deepmerge.cli import main
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left: its exit code, stdout and stderr."""
+    """What a command left: its exit code, stdout, stderr without the line `next: …` that may end it, and that line."""
 
     code: int
     out: str
     err: str
+    next: str = ""
 
     @property
     def line(self) -> str:
@@ -37,7 +38,10 @@ def run():
     def run(*words) -> Done:
         done = runner.invoke(main, [str(word) for word in words])
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return Done(done.exit_code, done.stdout, done.stderr)
+        *lines, last = done.stderr.splitlines(keepends=True) or [""]
+        if not last.startswith("next: "):
+            return Done(done.exit_code, done.stdout, done.stderr)
+        return Done(done.exit_code, done.stdout, "".join(lines), last)
 
     return run
 

@@ -22,7 +22,8 @@ def test_what_is_shown(run, mini, tmp_path):
         "2 approximate steps, which cost accuracy until the network has recovered (`deepmerge recover`) "
         "or is fine-tuned (`make -f finetune.mk` in the folder)"
     )
-    assert rest[-1] == f"written to {out}"
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    assert rest[-1] == f"written to {out} ({size / 1e6:.2f} MB)"
 
 
 def test_refusals_are_counted_and_shown_with_v(run, models, mini, tmp_path):

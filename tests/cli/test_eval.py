@@ -124,7 +124,7 @@ def test_the_progress_bar_is_for_terminals(mini, data):
         "--batch-size",
         "4",
     ]
-    assert subprocess.run(words, capture_output=True, text=True, check=True).stderr == ""
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stderr.startswith("next: ")
     ours, theirs = pty.openpty()
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=theirs, check=True)
     os.close(theirs)
