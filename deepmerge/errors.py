@@ -73,3 +73,14 @@ class EngineError(DeepmergeError):
 
 class TrainingError(DeepmergeError):
     """Training that cannot continue: it diverged, or its checkpoint cannot be written or is of another run."""
+
+
+def one_line(error: BaseException, bug: str) -> str:
+    """Return what to say about an error. bug: what to do about one that is not raised on purpose."""
+    if isinstance(error, DeepmergeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; the network is too large for this machine"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the output'}: {error.strerror or error}"
+    return f"a bug in deepmerge ({type(error).__name__}: {error}); {bug}"

@@ -26,7 +26,8 @@ from deepmerge.cli.recover import recover
 from deepmerge.cli.report import report
 from deepmerge.cli.table import table
 from deepmerge.cli.verify import verify
-from deepmerge.errors import DeepmergeError
+from deepmerge.cli.zoo import zoo
+from deepmerge.errors import one_line
 from deepmerge.names import for_terminal
 from deepmerge.signals import received
 from deepmerge.text import flat
@@ -64,18 +65,7 @@ class _Group(click.Group):
         except Exception as error:
             if received():  # what a signal's exception has become on its way
                 raise SystemExit(128 + received()) from None
-            _fail(ctx, _line(error))
-
-
-def _line(error: Exception) -> str:
-    """Return what to say about an error."""
-    if isinstance(error, DeepmergeError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "out of memory; the network is too large for this machine"
-    if isinstance(error, OSError):
-        return f"{error.filename or 'the output'}: {error.strerror or error}"
-    return f"a bug in deepmerge ({type(error).__name__}: {error}); run again with --debug and report it"
+            _fail(ctx, one_line(error, "run again with --debug and report it"))
 
 
 def _say_next(ctx: click.Context) -> None:
@@ -125,6 +115,7 @@ for _command in (
     profile,
     bench,
     report,
+    zoo,
     passes,
     doctor,
     completion,

@@ -151,6 +151,11 @@ def written_line(folder: Path) -> str:
 # -- progress --------------------------------------------------------------------------------------
 
 
+def has_terminal() -> bool:
+    """Return whether stderr is a terminal that can show a bar."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
 class Progress:
     """Report on stderr how far a run has come: a bar on a terminal, elsewhere a line a minute.
 
@@ -159,7 +164,7 @@ class Progress:
 
     def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic):
         self._quiet, self._clock = quiet, clock
-        self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._terminal = has_terminal()
         self._begun = self._said = clock()
         self._stage = ""
         self._bar: rich.progress.Progress | None = None

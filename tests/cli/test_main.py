@@ -21,7 +21,7 @@ from deepmerge import __version__
 from deepmerge.cli import main
 from tests.cli.listing import commands, missing_from, options
 
-NAMES = "convert recover finetune plan inspect check verify eval table profile bench report passes doctor completion".split()
+NAMES = "convert recover finetune plan inspect check verify eval table profile bench report zoo passes doctor completion".split()
 COMMON = {"--json", "--quiet", "--verbose", "--debug"}
 PLANNING = set("--exact --steps --absorb --keep --width --kernel --init --tucker --rank".split())
 CONVERT = set(

@@ -1,0 +1,360 @@
+"""deepmerge zoo."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deepmerge.cli.convert import convert as convert_command
+from deepmerge.cli.options import FILE, MORE, Checked, Listed, bundle, command, common, option, options
+from deepmerge.cli.output import Console, has_terminal, table
+from deepmerge.errors import DeepmergeError, ReadError
+from deepmerge.machine import cores
+from deepmerge.names import encoded, for_terminal
+from deepmerge.text import count
+from deepmerge.zoo.options import FLAG, LISTED, MANY, ONE, Option
+
+if TYPE_CHECKING:
+    from deepmerge.zoo.manifest import Manifest
+    from deepmerge.zoo.run import Choice, Job
+    from deepmerge.zoo.summary import Summary
+
+VERSION = 1  # of --json
+_NOT_THEIRS = ("out", "dry_run", "force", "as_json", "quiet", "verbose")  # options of convert that are the zoo's
+_LISTED = 20  # failures that are printed at the end
+
+
+# -- convert, as a zoo uses it ---------------------------------------------------------------------
+
+
+def run_convert(words: Sequence[str]) -> None:
+    """Run `deepmerge convert` with these words. DeepmergeError for a usage error, and what convert itself raises."""
+    try:
+        convert_command.main(list(words), "deepmerge convert", standalone_mode=False)
+    except click.ClickException as error:
+        raise DeepmergeError(error.format_message()) from None
+
+
+def check_convert(words: Sequence[str]) -> None:
+    """Raise ValueError if convert does not take a value of these words."""
+    try:
+        convert_command.make_context("convert", [*words, "--", "a.prototxt", "a.caffemodel"])
+    except click.ClickException as error:
+        raise ValueError(error.format_message()) from None
+
+
+def _manifest_options() -> dict[str, Option]:
+    """Return the options of convert that a manifest may give, by their keys there."""
+    found = {}
+    for param in convert_command.params:
+        if isinstance(param, click.Option) and param.expose_value and param.name not in _NOT_THEIRS:
+            spelling = max(param.opts, key=len)
+            kind = FLAG if param.is_flag else MANY if param.multiple else ONE
+            kind = LISTED if isinstance(param.type, Listed) else kind
+            reads = "file" if param.type is FILE else "images" if param.metavar == "SPEC" else ""
+            found[spelling.lstrip("-").replace("-", "_")] = Option(spelling, kind, reads)
+    return found
+
+
+@dataclass(frozen=True)
+class _Converter:
+    """See deepmerge.zoo.options.Converter."""
+
+    options: dict[str, Option] = field(default_factory=_manifest_options)
+    check = staticmethod(check_convert)
+    convert = staticmethod(run_convert)
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def _shard(text: Any) -> tuple[int, int]:
+    """Return i and n of `--shard i/n`; ValueError where the text is something else."""
+    if isinstance(text, tuple):
+        return text
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError(f"{text!r} is not i/n with i from 1 to n, such as 3/20")
+    return int(match[1]), int(match[2])
+
+
+@dataclass(frozen=True)
+class Running:
+    """Which models are converted, where, and when the run stops."""
+
+    out: Path | None
+    workers: int | None
+    scheduler: str | None
+    names: tuple[str, ...]
+    shard: tuple[int, int]
+    retry_failed: bool
+    fail_fast: bool
+
+    @property
+    def choice(self) -> Choice:
+        """The models."""
+        from deepmerge.zoo.run import Choice
+
+        return Choice(self.names, self.shard)
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each model: workers × threads ≤ cores. On a cluster, one."""
+        return 1 if self.scheduler else max(1, cores() // (self.workers or cores()))
+
+
+running = bundle(
+    "running",
+    Running,
+    option("-o", "--out", type=FILE, metavar="OUT", help="Folder for the results, a folder for each model."),
+    option(
+        "-j",
+        "--jobs",
+        "workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Models at a time. The cores are shared among them. Default: as many as cores.",
+    ),
+    option("--name", "names", metavar="PAT", multiple=True, help="Only these models: 'resnet*'. May be repeated."),
+    option("--retry-failed", is_flag=True, help="Try the models again that failed or were set aside."),
+    option("--fail-fast", is_flag=True, help="Stop at the first failure."),
+    option("--scheduler", metavar="ADDRESS", help="Use this Dask cluster (tcp://host:8786), not local processes."),
+    option(
+        "--shard",
+        type=Checked("i/n", _shard),
+        default="1/1",
+        show_default=False,
+        help="Only the i-th of n parts, as one of n jobs; --merge-index joins what they write.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Showing:
+    """What is done in place of converting, and what is written beside the index."""
+
+    dry_run: bool
+    only_list: bool
+    check: bool
+    merge_index: bool
+    junit: Path | None
+    markdown: Path | None
+
+    def __post_init__(self):
+        if self.dry_run + self.only_list + self.check + self.merge_index > 1:
+            raise click.UsageError("--dry-run, --list, --check and --merge-index exclude each other")
+
+
+showing = bundle(
+    "showing",
+    Showing,
+    option("--dry-run", is_flag=True, help="Show what would be done; write nothing."),
+    option("--list", "only_list", is_flag=True, help="List the models and what came of each; write nothing."),
+    option("--check", is_flag=True, help="Check the manifest, and that its files are there; convert nothing."),
+    option("--junit", type=FILE, metavar="FILE", help="Write JUnit XML for CI."),
+    option("--merge-index", is_flag=True, help="Join what runs with --shard wrote in OUT; convert nothing."),
+    options(
+        option(
+            "--markdown",
+            type=FILE,
+            metavar="FILE",
+            help="Append a summary in Markdown. Default: where GITHUB_STEP_SUMMARY says.",
+        ),
+        heading=MORE,
+    ),
+)
+
+
+@command(short_help="convert all models of a manifest, and show what came of each")
+@click.argument("manifest", type=FILE)
+@click.argument("folder", metavar="[FOLDER]", type=FILE, required=False)
+@running
+@showing
+@common
+def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing, console: Console):
+    """Convert all models of a manifest, each in a process of its own, and show what came of each.
+
+    What OUT has already is left as it is; the same command goes on where it was stopped. Exit code 1 if models failed.
+    `deepmerge zoo init FOLDER` prints a manifest of the models in a folder. To use a manifest of that name: ./init
+
+    \b
+    Examples:
+      deepmerge zoo init models/ > zoo.toml
+      deepmerge zoo zoo.toml -o converted/
+      deepmerge zoo zoo.toml -o converted/ -j 8 --name 'resnet*' --junit zoo.xml
+      deepmerge zoo zoo.toml -o converted/ --scheduler tcp://host:8786
+      deepmerge zoo zoo.toml -o converted/ --shard 3/20
+    """
+    if str(manifest) == "init":
+        _init(folder)
+        return
+    if folder is not None:
+        raise click.UsageError(f"one manifest at a time; what is {for_terminal(folder)} for?")
+    if running.out is None and not showing.check:
+        raise click.UsageError("Missing option '-o' / '--out'.")
+    from deepmerge.zoo.manifest import read_manifest
+
+    read = read_manifest(manifest, _Converter())
+    if showing.check:
+        _check(read, running, console)
+        return
+    if read.problems:
+        more = f" (and {len(read.problems) - 1} more; --check lists all)" if len(read.problems) > 1 else ""
+        raise ReadError(read.problems[0] + more)
+    if showing.merge_index:
+        _finish(read, running, showing, console, merge=True)
+        return
+    from deepmerge.zoo.run import jobs_of
+
+    jobs = jobs_of(read, running.out, running.choice.of(read.models), running.threads)
+    if showing.only_list or showing.dry_run:
+        _show(list(jobs), running, showing, console)
+        return
+    with console.progress() as progress:
+        _run(jobs, running, console, progress)
+    _finish(read, running, showing, console)
+
+
+def _init(folder: Path | None) -> None:
+    from deepmerge.zoo.find import find_models
+    from deepmerge.zoo.manifest import manifest_text
+
+    if folder is None:
+        raise click.UsageError("deepmerge zoo init FOLDER: the folder is missing")
+    click.echo(manifest_text(*find_models(folder)), nl=False)
+
+
+def _check(read: Manifest, running: Running, console: Console) -> None:
+    from deepmerge.zoo.run import jobs_of
+
+    problems = list(read.problems)
+    for job in jobs_of(read, running.out or Path(), [] if problems else running.choice.of(read.models)):
+        for key, found in job.task.signatures().items():
+            if found is None:
+                problems.append(f"{read.file}: model {job.model.name!r}, {key}: {job.task.reads[key]} is not there")
+    result = {"version": VERSION, "models": len(read.models), "problems": problems}
+    good = f"{count(len(read.models), 'model')}, and nothing is wrong with the manifest"
+    console.show(result, lambda: "\n".join(map(for_terminal, problems)) or good)
+    if problems:
+        raise SystemExit(1)
+
+
+def _show(jobs: list[Job], running: Running, showing: Showing, console: Console) -> None:
+    begun = {job.model.name: _begins(job, running) for job in jobs}
+    entries = [
+        {"number": job.model.number, "name": job.model.name, "state": job.state, "runs": begun[job.model.name]}
+        | {"prototxt": job.model.prototxt, "caffemodel": job.model.caffemodel, "options": list(job.model.words)}
+        for job in jobs
+        if showing.only_list or begun[job.model.name]
+    ]
+    keys = ("name", "state", "prototxt", "caffemodel") if showing.only_list else ("name", "prototxt", "caffemodel")
+
+    def text() -> str:
+        if showing.only_list:
+            return table([[entry[key] for key in keys] for entry in entries], keys)
+        rows = [[*(entry[key] for key in keys), " ".join(entry["options"])] for entry in entries]
+        left = f"{count(len(entries), 'model')} would be converted, {len(jobs) - len(entries)} would not (--dry-run)"
+        return "\n\n".join([table(rows, (*keys, "options")), left] if rows else [left])
+
+    console.show({"version": VERSION, "models": entries}, text)
+
+
+def _begins(job: Job, running: Running) -> bool:
+    from deepmerge.zoo.run import GIVEN_UP, TO_DO
+
+    return job.state == TO_DO or (running.retry_failed and job.state == GIVEN_UP)
+
+
+def _run(jobs: Iterator[Job], running: Running, console: Console, progress) -> None:
+    """Do what is to be done, and say how it goes."""
+    from deepmerge.zoo.record import CONVERTED
+    from deepmerge.zoo.run import DONE, GIVEN_UP, outcomes
+
+    states: Counter[str] = Counter()
+    tasks = []
+    for job in jobs:
+        begins = _begins(job, running)
+        states["to do" if begins else job.state] += 1
+        tasks += [job.task] if begins else []
+    if states[DONE] or states[GIVEN_UP]:
+        failed = f", {states[GIVEN_UP]} have failed before (--retry-failed tries again)" if states[GIVEN_UP] else ""
+        console.say(f"{states[DONE]} are there already{failed}, {len(tasks)} to do")
+    if not tasks:
+        return
+    with _pool(running) as pool:
+        failed = 0
+        for done, outcome in enumerate(outcomes(tasks, pool), 1):
+            good = outcome.status == CONVERTED
+            failed += not good
+            if not good or not has_terminal():
+                said = f"{outcome.name}: {outcome.status}, {outcome.seconds:.1f} s"
+                progress.clear()
+                console.say(said if good else f"{said}: {outcome.line}")
+            progress(f"{outcome.name}" + (f" ({failed} failed)" if failed else ""), done, len(tasks))
+            if failed and running.fail_fast:
+                break
+
+
+@contextlib.contextmanager
+def _pool(running: Running) -> Iterator[Any]:
+    if running.scheduler:
+        from deepmerge.zoo.dask import cluster
+
+        with cluster(running.scheduler, run_convert) as pool:
+            yield pool
+    else:
+        from deepmerge.zoo.run import local_pool
+
+        with local_pool(running.workers or cores(), run_convert) as pool:
+            yield pool
+
+
+def _finish(read: Manifest, running: Running, showing: Showing, console: Console, merge: bool = False) -> None:
+    """Write the index and the like, print a summary, and exit with 1 if something is not converted."""
+    from deepmerge.zoo.index import FILE as INDEX
+    from deepmerge.zoo.index import entries, part, read_parts, write_index
+    from deepmerge.zoo.summary import Summary
+
+    missing: list[str] = []
+    if merge:
+        found, missing = read_parts(running.out)
+        file = running.out / INDEX
+    else:
+        models = [m for m in read.models if (m.number - 1) % running.shard[1] == running.shard[0] - 1]
+        found, file = entries(models, running.out), running.out / part(running.shard)
+    seen = Summary.of(write_index(file, found))
+    _write(seen, read.file.stem, showing)
+    console.show(seen.to_dict(), lambda: str(seen))
+    chosen = {model.name for model in running.choice.of(read.models)} if not merge else None
+    bad = [one for one in seen.bad if chosen is None or one.name in chosen]
+    for name in missing:
+        console.say(f"{name} is missing: run that shard, too")
+    for one in bad[:_LISTED]:
+        console.say(f"{one.name}: {one.status}: {one.line}" if one.line else f"{one.name}: {one.status}")
+    if len(bad) > _LISTED:
+        console.say(f"and {len(bad) - _LISTED} more, see {file}")
+    if bad or missing:
+        raise SystemExit(1)
+
+
+def _write(seen: Summary, title: str, showing: Showing) -> None:
+    """Write what --junit and --markdown ask for."""
+    if showing.junit is not None:
+        from deepmerge.out.staging import write_whole
+        from deepmerge.zoo.junit import junit
+
+        write_whole(showing.junit, junit(seen, title))
+    summary = showing.markdown or os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        from deepmerge.zoo.markdown import markdown
+
+        with open(summary, "ab") as file:  # a job's steps share one
+            file.write(encoded(markdown(seen, title)))

@@ -1,0 +1,1 @@
+"""Whole zoos: one manifest of models, each converted in a process of its own, with a durable result."""

@@ -1,0 +1,83 @@
+"""index.jsonl: a line a model, made from what the models' folders say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from deepmerge.errors import ReadError
+from deepmerge.names import encoded
+from deepmerge.out.staging import replacing
+from deepmerge.zoo.manifest import Model
+from deepmerge.zoo.record import LOG, read_record
+
+VERSION = 1
+FILE = "index.jsonl"
+WAITING = "to do"
+_PART = re.compile(r"index-(\d+)-of-(\d+)\.jsonl")
+_RESULT = ("steps", "approximate_steps", "before", "after", "refusals", "warnings", "failure")
+_RUN = ("seconds", "peak_bytes", "checks")
+
+Entry = dict[str, Any]
+
+
+def entries(models: Iterable[Model], out: Path) -> Iterator[Entry]:
+    """Yield the index's entry of each model, from its folder in `out`."""
+    for model in models:
+        record = read_record(out / model.folder)
+        entry = {"version": VERSION, "number": model.number, "name": model.name, "folder": model.folder}
+        entry |= {"status": WAITING if record is None else record.status}
+        entry |= {"prototxt": model.prototxt, "caffemodel": model.caffemodel, **model.notes}
+        if record is not None:
+            entry |= {key: record.result[key] for key in _RESULT if key in record.result}
+            entry |= {key: record.run[key] for key in _RUN if key in record.run}
+            if "failure" in entry:
+                entry["log"] = f"{model.folder}/{LOG}"
+        yield entry
+
+
+def write_index(file: Path, found: Iterable[Entry]) -> Iterator[Entry]:
+    """Write the entries, and yield each. A file that would not change is left as it is."""
+    with replacing(file) as partial:
+        with open(partial, "wb") as stream:
+            for entry in found:
+                stream.write(encoded(json.dumps(entry, ensure_ascii=True)) + b"\n")
+                yield entry
+
+
+def part(shard: tuple[int, int]) -> str:
+    """Return the name of the index that the run with this --shard writes."""
+    index, count = shard
+    return FILE if count == 1 else f"index-{index}-of-{count}.jsonl"
+
+
+def read_parts(out: Path) -> tuple[list[Entry], list[str]]:
+    """Return the entries of all parts in `out`, in the manifest's order, and the names of the parts that are missing.
+
+    ReadError if there are none, or if they are of runs with different n.
+    """
+    names = sorted(path.name for path in out.glob("index-*-of-*.jsonl") if _PART.fullmatch(path.name))
+    counts = {int(_PART.fullmatch(name)[2]) for name in names}
+    if not names:
+        raise ReadError("holds no index-i-of-n.jsonl", out, remedy="give the folder that the runs with --shard wrote")
+    if len(counts) > 1:
+        text = f"holds parts of runs with different numbers of shards: {', '.join(names)}"
+        raise ReadError(text, out, remedy="delete the old ones")
+    found = [entry for name in names for entry in _read(out / name)]
+    expected = [part((index, *counts)) for index in range(1, *(count + 1 for count in counts))]
+    return sorted(found, key=lambda entry: entry["number"]), [name for name in expected if name not in names]
+
+
+def _read(file: Path) -> Iterator[Entry]:
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            if entry["version"] != VERSION or not isinstance(entry["number"], int):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
+            text = "is not a line of an index that this deepmerge writes"
+            raise ReadError(text, file, number, remedy="run that shard again") from None
+        yield entry

@@ -1,0 +1,334 @@
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.zoo.conftest import three, trees, write_model  # noqa: F401  (a fixture)
+from tests.zoo.processes import descendants, gone
+
+
+@pytest.fixture
+def convert(three, run):  # noqa: F811
+    """Words → Done of `deepmerge zoo zoo.toml -o out …` with three models."""
+    return lambda *words: run("zoo", three / "zoo.toml", "-o", three / "out", "-j", 2, *words)
+
+
+def index(folder: Path, name: str = "index.jsonl") -> list[dict]:
+    return [json.loads(line) for line in (folder / "out" / name).read_text().splitlines()]
+
+
+def statuses(folder: Path, name: str = "index.jsonl") -> dict[str, str]:
+    return {entry["name"]: entry["status"] for entry in index(folder, name)}
+
+
+def spoil(folder: Path, name: str) -> None:
+    (folder / "models" / f"{name}.caffemodel").write_text("no network")
+
+
+def add(folder: Path, text: str) -> None:
+    with open(folder / "zoo.toml", "a") as file:
+        file.write(text)
+
+
+def test_all_models_are_converted_and_the_index_says_what_came_of_each(three, convert):  # noqa: F811
+    done = convert()
+    assert (done.code, done.out) == (0, "3 models: 3 converted\n")
+    assert sorted(line.split(",")[0] for line in done.err.splitlines()) == [
+        "a: converted",
+        "b: converted",
+        "c: converted",
+    ]
+    for number, entry in enumerate(index(three), 1):
+        assert (entry["number"], entry["status"], entry["folder"]) == (number, "converted", "abc"[number - 1])
+        report = json.loads((three / "out" / entry["folder"] / "report.json").read_text())
+        assert entry["before"]["macs"] == report["before"]["macs"] and entry["refusals"] == report["refusals"]
+        assert entry["after"]["layers"] < entry["before"]["layers"] and entry["seconds"] > 0 < entry["peak_bytes"]
+        assert (three / "out" / entry["folder"] / "report.html").exists()
+
+
+def test_a_second_run_does_nothing(three, convert):  # noqa: F811
+    convert()
+    before = {path: path.stat().st_mtime_ns for path in (three / "out").rglob("*") if path.parent.name in "abc"}
+    done = convert()
+    assert done.code == 0 and done.err == "3 are there already, 0 to do\n"
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_what_changed_is_converted_again(three, convert):  # noqa: F811
+    convert()
+    write_model(three / "models", "b", 9)
+    (three / "models/c.prototxt").touch()
+    before = (three / "out/c/report.json").stat().st_mtime_ns
+    done = convert()
+    assert "1 are there already, 2 to do" in done.err
+    assert "num_output: 9" in (three / "out/b/deploy.prototxt").read_text()
+    assert (three / "out/c/report.json").stat().st_mtime_ns == before, "a file that was only touched has not changed"
+    assert "3 are there already" in convert().err
+
+
+def test_other_options_convert_again(three, convert):  # noqa: F811
+    convert()
+    add(three, "no_steps = true\n")
+    assert "2 are there already, 1 to do" in convert().err
+
+
+def test_a_failure_is_a_line_and_stays_until_it_is_retried(three, convert):  # noqa: F811
+    spoil(three, "b")
+    done = convert()
+    reason = "models/b.caffemodel: is text, not a caffemodel"
+    assert done.code == 1 and done.out == "3 models: 2 converted, 1 failed\n"
+    assert done.err.splitlines()[-1].startswith(f"b: failed: {reason}"), "failures come last"
+    assert reason in (three / "out/b/log.txt").read_text()
+    assert index(three)[1]["failure"]["kind"] == "error" and index(three)[1]["log"] == "b/log.txt"
+    again = convert()
+    assert (
+        again.code == 1
+        and "2 are there already, 1 have failed before (--retry-failed tries again), 0 to do" in again.err
+    )
+    assert "b: failed, " in convert("--retry-failed").err
+    write_model(three / "models", "b", 4)
+    assert convert().code == 0, "a file that changed is tried unasked"
+
+
+def test_a_file_with_another_digest_is_a_failure(three, convert):  # noqa: F811
+    add(three, f'sha256.caffemodel = "{"0" * 64}"\n')
+    done = convert()
+    assert done.code == 1 and "c: failed: models/c.caffemodel: its SHA-256 is " in done.err
+
+
+def test_what_is_expected_is_checked(three, convert):  # noqa: F811
+    add(three, 'expect = {verify = 1e-5, target = "ascend"}\n')
+    assert convert().code == 0
+    checks = index(three)[2]["checks"]
+    assert 0 <= checks["verify"] < 1e-5 and checks["target"] is True
+    add(
+        three,
+        '[[model]]\nname = "d"\nprototxt = "models/a.prototxt"\nexact = false\nsteps = ["all"]\nexpect.speedup = 1000\n',
+    )
+    done = convert()
+    assert done.code == 1 and "d: failed: speedup: " in done.err and index(three)[3]["failure"]["kind"] == "check"
+
+
+def test_a_limit_of_time_is_the_manifests(three, convert):  # noqa: F811
+    add(three, "limits.seconds = 0.001\n")
+    assert "c: failed: it took more than 0.001 s" in convert().err
+    text = (three / "zoo.toml").read_text()
+    (three / "zoo.toml").write_text(text.replace("0.001", "60"))
+    assert convert().code == 0, "a failure does not outlive another limit"
+
+
+def test_fail_fast_stops_at_the_first_failure(three, run):  # noqa: F811
+    spoil(three, "a")
+    done = run("zoo", three / "zoo.toml", "-o", three / "out", "-j", 1, "--fail-fast")
+    assert done.code == 1 and statuses(three)["a"] == "failed" and statuses(three)["c"] == "to do"
+
+
+def test_names_choose_models(three, convert):  # noqa: F811
+    assert convert("--name", "[ab]").code == 0
+    assert statuses(three) == {"a": "converted", "b": "converted", "c": "to do"}
+    done = convert("--name", "d*")
+    assert done.code == 1 and "--name: no model is called 'd*'" in done.line
+
+
+def test_shards_are_joined(three, convert):  # noqa: F811
+    assert convert("--shard", "1/2").code == 0
+    assert statuses(three, "index-1-of-2.jsonl") == {"a": "converted", "c": "converted"}
+    assert not (three / "out/index.jsonl").exists()
+    done = convert("--merge-index")
+    assert done.code == 1 and "index-2-of-2.jsonl is missing" in done.err
+    assert convert("--shard", "2/2").code == 0
+    assert convert("--merge-index").code == 0
+    joined = (three / "out/index.jsonl").read_bytes()
+    assert convert().code == 0 and (three / "out/index.jsonl").read_bytes() == joined
+
+
+@pytest.mark.parametrize(
+    "words", [["--shard", "0/2"], ["--shard", "3/2"], ["--shard", "x"], ["--list", "--check"], ["-j", "0"]]
+)
+def test_usage_errors(convert, words):
+    assert convert(*words).code == 2
+
+
+def test_an_out_is_needed(three, run):  # noqa: F811
+    assert run("zoo", three / "zoo.toml").code == 2
+
+
+def test_a_manifest_with_errors_converts_nothing(three, convert):  # noqa: F811
+    add(three, "exacct = true\nx = 1\n")
+    done = convert()
+    assert done.code == 1 and "unknown key 'exacct'; did you mean 'exact'" in done.line and "1 more" in done.line
+    assert not (three / "out").exists()
+    done = convert("--check")
+    assert done.code == 1 and len(done.out.splitlines()) == 2
+
+
+def test_check_says_which_files_are_missing(three, run):  # noqa: F811
+    assert run("zoo", three / "zoo.toml", "--check").out == "3 models, and nothing is wrong with the manifest\n"
+    (three / "models/b.caffemodel").unlink()
+    done = run("zoo", three / "zoo.toml", "--check")
+    assert done.code == 1 and done.out.endswith("model 'b', caffemodel: models/b.caffemodel is not there\n")
+
+
+def test_list_and_dry_run_write_nothing(three, convert):  # noqa: F811
+    assert "would be converted, 0 would not" in convert("--dry-run").out
+    assert not (three / "out").exists()
+    spoil(three, "b")
+    convert()
+    before = trees(three / "out", ())
+    lines = convert("--list").out.splitlines()
+    assert [line.split()[:3] for line in lines[2:]] == [
+        ["a", "done", "models/a.prototxt"],
+        ["b", "failed", "models/b.prototxt"],
+        ["c", "done", "models/c.prototxt"],
+    ]
+    assert convert("--dry-run").out == "0 models would be converted, 3 would not (--dry-run)\n"
+    assert [entry["name"] for entry in json.loads(convert("--dry-run", "--retry-failed", "--json").out)["models"]] == [
+        "b"
+    ]
+    assert trees(three / "out", ()) == before
+
+
+def test_json(convert):
+    found = json.loads(convert("--json").out)
+    assert (
+        found["version"] == 1
+        and found["counts"] == {"converted": 3}
+        and [m["name"] for m in found["models"]] == ["a", "b", "c"]
+    )
+
+
+def test_init_finds_the_pairs_in_a_folder(three, run):  # noqa: F811
+    for name in (
+        "res/deploy.prototxt",
+        "res/train_val.prototxt",
+        "res/solver.prototxt",
+        "res/iter_100.caffemodel",
+        "alone.caffemodel",
+    ):
+        (three / "models" / name).parent.mkdir(exist_ok=True)
+        (three / "models" / name).touch()
+    done = run("zoo", "init", three / "models")
+    assert done.code == 0
+    (three / "found.toml").write_text(done.out)
+    found = run("zoo", three / "found.toml", "--list", "-o", three / "out").out.splitlines()[2:]
+    assert [line.split()[0] for line in found] == ["a", "b", "c", "res"]
+    assert f"res/deploy.prototxt  {three}/models/res/iter_100.caffemodel" in found[3]
+    assert f"# no prototxt was found for {three}/models/alone.caffemodel" in done.out
+
+
+def test_init_of_what_is_no_folder(run, tmp_path):
+    assert run("zoo", "init", tmp_path / "none").code == 1
+    assert run("zoo", "init", tmp_path).line.endswith("holds no caffemodel")
+    assert run("zoo", "init").code == 2
+
+
+def test_odd_names_are_safe_on_a_terminal_and_on_the_disk(three, convert):  # noqa: F811
+    add(three, '[[model]]\nname = "../\\u001b[31m\\n<b>"\nprototxt = "models/a.prototxt"\n')
+    done = convert()
+    assert done.code == 0 and r"../\x1b[31m\n<b>: converted" in done.err
+    assert {path.name for path in (three / "out").iterdir() if path.is_dir()} == {
+        "a",
+        "b",
+        "c",
+        index(three)[3]["folder"],
+    }
+    assert not (three / "31m").exists()
+
+
+def test_junit_and_markdown_say_the_same(three, convert, monkeypatch):  # noqa: F811
+    spoil(three, "b")
+    add(three, '[[model]]\nname = "x|\\u001b<y>"\nprototxt = "models/a.prototxt"\n')
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(three / "step.md"))
+    assert convert("--junit", three / "zoo.xml", "--name", "[abx]*").code == 1
+    suite = ElementTree.parse(three / "zoo.xml").getroot().find("testsuite")
+    assert {key: suite.get(key) for key in ("tests", "failures", "skipped")} == {
+        "tests": "4",
+        "failures": "1",
+        "skipped": "1",
+    }
+    assert [case.get("name") for case in suite] == ["a", "b", "c", r"x|\x1b<y>"]
+    assert "is text, not a caffemodel" in suite[1].find("failure").get("message")
+    text = (three / "step.md").read_text()
+    assert "4 models: 2 converted, 1 failed, 1 to do" in text and "| b | failed | models/b.caffemodel: is text" in text
+    assert r"| x\|\\x1b\<y> |" in text
+    assert convert("--markdown", three / "own.md").code == 1
+    assert (three / "own.md").read_text().startswith("## zoo\n\n4 models: 3 converted, 1 failed")
+    assert (three / "step.md").read_text() == text
+
+
+# -- kills -----------------------------------------------------------------------------------------
+
+
+def start(folder: Path) -> subprocess.Popen:
+    words = ["zoo", "zoo.toml", "-o", "out", "-j", "2", "--retry-failed"]
+    root = Path(__file__).resolve().parents[2]
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        [sys.executable, "-m", "deepmerge", *words], cwd=folder, env=env, stdout=quiet, stderr=quiet
+    )
+
+
+def kill_some(folder: Path, times: int, seed: int = 3) -> None:
+    """Run the zoo, delete some results, and kill the command or one of its processes, so many times."""
+    draw = random.Random(seed)
+    for _ in range(times):
+        command = start(folder)
+        time.sleep(draw.uniform(0.3, 1.5))
+        victim = draw.choice([command.pid, *descendants(command.pid)])
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        if victim == command.pid or draw.random() < 0.5:
+            command.kill()
+        command.wait()
+        made = sorted(path.name for path in (folder / "out").glob("[a-z]*/"))
+        for name in made[: draw.randrange(3)]:
+            shutil.rmtree(folder / "out" / name)
+
+
+def after_kills(three: Path, times: int) -> None:  # noqa: F811
+    for width in range(6, 14):
+        write_model(three / "models", f"m{width}", width)
+    add(three, '[[model]]\nprototxt = "models/m*.prototxt"\n')
+    assert start(three).wait() == 0
+    undisturbed = trees(three / "out")
+    kill_some(three, times)
+    assert start(three).wait() == 0
+    assert trees(three / "out") == undisturbed
+    assert not list((three / "out").glob(".*")), "no half a folder is left"
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_kills_leave_nothing_and_change_nothing(three):  # noqa: F811
+    after_kills(three, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_twenty_kills_leave_nothing_and_change_nothing(three):  # noqa: F811
+    after_kills(three, 20)
+
+
+def test_a_signal_ends_the_run_and_its_processes(three):  # noqa: F811
+    for width in range(6, 30):
+        write_model(three / "models", f"m{width}", width)
+    add(three, '[[model]]\nprototxt = "models/m*.prototxt"\n')
+    command = start(three)
+    while not list((three / "out").glob("[a-z]*/")):
+        time.sleep(0.02)
+    found = descendants(command.pid)
+    command.send_signal(signal.SIGTERM)
+    assert command.wait(30) == 143
+    assert found and all(gone(pid) for pid in found)
+    assert not list((three / "out").glob(".*")), "no half a folder is left"
+    assert start(three).wait() == 0
