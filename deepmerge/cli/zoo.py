@@ -321,6 +321,7 @@ def _finish(read: Manifest, running: Running, showing: Showing, console: Console
     """Write the index and the like, print a summary, and exit with 1 if something is not converted."""
     from deepmerge.zoo.index import FILE as INDEX
     from deepmerge.zoo.index import entries, part, read_parts, write_index
+    from deepmerge.zoo.pages import write_index_page
     from deepmerge.zoo.summary import Summary
 
     missing: list[str] = []
@@ -331,6 +332,8 @@ def _finish(read: Manifest, running: Running, showing: Showing, console: Console
         models = [m for m in read.models if (m.number - 1) % running.shard[1] == running.shard[0] - 1]
         found, file = entries(models, running.out), running.out / part(running.shard)
     seen = Summary.of(write_index(file, found))
+    if running.shard[1] == 1 or merge:
+        write_index_page(running.out, seen, read.file.stem)
     _write(seen, read.file.stem, showing)
     console.show(seen.to_dict(), lambda: str(seen))
     chosen = {model.name for model in running.choice.of(read.models)} if not merge else None

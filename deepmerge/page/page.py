@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from dataclasses import dataclass
-from importlib.resources import files as resources
 from pathlib import Path
 from string import Template
 
@@ -16,6 +13,7 @@ from deepmerge.formats.read.inputs import Sizes
 from deepmerge.names import for_terminal
 from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.out.staging import write_whole
+from deepmerge.page.assets import asset, policy
 from deepmerge.page.checked import checked
 from deepmerge.page.drawings import drawn, layouts
 from deepmerge.page.markup import Html, code, data, element, join, shown, without_folders
@@ -66,11 +64,11 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
     table = files.table and read_steps(files.table)
     known, notes = stages(converted)
     placed = layouts(known)
-    script = Html('"use strict";\n{\n' + "\n".join(_asset(name) for name in _SCRIPTS) + "}\n")
-    style = Html(_asset("page.css"))
+    script = Html('"use strict";\n{\n' + "\n".join(asset(name) for name in _SCRIPTS) + "}\n")
+    style = Html(asset("page.css"))
     name = report.get("network") or Path(report["source"]["prototxt"]["path"]).stem
-    return Template(_asset("page.html")).substitute(
-        policy=_policy(script, style),
+    return Template(asset("page.html")).substitute(
+        policy=policy(script, style),
         version=shown(deepmerge.__version__),
         title=shown(f"{for_terminal(name, 80)} – deepmerge report"),
         style=style,
@@ -81,7 +79,7 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
         strips=summary.strips(known, placed),
         totals=summary.totals(report),
         notes=join(element("p", without_folders(note), class_="note") for note in notes),
-        graph=Template(_asset("graph.html")).substitute(last=len(known) - 1) if known else "",
+        graph=Template(asset("graph.html")).substitute(last=len(known) - 1) if known else "",
         step_table=steps.step_table(report),
         cleanup=steps.cleanup(report),
         time=_time(known, profile, bench),
@@ -128,16 +126,3 @@ def _source(source: dict) -> Html:
         for kind in ("prototxt", "caffemodel")
     )
     return element("p", "Made from ", prototxt, " and ", caffemodel, ".")
-
-
-def _policy(script: str, style: str) -> Html:
-    """Return what the page may do: run its own script, by its hash; no other, no request, no form."""
-    own, look = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style))
-    return shown(
-        f"default-src 'none'; script-src 'sha256-{own}'; style-src 'sha256-{look}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _asset(name: str) -> str:
-    return resources("deepmerge.page").joinpath(name).read_text(encoding="utf-8")

@@ -36,6 +36,8 @@ def entries(models: Iterable[Model], out: Path) -> Iterator[Entry]:
             entry |= {key: record.run[key] for key in _RUN if key in record.run}
             if "failure" in entry:
                 entry["log"] = f"{model.folder}/{LOG}"
+            if record.result.get("page"):
+                entry["report"] = f"{model.folder}/report.html"
         yield entry
 
 

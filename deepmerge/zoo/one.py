@@ -45,7 +45,8 @@ def make(task: Task, convert: Callable[[Sequence[str]], object]) -> None:
         inputs = {name: tuple(size) for name, size in report.get("inputs", {}).items()}
         checks = run_checks(Pairs((Path(pair[0]), Path(pair[1])), stage, inputs, task.threads), dict(task.expect))
         digests = _digests(task, report)
-        write_record(stage, task, digests, _summary(report), _run(begun, checks, signatures))
+        more = {**_summary(report), "page": (stage / "report.html").exists()}
+        write_record(stage, task, digests, more, _run(begun, checks, signatures))
 
 
 def _convert(

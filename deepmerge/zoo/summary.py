@@ -24,6 +24,7 @@ class Row:
     status: str
     line: str
     log: str
+    report: str
     seconds: float | None
     peak_bytes: int | None
     macs: tuple[int, int] | None
@@ -47,6 +48,7 @@ class Row:
             *(entry[key] for key in ("number", "name", "folder", "status")),
             line=failure.get("message", ""),
             log=entry.get("log", ""),
+            report=entry.get("report", ""),
             seconds=entry.get("seconds"),
             peak_bytes=entry.get("peak_bytes"),
             macs=both("macs"),

@@ -51,7 +51,8 @@ def test_all_models_are_converted_and_the_index_says_what_came_of_each(three, co
         report = json.loads((three / "out" / entry["folder"] / "report.json").read_text())
         assert entry["before"]["macs"] == report["before"]["macs"] and entry["refusals"] == report["refusals"]
         assert entry["after"]["layers"] < entry["before"]["layers"] and entry["seconds"] > 0 < entry["peak_bytes"]
-        assert (three / "out" / entry["folder"] / "report.html").exists()
+        assert (three / "out" / entry["report"]).exists()
+    assert 'href="b/report.html"' in (three / "out/index.html").read_text()
 
 
 def test_a_second_run_does_nothing(three, convert):  # noqa: F811
