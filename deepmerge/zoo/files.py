@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import ReadError
+from deepmerge.names import for_path
 from deepmerge.temporary import temporary_folder
 from deepmerge.text import flat
 
@@ -21,7 +22,17 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SPEC = re.compile(r"(folder|list|npz|lmdb|hdf5):(.*)", re.DOTALL)
 _STARS = re.compile(r"\*\*/|\*")
 _CHUNK = 1 << 20
-_CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")  # of what fsspec tells
+_CHANGES = (
+    "ETag",
+    "etag",
+    "mtime",
+    "LastModified",
+    "Last-Modified",
+    "last_modified",
+    "updated",
+    "created",
+    "Digest",
+)  # of what fsspec tells
 
 
 def is_url(place: str) -> bool:
@@ -132,7 +143,7 @@ def local(place: str) -> Iterator[str]:
         yield place
         return
     with temporary_folder() as folder:
-        path = folder / (_stem(place) + Path(place).suffix)
+        path = folder / for_path(place.rstrip("/").rpartition("/")[2])
         try:
             with _opened("", place) as stream, open(path, "wb") as file:
                 shutil.copyfileobj(stream, file, _CHUNK)

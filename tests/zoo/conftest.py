@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,24 @@ def three(tmp_path) -> Path:
         lines += ["[[model]]", f'name = "{name}"', f'prototxt = "models/{name}.prototxt"']
     (tmp_path / "zoo.toml").write_text("\n".join(lines) + "\n")
     return tmp_path
+
+
+@pytest.fixture
+def served(tmp_path):
+    """The test's folder on a server of this machine."""
+    pytest.importorskip("aiohttp")
+    pytest.importorskip("fsspec")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 def trees(folder: Path, leave: tuple[str, ...] = ("run.json", "index.jsonl", "index.html")) -> dict[str, bytes]:

@@ -1,8 +1,5 @@
 import hashlib
 import os
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -76,24 +73,6 @@ def test_images_count_by_their_file_or_by_names_and_sizes(folder):
     before = digest(folder, "folder:nets")
     (folder / "nets/more.png").write_bytes(b"1")
     assert digest(folder, "folder:nets") != before
-
-
-@pytest.fixture
-def served(folder):
-    """The folder's address on a server of this machine."""
-    pytest.importorskip("aiohttp")
-    pytest.importorskip("fsspec")
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
 
 
 def test_a_url_is_read_by_fsspec(folder, served):
