@@ -125,8 +125,8 @@ def signature(folder: str | Path, place: str) -> Any:
 def digest(folder: str | Path, place: str) -> str | None:
     """Return a file's SHA-256 in hexadecimal; None if it cannot be read. A folder counts by its names and sizes."""
     try:
-        if not is_url(place) and os.path.isdir(path := _local(folder, place)):
-            return _listing(path, os.stat(path).st_mtime_ns)
+        if not is_url(place) and not os.path.isfile(path := _local(folder, place)):  # a pipe would not end
+            return _listing(path, os.stat(path).st_mtime_ns) if os.path.isdir(path) else None
         found = hashlib.sha256()
         with _opened(folder, place) as stream:
             while chunk := stream.read(_CHUNK):

@@ -42,7 +42,7 @@ def entries(models: Iterable[Model], out: Path) -> Iterator[Entry]:
 
 
 def write_index(file: Path, found: Iterable[Entry]) -> Iterator[Entry]:
-    """Write the entries, and yield each. A file that would not change is left as it is."""
+    """Write the entries, and yield each; the file comes into its place at the end."""
     with replacing(file) as partial:
         with open(partial, "wb") as stream:
             for entry in found:
