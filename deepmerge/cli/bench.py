@@ -133,7 +133,7 @@ def bench(measuring: Measuring, figures: Figures, output: Output, images: Prepro
     m = measuring
     settings = Settings(m.engines, figures.what, m.threads, m.device, m.budget(), figures.memory, seed=m.seed)
     with console.progress() as progress:
-        accuracies = _accuracies(nets, figures, images, m.threads, progress)
+        accuracies = _accuracies(nets, figures, images, progress)
         report = measure(nets, settings, progress)
     for entry in report["networks"]:
         entry["accuracy"] = accuracies.get(entry["label"])
@@ -152,7 +152,7 @@ def _check_usage(measuring: Measuring, figures: Figures, output: Output, console
         refuse(given("limit", *PREPROCESSING), "has no effect without --data")
 
 
-def _accuracies(nets, figures: Figures, images: Preprocessing, threads: int, progress) -> dict[str, dict]:
+def _accuracies(nets, figures: Figures, images: Preprocessing, progress) -> dict[str, dict]:
     """Return top-1 and top-5 accuracy by label, for the networks that have weights of their own."""
     if figures.data is None:
         return {}
@@ -162,7 +162,7 @@ def _accuracies(nets, figures: Figures, images: Preprocessing, threads: int, pro
     for net in nets:
         if not net.random:
             pair = net.source.prototxt, net.source.caffemodel
-            how = {"wishes": images.wishes(), "limit": figures.limit, "threads": threads, "progress": progress}
+            how = {"wishes": images.wishes(), "limit": figures.limit, "progress": progress}
             how["inputs"] = net.graph.given_inputs
             report = evaluate(pair, figures.data, **how)
             top = report["networks"][-1]["top"]

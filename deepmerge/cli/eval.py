@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from deepmerge.cli.options import (
     SPEC,
     Checked,
     Listed,
+    bundle,
     command,
     common,
     inputs,
@@ -27,6 +29,50 @@ from deepmerge.cli.output import Console, table
 from deepmerge.cli.verify import difference
 from deepmerge.names import for_terminal
 from deepmerge.text import count
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the accuracy must be, for the exit code."""
+
+    max_drop: float | None
+    min_top1: float | None
+
+    @property
+    def given(self) -> bool:
+        """Whether there is a limit."""
+        return (self.max_drop, self.min_top1) != (None, None)
+
+    def judge(self, report: dict[str, Any]) -> None:
+        """Raise an error if the last network's accuracy is beyond a limit, or cannot be judged."""
+        from deepmerge.errors import DeepmergeError, ReadError
+
+        if not self.given:
+            return
+        entry = report["networks"][-1]
+        if not entry["top"] or 1 not in entry["top"]:
+            raise ReadError("gives no top-1, which --max-drop and --min-top1 need", report["data"])
+        top1, images = entry["top"][1], count(report["images"], "image")
+        if self.min_top1 is not None and top1 * 100 < self.min_top1:
+            raise DeepmergeError(
+                f"top-1 is {_with_error(top1, entry['error'][1])} on {images}, below {self.min_top1:g}%"
+            )
+        if self.max_drop is None:
+            return
+        if entry["drop"] is None:
+            raise ReadError("there is no original to compare with, which --max-drop needs", remedy="give --original")
+        lost = entry["drop"][1]
+        if lost["value"] * 100 > self.max_drop:
+            points = f"{_points(lost)} points on {images}, more than {self.max_drop:g}"
+            raise DeepmergeError(f"top-1 is below that of {report['against']['name']} by {points}")
+
+
+within = bundle(
+    "limits",
+    Limits,
+    option("--max-drop", type=click.FloatRange(0), metavar="POINTS", help="Fail if more of top-1 is lost."),
+    option("--min-top1", type=click.FloatRange(0, 100), metavar="PERCENT", help="Fail if top-1 is lower."),
+)
 
 
 @command("eval", short_help="measure accuracy, or agreement with the original")
@@ -46,8 +92,9 @@ from deepmerge.text import count
     is_flag=False,
     flag_value="all",
     metavar="[LIST]",
-    help="Also measure the networks of OUT's steps, and the original: all, or by name.",
+    help="Also measure the networks of OUT's steps: all, or by name.",
 )
+@within
 @limit
 @inputs
 @running
@@ -65,11 +112,12 @@ from deepmerge.text import count
 @strict
 @preprocessing()
 @common
-def eval_(files: tuple[Path, ...], data: str, images: Preprocessing, console: Console, **chosen: Any):
-    """Measure accuracy if the images have labels. With --against or without labels, measure agreement.
+def eval_(files: tuple[Path, ...], data: str, images: Preprocessing, limits: Limits, console: Console, **chosen: Any):
+    """Measure accuracy if the images have labels, and agreement with OUT's original or --against.
 
     \b
-    top-k       the share of images whose label is among the k best classes; a tie is wrong, as in Caffe
+    top-k       the share of images whose label is among the k best classes, ± its standard error
+    lost        how many points of top-1 the other network is ahead, ± the standard error
     same top-1  the share of images for which both networks have the same best class
     KL          the mean Kullback-Leibler divergence from the other network's probabilities, in nats
     max diff.   the largest difference of any score
@@ -81,7 +129,7 @@ def eval_(files: tuple[Path, ...], data: str, images: Preprocessing, console: Co
       deepmerge eval out/ --data list:val.txt --steps --per-class --json
       deepmerge eval b.prototxt b.caffemodel --against a.prototxt a.caffemodel --data npz:test.npz
     """
-    _check_usage(files, chosen)
+    _check_usage(files, limits, chosen)
     from deepmerge import evaluate
     from deepmerge.out.read import Pair, read_converted
 
@@ -96,12 +144,17 @@ def eval_(files: tuple[Path, ...], data: str, images: Preprocessing, console: Co
         console.next(["plan", *files, *typed("inputs")])
     else:
         console.next(after_measuring(files[0], read_converted(files[0]).report))
+    limits.judge(report)
 
 
-def _check_usage(files: tuple[Path, ...], chosen: dict[str, Any]) -> None:
+def _check_usage(files: tuple[Path, ...], limits: Limits, chosen: dict[str, Any]) -> None:
     """Raise UsageError for options that exclude each other."""
     if len(files) > 2:
         raise click.UsageError("give OUT, or a PROTOTXT and its CAFFEMODEL")
+    if limits.given and 1 not in chosen["top"]:
+        raise click.UsageError("--max-drop and --min-top1 need top-1: add 1 to --top")
+    if limits.max_drop is not None and len(files) == 2 and chosen["against"] is None:
+        raise click.UsageError("--max-drop needs another network: give --against, or OUT in place of its files")
     for name in ("steps", "original"):
         if chosen[name] is not None and len(files) == 2:
             raise click.UsageError(f"--{name} goes with OUT, the folder that convert wrote")
@@ -113,11 +166,14 @@ def _text(report: dict) -> str:
     entries = [*([report["against"]] if report["against"] else []), *report["networks"]]
     tops = list(entries[0]["top"] or ())
     agreeing = report["against"] is not None
-    head = ["network", *(f"top-{k}" for k in tops), *(["same top-1", "KL", "max diff."] if agreeing else [])]
+    compared = ["lost", "same top-1", "KL", "max diff."][0 if tops else 1 :] if agreeing else []
+    head = ["network", *(f"top-{k}" for k in tops), *compared]
     rows = []
     for entry in entries:
         agreement = _agreement(entry["agreement"]) if agreeing else []
-        rows.append([entry["name"], *(_share(entry["top"][k]) for k in tops), *agreement])
+        lost = [_points(entry["drop"][tops[0]]) if entry["drop"] else ""] if tops and agreeing else []
+        shares = [_with_error(entry["top"][k], entry["error"][k]) for k in tops]
+        rows.append([entry["name"], *shares, *lost, *agreement])
     parts = [table(rows, head, "l" + "r" * (len(head) - 1))]
     if entries[0]["per_class"]:
         parts.append(_classes(entries, tops))
@@ -143,6 +199,14 @@ def _agreement(found: dict | None) -> list[str]:
     if found is None:
         return ["", "", ""]
     return [_share(found["top1"]), difference(found["kl"]), difference(found["max_abs"])]
+
+
+def _with_error(share: float, error: float) -> str:
+    return f"{share * 100:.2f} ± {error * 100:.2f}%"
+
+
+def _points(drop: dict[str, float]) -> str:
+    return f"{drop['value'] * 100:.2f} ± {drop['error'] * 100:.2f}"
 
 
 def _share(value: float | None) -> str:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+
+from deepmerge.engines import engine
+from deepmerge.formats.read import read_network
+from deepmerge.machine import cores
+from deepmerge.text import count
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
 
@@ -31,11 +37,13 @@ def test_a_table(run, mini, data):
     done = run("eval", *mini, "--data", f"npz:{data}/a.npz", "--per-class")
     assert done.code == 0 and done.err == ""
     lines = done.out.splitlines()
+    assert re.fullmatch(r"network +\d+\.\d\d ± \d+\.\d\d% +\d+\.\d\d ± \d+\.\d\d%", lines[2])
     assert lines[0].split() == ["network", "top-1", "top-5"] and lines[2].split()[0] == "network"
     assert [line.split()[0] for line in lines if line[:2].strip() in tuple("abcdefghij")] == list("abcdefghij")
-    assert lines[-1].startswith(f"12 images of npz:{data}/a.npz, output 'prob', engine ort: ") and lines[-1].endswith(
-        "images/s with 1 thread"
-    )
+    assert lines[-1].startswith(f"12 images of npz:{data}/a.npz, output 'prob', engine ort: ")
+    assert lines[-1].endswith(f"images/s with {count(cores(), 'thread')}")
+    one = run("eval", *mini, "--data", f"npz:{data}/a.npz", "--threads", 1)
+    assert one.out.endswith("images/s with 1 thread\n")
 
 
 def test_a_folder_and_its_steps(run, out, data):
@@ -43,7 +51,7 @@ def test_a_folder_and_its_steps(run, out, data):
         done = run("eval", out, "--data", f"npz:{data}/a.npz", *words, "--top", "1")
         assert done.code == 0
         head, _, *rows = done.out.split("\n\n")[0].splitlines()
-        assert head.split() == ["network", "top-1", "same", "top-1", "KL", "max", "diff."]
+        assert head.split() == ["network", "top-1", "lost", "same", "top-1", "KL", "max", "diff."]
         assert [row.split()[0] for row in rows] == ["original", "conv1", "conv2", "final"]
 
 
@@ -73,9 +81,51 @@ def test_quiet_and_warnings(run, mini, data):
     assert done.code == 0 and done.out == done.err == ""
 
 
+def test_limits_of_the_accuracy(run, mini, out, data):
+    """The original's labels: it is right for all 12 images."""
+    labels = np.array([entry["images"] for entry in answers(run, mini, data)])
+    assert labels.sum() == 12
+    words = ["eval", out, "--data", f"npz:{data}/own.npz", "--top", "1", "--json"]
+    found = json.loads(run(*words).out)["networks"][0]
+    lost, top1 = found["drop"]["1"]["value"] * 100, found["top"]["1"] * 100
+    assert lost > 0 and lost == pytest.approx(100 - top1)
+    for option, value, code in (
+        ("--max-drop", lost + 0.1, 0),
+        ("--max-drop", lost - 0.1, 1),
+        ("--min-top1", top1 - 0.1, 0),
+        ("--min-top1", top1 + 0.1, 1),
+    ):
+        assert run(*words, option, max(value, 0)).code == code, (option, value)
+    done = run(*words[:-1], "--max-drop", 0)
+    assert re.match(
+        r"deepmerge: top-1 is below that of original by [\d.]+ ± [\d.]+ points on 12 images, more than 0\n", done.err
+    )
+    done = run(*words[:-1], "--min-top1", 100)
+    assert re.match(r"deepmerge: top-1 is [\d.]+ ± [\d.]+% on 12 images, below 100%\n", done.err)
+    done = run("eval", out, "--data", f"npz:{data}/b.npz", "--min-top1", 1)
+    assert done.code == 1 and "gives no top-1, which --max-drop and --min-top1 need" in done.err
+
+
+def answers(run, mini, data) -> list[dict]:
+    """Write own.npz, labelled by the network itself, and return what eval says about its classes."""
+    graph = read_network(*mini)
+    with engine("ort").load(graph) as session:
+        mean = np.array((104, 117, 123), np.float32)[:, None, None]
+        scores = session.forward({"data": np.moveaxis(PIXELS[..., ::-1], 3, 1).astype(np.float32) - mean})["prob"]
+    np.savez(data / "own.npz", images=PIXELS, labels=scores.reshape(12, -1).argmax(1))
+    done = run(
+        "eval", *mini, "--data", f"npz:{data}/own.npz", "--top", "1", "--per-class", "--json", "--min-top1", "100"
+    )
+    assert done.code == 0
+    return json.loads(done.out)["networks"][0]["per_class"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["a", "b", "--data", "npz:x", "--max-drop", "1"], "--max-drop needs another network: give --against, or OUT"),
+        (["a", "--data", "npz:x", "--min-top1", "80", "--top", "5"], "--max-drop and --min-top1 need top-1"),
+        (["a", "--data", "npz:x", "--min-top1", "101"], "101.0 is not in the range"),
         (["a", "b", "c", "--data", "npz:x"], "give OUT, or a PROTOTXT and its CAFFEMODEL"),
         (["a", "--data", "npz:x", "--top", "0"], "'0' is not a list of numbers from 1 on, such as 1,5"),
         (["a", "--data", "npz:x", "--top", "1,,5"], "is not a list of numbers"),

@@ -13,6 +13,7 @@ from deepmerge.data import ImageWishes, Loader, Loading, open_loader
 from deepmerge.errors import GraphError, PlanError, ReadError
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
+from deepmerge.machine import cores
 from deepmerge.measure.accuracy.measure import TOP, Settings, measure
 from deepmerge.measure.accuracy.scores import check_same_input, output_of
 from deepmerge.measure.batching import fitting_batch
@@ -26,11 +27,11 @@ class Job:
     """One measurement, as the command line asks for it.
 
     network: a network's two files, or the folder that convert wrote. data: a source (see data.open_images).
-    against: the network whose answers count as right; by default a folder's original, if there are no labels.
+    against: the network whose answers the others' are compared with; by default a folder's original.
     original: the original's files, if they are not those that the folder's report names.
-    steps: the folder's steps whose networks are measured, too ("all" for all), together with the original.
+    steps: the folder's steps whose networks are measured, too ("all" for all).
     output: the blob of scores. limit, strict: see data.Loading. batch_size: None for what fits into memory.
-    inputs: sizes of inputs, if `network` is a folder; a Pair has its own.
+    inputs: sizes of inputs, if `network` is a folder; a Pair has its own. threads: None for all cores.
     """
 
     network: Pair | Path
@@ -46,7 +47,7 @@ class Job:
     batch_size: int | None = None
     strict: bool = False
     engine: str = "ort"
-    threads: int = 1
+    threads: int | None = None
     inputs: Sizes = field(default_factory=dict)
 
 
@@ -83,7 +84,7 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     if job.strict and warnings:
         raise GraphError(f"--strict: {warnings[0]} (a warning, without --strict)")
     progress("loading", 0, loader.count)
-    settings = Settings(job.top, job.output, job.per_class, bool(job.wishes.mirror), job.engine, job.threads)
+    settings = Settings(job.top, job.output, job.per_class, bool(job.wishes.mirror), job.engine, _threads(job))
     found = measure(graphs, loader, settings, against and against.graph, progress)
     found["networks"] = [found["networks"][graphs.index(n.graph)] for n in named]
     return _report(job, named, against, loader, found, warnings)
@@ -124,7 +125,7 @@ def _against(job: Job, converted: Converted | None, loader: Loader) -> tuple[Nam
     """
     if job.against is not None:
         return Named("against", job.against, job.against.read()), []
-    if converted is None or (loader.has_labels and not job.steps and job.original is None):
+    if converted is None:
         return None, []
     try:
         return Named("original", converted.original, converted.original.read()), []
@@ -132,6 +133,10 @@ def _against(job: Job, converted: Converted | None, loader: Loader) -> tuple[Nam
         if not loader.has_labels or job.original is not None:
             raise
         return None, [f"the original is left out: {error}"]
+
+
+def _threads(job: Job) -> int:
+    return job.threads or cores()
 
 
 def _all(named: Sequence[Named], against: Named | None) -> list[Named]:
@@ -149,7 +154,7 @@ def _report(
     return {
         "data": job.data,
         "engine": job.engine,
-        "threads": job.threads,
+        "threads": _threads(job),
         "images": found["images"],
         "skipped": len(skipped),
         "classes": found["classes"],

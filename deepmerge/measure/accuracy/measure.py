@@ -12,7 +12,7 @@ import numpy as np
 
 from deepmerge.data import Loader
 from deepmerge.errors import GraphError, SourceError
-from deepmerge.measure.accuracy.accuracy import Accuracy, sensible_tops
+from deepmerge.measure.accuracy.accuracy import Accuracy, Drop, sensible_tops
 from deepmerge.measure.accuracy.agreement import Agreement
 from deepmerge.measure.accuracy.scores import Network, Runner
 from deepmerge.progress import Progress, silent
@@ -51,8 +51,9 @@ def measure(
     classes). against: the network whose answers count as right. Labels are used if the images have them.
 
     Keys: images (how many were read), skipped (why others were not, one line each), classes, notes (lines for the
-    user), seconds, networks and against. Their entries have output, top ({k: share right}, None without labels),
-    per_class (see Accuracy.per_class; None unless asked for) and agreement (see Agreement; None without `against`).
+    user), seconds, networks and against. Their entries have output, top ({k: share right}, None without labels), error
+    (its standard errors), drop (what is lost against `against`, see Drop; None without it or without labels), per_class
+    (see Accuracy.per_class; None unless asked for) and agreement (see Agreement; None without `against`).
     Raises SourceError for a label that is not a class; GraphError for a network without one score for each class.
     """
     start = time.perf_counter()
@@ -98,6 +99,7 @@ class _Figures:
         self.agreements = [Agreement() for _ in range(networks)] if against else []
         self.asked, self.count = top, networks + against
         self.accuracies: list[Accuracy] | None = None
+        self.drops: list[Drop] = []
         self.images = self.classes = 0
         self.nans = [0] * self.count
 
@@ -110,8 +112,9 @@ class _Figures:
             if labels is None:
                 raise SourceError("some images have labels and some have none; give all of them labels, or none")
             self._check(labels)
-            for accuracy, one in zip(self.accuracies, scores, strict=True):
-                accuracy.add(one, labels)
+            right = [accuracy.add(one, labels) for accuracy, one in zip(self.accuracies, scores, strict=True)]
+            for drop, one in zip(self.drops, right, strict=False):
+                drop.add(one, right[-1])
         for agreement, one in zip(self.agreements, scores, strict=False):
             agreement.add(one, scores[-1])
         return notes
@@ -127,6 +130,7 @@ class _Figures:
             return []
         tops, notes = sensible_tops(self.asked, self.classes)
         self.accuracies = [Accuracy(self.classes, tops) for _ in range(self.count)]
+        self.drops = [Drop(tops) for _ in self.agreements]
         return notes
 
     def _check(self, labels: np.ndarray) -> None:
@@ -147,6 +151,8 @@ class _Figures:
         return {
             "output": output,
             "top": None if accuracy is None else accuracy.top(),
+            "error": None if accuracy is None else accuracy.error(),
+            "drop": self.drops[index].report() if index < len(self.drops) else None,
             "per_class": accuracy.per_class(names) if accuracy is not None and per_class else None,
             "agreement": self.agreements[index].report() if index < len(self.agreements) else None,
         }

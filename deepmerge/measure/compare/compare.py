@@ -20,6 +20,7 @@ from deepmerge.data import (
 from deepmerge.engines import engine as find_engine
 from deepmerge.errors import DeepmergeError, GraphError, ReadError
 from deepmerge.graph.shapes import Shape
+from deepmerge.machine import cores
 from deepmerge.measure.batching import common_batching
 from deepmerge.measure.compare.cut import Cut, cut
 from deepmerge.measure.compare.feeds import Chunk, image_chunks, random_chunks
@@ -42,7 +43,8 @@ MOST_ROUNDING = 1e-3  # of the range; a larger difference is never put down to r
 class Job:
     """One comparison, as the command line asks for it.
 
-    images: a source (see data.open_images), or None for `random` images from `seed`. limit: use at most this many.
+    threads: None for all cores. images: a source (see data.open_images), or None for `random` images from `seed`.
+    limit: use at most this many.
     tolerance: as a share of the range of A's output, or twice what rounding alone makes, if that is more; 0 for the
     same bits, infinite to report only.
     layers: also compare every blob that both have.
@@ -52,7 +54,7 @@ class Job:
     a: Pair
     b: Pair
     engine: str = "ort"
-    threads: int = 1
+    threads: int | None = None
     images: str | None = None
     limit: int | None = None
     random: int = 8
@@ -109,7 +111,7 @@ def verify(job: Job, progress: Progress = silent) -> dict[str, Any]:
     with ExitStack() as stack:
         progress("loading", 0, fed.count)
         pairs = (cut_a, job.a), (cut_b, job.b)
-        sessions = [stack.enter_context(_load(runner, made, pair, job.threads)) for made, pair in pairs]
+        sessions = [stack.enter_context(_load(runner, made, pair, job.threads or cores())) for made, pair in pairs]
         compared, sample = _run(*sessions, blobs, _counted(fed, progress))
         rounded, unknown = _rounding(a, sample, blobs, job.tolerance, progress)
     skipped = fed.loader.skipped if fed.loader else []

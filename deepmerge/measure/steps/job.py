@@ -12,6 +12,7 @@ from deepmerge.data import ImageWishes, Loading, open_loader
 from deepmerge.errors import GraphError, ReadError
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
+from deepmerge.machine import cores
 from deepmerge.measure.accuracy.measure import TOP, Settings, measure
 from deepmerge.measure.accuracy.scores import output_of
 from deepmerge.measure.batching import fitting_batch
@@ -31,7 +32,8 @@ class Job:
     folders: OUT as convert wrote it, and what recover and finetune made of it. titles: their columns' titles, "" for
     what their reports say. data: a source of images (see data.open_images), "" for a table without accuracy.
     seconds: for timing, 0 for a table without times. original: its files, if not those that the reports name.
-    engine, threads: for accuracy, and for times unless there is a time_engine. inputs: sizes of the networks' inputs.
+    engine: for accuracy, and for times unless there is a time_engine. threads: None for all cores, but 1 for times.
+    inputs: sizes of the networks' inputs.
     """
 
     folders: Sequence[Path]
@@ -43,7 +45,7 @@ class Job:
     limit: int | None = None
     batch_size: int | None = None
     engine: str = "ort"
-    threads: int = 1
+    threads: int | None = None
     time_engine: str | None = None
     seconds: float = 60.0
     strict: bool = False
@@ -90,7 +92,7 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
         "images": None,
         "engine": job.engine,
         "time_engine": job.time_engine or job.engine,
-        "threads": job.threads,
+        "threads": job.threads or 1,
         "columns": [{"title": column.title, "folder": str(column.converted.folder)} for column in columns],
         "rows": rows,
         "warnings": [],
@@ -169,7 +171,9 @@ def _accuracy(
             "has no labels, so accuracy cannot be measured; `deepmerge eval OUT --steps` measures agreement",
             job.data,
         )
-    found = measure(graphs, loader, Settings(job.top, engine=job.engine, threads=job.threads), progress=progress)
+    found = measure(
+        graphs, loader, Settings(job.top, engine=job.engine, threads=job.threads or cores()), progress=progress
+    )
     for row in rows:
         tops = {
             title: entry["top"]
@@ -188,7 +192,7 @@ def _times(job: Job, original: Graph, column: Column, rows: list[dict[str, Any]]
     networks = {"": original, **{step.name: column.graphs[step.name] for step in column.converted.steps}}
     timed_on = job.time_engine or job.engine
     progress(f"timing on {timed_on}", 0, 1)
-    found = step_times(networks, timed_on, job.threads, job.seconds)
+    found = step_times(networks, timed_on, job.threads or 1, job.seconds)
     last = list(networks)[-1]
     for row in rows:
         step = last if row["step"] == FINAL else row["step"] or ""

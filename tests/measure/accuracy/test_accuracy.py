@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.measure.accuracy.accuracy import Accuracy, ranks, sensible_tops
+from deepmerge.measure.accuracy.accuracy import Accuracy, Drop, ranks, sensible_tops
 
 RNG = np.random.default_rng(0)
 TOPS = (1, 2, 5)
@@ -71,3 +71,22 @@ def test_per_class():
 )
 def test_tops_that_say_something(asked, classes, tops, told):
     assert sensible_tops(asked, classes) == (tops, told)
+
+
+def test_standard_errors_by_hand():
+    accuracy = Accuracy(2, (1,))
+    right = accuracy.add(np.array([[1, 0], [1, 0], [0, 1], [1, 0.0]]), np.array([0, 0, 0, 1]))
+    assert right.tolist() == [[True], [True], [False], [False]]
+    assert accuracy.error()[1] == pytest.approx((0.5 * 0.5 / 4) ** 0.5)
+
+
+def test_what_is_lost_and_its_error_are_those_of_the_differences():
+    random = np.random.default_rng(2)
+    own, others = (random.random((50, 2)) < share for share in (0.6, 0.8))
+    drop = Drop((1, 5))
+    drop.add(own[:20], others[:20])
+    drop.add(own[20:], others[20:])
+    for column, k in enumerate((1, 5)):
+        differences = others[:, column].astype(float) - own[:, column]
+        assert drop.report()[k]["value"] == pytest.approx(differences.mean())
+        assert drop.report()[k]["error"] == pytest.approx(differences.std() / 50**0.5)

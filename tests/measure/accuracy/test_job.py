@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from deepmerge.data import ImageWishes
 from deepmerge.errors import DeepmergeError, PlanError, ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_pair
+from deepmerge.machine import cores
 from deepmerge.measure.accuracy import Job, run
 from deepmerge.out.read import Pair
 
@@ -77,7 +79,21 @@ def test_other_engines(mini, labelled, engine, request):
 
 def test_a_folder_with_labels(out, labelled):
     report = run(Job(out, labelled))
-    assert [entry["name"] for entry in report["networks"]] == ["final"] and report["against"] is None
+    (final,), original = report["networks"], report["against"]
+    assert (final["name"], original["name"], original["drop"]) == ("final", "original", None)
+    assert final["drop"][1]["value"] == pytest.approx(original["top"][1] - final["top"][1])
+    assert final["error"][1] == pytest.approx((final["top"][1] * (1 - final["top"][1]) / report["images"]) ** 0.5)
+    assert report["threads"] == cores()
+
+
+def test_an_original_that_is_gone_is_left_out_with_a_warning(mini, out, labelled, tmp_path):
+    shutil.copytree(out, tmp_path / "alone")
+    report = json.loads((tmp_path / "alone/report.json").read_text())
+    report["source"]["caffemodel"]["path"] = "gone.caffemodel"
+    (tmp_path / "alone/report.json").write_text(json.dumps(report))
+    found = run(Job(tmp_path / "alone", labelled))
+    assert found["against"] is None and found["networks"][0]["drop"] is None
+    assert any("the original is left out: " in line for line in found["warnings"])
 
 
 def test_a_folder_without_labels_is_held_against_its_original(mini, out, unlabelled):
