@@ -42,7 +42,9 @@ def images(tmp_path_factory) -> Path:
 def command(capsys, *words):
     """What a command prints with --json."""
     main([*map(str, words), "--json"], standalone_mode=False)
-    return json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
+    assert result["version"] == 1
+    return result
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -168,11 +170,12 @@ def test_plan_says_the_same(capsys, words):
     options = {"steps": "conv1"} if "--steps" in words else {"exact": bool(words)}
     network = deepmerge.load(*PAIR)
     found = json.loads(json.dumps(network.plan(**options).to_dict()))
-    assert command(capsys, "plan", *PAIR, *words) == found and found["before"] == network.costs
+    assert command(capsys, "plan", *PAIR, *words) == {"version": 1, **found} and found["before"] == network.costs
 
 
 def test_inspect_says_the_same(capsys):
-    assert command(capsys, "inspect", *PAIR) == json.loads(json.dumps(deepmerge.load(*PAIR).to_dict()))
+    found = json.loads(json.dumps(deepmerge.load(*PAIR).to_dict()))
+    assert command(capsys, "inspect", *PAIR) == {"version": 1, **found}
 
 
 def test_what_a_network_holds(network):
@@ -195,7 +198,8 @@ def test_verify_takes_networks_that_are_on_no_disk(network, capsys):
     assert exact.prototxt is None
     found = deepmerge.verify(network, exact, random=2)
     assert found["ok"] and found["images"] == 2
-    assert command(capsys, "verify", *PAIR, *PAIR, "--random", 2) == deepmerge.verify(PAIR, PAIR, random=2)
+    same = deepmerge.verify(PAIR, PAIR, random=2)
+    assert command(capsys, "verify", *PAIR, *PAIR, "--random", 2) == {"version": 1, **same}
 
 
 def test_recover_and_evaluate(network, images, tmp_path, capsys):

@@ -17,8 +17,8 @@ from deepmerge.cli.doctor import doctor
 from deepmerge.cli.eval import eval_
 from deepmerge.cli.finetune import finetune
 from deepmerge.cli.inspect import inspect
-from deepmerge.cli.options import DEBUG, HELP_ALL
-from deepmerge.cli.output import NEXT
+from deepmerge.cli.options import DEBUG, HELP_ALL, WORDS
+from deepmerge.cli.output import NEXT, SHOWN, VERSION, show_json
 from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
 from deepmerge.cli.profile import profile
@@ -27,7 +27,7 @@ from deepmerge.cli.report import report
 from deepmerge.cli.table import table
 from deepmerge.cli.verify import verify
 from deepmerge.cli.zoo import zoo
-from deepmerge.errors import one_line
+from deepmerge.errors import DeepmergeError, one_line
 from deepmerge.names import for_terminal
 from deepmerge.signals import received
 from deepmerge.text import flat
@@ -35,7 +35,7 @@ from deepmerge.text import flat
 atexit.register(gc.freeze)  # at exit, do not search for cycles
 
 # PyPI's package `deepmerge` has no version; installed over ours, `deepmerge doctor` must still start and say so.
-VERSION = getattr(deepmerge, "__version__", "unknown")
+RELEASE = getattr(deepmerge, "__version__", "unknown")
 
 
 class _Group(click.Group):
@@ -58,14 +58,26 @@ class _Group(click.Group):
             result = super().invoke(ctx)
             _say_next(ctx)
             return result
+        except click.UsageError as error:
+            _show_error(ctx, error)
+            raise
         except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
             raise  # click's own, and a reader that has closed the pipe
-        except KeyboardInterrupt:
-            _fail(ctx, "interrupted; nothing was written", 130)
+        except KeyboardInterrupt as error:
+            _fail(ctx, error, 130)
         except Exception as error:
             if received():  # what a signal's exception has become on its way
                 raise SystemExit(128 + received()) from None
-            _fail(ctx, one_line(error, "run again with --debug and report it"))
+            _fail(ctx, error)
+
+
+def _line(error: BaseException) -> str:
+    """Return what to say about an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; nothing was written"
+    if isinstance(error, click.UsageError):
+        return error.format_message()
+    return one_line(error, "run again with --debug and report it")
 
 
 def _say_next(ctx: click.Context) -> None:
@@ -74,12 +86,33 @@ def _say_next(ctx: click.Context) -> None:
         click.echo(f"next: {for_terminal(line)}", err=True)
 
 
-def _fail(ctx: click.Context, message: str, code: int = 1) -> None:
+def _entry(error: BaseException) -> dict[str, str | None]:
+    """Return the error as --json prints it. kind: the class of a DeepmergeError in lower case, such as `read`."""
+    if isinstance(error, DeepmergeError):
+        kind = type(error).__name__.removesuffix("Error").lower() if type(error) is not DeepmergeError else "failed"
+        file, message = getattr(error, "file", None), error.reason
+        more = {"file": None if file is None else str(file), "layer": error.layer or None}
+        return {"kind": kind, "message": message, **more, "remedy": error.remedy or None}
+    kinds = {KeyboardInterrupt: "interrupted", click.UsageError: "usage", MemoryError: "memory", OSError: "system"}
+    kind = next((name for one, name in kinds.items() if isinstance(error, one)), "bug")
+    file = error.filename if isinstance(error, OSError) else None
+    more = {"file": None if file is None else str(file), "layer": None, "remedy": None}
+    return {"kind": kind, "message": flat(_line(error)), **more}
+
+
+def _show_error(ctx: click.Context, error: BaseException) -> None:
+    """Print the error on stdout as JSON with --json, unless the result that it is about has been printed."""
+    if "--json" in ctx.meta.get(WORDS, ()) and not ctx.meta.get(SHOWN):
+        show_json({"version": VERSION, "error": _entry(error)})
+
+
+def _fail(ctx: click.Context, error: BaseException, code: int = 1) -> None:
     if ctx.meta.get(DEBUG):
         import traceback
 
         traceback.print_exc()
-    click.echo(f"deepmerge: {for_terminal(flat(message))}", err=True)
+    _show_error(ctx, error)
+    click.echo(f"deepmerge: {for_terminal(flat(_line(error)))}", err=True)
     _say_next(ctx)
     raise SystemExit(code)
 
@@ -87,7 +120,7 @@ def _fail(ctx: click.Context, message: str, code: int = 1) -> None:
 @click.group(
     "deepmerge", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(VERSION, prog_name="deepmerge")
+@click.version_option(RELEASE, prog_name="deepmerge")
 def main() -> None:
     """Make a trained Caffe network faster.
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import rich.progress
 
 NEXT = "deepmerge.next"  # in Context.meta: the command to run next
+SHOWN = "deepmerge.shown"  # in Context.meta: whether a result has been printed as JSON
+VERSION = 1  # of the results of --json that have none of their own
 _LAST = 30  # characters that the last column keeps on a narrow terminal
 _NAMES = 20  # characters that the other columns of text keep
 _NEW_STAGE, _SAME_STAGE = 30.0, 60.0  # seconds between two lines of progress where there is no terminal
@@ -59,10 +61,11 @@ class Console:
         if not (self.quiet or self.as_json):
             click.get_current_context().meta[NEXT] = shlex.join(["deepmerge", *map(str, words)])
 
-    def show(self, result: Any, text: Callable[[], str]) -> None:
+    def show(self, result: dict[str, Any], text: Callable[[], str]) -> None:
         """Print a result on stdout: as JSON with --json, else as `text` words it."""
         if self.as_json:
-            show_json(result)
+            show_json({"version": VERSION, **result})
+            click.get_current_context().meta[SHOWN] = True
         elif not self.quiet:
             click.echo(text())
 

@@ -21,7 +21,7 @@ def passes(console: Console):
     from deepmerge.passes.registry import PASSES
 
     entries = [{"name": p.name, "exact": p.exact, "summary": p.summary()} for p in PASSES.values()]
-    console.show(entries, lambda: _drawings(PASSES.values()) if console.verbose else _list(entries))
+    console.show({"passes": entries}, lambda: _drawings(PASSES.values()) if console.verbose else _list(entries))
 
 
 def _drawings(passes) -> str:

@@ -37,6 +37,7 @@ def test_the_script(run, shell):
     done = run("completion", shell)
     assert done.code == 0 and "_DEEPMERGE_COMPLETE" in done.out and f"{shell}_complete" in done.out
     assert json.loads(run("completion", shell, "--json").out) == {
+        "version": 1,
         "shell": shell,
         "script": done.out.rstrip("\n") + "\n",
     }

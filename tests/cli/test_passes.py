@@ -23,6 +23,5 @@ def test_drawings_with_v(run):
 
 
 def test_json(run):
-    assert json.loads(run("passes", "--json").out) == [
-        {"name": p.name, "exact": p.exact, "summary": p.summary()} for p in PASSES.values()
-    ]
+    entries = [{"name": p.name, "exact": p.exact, "summary": p.summary()} for p in PASSES.values()]
+    assert json.loads(run("passes", "--json").out) == {"version": 1, "passes": entries}
