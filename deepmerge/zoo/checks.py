@@ -60,8 +60,8 @@ def _max_loss(pairs: Pairs, expect: dict[str, Any]) -> tuple[float, str]:
     how = {"limit": expect.get("images"), "inputs": pairs.inputs, "threads": pairs.threads, "wishes": ImageWishes()}
     report = api.evaluate(pairs.final, expect["data"], top=(1,), against=pairs.original, **how)
     final, original = report["networks"][-1], report["against"]
-    if final["top"] and final["top"]["1"] is not None:
-        kind, loss = "accuracy", original["top"]["1"] - final["top"]["1"]
+    if final["top"]:
+        kind, loss = "accuracy", original["top"][1] - final["top"][1]
     else:
         kind, loss = "agreement", 1 - final["agreement"]["top1"]
     points = round(100 * loss, 4)
