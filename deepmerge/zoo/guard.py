@@ -12,20 +12,19 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from unittest import mock
 
+import deepmerge
 from deepmerge.engines.process import environment
-from deepmerge.errors import one_line
+from deepmerge.errors import EngineError, one_line
 from deepmerge.machine import cores, memory, resident
 from deepmerge.names import for_terminal
 from deepmerge.signals import left_to_the_parent
@@ -57,7 +56,7 @@ def guarded(task: Task, convert: Convert, stop: threading.Event | None = None) -
 
     A process that the system kills gets a second one; then the model is set aside. stop: ends the process when set.
     """
-    failure = None
+    _check_version(task)
     for _ in range(_TWICE):
         failure, seconds = _attempt(task, convert, stop)
         if stop is not None and stop.is_set():
@@ -68,6 +67,13 @@ def guarded(task: Task, convert: Convert, stop: threading.Event | None = None) -
             break
     write_failure(task, failure)
     return Outcome(task.name, SET_ASIDE if failure.kind == "killed" else FAILED, failure.seconds, failure.message)
+
+
+def _check_version(task: Task) -> None:
+    """Raise EngineError if the command that made the task is of another version, as on another machine."""
+    if task.version != deepmerge.__version__:
+        text = f"a worker has deepmerge {deepmerge.__version__}, and the command {task.version}"
+        raise EngineError(text, remedy="install the same version everywhere")
 
 
 def _attempt(task: Task, convert: Convert, stop: threading.Event | None) -> tuple[Failure | None, float]:
@@ -144,10 +150,24 @@ def _context(threads: int, convert: Convert) -> BaseContext:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", "deepmerge.zoo.warm", convert.__module__])
-    variables = environment(threads, {}, OPENBLAS_THREAD_TIMEOUT="4")
-    with _starting, mock.patch.dict(os.environ, variables):
+    with _starting, _variables(environment(threads, {}, OPENBLAS_THREAD_TIMEOUT="4")):
         forkserver.ensure_running()
     return context
+
+
+@contextlib.contextmanager
+def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Give a process that is started in the block these environment variables."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -171,7 +191,6 @@ def _child(task: Task, convert: Convert, folder: str) -> None:
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    tempfile.tempdir = None  # look it up again
     handle = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number in (1, 2):
         os.dup2(handle, number)

@@ -44,7 +44,7 @@ def make(task: Task, convert: Callable[[Sequence[str]], object]) -> None:
         report = _convert(task, convert, pair, stage)
         inputs = {name: tuple(size) for name, size in report.get("inputs", {}).items()}
         checks = run_checks(Pairs((Path(pair[0]), Path(pair[1])), stage, inputs, task.threads), dict(task.expect))
-        digests = _digests(task, report)
+        digests = task.digests({kind: report["source"][kind]["sha256"] for kind in ("prototxt", "caffemodel")})
         more = {**_summary(report), "page": (stage / "report.html").exists()}
         write_record(stage, task, digests, more, _run(begun, checks, signatures))
 
@@ -71,13 +71,6 @@ def _check_sha256(task: Task, digests: Mapping[str, str | None]) -> None:
         if digests[kind] is not None and digests[kind] != wanted:
             text = f"its SHA-256 is {digests[kind]}, and the manifest says {wanted}"
             raise ReadError(text, task.reads[kind], remedy="get the file again, or correct the manifest")
-
-
-def _digests(task: Task, report: dict[str, Any]) -> dict[str, str | None]:
-    """Return the digests of all that was read; convert has computed those of the two large files."""
-    known = {kind: report["source"][kind]["sha256"] for kind in ("prototxt", "caffemodel")}
-    rest = {key: place for key, place in task.reads.items() if key not in known}
-    return {**known, **Task(task.name, task.base, task.out, rest, (), {}, 0, None).digests()}
 
 
 def _summary(report: dict[str, Any]) -> dict[str, Any]:

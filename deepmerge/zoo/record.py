@@ -26,7 +26,7 @@ class Task:
 
     base: the manifest's folder, from which paths go on. out: the model's folder in OUT, absolute. reads: all that the
     result depends on, by key: prototxt, caffemodel, files and images of options. sha256: what files must be, by kind.
-    expect: see manifest.Expect. threads: CPU threads that it may use.
+    expect: see manifest.Expect. threads: CPU threads that it may use. version: that of the deepmerge that made it.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Task:
     memory: int | None
     sha256: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
+    version: str = deepmerge.__version__
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -49,13 +50,14 @@ class Task:
         """Return `signature` of all that it reads."""
         return {key: signature(self.base, place) for key, place in self.reads.items()}
 
-    def digests(self) -> dict[str, str | None]:
-        """Return the SHA-256 of all that it reads; None for what cannot be read."""
-        return {key: digest(self.base, place) for key, place in self.reads.items()}
+    def digests(self, known: Mapping[str, str] | None = None) -> dict[str, str | None]:
+        """Return the SHA-256 of all that it reads, or of what is not `known`; None for what cannot be read."""
+        known = known or {}
+        return {key: known.get(key) or digest(self.base, place) for key, place in self.reads.items()}
 
     def key(self, digests: Mapping[str, str | None]) -> str:
         """Return what identifies its result: a digest of the files, the options, the checks and deepmerge's version."""
-        asked = [VERSION, deepmerge.__version__, sorted(digests.items()), self.words, self.expect, dict(self.sha256)]
+        asked = [VERSION, self.version, sorted(digests.items()), self.words, self.expect, dict(self.sha256)]
         return hashlib.sha256(encoded(json.dumps(asked, sort_keys=True))).hexdigest()
 
 
