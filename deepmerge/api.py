@@ -496,8 +496,8 @@ class Conversion(Network):
 
 
 def verify(
-    a: Network | tuple[PathLike, PathLike],
-    b: Network | tuple[PathLike, PathLike],
+    a: Network | tuple[PathLike, PathLike] | PathLike,
+    b: Network | tuple[PathLike, PathLike] | PathLike,
     *,
     images: str | None = None,
     tolerance: float = 1e-5,
@@ -511,7 +511,7 @@ def verify(
     Parameters
     ----------
     a, b
-        Networks, or (prototxt, caffemodel) pairs. Both get A's preprocessing.
+        Networks, (prototxt, caffemodel) pairs, or ONNX files that a conversion wrote. Both get A's preprocessing.
     images
         Where the images are, such as "folder:photos"; None for random ones.
     tolerance
@@ -629,7 +629,7 @@ def evaluate(
     data: str,
     *,
     top: Sequence[int] = (1, 5),
-    against: Network | tuple[PathLike, PathLike] | None = None,
+    against: Network | tuple[PathLike, PathLike] | PathLike | None = None,
     engine: str = "ort",
     inputs: Sizes | None = None,
     progress: Progress = silent,
@@ -640,7 +640,7 @@ def evaluate(
     Parameters
     ----------
     network
-        A network, a (prototxt, caffemodel) pair, or the folder of a conversion.
+        A network, a (prototxt, caffemodel) pair, the folder of a conversion, or an ONNX file in it.
     data
         Where the images are, such as "lmdb:val_lmdb". Labels are needed for accuracy, not for agreement.
     top
@@ -657,7 +657,8 @@ def evaluate(
     from deepmerge.measure.accuracy import Job, run
 
     with ExitStack() as stack:
-        measured = Path(network) if isinstance(network, (str, Path)) else _files(network, stack, inputs)
+        folder = isinstance(network, (str, Path)) and Path(network).suffix != ".onnx"
+        measured = Path(network) if folder else _files(network, stack, inputs)
         other = None if against is None else _files(against, stack, inputs)
         job = Job(measured, data, top=tuple(top), against=other, engine=engine, inputs=inputs or {}, **options)
         return run(job, progress)
@@ -696,11 +697,13 @@ def tabulate(
     return run(Job(paths, data=data, top=tuple(top), engine=engine, seconds=seconds, **options), progress)
 
 
-def _files(network: Network | tuple[PathLike, PathLike], stack: ExitStack, inputs: Sizes | None) -> Pair:
+def _files(network: Network | tuple[PathLike, PathLike] | PathLike, stack: ExitStack, inputs: Sizes | None) -> Pair:
     """Return the network's files; those of a network that is on no disk yet are written to a temporary folder."""
     from deepmerge.formats.write import write_pair
-    from deepmerge.out.read import Pair
+    from deepmerge.out.read import Pair, onnx_pair
 
+    if isinstance(network, (str, Path)):
+        return onnx_pair(network, inputs)
     if not isinstance(network, Network):
         return Pair(*map(Path, network), inputs or {})
     if network.prototxt is not None and network.caffemodel is not None:

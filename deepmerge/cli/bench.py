@@ -111,11 +111,13 @@ def bench(measuring: Measuring, figures: Figures, output: Output, images: Prepro
     """Measure networks side by side on every installed engine: time, size, memory, energy, accuracy.
 
     The first network is the one that the others are compared with.
-    NET is a folder that `convert` wrote, or PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET gives it a name. Without a
+    NET is a folder that `convert` wrote, an ONNX file in it, or PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET gives it a
+    name. A folder's model-int8.onnx is measured too, and a folder alone is compared with its original. Without a
     caffemodel the weights are random. --against compares time, memory and size, as shares of the first network's.
 
     \b
     Examples:
+      deepmerge bench out/
       deepmerge bench net.prototxt net.caffemodel out/
       deepmerge bench before=net.prototxt net.caffemodel after=out/ --engine caffe,ort --memory 1GB --markdown
       deepmerge bench net.prototxt net.caffemodel out/ --json > baseline.json
@@ -127,11 +129,11 @@ def bench(measuring: Measuring, figures: Figures, output: Output, images: Prepro
     from deepmerge.measure.bench.against import read_baseline
 
     baseline = output.against and read_baseline(output.against)
-    nets = measuring.read()
+    nets = measuring.read(variants=True)
     for net in nets:
         console.warn(net.graph.warnings)
     m = measuring
-    settings = Settings(m.engines, figures.what, m.threads, m.device, m.budget(), figures.memory, seed=m.seed)
+    settings = Settings(m.engines_for(nets), figures.what, m.threads, m.device, m.budget(), figures.memory, seed=m.seed)
     with console.progress() as progress:
         accuracies = _accuracies(nets, figures, images, progress)
         report = measure(nets, settings, progress)
@@ -161,7 +163,7 @@ def _accuracies(nets, figures: Figures, images: Preprocessing, progress) -> dict
     found = {}
     for net in nets:
         if not net.random:
-            pair = net.source.prototxt, net.source.caffemodel
+            pair = net.source.onnx or (net.source.prototxt, net.source.caffemodel)
             how = {"wishes": images.wishes(), "limit": figures.limit, "progress": progress}
             how["inputs"] = net.graph.given_inputs
             report = evaluate(pair, figures.data, **how)

@@ -76,7 +76,7 @@ within = bundle(
 
 
 @command("eval", short_help="measure accuracy, or agreement with the original")
-@click.argument("files", nargs=-1, required=True, metavar="OUT | PROTOTXT CAFFEMODEL", type=FILE)
+@click.argument("files", nargs=-1, required=True, metavar="OUT | OUT/FILE.onnx | PROTOTXT CAFFEMODEL", type=FILE)
 @option("--data", required=True, metavar="SPEC", help=f"Images: {SPEC}.")
 @option("--top", type=Checked("K,K", tops), default="1,5", help="Values of k for top-k accuracy.")
 @option("--per-class", is_flag=True, help="Also show the accuracy of each class.")
@@ -126,6 +126,7 @@ def eval_(files: tuple[Path, ...], data: str, images: Preprocessing, limits: Lim
     Examples:
       deepmerge eval net.prototxt net.caffemodel --data lmdb:val_lmdb
       deepmerge eval out/ --data folder:photos
+      deepmerge eval out/model-int8.onnx --data lmdb:val_lmdb
       deepmerge eval out/ --data list:val.txt --steps --per-class --json
       deepmerge eval b.prototxt b.caffemodel --against a.prototxt a.caffemodel --data npz:test.npz
     """
@@ -156,7 +157,7 @@ def _check_usage(files: tuple[Path, ...], limits: Limits, chosen: dict[str, Any]
     if limits.max_drop is not None and len(files) == 2 and chosen["against"] is None:
         raise click.UsageError("--max-drop needs another network: give --against, or OUT in place of its files")
     for name in ("steps", "original"):
-        if chosen[name] is not None and len(files) == 2:
+        if chosen[name] is not None and (len(files) == 2 or files[0].suffix == ".onnx"):
             raise click.UsageError(f"--{name} goes with OUT, the folder that convert wrote")
         if chosen[name] is not None and chosen["against"] is not None:
             raise click.UsageError(f"--against and --{name} exclude each other: --{name} compares with the original")

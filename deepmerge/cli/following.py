@@ -58,7 +58,7 @@ def after_measuring(out: Path, report: dict[str, Any]) -> Words:
     return ["report", out] if not rough or report.keys() & {"recovery", "finetuning"} else _recover(out)
 
 
-def after_verify(pairs: Sequence[tuple[Path, Path]], report: dict[str, Any]) -> Words:
+def after_verify(pairs: Sequence[tuple[Path, ...]], report: dict[str, Any]) -> Words:
     """Return `bench` for networks that agree, and for others what shows more of the difference."""
     (_, second), words = pairs, [*pairs[0], *pairs[1]]
     if report["ok"]:

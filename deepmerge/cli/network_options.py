@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deepmerge.cli.options import MORE, Listed, bundle, inputs, option, options
+from deepmerge.cli.options import MORE, Listed, bundle, given, inputs, option, options
 from deepmerge.engines import ENGINES, USUAL
 from deepmerge.names import for_terminal
 from deepmerge.text import count
@@ -27,15 +27,24 @@ class Measuring:
     seed: int
     inputs: dict[str, tuple[int, ...]]
 
-    def read(self) -> list[Any]:
-        """Return the networks that NET … names; UsageError where the words name none."""
-        from deepmerge.measure.harness.networks import parse_networks, read_networks
+    def read(self, variants: bool = False) -> list[Any]:
+        """Return the networks that NET … names; UsageError where the words name none.
+
+        variants: with those that belong to them; see with_variants.
+        """
+        from deepmerge.measure.harness.networks import parse_networks, read_networks, with_variants
 
         try:
             sources = parse_networks(self.words)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
-        return read_networks(sources, self.batch, self.inputs)
+        return read_networks(with_variants(sources) if variants else sources, self.batch, self.inputs)
+
+    def engines_for(self, nets: list[Any]) -> tuple[str, ...]:
+        """Return the engines: those given, else the usual ones, and ONNX Runtime's own LRN where a network has LRN."""
+        if given("engines") or not any(layer.type == "LRN" for net in nets for layer in net.graph.layers):
+            return self.engines
+        return tuple(name for name in ENGINES if name in self.engines or name == "ort-lrn-op")
 
     def budget(self):
         """Return when to stop measuring."""

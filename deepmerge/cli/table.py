@@ -49,7 +49,7 @@ def table(words: tuple[str, ...], png: Path | None, images: Preprocessing, conso
     """Show a conversion step by step: what was merged, accuracy, the time of one forward, and the speed-up.
 
     OUT is what convert wrote. Folders that recover and finetune made of it may follow; each adds a column (NAME=OUT2
-    names it). The row of a step shows the network with all steps up to it.
+    names it). The row of a step shows the network with all steps up to it; that of int8, model-int8.onnx.
 
     \b
     Examples:
@@ -112,5 +112,7 @@ def _accuracies(row: dict, titles: list[str], ks: list[str]) -> list[str]:
 
 def _times(row: dict) -> list[str]:
     speedup = row["speedup"]
+    if speedup is None:
+        return ["", ""]
     interval = f"({speedup['low']:.2f}–{speedup['high']:.2f})"
     return [milliseconds(row["seconds"]["median"]), f"{speedup['value']:.2f} {interval}"]

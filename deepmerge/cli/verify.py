@@ -18,7 +18,7 @@ from deepmerge.names import for_terminal
 @click.argument("a_prototxt", metavar="A.prototxt", type=FILE)
 @click.argument("a_caffemodel", metavar="A.caffemodel", type=FILE)
 @click.argument("b_prototxt", metavar="B.prototxt", type=FILE)
-@click.argument("b_caffemodel", metavar="B.caffemodel", type=FILE)
+@click.argument("b_caffemodel", metavar="B.caffemodel", type=FILE, required=False)
 @running
 @option(
     "--random",
@@ -45,13 +45,15 @@ def verify(
     a_prototxt: Path,
     a_caffemodel: Path,
     b_prototxt: Path,
-    b_caffemodel: Path,
+    b_caffemodel: Path | None,
     source: str | None,
     images: Preprocessing,
     console: Console,
     **how: Any,
 ):
     """Run two networks on the same inputs and compare their outputs.
+
+    B may also be an ONNX file that convert wrote, alone: out/model-int8.onnx.
 
     The exit code is 1 if an output differs by more than the tolerance and than rounding explains, or is NaN.
 
@@ -73,19 +75,26 @@ def verify(
     import deepmerge
     from deepmerge.errors import DeepmergeError
 
-    pairs = (a_prototxt, a_caffemodel), (b_prototxt, b_caffemodel)
+    alone = b_prototxt.suffix == ".onnx"
+    if alone != (b_caffemodel is None):
+        missing = "Missing argument 'B.caffemodel'."
+        raise click.UsageError("an ONNX file goes without a caffemodel" if alone else missing)
+    first, second = (a_prototxt, a_caffemodel), (b_prototxt,) if alone else (b_prototxt, b_caffemodel)
     with console.progress() as progress:
-        report = deepmerge.verify(*pairs, images=source, wishes=images.wishes(), progress=progress, **how)
+        other = b_prototxt if alone else second
+        report = deepmerge.verify(first, other, images=source, wishes=images.wishes(), progress=progress, **how)
     console.warn(report["warnings"])
     console.show(report, lambda: _text(report, source, how))
-    console.next(after_verify(pairs, report))
+    console.next(after_verify((first, second), report))
     if not report["ok"]:
         failures = report["failures"]
+        why = ("is in int8", "it costs") if alone else ("has approximate merges", "they cost")
+        remedy = _EXPECTED.format(*why)
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        raise DeepmergeError(failures[0] + more, remedy=_EXPECTED if report["expected"] else "")
+        raise DeepmergeError(failures[0] + more, remedy=remedy if report["expected"] else "")
 
 
-_EXPECTED = "this is expected, since B has approximate merges: `deepmerge eval` measures what they cost in accuracy"
+_EXPECTED = "this is expected, since B {}: `deepmerge eval` measures what {} in accuracy"
 
 
 def _text(report: dict, source: str | None, how: dict[str, Any]) -> str:

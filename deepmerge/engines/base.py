@@ -11,6 +11,7 @@ from deepmerge.errors import EngineError
 from deepmerge.text import did_you_mean
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from deepmerge.graph import Graph
@@ -28,6 +29,7 @@ class Engine(Protocol):
         ...
 
     # those that `verify` runs also have `lacks(layer)`: whether no network with such a layer can be loaded
+    # those that read ONNX also have `load_onnx(file, graph, threads)`: a file that convert wrote of the network
 
 
 class Session(Protocol):
@@ -64,6 +66,13 @@ class Session(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+def load_onnx(engine: Engine, file: Path, graph: Graph, threads: int = 1) -> Session:
+    """Load an ONNX file that convert wrote of the network. EngineError if the engine reads no ONNX files."""
+    if not hasattr(engine, "load_onnx"):
+        raise EngineError(f"engine {engine.name!r} does not read ONNX files ({file})", remedy="use --engine ort")
+    return engine.load_onnx(file, graph, threads)
 
 
 def checked_feeds(inputs: Mapping[str, tuple[int, ...]], feeds: Feeds) -> dict[str, np.ndarray]:

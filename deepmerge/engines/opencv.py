@@ -42,6 +42,10 @@ class OpencvEngine:
             write_pair(graph, *files)
             return OpencvSession(graph, files, threads)
 
+    def load_onnx(self, file: Path, graph: Graph, threads: int = 1) -> OpencvSession:
+        """Load an ONNX file that convert wrote. graph: the network it was written from."""
+        return OpencvSession(graph, (file,), threads)
+
 
 class OpencvSession(FileSession):
     """A network in OpenCV: a copy with fusion, and one without it to time the layers.
@@ -49,12 +53,15 @@ class OpencvSession(FileSession):
     OpenCV finds values by their layers, and has none of a layer with several tops.
     """
 
-    def __init__(self, graph: Graph, files: tuple[Path, Path], threads: int = 1) -> None:
+    def __init__(self, graph: Graph, files: tuple[Path, ...], threads: int = 1) -> None:
         layers = {blob.name: blob.producer for blob in graph.blobs if len(blob.producer.tops) == 1}
         self._makers = {blob: layer.name for blob, layer in layers.items() if layer.type != "Input"}
         super().__init__("opencv", graph, list(self._makers))
         self._threads = threads
         self._fused, self._plain = (_read(files, fusion) for fusion in (True, False))
+        if len(files) == 1:  # ONNX, whose layers have other names
+            self._makers = dict(zip(self.outputs, self._fused.getUnconnectedOutLayersNames(), strict=False))
+            self.blobs = tuple(self._makers)
 
     def _feed(self, arrays: Mapping[str, np.ndarray], net: Any = None) -> None:
         import cv2
@@ -99,11 +106,12 @@ class OpencvSession(FileSession):
         self._fused = self._plain = None
 
 
-def _read(files: tuple[Path, Path], fusion: bool) -> Any:
+def _read(files: tuple[Path, ...], fusion: bool) -> Any:
     import cv2
 
     with refusals("opencv", "read"):
-        net = cv2.dnn.readNetFromCaffe(*map(str, files))
+        read = cv2.dnn.readNetFromCaffe if len(files) == 2 else cv2.dnn.readNetFromONNX
+        net = read(*map(str, files))
     net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
     net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
     net.enableFusion(fusion)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import ReadError
+from deepmerge.formats import INT8_FILE
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.files import map_file, read_text
@@ -31,12 +32,14 @@ class Pair:
 
     over: further caffemodels, whose layers replace those of `caffemodel`, the last one's first. A step's network has
     some if its folder holds new_layers.caffemodel alone.
+    onnx: the file that is run in their place, such as model-int8.onnx; the two still say what the network is.
     """
 
     prototxt: Path
     caffemodel: Path
     inputs: Sizes = field(default_factory=dict)
     over: tuple[Path, ...] = ()
+    onnx: Path | None = None
 
     def __iter__(self) -> Iterator[Path]:
         return iter((self.prototxt, self.caffemodel))
@@ -65,6 +68,19 @@ class Pair:
             text = f"layer {missing[0].name!r} has no weights in {files}"
             raise ReadError(text, self.prototxt, layer=missing[0].name, remedy="convert again")
         return graph
+
+
+def onnx_pair(file: str | Path, inputs: Sizes | None = None) -> Pair:
+    """Return the network of an ONNX file in OUT. ReadError without the Caffe files beside it."""
+    file = Path(file)
+    if not file.is_file():
+        raise ReadError("no such file", file)
+    pair = Pair(*(file.with_name(name) for name in _PAIR), inputs or {}, onnx=file)
+    for beside in pair:
+        if not beside.is_file():
+            text = f"has no {beside.name} beside it, which says what its network is"
+            raise ReadError(text, file, remedy="convert again with caffe in --emit")
+    return pair
 
 
 @dataclass(frozen=True)
@@ -99,6 +115,12 @@ class Converted:
     steps: list[StepFolder]
     given: Pair | None = field(default=None)
     inputs: Sizes = field(default_factory=dict)
+
+    @property
+    def int8(self) -> Pair | None:
+        """The final network in int8, if OUT has it."""
+        file = self.folder / INT8_FILE
+        return replace(self.final, onnx=file) if file.is_file() else None
 
     @property
     def entries(self) -> list[dict[str, Any]]:

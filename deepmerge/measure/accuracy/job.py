@@ -5,17 +5,20 @@ from __future__ import annotations
 import difflib
 import filecmp
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from deepmerge.data import ImageWishes, Loader, Loading, open_loader
+from deepmerge.engines import engine
+from deepmerge.engines.base import load_onnx
 from deepmerge.errors import GraphError, PlanError, ReadError
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import cores
 from deepmerge.measure.accuracy.measure import TOP, Settings, measure
-from deepmerge.measure.accuracy.scores import check_same_input, output_of
+from deepmerge.measure.accuracy.scores import Network, check_same_input, output_of
 from deepmerge.measure.batching import fitting_batch
 from deepmerge.out.digest import weights_digest
 from deepmerge.out.read import Converted, Pair, read_converted
@@ -26,7 +29,8 @@ from deepmerge.progress import Progress, silent
 class Job:
     """One measurement, as the command line asks for it.
 
-    network: a network's two files, or the folder that convert wrote. data: a source (see data.open_images).
+    network: a network's two files, or the folder that convert wrote; with its int8, if the engine runs that.
+    data: a source (see data.open_images).
     against: the network whose answers the others' are compared with; by default a folder's original.
     original: the original's files, if they are not those that the folder's report names.
     steps: the folder's steps whose networks are measured, too ("all" for all).
@@ -59,6 +63,11 @@ class Named:
     pair: Pair
     graph: Graph
 
+    @property
+    def run(self) -> tuple[Graph, Path | None]:
+        """What is run: the network, or its ONNX file."""
+        return self.graph, self.pair.onnx
+
 
 def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     """Measure the networks of the job.
@@ -72,8 +81,11 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
         [Named("network", job.network, job.network.read())] if converted is None else _of_folder(converted, job.steps)
     )
     main = named[-1]
+    if converted is not None and converted.int8 and hasattr(engine(job.engine), "load_onnx"):
+        named.append(Named("int8", converted.int8, main.graph))
     graphs = list(dict.fromkeys(n.graph for n in named))
     loader, warnings = _loader(job, main, graphs)
+    runs = list(dict.fromkeys(n.run for n in named))
     against, more = _against(job, converted, loader)
     if against is not None:
         check_same_input(main.graph, against.graph)
@@ -85,9 +97,18 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
         raise GraphError(f"--strict: {warnings[0]} (a warning, without --strict)")
     progress("loading", 0, loader.count)
     settings = Settings(job.top, job.output, job.per_class, bool(job.wishes.mirror), job.engine, _threads(job))
-    found = measure(graphs, loader, settings, against and against.graph, progress)
-    found["networks"] = [found["networks"][graphs.index(n.graph)] for n in named]
+    with ExitStack() as stack:
+        loaded = [_loaded(job, *run, stack) for run in runs]
+        found = measure(loaded, loader, settings, against and _loaded(job, *against.run, stack), progress)
+    found["networks"] = [found["networks"][runs.index(n.run)] for n in named]
     return _report(job, named, against, loader, found, warnings)
+
+
+def _loaded(job: Job, graph: Graph, onnx: Path | None, stack: ExitStack) -> Network:
+    """Return what `measure` takes: the network, or its ONNX file in a session that `stack` closes."""
+    if onnx is None:
+        return graph
+    return stack.enter_context(load_onnx(engine(job.engine), onnx, graph, _threads(job)))
 
 
 def _of_folder(converted: Converted, wanted: Sequence[str]) -> list[Named]:
@@ -168,4 +189,5 @@ def _report(
 
 def _entry(named: Named, entry: dict[str, Any]) -> dict[str, Any]:
     files = {"prototxt": str(named.pair.prototxt), "caffemodel": str(named.pair.caffemodels[-1])}
+    files |= {"onnx": str(named.pair.onnx)} if named.pair.onnx else {}
     return {"name": named.name, **files, **entry}

@@ -95,6 +95,7 @@ class Runner:
                     f"the network has several outputs: {_listed(network.outputs)}; choose one with --output"
                 )
             (self.output,) = network.outputs
+        self._fixed = self._fixed or getattr(network, "fixed_batch", None)
         (self._input,) = network.inputs
         self._session = network
         self._scores = self._run

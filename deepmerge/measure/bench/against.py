@@ -55,10 +55,9 @@ def ratios(report: dict[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
             if base[key]:
                 yield (network["label"], key), network[key] / base[key]
         for key in ACTIVATIONS:
-            yield (
-                (network["label"], f"activations {key}"),
-                network["activation_bytes"][key] / base["activation_bytes"][key],
-            )
+            before, now = (one["activation_bytes"][key] for one in (base, network))
+            if before and now is not None:
+                yield (network["label"], f"activations {key}"), now / before
 
 
 def worse(now: dict[str, Any], baseline: dict[str, Any], tolerance: float) -> list[str]:

@@ -124,7 +124,7 @@ def _peak(engine: str, network: Network, batch: int, limit: int | str, threads: 
         with _watched(empty["pid"], limit) as killed:
             try:
                 write_pair(with_batch(network.graph, batch), *pair)
-                worker.load("network", *pair)
+                worker.load("network", *pair, *filter(None, [network.source.onnx]))
                 worker.run("network")
                 peak = worker.memory()["peak"] or 0
             except (EngineError, ShapeError) as error:

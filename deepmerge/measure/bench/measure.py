@@ -71,18 +71,25 @@ def bench(networks: Sequence[Network], settings: Settings = Settings(), progress
 
 
 def about(network: Network, files: Files) -> dict[str, Any]:
-    """Return a network's own figures, for one image. file_bytes: of its two files, as deepmerge writes them."""
+    """Return a network's own figures, for one image. file_bytes: of its two files, as deepmerge writes them.
+
+    Of an ONNX file, storage and file are its own size, and activations are not known.
+    """
     from deepmerge.graph.shapes import infer_shapes
 
-    shapes = infer_shapes(network.graph)
+    shapes, costs, held = infer_shapes(network.graph), summary(network.graph), files[network.label]
+    size = sum(path.stat().st_size for path in held[-1:] if network.source.onnx)
+    if size:
+        costs |= {"storage_bytes": size, "activation_bytes": dict.fromkeys(costs["activation_bytes"])}
     return {
         "label": network.label,
         "prototxt": str(network.source.prototxt),
         "caffemodel": str(network.source.caffemodel) if network.source.caffemodel else None,
+        **({"onnx": str(network.source.onnx)} if network.source.onnx else {}),
         "random_weights": network.random,
         "inputs": {blob.name: list(shapes[blob] or ()) for blob in network.graph.inputs},
-        **summary(network.graph),
-        "file_bytes": sum(path.stat().st_size for path in files[network.label]),
+        **costs,
+        "file_bytes": size or sum(path.stat().st_size for path in held),
     }
 
 

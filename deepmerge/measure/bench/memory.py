@@ -9,7 +9,7 @@ from deepmerge.errors import EngineError
 from deepmerge.measure.harness.process import Worker
 
 
-def memory_of(engine: str, pair: tuple[Path, Path], threads: int = 1, device: str = "cpu") -> dict[str, Any]:
+def memory_of(engine: str, files: tuple[Path, ...], threads: int = 1, device: str = "cpu") -> dict[str, Any]:
     """Return the bytes of a process that runs this network alone. EngineError if the system does not report them.
 
     engine: resident before the network is loaded (the interpreter and the engine's libraries). peak: the most at any
@@ -20,7 +20,7 @@ def memory_of(engine: str, pair: tuple[Path, Path], threads: int = 1, device: st
         empty = worker.memory()
         if empty["now"] is None:
             raise EngineError("not available on this machine, because it has no /proc/…/status (Linux)")
-        worker.load("network", *pair)
+        worker.load("network", *files)
         loading = worker.memory()["peak"]
         reset = _reset_peak(empty["pid"])
         for _ in range(3):

@@ -146,7 +146,8 @@ def figures(report: dict[str, Any]) -> Iterator[tuple]:
         for key, unit in (("layers", ""), ("params", ""), ("macs", ""), ("storage_bytes", "B"), ("file_bytes", "B")):
             yield for_terminal(one["label"]), "", key, one[key], unit, "", ""
         for key, value in one["activation_bytes"].items():
-            yield for_terminal(one["label"]), "", f"activation_bytes_{key}", value, "B", "", ""
+            if value is not None:
+                yield for_terminal(one["label"]), "", f"activation_bytes_{key}", value, "B", "", ""
         for key, value in ((one.get("accuracy") or {}).get("top") or {}).items():
             yield for_terminal(one["label"]), "", f"top{key}", value, "", "", ""
     for engine in _measured(report):
@@ -169,5 +170,5 @@ def megabytes(number: float | None) -> str:
     return NONE if number is None else f"{number / 1e6:,.2f} MB"
 
 
-def _left(now: float, before: float) -> str:
-    return f"{now / before:.1%}" if before else NONE
+def _left(now: float | None, before: float | None) -> str:
+    return f"{now / before:.1%}" if before and now is not None else NONE

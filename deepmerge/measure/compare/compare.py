@@ -18,7 +18,9 @@ from deepmerge.data import (
     open_network_images,
 )
 from deepmerge.engines import engine as find_engine
+from deepmerge.engines.base import load_onnx
 from deepmerge.errors import DeepmergeError, GraphError, ReadError
+from deepmerge.formats import INT8_FILE
 from deepmerge.graph.shapes import Shape
 from deepmerge.machine import cores
 from deepmerge.measure.batching import common_batching
@@ -102,6 +104,8 @@ def verify(job: Job, progress: Progress = silent) -> dict[str, Any]:
     warnings = [f"{which}: {line}" for which, graph in zip("AB", whole, strict=True) for line in graph.warnings]
     inputs = match_inputs(a, b)
     outputs, notes = match_outputs(a, b)
+    if job.layers and (job.a.onnx or job.b.onnx):
+        raise ReadError("gives its outputs alone, so --layers cannot compare it", job.a.onnx or job.b.onnx)
     layers = match_layers(a, b) if job.layers else []
     fed, more = _feed(job, a, b, inputs)
     warnings += cut_a.notes + notes + more
@@ -160,6 +164,8 @@ def _feed(job: Job, a: Graph, b: Graph, inputs: dict[str, Shape]) -> tuple[_Feed
 
 def _load(runner: Engine, made: Cut, pair: Pair, threads: int) -> Session:
     """Load a network; an engine that reads Caffe's files itself reads them, unless they are not what was read."""
+    if pair.onnx is not None:
+        return load_onnx(runner, pair.onnx, made.graph, threads)
     load_files, graph = getattr(runner, "load_files", None), made.graph
     if load_files is None or made.notes or graph.train_layers or graph.given_inputs:
         return runner.load(graph, threads)
@@ -195,7 +201,9 @@ def _run(a: Session, b: Session, blobs: _Blobs, chunks: Iterator[Chunk]) -> tupl
 
 
 def _approximate(pair: Pair) -> bool:
-    """Return whether approximate steps made the network: it is OUT's, or that of a step's folder in OUT."""
+    """Return whether int8 or approximate steps made the network: it is OUT's, or that of a step's folder in OUT."""
+    if pair.onnx is not None and pair.onnx.name == INT8_FILE:
+        return True
     for folder in list(pair.prototxt.resolve().parents)[:3:2]:
         try:
             converted = read_converted(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from deepmerge.errors import ReadError
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
 from deepmerge.measure.harness.fill import fill
+from deepmerge.out.read import onnx_pair, read_converted
 
 WEIGHTS = (".caffemodel", ".h5", ".hdf5")
 FOLDER = ("deploy.prototxt", "weights.caffemodel")
@@ -19,11 +21,16 @@ PLAIN = frozenset({"deploy", "net", "network", "model", "train_val", "test"})  #
 
 @dataclass(frozen=True)
 class Source:
-    """A network's files, and its label in tables. caffemodel: None for random weights."""
+    """A network's files, and its label in tables. caffemodel: None for random weights. onnx: as in out.read.Pair.
+
+    folder: that which convert wrote, if the network is named by it.
+    """
 
     label: str
     prototxt: Path
     caffemodel: Path | None
+    onnx: Path | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,9 @@ class Network:
 def parse_networks(words: Sequence[str]) -> list[Source]:
     """Return the networks that the words name, in order, each with a label of its own.
 
-    A word is a folder that `convert` wrote (or one of its steps' folders), or a PROTOTXT. The word after a PROTOTXT is
-    its CAFFEMODEL if it ends like one (.caffemodel, .h5); PROTOTXT,CAFFEMODEL in one word works, too. NAME= before it
-    sets the label. Raises ValueError for words that make no network.
+    A word is a folder that `convert` wrote (or one of its steps' folders), an ONNX file in it, or a PROTOTXT. The word
+    after a PROTOTXT is its CAFFEMODEL if it ends like one (.caffemodel, .h5); PROTOTXT,CAFFEMODEL in one word works,
+    too. NAME= before it sets the label. Raises ValueError for words that make no network.
     """
     found: list[Source] = []
     for word in words:
@@ -65,7 +72,11 @@ def _labelled(word: str) -> tuple[str, Path]:
 
 def _source(name: str, path: Path) -> Source:
     if path.is_dir():
-        return Source(name or path.resolve().name, path / FOLDER[0], path / FOLDER[1])
+        return Source(name or path.resolve().name, path / FOLDER[0], path / FOLDER[1], folder=path)
+    if path.suffix == ".onnx":
+        pair = onnx_pair(path)
+        kind = path.stem.removeprefix("model-") if path.stem != "model" else "ONNX"
+        return Source(name or f"{path.resolve().parent.name}, {kind}", *pair, path)
     prototxt, comma, caffemodel = str(path).rpartition(",")
     if comma and prototxt and caffemodel and not path.exists():
         return Source(name or _plain(Path(prototxt)), Path(prototxt), Path(caffemodel))
@@ -90,6 +101,25 @@ def _distinct(sources: Sequence[Source]) -> list[Source]:
         taken.add(label)
         labelled.append(dataclasses.replace(source, label=label))
     return labelled
+
+
+def with_variants(sources: Sequence[Source]) -> list[Source]:
+    """Return the networks, each folder's followed by that in int8 if the folder has it.
+
+    A folder alone comes after its original, if that is where its report says.
+    """
+    found: list[Source] = []
+    for source in sources:
+        converted = None
+        if source.folder is not None and (source.folder / "report.json").exists():
+            converted = read_converted(source.folder)
+        if converted is not None and len(sources) == 1:
+            with contextlib.suppress(ReadError):
+                found.append(Source("original", *converted.original))
+        found.append(source)
+        if converted is not None and converted.int8:
+            found.append(Source(f"{source.label}, int8", *converted.int8, converted.int8.onnx))
+    return _distinct(found)
 
 
 def read_networks(sources: Sequence[Source], batch: int | None = None, inputs: Sizes | None = None) -> list[Network]:

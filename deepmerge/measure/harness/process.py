@@ -35,9 +35,9 @@ class Worker(Child):
             self.close()
             raise
 
-    def load(self, label: str, prototxt: Path, caffemodel: Path) -> dict[str, Any]:
-        """Load a network; see worker.Server.load for the reply."""
-        return self._ask("load", f"loading {label}", label=label, prototxt=str(prototxt), caffemodel=str(caffemodel))
+    def load(self, label: str, *files: Path) -> dict[str, Any]:
+        """Load a network: its prototxt, its caffemodel, perhaps its ONNX file; see worker.Server.load for the reply."""
+        return self._ask("load", f"loading {label}", label=label, files=[str(file) for file in files])
 
     def run(self, label: str) -> Sample:
         """Run the network forward once."""

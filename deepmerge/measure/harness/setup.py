@@ -11,12 +11,15 @@ from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
 from deepmerge.temporary import temporary_folder
 
-Files = Mapping[str, tuple[Path, Path]]
+Files = Mapping[str, tuple[Path, ...]]
 
 
 @contextlib.contextmanager
 def files_of(networks: Sequence[Network]) -> Iterator[Files]:
-    """Write each network as deepmerge writes it, so that all engines get the same; give its two files by label."""
+    """Write each network as deepmerge writes it, so that all engines get the same; give its files by label.
+
+    They are its two files, and its ONNX file if that is what is run.
+    """
     from deepmerge.formats.write import write_pair
 
     with temporary_folder() as folder:
@@ -24,7 +27,7 @@ def files_of(networks: Sequence[Network]) -> Iterator[Files]:
         for number, network in enumerate(networks):
             pair = Path(folder, f"{number}.prototxt"), Path(folder, f"{number}.caffemodel")
             write_pair(network.graph, *pair)
-            files[network.label] = pair
+            files[network.label] = (*pair, network.source.onnx) if network.source.onnx else pair
         yield files
 
 

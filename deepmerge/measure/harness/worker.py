@@ -37,14 +37,20 @@ class Server:
         # real Caffe runs in yet another process; it is there from the start, so that its memory can be watched
         self._caffe = self.engine.start(threads) if hasattr(self.engine, "load_files") else None
 
-    def load(self, label: str, prototxt: str, caffemodel: str, seed: int = 0) -> dict:
-        """Load a network and run it on noise. Returns batch: the first input's first size; source: what was read."""
+    def load(self, label: str, files: list[str], seed: int = 0) -> dict:
+        """Load a network and run it on noise. Returns batch: the first input's first size; source: what was read.
+
+        files: its prototxt and its caffemodel, and its ONNX file if that is what is run.
+        """
+        from deepmerge.engines.base import load_onnx
         from deepmerge.formats.read import read_network
 
-        if self._caffe:
-            session = self._caffe.load(prototxt, caffemodel)
+        if len(files) == 3:
+            session = load_onnx(self.engine, Path(files[2]), read_network(*files[:2]), self.threads)
+        elif self._caffe:
+            session = self._caffe.load(*files)
         else:
-            session = self.engine.load(read_network(prototxt, caffemodel), self.threads)
+            session = self.engine.load(read_network(*files), self.threads)
         self._limit_threads()
         rng = np.random.default_rng(seed)
         feeds = {name: rng.uniform(LOW, HIGH, shape).astype(np.float32) for name, shape in session.inputs.items()}

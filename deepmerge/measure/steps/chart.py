@@ -67,13 +67,14 @@ def _accuracy(axes: Any, report: dict[str, Any]) -> None:
 
 
 def _speedup(axes: Any, report: dict[str, Any]) -> None:
-    ratios = [row["speedup"] for row in report["rows"]]
-    values = [one["value"] for one in ratios]
-    around = [[one["value"] - one["low"] for one in ratios], [one["high"] - one["value"] for one in ratios]]
-    axes.bar(range(len(values)), values, 0.7, color=_BAR, yerr=around, ecolor="#999999")
-    for place, value in enumerate(values):
+    ratios = {place: row["speedup"] for place, row in enumerate(report["rows"]) if row["speedup"]}
+    values = {place: one["value"] for place, one in ratios.items()}
+    spans = ratios.values()
+    around = [[one["value"] - one["low"] for one in spans], [one["high"] - one["value"] for one in spans]]
+    axes.bar(list(values), list(values.values()), 0.7, color=_BAR, yerr=around, ecolor="#999999")
+    for place, value in values.items():
         axes.annotate(
             f"{value:.2f}", (place, value), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8
         )
     axes.set_ylabel("times as fast as the original")
-    axes.set_ylim(0, max(values) * 1.15)
+    axes.set_ylim(0, max(values.values()) * 1.15)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from deepmerge.data import ImageWishes, Loading, open_loader
+from deepmerge.engines import engine
+from deepmerge.engines.base import load_onnx
 from deepmerge.errors import GraphError, ReadError
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
@@ -17,6 +20,7 @@ from deepmerge.measure.accuracy.measure import TOP, Settings, measure
 from deepmerge.measure.accuracy.scores import output_of
 from deepmerge.measure.batching import fitting_batch
 from deepmerge.measure.harness.machine import machine
+from deepmerge.measure.harness.networks import Network, Source
 from deepmerge.measure.steps.times import step_times
 from deepmerge.out.digest import weights_digest
 from deepmerge.out.read import Converted, Pair, read_converted
@@ -61,7 +65,7 @@ class Column:
     graphs: dict[str, Graph]
 
 
-FINAL = "all"
+FINAL, INT8 = "all", "int8"  # rows beside the steps'
 
 
 def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
@@ -69,7 +73,8 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
 
     Keys: version, network, machine, data, images, engine, time_engine, threads, columns (title, folder), rows,
     warnings. A row has
-    step: None for the original, "all" for the folders' final networks if they are not just the last step's;
+    step: None for the original, "all" for the folders' final networks if they are not just the last step's, "int8" for
+    those in int8, if the engine runs them;
     index, merged (layers), passes: as in report.json;
     top: {column: {k: share}}, without columns whose network is that of an earlier one; the original's under "original";
     None without data;
@@ -84,6 +89,8 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     rows = [_row(None, original=True), *(_row(entry) for entry in converted[0].approximate)]
     if any(FINAL in column.graphs for column in columns):
         rows.append({**_row(None), "step": FINAL})
+    if any(one.int8 for one in converted) and any(hasattr(engine(name), "load_onnx") for name in _engines(job)):
+        rows.append({**_row(None), "step": INT8})
     report = {
         "version": VERSION,
         "network": converted[0].report.get("network", ""),
@@ -102,6 +109,11 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     if job.seconds:
         _times(job, original, columns[0], rows, progress)
     return report
+
+
+def _engines(job: Job) -> list[str]:
+    """Return the engines of the accuracy and of the times, as far as they are measured."""
+    return [job.engine] * bool(job.data) + [job.time_engine or job.engine] * bool(job.seconds)
 
 
 def _one_conversion(converted: Sequence[Converted]) -> None:
@@ -160,7 +172,7 @@ def _accuracy(
     job: Job, original: Graph, columns: Sequence[Column], rows: list[dict[str, Any]], progress: Progress
 ) -> dict[str, Any]:
     """Run all networks on all images in one pass, and fill the rows' `top`."""
-    keyed = [(None, "original", original)]
+    keyed: list[tuple[str | None, str, Any]] = [(None, "original", original)]
     keyed += [(step, column.title, graph) for column in columns for step, graph in column.graphs.items()]
     graphs = [graph for _, _, graph in keyed]
     size, classes = job.batch_size or fitting_batch(graphs), output_of(original)[1]
@@ -171,9 +183,15 @@ def _accuracy(
             "has no labels, so accuracy cannot be measured; `deepmerge eval OUT --steps` measures agreement",
             job.data,
         )
-    found = measure(
-        graphs, loader, Settings(job.top, engine=job.engine, threads=job.threads or cores()), progress=progress
-    )
+    threads = job.threads or cores()
+    with ExitStack() as stack:
+        runner = engine(job.engine)
+        for column in columns if hasattr(runner, "load_onnx") else ():
+            if pair := column.converted.int8:
+                session = load_onnx(runner, pair.onnx, pair.read(weights=False), threads)
+                keyed.append((INT8, column.title, stack.enter_context(session)))
+        networks, settings = [one for *_, one in keyed], Settings(job.top, engine=job.engine, threads=threads)
+        found = measure(networks, loader, settings, progress=progress)
     for row in rows:
         tops = {
             title: entry["top"]
@@ -189,11 +207,15 @@ def _accuracy(
 
 
 def _times(job: Job, original: Graph, column: Column, rows: list[dict[str, Any]], progress: Progress) -> None:
-    networks = {"": original, **{step.name: column.graphs[step.name] for step in column.converted.steps}}
-    timed_on = job.time_engine or job.engine
+    steps = column.converted.steps
+    networks = {"": original, **{step.name: column.graphs[step.name] for step in steps}}
+    timed_on, int8 = job.time_engine or job.engine, column.converted.int8
     progress(f"timing on {timed_on}", 0, 1)
-    found = step_times(networks, timed_on, job.threads or 1, job.seconds)
-    last = list(networks)[-1]
+    runs = {step: Network(step, Source(step, Path(), None), graph, False) for step, graph in networks.items()}
+    if int8 and hasattr(engine(timed_on), "load_onnx"):
+        runs[INT8] = Network(INT8, Source(INT8, *int8, int8.onnx), column.graphs[steps[-1].name], False)
+    found = step_times(list(runs.values()), timed_on, job.threads or 1, job.seconds)
     for row in rows:
-        step = last if row["step"] == FINAL else row["step"] or ""
-        row["seconds"], row["speedup"] = found[step]
+        step = steps[-1].name if row["step"] == FINAL else row["step"] or ""
+        if step in found:
+            row["seconds"], row["speedup"] = found[step]

@@ -26,6 +26,7 @@ def accuracy(report: dict[str, Any], steps: Steps | None, bench: Measured | None
         _bench(bench) if bench and bench.accuracy else "",
         recovery(report.get("recovery")),
         finetuning(report.get("finetuning")),
+        _int8(report.get("onnx", {}).get("int8")),
     ]
     known = any(row.top for row in (steps.rows if steps else ())) or (bench and bench.accuracy)
     if not known:
@@ -34,6 +35,19 @@ def accuracy(report: dict[str, Any], steps: Steps | None, bench: Measured | None
         text = how if rough else ["Every step was exact: no accuracy is lost."]
         parts.insert(0, element("p", *text, class_="note"))
     return join([part for part in parts if part], "\n")
+
+
+def _int8(entry: dict[str, Any] | None) -> Html | str:
+    """Return how far the network in int8 is from the one in float32."""
+    if not entry:
+        return ""
+    rows = [
+        (code(one["name"]), written("{:.1%}".format, one["top1"]), written("{:.2%}".format, one["error"]))
+        for one in entry["outputs"]
+    ]
+    images = f"{count(entry['held_out'], 'image')} held out, calibrated on {entry['calibrated']:,} ({entry['method']})"
+    head = ("output", "same best class", "error, root mean square")
+    return table(f"Int8 against float32: {images}", head, rows, "lrr", "int8")
 
 
 def _table(report: dict[str, Any], steps: Steps) -> Html:
