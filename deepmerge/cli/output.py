@@ -187,7 +187,7 @@ class Progress:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
-            self._bar = None
+            self._bar, self._counts = None, (0, 0)
 
     def _draw(self, stage: str, done: int, total: int) -> None:
         parts = f"{done}/{total}" if total > 1 else ""

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from deepmerge.zoo.run import Choice, Job
     from deepmerge.zoo.summary import Summary
 
-VERSION = 1  # of --json
 _NOT_THEIRS = ("out", "dry_run", "force", "as_json", "quiet", "verbose")  # options of convert that are the zoo's
 _LISTED = 20  # failures that are printed at the end
 
@@ -240,7 +239,7 @@ def _check(read: Manifest, running: Running, console: Console) -> None:
         for key, found in job.task.signatures().items():
             if found is None:
                 problems.append(f"{read.file}: model {job.model.name!r}, {key}: {job.task.reads[key]} is not there")
-    result = {"version": VERSION, "models": len(read.models), "problems": problems}
+    result = {"models": len(read.models), "problems": problems}
     good = f"{count(len(read.models), 'model')}, and nothing is wrong with the manifest"
     console.show(result, lambda: "\n".join(map(for_terminal, problems)) or good)
     if problems:
@@ -264,7 +263,7 @@ def _show(jobs: list[Job], running: Running, showing: Showing, console: Console)
         left = f"{count(len(entries), 'model')} would be converted, {len(jobs) - len(entries)} would not (--dry-run)"
         return "\n\n".join([table(rows, (*keys, "options")), left] if rows else [left])
 
-    console.show({"version": VERSION, "models": entries}, text)
+    console.show({"models": entries}, text)
 
 
 def _begins(job: Job, running: Running) -> bool:
@@ -298,7 +297,8 @@ def _run(jobs: Iterator[Job], running: Running, console: Console, progress) -> N
                 said = f"{outcome.name}: {outcome.status}, {outcome.seconds:.1f} s"
                 progress.clear()
                 console.say(said if good else f"{said}: {outcome.line}")
-            progress(f"{outcome.name}" + (f" ({failed} failed)" if failed else ""), done, len(tasks))
+            if has_terminal():
+                progress(outcome.name + (f" ({failed} failed)" if failed else ""), done, len(tasks))
             if failed and running.fail_fast:
                 break
 
@@ -335,7 +335,7 @@ def _finish(read: Manifest, running: Running, showing: Showing, console: Console
     if running.shard[1] == 1 or merge:
         write_index_page(running.out, seen, read.file.stem)
     _write(seen, read.file.stem, showing)
-    console.show(seen.to_dict(), lambda: str(seen))
+    console.show(seen.to_dict() if console.as_json else {}, lambda: str(seen))
     chosen = {model.name for model in running.choice.of(read.models)} if not merge else None
     bad = [one for one in seen.bad if chosen is None or one.name in chosen]
     for name in missing:

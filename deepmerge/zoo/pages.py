@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from deepmerge.out.staging import write_whole
@@ -20,5 +19,4 @@ def write_index_page(out: Path, summary: Summary, title: str) -> None:
 
 
 def _row(row: Row) -> ModelRow:
-    values = asdict(row)
-    return ModelRow(why=row.line, **{key: values[key] for key in _KEYS + _NOTES})
+    return ModelRow(why=row.line, **{key: getattr(row, key) for key in _KEYS + _NOTES})

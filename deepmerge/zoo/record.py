@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -139,4 +139,4 @@ def _limits(task: Task) -> list[float | None]:
 
 def expectations(expect: Any) -> dict[str, Any]:
     """Return what is asked of a model as a dict, without what is not asked."""
-    return {key: value for key, value in asdict(expect).items() if value is not None}
+    return {key: value for key, value in vars(expect).items() if value is not None}

@@ -11,8 +11,6 @@ from deepmerge.text import count
 from deepmerge.zoo.index import WAITING, Entry
 from deepmerge.zoo.record import CONVERTED
 
-VERSION = 1
-
 
 @dataclass(frozen=True)
 class Row:
@@ -85,7 +83,7 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all as `deepmerge zoo --json` prints it."""
-        return {"version": VERSION, "counts": self.counts, "models": [asdict(row) for row in self.rows]}
+        return {"counts": self.counts, "models": [asdict(row) for row in self.rows]}
 
     def __str__(self) -> str:
         parts = [f"{number:,} {status}" for status, number in self.counts.items()]

@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+from tests.cli.test_json import fits
 from tests.zoo.conftest import three, trees, write_model  # noqa: F401  (a fixture)
 from tests.zoo.processes import descendants, gone
 
@@ -204,6 +206,42 @@ def test_json(convert):
         and found["counts"] == {"converted": 3}
         and [m["name"] for m in found["models"]] == ["a", "b", "c"]
     )
+
+
+def test_the_index_fits_its_schema(three, convert):  # noqa: F811
+    jsonschema = pytest.importorskip("jsonschema")
+    spoil(three, "b")
+    add(
+        three,
+        'expect = {verify = 1e9, speedup = 0.001}\ntags = ["x"]\nlicence = "MIT"\nsource = "here"\nexact = false\n',
+    )
+    convert("--name", "[bc]")
+    schema = json.loads((Path(__file__).parents[2] / "docs/schemas/zoo-index.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    lines = index(three)
+    assert [line["status"] for line in lines] == ["to do", "failed", "converted"]
+    for line in lines:
+        jsonschema.validate(line, schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**line, "surprise": 1}, schema)
+
+
+@pytest.mark.parametrize("words", [[], ["--list"], ["--dry-run"], ["--check"]], ids=" ".join)
+def test_json_fits_its_schema(convert, words):
+    fits("zoo", json.loads(convert("--json", *words).out))
+
+
+def test_a_model_is_recovered(three, convert, models):  # noqa: F811
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3), np.uint8)
+    np.savez(three / "images.npz", images=pixels)
+    text = f'version = 1\n[[model]]\nprototxt = "{models}/inception_mini/inception_mini.prototxt"\n'
+    (three / "zoo.toml").write_text(text + 'steps = "conv1"\nrecover = "npz:images.npz"\nrecover_stages = ["lsq"]\n')
+    done = convert()
+    assert done.code == 0, done.err
+    assert "recovery" in json.loads((three / "out/inception_mini/report.json").read_text())
+    assert (three / "out/inception_mini/report.html").exists() and convert().err == "1 are there already, 0 to do\n"
+    np.savez(three / "images.npz", images=pixels + 1)
+    assert "inception_mini: converted" in convert().err, "other images, another result"
 
 
 def test_init_finds_the_pairs_in_a_folder(three, run):  # noqa: F811
