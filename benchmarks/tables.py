@@ -84,7 +84,7 @@ def arguments() -> argparse.Namespace:
         "--limit", type=int, default=500, metavar="N", help="use at most N of them (default %(default)s)"
     )
     parser.add_argument("--recovered", type=folder, metavar="DIR", help="recovered conversions: see README.md")
-    parser.add_argument("--engine", default="caffe,torch,ort", metavar="LIST", help="default %(default)s")
+    parser.add_argument("--engine", default="caffe,torch,ort,ort-lrn-op", metavar="LIST", help="default %(default)s")
     parser.add_argument(
         "--seconds", type=float, default=8, metavar="S", help="time limit for one engine (default %(default)s)"
     )
