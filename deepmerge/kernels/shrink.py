@@ -1,11 +1,13 @@
 """Make a reducer narrower: which of its filters to keep, and how the next layer makes up for the others.
 
 Without data, the inputs are taken as white noise: the values u = w·x are then Gaussian, and the moments of relu(u) are
-known in closed form (the arc-cosine kernel of degree 1).
+known in closed form (the arc-cosine kernel of degree 1). With data, `order` takes the activations' own moments.
 Source: Cho and Saul, Kernel Methods for Deep Learning (NIPS 2009), equation 6.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,28 +25,48 @@ def activation_gram(reducer: np.ndarray, rectified: bool = True) -> np.ndarray:
     return outer * (np.sqrt(1 - cosine**2) + (np.pi - angle) * cosine) / (2 * np.pi)
 
 
+def order(gram: np.ndarray, conv: np.ndarray, count: int) -> list[int]:
+    """Return `count` of a reducer's filters, the most useful first, so that its beginning serves any smaller width.
+
+    They are chosen one by one: each time the one that explains most of what is left of the convolution's output (a
+    pivoted Cholesky factorisation of the activations' Gram matrix, weighted by the convolution).
+
+    gram: (r, r), the activations' second moments. conv: (n, r, kernel_h, kernel_w), which reads them.
+    """
+    taps = _taps(conv)
+    return _choose(gram.astype(np.float64), taps @ taps.T, count).tolist()
+
+
 def shrink(
-    reducer: np.ndarray, reducer_bias: np.ndarray, conv: np.ndarray, width: int, rectified: bool = True
+    reducer: np.ndarray,
+    reducer_bias: np.ndarray,
+    conv: np.ndarray,
+    width: int,
+    rectified: bool = True,
+    keep: Sequence[int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the reducer with `width` of its filters, its bias, and the convolution that reads them.
 
-    Filters are chosen one by one: each time the one that explains most of what is left of the convolution's output (a
-    pivoted Cholesky factorisation of the activations' Gram matrix, weighted by the convolution). The convolution is
-    then fitted to its old output by least squares.
+    The convolution is fitted to its old output by least squares.
 
     reducer (r, C, 1, 1), reducer_bias (r,), conv (n, r, kernel_h, kernel_w), float32 → the same with r = width,
-    which is at least 1; unchanged where width is r or more.
+    which is at least 1; unchanged where width is r or more. keep: the filters to keep, `width` of them; None to choose
+    them as `order` does.
     """
     if width >= len(reducer):
         return reducer, reducer_bias, conv
-    gram = activation_gram(reducer, rectified)
-    taps = conv.astype(np.float64).transpose(1, 0, 2, 3).reshape(conv.shape[1], -1)
-    keep = np.sort(_choose(gram, taps @ taps.T, width))
-    inner = gram[np.ix_(keep, keep)]
-    ridge = 1e-6 * np.trace(inner) / max(len(keep), 1) * np.eye(len(keep))
-    mix = np.linalg.solve(inner + ridge, gram[keep])  # (width, r): each old activation from the kept ones
-    fitted = (mix @ taps).reshape(len(keep), len(conv), *conv.shape[2:]).transpose(1, 0, 2, 3)
-    return reducer[keep], reducer_bias[keep], np.ascontiguousarray(fitted, np.float32)
+    gram, taps = activation_gram(reducer, rectified), _taps(conv)
+    kept = np.sort(np.array(order(gram, conv, width) if keep is None else keep))
+    inner = gram[np.ix_(kept, kept)]
+    ridge = 1e-6 * np.trace(inner) / max(len(kept), 1) * np.eye(len(kept))
+    mix = np.linalg.solve(inner + ridge, gram[kept])  # (width, r): each old activation from the kept ones
+    fitted = (mix @ taps).reshape(len(kept), len(conv), *conv.shape[2:]).transpose(1, 0, 2, 3)
+    return reducer[kept], reducer_bias[kept], np.ascontiguousarray(fitted, np.float32)
+
+
+def _taps(conv: np.ndarray) -> np.ndarray:
+    """Return the convolution's weights by input channel, float64 (r, n · taps)."""
+    return conv.astype(np.float64).transpose(1, 0, 2, 3).reshape(conv.shape[1], -1)
 
 
 def _choose(gram: np.ndarray, use: np.ndarray, width: int) -> np.ndarray:

@@ -83,6 +83,10 @@ class DecomposeTucker(Pass):
             raise Refused(layer, f"{work}; it must save {SAVING:.0%}")
         return Match(layer, (layer,), (layer,), ranks, exact=False)
 
+    def offers(self, match):
+        """Offer several shares of the energy."""
+        return {"rank": RANKS}
+
     def rewrite(self, graph, match):
         """Put the small layers in the layer's place."""
         layer, ranks, moments = match.layer, match.plan, self.options.moments.get(match.layer.name)
@@ -91,6 +95,9 @@ class DecomposeTucker(Pass):
         else:
             parts, bias = _convolutions(layer, ranks, moments)
         return _chain(graph, layer, parts, bias)
+
+
+RANKS = ("energy:0.85", "energy:0.7", "energy:0.5")  # those to choose from by measurement
 
 
 def decomposable(graph: Graph, shapes: Shapes, keep: Collection[str] = ()) -> list[Layer]:

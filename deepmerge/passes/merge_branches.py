@@ -20,11 +20,14 @@ Source: Li et al., DeepRebirth (AAAI 2018), branch merging.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
+from deepmerge.errors import PassError
 from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import Convolution, Slice
@@ -33,9 +36,28 @@ from deepmerge.kernels.shrink import shrink
 from deepmerge.kernels.xavier import xavier
 from deepmerge.passes.support.base import Match, Pass, Refused, possible
 from deepmerge.passes.support.chains import only_reader
+from deepmerge.passes.support.choices import KERNELS
 from deepmerge.passes.support.modules import Branch, assign, branches_of, pieces
 from deepmerge.passes.support.streamline import check_strided, start, strided
 from deepmerge.passes.support.weights import bias_or_zero
+
+WIDTHS = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0, "full")  # those to choose from by measurement
+
+
+class Reducer(NamedTuple):
+    """A reducer that will be shrunk, as the exact embedding has it.
+
+    layer: the reducer. entry: what it reads. weight, bias: its filters, with the guests' after its own. conv: the
+    weights of the convolution that reads it. width: how many filters are kept. rectified: whether a ReLU follows.
+    """
+
+    layer: Layer
+    entry: Blob
+    weight: np.ndarray
+    bias: np.ndarray
+    conv: np.ndarray
+    width: int
+    rectified: bool
 
 
 @dataclass(frozen=True)
@@ -171,6 +193,26 @@ class MergeBranches(Pass):
         exact = not (shrunk or pooled or plan.pool or self.options.init == "xavier")
         return Match(concat, merged, into, plan, exact)
 
+    def offers(self, match):
+        """Offer widths if there are reducers, the pooling left alone, and both kernels if a strided pooling goes in."""
+        offered, plan = {}, match.plan
+        if any(h.branch.reducer for h in plan.hosts):
+            offered["width"] = WIDTHS
+        if plan.pool or any(g.kind == "pooled" for h in plan.hosts for g in h.guests):
+            offered["absorb"] = (("pooling", "branches"), ("branches",))
+        return offered | ({"kernel": KERNELS} if plan.pool else {})
+
+    def reducers(self, match: Match) -> list[Reducer]:
+        """Return the reducers that a match shrinks, so that somebody with images can choose what they keep."""
+        found = []
+        for host in match.plan.hosts:
+            branch = host.branch
+            if branch.reducer and branch.reducer.weights and host.width < host.full_width:
+                (weight, bias), (conv, _) = _embedding(host)
+                rectified = bool(branch.reducer_activations)
+                found.append(Reducer(branch.reducer, branch.entry, weight, bias, conv, host.width, rectified))
+        return found
+
     def rewrite(self, graph, match):
         """Give each host the filters of its guests, and take out the guests and the pooling."""
         made: list[Layer] = []
@@ -215,11 +257,21 @@ class MergeBranches(Pass):
         small, (weight, bias) = _embedding(host)
         if small is not None:
             if host.width < len(small[0]):
-                *small, weight = shrink(*small, weight, host.width, rectified=bool(host.branch.reducer_activations))
+                keep = self._kept(reducer, host)
+                *small, weight = shrink(*small, weight, host.width, bool(host.branch.reducer_activations), keep)
             reducer.weights = [self._start(small[0]), small[1]]
         if pool is not None:
             weight = start(weight, conv.params, host.conv, pool.params, "trained")
         conv.weights = [self._start(weight), bias]
+
+    def _kept(self, reducer: Layer, host: _Host) -> Sequence[int] | None:
+        """Return the filters that `channels` says the reducer keeps; None where it says nothing."""
+        keep = self.options.channels.get(reducer.name)
+        if keep is not None and (len(keep) != host.width or max(keep) >= host.full_width):
+            text = f"{self.name}: channels has {len(keep)} filters for {reducer.name!r}, up to number {max(keep)}"
+            remedy = f"it keeps {host.width} of {host.full_width} filters, numbered from 0"
+            raise PassError(text, layer=reducer.name, remedy=remedy)
+        return keep
 
     def _start(self, weight: np.ndarray) -> np.ndarray:
         return xavier(weight.shape) if self.options.init == "xavier" else weight

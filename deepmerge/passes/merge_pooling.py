@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from deepmerge.passes.support.base import Match, Pass
 from deepmerge.passes.support.chains import alone, back_over_activations, check_absorber
+from deepmerge.passes.support.choices import KERNELS
 from deepmerge.passes.support.streamline import check_strided, start, strided
 
 
@@ -31,6 +32,10 @@ class MergePooling(Pass):
         conv = blob.producer
         new = strided(conv, layer, shapes, self.options.kernel == "cover")
         return Match(layer, (conv, layer), (conv,), new, exact=False)
+
+    def offers(self, match):
+        """Offer both kernels."""
+        return {"kernel": KERNELS}
 
     def rewrite(self, graph, match):
         """Give the convolution its new parameters and initial weights and take the pooling out."""

@@ -21,11 +21,11 @@ from deepmerge.plan.select import Candidate
 _RELEVANT = {
     "merge_lrn": ("init",),
     "merge_pooling": ("kernel", "init"),
-    "merge_branches": ("width", "kernel", "init", "absorb"),
+    "merge_branches": ("width", "kernel", "init", "absorb", "channels"),
     "embed_branches": (),
     "decompose_tucker": ("rank", "calibration", "ranks"),
 }
-_ONLY_IF_GIVEN = ("calibration", "ranks")
+_ONLY_IF_GIVEN = ("calibration", "ranks", "channels")
 
 
 def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tuple[list[Candidate], list[Refusal]]:
@@ -34,7 +34,7 @@ def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tup
     A step is a convolution with the LRN and pooling after it, or a module's Concat with its branches. One that
     would raise the MACs is costly, and is also among the refusals. The graph is not changed.
     """
-    search = _Search(_sketch(graph), make(names, replace(options, costly=True)), options)
+    search = _Search(sketch(graph), make(names, replace(options, costly=True)), options)
     for name in [layer.name for layer in search.graph.layers if layer.kind.convolution or layer.type == "Concat"]:
         search.look_at(name)
     refusals = search.refusals()
@@ -136,7 +136,7 @@ def _after(conv: Layer) -> Layer | None:
     return reader if reader is not None and reader.type in ("LRN", "Pooling") else None
 
 
-def _sketch(graph: Graph) -> Graph:
+def sketch(graph: Graph) -> Graph:
     """Return a copy without weights for trying steps out: passes compute nothing in it, and it is cheap to copy."""
     copy = graph.copy()
     for layer in copy.layers:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import KeptShapes, infer_shapes
@@ -33,11 +35,15 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe, the refusals, and every approximate step that could be taken."""
+    """A recipe, the refusals, and every approximate step that could be taken.
+
+    choice: how the steps were chosen by measurement, for the report; None if they were not.
+    """
 
     recipe: Recipe
     refusals: tuple[Refusal, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    choice: Mapping[str, Any] | None = None
 
 
 def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = None) -> Plan:

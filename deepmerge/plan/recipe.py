@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import Any
 
 from deepmerge.errors import PlanError
@@ -14,8 +15,8 @@ from deepmerge.passes.support.base import Options
 from deepmerge.text import did_you_mean
 
 VERSION = 1
-# The passes' Options that each step has for itself. The table comes last, as TOML requires.
-STEP_OPTIONS = ("width", "kernel", "init", "rank", "absorb", "calibration", "ranks")
+# The passes' Options that each step has for itself. The tables come last, as TOML requires.
+STEP_OPTIONS = ("width", "kernel", "init", "rank", "absorb", "calibration", "ranks", "channels")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Step:
     """Some passes on some layers, under a name.
 
     exact: the output does not change; such steps run before all others. options: the fields of the passes' Options
-    that matter here (STEP_OPTIONS). file: the recipe that the step was read from, for errors ("" in a plan).
+    that matter here (STEP_OPTIONS). file: the recipe that the step was read from, for errors ("" in a plan). note: why
+    it is there, for readers; nothing depends on it.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Step:
     exact: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     file: str = field(default="", compare=False)
+    note: str = field(default="", compare=False)
 
     @property
     def title(self) -> str:
@@ -73,6 +76,7 @@ class Recipe:
         lines += _table("inputs", self.inputs) if self.inputs else []
         for step in self.steps:
             lines += ["", "[[step]]", f"name = {_value(step.name)}", f"exact = {_value(step.exact)}"]
+            lines += [f"note = {_value(step.note)}"] if step.note else []
             lines += [f"passes = {_value(step.passes)}", f"layers = {_value(step.layers)}"]
             for key in (key for key in STEP_OPTIONS if key in step.options):
                 value = step.options[key]
@@ -101,6 +105,8 @@ def _value(value) -> str:
     if isinstance(value, str):
         return for_toml(value)
     items = [_value(v) for v in value]
+    if all(type(v) is int for v in value):
+        return fill(f"[{', '.join(items)}]", 100, subsequent_indent="    ")
     line = f"[{', '.join(items)}]"
     return line if len(line) < 100 else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
 

@@ -64,7 +64,7 @@ def _load(path: str | Path) -> dict[str, Any]:
 
 def _step(data: dict, path: str | Path, number: int) -> Step:
     where = f"{path}: step {number}"
-    _known(data, ("name", "passes", "layers", "exact", *STEP_OPTIONS), where)
+    _known(data, ("name", "passes", "layers", "exact", "note", *STEP_OPTIONS), where)
     for key in ("name", "passes", "layers"):
         if not data.get(key):
             raise PlanError(f"{where}: {key!r} is {'empty' if key in data else 'missing'}")
@@ -85,6 +85,7 @@ def _step(data: dict, path: str | Path, number: int) -> Step:
         exact,
         options,
         str(path),
+        _text(data.get("note", ""), f"{where}, note"),
     )
 
 
@@ -146,6 +147,10 @@ def _ranks(value: Any) -> dict[str, tuple[int, ...]]:
     return {from_toml(name): found for name, found in choices.ranks(value).items()}
 
 
+def _channels(value: Any) -> dict[str, tuple[int, ...]]:
+    return {from_toml(name): found for name, found in choices.channels(value).items()}
+
+
 # By option: what checks TOML's value and returns it, or raises ValueError with the reason
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "width": choices.width,
@@ -155,4 +160,5 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "absorb": _absorb,
     "calibration": choices.calibration,
     "ranks": _ranks,
+    "channels": _channels,
 }

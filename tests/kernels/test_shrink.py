@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.kernels.shrink import activation_gram, shrink
+from deepmerge.kernels.shrink import activation_gram, order, shrink
 
 
 def f32(*shape: int, seed: int = 0) -> np.ndarray:
@@ -109,3 +109,22 @@ def test_the_same_bytes_every_time():
     arrays = f32(20, 9, 1, 1), f32(20, seed=1), f32(6, 20, 3, 2, seed=2)
     first, second = (b"".join(a.tobytes() for a in shrink(*arrays, 7)) for _ in range(2))
     assert first == second
+
+
+def test_the_order_for_a_small_width_begins_that_for_a_larger_one():
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(200, 12))
+    conv = rng.normal(size=(5, 12, 3, 3)).astype(np.float32)
+
+    assert order(rows.T @ rows, conv, 4) == order(rows.T @ rows, conv, 9)[:4]
+
+
+def test_filters_that_are_kept_as_asked():
+    rng = np.random.default_rng(4)
+    reducer, bias = rng.normal(size=(6, 8, 1, 1)).astype(np.float32), rng.normal(size=6).astype(np.float32)
+    conv = rng.normal(size=(5, 6, 3, 3)).astype(np.float32)
+
+    small, small_bias, _ = shrink(reducer, bias, conv, 3, keep=[5, 0, 2])
+
+    np.testing.assert_array_equal(small, reducer[[0, 2, 5]])
+    np.testing.assert_array_equal(small_bias, bias[[0, 2, 5]])

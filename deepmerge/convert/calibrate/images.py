@@ -14,6 +14,7 @@ import numpy as np
 from deepmerge.convert.calibrate.collect import collect, filled
 from deepmerge.data import ImageWishes, Loader, Loading, open_loader
 from deepmerge.engines import engine
+from deepmerge.graph.fingerprint import fingerprint
 from deepmerge.graph.graph import Graph
 from deepmerge.kernels.moments import Moments
 from deepmerge.progress import Progress, silent
@@ -84,7 +85,7 @@ class CalibrationImages:
 
     def moments(self, graph: Graph, names: Collection[str]) -> Mapping[str, Moments]:
         """Return the moments of these layers' inputs in the graph as it is. The last answer is kept."""
-        key, (old_key, old_names, found) = _fingerprint(graph), self._seen
+        key, (old_key, old_names, found) = fingerprint(graph), self._seen
         if key != old_key or not old_names.issuperset(names):
             found, self._seen = {}, ("", frozenset(), {})  # frees the memory of the old ones
             found, separable = collect(graph, names, self._arrays(), engine(), self._report)
@@ -118,14 +119,3 @@ def _every_other(batches: Iterator[np.ndarray], which: int) -> Iterator[np.ndarr
     chosen = islice(images, which, None, 2)
     while batch := list(islice(chosen, BATCH)):
         yield np.stack(batch)
-
-
-def _fingerprint(graph: Graph) -> str:
-    """Return a digest that is the same for the same network with the same weights."""
-    digest = hashlib.sha256()
-    for layer in graph.layers:
-        ends = [blob.name for blob in layer.bottoms], [blob.name for blob in layer.tops]
-        digest.update(repr((layer.name, layer.type, layer.params, ends)).encode())
-        for array in layer.weights:
-            digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()

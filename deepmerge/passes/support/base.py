@@ -30,6 +30,7 @@ class Options:
     calibration: str = ""  # the images that the moments come from, as recipes name them; "" for none
     moments: Mapping[str, Moments] = field(default_factory=dict, compare=False, repr=False)  # of layers' inputs
     absorb: tuple[str, ...] = ("lrn", "pooling", "branches")
+    channels: Mapping[str, Sequence[int]] = field(default_factory=dict, hash=False)  # which filters a reducer keeps
     keep: frozenset[str] = frozenset()  # names and types of the layers to leave alone
     target: str = ""  # what has to take the layers that are made; "" for anything
     costly: bool = False  # merge even where the MACs rise
@@ -135,6 +136,10 @@ class Pass:
             The layer is one for this pass, but something is in the way.
         """
         raise NotImplementedError
+
+    def offers(self, match: Match) -> Mapping[str, Sequence[Any]]:
+        """Return the options that make a difference at a match, with the values that are worth a try."""
+        return {}
 
     def rewrite(self, graph: Graph, match: Match) -> list[Layer]:
         """Carry the match out and return the layers that are new or changed."""

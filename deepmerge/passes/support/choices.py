@@ -46,6 +46,17 @@ def ranks(value: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(found) for name, found in value.items()}
 
 
+def channels(value: Any) -> dict[str, tuple[int, ...]]:
+    """Return a table of reducers with the filters they keep, numbered from 0, each once; else ValueError."""
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a table of layers and the filters that they keep, found {value!r}")
+    for name, found in value.items():
+        good = isinstance(found, list) and found and all(type(n) is int and n >= 0 for n in found)
+        if not good or len(set(found)) < len(found):
+            raise ValueError(f"{name!r}: expected different whole numbers from 0 on, found {found!r}")
+    return {name: tuple(found) for name, found in value.items()}
+
+
 def calibration(value: Any) -> str:
     """Return the calibration images as convert names them: "500 images, sha256:…"; ValueError unless it is text."""
     if not isinstance(value, str):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepmerge.graph.extract import extracted, layers_between
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.params import Input
 from deepmerge.graph.shapes import Shape
 
 if TYPE_CHECKING:
@@ -72,6 +71,7 @@ class Walk:
         at = order[blob.producer]
         after = [layer for layer in layers_between(self.graph, (), ends) if order[layer] > at]
         read = [b for layer in after for b in layer.bottoms if order[b.producer] <= at]
+        read += [top for layer in after if layer.type == "Input" for top in layer.tops]
         return list(dict.fromkeys([*read, *(end for end in ends if order[end.producer] <= at)]))
 
     def _source(self) -> Iterator[dict[Blob, np.ndarray]]:
@@ -104,7 +104,7 @@ class Part:
         self.layers = layers_between(graph, fed, self._wanted)
         self._session: Any = None
         if self._wanted:
-            part, twins = _copied(graph.name, self.layers, fed, shapes)
+            part, twins = extracted(graph.name, self.layers, fed, shapes, apart=True)
             self._names = {blob: twins[blob].name for blob in (*fed, *self._wanted) if blob in twins}
             self._fed = [blob for blob in fed if blob in twins]
             self._session = engine.load(part, threads)
@@ -124,39 +124,3 @@ class Part:
     def __exit__(self, *_: object) -> None:
         if self._session is not None:
             self._session.close()
-
-
-def layers_between(graph: Graph, fed: Iterable[Blob], wanted: Iterable[Blob]) -> list[Layer]:
-    """Return the layers that compute `wanted` from `fed`, in the network's order."""
-    needed: set[Layer] = set()
-    stop = set(fed)
-    waiting = [blob for blob in wanted if blob not in stop]
-    while waiting:
-        layer = waiting.pop().producer
-        if layer not in needed:
-            needed.add(layer)
-            waiting += [bottom for bottom in layer.bottoms if bottom not in stop]
-    return [layer for layer in graph.layers if layer in needed]
-
-
-def _copied(
-    name: str, layers: list[Layer], fed: list[Blob], shapes: Mapping[Blob, Shape]
-) -> tuple[Graph, dict[Blob, Blob]]:
-    """Return the layers as a network, and the blobs' twins in it. Each version of a blob has its own name there."""
-    part, twins = Graph(name), {}
-    taken: dict[str, int] = {}
-
-    def twin(blob: Blob) -> Blob:
-        number = taken[blob.name] = taken.get(blob.name, 0) + 1
-        twins[blob] = Blob(blob.name if number == 1 else f"{blob.name}#{number}")
-        return twins[blob]
-
-    made = {top for layer in layers for top in layer.tops}
-    read = {bottom for layer in layers for bottom in layer.bottoms} - made
-    for blob in (blob for blob in fed if blob in read):
-        part.insert(Layer(f"feed {len(twins)}", "Input", Input(shape=(shapes[blob],)), [], [twin(blob)]))
-    for layer in layers:
-        bottoms = [twins[blob] for blob in layer.bottoms]
-        tops = [twin(top) for top in layer.tops]
-        part.insert(replace(layer, bottoms=bottoms, tops=tops, weights=list(layer.weights)))
-    return part, twins

@@ -27,8 +27,8 @@ class Options:
     points: about the most places of an image. memory: bytes, approximately: half for a segment's rows (if that is too
     little, fewer images are used), a quarter for each network's kept values (if that is too little, they are computed
     again). threads: of ONNX Runtime. iterations: for one layer with an activation. rounds: over several layers, 0 to
-    solve only the last one. strength: of the ridge, if there are enough rows. over: whether the time ends within
-    that number of seconds.
+    solve only the last one. strength: of the ridge, if there are enough rows; strengths: those to choose from if there
+    are not. over: whether the time ends within that number of seconds.
     """
 
     seed: int = 0
@@ -38,6 +38,7 @@ class Options:
     iterations: int = 30
     rounds: int = 20
     strength: float = STRENGTHS[0]
+    strengths: tuple[float, ...] = STRENGTHS
     over: Callable[[float], bool] = lambda seconds: False
 
 
@@ -149,7 +150,7 @@ class Problem:
         """Return the weights of the ridge strength that is best on the held-out rows, and their error there."""
         plenty = len(self.inside) >= PLENTY * self.inside.shape[1]
         tried = []
-        for strength in (options.strength,) if plenty else STRENGTHS:
+        for strength in (options.strength,) if plenty else options.strengths:
             weight = fit(Normal(self.inside, strength, self.bias), self.wanted, start, self.slope, options.iterations)
             tried.append((self.error(weight), len(tried), weight))
         error, _, weight = min(tried)
