@@ -41,7 +41,7 @@ $(VENV)/.installed: $(PACKAGING) | $(BIN)/python
 
 # The same with the tests' needs; also what `venv` asks for, so that neither undoes the other.
 $(VENV)/.installed-test: $(PACKAGING) | $(BIN)/python
-	$(PIP) -e '.[test,h5,torch,plot,bench,ncnn]'
+	$(PIP) -e '.[test,choose,h5,torch,plot,bench,ncnn]'
 	@touch $@ $(VENV)/.installed
 
 NET := models/inception_mini/inception_mini
@@ -84,7 +84,7 @@ fuzz: $(VENV)/.installed-fuzz  ## fuzz the readers and names for FUZZ_SECONDS=60
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --findings fuzz-findings
 
 $(VENV)/.installed-fuzz: $(PACKAGING) | $(VENV)/.installed-test
-	$(PIP) -e '.[test,h5,torch,plot,bench,ncnn,fuzz]'
+	$(PIP) -e '.[test,choose,h5,torch,plot,bench,ncnn,fuzz]'
 	@touch $@
 
 lint: $(VENV)/.installed-test  ## check ruff's rules, the format and the import contracts

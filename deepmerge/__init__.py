@@ -7,6 +7,7 @@ TYPE_CHECKING = False  # type checkers take it for typing.TYPE_CHECKING
 if TYPE_CHECKING:
     from deepmerge.api import (
         Conversion,
+        Frontier,
         ImageWishes,
         LayerCost,
         Network,
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Conversion",
     "DeepmergeError",
+    "Frontier",
     "ImageWishes",
     "LayerCost",
     "Network",

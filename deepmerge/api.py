@@ -50,11 +50,12 @@ from deepmerge.progress import Progress, silent
 from deepmerge.targets.check import problems
 from deepmerge.targets.target import load_target
 from deepmerge.temporary import temporary_folder
-from deepmerge.text import did_you_mean, plain_table
+from deepmerge.text import did_you_mean, plain_table, unused
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from deepmerge.choose.study import Study
     from deepmerge.convert.calibrate import CalibrationImages
     from deepmerge.graph.graph import Graph
     from deepmerge.out.digest import Digest
@@ -65,6 +66,7 @@ Report = dict[str, Any]
 
 __all__ = [
     "Conversion",
+    "Frontier",
     "ImageWishes",
     "LayerCost",
     "Network",
@@ -272,6 +274,62 @@ class Network:
         )
         return Plan(network, make_plan(graph, Wishes(exact, steps, tucker, options), images), images)
 
+    def frontier(
+        self,
+        data: str,
+        *,
+        engine: str = "ort",
+        threads: int = 1,
+        measurements: PathLike | None = None,
+        images: int = 800,
+        steps: str = "all",
+        absorb: Sequence[str] = ("lrn", "pooling", "branches"),
+        keep: Sequence[str] = (),
+        target: str = "",
+        wishes: ImageWishes | None = None,
+        strict: bool = False,
+        progress: Progress = silent,
+    ) -> Frontier:
+        """Measure what each merge would save and cost, to choose among them.
+
+        Parameters
+        ----------
+        data
+            Images without labels, such as "folder:photos".
+        engine, threads
+            What the times are measured on.
+        measurements
+            A file to read measurements from and to add them to; None for one in the user's cache.
+        images
+            How many images are used: a quarter to fit on, a quarter to judge by, the rest to check the result on.
+        steps, absorb, keep, target
+            What may be changed, as for `plan`.
+
+        Raises
+        ------
+        PlanError
+            If nothing can be chosen, or SciPy is not installed.
+        """
+        from deepmerge.choose.study import Job, Study
+
+        if self.prototxt is None or self.caffemodel is None:
+            raise ReadError("choosing needs the network's weights: load it with its caffemodel", self.prototxt)
+        options = Options(absorb=tuple(absorb), keep=frozenset(keep), target=target and load_target(target).name)
+        job = Job(
+            self.graph,
+            self.train_val or self.prototxt,
+            data,
+            wishes or ImageWishes(),
+            images,
+            engine,
+            threads,
+            _path(measurements),
+            steps,
+            options,
+            strict,
+        )
+        return Frontier(self, Study(job, progress))
+
     def convert(
         self,
         plan: Plan | Recipe | PathLike | None = None,
@@ -476,6 +534,69 @@ class Plan:
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [(s.name, "yes" if s.exact else "no", ", ".join(s.passes), ", ".join(s.layers)) for s in self.steps]
+
+
+class Frontier:
+    """What a network's merges save and cost, as measured: the plans with the least loss for each time.
+
+    `Network.frontier` makes it. It measures what is not yet in its file when it is first asked.
+
+    Attributes
+    ----------
+    network : Network
+        The network that it is for.
+    """
+
+    def __init__(self, network: Network, study: Study):
+        self.network, self.study = network, study
+
+    def plan(
+        self, *, speedup: float | None = None, budget_ms: float | None = None, max_loss: float | None = None
+    ) -> Plan:
+        """Return the plan with the least loss that keeps one goal.
+
+        Its `found.choice` says whether the goal was kept; if not, the plan is the nearest one.
+
+        Parameters
+        ----------
+        speedup
+            How many times as fast as the original the network is to be.
+        budget_ms
+            How many milliseconds it may take.
+        max_loss
+            How many points of agreement with the original it may lose, fitted, on images that took no part in choosing.
+        """
+        from deepmerge.choose.goal import Goal, choose
+        from deepmerge.choose.report import chosen_entry
+
+        goals = {"speedup": speedup, "budget_ms": budget_ms, "max_loss": max_loss}
+        if sum(value is not None for value in goals.values()) != 1:
+            raise PlanError("give one of speedup, budget_ms and max_loss")
+        chosen = choose(self.study, Goal(**goals))
+        return Plan(self.network, FoundPlan(chosen.recipe, choice=chosen_entry(self.study, chosen)))
+
+    def to_dict(self) -> Report:
+        """Return the frontier as `deepmerge plan --json` prints it."""
+        from deepmerge.choose.report import study_entry
+
+        return study_entry(self.study)
+
+    def draw(self, file: PathLike, plan: Plan | None = None) -> None:
+        """Draw it (PNG, SVG or PDF), with the point of a plan if one is given. Needs matplotlib."""
+        from deepmerge.choose.picture import draw
+
+        draw(self.network.name, self.to_dict(), Path(file), plan and dict(plan.found.choice or {}))
+
+    def write(self, folder: PathLike, *, force: bool = False) -> list[Path]:
+        """Write a recipe for each plan on the frontier into a new folder, named by its speed-up; return the files."""
+        check_free(Path(folder), force)
+        with staged(Path(folder), force) as stage:
+            names = []
+            for point, entry in zip(self.study.points(), self.to_dict()["points"], strict=True):
+                names.append(unused(f"{entry['expected']['speedup']:.2f}", names))
+                text = self.study.recipe_of(point).to_toml()
+                (stage / f"{names[-1]}.toml").write_text(text, "utf-8", "surrogateescape")
+        return [Path(folder) / f"{name}.toml" for name in names]
 
 
 class Conversion(Network):

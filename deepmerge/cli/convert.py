@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deepmerge.cli.choosing import Choosing, choice_text, choosing, missed
 from deepmerge.cli.following import after_convert, after_dry_run
 from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
 from deepmerge.cli.options import (
@@ -40,7 +41,7 @@ from deepmerge.cli.training_options import MINUTES, resumable
 from deepmerge.formats import INT8, INT8_METHODS, LRN_FORMS, STYLES
 from deepmerge.names import for_terminal
 from deepmerge.text import count
-from deepmerge.train.recover import STAGES, USUAL
+from deepmerge.train.recover import SOLVED, STAGES, USUAL
 
 _FILES = "Files for fine-tuning"
 _RECOVERY = "Recovery"
@@ -196,11 +197,23 @@ class Recovering:
     minutes: float | None
     stages: tuple[str, ...]
     device: str
+    no_fit: bool = False
 
     @classmethod
-    def of(cls, recover_data, recover_minutes, recover_stages, recover_device) -> Recovering:
+    def of(cls, recover_data, recover_minutes, recover_stages, recover_device, no_fit) -> Recovering:
         """Return the options by the names that the library gives them."""
-        return cls(recover_data, recover_minutes, recover_stages, recover_device)
+        return cls(recover_data, recover_minutes, recover_stages, recover_device, no_fit)
+
+    def after(self, choosing: Choosing, dry_run: bool) -> Recovering:
+        """Return what to do after a choice by measurement: fit in closed form, if nothing more is asked for."""
+        if choosing.data is None or self.data is not None or dry_run or self.no_fit:
+            return self
+        stages = self.stages if given("recover_minutes", "recover_stages") else SOLVED[:1]
+        return replace(self, data=choosing.data, stages=stages)
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the options as `deepmerge.recover` takes them."""
+        return {"data": self.data, "minutes": self.minutes, "stages": self.stages, "device": self.device}
 
 
 recovering = bundle(
@@ -218,6 +231,7 @@ recovering = bundle(
             help="Recovery stages to run.",
         ),
         option("--recover-device", metavar="cpu|cuda", default="cpu", help="Where PyTorch runs."),
+        option("--no-fit", is_flag=True, help="With --data: write the merged network without fitting it."),
         heading=_RECOVERY,
     ),
 )
@@ -260,6 +274,7 @@ how = bundle(
 @target
 @inputs
 @emitting
+@choosing
 @recovering
 @calibrating
 @preprocessing(mirror=None)
@@ -271,6 +286,7 @@ def convert(
     planning: Planning,
     target: str | None,
     emitting: Emitting,
+    choosing: Choosing,
     recovering: Recovering,
     calibrating: Calibrating,
     images: Preprocessing,
@@ -285,8 +301,10 @@ def convert(
       deepmerge convert net.prototxt net.caffemodel -o out/ --steps conv1,inception_3a-3b --width 0.75
       deepmerge convert net.prototxt net.caffemodel -o out/ --tucker --rank ratio:0.5 --emit caffe,onnx
       deepmerge convert net.prototxt net.caffemodel -o out/ --recover folder:photos
+      deepmerge convert net.prototxt net.caffemodel -o out/ --data folder:photos --speedup 3 --recover-minutes 30
     """
-    _check_usage(how, planning, emitting, recovering, calibrating)
+    recovering = recovering.after(choosing, how.dry_run)
+    _check_usage(how, planning, emitting, choosing, recovering, calibrating)
     from deepmerge.out.digest import Digest
 
     pair = prototxt, caffemodel
@@ -296,13 +314,17 @@ def convert(
         network, recipe = _read(pair, how, emitting.train_val, inputs)
         common = {"strict": how.strict, "progress": progress}
         asked = {**planning.keywords(target), **asdict(calibrating), "wishes": images.wishes()}
-        plan = network.plan(recipe=recipe, **asked, **common)
+        if choosing.data is None:
+            plan = network.plan(recipe=recipe, **asked, **common)
+        else:
+            measured = {**choosing.keywords(planning, target), "wishes": images.wishes(), **common}
+            plan = _chosen(network, choosing.goal, measured)
         carry_out = partial(network.convert, plan, **emitting.keywords(), check=how.check, digest=digest, **common)
         if recovering.data is None:
             to = None if how.dry_run else how.out
             report = carry_out(out=to, page=how.as_page, force=how.force).report
         else:
-            recover = {**asdict(recovering), "original": pair, "wishes": images.wishes(), **common}
+            recover = {**recovering.keywords(), "original": pair, "wishes": images.wishes(), **common}
             report = _recovered(carry_out, how, recover)
     console.warn(report["warnings"])
     console.show(report, lambda: _text(report, how, emitting, planning.exact, console.verbose))
@@ -319,6 +341,16 @@ def _read(pair: tuple[Path, Path], how: Running, train_val: Path | None, inputs:
     recipe = None if how.recipe is None else deepmerge.read_recipe(how.recipe)
     sizes = inputs if recipe is None else {**recipe.inputs, **inputs}
     return deepmerge.load(*pair, train_val=train_val, inputs=sizes), recipe
+
+
+def _chosen(network: Any, goal: dict[str, float], options: dict[str, Any]) -> Any:
+    """Return the plan for the goal; PlanError if none keeps it."""
+    from deepmerge.errors import PlanError
+
+    plan = network.frontier(**options).plan(**goal)
+    if not plan.found.choice["kept"]:
+        raise PlanError(missed(plan.found.choice), remedy="`deepmerge plan` with these options shows the nearest plan")
+    return plan
 
 
 def _recovered(carry_out: Callable[..., Any], how: Running, options: dict[str, Any]) -> dict[str, Any]:
@@ -338,13 +370,22 @@ def _recovered(carry_out: Callable[..., Any], how: Running, options: dict[str, A
 
 
 def _check_usage(
-    how: Running, planning: Planning, emitting: Emitting, recovering: Recovering, calibrating: Calibrating
+    how: Running,
+    planning: Planning,
+    emitting: Emitting,
+    choosing: Choosing,
+    recovering: Recovering,
+    calibrating: Calibrating,
 ):
     """Raise UsageError for options that exclude each other or have no effect."""
     if how.out is None and not how.dry_run:
         raise click.UsageError("Missing option '-o' / '--out'.")
     if how.recipe is not None:
         refuse(given(*PLANNING), "and --recipe exclude each other; edit the recipe instead")
+    if choosing.data is None:
+        refuse(given("no_fit"), "has no effect without --data SPEC")
+    elif not choosing.goal:
+        raise click.UsageError("--data needs a goal: add --speedup, --budget-ms or --max-loss")
     if recovering.data is None:
         refuse(given("recover_minutes", "recover_stages", "recover_device"), "has no effect without --recover")
     elif how.dry_run:
@@ -352,7 +393,7 @@ def _check_usage(
     elif "caffe" not in emitting.emit:
         raise click.UsageError("--recover trains the Caffe files: add caffe to --emit")
     if calibrating.calibration is None:
-        pictures = () if recovering.data else PREPROCESSING
+        pictures = () if recovering.data or choosing.data else PREPROCESSING
         refuse(given("calibration_images", *pictures), "has no effect without --calibration")
         if INT8 in emitting.emit:
             raise click.UsageError(f"--emit {INT8} needs images to calibrate on: add --calibration SPEC")
@@ -367,6 +408,8 @@ def _text(report: dict, how: Running, emitting: Emitting, exact: bool, verbose: 
     if report["cleanup"]:
         parts.append(cleanup_line(report["cleanup"], verbose))
     parts.append(cost_table(report["before"], report["after"]))
+    if "choice" in report:
+        parts.append(choice_text(report["choice"]))
     if "calibration" in report:
         parts.append(_calibrated(report["calibration"]))
     if "int8" in report.get("onnx", {}):

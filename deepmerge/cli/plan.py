@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from deepmerge.cli.choosing import HEADING, Choosing, choice_text, choosing, frontier_text, missed
 from deepmerge.cli.following import after_plan
-from deepmerge.cli.options import FILE, Planning, command, common, inputs, option, planning, target
+from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
+from deepmerge.cli.options import (
+    FILE,
+    Planning,
+    command,
+    common,
+    given,
+    inputs,
+    option,
+    options,
+    planning,
+    refuse,
+    target,
+)
 from deepmerge.cli.output import Console
 from deepmerge.cli.tables import cleanup_line, cost_table, costly_table, refusal_table, step_table, target_line
+from deepmerge.errors import PlanError
 from deepmerge.names import for_terminal
 from deepmerge.text import count
+
+if TYPE_CHECKING:
+    from deepmerge import Network
 
 
 @command(short_help="show the steps convert would take, and what is left alone and why")
@@ -22,6 +41,17 @@ from deepmerge.text import count
 @option("--write", type=FILE, metavar="FILE", help="Write the plan as a recipe (TOML) for `convert --recipe`.")
 @option("--force", is_flag=True, help="Let --write replace an existing file.")
 @inputs
+@choosing
+@options(
+    option(
+        "--frontier",
+        type=FILE,
+        metavar="FILE",
+        help="Draw speed against agreement (png, svg, pdf); --write then writes a folder with a recipe for each point.",
+    ),
+    heading=HEADING,
+)
+@preprocessing(mirror=None)
 @common
 def plan(
     prototxt: Path,
@@ -31,6 +61,9 @@ def plan(
     write: Path | None,
     force: bool,
     inputs: dict,
+    choosing: Choosing,
+    frontier: Path | None,
+    images: Preprocessing,
     console: Console,
 ):
     """Show the steps that convert would take, and what is left alone and why. With -v, show all names and reasons.
@@ -38,17 +71,31 @@ def plan(
     Without a caffemodel, the plan uses the structure alone. Ranks for --tucker come from the weights; to see those by
     calibration images, run `convert --dry-run --calibration SPEC`.
 
+    With --data, the merges are chosen by measurement: each region's choices are timed, and their loss is measured.
+    Without a goal (--speedup, --budget-ms or --max-loss) the whole frontier is shown.
+
     \b
     Examples:
       deepmerge plan net.prototxt
       deepmerge plan net.prototxt net.caffemodel --tucker --write recipe.toml
+      deepmerge plan net.prototxt net.caffemodel --data folder:photos --speedup 3
+      deepmerge plan net.prototxt net.caffemodel --data folder:photos --frontier frontier.png --write recipes/
     """
     from deepmerge import load
     from deepmerge.errors import EmitError
 
+    if choosing.data is None:
+        refuse(given("frontier", *PREPROCESSING), "has no effect without --data SPEC")
+    elif caffemodel is None:
+        raise click.UsageError("--data needs the network's weights: give the CAFFEMODEL, too")
+
     if write is not None and write.exists() and not force:
         raise EmitError(f"{write}: exists already; give another name, or --force to replace it")
     network = load(prototxt, caffemodel, inputs=inputs)
+    if choosing.data is not None:
+        asked = {**choosing.keywords(planning, target), "wishes": images.wishes()}
+        _choose(network, choosing.goal, asked, frontier, write, force, console)
+        return
     made = network.plan(**planning.keywords(target))
     if write is not None:
         made.write(write, force=force)
@@ -56,6 +103,47 @@ def plan(
     console.warn(network.warnings)
     console.show(result, lambda: _text(result, write, console.verbose))
     console.next(after_plan(prototxt, caffemodel, write, result))
+
+
+def _choose(
+    network: Network,
+    goal: dict[str, float],
+    asked: dict[str, Any],
+    picture: Path | None,
+    write: Path | None,
+    force: bool,
+    console: Console,
+):
+    """Measure, and show the plan for a goal, or the frontier without one."""
+    with console.progress() as progress:
+        found = network.frontier(**asked, progress=progress)
+        plan = found.plan(**goal) if goal else None
+        choice = plan and dict(plan.found.choice)
+        result = (
+            {**plan.to_dict(), "choice": choice} if plan else {"network": network.name, "frontier": found.to_dict()}
+        )
+    if picture is not None:
+        found.draw(picture, plan)
+    written: list[Path] = []
+    if write is not None and plan is not None:
+        plan.write(write, force=force)
+    elif write is not None:
+        written = found.write(write, force=force)
+    console.warn([*network.warnings, *found.study.notes])
+    console.show(result, lambda: _choice_text(result, write, len(written)))
+    if plan is not None and not choice["kept"]:
+        raise PlanError(missed(choice))
+
+
+def _choice_text(result: dict[str, Any], write: Path | None, recipes: int) -> str:
+    if "choice" in result:
+        parts = [choice_text(result["choice"]), cost_table(result["before"], result["after"])]
+    else:
+        parts = [frontier_text(result["frontier"])]
+    if write is not None:
+        what = "a recipe" if not recipes else count(recipes, "recipe")
+        parts.append(f"written to {for_terminal(write)}: {what}")
+    return "\n\n".join(parts)
 
 
 def _text(result: dict, written: Path | None, verbose: bool) -> str:

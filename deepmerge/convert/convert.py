@@ -91,6 +91,8 @@ def convert(
             if INT8 in settings.formats and folder is not None:
                 progress(INT8, 0, 1)
                 report["onnx"]["int8"] = write_int8(graph, folder / INT8_FILE, job.calibration, settings)
+            if plan.choice is not None:
+                report["choice"] = dict(plan.choice)
             if job.calibration is not None:
                 report["calibration"] = job.calibration.entry()
             source["caffemodel"] = source_entry(job.caffemodel, digest.result())

@@ -1,0 +1,97 @@
+"""Choose the plan that keeps a goal: a time, or a loss of agreement with the original."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from deepmerge.choose.explain import Row, explained
+from deepmerge.choose.frontier import Point, Whole, plan_within
+from deepmerge.choose.loss import Answers
+from deepmerge.choose.measurements import WHOLE
+from deepmerge.choose.study import Study, digest_of
+from deepmerge.machine import cores
+from deepmerge.plan import Recipe
+
+TRIES = 4  # plans that are measured whole until one keeps the goal
+SLACK = 0.01  # of the time: what measuring again may differ
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is wanted: one of the three. max_loss: points of agreement with the original."""
+
+    speedup: float | None = None
+    budget_ms: float | None = None
+    max_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The plan for a goal. whole: as measured; its loss and agreement are expected ones if `measured` is false.
+
+    kept: whether it keeps the goal. checked: the agreement on images that took no part in choosing, None if not asked.
+    """
+
+    goal: Goal
+    recipe: Recipe
+    rows: list[Row]
+    whole: Whole
+    measured: bool
+    kept: bool
+    checked: float | None = None
+
+
+def choose(study: Study, goal: Goal) -> Chosen:
+    """Return the plan with the least loss that keeps the goal; the nearest one, not kept, if none does."""
+    study.measure()
+    return _within_loss(study, goal) if goal.max_loss is not None else _within_time(study, goal)
+
+
+def _within_time(study: Study, goal: Goal) -> Chosen:
+    wanted = goal.budget_ms if goal.speedup is None else study.original_ms / goal.speedup
+    budget, kept = study.curves.budget(wanted), False
+    fastest = study.points()[-1]
+    for _ in range(TRIES):
+        point = plan_within(study.prices, budget - study.rest, study.rest) or fastest
+        ms = study.whole_ms(point)
+        kept = ms <= wanted * (1 + SLACK)
+        if kept or point == fastest:
+            break
+        budget = min(budget, point.predicted.ms) * wanted / ms
+    return _chosen(study, goal, point, kept)
+
+
+def _within_loss(study: Study, goal: Goal) -> Chosen:
+    """Return the fastest plan whose agreement, on images that took part in nothing before, is high enough."""
+    points = study.points()
+    expected = [100 * (1 - study.curves.corrected(point.predicted).agreement) for point in points]
+    start = max((i for i, loss in enumerate(expected) if loss <= goal.max_loss), default=0)
+    answers = Answers(study.job.graph, study.sets.input, (batch.data for batch in study.sets.check.once()), cores())
+    for place in range(start, max(start - TRIES, -1), -1):
+        point = points[place]
+        _, agreement = answers.compare(study.fitted(study.recipe_of(point)))
+        kept = 100 * (1 - agreement) <= goal.max_loss
+        if kept:
+            break
+    study.whole(point)
+    return replace(_chosen(study, goal, point, kept), checked=agreement)
+
+
+def _chosen(study: Study, goal: Goal, point: Point, kept: bool) -> Chosen:
+    recipe, expected = study.recipe_of(point), study.curves.corrected(point.predicted)
+    one = study.known.get(WHOLE, digest_of(recipe))
+    measured = one.loss is not None and one.agreement is not None
+    loss, agreement = (one.loss, one.agreement) if measured else (expected.loss, expected.agreement)
+    whole = Whole(point, study.whole_ms(point), loss, agreement)
+    rows = explained(point, study.points(), study.prices)
+    return Chosen(goal, _with_notes(recipe, rows), rows, whole, measured, kept)
+
+
+def _with_notes(recipe: Recipe, rows: list[Row]) -> Recipe:
+    """Return the recipe with a note at each approximate step: what it saves, and why the next best was not taken."""
+    notes = {}
+    for row in rows:
+        saved = f"saves {row.left.ms - row.price.ms:.2f} of {row.left.ms:.2f} ms for a loss of {row.price.loss:.4f}"
+        notes[row.region] = f"{row.choice}: {saved}; not {row.other}: {row.why}"
+    steps = [step if step.exact else replace(step, note=notes.get(step.name, "")) for step in recipe.steps]
+    return replace(recipe, steps=tuple(steps))

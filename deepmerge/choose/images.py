@@ -1,0 +1,51 @@
+"""The images that a choice is made by: some to fit on, some to judge choices by, some to check the result on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open_network_images
+from deepmerge.errors import ReadError
+from deepmerge.graph.graph import Graph
+
+BATCH = 16
+FEWEST = 30  # with fewer images, nothing can be said
+TURNS = ("fit", "judge", "check", "check")  # what the images are for, one after the other
+
+
+@dataclass(frozen=True)
+class ImageSets:
+    """Images in batches, float32 (N, C, H, W), as in the TEST phase, for the input blob `input`.
+
+    fit, judge: those that choices are fitted on and judged by. check: reads those that took part in nothing before.
+    notes: warnings.
+    """
+
+    input: str
+    fit: list[np.ndarray]
+    judge: list[np.ndarray]
+    check: Loader
+    notes: list[str]
+
+
+def image_sets(spec: str, graph: Graph, prototxt: Path, wishes: ImageWishes, count: int, strict: bool) -> ImageSets:
+    """Read `count` images of a source, spread evenly, and divide them. Raises ReadError if there are too few."""
+    opened = open_network_images(spec, graph)
+    how, notes = opened.preprocessing(network_transform(graph, prototxt, "TEST"), wishes)
+    source = opened.source
+    count = min(count, source.count)
+    if count < FEWEST:
+        raise ReadError(f"{spec}: has {count} images; choosing takes {FEWEST} or more")
+    places = [place * source.count // count for place in range(count)]
+    kinds = (TURNS * count)[:count]  # in turn: a source is often sorted by class
+    loaders = {}
+    for kind in dict.fromkeys(TURNS):
+        own = [place for place, one in zip(places, kinds, strict=True) if one == kind]
+        images = replace(source, count=len(own), read=lambda index, own=own: source.read(own[index]))
+        loaders[kind] = Loader(images, how, opened.shape, BATCH, Loading(strict=strict))
+    fit, judge = ([batch.data for batch in loaders[kind].once()] for kind in ("fit", "judge"))
+    skipped = loaders["fit"].skipped + loaders["judge"].skipped
+    return ImageSets(opened.input, fit, judge, loaders["check"], notes + skipped)

@@ -1,0 +1,231 @@
+"""The loss of choices: each is fitted in closed form to the region's own output, and the network's answers compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from deepmerge.choose.images import ImageSets
+from deepmerge.engines import engine
+from deepmerge.errors import PlanError
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.params import Input
+from deepmerge.graph.shapes import infer_shapes
+from deepmerge.kernels.shrink import order
+from deepmerge.measure.accuracy.agreement import Agreement
+from deepmerge.passes.merge_branches import MergeBranches, Reducer
+from deepmerge.passes.support.base import Options
+from deepmerge.plan.execute import run_step
+from deepmerge.plan.recipe import Step, options_for
+from deepmerge.plan.region_choices import Choice, Region, ends_of, part_of
+from deepmerge.train.recover.incremental import Part, Walk
+from deepmerge.train.recover.lsq import lsq
+from deepmerge.train.recover.segments import Segment, find_segments
+from deepmerge.train.recover.solve import Options as Fitting
+
+# Few iterations and one strength: all choices get the same, and their order hardly changes
+QUICK = {"points": 24, "rounds": 0, "iterations": 6, "strengths": (1e-2,)}
+_KEPT = 1 << 30  # bytes of values that are kept from region to region
+_ROWS = 6000  # places at which the reducers' activations are sampled
+
+Batches = list[dict[str, np.ndarray]]
+
+
+class Answers:
+    """The original's answers to some images, to compare other networks' with."""
+
+    def __init__(self, graph: Graph, input: str, batches: Iterable[np.ndarray], threads: int):
+        shapes = infer_shapes(graph)
+        self.names = [b.name for b in graph.outputs if b.producer.type != "Input" and len(shapes[b] or ()) >= 2]
+        self.names = [name for name in self.names if shapes[_final(graph, name)][1] > 1]
+        if not self.names:
+            raise PlanError(f"the network {graph.name!r} has no output with classes, so its answers cannot be compared")
+        self.input, self.batches, self.threads = input, list(batches), threads
+        self.wanted = list(self._run(graph))
+
+    def compare(self, graph: Graph) -> tuple[float, float]:
+        """Return the loss (KL, in nats) and the agreement of a network's answers to the same images."""
+        return self.against(self._run(graph))
+
+    def against(self, found: Iterator[Mapping[str, np.ndarray]]) -> tuple[float, float]:
+        """Return the loss and the agreement of answers, batch by batch."""
+        gathered = {name: Agreement() for name in self.names}
+        for made, wanted in zip(found, self.wanted, strict=True):
+            for name, agreement in gathered.items():
+                agreement.add(_rows(made[name]), _rows(wanted[name]))
+        reports = [agreement.report() for agreement in gathered.values()]
+        losses = [float("inf") if report["kl"] is None else report["kl"] for report in reports]
+        return float(np.mean(losses)), float(np.mean([report["top1"] for report in reports]))
+
+    def _run(self, graph: Graph) -> Iterator[dict[str, np.ndarray]]:
+        with engine("ort").load(graph, self.threads) as session:
+            for data in self.batches:
+                yield session.forward({self.input: data}, self.names)
+
+
+def _rows(scores: np.ndarray) -> np.ndarray:
+    """Return scores, (N, classes, …), as (N · places, classes)."""
+    return np.moveaxis(scores, 1, -1).reshape(-1, scores.shape[1])
+
+
+def _final(graph: Graph, name: str) -> Blob:
+    return {blob.name: blob for blob in graph.blobs}[name]
+
+
+class Regions:
+    """Walks through the regions in the network's order; what lies before and after each is computed once.
+
+    graph: the network after its exact steps. answers: the original's, to the images to judge by.
+    """
+
+    def __init__(self, graph: Graph, sets: ImageSets, answers: Answers, common: Options, threads: int):
+        self.graph, self.answers, self.common, self.threads = graph, answers, common, threads
+        self.shapes = infer_shapes(graph)
+        self.fitted = sum(map(len, sets.fit))
+        batches = [*sets.fit, *sets.judge]
+        self._first_judge = len(sets.fit)
+        ort = engine("ort")
+        images = sum(map(len, batches))
+        self._walk = Walk(graph, lambda: ({sets.input: data} for data in batches), images, ort, threads, _KEPT)
+        self._outputs = [_final(graph, name) for name in answers.names]
+
+    def enter(self, region: Region) -> Inside:
+        """Return what is needed to judge the region's choices; regions are entered in the network's order."""
+        inputs, output = ends_of(self.graph, region)
+        front = self._front(region, inputs)
+        wanted = list(dict.fromkeys([*inputs, *front]))
+        values = list(self._walk.through(wanted, wanted))
+        after = self._walk.front_after(output, self._outputs)
+        return Inside(self, region, values, [blob for blob in after if blob is not output])
+
+    def _front(self, region: Region, inputs: list[Blob]) -> list[Blob]:
+        """Return the blobs from which the region and everything after it can be computed."""
+        first = self.graph.layer(region.layers[0])
+        return self._walk.front_before([first], self._outputs) or inputs
+
+
+class Inside:
+    """One region: its values in the network as it is, and what its choices make of them."""
+
+    def __init__(self, regions: Regions, region: Region, values: list[dict[Blob, np.ndarray]], others: list[Blob]):
+        self.regions, self.region, self.others = regions, region, others
+        graph, self.first = regions.graph, regions._first_judge
+        self.inputs, self.output = ends_of(graph, region)
+        self.values = values
+        self.theirs = part_of(graph, region, regions.shapes)
+        self._known: dict[str, list[np.ndarray]] = {}  # values of the region's blobs, for the images to fit on
+        self._orders: dict[tuple[str, int], list[int]] = {}
+        self.after = Part(
+            graph, [self.output, *others], regions._outputs, regions.shapes, engine("ort"), regions.threads
+        )
+
+    def close(self) -> None:
+        """Free the session."""
+        self.after.__exit__()
+
+    def settled(self, choice: Choice) -> Choice:
+        """Return the choice with the channels that its reducers keep, chosen by their activations."""
+        graph, steps = self.theirs.copy(), []
+        for step in choice.steps:
+            step = self._with_channels(graph, step)
+            run_step(graph, step, self.regions.common)
+            steps.append(step)
+        return replace(choice, steps=tuple(steps))
+
+    def judge(self, choice: Choice) -> tuple[float, float]:
+        """Return the loss and the agreement of the network with this choice, fitted; the rest is as it was."""
+        part = self._fitted(choice)
+        names = [blob.name for blob in self.inputs]
+
+        def answers() -> Iterator[dict[str, np.ndarray]]:
+            with engine("ort").load(part, self.regions.threads) as session:
+                for values in self.values[self.first :]:
+                    feeds = {blob.name: values[blob] for blob in self.inputs if blob.name in session.inputs}
+                    made = session.forward(feeds, [self.output.name])[self.output.name]
+                    found = self.after.run({self.output: made, **{blob: values[blob] for blob in self.others}})
+                    yield {blob.name: value for blob, value in found.items()}
+
+        assert names, "a region reads something"
+        return self.regions.answers.against(answers())
+
+    def _fitted(self, choice: Choice) -> Graph:
+        """Return the region as this choice makes it, fitted to its output before."""
+        part, entries = self.theirs.copy(), []
+        for index, step in enumerate(choice.steps, 1):
+            entries.append(entry_of(index, run_step(part, step, self.regions.common)))
+        segments = find_segments(self.theirs, part, entries)
+        known = self._values_of([segment.output for segment in segments])
+        stand_in = _inputs_alone(self.theirs, known)
+        feeds = [
+            {blob.name: values[blob] for blob in self.inputs} | {name: found[i] for name, found in known.items()}
+            for i, values in enumerate(self.values[: self.first])
+        ]
+        fit_segments(stand_in, part, segments, lambda: iter(feeds), self.regions.threads)
+        return part
+
+    def _values_of(self, names: Sequence[str]) -> dict[str, list[np.ndarray]]:
+        """Return the region's own values of these blobs, batch by batch, for the images to fit on."""
+        missing = [name for name in dict.fromkeys(names) if name not in self._known]
+        if missing:
+            feeds = [{blob.name: values[blob] for blob in self.inputs} for values in self.values[: self.first]]
+            with engine("ort").load(self.theirs, self.regions.threads) as session:
+                made = [session.forward({n: f[n] for n in session.inputs}, missing) for f in feeds]
+            self._known |= {name: [one[name] for one in made] for name in missing}
+        return {name: self._known[name] for name in names}
+
+    def _with_channels(self, graph: Graph, step: Step) -> Step:
+        """Return the step with the filters that its reducers keep."""
+        if MergeBranches.name not in step.passes or step.options.get("width") == "full":
+            return step
+        one, shapes, channels = MergeBranches(options_for(step, self.regions.common)), infer_shapes(graph), {}
+        for name in step.layers:
+            layer = graph.find(name)
+            match = layer and one.look(graph, layer, shapes)
+            for reducer in one.reducers(match) if match else ():
+                if reducer.entry.name in {blob.name for blob in self.inputs}:
+                    channels[reducer.layer.name] = tuple(sorted(self._order(reducer)[: reducer.width]))
+        return replace(step, options=step.options | {"channels": channels}) if channels else step
+
+    def _order(self, reducer: Reducer) -> list[int]:
+        """Return the reducer's filters, the most useful first; those that no choice keeps are left out."""
+        key = reducer.layer.name, len(reducer.weight)
+        if key not in self._orders:
+            entry = next(blob for blob in self.inputs if blob.name == reducer.entry.name)
+            rows = _sampled([values[entry] for values in self.values[: self.first]])
+            made = rows @ reducer.weight.reshape(len(reducer.weight), -1).T + reducer.bias
+            made = np.maximum(made, 0) if reducer.rectified else made
+            gram = (made.T @ made).astype(np.float64) / len(made)
+            self._orders[key] = order(gram, reducer.conv, len(reducer.weight))
+        return self._orders[key]
+
+
+def entry_of(index: int, result: Any) -> dict[str, Any]:
+    """Return what find_segments needs to know about a step."""
+    passes = list(dict.fromkeys(change.pass_name for change in result.changes))
+    made = {"index": index, "name": f"{result.step.name} {index}", "passes": passes, "exact": result.exact}
+    return made | {"merged": result.merged, "into": result.into}
+
+
+def fit_segments(original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Any, threads: int) -> None:
+    """Fit the segments quickly, in place."""
+    lsq(original, merged, segments, feeds, Fitting(threads=threads, **QUICK))
+
+
+def _inputs_alone(part: Graph, known: Mapping[str, list[np.ndarray]]) -> Graph:
+    """Return a network of inputs alone, whose values are fed: those of the part's inputs, and other blobs of it."""
+    stand_in, shapes = Graph(part.name), infer_shapes(part)
+    finals = {blob.name: blob for blob in part.blobs}
+    for name in dict.fromkeys([*(blob.name for blob in part.inputs), *known]):
+        shape = shapes[finals[name]]
+        stand_in.insert(Layer(name, "Input", Input(shape=(shape,)), [], [Blob(name)]))
+    return stand_in
+
+
+def _sampled(batches: Sequence[np.ndarray]) -> np.ndarray:
+    """Return up to _ROWS places' channels of blobs (N, C, H, W), spread evenly: (rows, C)."""
+    flat = [batch.reshape(*batch.shape[:2], -1) for batch in batches]
+    every = max(1, sum(one.shape[0] * one.shape[2] for one in flat) // _ROWS)
+    return np.concatenate([one.transpose(0, 2, 1).reshape(-1, one.shape[1])[::every] for one in flat])

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from deepmerge.choose.frontier import Curves, Point, Whole, frontier, spread_out
+from deepmerge.choose.knapsack import Price
+
+PRICES = {
+    name: {"leave": Price(10.0, 0.0), "half": Price(5.0, 0.1 * n), "most": Price(2.0, 0.5 * n)}
+    for n, name in enumerate("abcd", 1)
+}
+
+
+def test_a_faster_plan_loses_more():
+    points = frontier(PRICES, 1.0)
+
+    assert points[0].predicted == Price(41.0, 0.0)
+    assert points[-1].predicted.ms == 9.0
+    for slow, fast in zip(points, points[1:], strict=False):
+        assert fast.predicted.ms < slow.predicted.ms and fast.predicted.loss > slow.predicted.loss
+
+
+def test_the_plans_to_measure_are_spread_and_end_with_the_fastest():
+    points = frontier(PRICES, 1.0)
+    chosen = spread_out(points, 4)
+
+    assert 2 <= len(chosen) <= 4
+    assert chosen[-1] == points[-1]
+
+
+def _whole(ms, loss, measured_ms, measured_loss, agreement):
+    return Whole(Point({}, Price(ms, loss)), measured_ms, measured_loss, agreement)
+
+
+def test_curves_go_through_what_was_measured_and_never_fall():
+    wholes = [_whole(20.0, 0.2, 22.0, 0.3, 0.9), _whole(10.0, 1.0, 12.0, 2.0, 0.6)]
+    curves = Curves(wholes, (40.0, 40.0))
+
+    for one in wholes:
+        found = curves.corrected(one.point.predicted)
+        assert (found.ms, found.loss) == (one.ms, one.loss)
+        assert abs(found.agreement - one.agreement) < 1e-12
+    assert curves.corrected(Price(40.0, 0.0)).agreement == 1.0
+    assert abs(curves.budget(curves.corrected(Price(15.0, 0.5)).ms) - 15.0) < 1e-9
+
+
+def test_a_measurement_out_of_order_is_evened_out():
+    wholes = [_whole(20.0, 0.2, 22.0, 0.4, 0.85), _whole(15.0, 0.3, 16.0, 0.3, 0.9)]
+    curves = Curves(wholes, (40.0, 40.0))
+
+    assert curves.corrected(Price(20.0, 0.2)).loss <= curves.corrected(Price(15.0, 0.3)).loss

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from deepmerge.choose.measurements import Measurements
+from deepmerge.errors import PlanError
+
+NAMES = ["conv1", "a,b", 'quo"te', "två\nlines"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_added_is_read_again(tmp_path, name):
+    file = tmp_path / "sub" / "m.csv"
+    Measurements(file, "ort").add(name, f"width {name}", ms=1.25)
+    Measurements(file, "ort").add(name, f"width {name}", loss=0.5, agreement=0.75, channels='{"a": [1]}')
+
+    found = Measurements(file, "ort").get(name, f"width {name}")
+
+    assert (found.ms, found.loss, found.agreement, found.channels) == (1.25, 0.5, 0.75, '{"a": [1]}')
+
+
+def test_times_of_another_engine_are_not_used(tmp_path):
+    Measurements(tmp_path / "m.csv", "caffe").add("r", "leave", ms=1.0)
+
+    assert Measurements(tmp_path / "m.csv", "ort").get("r", "leave").ms is None
+
+
+def test_three_columns_are_enough_for_a_devices_times(tmp_path):
+    file = tmp_path / "phone.csv"
+    file.write_text("region,candidate,ms\nr,leave,3\n")
+    found = Measurements(file, "ort")
+
+    assert found.get("r", "leave").ms == 3.0
+    assert found.has_given_times("r") and not found.has_given_times("other")
+
+
+def test_a_devices_file_takes_losses_too_and_keeps_other_engines_times(tmp_path):
+    file = tmp_path / "m.csv"
+    Measurements(file, "caffe").add("r", "leave", ms=9.0)
+    file.write_text(file.read_text().rstrip("\n"))  # as an editor may leave it
+    Measurements(file, "ort").add("r", "leave", ms=3.0)
+    Measurements(file, "ort").add("r", "leave", loss=0.5)
+
+    assert [Measurements(file, on).get("r", "leave").ms for on in ("caffe", "ort", "mnn")] == [9.0, 3.0, None]
+    assert Measurements(file, "mnn").get("r", "leave").loss == 0.5
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("a;b\n1;2\n", "must name the columns"),
+        ("region,candidate,ms\nr,leave,fast\n", "line 2, ms: 'fast' is not a number"),
+        ("region,candidate,ms\nr,leave,-1\n", "'-1' is not a number from 0 on"),
+        ("region,candidate,ms\nr,leave,nan\n", "'nan' is not a number"),
+    ],
+)
+def test_a_bad_file_is_one_line(tmp_path, text, says):
+    file = tmp_path / "m.csv"
+    file.write_text(text)
+    with pytest.raises(PlanError) as caught:
+        Measurements(file, "ort")
+    assert says in str(caught.value) and str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("row, says", [("conw1,leave,1", "'conv1'"), ("conv1,leaf,1", "'leave'")])
+def test_an_unknown_name_gets_a_candidate(tmp_path, row, says):
+    file = tmp_path / "m.csv"
+    file.write_text(f"region,candidate,ms\n{row}\n")
+    with pytest.raises(PlanError) as caught:
+        Measurements(file, "ort").check({("conv1", "leave")})
+    assert says in str(caught.value)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import filecmp
+import json
+
+import numpy as np
+import pytest
+
+from deepmerge.plan import read_recipe
+
+STEPS = ("--steps", "conv2,inception_4a")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    file = tmp_path_factory.mktemp("images") / "images.npz"
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    np.savez(file, images=pictures, labels=np.zeros(40, np.int64))
+    return f"npz:{file}"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    return tmp_path_factory.mktemp("measured") / "m.csv"
+
+
+@pytest.fixture
+def asked(images, measured):
+    return (*STEPS, "--data", images, "--measurements", measured, "--choosing-images", 40)
+
+
+def test_plan_shows_each_region_and_writes_the_recipe(run, mini, asked, tmp_path):
+    recipe = tmp_path / "r.toml"
+    done = run("plan", *mini, *asked, "--speedup", 1.05, "--write", recipe)
+    assert done.code == 0, done
+    assert "next best, and why not" in done.out and "times as fast as the original" in done.out
+    assert all(step.note for step in read_recipe(recipe).steps if "tucker" not in step.name)
+
+
+def test_convert_replays_to_the_same_bytes_without_images(run, mini, asked, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run("convert", *mini, *asked, "--speedup", 1.05, "--no-fit", "-o", one).code == 0
+    assert run("convert", *mini, "--recipe", one / "recipe.toml", "-o", two).code == 0
+    for name in ("deploy.prototxt", "weights.caffemodel", "recipe.toml"):
+        assert filecmp.cmp(one / name, two / name, shallow=False), name
+
+
+def test_convert_fits_what_it_has_chosen(run, mini, asked, tmp_path):
+    done = run("convert", *mini, *asked, "--speedup", 1.05, "-o", tmp_path / "out", "--json")
+    assert done.code == 0, done
+    report = json.loads(done.out)
+    assert [stage["name"] for stage in report["recovery"]["stages"]] == ["lsq"]
+    assert report["choice"]["kept"] and report["choice"]["goal"] == {"speedup": 1.05}
+
+
+def test_a_goal_that_cannot_be_kept_writes_nothing(run, mini, asked, tmp_path):
+    done = run("convert", *mini, *asked, "--speedup", 500, "-o", tmp_path / "out")
+    assert done.code == 1
+    assert "--speedup 500 cannot be kept: the fastest plan takes" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_plan_shows_the_nearest_plan_and_fails(run, mini, asked):
+    done = run("plan", *mini, *asked, "--speedup", 500)
+    assert done.code == 1 and "times as fast as the original" in done.out
+    assert "cannot be kept" in done.err
+
+
+def test_max_loss_is_held_on_other_images(run, mini, asked):
+    done = run("plan", *mini, *asked, "--max-loss", 30, "--json")
+    assert done.code == 0, done
+    found = json.loads(done.out)
+    assert found["choice"]["checked_agreement"] >= 0.7
+
+
+def test_the_frontier_is_drawn_and_written(run, mini, asked, tmp_path):
+    picture, folder = tmp_path / "f.png", tmp_path / "recipes"
+    done = run("plan", *mini, *asked, "--frontier", picture, "--write", folder)
+    assert done.code == 0, done
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    recipes = [read_recipe(file) for file in sorted(folder.iterdir())]
+    assert len(recipes) == done.out.split("plans measured whole")[0].count(" %")
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (("--speedup", 2), "--speedup needs --data SPEC"),
+        (("--data", "npz:x.npz", "--speedup", 2, "--max-loss", 1), "exclude each other"),
+        (("--data", "npz:x.npz", "--speedup", 2, "--width", 0.5), "--width has no effect with --data"),
+        (("--data", "npz:x.npz", "--speedup", 1), "1"),
+        (("--data", "npz:x.npz"), "--data needs a goal"),
+        (("--no-fit",), "--no-fit has no effect without --data SPEC"),
+    ],
+)
+def test_wrong_usage_exits_with_2(run, mini, tmp_path, words, says):
+    done = run("convert", *mini, "-o", tmp_path / "out", *words)
+    assert done.code == 2 and says in done.err
