@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepmerge.cli.convert import convert as convert_command
-from deepmerge.cli.options import FILE, MORE, Checked, Listed, bundle, command, common, option, options
+from deepmerge.cli.options import FILE, MORE, Checked, Listed, bundle, command, common, given, option, options, refuse
 from deepmerge.cli.output import Console, has_terminal, table
 from deepmerge.errors import DeepmergeError, ReadError
 from deepmerge.machine import cores
@@ -96,6 +96,10 @@ class Running:
     shard: tuple[int, int]
     retry_failed: bool
     fail_fast: bool
+
+    def __post_init__(self):
+        if self.scheduler:
+            refuse(given("workers"), "has no effect with --scheduler: the cluster's workers are what there are")
 
     @property
     def choice(self) -> Choice:
@@ -217,9 +221,19 @@ def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing,
     if showing.only_list or showing.dry_run:
         _show(list(jobs), running, showing, console)
         return
-    with console.progress() as progress:
+    with _resumable(), console.progress() as progress:
         _run(jobs, running, console, progress)
     _finish(read, running, showing, console)
+
+
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """Say what an interrupted run has left."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("deepmerge: interrupted; what is done stays, and the same command goes on from there", err=True)
+        raise SystemExit(130) from None
 
 
 def _init(folder: Path | None) -> None:
@@ -338,12 +352,11 @@ def _finish(read: Manifest, running: Running, showing: Showing, console: Console
     console.show(seen.to_dict() if console.as_json else {}, lambda: str(seen))
     chosen = {model.name for model in running.choice.of(read.models)} if not merge else None
     bad = [one for one in seen.bad if chosen is None or one.name in chosen]
-    for name in missing:
-        console.say(f"{name} is missing: run that shard, too")
-    for one in bad[:_LISTED]:
-        console.say(f"{one.name}: {one.status}: {one.line}" if one.line else f"{one.name}: {one.status}")
-    if len(bad) > _LISTED:
-        console.say(f"and {len(bad) - _LISTED} more, see {file}")
+    lines = [f"{name} is missing: run that shard, too" for name in missing]
+    lines += [f"{one.name}: {one.status}" + (f": {one.line}" if one.line else "") for one in bad[:_LISTED]]
+    lines += [f"and {len(bad) - _LISTED} more, see {file}"] if len(bad) > _LISTED else []
+    for line in lines:
+        click.echo(for_terminal(line), err=True)
     if bad or missing:
         raise SystemExit(1)
 

@@ -114,10 +114,10 @@ def test_what_is_expected_is_checked(three, convert):  # noqa: F811
     assert 0 <= checks["verify"] < 1e-5 and checks["target"] is True
     add(
         three,
-        '[[model]]\nname = "d"\nprototxt = "models/a.prototxt"\nexact = false\nsteps = ["all"]\nexpect.speedup = 1000\n',
+        '[[model]]\nname = "d"\nprototxt = "models/a.prototxt"\nexact = false\nexpect.verify = 1e-9\n',
     )
     done = convert()
-    assert done.code == 1 and "d: failed: speedup: " in done.err and index(three)[3]["failure"]["kind"] == "check"
+    assert done.code == 1 and "d: failed: verify: " in done.err and index(three)[3]["failure"]["kind"] == "check"
 
 
 def test_a_limit_of_time_is_the_manifests(three, convert):  # noqa: F811
@@ -126,6 +126,14 @@ def test_a_limit_of_time_is_the_manifests(three, convert):  # noqa: F811
     text = (three / "zoo.toml").read_text()
     (three / "zoo.toml").write_text(text.replace("0.001", "60"))
     assert convert().code == 0, "a failure does not outlive another limit"
+
+
+def test_failures_are_said_also_with_quiet(three, convert):  # noqa: F811
+    spoil(three, "b")
+    done = convert("-q")
+    assert (done.code, done.out) == (1, "") and done.err.startswith("b: failed: ") and done.err.count("\n") == 1
+    (three / "models/c.prototxt").touch()
+    assert convert("-q", "--name", "c").err == ""
 
 
 def test_fail_fast_stops_at_the_first_failure(three, run):  # noqa: F811
@@ -154,7 +162,15 @@ def test_shards_are_joined(three, convert):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    "words", [["--shard", "0/2"], ["--shard", "3/2"], ["--shard", "x"], ["--list", "--check"], ["-j", "0"]]
+    "words",
+    [
+        ["--shard", "0/2"],
+        ["--shard", "3/2"],
+        ["--shard", "x"],
+        ["--list", "--check"],
+        ["--scheduler", "tcp://x:1", "-j", "2"],
+        ["-j", "0"],
+    ],
 )
 def test_usage_errors(convert, words):
     assert convert(*words).code == 2
@@ -213,7 +229,7 @@ def test_the_index_fits_its_schema(three, convert):  # noqa: F811
     spoil(three, "b")
     add(
         three,
-        'expect = {verify = 1e9, speedup = 0.001}\ntags = ["x"]\nlicence = "MIT"\nsource = "here"\nexact = false\n',
+        'expect = {verify = 1e9}\ntags = ["x"]\nlicence = "MIT"\nsource = "here"\nexact = false\n',
     )
     convert("--name", "[bc]")
     schema = json.loads((Path(__file__).parents[2] / "docs/schemas/zoo-index.schema.json").read_text())
@@ -306,14 +322,12 @@ def test_junit_and_markdown_say_the_same(three, convert, monkeypatch):  # noqa: 
 # -- kills -----------------------------------------------------------------------------------------
 
 
-def start(folder: Path) -> subprocess.Popen:
+def start(folder: Path, err: int = subprocess.DEVNULL) -> subprocess.Popen:
     words = ["zoo", "zoo.toml", "-o", "out", "-j", "2", "--retry-failed"]
     root = Path(__file__).resolve().parents[2]
     env = {**os.environ, "PYTHONPATH": str(root)}
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(
-        [sys.executable, "-m", "deepmerge", *words], cwd=folder, env=env, stdout=quiet, stderr=quiet
-    )
+    command = [sys.executable, "-m", "deepmerge", *words]
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=err, text=True)
 
 
 def kill_some(folder: Path, times: int, seed: int = 3) -> None:
@@ -362,12 +376,13 @@ def test_a_signal_ends_the_run_and_its_processes(three):  # noqa: F811
     for width in range(6, 30):
         write_model(three / "models", f"m{width}", width)
     add(three, '[[model]]\nprototxt = "models/m*.prototxt"\n')
-    command = start(three)
+    command = start(three, subprocess.PIPE)
     while not list((three / "out").glob("[a-z]*/")):
         time.sleep(0.02)
     found = descendants(command.pid)
-    command.send_signal(signal.SIGTERM)
-    assert command.wait(30) == 143
+    command.send_signal(signal.SIGINT)
+    assert command.communicate(timeout=60)[1].splitlines()[-1].startswith("deepmerge: interrupted; what is done stays")
+    assert command.returncode == 130
     assert found and all(gone(pid) for pid in found)
     assert not list((three / "out").glob(".*")), "no half a folder is left"
     assert start(three).wait() == 0

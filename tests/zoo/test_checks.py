@@ -72,6 +72,7 @@ def test_a_loss_is_of_accuracy_where_there_are_labels(pairs, labelled, tmp_path)
         run_checks(pairs, {"max_loss": 2, "data": labelled})
 
 
+@pytest.mark.slow
 def test_a_speedup_is_measured(pairs):
     measured = run_checks(pairs, {"speedup": 0.01})
     assert 0.01 < measured["speedup"] < 100
