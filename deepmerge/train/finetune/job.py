@@ -250,11 +250,11 @@ def _passed_on(stage: Stage, starts: list[Path | Weights]) -> Graph:
 def finetuning_entry(
     job: Job, about: dict[str, Any], runs: list[dict[str, Any]], warnings: list[str]
 ) -> dict[str, Any]:
-    """Return the report's "finetuning". Its accuracy is that of the last test, on all test images; None without any.
+    """Return the report's "finetuning". Its accuracy is that of the last test; None without any.
 
     about: the engine and its seed, and where it ran.
     """
-    tests = [test for run in runs for test in run["tests"] if test["all"]]
+    tests = [test for run in runs for test in run["tests"] if test["all"] or test["iteration"] == run["iterations"]]
     return {
         **about,
         "data": job.data,

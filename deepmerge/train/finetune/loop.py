@@ -27,6 +27,7 @@ from deepmerge.train.shared.processes import Processes
 Arrays = dict[str, np.ndarray]
 Say = Callable[[str], None]
 WEIGHTS = "weights/"  # prefix of their names in a checkpoint
+TEST_SHARE = 0.2  # most of the time limit for the last test
 _SOLVER_FIELDS = ("type", "base_lr", "lr_policy", "max_iter", "iter_size", "momentum", "weight_decay")
 
 
@@ -108,7 +109,7 @@ class TrainingLog:
         self.iteration += 1
 
     def add_test(self, number: int, last: bool, values: dict[str, float]) -> None:
-        """Record the results of test network `number`. last: whether it is the test at the end, on all images."""
+        """Record the results of test network `number`. last: whether it is one on all images."""
         self.tests.append({"iteration": self.iteration, "test": number, "all": last, **values})
 
     def test_is_due(self, solver: Solver, last: bool) -> bool:
@@ -250,13 +251,24 @@ class Loop:
         return min(due)
 
     def _seconds_of_last_test(self) -> float:
-        """Return about how long the test on all images will take; 0 if there is no time limit."""
-        if self.control.end is None or not self.learner.tests:
+        """Return about how long the last test will take; 0 if there is no time limit.
+
+        If all images take more than TEST_SHARE of the time that is left, the test gets as many as fit into that.
+        """
+        self._most: int | None = None  # batches of the last test
+        control, learner = self.control, self.learner
+        if control.end is None or not learner.tests:
             return 0.0
-        self.learner.test(whole=False, most=1)  # warm up
-        start = self.control.clock()
-        images = sum(values["images"] for values in self.learner.test(whole=False, most=1))
-        return (self.control.clock() - start) * self.learner.test_count * self.learner.tests / images
+        learner.test(whole=False, most=1)  # warm up
+        start = control.clock()
+        images = sum(values["images"] for values in learner.test(whole=False, most=1))
+        seconds = control.clock() - start
+        batches = learner.test_count * learner.tests / images
+        room = TEST_SHARE * (control.end - control.clock())
+        if seconds * batches <= room:
+            return seconds * batches
+        self._most = max(1, int(room / seconds))
+        return seconds * self._most
 
     def _time_is_up(self) -> bool:
         """Return whether the stage's time is over; raise Paused if only this run's time is."""
@@ -278,8 +290,8 @@ class Loop:
         """Run the tests that are due. The last ones take all images."""
         if not self.learner.tests or not self.log.test_is_due(self.solver, last):
             return
-        for number, values in enumerate(self.learner.test(whole=last)):
-            self.log.add_test(number, last, values)
+        for number, values in enumerate(self.learner.test(whole=last, most=self._most if last else None)):
+            self.log.add_test(number, last and values["images"] >= self.learner.test_count, values)
             name = f" {number}" if self.learner.tests > 1 else ""
             results = ", ".join(f"{key} {value:.4g}" for key, value in values.items() if key != "images")
             self.control.say(f"iteration {self.log.iteration}, test{name} on {values['images']} images: {results}")

@@ -28,6 +28,7 @@ LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
 # refit's layers are nearly right already: it takes more images and smaller steps than lsq
 REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
 SOLVED_SHARE = 0.4  # most of the time that is left for lsq or refit, before stages that train
+JUDGING_SHARE = 0.04  # most of --minutes for one comparison with the original; it takes fewer images then
 WHOLE = ("refit", "distill")  # stages that also change layers outside the segments; the steps' folders go without them
 
 
@@ -66,6 +67,9 @@ class Run:
         self._skipped: list[str] = []
         options = {"engine": "ort"} if job.device == "cpu" else {"engine": "torch", "device": job.device}
         self.judge = Judge(context.original, context.sources.input, self._judged, context.threads, **options)
+        self.judge.clock = clock
+        if job.minutes is not None:
+            self.judge.limit = 60 * job.minutes * JUDGING_SHARE
         saved = checkpoint.load()
         if saved is None:
             self.under_way: Saved | None = None
@@ -110,7 +114,7 @@ class Run:
         asked = {
             "seed": job.seed,
             "images": sources.train.count,
-            "held_out": sources.held_out,
+            "held_out": min(sources.held_out, self.judge.images),
             "device": job.device,
             "threads": self.context.threads,
             "warnings": warnings,
@@ -146,10 +150,12 @@ class Run:
         self._skipped += loader.skipped
         if segments and not solved:
             return None
+        entry = solved_entry(name, solved, clock() - start, loader.count)
         if len(solved) < len(segments):
+            entry["segments_left"] = len(segments) - len(solved)
             text = f"--minutes left {name} time for {len(solved)} of {len(segments)} segments"
             self.state.notes.append(f"{text}; the others keep their weights")
-        return solved_entry(name, solved, clock() - start, loader.count)
+        return entry
 
     def _train(self, name: str) -> dict[str, Any] | None:
         """Run a stage that trains, and return its entry; None if there is no time for it."""
@@ -186,7 +192,7 @@ class Run:
         undone = False
         if after is not None:
             entry |= {"agreement_before": before, "agreement_after": after}
-            undone = did_harm(entry, before, self.context.sources.judge.count)
+            undone = did_harm(entry, before, self.judge.images)
         if undone:
             entry["undone"] = True
             load_weights(merged, state.safe, misfits="skip")
@@ -217,11 +223,9 @@ class Run:
 
     def _agreement(self) -> float | None:
         """Return the merged network's agreement with the original."""
-        clock = self.context.settings.clock
-        start = clock()
         self.context.progress("comparing with the original", 0, 1)
         agreement = self.judge.agreement(self.context.merged)
-        self.state.judging = clock() - start
+        self.state.judging = self.judge.seconds
         return agreement
 
     def _judged(self) -> Iterator[np.ndarray]:
@@ -243,6 +247,7 @@ class Run:
             "skipped": state.skipped,
             "notes": state.notes,
             "judging": state.judging,
+            "judged": self.judge.images,
             "iterations": state.iterations,
             "elapsed": self.elapsed,
             "agreement": state.agreement,
@@ -255,6 +260,7 @@ class Run:
     def _restore(self, saved: Saved) -> Saved | None:
         """Continue from a checkpoint; return what the stage under way needs, None if there is none."""
         arrays, meta = saved
+        self.judge.images = meta["judged"]
         load_weights(self.context.merged, weights_in(arrays, "weights"), misfits="skip")
         precision = self.context.job.precision
         self.state = State(
@@ -276,9 +282,10 @@ def did_harm(entry: Mapping[str, Any], before: float, images: int) -> bool:
     """Return whether a stage is to be rolled back: fewer images agree than `before`, as a share of them.
 
     Where the loss of distill or refit fell, a standard error is allowed: the loss counts everything that the network
-    says about an image, the agreement only its first class.
+    says about an image, the agreement only its first class. lsq solves each segment for the errors of those before it,
+    and counts when it is complete: only if --minutes has cut it short is it rolled back.
     """
-    if entry["name"] == "lsq":
+    if entry["name"] == "lsq" and not entry.get("segments_left"):
         return False
     gained = entry["name"] in WHOLE and entry["loss_after"] < entry["loss_before"]
     allowed = math.sqrt(before * (1 - before) / images) if gained else 0.0

@@ -207,6 +207,13 @@ def test_the_last_test_is_within_the_time(job):
     assert 1 <= tested < plain < 10
 
 
+def test_the_last_test_takes_as_many_images_as_there_is_time_for(job):
+    finetune(replace(job, minutes=0.1), clock=ticking())
+    shown = story(job.out)
+    assert shown["accuracy"]["images"] == 6 and not shown["runs"][0]["tests"][-1]["all"]
+    assert shown["runs"][0]["tests"][-1]["iteration"] == shown["iterations"]
+
+
 # -- that it repeats -------------------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,17 @@ def test_nan_agrees_with_nothing(tmp_path):
     judge = Judge(good, "data", batches, 1)
     assert judge.agreement(bad) == 0.0
     assert Judge(bad, "data", batches, 1).agreement(bad) == 0.0
+
+
+def test_a_limit_leaves_images_out_for_all_networks(tmp_path):
+    """Each look at the clock takes a second: one at the start, one after each piece, one at the end."""
+    text = HEAD + layer("fc", "InnerProduct", "data", "num_output: 4 bias_term: false")
+    a, b = network(tmp_path, text, seed=1), network(tmp_path, text, seed=2)
+    judge = Judge(a, "data", lambda: [np.concatenate(batches())[:7] for _ in range(20)], 1)
+    ticks = itertools.count()
+    judge.clock, judge.limit = lambda: float(next(ticks)), 3.0
+    assert judge.agreement(a) == 1.0 and judge.images == 21
+    seen = []
+    judge._batches = lambda: (seen.append(i) or batches()[0] for i in range(20))
+    judge.agreement(b)
+    assert judge.images == 21 and len(seen) == 3

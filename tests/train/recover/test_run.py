@@ -30,3 +30,9 @@ from deepmerge.train.recover.run import did_harm
 def test_harm_is_fewer_that_agree_but_for_noise_after_a_smaller_loss(name, loss, agreement, harm):
     entry = {"name": name, "loss_before": 0.107, "loss_after": loss, "agreement_after": agreement}
     assert did_harm(entry, 0.934, 595) is harm
+
+
+@pytest.mark.parametrize(("agreement", "harm"), [(0.933, True), (0.934, False)])
+def test_lsq_that_was_cut_short_is_undone_if_fewer_agree(agreement, harm):
+    entry = {"name": "lsq", "loss_before": 1.0, "loss_after": 0.1, "agreement_after": agreement, "segments_left": 2}
+    assert did_harm(entry, 0.934, 595) is harm
