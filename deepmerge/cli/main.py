@@ -89,7 +89,8 @@ def _say_next(ctx: click.Context) -> None:
 def _entry(error: BaseException) -> dict[str, str | None]:
     """Return the error as --json prints it. kind: the class of a DeepmergeError in lower case, such as `read`."""
     if isinstance(error, DeepmergeError):
-        kind = type(error).__name__.removesuffix("Error").lower() if type(error) is not DeepmergeError else "failed"
+        own = next(kind for kind in type(error).__mro__ if kind.__module__ == DeepmergeError.__module__)
+        kind = "failed" if own is DeepmergeError else own.__name__.removesuffix("Error").lower()
         file, message = getattr(error, "file", None), error.reason
         more = {"file": None if file is None else str(file), "layer": error.layer or None}
         return {"kind": kind, "message": message, **more, "remedy": error.remedy or None}

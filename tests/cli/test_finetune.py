@@ -40,7 +40,7 @@ def test_json_and_quiet(run, words, tmp_path):
     done = run(*words, "--json", "-q", "--steps", "conv2", "--max-iter", "2", "--solver", "type=Adam", "--seed", "5")
     assert (done.code, done.err) == (0, "")
     shown = json.loads(done.out)
-    assert shown == json.loads((tmp_path / "out2" / "report.json").read_text())["finetuning"]
+    assert shown == {"version": 1} | json.loads((tmp_path / "out2" / "report.json").read_text())["finetuning"]
     assert shown["iterations"] == 2 and shown["seed"] == 5
     assert [(one["step"], one["solver"]["type"]) for one in shown["runs"]] == [("conv2", "Adam")]
 
@@ -67,7 +67,7 @@ def test_paused(run, words, tmp_path):
     )
     assert (tmp_path / "out2.checkpoint" / "state.npz").exists()
     done = run(*words, "--stop-after", "1e-9", "--json", "-q")
-    assert json.loads(done.out) == {"paused": True, "checkpoint": str(tmp_path / "out2.checkpoint")}
+    assert json.loads(done.out) == {"version": 1, "paused": True, "checkpoint": str(tmp_path / "out2.checkpoint")}
     assert run(*words, "-q").code == 0 and not (tmp_path / "out2.checkpoint").exists()
 
 

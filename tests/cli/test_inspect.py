@@ -41,7 +41,7 @@ def test_what_each_layer_reads_with_v(run, mini):
 
 def test_json(run, mini):
     result = json.loads(run("inspect", *mini, "--json").out)
-    assert list(result) == ["network", "layers", "layer_types", "params", "macs", "storage_bytes", "activation_bytes",
+    assert list(result) == ["version", "network", "layers", "layer_types", "params", "macs", "storage_bytes", "activation_bytes",
                             "non_tensor_share", "layer_costs", "fork_rules", "not_counted"]  # fmt: skip
     assert set(result["activation_bytes"]) == {"caffe", "unique", "planned"}
     assert set(result["non_tensor_share"]) == {"layers", "activation_bytes"}

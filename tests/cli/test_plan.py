@@ -40,7 +40,7 @@ def test_json(run, mini):
     done = run("plan", *mini, "--json")
     assert done.code == 0 and done.err == ""
     result = json.loads(done.out)
-    assert list(result) == ["network", "before", "after", "steps", "cleanup", "refusals", "costly"]
+    assert list(result) == ["version", "network", "before", "after", "steps", "cleanup", "refusals", "costly"]
     assert set(result["before"]) == {"layers", "layer_types", "params", "macs", "storage_bytes", "activation_bytes"}
     for step in result["steps"]:
         assert list(step) == ["index", "name", "passes", "exact", "merged", "into", "after"]

@@ -36,7 +36,7 @@ def test_a_table_of_the_stages(run, out, data, tmp_path):
 def test_json(run, out, data, tmp_path):
     done = run("recover", out, "--data", data, "-o", tmp_path / "out2", *LSQ, "--json")
     story = json.loads(done.out)
-    assert story == json.loads((tmp_path / "out2" / "report.json").read_text())["recovery"]
+    assert story == {"version": 1} | json.loads((tmp_path / "out2" / "report.json").read_text())["recovery"]
 
 
 def test_stages_are_done_in_their_order(run, out, data, tmp_path):

@@ -13,6 +13,7 @@ def test_a_page_of_a_conversion(run, pair, tmp_path):
     )
     done = run("report", out, "-o", tmp_path / "page.html", "--json")
     assert json.loads(done.out) == {
+        "version": 1,
         "page": str(tmp_path / "page.html"),
         "bytes": (tmp_path / "page.html").stat().st_size,
     }

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -265,6 +265,10 @@ class CaffeLearner(Learner):
                 (self.folder / name).write_bytes(array.tobytes())
         state = self.folder / f"state_iter_{iteration}.solverstate" if arrays else None
         path = self.folder / "solver.prototxt"
+        if self.slowed != 1:
+            tree = self.files.solver.tree.copy()
+            tree.set("base_lr", Token(f"{self.files.solver.base_lr * self.slowed:.9g}"))
+            write_solver(replace(self.files, solver=replace(self.files.solver, tree=tree)), self.folder)
         self.opened = self.worker.open_solver(path, self.begin, state, self.folder, self.files.seed)
 
     def state(self) -> Arrays:

@@ -189,6 +189,7 @@ class Runner:
         with self.engine.open(stage, starts) as learner:
             self._note(learner.notes)
             ended = Loop(solver, learner, self._control(number), arrays, log).run()
+            self._note(ended.notes)
             if skipped := learner.skipped:
                 self._note([f"{len(skipped)} of {learner.count} images could not be read; the first: {skipped[0]}"])
             return learner.trained(), ended.entry(stage.name, solver, learner)
@@ -209,6 +210,7 @@ class Runner:
             clock=self.clock,
             step=name,
             processes=self.engine.processes,
+            trial="base_lr" not in self.job.solver,
         )
 
     def _save(self, what: str, arrays: Arrays, log: dict[str, Any] | None) -> None:

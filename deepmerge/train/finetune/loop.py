@@ -5,6 +5,7 @@ An engine does the computing: its Learner. Caffe: solver.cpp, Solver::Step and S
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from abc import ABC, abstractmethod
@@ -21,12 +22,17 @@ from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.train.finetune.solver import learning_rate
 from deepmerge.train.shared.checkpoint import Paused
-from deepmerge.train.shared.guards import replacing, require_finite
+from deepmerge.train.shared.guards import DivergedError, replacing, require_finite
 from deepmerge.train.shared.processes import Processes
 
 Arrays = dict[str, np.ndarray]
 Say = Callable[[str], None]
 WEIGHTS = "weights/"  # prefix of their names in a checkpoint
+RETRIES, SLOWER = 3, 0.25  # how often the rate is lowered, and by what it is multiplied
+HARM, LEAST = 2.0, 0.1  # the loss may be this many times the first one, which counts as at least LEAST
+KEPT = 200  # iterations between two states to go back to
+TRIAL, TRIAL_SHARE, LEAST_TRIAL = 30, 50, 5  # most iterations of a trial, as a share of all, and the fewest
+TRIAL_TIME = 0.03  # most of the time limit for each trial
 TEST_SHARE = 0.2  # most of the time limit for the last test
 _SOLVER_FIELDS = ("type", "base_lr", "lr_policy", "max_iter", "iter_size", "momentum", "weight_decay")
 
@@ -35,8 +41,11 @@ class Learner(ABC):
     """A stage's TRAIN network and its tests in an engine, with images.
 
     batch_size: of all processes together. count, skipped: the number of images, and why some could not be read.
-    tests: the number of test networks. test_count: of their images. notes: for the user.
+    tests: the number of test networks. test_count: of their images. notes: for the user. slowed: what the solver's
+    learning rate is multiplied by, from the next `load` on.
     """
+
+    slowed: float = 1.0
 
     batch_size: int
     count: int
@@ -79,7 +88,8 @@ class TrainingLog:
 
     iteration: number of iterations done. first: the first iteration's loss. recent: the losses that `smoothed` is the
     mean of. losses: [iteration, smoothed loss] at each display. tests: one entry for each test. stopped: why training
-    ended before max_iter, "" if it did not.
+    ended before max_iter, "" if it did not. slowed: see Learner. notes: why the rate was lowered, one line each.
+    backs: how often training went back to earlier weights.
     """
 
     iteration: int = 0
@@ -90,6 +100,13 @@ class TrainingLog:
     losses: list[list[float]] = field(default_factory=list)
     tests: list[dict[str, Any]] = field(default_factory=list)
     stopped: str = ""
+    slowed: float = 1.0
+    notes: list[str] = field(default_factory=list)
+    backs: int = 0
+
+    def rate(self, solver: Solver) -> float:
+        """Return the current iteration's learning rate."""
+        return self.slowed * learning_rate(solver, self.iteration)
 
     def add_iteration(self, solver: Solver, loss: float, place: str, say: Say) -> None:
         """Record an iteration's loss, and display it if that is due.
@@ -97,7 +114,7 @@ class TrainingLog:
         place: where the run is, for the TrainingError that is raised if the loss is not finite.
         The smoothed loss is the mean of the last average_loss losses, as in Caffe's Solver::UpdateSmoothedLoss.
         """
-        rate = learning_rate(solver, self.iteration)
+        rate = self.rate(solver)
         require_finite(loss, place, _way_out(rate))
         self.first = loss if self.first is None else self.first
         self.recent = [*self.recent, loss][-solver.average_loss :]
@@ -146,6 +163,7 @@ class TrainingLog:
             "tests": self.tests,
             "seconds": round(self.seconds, 3),
             "stopped": self.stopped or None,
+            "slowed": self.slowed,
             "images": {"count": learner.count, "skipped": learner.skipped},
         }
 
@@ -171,7 +189,7 @@ class Control:
     exist before the first `save`. checkpoint_seconds: time between two checkpoints. say: called with a line for each
     display and test. end: time by `clock` at which the stage is to be over, with its last test; None for no limit.
     pause_at: time by `clock` at which to pause with a checkpoint; None for never. step: its name, for errors.
-    processes: only the first one tests and writes.
+    processes: only the first one tests and writes. trial: whether the first learning rate is tried before it is used.
     """
 
     save: Callable[[Arrays, dict[str, Any]], None]
@@ -183,6 +201,7 @@ class Control:
     clock: Callable[[], float] = time.monotonic
     step: str = ""
     processes: Processes = Processes()
+    trial: bool = False
 
 
 class Loop:
@@ -198,15 +217,24 @@ class Loop:
     ):
         self.solver, self.learner, self.control, self.processes = solver, learner, control, control.processes
         self.log = TrainingLog(**(log or {}))
+        learner.slowed = self.log.slowed
         learner.load(arrays or {}, self.log.iteration)
+        self._keep()
 
     def run(self) -> TrainingLog:
         """Train until max_iter or the time limit.
 
-        TrainingError where the loss is not finite, or the engine fails; Paused at `pause_at`.
+        Where the loss is not finite, training goes back and on with a smaller learning rate, RETRIES times.
+        TrainingError where that does not help, or the engine fails; Paused at `pause_at`.
         """
         try:
-            return self._run()
+            if self.control.trial and not self.log.iteration:
+                self._try_rate()
+            while True:
+                try:
+                    return self._run()
+                except DivergedError as error:
+                    self._go_back(error)
         except EngineError as error:  # images may be gone, for example
             raise TrainingError(f"{self._place()}: {error}") from None
 
@@ -223,6 +251,8 @@ class Loop:
             begun, done = clock(), log.iteration
             for loss in self.learner.step(self._until_due()):
                 log.add_iteration(solver, loss, self._place(), self.control.say)
+            if log.iteration // KEPT > done // KEPT:
+                self._keep()
             self._cost = (clock() - begun) / (log.iteration - done)
             log.seconds = before + clock() - start
             if log.snapshot_is_due(solver):
@@ -238,6 +268,58 @@ class Loop:
         if first:
             self._save()
         return log
+
+    # -- learning rates that are too large -----------------------------------------------------------
+
+    def _keep(self) -> None:
+        """Keep the weights and the log, to go back to; not while the loss is far above the first one."""
+        log = self.log
+        if log.first is None or log.smoothed <= HARM * max(log.first, LEAST):
+            arrays = {name: array.copy() for name, array in self.learner.state().items()}
+            self._kept = arrays, copy.deepcopy(asdict(log))
+
+    def _go_back(self, error: DivergedError) -> None:
+        """Go back to the kept weights with a smaller learning rate; raise the error if that has been done often."""
+        if self.log.backs >= RETRIES:
+            raise error
+        arrays, log = self._kept
+        notes, slowed = self.log.notes, self.log.slowed * SLOWER
+        place = place_of(self.control.step, log["iteration"])
+        line = f"{self._place()}: the loss or the weights are not finite; back to {place} at {slowed:g} times the rate"
+        more = {"slowed": slowed, "notes": [*notes, line], "backs": self.log.backs + 1, "seconds": self.log.seconds}
+        self.log = TrainingLog(**copy.deepcopy(log) | more)
+        self.control.say(line)
+        self._load(arrays)
+
+    def _try_rate(self) -> None:
+        """Lower the learning rate until a few iterations do not raise the loss much. No weights change."""
+        length = min(TRIAL, self.solver.max_iter // TRIAL_SHARE)
+        if length < LEAST_TRIAL:
+            return
+        arrays, clock, end = self._kept[0], self.control.clock, self.control.end
+        stop = math.inf if end is None else clock() + TRIAL_TIME * (end - clock())
+        for _ in range(RETRIES):
+            losses: list[float] = []
+            while len(losses) < length and all(map(math.isfinite, losses)):
+                losses += self.learner.step(length - len(losses))
+                if self.processes.from_first(clock() >= stop):
+                    break
+            good = all(map(math.isfinite, losses)) and losses[-1] <= HARM * max(losses[0], LEAST)
+            if not good:
+                self.log.slowed *= SLOWER
+            self._load(arrays)
+            if good:
+                break
+        if self.log.slowed < 1:
+            line = f"the learning rate is {self.log.rate(self.solver):.3g}: a larger one raised the loss in a trial"
+            self.log.notes.append(f"step {self.control.step!r}: {line}" if self.control.step else line)
+            self.control.say(self.log.notes[-1])
+
+    def _load(self, arrays: Arrays) -> None:
+        self.learner.slowed = self.log.slowed
+        self.learner.load(arrays, self.log.iteration)
+
+    # -- time ----------------------------------------------------------------------------------------
 
     def _until_due(self) -> int:
         """Return the number of iterations until a test or a snapshot is due, or the end; 1 before any was timed."""
@@ -318,8 +400,8 @@ class Loop:
         arrays = self.learner.state()
         for name, array in arrays.items():
             if name.startswith(WEIGHTS) and not np.isfinite(array).all():
-                rate = learning_rate(self.solver, max(self.log.iteration - 1, 0))
+                rate = self.log.slowed * learning_rate(self.solver, max(self.log.iteration - 1, 0))
                 blob = name.removeprefix(WEIGHTS)
                 text = f"{self._place()}: the weights {blob} are not finite numbers any more"
-                raise TrainingError(text, remedy=_way_out(rate))
+                raise DivergedError(text, remedy=_way_out(rate))
         self.control.save(arrays, asdict(self.log))

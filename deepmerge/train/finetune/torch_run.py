@@ -34,7 +34,7 @@ from deepmerge.train.shared.losses import divergence, logits_of
 from deepmerge.train.shared.processes import Processes
 
 _SCORED = ("HingeLoss", "InfogainLoss", "MultinomialLogisticLoss", "SoftmaxWithLoss")  # labels are class indices
-_HISTORY = "history/"  # as WEIGHTS
+_HISTORY, _STATISTICS = "history/", "statistics/"  # as WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,18 @@ class TorchLearner(Learner):
         self._weights = _loss_weights(net.graph, self.torch.losses, self.processes.size)
         self._wanted = [*self.torch.losses, *([self.teacher.scores] if self.teacher else [])]
         self.updates = Updates(solver, self.blobs)
+        norms = [layer.name for layer in net.graph.layers if layer.type == "BatchNorm"]
+        every = {f"{name}/{i}": blob for name in norms for i, blob in enumerate(self.torch.blobs_of(name))}
+        learned = {blob.values for blob in self.blobs}
+        self.statistics = {name: blob for name, blob in every.items() if blob not in learned}
 
     def load(self, arrays: Arrays, iteration: int) -> None:
         """See Learner."""
         self.iteration = iteration
         self._batches = prefetched(self._own_batches(iteration * self.solver.iter_size))
         with torch.no_grad():
+            for name, values in self.statistics.items() if arrays else ():
+                values.copy_(torch.from_numpy(arrays[f"{_STATISTICS}{name}"]))
             for blob in self.blobs if arrays else ():
                 blob.values.copy_(torch.from_numpy(arrays[f"{WEIGHTS}{blob.name}"]))
                 for number, values in enumerate(blob.history):
@@ -127,14 +133,15 @@ class TorchLearner(Learner):
         arrays = {f"{WEIGHTS}{blob.name}": blob.values.detach().cpu().numpy() for blob in self.blobs}
         for blob in self.blobs:
             arrays |= {f"{_HISTORY}{i}/{blob.name}": values.cpu().numpy() for i, values in enumerate(blob.history)}
-        return arrays
+        statistics = self.statistics.items()
+        return arrays | {f"{_STATISTICS}{name}": values.detach().cpu().numpy() for name, values in statistics}
 
     def step(self, most: int) -> list[float]:
         """Run one iteration, and return its loss. See Learner."""
         size = self.solver.iter_size
         loss, gradients = self.gradients(itertools.islice(self._batches, size), self.iteration * size)
         with torch.no_grad():
-            self.updates.apply(gradients, learning_rate(self.solver, self.iteration), self.iteration)
+            self.updates.apply(gradients, self.slowed * learning_rate(self.solver, self.iteration), self.iteration)
         self.iteration += 1
         return [loss]
 

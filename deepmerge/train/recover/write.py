@@ -14,6 +14,7 @@ from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, StepFolder
 from deepmerge.out.rewrite import Retrained, rewrite
 from deepmerge.train.recover.segments import Segment
+from deepmerge.train.recover.solvers import write_solvers
 from deepmerge.train.shared.int8 import renew_int8
 
 Weights = Mapping[str, list[np.ndarray]]
@@ -56,6 +57,9 @@ def write_recovered(
     networks = (_step(step, reached, segments, order) for step in steps)
     made = renew_int8(converted, stage, final, report)
     rewrite(converted, stage, chain([Retrained(final, converted.final)], networks), made)
+    new = {name for entry in converted.approximate for name in entry["into"]}
+    for home in (converted.folder, *(step.folder for step in steps)) if new else ():
+        write_solvers(stage / home.relative_to(converted.folder), new)
     return made
 
 

@@ -14,10 +14,14 @@ from deepmerge.out import staging
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your quota is used up"}
 
 
+class DivergedError(TrainingError):
+    """Training whose loss or weights are not finite."""
+
+
 def require_finite(loss: float, where: str, remedy: str) -> None:
-    """Raise a TrainingError if the loss is not finite. where: stage and iteration. remedy: what the user can do."""
+    """Raise DivergedError if the loss is not finite. where: stage and iteration. remedy: what the user can do."""
     if not math.isfinite(loss):
-        raise TrainingError(f"{where}: training diverged (the loss is {loss})", remedy=remedy)
+        raise DivergedError(f"{where}: training diverged (the loss is {loss})", remedy=remedy)
 
 
 @contextlib.contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from deepmerge.errors import TrainingError
-from deepmerge.train.finetune.loop import TrainingLog
+from deepmerge.train.finetune.loop import Control, Learner, Loop, TrainingLog
 
 
 def solver(**fields):
@@ -68,3 +69,72 @@ def test_snapshots():
     assert not TrainingLog(4).snapshot_is_due(solver(snapshot=0))
     assert TrainingLog(4).snapshot_name(solver()) == "mine_iter_4.caffemodel"
     assert TrainingLog(4).snapshot_name(solver(snapshot_prefix="")) == "snapshot_iter_4.caffemodel"
+
+
+class Unstable(Learner):
+    """Its weight counts the iterations; the loss is NaN from iteration `from_` on at more than `bears` times the rate."""
+
+    batch_size, count, skipped, tests, test_count, notes = 1, 1, [], 0, 0, []
+
+    def __init__(self, bears: float, from_: int):
+        self.bears, self.from_, self.weight, self.loaded = bears, from_, 0.0, []
+
+    def load(self, arrays, iteration):
+        self.weight = float(arrays["weights/w"][0]) if arrays else 0.0
+        self.loaded.append((iteration, self.slowed))
+
+    def state(self):
+        return {"weights/w": np.array([self.weight])}
+
+    def step(self, most):
+        spoilt = self.slowed > self.bears and self.weight >= self.from_
+        self.weight = float("nan") if spoilt else self.weight + 1
+        return [float("nan") if spoilt else 1.0]
+
+    def test(self, whole, most=None):
+        return []
+
+    def trained(self):
+        raise NotImplementedError
+
+
+def trained(learner: Unstable, tmp_path, **fields) -> tuple[TrainingLog, list[str]]:
+    usual = {"snapshot": 0, "snapshot_after_train": False, "display": 0, "max_iter": 500}
+    lines: list[str] = []
+    control = Control(
+        save=lambda arrays, log: None, snapshots=tmp_path, say=lines.append, trial=fields.pop("trial", False)
+    )
+    return Loop(solver(**usual | fields), learner, control).run(), lines
+
+
+def test_nan_goes_back_to_kept_weights_at_a_smaller_rate(tmp_path):
+    learner = Unstable(0.1, 450)
+    log, lines = trained(learner, tmp_path)
+    assert learner.loaded == [(0, 1.0), (400, 0.25), (400, 0.0625)] and learner.weight == 500
+    assert log.iteration == 500 and log.slowed == 0.0625 and log.notes == lines
+    assert (
+        lines[0]
+        == "iteration 450: the loss or the weights are not finite; back to iteration 400 at 0.25 times the rate"
+    )
+
+
+def test_after_three_times_it_gives_up(tmp_path):
+    learner = Unstable(0.0, 5)
+    with pytest.raises(TrainingError, match=r"iteration 5: training diverged .*the learning rate is 0.00156: lower it"):
+        trained(learner, tmp_path)
+    assert [slowed for _, slowed in learner.loaded] == [1.0, 0.25, 0.0625, 0.015625]
+
+
+def test_a_trial_finds_a_rate_that_it_bears_and_changes_no_weight(tmp_path):
+    learner = Unstable(0.1, 3)
+    log, (line,) = trained(learner, tmp_path, trial=True)
+    assert learner.loaded == [(0, 1.0), (0, 0.25), (0, 0.0625), (0, 0.0625)] and learner.weight == 500
+    assert line == "the learning rate is 0.00625: a larger one raised the loss in a trial" and log.notes == [line]
+    learner = Unstable(1.0, 3)
+    assert trained(learner, tmp_path, trial=True)[1] == [] and learner.weight == 500
+
+
+def test_a_short_training_has_no_trial(tmp_path):
+    learner = Unstable(1.0, 3)
+    trained(learner, tmp_path, trial=True, max_iter=200)
+    assert learner.loaded == [(0, 1.0)]

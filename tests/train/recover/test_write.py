@@ -83,4 +83,7 @@ def test_nothing_reached_leaves_the_steps(tmp_path):
     (tmp_path / "out2").mkdir()
     write_recovered(found, tmp_path / "out2", found.final.read(), {}, [], found.report)
     files = [file.relative_to(out) for file in out.rglob("*") if file.is_file()]
+    files = [
+        file for file in files if file.name not in ("solver.prototxt", "train_val.prototxt") or len(file.parts) > 1
+    ]
     assert files and all(filecmp.cmp(out / file, tmp_path / "out2" / file, shallow=False) for file in files)
