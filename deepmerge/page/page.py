@@ -18,7 +18,7 @@ from deepmerge.page.checked import checked
 from deepmerge.page.drawings import drawn, layouts
 from deepmerge.page.markup import Html, code, data, element, join, shown, without_folders
 from deepmerge.page.measured import Measured, read_measured, read_steps
-from deepmerge.page.sections import accuracy, costs, steps, summary, times
+from deepmerge.page.sections import accuracy, choice, costs, steps, summary, times
 from deepmerge.page.stages import Stage, stages
 
 _SCRIPTS = ("page.js", "graph.js", "map.js", "scrub.js")
@@ -83,7 +83,7 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
         step_table=steps.step_table(report),
         cleanup=steps.cleanup(report),
         time=_time(known, profile, bench),
-        accuracy=accuracy.accuracy(report, table, bench),
+        accuracy=join([accuracy.accuracy(report, table, bench), choice.choice(report.get("choice"))], "\n"),
         refusals=steps.refusals(report),
         warnings=steps.warnings(report["warnings"]),
         training=accuracy.training(converted),
