@@ -592,7 +592,7 @@ class Frontier:
         check_free(Path(folder), force)
         with staged(Path(folder), force) as stage:
             names = []
-            for point, entry in zip(self.study.points(), self.to_dict()["points"], strict=True):
+            for point, entry in zip(self.study.points, self.to_dict()["points"], strict=True):
                 names.append(unused(f"{entry['expected']['speedup']:.2f}", names))
                 text = self.study.recipe_of(point).to_toml()
                 (stage / f"{names[-1]}.toml").write_text(text, "utf-8", "surrogateescape")

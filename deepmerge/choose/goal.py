@@ -50,7 +50,7 @@ def choose(study: Study, goal: Goal) -> Chosen:
 def _within_time(study: Study, goal: Goal) -> Chosen:
     wanted = goal.budget_ms if goal.speedup is None else study.original_ms / goal.speedup
     budget, kept = study.curves.budget(wanted), False
-    fastest = study.points()[-1]
+    fastest = study.points[-1]
     for _ in range(TRIES):
         point = plan_within(study.prices, budget - study.rest, study.rest) or fastest
         ms = study.whole_ms(point)
@@ -63,7 +63,7 @@ def _within_time(study: Study, goal: Goal) -> Chosen:
 
 def _within_loss(study: Study, goal: Goal) -> Chosen:
     """Return the fastest plan whose agreement, on images that took part in nothing before, is high enough."""
-    points = study.points()
+    points = study.points
     expected = [100 * (1 - study.curves.corrected(point.predicted).agreement) for point in points]
     start = max((i for i, loss in enumerate(expected) if loss <= goal.max_loss), default=0)
     answers = Answers(study.job.graph, study.sets.input, (batch.data for batch in study.sets.check.once()), cores())
@@ -83,7 +83,7 @@ def _chosen(study: Study, goal: Goal, point: Point, kept: bool) -> Chosen:
     measured = one.loss is not None and one.agreement is not None
     loss, agreement = (one.loss, one.agreement) if measured else (expected.loss, expected.agreement)
     whole = Whole(point, study.whole_ms(point), loss, agreement)
-    rows = explained(point, study.points(), study.prices)
+    rows = explained(point, study.points, study.prices)
     return Chosen(goal, _with_notes(recipe, rows), rows, whole, measured, kept)
 
 

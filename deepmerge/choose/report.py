@@ -25,7 +25,7 @@ def study_entry(study: Study) -> dict[str, Any]:
         "measurements": str(study.known.file),
         "original_ms": base,
         "exact_ms": study.left_ms + study.rest,
-        "points": [_point(study, point) for point in study.points()],
+        "points": [_point(study, point) for point in study.points],
         "whole_plans": [_whole(one, base) for one in study.wholes],
     }
 

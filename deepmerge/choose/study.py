@@ -102,12 +102,13 @@ class Study:
 
     def measure(self) -> None:
         """Measure the time and the loss of every choice that the file does not have."""
+        if "prices" in self.__dict__:  # it has been done
+            return
         self._settle()
         self._time_bases()
         for number, region in enumerate(self.regions):
             self.progress(f"timing {region.name}", number, len(self.regions))
             self._time_choices(region)
-        self.__dict__.pop("prices", None)
 
     def _settle(self) -> None:
         """Measure the losses, and settle which channels the choices keep."""
@@ -209,14 +210,15 @@ class Study:
         whole = self.known.get(WHOLE, EXACT).ms
         return 0.0 if whole is None else whole - self.left_ms
 
+    @cached_property
     def points(self) -> list[Point]:
-        """Return the frontier."""
+        """The frontier."""
         return frontier(self.prices, self.rest)
 
     @cached_property
     def curves(self) -> Curves:
         """The curves that correct predictions, through some plans of the frontier that are measured whole."""
-        points = spread_out(self.points())
+        points = spread_out(self.points)
         wholes = []
         for number, point in enumerate(points):
             self.progress("measuring whole plans", number, len(points))
@@ -245,7 +247,7 @@ class Study:
                 self.known.add(WHOLE, key, ms=point.predicted.ms)
             else:
                 graphs = {(WHOLE, ORIGINAL): self.job.graph, (WHOLE, key): _after(self.job.graph, recipe)}
-                found = self._timed(graphs, 2.0)
+                found = self._timed(graphs, 1.0)
                 self.known.add(WHOLE, key, ms=self.original_ms * found[WHOLE, key] / found[WHOLE, ORIGINAL])
         return self.known.get(WHOLE, key).ms
 
