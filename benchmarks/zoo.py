@@ -55,20 +55,24 @@ def main() -> int:
     """Make the zoos, measure, print each table, and return 1 if a figure is missed."""
     args = _arguments()
     result: dict = {"machine": machine(), "models": args.models, "tiny": args.tiny}
-    with contextlib.ExitStack() as stack:
-        parent = args.work or Path(tempfile.gettempdir())
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zoo-", dir=parent)))
-        if args.models:
-            result["zoo"] = measure_zoo(work / "zoo", args.models)
-        if args.tiny:
-            result["growth"] = [measure_tiny(work / f"tiny{n}", n) for n in (args.tiny // 10, args.tiny)]
     _show("machine", list(result["machine"].items()))
-    judged = _zoo_rows(result["zoo"]) if args.models else []
-    judged += _tiny_rows(*result["growth"]) if args.tiny else []
-    _show("figures", judged, ("", "here", "wanted", ""), "lrrl")
+    judged = []
+    with tempfile.TemporaryDirectory(prefix="zoo-", dir=args.work) as folder:
+        if args.models:
+            result["zoo"] = measure_zoo(Path(folder, "zoo"), args.models)
+            judged += _figures(f"a zoo of {args.models:,} models", _zoo_rows(result["zoo"]))
+        if args.tiny:
+            sizes = args.tiny // 10, args.tiny
+            result["growth"] = [measure_tiny(Path(folder, f"tiny{size}"), size) for size in sizes]
+            judged += _figures("zoos of tiny models", _tiny_rows(*result["growth"]))
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0 if all(row[-1] in ("", "ok") for row in judged) else 1
+
+
+def _figures(title: str, rows: list[tuple]) -> list[tuple]:
+    _show(title, rows, ("", "here", "wanted", ""), "lrrl")
+    return rows
 
 
 def _arguments() -> argparse.Namespace:
@@ -241,7 +245,7 @@ def _zoo_rows(found: dict) -> list[tuple]:
         ),
         ("memory of the main process", f"{found['two']['bytes'] / 1e6:.0f} MB", "", ""),
     ]
-    return rows + [(f"failure of {name}", message[:90], "", "") for name, message in sorted(found["failures"].items())]
+    return rows + [(f"failure of {name}", message[:60], "", "") for name, message in sorted(found["failures"].items())]
 
 
 def _tiny_rows(small: dict, large: dict) -> list[tuple]:
