@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from deepmerge.zoo.summary import Summary
 
 _NOT_THEIRS = ("out", "dry_run", "force", "as_json", "quiet", "verbose")  # options of convert that are the zoo's
+_WRITTEN = ("measurements",)  # files that convert adds to: no result depends on what is in them already
 _LISTED = 20  # failures that are printed at the end
 
 
@@ -58,7 +59,15 @@ def _manifest_options() -> dict[str, Option]:
             spelling = max(param.opts, key=len)
             kind = FLAG if param.is_flag else MANY if param.multiple else ONE
             kind = LISTED if isinstance(param.type, Listed) else kind
-            reads = "file" if param.type is FILE else "images" if param.metavar == "SPEC" else ""
+            reads = (
+                ""
+                if param.name in _WRITTEN
+                else "file"
+                if param.type is FILE
+                else "images"
+                if param.metavar == "SPEC"
+                else ""
+            )
             found[spelling.lstrip("-").replace("-", "_")] = Option(spelling, kind, reads)
     return found
 

@@ -47,6 +47,16 @@ def test_repeated_options_are_tables_or_lists(manifest):
     assert set(model.words) == {"--report", "--solver=base_lr=0.01", "--input=data=1,3,8,8", "--mean=1,2.5,3"}
 
 
+def test_every_option_of_convert_but_the_zoos_own_is_a_key(converter):
+    from deepmerge.zoo.manifest import OWN
+    from tests.cli.listing import options
+
+    spelt = {max(names, key=len) for names in options("convert")}
+    theirs = {option.spelling for option in converter.options.values()}
+    assert spelt - theirs == {"--out", "--dry-run", "--force", "--json", "--quiet", "--verbose", "--debug"}
+    assert not set(OWN) & set(converter.options), "an option that a model's own key hides"
+
+
 def test_files_and_images_of_options_are_what_the_result_depends_on(manifest):
     (model,) = manifest(HEAD + MODEL + 'train_val = "t.prototxt"\ntucker = true\ncalibration = "npz:x.npz"\n').models
     assert model.reads == {"train_val": "t.prototxt", "calibration": "npz:x.npz"}
