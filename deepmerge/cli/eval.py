@@ -144,7 +144,8 @@ def eval_(files: tuple[Path, ...], data: str, images: Preprocessing, limits: Lim
     if len(files) == 2:
         console.next(["plan", *files, *typed("inputs")])
     else:
-        console.next(after_measuring(files[0], read_converted(files[0]).report))
+        folder = files[0].parent if files[0].suffix == ".onnx" else files[0]
+        console.next(after_measuring(folder, read_converted(folder, need_final=False).report))
     limits.judge(report)
 
 

@@ -52,8 +52,8 @@ def test_eval_measures_the_file(run, out, photos, scores):
 
 def test_eval_measures_it_beside_the_final_network(run, mini, out, photos, scores):
     report = json.loads(run("eval", out, "--data", f"npz:{photos}", "--top", 1, "--json").out)
-    assert [entry["name"] for entry in report["networks"]] == ["final", "int8"]
-    top1 = [entry["top"]["1"] for entry in report["networks"]]
+    assert [entry["name"] for entry in report["networks"]] == ["int8", "final"]
+    top1 = [entry["top"]["1"] for entry in report["networks"][::-1]]
     assert top1[1] == pytest.approx((scores.argmax(1) == np.arange(40) % 10).mean())
     pair = out / "deploy.prototxt", out / "weights.caffemodel"
     assert json.loads(run("eval", *pair, "--data", f"npz:{photos}", "--json").out)["networks"][0]["top"]["1"] == top1[0]
@@ -61,6 +61,29 @@ def test_eval_measures_it_beside_the_final_network(run, mini, out, photos, score
         run("eval", out / "model-int8.onnx", "--against", *pair, "--data", f"npz:{photos}", "--json").out
     )
     assert 0.8 < agreement["networks"][0]["agreement"]["top1"] <= 1
+
+
+def test_limits_judge_the_final_network_or_the_file_that_is_named(run, out, photos):
+    words = "--data", f"npz:{photos}", "--json"
+    found = {e["name"]: e["top"]["1"] for e in json.loads(run("eval", out, *words).out)["networks"]}
+    for name, what in (("final", out), ("int8", out / "model-int8.onnx")):
+        least = 100 * found[name]
+        assert run("eval", what, *words[:2], "--min-top1", max(least - 0.01, 0)).code == 0
+        assert run("eval", what, *words[:2], "--min-top1", least + 0.01).code == 1
+
+
+def test_commands_end_with_the_next_one_and_without_an_error(run, out, photos):
+    """Without --json, too: what comes after the result once failed where it was given a file."""
+    pair = out / "deploy.prototxt", out / "weights.caffemodel"
+    for words in (
+        ("eval", out / "model-int8.onnx", "--data", f"npz:{photos}"),
+        ("eval", out, "--data", f"npz:{photos}"),
+        ("verify", *pair, out / "model-int8.onnx", "--tolerance", "none"),
+        ("table", out, "--seconds", 0.2),
+        ("bench", out / "model-int8.onnx", "--engine", "ort", *QUICK),
+    ):
+        done = run(*words)
+        assert done.code == 0 and "deepmerge:" not in done.err, (words, done.err)
 
 
 def test_other_engines_measure_the_rest(run, out, photos):

@@ -82,7 +82,7 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     )
     main = named[-1]
     if converted is not None and converted.int8 and hasattr(engine(job.engine), "load_onnx"):
-        named.append(Named("int8", converted.int8, main.graph))
+        named.insert(-1, Named("int8", converted.int8, main.graph))  # the final network, which is judged, stays last
     graphs = list(dict.fromkeys(n.graph for n in named))
     loader, warnings = _loader(job, main, graphs)
     runs = list(dict.fromkeys(n.run for n in named))
