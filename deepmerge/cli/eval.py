@@ -27,6 +27,7 @@ from deepmerge.cli.options import (
 )
 from deepmerge.cli.output import Console, table
 from deepmerge.cli.verify import difference
+from deepmerge.cli.words import complete_steps
 from deepmerge.names import for_terminal
 from deepmerge.text import count
 
@@ -92,6 +93,7 @@ within = bundle(
     is_flag=False,
     flag_value="all",
     metavar="[LIST]",
+    shell_complete=complete_steps,
     help="Also measure the networks of OUT's steps: all, or by name.",
 )
 @within

@@ -14,6 +14,7 @@ from deepmerge.cli.image_options import Preprocessing
 from deepmerge.cli.options import MORE, Checked, command, common, given, option, options, override, refuse
 from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
+from deepmerge.cli.words import complete_steps
 from deepmerge.names import for_terminal
 
 _TEACHER = "Distillation"
@@ -52,6 +53,7 @@ teacher = options(
     is_flag=False,
     flag_value="all",
     metavar="[LIST]",
+    shell_complete=complete_steps,
     help="Fine-tune steps in turn, each with its own solver: all, or names and ranges. Default: the final network.",
 )
 @option(

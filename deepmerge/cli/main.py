@@ -18,7 +18,7 @@ from deepmerge.cli.eval import eval_
 from deepmerge.cli.finetune import finetune
 from deepmerge.cli.inspect import inspect
 from deepmerge.cli.options import DEBUG, HELP_ALL, WORDS
-from deepmerge.cli.output import NEXT, SHOWN, VERSION, show_json
+from deepmerge.cli.output import NEXT, SHOWN, VERSION, show_json, tinted
 from deepmerge.cli.passes import passes
 from deepmerge.cli.plan import plan
 from deepmerge.cli.profile import profile
@@ -83,7 +83,7 @@ def _line(error: BaseException) -> str:
 def _say_next(ctx: click.Context) -> None:
     """Print the command to run next, if the command has named one."""
     if line := ctx.meta.get(NEXT):
-        click.echo(f"next: {for_terminal(line)}", err=True)
+        click.echo(f"{tinted('next:', 'green')} {for_terminal(line)}", err=True)
 
 
 def _entry(error: BaseException) -> dict[str, str | None]:
@@ -113,7 +113,7 @@ def _fail(ctx: click.Context, error: BaseException, code: int = 1) -> None:
 
         traceback.print_exc()
     _show_error(ctx, error)
-    click.echo(f"deepmerge: {for_terminal(flat(_line(error)))}", err=True)
+    click.echo(f"{tinted('deepmerge:', 'red')} {for_terminal(flat(_line(error)))}", err=True)
     _say_next(ctx)
     raise SystemExit(code)
 

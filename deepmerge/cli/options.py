@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from deepmerge.cli.output import Console
+from deepmerge.cli.words import complete_layers, complete_steps
 from deepmerge.passes.support import choices
 from deepmerge.targets.names import TARGETS
 from deepmerge.text import nearest
@@ -293,9 +294,17 @@ planning = bundle(
         "--steps",
         type=Listed(empty=False),
         default="all",
+        shell_complete=complete_steps,
         help="Approximate steps to take: all, or names and ranges such as conv1,inception_4b-4d.",
     ),
-    option("--keep", type=Listed(), default="", show_default=False, help="Layers to leave alone, by name or type."),
+    option(
+        "--keep",
+        type=Listed(),
+        default="",
+        show_default=False,
+        shell_complete=complete_layers,
+        help="Layers to leave alone, by name or type.",
+    ),
     option(
         "--width",
         type=Checked("width", choices.width),

@@ -70,6 +70,12 @@ class Console:
             click.echo(text())
 
 
+def tinted(word: str, colour: str) -> str:
+    """Return a word in a colour, for click.echo, which leaves colours out where there is no terminal."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return word if plain else click.style(word, fg=colour, bold=True)
+
+
 def show_json(value: Any) -> None:
     """Print a value as JSON, in ASCII where stdout takes nothing else."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
@@ -80,7 +86,7 @@ def warn(lines: Sequence[str], quiet: bool = False) -> None:
     """Print warnings on stderr, each as one line."""
     if not quiet:
         for line in lines:
-            click.echo(f"warning: {for_terminal(line)}", err=True)
+            click.echo(f"{tinted('warning:', 'yellow')} {for_terminal(line)}", err=True)
 
 
 # -- tables ----------------------------------------------------------------------------------------

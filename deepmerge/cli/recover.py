@@ -12,6 +12,7 @@ from deepmerge.cli.image_options import Preprocessing
 from deepmerge.cli.options import MORE, Checked, Listed, command, common, option, options
 from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
+from deepmerge.cli.words import complete_steps
 from deepmerge.text import count
 from deepmerge.train.recover import STAGES, TRAINED, USUAL
 
@@ -45,7 +46,13 @@ def _iterations(text: str) -> dict[str, int]:
 )
 @option("--minutes", type=MINUTES, metavar="N", help="Time limit; each stage gets a share, by the measured speed.")
 @limit
-@option("--steps", default="all", metavar="LIST", help="Train only what these steps merged: all, or names and ranges.")
+@option(
+    "--steps",
+    default="all",
+    metavar="LIST",
+    shell_complete=complete_steps,
+    help="Train only what these steps merged: all, or names and ranges.",
+)
 @option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the images' order and augmentation.")
 @options(
     option(

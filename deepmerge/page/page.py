@@ -19,6 +19,7 @@ from deepmerge.page.drawings import drawn, layouts
 from deepmerge.page.markup import Html, code, data, element, join, shown, without_folders
 from deepmerge.page.measured import Measured, read_measured, read_steps
 from deepmerge.page.sections import accuracy, choice, costs, steps, summary, times
+from deepmerge.page.sections.headline import headline
 from deepmerge.page.stages import Stage, stages
 
 _SCRIPTS = ("page.js", "graph.js", "map.js", "scrub.js")
@@ -75,7 +76,7 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
         script=script,
         data=data(drawn(known, placed)),
         name=shown(for_terminal(name, 200)),
-        lead=summary.lead(report),
+        lead=join([headline(report, table, bench), summary.lead(report)], "\n"),
         strips=summary.strips(known, placed),
         totals=summary.totals(report),
         notes=join(element("p", without_folders(note), class_="note") for note in notes),

@@ -32,6 +32,27 @@ def test_commands_options_and_values():
     assert completed(["plan"], "--help") == ["--help", "--help-all"]
 
 
+def test_steps_layers_and_types_of_the_network_on_the_command_line(run, mini, tmp_path):
+    net = str(mini[0])
+    assert completed(["plan", net, "--steps"], "con") == ["conv1", "conv2"]
+    assert completed(["convert", *map(str, mini), "--steps"], "conv1,inception_3") == [
+        "conv1,inception_3a",
+        "conv1,inception_3b",
+    ]
+    assert completed(["plan", net, "--keep"], "pool1") == ["pool1/3x3_s2", "pool1/norm1"]
+    assert completed(["plan", net, "--keep"], "LR") == ["LRN"]
+    assert completed(["plan", "none.prototxt", "--steps"], "") == ["all"]
+    assert run("convert", *mini, "-o", tmp_path / "out", "--steps", "conv2", "-q").code == 0
+    for command in ("eval", "recover", "finetune"):
+        assert completed([command, str(tmp_path / "out"), "--steps"], "") == ["all", "conv2"]
+        assert completed([command, "nothing", "--steps"], "") == ["all"]
+
+
+def test_engines_and_targets():
+    assert completed(["verify", "--engine"], "o") == ["ort"]
+    assert completed(["convert", "--target"], "asc") == ["ascend"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script(run, shell):
     done = run("completion", shell)

@@ -1,0 +1,19 @@
+#!/bin/sh
+# The first hour with deepmerge: from a Caffe pair to a faster one, and a page about it.
+#
+#   sh docs/first_hour.sh NET.prototxt NET.caffemodel TRAIN TEST
+#
+# TRAIN are images without labels, TEST are labelled ones, such as folder:photos/ and npz:test.npz. The results go to
+# first_hour/. MINUTES is the time for recover; INSTALL is the command that installs deepmerge, `true` for none.
+set -eu
+net=$1 weights=$2 train=$3 test=$4
+: "${INSTALL:=pip install deepmerge-caffe[torch]}" "${MINUTES:=5}" "${OUT:=first_hour}"
+
+$INSTALL
+mkdir "$OUT"
+deepmerge plan "$net" "$weights" --write "$OUT/recipe.toml"
+deepmerge convert "$net" "$weights" --recipe "$OUT/recipe.toml" -o "$OUT/merged"
+deepmerge recover "$OUT/merged" --data "$train" -o "$OUT/recovered" --minutes "$MINUTES"
+deepmerge eval "$OUT/recovered" --data "$test"
+deepmerge table "$OUT/merged" "$OUT/recovered" --data "$test" --json > "$OUT/table.json"
+deepmerge report "$OUT/recovered" --table "$OUT/table.json"
