@@ -7,6 +7,7 @@ import re
 import sys
 import time
 
+import click
 import pytest
 
 from deepmerge.cli import output
@@ -103,10 +104,11 @@ def test_json_as_stdout_takes_it(monkeypatch):
 def test_text_goes_to_stdout_and_warnings_to_stderr(capsys):
     Console().show({}, lambda: "result")
     Console(quiet=True).show({}, lambda: "nothing")
-    Console(as_json=True, quiet=True).show([], lambda: "nothing")
+    with click.Context(click.Command("any")):
+        Console(as_json=True, quiet=True).show({}, lambda: "nothing")
     warn(["one", "two"])
     warn(["three"], quiet=True)
-    assert capsys.readouterr() == ("result\n[]\n", "warning: one\nwarning: two\n")
+    assert capsys.readouterr() == ('result\n{\n  "version": 1\n}\n', "warning: one\nwarning: two\n")
 
 
 def test_progress_on_a_terminal_is_a_bar_that_is_cleared(capsys, terminal, monkeypatch):
