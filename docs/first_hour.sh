@@ -4,10 +4,10 @@
 #   sh docs/first_hour.sh NET.prototxt NET.caffemodel TRAIN TEST
 #
 # TRAIN are images without labels, TEST are labelled ones, such as folder:photos/ and npz:test.npz. The results go to
-# first_hour/. MINUTES is the time for recover; INSTALL is the command that installs deepmerge, `true` for none.
+# first_hour/. MINUTES is the time for recover, TIMING the seconds for the timing; INSTALL installs deepmerge, `true` does not.
 set -eu
 net=$1 weights=$2 train=$3 test=$4
-: "${INSTALL:=pip install deepmerge-caffe[torch]}" "${MINUTES:=5}" "${OUT:=first_hour}"
+: "${INSTALL:=pip install deepmerge-caffe[torch]}" "${MINUTES:=5}" "${OUT:=first_hour}" "${TIMING:=60}"
 
 $INSTALL
 mkdir "$OUT"
@@ -15,5 +15,5 @@ deepmerge plan "$net" "$weights" --write "$OUT/recipe.toml"
 deepmerge convert "$net" "$weights" --recipe "$OUT/recipe.toml" -o "$OUT/merged"
 deepmerge recover "$OUT/merged" --data "$train" -o "$OUT/recovered" --minutes "$MINUTES"
 deepmerge eval "$OUT/recovered" --data "$test"
-deepmerge table "$OUT/merged" "$OUT/recovered" --data "$test" --json > "$OUT/table.json"
+deepmerge table "$OUT/merged" "$OUT/recovered" --data "$test" --seconds "$TIMING" --json > "$OUT/table.json"
 deepmerge report "$OUT/recovered" --table "$OUT/table.json"

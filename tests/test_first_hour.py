@@ -21,7 +21,7 @@ def test_from_a_caffe_pair_to_the_page(models, tmp_path):
     (tmp_path / "deepmerge").write_text(f'#!/bin/sh\nexec {sys.executable} -m deepmerge "$@"\n')
     (tmp_path / "deepmerge").chmod(0o755)
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
-    env = {**os.environ, "PATH": path, "INSTALL": "true", "MINUTES": "0.3", "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PATH": path, "INSTALL": "true", "MINUTES": "0.2", "TIMING": "1", "PYTHONPATH": str(ROOT)}
     mini = models / "inception_mini/inception_mini"
     words = ["sh", ROOT / "docs/first_hour.sh", f"{mini}.prototxt", f"{mini}.caffemodel", *["npz:some.npz"] * 2]
     done = subprocess.run(list(map(str, words)), cwd=tmp_path, env=env, capture_output=True, text=True)
