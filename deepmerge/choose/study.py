@@ -186,7 +186,7 @@ class Study:
                 one = self.known.get(region.name, choice.label)
                 loss = 0.0 if choice.label == LEAVE else one.loss
                 if one.ms is not None and loss is not None:
-                    own[choice.label] = Price(one.ms, loss)
+                    own[choice.label] = Price(one.ms * self.scale, loss)
             if LEAVE not in own:
                 text = f"{self.known.file}: region {region.name!r} has no time for the candidate {LEAVE!r}"
                 raise PlanError(text, remedy="add its line")
@@ -204,11 +204,18 @@ class Study:
         """The sum of the regions' times as they are."""
         return sum(choices[LEAVE].ms for choices in self.prices.values())
 
+    @cached_property
+    def scale(self) -> float:
+        """What brings the regions' times to scale: together, they may take longer alone than in the network."""
+        whole = self.known.get(WHOLE, EXACT).ms
+        alone = sum(self.known.get(region.name, LEAVE).ms or 0.0 for region in self.regions)
+        return 1.0 if whole is None or alone <= whole else whole / alone
+
     @property
     def rest(self) -> float:
-        """The time of what no choice changes; below 0 where parts take longer alone than in the network."""
+        """The time of what no choice changes."""
         whole = self.known.get(WHOLE, EXACT).ms
-        return 0.0 if whole is None else whole - self.left_ms
+        return 0.0 if whole is None else max(whole - self.left_ms, 0.0)
 
     @cached_property
     def points(self) -> list[Point]:
