@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -38,16 +41,35 @@ def cheapest(prices: Prices, budget: float) -> dict[str, str] | None:
     losses = np.array([prices[region][choice].loss for region, choice in places])
     ones = np.array([[region == place[0] for place in places] for region in prices], float)
     scale = max(losses.max(), 1e-12)
-    found = milp(
-        losses / scale,
-        integrality=np.ones(len(places)),
-        bounds=Bounds(0, 1),
-        constraints=[LinearConstraint(ones, 1, 1), LinearConstraint(times[None], -np.inf, budget)],
-        options={"mip_rel_gap": 0.0},
-    )
+    with _silent_stdout():
+        found = milp(
+            losses / scale,
+            integrality=np.ones(len(places)),
+            bounds=Bounds(0, 1),
+            constraints=[LinearConstraint(ones, 1, 1), LinearConstraint(times[None], -np.inf, budget)],
+            options={"mip_rel_gap": 0.0},
+        )
     if found.x is None:
         return None
     return {region: choice for (region, choice), taken in zip(places, found.x, strict=True) if taken > 0.5}
+
+
+@contextmanager
+def _silent_stdout() -> Iterator[None]:
+    """Send what native code prints on stdout nowhere: HiGHS prints some lines whatever its options say."""
+    try:
+        sys.stdout.flush()
+        kept = os.dup(1)
+    except OSError:  # there is no stdout
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _worth_it(choices: Mapping[str, Price]) -> list[str]:

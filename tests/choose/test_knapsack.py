@@ -37,3 +37,10 @@ def test_of_two_plans_with_the_same_loss_the_faster_one_is_taken():
     prices = {"a": {"slow": Price(3.0, 0.0), "fast": Price(2.0, 0.0)}, "b": {"leave": Price(1.0, 0.5)}}
 
     assert cheapest(prices, 10.0) == {"a": "fast", "b": "leave"}
+
+
+def test_nothing_is_printed(capfd):
+    prices = {str(i): {str(j): Price(1.0 + j, 1 / (1 + j + i % 3)) for j in range(12)} for i in range(12)}
+    for budget in range(12, 60, 3):
+        cheapest(prices, float(budget) + 0.5)
+    assert capfd.readouterr().out == ""
