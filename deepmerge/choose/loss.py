@@ -27,7 +27,7 @@ from deepmerge.train.recover.segments import Segment, find_segments
 from deepmerge.train.recover.solve import Options as Fitting
 
 # All choices get the same little work. Without any rounds, narrow reducers would look worse than they are.
-QUICK = {"points": 30, "rounds": 2, "iterations": 6, "strengths": (1e-2,)}
+QUICK = {"points": 30, "rounds": 2, "iterations": 6, "strengths": (1e-2,), "memory": 1 << 30}
 _KEPT = 1 << 30  # bytes of values that are kept from region to region
 _ROWS = 6000  # places at which the reducers' activations are sampled
 
