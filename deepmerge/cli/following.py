@@ -24,7 +24,7 @@ def after_plan(prototxt: Path, caffemodel: Path | None, written: Path | None, fo
         return ["inspect", prototxt, *typed("inputs")]
     if written is not None:
         return ["convert", *pair, "--recipe", written, "-o", _free("out")]
-    words = _typed_without("verbose", "force", "write")
+    words = _typed_without("verbose", "force", "write", "frontier")
     if caffemodel is None:
         words.insert(1 + next(i for i, word in enumerate(words) if Path(word) == prototxt), pair[1])
     return ["convert", *words, "-o", _free("out")]

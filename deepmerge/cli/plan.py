@@ -94,7 +94,9 @@ def plan(
     network = load(prototxt, caffemodel, inputs=inputs)
     if choosing.data is not None:
         asked = {**choosing.keywords(planning, target), "wishes": images.wishes()}
-        _choose(network, choosing.goal, asked, frontier, write, force, console)
+        result = _choose(network, choosing.goal, asked, frontier, write, force, console)
+        if "choice" in result:
+            console.next(after_plan(prototxt, caffemodel, write, result))
         return
     made = network.plan(**planning.keywords(target))
     if write is not None:
@@ -113,8 +115,8 @@ def _choose(
     write: Path | None,
     force: bool,
     console: Console,
-):
-    """Measure, and show the plan for a goal, or the frontier without one."""
+) -> dict[str, Any]:
+    """Measure, show the plan for a goal, or the frontier without one, and return what was shown."""
     with console.progress() as progress:
         found = network.frontier(**asked, progress=progress)
         plan = found.plan(**goal) if goal else None
@@ -133,6 +135,7 @@ def _choose(
     console.show(result, lambda: _choice_text(result, write, len(written)))
     if plan is not None and not choice["kept"]:
         raise PlanError(missed(choice))
+    return result
 
 
 def _choice_text(result: dict[str, Any], write: Path | None, recipes: int) -> str:
