@@ -38,7 +38,7 @@ def test_errors_are_printed_as_the_page_says(name, page, tmp_path, monkeypatch):
     assert done.exit_code == 1 and done.stdout == "" and all(text.startswith("warning: ") for text in before), (
         done.stderr
     )
-    assert type(done.exception.__context__) is case.error, line
+    assert isinstance(done.exception.__context__, case.error), line
     assert line.startswith("deepmerge: ") and line.isprintable()
     assert f"\n    {line}\n" in section(page, case.error), line
 

@@ -120,7 +120,6 @@ def bench(measuring: Measuring, figures: Figures, output: Output, images: Prepro
       deepmerge bench out/
       deepmerge bench net.prototxt net.caffemodel out/
       deepmerge bench before=net.prototxt net.caffemodel after=out/ --engine caffe,ort --memory 1GB --markdown
-      deepmerge bench net.prototxt net.caffemodel out/ --json > baseline.json
       deepmerge bench net.prototxt net.caffemodel out/ --against baseline.json
     """
     _check_usage(measuring, figures, output, console)

@@ -55,15 +55,15 @@ class Choosing:
 choosing = bundle(
     "choosing",
     Choosing,
-    option("--data", metavar="SPEC", help=f"Choose the merges by measurement, on images without labels: {SPEC}."),
+    option("--data", metavar="SPEC", help="Choose the merges by measurement on these images."),
     option("--speedup", type=click.FloatRange(1, min_open=True), metavar="X", help="With --data: be X times as fast."),
-    option(
-        "--max-loss",
-        type=click.FloatRange(0, 100),
-        metavar="X",
-        help="With --data: lose at most X points of agreement with the original.",
-    ),
     options(
+        option(
+            "--max-loss",
+            type=click.FloatRange(0, 100),
+            metavar="X",
+            help=f"Lose at most X points of agreement with the original. SPEC: {SPEC}.",
+        ),
         option("--budget-ms", type=click.FloatRange(0, min_open=True), metavar="X", help="Take at most X ms."),
         option("--engine", type=click.Choice(tuple(ENGINES)), default="ort", help="What the times are measured on."),
         option("--threads", type=click.IntRange(1), default=1, metavar="N", help="CPU threads of each timed run."),

@@ -98,9 +98,9 @@ emitting = bundle(
         "--emit",
         type=Listed(("caffe", "onnx", INT8), empty=False),
         default="caffe",
-        help=f"Formats of the final network: caffe, onnx, {INT8} (needs --calibration).",
+        help=f"Formats: caffe, onnx, {INT8}.",
     ),
-    option("--train-val", type=FILE, help="The original train_val.prototxt; keeps its data, loss and accuracy layers."),
+    option("--train-val", type=FILE, help="Keep this train_val.prototxt's data and loss layers."),
     options(
         option(
             "--solver",
@@ -219,9 +219,7 @@ class Recovering:
 recovering = bundle(
     "recovering",
     Recovering.of,
-    option(
-        "--recover", "recover_data", metavar="SPEC", help="Run `deepmerge recover` too, on these images without labels."
-    ),
+    option("--recover", "recover_data", metavar="SPEC", help="Run `deepmerge recover` too, on these images."),
     options(
         option("--recover-minutes", type=MINUTES, metavar="N", help="Time limit."),
         option(
@@ -301,7 +299,7 @@ def convert(
       deepmerge convert net.prototxt net.caffemodel -o out/ --steps conv1,inception_3a-3b --width 0.75
       deepmerge convert net.prototxt net.caffemodel -o out/ --tucker --rank ratio:0.5 --emit caffe,onnx
       deepmerge convert net.prototxt net.caffemodel -o out/ --recover folder:photos
-      deepmerge convert net.prototxt net.caffemodel -o out/ --data folder:photos --speedup 3 --recover-minutes 30
+      deepmerge convert net.prototxt net.caffemodel -o out/ --data folder:photos --speedup 3
     """
     recovering = recovering.after(choosing, how.dry_run)
     _check_usage(how, planning, emitting, choosing, recovering, calibrating)

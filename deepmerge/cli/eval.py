@@ -85,7 +85,7 @@ within = bundle(
     "--against",
     type=(FILE, FILE),
     metavar="PROTOTXT CAFFEMODEL",
-    help="Another network to compare answers with; needs no labels.",
+    help="Another network to compare answers with.",
 )
 @option(
     "--steps",
@@ -128,8 +128,6 @@ def eval_(files: tuple[Path, ...], data: str, images: Preprocessing, limits: Lim
     Examples:
       deepmerge eval net.prototxt net.caffemodel --data lmdb:val_lmdb
       deepmerge eval out/ --data folder:photos
-      deepmerge eval out/model-int8.onnx --data lmdb:val_lmdb
-      deepmerge eval out/ --data list:val.txt --steps --per-class --json
       deepmerge eval b.prototxt b.caffemodel --against a.prototxt a.caffemodel --data npz:test.npz
     """
     _check_usage(files, limits, chosen)

@@ -71,15 +71,13 @@ def plan(
     Without a caffemodel, the plan uses the structure alone. Ranks for --tucker come from the weights; to see those by
     calibration images, run `convert --dry-run --calibration SPEC`.
 
-    With --data, the merges are chosen by measurement: each region's choices are timed, and their loss is measured.
-    Without a goal (--speedup, --budget-ms or --max-loss) the whole frontier is shown.
+    With --data, the merges are chosen by measurement; without a goal such as --speedup, the whole frontier is shown.
 
     \b
     Examples:
       deepmerge plan net.prototxt
       deepmerge plan net.prototxt net.caffemodel --tucker --write recipe.toml
       deepmerge plan net.prototxt net.caffemodel --data folder:photos --speedup 3
-      deepmerge plan net.prototxt net.caffemodel --data folder:photos --frontier frontier.png --write recipes/
     """
     from deepmerge import load
     from deepmerge.errors import EmitError

@@ -96,7 +96,7 @@ def _attempt(task: Task, convert: Convert, stop: threading.Event | None) -> tupl
 def _watch(process: BaseProcess, task: Task, begun: float, stop: threading.Event | None) -> tuple[str, str] | None:
     """Wait for the process; kill it if it goes over a limit, and return the kind of limit and the message."""
     most = task.memory or memory() * min(task.threads, cores()) // cores()
-    while not connection.wait([process.sentinel], _TICK):
+    while not connection.wait([process.sentinel], min(_TICK, max(begun + task.seconds - time.monotonic(), 0.001))):
         if stop is not None and stop.is_set():
             broken = STOPPED, ""
         elif time.monotonic() - begun > task.seconds:

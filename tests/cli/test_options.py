@@ -96,6 +96,7 @@ def test_planning_options_are_all_in_wishes():
         "options",
         "costly",
         "ranks",
+        "channels",
         "calibration",
         "moments",
         "target",

@@ -133,7 +133,13 @@ def test_the_users_train_val(models, lmdbs, worker):
     )
     given = user_file(models, lmdbs, head, lost)
     report = convert(
-        Job(mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel", lmdbs / "out", train_val=given)
+        Job(
+            mini / "inception_mini.prototxt",
+            mini / "inception_mini.caffemodel",
+            lmdbs / "out",
+            train_val=given,
+            settings=Settings(step_weights=True),
+        )
     )
     assert report["warnings"] == [
         "train_val.prototxt leaves out layer 'aux2/fc': its bottom 'inception_3b/output' was merged away",
@@ -159,7 +165,8 @@ def test_a_train_val_may_be_the_prototxt(models, lmdbs, worker):
     mini = models / "inception_mini"
     given = user_file(models, lmdbs)
     given.write_text(given.read_text().replace("mean_value: 104", "crop_size: 32 mean_value: 104"))
-    convert(Job(given, mini / "inception_mini.caffemodel", lmdbs / "out"))
+    whole = Settings(step_weights=True)
+    convert(Job(given, mini / "inception_mini.caffemodel", lmdbs / "out", settings=whole))
     convert(Job(mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel", lmdbs / "other", train_val=given))
     ours, theirs = (read_caffemodel(lmdbs / out / "weights.caffemodel") for out in ("out", "other"))
     for one, other in zip(ours, theirs, strict=True):
