@@ -84,7 +84,6 @@ class Regions:
     def __init__(self, graph: Graph, sets: ImageSets, answers: Answers, common: Options, threads: int):
         self.graph, self.answers, self.common, self.threads = graph, answers, common, threads
         self.shapes = infer_shapes(graph)
-        self.fitted = sum(map(len, sets.fit))
         batches = [*sets.fit, *sets.judge]
         self._first_judge = len(sets.fit)
         ort = engine("ort")
@@ -138,7 +137,6 @@ class Inside:
     def judge(self, choice: Choice) -> tuple[float, float]:
         """Return the loss and the agreement of the network with this choice, fitted; the rest is as it was."""
         part = self._fitted(choice)
-        names = [blob.name for blob in self.inputs]
 
         def answers() -> Iterator[dict[str, np.ndarray]]:
             with engine("ort").load(part, self.regions.threads) as session:
@@ -148,7 +146,6 @@ class Inside:
                     found = self.after.run({self.output: made, **{blob: values[blob] for blob in self.others}})
                     yield {blob.name: value for blob, value in found.items()}
 
-        assert names, "a region reads something"
         return self.regions.answers.against(answers())
 
     def _fitted(self, choice: Choice) -> Graph:
