@@ -69,6 +69,7 @@ class Study:
         exact = tuple(step for step in plan.recipe.steps if step.exact)
         self.recipe = replace(plan.recipe, steps=exact)
         self.exact = _after(job.graph, self.recipe)
+        self.shapes = infer_shapes(self.exact)
         taken = select(plan.candidates, job.steps, [step.name for step in exact])
         wanted = {layer for step in taken for layer in step.layers}
         every = job.steps == "all"
@@ -143,8 +144,7 @@ class Study:
             return
         self.progress("timing the network", 0, 1)
         graphs = {(WHOLE, ORIGINAL): self.job.graph, (WHOLE, EXACT): self.exact}
-        shapes = infer_shapes(self.exact)
-        graphs |= {(region.name, LEAVE): part_of(self.exact, region, shapes) for region in own}
+        graphs |= {(region.name, LEAVE): part_of(self.exact, region, self.shapes) for region in own}
         for place, ms in self._timed(graphs, 4 * self.job.seconds).items():
             self.known.add(*place, ms=ms)
 
@@ -153,7 +153,7 @@ class Study:
         missing = [c for c in region.choices[1:] if known.get(region.name, c.label).ms is None]
         if not missing or known.has_given_times(region.name):
             return
-        part = part_of(self.exact, region, infer_shapes(self.exact))
+        part = part_of(self.exact, region, self.shapes)
         graphs = {(region.name, LEAVE): part}
         for choice in missing:
             graphs[region.name, choice.label] = _run(part, choice, self.job.options)
@@ -321,6 +321,8 @@ def _cache(job: Job) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     source = Path(job.data.partition(":")[2])
     changed = source.stat().st_mtime_ns if source.exists() else 0
-    told = [job.data, changed, job.images, asdict(job.wishes), sorted(job.options.keep), job.options.absorb]
+    options = job.options
+    offered = [job.steps, sorted(options.keep), options.absorb, options.target]  # other choices, another file
+    told = [job.data, changed, job.images, asdict(job.wishes), *offered]
     key = hashlib.sha256(repr([__version__, fingerprint(job.graph), *told]).encode()).hexdigest()
     return base / "deepmerge" / "measurements" / f"{key[:32]}.csv"
