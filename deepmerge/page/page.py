@@ -21,6 +21,7 @@ from deepmerge.page.measured import Measured, read_measured, read_steps
 from deepmerge.page.sections import accuracy, choice, costs, steps, summary, times
 from deepmerge.page.sections.headline import headline
 from deepmerge.page.stages import Stage, stages
+from deepmerge.page.training import trained
 
 _SCRIPTS = ("page.js", "graph.js", "map.js", "scrub.js")
 
@@ -74,9 +75,9 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
         title=shown(f"{for_terminal(name, 80)} – deepmerge report"),
         style=style,
         script=script,
-        data=data(drawn(known, placed)),
+        data=data(drawn(known, placed) | {"trained": trained(report)}),
         name=shown(for_terminal(name, 200)),
-        lead=join([headline(report, table, bench), summary.lead(report)], "\n"),
+        lead=join([headline(report, table, bench, profile), summary.lead(report)], "\n"),
         strips=summary.strips(known, placed),
         totals=summary.totals(report),
         notes=join(element("p", without_folders(note), class_="note") for note in notes),

@@ -100,7 +100,8 @@ class Scrubber {
     const { passes, merged, into, exact, title } = this.data.stages[this.now];
     if (!merged.length) return title === "Original" ? "The original network." : "";
     const layers = (names) => `${names.length} layer${names.length === 1 ? "" : "s"}`;
-    const cost = exact ? "The output stays the same." : "Approximate: it costs accuracy until the network is recovered or fine-tuned.";
+    const after = this.data.trained ? `cost accuracy; the network has been ${this.data.trained} since.` : "costs accuracy until the network is recovered or fine-tuned.";
+    const cost = exact ? "The output stays the same." : `Approximate: it ${after}`;
     return `${passes.join(", ")}: ${layers(merged)} into ${layers(into)}. ${cost}`;
   }
 

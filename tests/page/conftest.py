@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ def mini(models, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def recovered(mini, tmp_path_factory) -> Path:
+    """OUT of the trained network with the report of a recovery, one of whose stages was undone."""
+    out = Path(shutil.copytree(mini, tmp_path_factory.mktemp("recovered") / "out"))
+    report = json.loads((out / "report.json").read_text())
+    (out / "report.json").write_text(json.dumps(report | {"recovery": recovery_json()}))
+    return out
+
+
+@pytest.fixture(scope="session")
 def mini_stages(mini):
     return stages(read_converted(mini))[0]
 
@@ -79,6 +89,17 @@ def profile_json(labels=("before", "after"), seconds=(0.02, 0.005)) -> dict:
     networks = [{"label": one} for one in labels]
     found = {"version": 1, "machine": machine, "settings": {"threads": 1}}
     return found | {"networks": networks, "engines": engines}
+
+
+def recovery_json() -> dict:
+    """What `deepmerge recover` puts into report.json."""
+    stages = [
+        {"name": "lsq", "seconds": 84.0, "share": 0.7, "loss_before": 2.0, "loss_after": 0.5, "segments": []},
+        {"name": "chain", "seconds": 10.0, "loss_before": 1.0, "loss_after": 0.9}
+        | {"agreement_before": 0.5, "agreement_after": 0.75},
+        {"name": "distill", "undone": True},
+    ]
+    return {"held_out": 30, "agreement_before": 0.25, "agreement_after": 0.75, "stages": stages}
 
 
 def bench_json() -> dict:

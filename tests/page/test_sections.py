@@ -11,7 +11,8 @@ from deepmerge.out.read import read_converted
 from deepmerge.page.checked import checked
 from deepmerge.page.measured import read_measured, read_steps
 from deepmerge.page.sections import accuracy, costs, steps, summary, times
-from tests.page.conftest import bench_json, profile_json, table_json
+from deepmerge.page.sections.headline import headline
+from tests.page.conftest import bench_json, profile_json, recovery_json, table_json
 
 
 def text(markup: str) -> str:
@@ -42,6 +43,45 @@ def test_lead_of_exact_steps_and_of_none(report):
     assert "1 exact step took it" in text(summary.lead(exact)) and "float rounding alone" in text(summary.lead(exact))
     none = report | {"steps": [], "before": {}, "after": {}}
     assert text(summary.lead(none)) == "No step took it from ? to ? layers."
+
+
+def test_lead_says_what_training_has_won_back(report):
+    until = "Approximate steps cost accuracy until the network is recovered or fine-tuned."
+    assert text(summary.lead(report)).endswith(until)
+    story = recovery_json()
+    agreed = "it gave the original's answer on 25.0% of 30 held-out images before recovery, on 75.0% after it."
+    lost = "Undone, since it did harm: distill."
+    assert text(summary.lead(report | {"recovery": story})).endswith(f"The network has been recovered: {agreed} {lost}")
+    tuned = {"finetuning": {"runs": [{"step": "conv1"}]}}
+    both = text(summary.lead(report | {"recovery": story} | tuned))
+    assert f"The network has been recovered and fine-tuned: {agreed}" in both
+    assert text(summary.lead(report | tuned)).endswith("cost accuracy; the network has been fine-tuned since.")
+    for nothing in ({"stages": [], "note": "no stage had time"}, {"stages": story["stages"][2:]}):
+        assert until in text(summary.lead(report | {"recovery": nothing}))
+
+
+def test_headline_says_how_fast_by_what_was_measured(saved, report, converted):
+    fewer = "counted; the time was not measured 2.90 times fewer MACs accuracy not measured"
+    assert text(headline(report, None)) == fewer
+    choice = {"measured": True, "speedup": 3.0, "frontier": {"engine": "ort"}}
+    chosen = text(headline(report | {"choice": choice}, None))
+    assert chosen.startswith("measured on ort, when the merges were chosen 3.00 times as fast")
+    assert text(headline(report | {"choice": choice | {"measured": False}}, None)) == fewer
+    table = read_steps(saved("t.json", table_json(converted)))
+    assert text(headline(report, table)).startswith("measured on ort 3.50 times as fast")
+    profile = read_measured(saved("p.json", profile_json()), "profile")
+    assert text(headline(report, table, profile=profile)).startswith("measured on ort 4.00 times as fast")
+
+
+def test_headline_says_how_accurate_before_merged_and_recovered(saved, report, converted):
+    made = text(headline(report, read_steps(saved("t.json", table_json(converted)))))
+    images = "100 images of npz:test.npz"
+    assert f"top-1 before, {images} 90.0% top-1 merged, {images} 40.0% top-1 recovered, {images} 85.0%" in made
+    made = text(headline(report | {"recovery": recovery_json()}, None))
+    same = "same answer as the original"
+    assert f"{same}, merged, 30 held-out images 25.0% {same}, recovered, 30 held-out images 75.0%" in made
+    exact = report | {"steps": [step | {"exact": True} for step in report["steps"]]}
+    assert "accuracy" not in text(headline(exact, None))
 
 
 def test_steps(report):
@@ -106,17 +146,12 @@ def test_accuracy_that_nobody_measured(report):
 
 
 def test_recovery_and_finetuning(report):
-    stages = [
-        {"name": "lsq", "seconds": 84.0, "share": 0.7, "loss_before": 2.0, "loss_after": 0.5, "segments": []},
-        {"name": "distill", "seconds": 10.0, "loss_before": 1.0, "loss_after": 0.9}
-        | {"agreement_before": 0.5, "agreement_after": 0.75},
-        {"name": "refit", "undone": True},
-    ]
+    stages = recovery_json()["stages"]
     runs = [{"step": "conv1", "iterations": 100, "loss_before": 2.0, "loss_after": 1.0, "seconds": 12.0,
              "tests": [{"iteration": 100, "test": 0, "all": True, "accuracy": 0.81, "images": 10}]}]  # fmt: skip
     made = text(accuracy.accuracy(report | {"recovery": {"stages": stages}, "finetuning": {"runs": runs}}, None, None))
-    assert "lsq 84.0 s 2 0.5 25.0%" in made and "distill 10.0 s 1 0.9 90.0% 50.0% 75.0%" in made
-    assert "refit (rolled back)" in made and "distill (rolled back)" not in made
+    assert "lsq 84.0 s 2 0.5 25.0%" in made and "chain 10.0 s 1 0.9 90.0% 50.0% 75.0%" in made
+    assert "distill (rolled back)" in made and "chain (rolled back)" not in made
     assert "conv1 100 2 1 12 s accuracy 0.81, images 10" in made
     odd_lists = ((3, None), ([None], ["x"]), ([{}], [{"tests": 3}]))
     for odd in (3, *({"stages": stages, "runs": runs} for stages, runs in odd_lists)):

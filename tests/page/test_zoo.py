@@ -63,7 +63,10 @@ def test_it_loads_nothing_and_runs_its_own_script_alone():
     assert "innerHTML" not in page.raw["script"][0]
 
 
-@pytest.fixture(params=[(DESKTOP, False), (DESKTOP, True), (PHONE, False)], ids=["desktop", "desktop-dark", "phone"])
+@pytest.fixture(
+    params=[(DESKTOP, False), (DESKTOP, True), (PHONE, False), (PHONE, True)],
+    ids=["desktop", "desktop-dark", "phone", "phone-dark"],
+)
 def shown(request, driver, tmp_path):  # noqa: F811
     file = tmp_path / "index.html"
     file.write_text(zoo_page("A zoo", "5 models: 3 converted, 1 failed, 1 set aside", ROWS), encoding="utf-8")
@@ -84,10 +87,10 @@ def click(shown, head: str) -> None:
 
 
 @pytest.mark.browser
-def test_it_opens_in_a_browser_without_a_complaint_or_a_request(shown, tmp_path):
+def test_it_opens_in_a_browser_without_a_complaint_or_a_request(shown, request, tmp_path):
     assert shown.complaints() == []
     assert shown.requests() == [(tmp_path / "index.html").as_uri()]
-    assert shown.js("document.documentElement.scrollWidth <= innerWidth"), "wider than the window"
+    assert shown.wide <= request.node.callspec.params["shown"][0][0], "wider than the window"
     assert names(shown) == [one.name for one in ROWS] and shown.one("#shown").text == "5 of 5 shown"
 
 

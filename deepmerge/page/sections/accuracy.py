@@ -11,6 +11,7 @@ from deepmerge.page.markup import Html, code, element, join, table, used, writte
 from deepmerge.page.measured import Measured, Row, Steps
 from deepmerge.page.sections.steps import numbered
 from deepmerge.page.sections.times import ms
+from deepmerge.page.training import entries
 from deepmerge.text import count, share_left, times
 
 _HOW = (
@@ -121,7 +122,7 @@ def _bench(found: Measured) -> Html:
 def recovery(story: Any) -> Html:
     """Return the stages of a recovery; nothing if there was none."""
     rows = []
-    for one in _entries(story, "stages"):
+    for one in entries(story, "stages"):
         before, after = (one.get(f"loss_{when}") for when in ("before", "after"))
         left = share_left(before, after) if is_number(before) and is_number(after) else ""
         forms = {"agreement_before": "{:.1%}", "agreement_after": "{:.1%}"}
@@ -138,8 +139,8 @@ def recovery(story: Any) -> Html:
 def finetuning(story: Any) -> Html:
     """Return the runs of a fine-tuning, with their last tests; nothing if there was none."""
     rows = []
-    for one in _entries(story, "runs"):
-        last = (_entries(one, "tests") or [{}])[-1]
+    for one in entries(story, "runs"):
+        last = (entries(one, "tests") or [{}])[-1]
         shown = {key: value for key, value in last.items() if key not in ("iteration", "test", "all")}
         tests = ", ".join(f"{key} {value:.4g}" for key, value in shown.items() if is_number(value))
         forms = {"iterations": "{:,}", "loss_before": "{:.4g}", "loss_after": "{:.4g}", "seconds": "{:,.0f} s"}
@@ -148,12 +149,6 @@ def finetuning(story: Any) -> Html:
         return Html("")
     head = ("step", "iterations", "loss before", "after", "took", "last test")
     return join([element("h3", "Fine-tuning"), table("Fine-tuned with labels", head, rows, "lrrrrl")])
-
-
-def _entries(value: Any, key: str) -> list[dict[str, Any]]:
-    """Return the objects in the list under a key; none if there is no such list."""
-    found = value.get(key) if isinstance(value, dict) else None
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _numbers(entry: dict[str, Any], forms: dict[str, str]) -> list[str]:

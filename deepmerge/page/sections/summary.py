@@ -9,6 +9,7 @@ from deepmerge.page.figures import bar, strip
 from deepmerge.page.layout import Layout
 from deepmerge.page.markup import Html, element, join, table
 from deepmerge.page.stages import Stage
+from deepmerge.page.training import agreement, trained, undone
 from deepmerge.text import count, scaled, share_left, size
 
 _ROWS = (
@@ -41,9 +42,22 @@ def lead(report: dict[str, Any]) -> Html:
         text += f"; {share_left(before['macs'], after['macs'])} of the multiply-adds are left"
     if before.get("params") and "params" in after:
         text += f", and {share_left(before['params'], after['params'])} of the parameters"
-    cost = " Approximate steps cost accuracy until the network is recovered or fine-tuned." if rough else ""
+    cost = f" {_cost(report)}" if rough else ""
     exactly = " Exact steps change the output by float rounding alone." if exact and not rough else ""
     return element("p", f"{text[0].upper()}{text[1:]}.{cost}{exactly}", class_="lead")
+
+
+def _cost(report: dict[str, Any]) -> str:
+    """Return what approximate steps cost, and what training has won back."""
+    done, found, lost = trained(report), agreement(report), undone(report)
+    if not done:
+        text = "Approximate steps cost accuracy until the network is recovered or fine-tuned."
+    elif found is None:
+        text = f"Approximate steps cost accuracy; the network has been {done} since."
+    else:
+        shares = f"{found.before:.1%} of {found.images} before recovery, on {found.after:.1%} after it"
+        text = f"The network has been {done}: it gave the original's answer on {shares}."
+    return f"{text} Undone, since it did harm: {', '.join(lost)}." if lost else text
 
 
 def _number(summary: dict[str, Any], key: str) -> str:
