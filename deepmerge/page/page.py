@@ -13,7 +13,7 @@ from deepmerge.formats.read.inputs import Sizes
 from deepmerge.names import for_terminal
 from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.out.staging import write_whole
-from deepmerge.page.assets import asset, policy
+from deepmerge.page.assets import asset, head
 from deepmerge.page.checked import checked
 from deepmerge.page.drawings import drawn, layouts
 from deepmerge.page.markup import Html, code, data, element, join, shown, without_folders
@@ -70,10 +70,8 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
     style = Html(asset("page.css"))
     name = report.get("network") or Path(report["source"]["prototxt"]["path"]).stem
     return Template(asset("page.html")).substitute(
-        policy=policy(script, style),
+        head=head(f"{for_terminal(name, 80)} – deepmerge report", style, script),
         version=shown(deepmerge.__version__),
-        title=shown(f"{for_terminal(name, 80)} – deepmerge report"),
-        style=style,
         script=script,
         data=data(drawn(known, placed) | {"trained": trained(report)}),
         name=shown(for_terminal(name, 200)),

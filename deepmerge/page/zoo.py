@@ -9,7 +9,7 @@ from typing import Any
 
 import deepmerge
 from deepmerge.names import for_terminal
-from deepmerge.page.assets import asset, policy
+from deepmerge.page.assets import asset, head
 from deepmerge.page.markup import Html, element, join, shown
 from deepmerge.text import figures, scaled, share_left, size
 
@@ -45,10 +45,8 @@ def zoo_page(title: str, lead: str, rows: Sequence[ModelRow]) -> str:
     script = Html('"use strict";\n{\n' + asset("page.js") + asset("zoo.js") + "}\n")
     style = Html(asset("page.css") + asset("zoo.css"))
     return Template(asset("zoo.html")).substitute(
-        policy=policy(script, style),
+        head=head(f"{for_terminal(title, 80)} – deepmerge zoo", style, script),
         version=shown(deepmerge.__version__),
-        title=shown(f"{for_terminal(title, 80)} – deepmerge zoo"),
-        style=style,
         script=script,
         name=shown(for_terminal(title, 200)),
         lead=shown(lead),
