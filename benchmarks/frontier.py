@@ -21,7 +21,7 @@ import deepmerge
 from deepmerge.choose.frontier import Point, Whole
 from deepmerge.choose.goal import Goal, choose
 from deepmerge.choose.knapsack import Price, total
-from deepmerge.choose.study import Study
+from deepmerge.choose.plans import Plans
 from deepmerge.cli.output import table
 from deepmerge.passes.merge_branches import WIDTHS
 from deepmerge.passes.support.choices import KERNELS
@@ -35,29 +35,28 @@ def main() -> None:
     args = _arguments()
     network = deepmerge.load(args.prototxt, args.caffemodel)
     frontier = network.frontier(args.data, engine=args.engine, measurements=args.measurements, images=args.images)
-    study, rows, wholes = frontier.study, [], []
-    study.measure()
-    uniform = {name: study.whole(point) for name, point in uniform_plans(study).items()}
+    plans, rows, wholes = Plans(frontier.study), [], []
+    uniform = {name: plans.whole(point) for name, point in uniform_plans(plans).items()}
     for speedup in args.speedups:
-        chosen = choose(study, Goal(speedup=speedup))
-        whole = study.whole(chosen.whole.point)
+        chosen = choose(plans, Goal(speedup=speedup))
+        whole = plans.whole(chosen.whole.point)
         wholes.append(whole)
-        rows.append(_row("chosen" if chosen.kept else "fastest", speedup, study, whole))
-        fast = {name: one for name, one in uniform.items() if study.original_ms / one.ms >= 0.97 * speedup}
+        rows.append(_row("chosen" if chosen.kept else "fastest", speedup, plans, whole))
+        fast = {name: one for name, one in uniform.items() if plans.original_ms / one.ms >= 0.97 * speedup}
         if fast:
             best = min(fast, key=lambda name: fast[name].loss)
-            rows.append(_row(f"uniform, {best}", speedup, study, fast[best]))
+            rows.append(_row(f"uniform, {best}", speedup, plans, fast[best]))
         if args.write:
             args.write.mkdir(parents=True, exist_ok=True)
             (args.write / f"chosen-{speedup:g}.toml").write_text(chosen.recipe.to_toml())
             if fast:
-                recipe = study.recipe_of(uniform[best].point)
+                recipe = plans.recipe_of(uniform[best].point)
                 (args.write / f"uniform-{speedup:g}.toml").write_text(recipe.to_toml())
     print(table(rows, HEAD, "lrrrrrr"))
-    every = [*study.wholes, *wholes, *uniform.values()]
+    every = [*plans.wholes, *wholes, *uniform.values()]
     predicted, measured = [one.point.predicted.loss for one in every], [one.loss for one in every]
     worst = max(
-        (abs(study.curves.corrected(one.point.predicted).agreement - one.agreement) for one in every), default=0
+        (abs(plans.curves.corrected(one.point.predicted).agreement - one.agreement) for one in every), default=0
     )
     print(
         f"\n{len(every)} plans measured whole: rank correlation of predicted and measured loss "
@@ -70,17 +69,17 @@ def main() -> None:
         args.json.write_text(json.dumps({"machine": machine(), "figures": found}, indent=2) + "\n")
 
 
-def uniform_plans(study: Study) -> dict[str, Point]:
+def uniform_plans(plans: Plans) -> dict[str, Point]:
     """Return the plans that take every merge, by width and kernel."""
     found: dict[str, Point] = {}
     for kernel in KERNELS:
         for width in WIDTHS:
             chosen = {}
-            for region in study.regions:
+            for region in plans.study.regions:
                 same = [c.label for c in region.choices if _fits(c, width, kernel)]
                 chosen[region.name] = same[0] if same else LEAVE
-            sums = total(study.prices, chosen)
-            point = Point(chosen, Price(sums.ms + study.rest, sums.loss))
+            sums = total(plans.prices, chosen)
+            point = Point(chosen, Price(sums.ms + plans.rest, sums.loss))
             if all(point.chosen != other.chosen for other in found.values()):
                 found[f"width {width}, kernel {kernel}"] = point
     return found
@@ -98,8 +97,8 @@ def _fits(choice: Choice, width: float | str, kernel: str) -> bool:
     )
 
 
-def _row(name: str, wanted: float, study: Study, one: Whole) -> tuple[str, ...]:
-    speed, predicted = study.original_ms / one.ms, one.point.predicted.loss
+def _row(name: str, wanted: float, plans: Plans, one: Whole) -> tuple[str, ...]:
+    speed, predicted = plans.original_ms / one.ms, one.point.predicted.loss
     figures = f"{speed:.2f}", f"{one.ms:.2f}", f"{100 * one.agreement:.1f} %", f"{one.loss:.4f}", f"{predicted:.4f}"
     return name, f"{wanted:g}", *figures
 

@@ -55,6 +55,7 @@ from deepmerge.text import did_you_mean, plain_table, unused
 if TYPE_CHECKING:
     import numpy as np
 
+    from deepmerge.choose.plans import Plans
     from deepmerge.choose.study import Study
     from deepmerge.convert.calibrate import CalibrationImages
     from deepmerge.graph.graph import Graph
@@ -310,7 +311,8 @@ class Network:
         PlanError
             If nothing can be chosen, or SciPy is not installed.
         """
-        from deepmerge.choose.study import Job, Study
+        from deepmerge.choose.job import Job
+        from deepmerge.choose.study import Study
 
         if self.prototxt is None or self.caffemodel is None:
             raise ReadError("choosing needs the network's weights: load it with its caffemodel", self.prototxt)
@@ -550,6 +552,13 @@ class Frontier:
     def __init__(self, network: Network, study: Study):
         self.network, self.study = network, study
 
+    @cached_property
+    def _plans(self) -> Plans:
+        """The plans and what they cost. Now all is measured that is not yet in the file."""
+        from deepmerge.choose.plans import Plans
+
+        return Plans(self.study)
+
     def plan(
         self, *, speedup: float | None = None, budget_ms: float | None = None, max_loss: float | None = None
     ) -> Plan:
@@ -572,14 +581,14 @@ class Frontier:
         goals = {"speedup": speedup, "budget_ms": budget_ms, "max_loss": max_loss}
         if sum(value is not None for value in goals.values()) != 1:
             raise PlanError("give one of speedup, budget_ms and max_loss")
-        chosen = choose(self.study, Goal(**goals))
-        return Plan(self.network, FoundPlan(chosen.recipe, choice=chosen_entry(self.study, chosen)))
+        chosen = choose(self._plans, Goal(**goals))
+        return Plan(self.network, FoundPlan(chosen.recipe, choice=chosen_entry(self._plans, chosen)))
 
     def to_dict(self) -> Report:
         """Return the frontier as `deepmerge plan --json` prints it."""
         from deepmerge.choose.report import study_entry
 
-        return study_entry(self.study)
+        return study_entry(self._plans)
 
     def draw(self, file: PathLike, plan: Plan | None = None) -> None:
         """Draw it (PNG, SVG or PDF), with the point of a plan if one is given. Needs matplotlib."""
@@ -592,9 +601,9 @@ class Frontier:
         check_free(Path(folder), force)
         with staged(Path(folder), force) as stage:
             names = []
-            for point, entry in zip(self.study.points, self.to_dict()["points"], strict=True):
+            for point, entry in zip(self._plans.points, self.to_dict()["points"], strict=True):
                 names.append(unused(f"{entry['expected']['speedup']:.2f}", names))
-                text = self.study.recipe_of(point).to_toml()
+                text = self._plans.recipe_of(point).to_toml()
                 (stage / f"{names[-1]}.toml").write_text(text, "utf-8", "surrogateescape")
         return [Path(folder) / f"{name}.toml" for name in names]
 

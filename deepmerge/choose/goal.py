@@ -8,7 +8,7 @@ from deepmerge.choose.explain import Row, explained
 from deepmerge.choose.frontier import Point, Whole, plan_within
 from deepmerge.choose.loss import Answers
 from deepmerge.choose.measurements import WHOLE
-from deepmerge.choose.study import Study, digest_of
+from deepmerge.choose.plans import Plans, digest_of
 from deepmerge.machine import cores
 from deepmerge.plan import Recipe
 
@@ -41,49 +41,49 @@ class Chosen:
     checked: float | None = None
 
 
-def choose(study: Study, goal: Goal) -> Chosen:
+def choose(plans: Plans, goal: Goal) -> Chosen:
     """Return the plan with the least loss that keeps the goal; the nearest one, not kept, if none does."""
-    study.measure()
-    return _within_loss(study, goal) if goal.max_loss is not None else _within_time(study, goal)
+    return _within_loss(plans, goal) if goal.max_loss is not None else _within_time(plans, goal)
 
 
-def _within_time(study: Study, goal: Goal) -> Chosen:
-    wanted = goal.budget_ms if goal.speedup is None else study.original_ms / goal.speedup
-    budget, kept = study.curves.budget(wanted), False
-    fastest = study.points[-1]
+def _within_time(plans: Plans, goal: Goal) -> Chosen:
+    wanted = goal.budget_ms if goal.speedup is None else plans.original_ms / goal.speedup
+    budget, kept = plans.curves.budget(wanted), False
+    fastest = plans.points[-1]
     for _ in range(TRIES):
-        point = plan_within(study.prices, budget - study.rest, study.rest) or fastest
-        ms = study.whole_ms(point)
+        point = plan_within(plans.prices, budget - plans.rest, plans.rest) or fastest
+        ms = plans.whole_ms(point, plans.recipe_of(point))
         kept = ms <= wanted * (1 + SLACK)
         if kept or point == fastest:
             break
         budget = min(budget, point.predicted.ms) * wanted / ms
-    return _chosen(study, goal, point, kept)
+    return _chosen(plans, goal, point, kept)
 
 
-def _within_loss(study: Study, goal: Goal) -> Chosen:
+def _within_loss(plans: Plans, goal: Goal) -> Chosen:
     """Return the fastest plan whose agreement, on images that took part in nothing before, is high enough."""
-    points = study.points
-    expected = [100 * (1 - study.curves.corrected(point.predicted).agreement) for point in points]
+    points = plans.points
+    expected = [100 * (1 - plans.curves.corrected(point.predicted).agreement) for point in points]
     start = max((i for i, loss in enumerate(expected) if loss <= goal.max_loss), default=0)
+    study = plans.study
     answers = Answers(study.job.graph, study.sets.input, (batch.data for batch in study.sets.check.once()), cores())
     for place in range(start, max(start - TRIES, -1), -1):
         point = points[place]
-        _, agreement = answers.compare(study.fitted(study.recipe_of(point)))
+        _, agreement = answers.compare(plans.fitted(plans.recipe_of(point)))
         kept = 100 * (1 - agreement) <= goal.max_loss
         if kept:
             break
-    study.whole(point)
-    return replace(_chosen(study, goal, point, kept), checked=agreement)
+    plans.whole(point)
+    return replace(_chosen(plans, goal, point, kept), checked=agreement)
 
 
-def _chosen(study: Study, goal: Goal, point: Point, kept: bool) -> Chosen:
-    recipe, expected = study.recipe_of(point), study.curves.corrected(point.predicted)
-    one = study.known.get(WHOLE, digest_of(recipe))
+def _chosen(plans: Plans, goal: Goal, point: Point, kept: bool) -> Chosen:
+    recipe, expected = plans.recipe_of(point), plans.curves.corrected(point.predicted)
+    one = plans.known.get(WHOLE, digest_of(recipe))
     measured = one.loss is not None and one.agreement is not None
     loss, agreement = (one.loss, one.agreement) if measured else (expected.loss, expected.agreement)
-    whole = Whole(point, study.whole_ms(point), loss, agreement)
-    rows = explained(point, study.points, study.prices)
+    whole = Whole(point, plans.whole_ms(point, recipe), loss, agreement)
+    rows = explained(point, plans.points, plans.prices)
     return Chosen(goal, _with_notes(recipe, rows), rows, whole, measured, kept)
 
 

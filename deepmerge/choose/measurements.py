@@ -1,20 +1,22 @@
 """The file of measurements: what each choice costs in time and in accuracy. CSV, a line for each.
 
-    region,candidate,ms,loss,agreement,channels,on
-    inception_3a,"width 0.5, absorb pooling+branches",1.73,,,,"ort 1.32.0, 1 thread, AMD EPYC"
+    region,candidate,ms,loss,agreement,channels,on,key
+    inception_3a,"width 0.5, absorb pooling+branches",1.73,,,,"ort, 1 thread, myhost",1f0c67e2-9be3a5d0
 
 ms: of the region alone. loss: of the original's answers, if only this region is changed; nats (KL). agreement: the
 share of images with the same first class. channels: which filters the reducers keep, JSON. on: what measured the time.
-A line of another machine's or a device's time needs the first three columns alone. A line without a region is about a
-whole plan, named by its digest.
+key: digests of the network, and of the region with what the candidate does to it: with other options, one name may
+mean something else. Lines of other keys are kept, and not used. A line of another machine's or a device's time needs
+the first three columns alone. A line without a region is about a whole plan, named by its digest.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -23,6 +25,9 @@ from deepmerge.out.staging import write_whole
 from deepmerge.text import did_you_mean
 
 WHOLE = ""  # the region of lines about whole plans
+_DIGITS = 8  # of each digest in the file
+
+Name = tuple[str, str]  # region and choice
 
 
 @dataclass(frozen=True)
@@ -43,48 +48,65 @@ class Measurements:
     """The measurements in a file, or in memory alone.
 
     file: None for memory alone. on: what measures times now; times that other engines have measured are not used.
-    Raises PlanError for a file that is not one of measurements.
+    network: the network's digest. contents: a digest of what each name means; not of whole plans, whose names do.
+    Raises PlanError for a file that is not one of measurements, or is one of another network.
     """
 
-    def __init__(self, file: Path | None, on: str):
+    def __init__(self, file: Path | None, on: str, network: str = "", contents: Mapping[Name, str] | None = None):
         self.file, self.on = file, on
-        self._lines: dict[tuple[str, str, str], Measured] = {}  # by region, choice and what measured
+        self._network, self._contents = network[:_DIGITS], contents or {}
+        self._lines: dict[tuple[str, str, str, str], Measured] = {}  # by region, choice, key and what measured
         if file is not None and file.exists():
             self._read(file)
 
     def get(self, region: str, choice: str) -> Measured:
         """Return what is known of a choice; times are those measured on this engine, or given."""
         found = Measured()
-        for on in (self.on, ""):
-            found = found.updated(self._lines.get((region, choice, on), Measured()))
+        for key in (self._key(region, choice), ""):
+            for on in (self.on, ""):
+                found = found.updated(self._lines.get((region, choice, key, on), Measured()))
         return found
 
     def has_given_times(self, region: str) -> bool:
         """Return whether the region's times come from a device: choices without one are then not measured here."""
-        return any(place == region and not on and one.ms is not None for (place, _, on), one in self._lines.items())
+        return any(
+            place == region and not (key or on) and one.ms is not None
+            for (place, _, key, on), one in self._lines.items()
+        )
 
     def add(self, region: str, choice: str, **values: float | str) -> None:
-        """Add values of a choice, and write the file at once: whole, or not at all."""
-        self._merge(region, choice, self.on if "ms" in values else "", Measured(**values))
+        """Add values of a choice, rounded as they are written, and write the file at once: whole, or not at all."""
+        rounded = {name: value if isinstance(value, str) else float(_text(value)) for name, value in values.items()}
+        self._merge(region, choice, self._key(region, choice), self.on if "ms" in values else "", Measured(**rounded))
         if self.file is not None:
             text = io.StringIO(newline="")
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(_COLUMNS)
-            for (place, label, on), one in self._lines.items():
-                writer.writerow([place, label, *map(_text, vars(one).values()), on])
+            for (place, label, key, on), one in self._lines.items():
+                writer.writerow([place, label, *map(_text, vars(one).values()), on, key])
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.file, text.getvalue())
 
-    def check(self, known: Collection[tuple[str, str]]) -> None:
-        """Raise PlanError for a line about a region or a choice that the network does not have."""
+    def check(self, every: Callable[[], Collection[Name]]) -> None:
+        """Raise PlanError for a line that somebody wrote about a region or a choice that the network does not have.
+
+        every: returns the names of all that it has; called only if a line has a name that is not among the contents.
+        """
+        written = [(region, choice) for region, choice, key, _ in self._lines if region != WHOLE and not key]
+        unknown = [name for name in written if name not in self._contents]
+        known = {*self._contents, *every()} if unknown else set()
         regions = {region for region, _ in known}
-        for region, choice, _ in self._lines:
-            if region != WHOLE and region not in regions:
+        for region, choice in unknown:
+            if region not in regions:
                 raise PlanError(f"{self.file}: there is no region {region!r}", remedy=did_you_mean(region, regions))
-            if region != WHOLE and (region, choice) not in known:
+            if (region, choice) not in known:
                 own = sorted(other for place, other in known if place == region)
                 text = f"{self.file}: region {region!r} has no candidate {choice!r}"
                 raise PlanError(text, remedy=did_you_mean(choice, own))
+
+    def _key(self, region: str, choice: str) -> str:
+        content = self._contents.get((region, choice))
+        return self._network if content is None else f"{self._network}-{content[:_DIGITS]}"
 
     def _read(self, file: Path) -> None:
         try:
@@ -99,15 +121,17 @@ class Measurements:
 
     def _row(self, row: dict[str, str | None], where: str) -> None:
         numbers = {name: _number(row.get(name), f"{where}, {name}") for name in ("ms", "loss", "agreement")}
-        new = Measured(**numbers, channels=row.get("channels") or "")
-        self._merge(row["region"] or "", row["candidate"] or "", row.get("on") or "", new)
+        new, key = Measured(**numbers, channels=row.get("channels") or ""), row.get("key") or ""
+        if key and key.partition("-")[0] != self._network:
+            raise PlanError(f"{where}: was measured on another network", remedy="name another file")
+        self._merge(row["region"] or "", row["candidate"] or "", key, row.get("on") or "", new)
 
-    def _merge(self, region: str, choice: str, on: str, new: Measured) -> None:
-        key = region, choice, on
-        self._lines[key] = self._lines.get(key, Measured()).updated(new)
+    def _merge(self, region: str, choice: str, key: str, on: str, new: Measured) -> None:
+        line = region, choice, key, on
+        self._lines[line] = self._lines.get(line, Measured()).updated(new)
 
 
-_COLUMNS = ("region", "candidate", *(field.name for field in fields(Measured)), "on")
+_COLUMNS = ("region", "candidate", *(field.name for field in fields(Measured)), "on", "key")
 
 
 def _text(value: float | str | None) -> str:
@@ -124,3 +148,8 @@ def _number(text: str | None, where: str) -> float | None:
     if not (math.isfinite(number) and number >= 0):
         raise PlanError(f"{where}: {text!r} is not a number from 0 on")
     return number
+
+
+def digest(text: str) -> str:
+    """Return a digest of text that may hold any characters."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]

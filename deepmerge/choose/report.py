@@ -6,34 +6,33 @@ from typing import Any
 
 from deepmerge.choose.frontier import Point, Whole
 from deepmerge.choose.goal import Chosen
-from deepmerge.choose.study import Study
+from deepmerge.choose.plans import Plans
 from deepmerge.machine import cores
 
 
-def study_entry(study: Study) -> dict[str, Any]:
+def study_entry(plans: Plans) -> dict[str, Any]:
     """Return the frontier: times in milliseconds, losses in nats, agreement as shares.
 
     expected: what the corrected model says. whole_plans: predicted and measured, side by side.
     """
-    study.measure()
-    base = study.original_ms
+    base, job = plans.original_ms, plans.study.job
     return {
-        "engine": study.job.engine,
-        "threads": study.job.threads,
-        "images": study.job.images,
+        "engine": job.engine,
+        "threads": job.threads,
+        "images": job.images,
         "fit_threads": cores(),
-        "measurements": str(study.known.file),
+        "measurements": str(plans.known.file),
         "original_ms": base,
-        "exact_ms": study.left_ms + study.rest,
-        "points": [_point(study, point) for point in study.points],
-        "whole_plans": [_whole(one, base) for one in study.wholes],
+        "exact_ms": plans.left_ms + plans.rest,
+        "points": [_point(plans, point) for point in plans.points],
+        "whole_plans": [_whole(one, base) for one in plans.wholes],
     }
 
 
-def chosen_entry(study: Study, chosen: Chosen) -> dict[str, Any]:
+def chosen_entry(plans: Plans, chosen: Chosen) -> dict[str, Any]:
     """Return the choice for report.json: the goal, what was predicted and measured, and why, region by region."""
     goal = {key: value for key, value in vars(chosen.goal).items() if value is not None}
-    found = _whole(chosen.whole, study.original_ms)
+    found = _whole(chosen.whole, plans.original_ms)
     entry = {"goal": goal, "kept": chosen.kept, "measured": chosen.measured, **found}
     if chosen.checked is not None:
         entry["checked_agreement"] = chosen.checked
@@ -42,12 +41,12 @@ def chosen_entry(study: Study, chosen: Chosen) -> dict[str, Any]:
         | {"left_ms": row.left.ms, "next_best": row.other, "why": row.why}
         for row in chosen.rows
     ]
-    return entry | {"frontier": study_entry(study)}
+    return entry | {"frontier": study_entry(plans)}
 
 
-def _point(study: Study, point: Point) -> dict[str, Any]:
-    expected = study.curves.corrected(point.predicted)
-    entry = _whole(expected, study.original_ms)
+def _point(plans: Plans, point: Point) -> dict[str, Any]:
+    expected = plans.curves.corrected(point.predicted)
+    entry = _whole(expected, plans.original_ms)
     return {"predicted": entry["predicted"], "expected": {k: v for k, v in entry.items() if k != "predicted"}}
 
 

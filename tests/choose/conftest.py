@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import deepmerge
-from deepmerge.choose.study import Job, Study
+from deepmerge.choose.job import Job
+from deepmerge.choose.study import Study
+from tests.helpers import conv, inputs, layer, relu
+from tests.helpers import network as filled
 
 
 @pytest.fixture(scope="session")
@@ -25,12 +28,26 @@ def network(models):
     return deepmerge.load(folder / "inception_mini.prototxt", folder / "inception_mini.caffemodel")
 
 
+SMALL = inputs((1, 3, 32, 32))
+for number, bottom in ((1, "data"), (2, "pool1")):
+    SMALL += conv(f"conv{number}", bottom, 8, "kernel_size: 3 pad: 1") + relu(f"conv{number}")
+    SMALL += layer(f"pool{number}", "Pooling", f"conv{number}", "kernel_size: 3 stride: 2")
+SMALL += layer("classes", "InnerProduct", "pool2", "num_output: 5")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """A graph with two regions, conv1 and conv2, for tests of which choices are measured."""
+    return filled(tmp_path_factory.mktemp("small"), SMALL)
+
+
 @pytest.fixture
 def study(network, images, tmp_path):
     """Keywords of Job → a study of the step conv2, whose file is in tmp_path."""
 
     def make(**keywords) -> Study:
         job = {"images": 48, "file": tmp_path / "measured.csv", "steps": "conv2", "seconds": 0.2}
-        return Study(Job(network.graph, network.prototxt, images, **job | keywords))
+        what = {"graph": network.graph, "prototxt": network.prototxt, "data": images}
+        return Study(Job(**what | job | keywords))
 
     return make

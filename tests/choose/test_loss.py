@@ -9,7 +9,8 @@ from deepmerge.plan.region_choices import LEAVE
 
 @pytest.fixture(scope="module")
 def inside(network, images):
-    from deepmerge.choose.study import Job, Study
+    from deepmerge.choose.job import Job
+    from deepmerge.choose.study import Study
 
     job = Job(network.graph, network.prototxt, images, images=48, steps="inception_3b")
     study = Study(job)

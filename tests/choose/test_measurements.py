@@ -67,5 +67,35 @@ def test_an_unknown_name_gets_a_candidate(tmp_path, row, says):
     file = tmp_path / "m.csv"
     file.write_text(f"region,candidate,ms\n{row}\n")
     with pytest.raises(PlanError) as caught:
-        Measurements(file, "ort").check({("conv1", "leave")})
+        Measurements(file, "ort").check(lambda: [("conv1", "leave")])
     assert says in str(caught.value)
+
+
+def test_a_written_line_may_be_about_something_that_this_run_leaves_out(tmp_path):
+    file = tmp_path / "m.csv"
+    file.write_text("region,candidate,ms\nconv2,leave,1\n")
+    Measurements(file, "ort").check(lambda: [("conv2", "leave")])
+
+
+def test_a_name_that_means_something_else_now_is_measured_again_and_both_stay(tmp_path):
+    file, name = tmp_path / "m.csv", ("conv1", "leave")
+    Measurements(file, "ort", "net", {name: "wide"}).add(*name, ms=1.0)
+    narrow = Measurements(file, "ort", "net", {name: "narrow"})
+    assert narrow.get(*name).ms is None
+    narrow.add(*name, ms=2.0)
+
+    assert [Measurements(file, "ort", "net", {name: c}).get(*name).ms for c in ("wide", "narrow")] == [1.0, 2.0]
+
+
+def test_measurements_of_another_network_are_refused(tmp_path):
+    file = tmp_path / "m.csv"
+    Measurements(file, "ort", "one").add("conv1", "leave", loss=1.0)
+    with pytest.raises(PlanError, match=r"m.csv, line 2: was measured on another network; name another file"):
+        Measurements(file, "ort", "two")
+
+
+def test_a_value_is_the_same_when_it_is_read_again(tmp_path):
+    first = Measurements(tmp_path / "m.csv", "ort")
+    first.add("r", "leave", ms=1 / 3, loss=2e-7 / 3)
+
+    assert Measurements(tmp_path / "m.csv", "ort").get("r", "leave") == first.get("r", "leave")

@@ -4,43 +4,99 @@ import pytest
 
 from deepmerge.choose import study as module
 from deepmerge.choose.goal import Goal, choose
+from deepmerge.choose.loss import Inside
+from deepmerge.choose.plans import Plans
 from deepmerge.errors import PlanError
+from deepmerge.passes.support.base import Options
 from deepmerge.plan.region_choices import LEAVE
 
 
 def test_measured_choices_give_the_same_plan_again_and_measure_nothing(study, monkeypatch):
-    first = choose(study(), Goal(speedup=1.05))
+    first = choose(Plans(study()), Goal(speedup=1.05))
 
     def forbidden(*_, **__):
         raise AssertionError("nothing is left to measure")
 
     monkeypatch.setattr(module, "times_of", forbidden)
     monkeypatch.setattr(module, "image_sets", forbidden)
-    assert choose(study(), Goal(speedup=1.05)).recipe == first.recipe
+    assert choose(Plans(study()), Goal(speedup=1.05)).recipe == first.recipe
 
 
-def test_a_study_that_was_stopped_goes_on_where_it_was(study, tmp_path):
-    whole = study()
-    whole.measure()
-    file = tmp_path / "measured.csv"
-    lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(lines[: len(lines) // 2]))
+@pytest.fixture
+def work(monkeypatch):
+    """What is asked for from now on, with made-up answers: the names of the choices judged, and of what is timed."""
+    found = {"judged": [], "timed": []}
 
-    again = study()
-    again.measure()
+    def judge(inside, choice):
+        found["judged"].append((inside.region.name, choice.label))
+        return 0.1, 0.9
 
-    added = file.read_text().splitlines()
-    assert len(added) == len(lines), "only what was missing is measured"
-    assert {r: set(c) for r, c in again.prices.items()} == {r: set(c) for r, c in whole.prices.items()}
+    def timed(_, graphs, seconds):
+        found["timed"] += graphs
+        return dict.fromkeys(graphs, 1.0)
+
+    monkeypatch.setattr(Inside, "judge", judge)
+    monkeypatch.setattr(module.Study, "timed", timed)
+    return found
+
+
+def _names(study):
+    return {(region.name, choice.label) for region in study.regions for choice in region.choices}
+
+
+def test_a_wider_run_measures_only_what_is_missing_and_a_narrower_one_nothing(study, small, tmp_path, work):
+    file, narrow = tmp_path / "measured.csv", study(graph=small, steps="conv2")
+    narrow.measure()
+    before = file.read_text()
+    work["judged"].clear(), work["timed"].clear()
+    wide = study(graph=small, steps="conv1,conv2")
+    wide.measure()
+
+    new = _names(wide) - _names(narrow)
+    assert set(work["judged"]) == {name for name in new if name[1] != LEAVE} and new
+    assert set(work["timed"]) == new | {(module.WHOLE, module.ORIGINAL)}
+    assert file.read_text().startswith(before), "what was known stays as it was"
+
+    after = file.read_text()
+    work["judged"].clear(), work["timed"].clear()
+    for steps in ("conv2", "conv1"):
+        study(graph=small, steps=steps).measure()
+    assert work == {"judged": [], "timed": []} and file.read_text() == after
+
+
+def test_a_target_uses_what_means_the_same_there(study, small, work):
+    one = study(graph=small, steps="all")
+    one.measure()
+    work["judged"].clear()
+    other = study(graph=small, steps="all", options=Options(target="nnie"))
+    other.measure()
+    assert _names(other) & _names(one)
+    assert not set(work["judged"]) & _names(one)
+
+
+def test_a_file_of_another_network_is_refused(study, small):
+    study(graph=small, steps="conv2").known.add("conv2", "leave", ms=1.0)
+    other = small.copy()
+    first = next(layer for layer in other.layers if layer.weights)
+    first.weights = [weight + 1 for weight in first.weights]
+    with pytest.raises(PlanError, match="measured on another network; name another file"):
+        study(graph=other, steps="conv2")
+
+
+def test_a_misspelt_region_is_found_in_a_narrow_run_too(study, small, tmp_path):
+    (tmp_path / "measured.csv").write_text("region,candidate,ms\nconv1,leave,1\n")
+    study(graph=small, steps="conv2")
+    (tmp_path / "measured.csv").write_text("region,candidate,ms\nconw1,leave,1\n")
+    with pytest.raises(PlanError, match="no region 'conw1'.*'conv1'"):
+        study(graph=small, steps="conv2")
 
 
 def test_every_loss_and_time_is_measured(study):
-    found = study()
-    found.measure()
-    for region in found.regions:
-        assert found.prices[region.name][LEAVE].loss == 0.0
-        assert {c.label for c in region.choices} == set(found.prices[region.name])
-        assert all(price.ms > 0 for price in found.prices[region.name].values())
+    prices = Plans(one := study()).prices
+    for region in one.regions:
+        assert prices[region.name][LEAVE].loss == 0.0
+        assert {c.label for c in region.choices} == set(prices[region.name])
+        assert all(price.ms > 0 for price in prices[region.name].values())
 
 
 def test_a_devices_times_decide(study, tmp_path):
@@ -49,8 +105,7 @@ def test_a_devices_times_decide(study, tmp_path):
     (tmp_path / "measured.csv").write_text(
         "region,candidate,ms\n" + "".join(f'{region},"{choice}",{ms}\n' for region, choice, ms in rows)
     )
-    found = study()
-    chosen = choose(found, Goal(speedup=1.9))
+    chosen = choose(Plans(study()), Goal(speedup=1.9))
 
     assert chosen.kept
     assert set(chosen.whole.point.chosen.values()) == {r.choices[1].label for r in regions}
@@ -59,4 +114,4 @@ def test_a_devices_times_decide(study, tmp_path):
 
 def test_a_network_with_nothing_to_choose_says_so(study):
     with pytest.raises(PlanError, match="nothing to choose"):
-        study(options=module.Options(keep=frozenset({"Convolution", "InnerProduct"})), steps="all")
+        study(options=Options(keep=frozenset({"Convolution", "InnerProduct"})), steps="all")

@@ -1,0 +1,53 @@
+"""What is to be measured, and how; and the file of the user's cache that keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from deepmerge import __version__
+from deepmerge.data import ImageWishes
+from deepmerge.graph.fingerprint import fingerprint
+from deepmerge.graph.graph import Graph
+from deepmerge.passes.support.base import Options
+from deepmerge.text import count
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is measured, and how.
+
+    graph: the network, with weights. prototxt: its file. data: the images' SPEC. images: how many are used.
+    engine, threads: what times are measured on. file: the measurements, None for the user's cache. steps: --steps.
+    seconds: the limit for the times of one region.
+    """
+
+    graph: Graph
+    prototxt: Path
+    data: str
+    wishes: ImageWishes = field(default_factory=ImageWishes)
+    images: int = 800
+    engine: str = "ort"
+    threads: int = 1
+    file: Path | None = None
+    steps: str = "all"
+    options: Options = field(default_factory=Options)
+    strict: bool = False
+    seconds: float = 5.0
+
+    @property
+    def on(self) -> str:
+        """What measures the times, as the file names it."""
+        return f"{self.engine}, {count(self.threads, 'thread')}, {platform.node()}"
+
+    def cache(self) -> Path:
+        """Return the file of the user's cache for this network and these images."""
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        source = Path(self.data.partition(":")[2])
+        changed = source.stat().st_mtime_ns if source.exists() else 0
+        told = [__version__, fingerprint(self.graph), self.data, changed, self.images, asdict(self.wishes)]
+        key = hashlib.sha256(repr(told).encode()).hexdigest()
+        return base / "deepmerge" / "measurements" / f"{key[:32]}.csv"

@@ -1,0 +1,141 @@
+"""What plans cost: the sums over their regions, the frontier, and some plans measured whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cached_property
+
+from deepmerge.choose.frontier import Curves, Point, Whole, frontier, spread_out
+from deepmerge.choose.knapsack import Price
+from deepmerge.choose.loss import entry_of, fit_segments
+from deepmerge.choose.measurements import WHOLE, digest
+from deepmerge.choose.study import EXACT, ORIGINAL, Study, made_by
+from deepmerge.errors import PlanError
+from deepmerge.graph.graph import Graph
+from deepmerge.machine import cores
+from deepmerge.passes.merge_branches import MergeBranches
+from deepmerge.plan import Recipe, Step, run_recipe
+from deepmerge.plan.region_choices import LEAVE, Choice, Region
+from deepmerge.train.recover.segments import find_segments
+
+
+class Plans:
+    """The plans that a network's choices give. What the study's file does not have yet is measured."""
+
+    def __init__(self, study: Study):
+        self.study, self.known = study, study.known
+        study.measure()
+
+    @cached_property
+    def prices(self) -> dict[str, dict[str, Price]]:
+        """The measured price of each choice, region by region."""
+        found: dict[str, dict[str, Price]] = {}
+        for region in self.study.regions:
+            own = {}
+            for choice in region.choices:
+                one = self.known.get(region.name, choice.label)
+                loss = 0.0 if choice.label == LEAVE else one.loss
+                if one.ms is not None and loss is not None:
+                    own[choice.label] = Price(one.ms * self.scale, loss)
+            if LEAVE not in own:
+                text = f"{self.known.file}: region {region.name!r} has no time for the candidate {LEAVE!r}"
+                raise PlanError(text, remedy="add its line")
+            found[region.name] = own
+        return found
+
+    @property
+    def original_ms(self) -> float:
+        """The time of the original; of a device that gave none, the sum of its regions."""
+        given = self.known.get(WHOLE, ORIGINAL).ms
+        return self.left_ms if given is None else given
+
+    @property
+    def left_ms(self) -> float:
+        """The sum of the regions' times as they are."""
+        return sum(choices[LEAVE].ms for choices in self.prices.values())
+
+    @cached_property
+    def scale(self) -> float:
+        """What brings the regions' times to scale: together, they may take longer alone than in the network."""
+        whole = self.known.get(WHOLE, EXACT).ms
+        alone = sum(self.known.get(region.name, LEAVE).ms or 0.0 for region in self.study.regions)
+        return 1.0 if whole is None or alone <= whole else whole / alone
+
+    @property
+    def rest(self) -> float:
+        """The time of what no choice changes."""
+        whole = self.known.get(WHOLE, EXACT).ms
+        return 0.0 if whole is None else max(whole - self.left_ms, 0.0)
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """The frontier."""
+        return frontier(self.prices, self.rest)
+
+    @cached_property
+    def curves(self) -> Curves:
+        """The curves that correct predictions, through some plans of the frontier that are measured whole."""
+        points = spread_out(self.points)
+        wholes = []
+        for number, point in enumerate(points):
+            self.study.progress("measuring whole plans", number, len(points))
+            wholes.append(self.whole(point))
+        self.wholes = wholes
+        return Curves(wholes, (self.left_ms + self.rest, self.left_ms + self.rest))
+
+    def whole(self, point: Point) -> Whole:
+        """Measure a plan whole, fitted quickly on the images to fit on."""
+        recipe = self.recipe_of(point)
+        one = self.known.get(WHOLE, digest_of(recipe))
+        loss, agreement = one.loss, one.agreement
+        if loss is None or agreement is None:
+            loss, agreement = self.study.answers.compare(self.fitted(recipe))
+            self.known.add(WHOLE, digest_of(recipe), loss=loss, agreement=agreement)
+        return Whole(point, self.whole_ms(point, recipe), loss, agreement)
+
+    def whole_ms(self, point: Point, recipe: Recipe) -> float:
+        """Return a plan's time, measured as a whole against the original; the predicted one for a device's times."""
+        if any(self.known.has_given_times(region.name) for region in self.study.regions):
+            return point.predicted.ms
+        key, original = digest_of(recipe), self.study.job.graph
+        if self.known.get(WHOLE, key).ms is None:
+            found = self.study.timed({(WHOLE, ORIGINAL): original, (WHOLE, key): made_by(original, recipe)}, 1.0)
+            self.known.add(WHOLE, key, ms=self.original_ms * found[WHOLE, key] / found[WHOLE, ORIGINAL])
+        return self.known.get(WHOLE, key).ms
+
+    def recipe_of(self, point: Point) -> Recipe:
+        """Return the plan as a recipe; the channels that reducers keep are chosen by the images."""
+        steps: list[Step] = list(self.study.recipe.steps)
+        for region in self.study.regions:
+            choice = region.find(point.chosen[region.name])
+            if choice.steps:
+                steps += self._settled(region, choice).steps
+        return replace(self.study.recipe, steps=tuple(steps))
+
+    def _settled(self, region: Region, choice: Choice) -> Choice:
+        """Return the choice with the channels that its reducers keep, as they were measured."""
+        channels = self.known.get(region.name, choice.label).channels
+        if not channels:
+            return choice
+        table = {name: tuple(found) for name, found in json.loads(channels).items()}
+        steps = [
+            replace(step, options=step.options | {"channels": table}) if MergeBranches.name in step.passes else step
+            for step in choice.steps
+        ]
+        return replace(choice, steps=tuple(steps))
+
+    def fitted(self, recipe: Recipe) -> Graph:
+        """Return the network that a recipe makes, fitted quickly."""
+        merged, entries = self.study.job.graph.copy(), []
+        for index, result in run_recipe(merged, recipe):
+            entries.append(entry_of(index, result))
+        segments = find_segments(self.study.job.graph, merged, entries)
+        sets = self.study.sets
+        fit_segments(self.study.job.graph, merged, segments, lambda: ({sets.input: data} for data in sets.fit), cores())
+        return merged
+
+
+def digest_of(recipe: Recipe) -> str:
+    """Return what names a whole plan in the measurements."""
+    return digest(recipe.to_toml())
