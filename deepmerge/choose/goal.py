@@ -66,7 +66,7 @@ def _within_loss(plans: Plans, goal: Goal) -> Chosen:
     expected = [100 * (1 - plans.curves.corrected(point.predicted).agreement) for point in points]
     start = max((i for i, loss in enumerate(expected) if loss <= goal.max_loss), default=0)
     study = plans.study
-    answers = Answers(study.job.graph, study.sets.input, (batch.data for batch in study.sets.check.once()), cores())
+    answers = Answers(study.job.graph, study.sets.input, study.sets.check, cores())
     for place in range(start, max(start - TRIES, -1), -1):
         point = points[place]
         _, agreement = answers.compare(plans.fitted(plans.recipe_of(point)))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
+from deepmerge.choose.replay import Replay
 from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open_network_images
 from deepmerge.errors import ReadError
 from deepmerge.graph.graph import Graph
@@ -20,14 +19,14 @@ TURNS = ("fit", "judge", "check", "check")  # what the images are for, one after
 class ImageSets:
     """Images in batches, float32 (N, C, H, W), as in the TEST phase, for the input blob `input`.
 
-    fit, judge: those that choices are fitted on and judged by. check: reads those that took part in nothing before.
-    notes: warnings.
+    fit, judge: those that choices are fitted on and judged by. check: those that took part in nothing before; they are
+    not read yet. notes: warnings.
     """
 
     input: str
-    fit: list[np.ndarray]
-    judge: list[np.ndarray]
-    check: Loader
+    fit: Replay
+    judge: Replay
+    check: Replay
     notes: list[str]
 
 
@@ -46,6 +45,10 @@ def image_sets(spec: str, graph: Graph, prototxt: Path, wishes: ImageWishes, cou
         own = [place for place, one in zip(places, kinds, strict=True) if one == kind]
         images = replace(source, count=len(own), read=lambda index, own=own: source.read(own[index]))
         loaders[kind] = Loader(images, how, opened.shape, BATCH, Loading(strict=strict))
-    fit, judge = ([batch.data for batch in loaders[kind].once()] for kind in ("fit", "judge"))
-    skipped = loaders["fit"].skipped + loaders["judge"].skipped
-    return ImageSets(opened.input, fit, judge, loaders["check"], notes + skipped)
+    sets = {kind: Replay(lambda one=one: (batch.data for batch in one.once())) for kind, one in loaders.items()}
+    skipped = []
+    for kind in ("fit", "judge"):
+        for _ in sets[kind]:  # read once, to know which cannot be read
+            pass
+        skipped += loaders[kind].skipped
+    return ImageSets(opened.input, **sets, notes=notes + skipped)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from deepmerge.choose.images import ImageSets
+from deepmerge.choose.replay import MEMORY, Replay
 from deepmerge.engines import engine
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Blob, Graph, Layer
@@ -28,14 +30,13 @@ from deepmerge.train.recover.solve import Options as Fitting
 
 # All choices get the same little work. Without any rounds, narrow reducers would look worse than they are.
 QUICK = {"points": 30, "rounds": 2, "iterations": 6, "strengths": (1e-2,), "memory": 1 << 30}
-_KEPT = 1 << 30  # bytes of values that are kept from region to region
 _ROWS = 6000  # places at which the reducers' activations are sampled
 
-Batches = list[dict[str, np.ndarray]]
+Passes = Callable[[], Iterator[dict[Blob, np.ndarray]]]  # each call returns the same values, batch by batch
 
 
 class Answers:
-    """The original's answers to some images, to compare other networks' with."""
+    """The original's answers to some images, to compare other networks' with. batches: the same in each pass."""
 
     def __init__(self, graph: Graph, input: str, batches: Iterable[np.ndarray], threads: int):
         shapes = infer_shapes(graph)
@@ -43,8 +44,8 @@ class Answers:
         self.names = [name for name in self.names if shapes[_final(graph, name)][1] > 1]
         if not self.names:
             raise PlanError(f"the network {graph.name!r} has no output with classes, so its answers cannot be compared")
-        self.input, self.batches, self.threads = input, list(batches), threads
-        self.wanted = list(self._run(graph))
+        self.input, self.batches, self.threads = input, batches, threads
+        self.wanted = Replay(lambda: self._run(graph))
 
     def compare(self, graph: Graph) -> tuple[float, float]:
         """Return the loss (KL, in nats) and the agreement of a network's answers to the same images."""
@@ -84,41 +85,53 @@ class Regions:
     def __init__(self, graph: Graph, sets: ImageSets, answers: Answers, common: Options, threads: int):
         self.graph, self.answers, self.common, self.threads = graph, answers, common, threads
         self.shapes = infer_shapes(graph)
-        batches = [*sets.fit, *sets.judge]
-        self._first_judge = len(sets.fit)
-        ort = engine("ort")
-        images = sum(map(len, batches))
-        self._walk = Walk(graph, lambda: ({sets.input: data} for data in batches), images, ort, threads, _KEPT)
+        self.images = sum(map(len, sets.fit))
+        self._fit, self._judge = (self._walk(sets.input, batches) for batches in (sets.fit, sets.judge))
         self._outputs = [_final(graph, name) for name in answers.names]
+
+    def _walk(self, input: str, batches: Iterable[np.ndarray]) -> Walk:
+        feeds, images = lambda: ({input: data} for data in batches), sum(map(len, batches))
+        return Walk(self.graph, feeds, images, engine("ort"), self.threads, MEMORY // 2)
 
     def enter(self, region: Region) -> Inside:
         """Return what is needed to judge the region's choices; regions are entered in the network's order."""
         inputs, output = ends_of(self.graph, region)
         front = self._front(region, inputs)
         wanted = list(dict.fromkeys([*inputs, *front]))
-        values = list(self._walk.through(wanted, wanted))
-        after = self._walk.front_after(output, self._outputs)
-        return Inside(self, region, values, [blob for blob in after if blob is not output])
+        after = self._fit.front_after(output, self._outputs)
+        for walk in (self._fit, self._judge):
+            for _ in walk.through(wanted, wanted):  # later passes start from here, if the values can be kept
+                pass
+        fit, judge = (lambda walk=walk: walk.through(wanted, wanted) for walk in (self._fit, self._judge))
+        return Inside(self, region, fit, judge, [blob for blob in after if blob is not output])
 
     def _front(self, region: Region, inputs: list[Blob]) -> list[Blob]:
         """Return the blobs from which the region and everything after it can be computed."""
         first = self.graph.layer(region.layers[0])
-        return self._walk.front_before([first], self._outputs) or inputs
+        return self._fit.front_before([first], self._outputs) or inputs
 
 
 class Inside:
-    """One region: its values in the network as it is, and what its choices make of them."""
+    """One region: its values in the network as it is, and what its choices make of them.
 
-    def __init__(self, regions: Regions, region: Region, values: list[dict[Blob, np.ndarray]], others: list[Blob]):
+    fit, judge: return, batch by batch, the values that the region and what lies after it read, for the images to fit on
+    and to judge by. others: what only the layers after it read.
+    """
+
+    def __init__(self, regions: Regions, region: Region, fit: Passes, judge: Passes, others: list[Blob]):
         self.regions, self.region, self.others = regions, region, others
-        graph, self.first = regions.graph, regions._first_judge
-        self.inputs, self.output = ends_of(graph, region)
-        self.values = values
-        self.theirs = part_of(graph, region, regions.shapes)
-        self._known: dict[str, list[np.ndarray]] = {}  # values of the region's blobs, for the images to fit on
+        self.fit, self.judge_by = fit, judge
+        self.inputs, self.output = ends_of(regions.graph, region)
+        self.theirs = part_of(regions.graph, region, regions.shapes)
+        self._known: dict[str, Replay] = {}  # values of the region's blobs, for the images to fit on
         self._orders: dict[tuple[str, int], list[int]] = {}
         self.after = Part(
-            graph, [self.output, *others], regions._outputs, regions.shapes, engine("ort"), regions.threads
+            regions.graph,
+            [self.output, *others],
+            regions._outputs,
+            regions.shapes,
+            engine("ort"),
+            regions.threads,
         )
 
     def close(self) -> None:
@@ -140,7 +153,7 @@ class Inside:
 
         def answers() -> Iterator[dict[str, np.ndarray]]:
             with engine("ort").load(part, self.regions.threads) as session:
-                for values in self.values[self.first :]:
+                for values in self.judge_by():
                     feeds = {blob.name: values[blob] for blob in self.inputs if blob.name in session.inputs}
                     made = session.forward(feeds, [self.output.name])[self.output.name]
                     found = self.after.run({self.output: made, **{blob: values[blob] for blob in self.others}})
@@ -154,24 +167,28 @@ class Inside:
         for index, step in enumerate(choice.steps, 1):
             entries.append(entry_of(index, run_step(part, step, self.regions.common)))
         segments = find_segments(self.theirs, part, entries)
-        known = self._values_of([segment.output for segment in segments])
+        known = {segment.output: self._values_of(segment.output) for segment in segments}
         stand_in = _inputs_alone(self.theirs, known)
-        feeds = [
-            {blob.name: values[blob] for blob in self.inputs} | {name: found[i] for name, found in known.items()}
-            for i, values in enumerate(self.values[: self.first])
-        ]
-        fit_segments(stand_in, part, segments, lambda: iter(feeds), self.regions.threads)
+
+        def feeds() -> Iterator[dict[str, np.ndarray]]:
+            for values, *found in zip(self.fit(), *known.values(), strict=True):
+                inputs = {blob.name: values[blob] for blob in self.inputs}
+                yield inputs | {name: one[name] for name, one in zip(known, found, strict=True)}
+
+        fit_segments(stand_in, part, segments, feeds, self.regions.threads)
         return part
 
-    def _values_of(self, names: Sequence[str]) -> dict[str, list[np.ndarray]]:
-        """Return the region's own values of these blobs, batch by batch, for the images to fit on."""
-        missing = [name for name in dict.fromkeys(names) if name not in self._known]
-        if missing:
-            feeds = [{blob.name: values[blob] for blob in self.inputs} for values in self.values[: self.first]]
-            with engine("ort").load(self.theirs, self.regions.threads) as session:
-                made = [session.forward({n: f[n] for n in session.inputs}, missing) for f in feeds]
-            self._known |= {name: [one[name] for one in made] for name in missing}
-        return {name: self._known[name] for name in names}
+    def _values_of(self, name: str) -> Replay:
+        """Return the values of one of the region's blobs, batch by batch, for the images to fit on."""
+        if name not in self._known:
+            room = MEMORY - sum(one.kept_bytes for one in self._known.values())
+            self._known[name] = Replay(lambda: self._run_on_fit(name), room)
+        return self._known[name]
+
+    def _run_on_fit(self, name: str) -> Iterator[dict[str, np.ndarray]]:
+        with engine("ort").load(self.theirs, self.regions.threads) as session:
+            for values in self.fit():
+                yield session.forward({b.name: values[b] for b in self.inputs if b.name in session.inputs}, [name])
 
     def _with_channels(self, graph: Graph, step: Step) -> Step:
         """Return the step with the filters that its reducers keep."""
@@ -191,7 +208,8 @@ class Inside:
         key = reducer.layer.name, len(reducer.weight)
         if key not in self._orders:
             entry = next(blob for blob in self.inputs if blob.name == reducer.entry.name)
-            rows = _sampled([values[entry] for values in self.values[: self.first]])
+            shape = self.regions.shapes[entry]
+            rows = _sampled((values[entry] for values in self.fit()), self.regions.images * prod(shape[2:]))
             made = rows @ reducer.weight.reshape(len(reducer.weight), -1).T + reducer.bias
             made = np.maximum(made, 0) if reducer.rectified else made
             gram = (made.T @ made).astype(np.float64) / len(made)
@@ -211,7 +229,7 @@ def fit_segments(original: Graph, merged: Graph, segments: Sequence[Segment], fe
     lsq(original, merged, segments, feeds, Fitting(threads=threads, **QUICK))
 
 
-def _inputs_alone(part: Graph, known: Mapping[str, list[np.ndarray]]) -> Graph:
+def _inputs_alone(part: Graph, known: Iterable[str]) -> Graph:
     """Return a network of inputs alone, whose values are fed: those of the part's inputs, and other blobs of it."""
     stand_in, shapes = Graph(part.name), infer_shapes(part)
     finals = {blob.name: blob for blob in part.blobs}
@@ -221,8 +239,10 @@ def _inputs_alone(part: Graph, known: Mapping[str, list[np.ndarray]]) -> Graph:
     return stand_in
 
 
-def _sampled(batches: Sequence[np.ndarray]) -> np.ndarray:
-    """Return up to _ROWS places' channels of blobs (N, C, H, W), spread evenly: (rows, C)."""
-    flat = [batch.reshape(*batch.shape[:2], -1) for batch in batches]
-    every = max(1, sum(one.shape[0] * one.shape[2] for one in flat) // _ROWS)
-    return np.concatenate([one.transpose(0, 2, 1).reshape(-1, one.shape[1])[::every] for one in flat])
+def _sampled(batches: Iterable[np.ndarray], places: int) -> np.ndarray:
+    """Return up to _ROWS places' channels of blobs (N, C, H, W) that have so many places, spread evenly: (rows, C)."""
+    every, found = max(1, places // _ROWS), []
+    for batch in batches:
+        rows = batch.reshape(*batch.shape[:2], -1).transpose(0, 2, 1).reshape(-1, batch.shape[1])
+        found.append(rows[::every])
+    return np.concatenate(found)

@@ -1,25 +1,32 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
+from deepmerge.choose import loss as module
 from deepmerge.choose.loss import Answers, Regions
 from deepmerge.passes.support.base import Options
 from deepmerge.plan.region_choices import LEAVE
 
 
 @pytest.fixture(scope="module")
-def inside(network, images):
+def regions(network, images):
+    """What makes Regions, and the region inception_3b."""
     from deepmerge.choose.job import Job
     from deepmerge.choose.study import Study
 
-    job = Job(network.graph, network.prototxt, images, images=48, steps="inception_3b")
-    study = Study(job)
+    study = Study(Job(network.graph, network.prototxt, images, images=48, steps="inception_3b"))
     answers = Answers(network.graph, study.sets.input, study.sets.judge, 1)
-    walk = Regions(study.exact, study.sets, answers, Options(), 1)
     (region,) = study.regions
-    found = walk.enter(region)
-    yield region, found
-    found.close()
+    return lambda: Regions(study.exact, study.sets, answers, Options(), 1), region
+
+
+@pytest.fixture(scope="module")
+def inside(regions):
+    make, region = regions
+    with closing(make().enter(region)) as found:
+        yield region, found
 
 
 def test_leaving_a_region_loses_nothing(inside):
@@ -44,3 +51,17 @@ def test_the_channels_of_all_widths_are_beginnings_of_one_order(inside):
     )
     assert few.keys() == many.keys() and few
     assert all(set(few[name]) < set(many[name]) for name in few)
+
+
+def test_with_little_memory_nothing_is_kept_and_the_loss_is_the_same(regions, inside, monkeypatch):
+    make, region = regions
+    choice = inside[1].settled(region.find("width 0.5, absorb branches, kernel keep"))
+    wanted = inside[1].judge(choice)
+    kept = sum(one.kept_bytes for one in inside[1]._known.values())
+    assert kept > 10_000
+    monkeypatch.setattr(module, "MEMORY", 10_000)
+    with closing(make().enter(region)) as found:
+        assert found.settled(choice).steps == choice.steps
+        assert found.judge(choice) == pytest.approx(wanted, abs=1e-6)
+        assert sum(one.kept_bytes for one in found._known.values()) <= 10_000
+        assert all(walk._kept is None for walk in (found.regions._fit, found.regions._judge))
