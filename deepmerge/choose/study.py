@@ -20,6 +20,7 @@ from deepmerge.graph.shapes import infer_shapes
 from deepmerge.machine import cores
 from deepmerge.passes.support.base import Options
 from deepmerge.plan import Plan, Recipe, Wishes, make_plan, run_recipe
+from deepmerge.plan.discover import split_step
 from deepmerge.plan.execute import run_step
 from deepmerge.plan.region_choices import LEAVE, Choice, Region, find_regions, part_of
 from deepmerge.plan.select import select
@@ -40,6 +41,9 @@ class Study:
         plan = make_plan(job.graph, Wishes(options=job.options))
         self.recipe = replace(plan.recipe, steps=tuple(step for step in plan.recipe.steps if step.exact))
         self.exact = made_by(job.graph, self.recipe)
+        if split := split_step(self.exact, self.recipe, [c.step for c in plan.candidates], job.options):
+            self.recipe = replace(self.recipe, steps=(*self.recipe.steps, *split))
+            self.exact = made_by(job.graph, self.recipe)
         self.shapes = infer_shapes(self.exact)
         self.regions = self._regions(plan)
         if not self.regions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,8 +12,8 @@ from deepmerge.passes.decompose_tucker import DecomposeTucker, decomposable
 from deepmerge.passes.registry import CLEANUP, FOLDS, make
 from deepmerge.passes.support.base import Change, Options, Refusal, run
 from deepmerge.plan.calibration import Calibration
-from deepmerge.plan.candidates import find_candidates, step_options
-from deepmerge.plan.execute import run_cleanup, run_recipe
+from deepmerge.plan.candidates import find_candidates, sketch, step_options
+from deepmerge.plan.execute import run_cleanup, run_recipe, run_step
 from deepmerge.plan.groups import step_names
 from deepmerge.plan.recipe import Recipe, Step, check_keep
 from deepmerge.plan.regions import regions
@@ -104,6 +104,18 @@ def _speedup(
         return [], applied.refusals
     (unique,) = step_names([[title]], {step.name for step in before})
     return [Step(unique, (name,), tuple(c.layer for c in applied.changes), exact=True)], applied.refusals
+
+
+def split_step(graph: Graph, recipe: Recipe, steps: Sequence[Step], options: Options) -> list[Step]:
+    """Return a step that splits the large poolings that none of `steps` merges; none if there are no such poolings.
+
+    graph: the network after the recipe, which has the exact steps. steps: approximate ones, each of which may be taken.
+    """
+    bare = sketch(graph)
+    merged = {name for step in steps for name in run_step(bare.copy(), step, options).merged}
+    kept = replace(options, keep=options.keep | merged)
+    name = "split_pooling"
+    return _speedup(bare, name, _SPEEDUPS[name], kept, list(recipe.steps), KeptShapes(bare))[0]
 
 
 def _approximate(wishes: Wishes) -> list[str]:

@@ -3,12 +3,15 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.choose import study as module
+from deepmerge.choose.frontier import Point
 from deepmerge.choose.goal import Goal, choose
 from deepmerge.choose.loss import Inside
 from deepmerge.choose.plans import Plans
 from deepmerge.errors import PlanError
 from deepmerge.passes.support.base import Options
 from deepmerge.plan.region_choices import LEAVE
+from tests.helpers import conv, inputs, layer, relu
+from tests.helpers import network as filled
 
 
 def test_measured_choices_give_the_same_plan_again_and_measure_nothing(study, monkeypatch):
@@ -115,3 +118,24 @@ def test_a_devices_times_decide(study, tmp_path):
 def test_a_network_with_nothing_to_choose_says_so(study):
     with pytest.raises(PlanError, match="nothing to choose"):
         study(options=Options(keep=frozenset({"Convolution", "InnerProduct"})), steps="all")
+
+
+POOLS = inputs((1, 3, 12, 12)) + conv("conv1", "data", 8, "kernel_size: 3 pad: 1") + relu("conv1")
+POOLS += "".join(layer(f"pool{k}", "Pooling", "conv1", f"kernel_size: {k} pad: {k // 2} stride: 1") for k in (3, 5, 9))
+POOLS += layer("all", "Concat", "conv1 pool3 pool5 pool9") + conv("conv2", "all", 8, "kernel_size: 3")
+POOLS += layer("small", "Pooling", "conv2", "kernel_size: 3 stride: 2") + conv("classes", "small", 5)
+
+
+def test_large_poolings_are_split_whatever_is_chosen(study, tmp_path):
+    graph = filled(tmp_path, POOLS)
+    found = study(graph=graph, steps="all")
+    (step,) = (step for step in found.recipe.steps if step.passes == ("split_pooling",))
+    assert step.exact and step.layers == ("pool5", "pool9")
+    plans = Plans.__new__(Plans)  # nothing is measured
+    plans.study, plans.known = found, found.known
+    for last in (False, True):
+        recipe = plans.recipe_of(Point({one.name: one.choices[-last].label for one in found.regions}, None))
+        made = module.made_by(graph, recipe)
+        kernels = [one.params.kernel for one in made.layers if one.name.startswith("pool")]
+        assert kernels == [(3, 3), (5, 1), (1, 5), (9, 1), (1, 9)]
+        assert (len(recipe.steps) > len(found.recipe.steps)) == last
