@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deepmerge.choose.frontier import Point
@@ -24,7 +24,7 @@ class Row:
 def explained(point: Point, points: Sequence[Point], prices: Prices) -> list[Row]:
     """Return a row for each region. points: the frontier, which says what a millisecond is worth here."""
     worth = _worth(point, points)
-    return [_row(region, point.chosen[region], choices, worth) for region, choices in prices.items()]
+    return [_row(region, point.chosen, prices, worth) for region in prices]
 
 
 def _worth(point: Point, points: Sequence[Point]) -> float:
@@ -36,19 +36,40 @@ def _worth(point: Point, points: Sequence[Point]) -> float:
     return (point.predicted.loss - near.predicted.loss) / (near.predicted.ms - point.predicted.ms)
 
 
-def _row(region: str, choice: str, choices: dict[str, Price], worth: float) -> Row:
+def _row(region: str, chosen: Mapping[str, str], prices: Prices, worth: float) -> Row:
+    choice, choices = chosen[region], prices[region]
     own, left = choices[choice], next(iter(choices.values()))
     others = {label: price for label, price in choices.items() if label != choice}
     if not others:
         return Row(region, choice, own, left, "", "")
     label, price = min(others.items(), key=lambda one: (one[1].loss + worth * one[1].ms, one[0]))
-    return Row(region, choice, own, left, label, _why(own, price))
+    changes = _changes(chosen, {name: one for name, one in prices.items() if name != region})
+    return Row(region, choice, own, left, label, _why(price.ms - own.ms, price.loss - own.loss, changes))
 
 
-def _why(own: Price, other: Price) -> str:
-    slower, worse = other.ms - own.ms, other.loss - own.loss
+def _changes(chosen: Mapping[str, str], prices: Prices) -> list[tuple[float, float, str]]:
+    """Return what each other choice for a region would change: milliseconds, loss, and the region."""
+    return [
+        (price.ms - choices[chosen[region]].ms, price.loss - choices[chosen[region]].loss, region)
+        for region, choices in prices.items()
+        for price in choices.values()
+    ]
+
+
+def _why(slower: float, worse: float, changes: list[tuple[float, float, str]]) -> str:
+    """Say why a choice that is slower, or loses more, was not taken. changes: what other regions could do instead."""
     if slower >= 0 and worse >= 0:
         return f"{slower:.2f} ms slower, {worse:.4f} more loss"
     if slower >= 0:
-        return f"{slower:.2f} ms slower for {-worse:.4f} less loss: the time brings more elsewhere"
-    return f"{-slower:.2f} ms faster for {worse:.4f} more loss: the time costs less elsewhere"
+        gain = f"{slower:.2f} ms slower, {-worse:.4f} less loss"
+        saving = [(loss, region) for ms, loss, region in changes if ms <= -slower]
+        if not saving:
+            return f"{gain}; no other region alone can save that time"
+        loss, region = min(saving)
+        return f"{gain}; saving that time in {region} would lose {loss:.4f}"
+    price = f"{-slower:.2f} ms faster, {worse:.4f} more loss"
+    using = [(-loss, region) for ms, loss, region in changes if ms <= -slower and loss < 0]
+    if not using:
+        return f"{price}; no other region alone can use that time"
+    loss, region = max(using)
+    return f"{price}; {region} would lose only {loss:.4f} less with that time"

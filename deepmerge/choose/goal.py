@@ -91,7 +91,7 @@ def _with_notes(recipe: Recipe, rows: list[Row]) -> Recipe:
     """Return the recipe with a note at each approximate step: what it saves, and why the next best was not taken."""
     notes = {}
     for row in rows:
-        saved = f"saves {row.left.ms - row.price.ms:.2f} of {row.left.ms:.2f} ms for a loss of {row.price.loss:.4f}"
-        notes[row.region] = f"{row.choice}: {saved}; not {row.other}: {row.why}"
+        found = f"{row.choice}: {row.price.ms:.2f} ms instead of {row.left.ms:.2f} ms, loss {row.price.loss:.4f}"
+        notes[row.region] = f"{found}. Next best: {row.other}: {row.why}"
     steps = [step if step.exact else replace(step, note=notes.get(step.name, "")) for step in recipe.steps]
     return replace(recipe, steps=tuple(steps))

@@ -56,29 +56,31 @@ choosing = bundle(
     "choosing",
     Choosing,
     option("--data", metavar="SPEC", help="Choose the merges by measurement on these images."),
-    option("--speedup", type=click.FloatRange(1, min_open=True), metavar="X", help="With --data: be X times as fast."),
+    option(
+        "--speedup", type=click.FloatRange(1, min_open=True), metavar="X", help="With --data: make it X times as fast."
+    ),
     options(
         option(
             "--max-loss",
             type=click.FloatRange(0, 100),
             metavar="X",
-            help=f"Lose at most X points of agreement with the original. SPEC: {SPEC}.",
+            help=f"Let at most X % of images get another first class. SPEC of --data: {SPEC}.",
         ),
-        option("--budget-ms", type=click.FloatRange(0, min_open=True), metavar="X", help="Take at most X ms."),
+        option("--budget-ms", type=click.FloatRange(0, min_open=True), metavar="X", help="Make it take at most X ms."),
         option("--engine", type=click.Choice(tuple(ENGINES)), default="ort", help="What the times are measured on."),
         option("--threads", type=click.IntRange(1), default=1, metavar="N", help="CPU threads of each timed run."),
         option(
             "--measurements",
             type=FILE,
             metavar="FILE",
-            help="Read measurements from this CSV file, and add new ones; else the user's cache has them.",
+            help="CSV file of measurements to use, and to add new ones to. Default: one in the user's cache.",
         ),
         option(
             "--choosing-images",
             type=click.IntRange(30),
             default=800,
             metavar="N",
-            help="Use at most N images, sampled evenly.",
+            help="Use at most N of the images, spread evenly.",
         ),
         heading=HEADING,
     ),
@@ -93,18 +95,20 @@ def choice_text(entry: dict[str, Any]) -> str:
         + (f"{row['next_best']}: {row['why']}" if row["next_best"] else "",)
         for row in entry["regions"]
     ]
-    parts = [table(rows, ("region", "choice", "ms", "left alone", "loss", "next best, and why not"), "llrrrl")]
+    parts = [table(rows, ("region", "choice", "ms", "ms if left", "loss", "next best, and why not"), "llrrrl")]
     on = f"{frontier['engine']}, {count(frontier['threads'], 'thread')}"
     speed = f"{entry['ms']:.2f} ms, {entry['speedup']:.2f} times as fast as the original"
     how = "measured" if entry["measured"] else "expected"
+    sums = entry["predicted"]
     parts.append(
-        f"{speed} ({frontier['original_ms']:.2f} ms; {on}; predicted {entry['predicted']['ms']:.2f} ms)\n"
-        f"{how} after a quick fit: {100 * entry['agreement']:.1f} % agree with the original, loss {entry['loss']:.4f} "
-        f"(sum over the regions {entry['predicted']['loss']:.4f})"
+        f"{speed} ({frontier['original_ms']:.2f} ms; {on}); the sum over the regions is {sums['ms']:.2f} ms\n"
+        f"{how} after a quick fit: {100 * entry['agreement']:.1f} % of images have the original's first class, loss "
+        f"{entry['loss']:.4f}; the sum over the regions is {sums['loss']:.4f}"
     )
     if "checked_agreement" in entry:
         images = frontier["images"] // 2
-        parts.append(f"{100 * entry['checked_agreement']:.1f} % agree on {images} images that took no part in choosing")
+        agree = f"{100 * entry['checked_agreement']:.1f} % have the original's first class"
+        parts.append(f"of {images} images that took no part in choosing, {agree}")
     return "\n\n".join(parts)
 
 
@@ -119,7 +123,7 @@ def frontier_text(entry: dict[str, Any]) -> str:
     title = f"{entry['engine']}, {count(entry['threads'], 'thread')}; the original takes {entry['original_ms']:.2f} ms"
     return "\n\n".join(
         (
-            f"the frontier ({title}), as expected after a quick fit",
+            f"the least loss for each time ({title}), as expected after a quick fit",
             table(rows, head, "rrrr"),
             "plans measured whole",
             table(whole, (*head, "predicted ms", "predicted loss"), "rrrrrr"),

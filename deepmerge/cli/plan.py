@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         "--frontier",
         type=FILE,
         metavar="FILE",
-        help="Draw speed against agreement (png, svg, pdf); --write then writes a folder with a recipe for each point.",
+        help="Draw the agreement at each speed (png, svg, pdf). Without a goal, --write makes a folder of recipes.",
     ),
     heading=HEADING,
 )
@@ -71,7 +71,8 @@ def plan(
     Without a caffemodel, the plan uses the structure alone. Ranks for --tucker come from the weights; to see those by
     calibration images, run `convert --dry-run --calibration SPEC`.
 
-    With --data, the merges are chosen by measurement; without a goal such as --speedup, the whole frontier is shown.
+    With --data, the merges are chosen by measurement. Without a goal such as --speedup, the best plan for each speed is
+    shown.
 
     \b
     Examples:
