@@ -3,11 +3,18 @@ from __future__ import annotations
 import csv
 import filecmp
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import deepmerge
+from deepmerge.choose.loss import Inside
 from deepmerge.passes.support.base import Options
 from deepmerge.plan import Wishes, make_plan, read_recipe
 from deepmerge.plan.region_choices import find_regions
@@ -59,6 +66,54 @@ def test_convert_replays_to_the_same_bytes_without_images(run, mini, asked, tmp_
     assert run("convert", *mini, "--recipe", one / "recipe.toml", "-o", two).code == 0
     for name in ("deploy.prototxt", "weights.caffemodel", "recipe.toml"):
         assert filecmp.cmp(one / name, two / name, shallow=False), name
+
+
+def test_two_runs_with_the_same_measurements_write_the_same_recipe(run, mini, asked, measured, tmp_path):
+    file, recipes = shutil.copy(measured, tmp_path / "m.csv"), (tmp_path / "one.toml", tmp_path / "two.toml")
+    for recipe in recipes:
+        assert run("plan", *mini, *asked, "--measurements", file, "--speedup", 1.05, "--write", recipe).code == 0
+    assert recipes[0].read_bytes() == recipes[1].read_bytes() and b"channels" in recipes[0].read_bytes()
+
+
+def _with_losses(file):
+    """The names of the choices in a file of measurements that have a loss."""
+    with open(file, newline="") as lines:
+        return {(row["region"], row["candidate"]) for row in csv.DictReader(lines) if row.get("loss") and row["region"]}
+
+
+def test_a_killed_run_goes_on_where_it_was(run, mini, images, measured, tmp_path, monkeypatch):
+    file = Path(shutil.copy(measured, tmp_path / "m.csv"))
+    words = ("plan", *mini, "--steps", "conv2", "--data", images, "--measurements", file, "--choosing-images", 40)
+    picture = tmp_path / "f.png"
+    command = [sys.executable, "-m", "deepmerge", *map(str, words), "--frontier", str(picture)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 900
+        while len(_with_losses(file)) < 2:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL and not picture.exists()
+    before, had = file.read_text(), _with_losses(file)
+
+    judged, judge = [], Inside.judge
+
+    def counted(inside, choice):
+        judged.append((inside.region.name, choice.label))
+        return judge(inside, choice)
+
+    monkeypatch.setattr(Inside, "judge", counted)
+    assert run(*words, "--write", tmp_path / "after").code == 0
+    assert file.read_text().startswith(before), "what was measured before the kill stays"
+    assert judged and not had & set(judged)
+    assert sorted(judged) == sorted(_with_losses(file) - had)
+
+    judged.clear()
+    assert run(*words, "--write", tmp_path / "undisturbed").code == 0
+    assert not judged
+    recipes = [{one.name: one.read_bytes() for one in (tmp_path / n).iterdir()} for n in ("after", "undisturbed")]
+    assert recipes[0] == recipes[1] and recipes[0]
 
 
 def test_convert_fits_what_it_has_chosen(run, mini, asked, tmp_path):
