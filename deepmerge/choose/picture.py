@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deepmerge.errors import EngineError
+from deepmerge.chart import chart
 from deepmerge.names import for_chart
 
 
@@ -14,29 +14,18 @@ def draw(network: str, entry: dict[str, Any], file: Path, chosen: dict[str, Any]
 
     Raises EngineError if matplotlib is missing or does not know the format; OSError if the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise EngineError("--frontier needs matplotlib: pip install 'deepmerge-caffe[plot]'") from None
-    figure = Figure((6.4, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    line = [point["expected"] for point in entry["points"]]
-    axes.plot(*_xy(line), color="#1f77b4", marker=".", label="expected")
-    axes.plot(*_xy(entry["whole_plans"]), "o", color="#ff7f0e", label="measured")
-    if chosen is not None:
-        axes.plot(*_xy([chosen]), "*", color="#d62728", markersize=14, label="chosen")
-    axes.set_xlabel(f"times as fast as the original ({entry['engine']}, threads: {entry['threads']})")
-    axes.set_ylabel("agreement with the original, %")
-    axes.set_title(for_chart(network), fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    try:
-        # no date and no version in the file: the same frontier gives the same picture
-        figure.savefig(file, dpi=120, metadata={"Software": None} if file.suffix.lower() == ".png" else None)
-    except ValueError as error:
-        raise EngineError(f"--frontier {file}: {error}") from None
+    with chart("--frontier", file, 6.4, 4.0) as figure:
+        axes = figure.subplots()
+        line = [point["expected"] for point in entry["points"]]
+        axes.plot(*_xy(line), color="#1f77b4", marker=".", label="expected")
+        axes.plot(*_xy(entry["whole_plans"]), "o", color="#ff7f0e", label="measured")
+        if chosen is not None:
+            axes.plot(*_xy([chosen]), "*", color="#d62728", markersize=14, label="chosen")
+        axes.set_xlabel(f"times as fast as the original ({entry['engine']}, threads: {entry['threads']})")
+        axes.set_ylabel("agreement with the original, %")
+        axes.set_title(for_chart(network), fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
 
 
 def _xy(points: list[dict[str, Any]]) -> tuple[list[float], list[float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from deepmerge.chart import chart
 from deepmerge.errors import EngineError
 from deepmerge.names import for_chart
 
@@ -20,12 +21,6 @@ def draw(report: dict[str, Any], file: Path) -> None:
     EngineError if matplotlib is missing or does not know the format, or no layer was timed; OSError if the file cannot
     be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise EngineError("--chart needs matplotlib: pip install matplotlib") from None
-
     rows = [(e["engine"], [n for n in e["networks"] if n.get("layers")]) for e in report["engines"]]
     rows = [(engine, networks) for engine, networks in rows if networks]
     if not rows:
@@ -33,19 +28,13 @@ def draw(report: dict[str, Any], file: Path) -> None:
     across = max(len(networks) for _, networks in rows)
     longest = max(len(network["layers"]) for _, networks in rows for network in networks)
     height = min(max(3.0, ROW * longest), MOST / len(rows))
-    figure = Figure((6.5 * across, height * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for down, (engine, networks) in enumerate(rows):
-        widest = 1e3 * max(layer["seconds"]["median"] for network in networks for layer in network["layers"])
-        for at, network in enumerate(networks):
-            axes = figure.add_subplot(len(rows), across, down * across + at + 1)
-            _bars(axes, engine, network, named=ROW * len(network["layers"]) <= height)
-            axes.set_xlim(0, 1.05 * widest or 1)  # one scale for an engine, so that bars can be compared
-    try:
-        # no date and no version in the file: the same report gives the same picture
-        figure.savefig(file, dpi=100, metadata={"Software": None} if file.suffix.lower() == ".png" else None)
-    except ValueError as error:
-        raise EngineError(f"--chart {file}: {error}") from None
+    with chart("--chart", file, 6.5 * across, height * len(rows)) as figure:
+        for down, (engine, networks) in enumerate(rows):
+            widest = 1e3 * max(layer["seconds"]["median"] for network in networks for layer in network["layers"])
+            for at, network in enumerate(networks):
+                axes = figure.add_subplot(len(rows), across, down * across + at + 1)
+                _bars(axes, engine, network, named=ROW * len(network["layers"]) <= height)
+                axes.set_xlim(0, 1.05 * widest or 1)  # one scale for an engine, so that bars can be compared
 
 
 def _bars(axes: Any, engine: str, network: dict[str, Any], named: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from deepmerge.chart import chart
 from deepmerge.errors import EngineError
 from deepmerge.names import for_chart
 
@@ -18,29 +19,17 @@ def draw(report: dict[str, Any], file: Path) -> None:
     Raises EngineError if matplotlib is missing or does not know the format, or the table has nothing to draw; OSError
     if the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise EngineError("--png needs matplotlib: pip install 'deepmerge-caffe[plot]'") from None
     rows = report["rows"]
     panels = [panel for panel, key in ((_accuracy, "top"), (_speedup, "speedup")) if rows[0][key] is not None]
     if not panels:
         raise EngineError("--png: the table has neither accuracy nor times, so there is nothing to draw")
-    figure = Figure((max(6.0, 0.75 * len(rows) + 2), 3.2 * len(panels)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for panel, place in zip(panels, axes, strict=True):
-        panel(place, report)
-    axes[-1].set_xticks(
-        range(len(rows)), [for_chart(row["step"] or "original") for row in rows], rotation=40, ha="right", fontsize=8
-    )
-    axes[0].set_title(for_chart(report["network"]), fontsize=10)
-    try:
-        # no date and no version in the file: the same table gives the same picture
-        figure.savefig(file, dpi=120, metadata={"Software": None} if file.suffix.lower() == ".png" else None)
-    except ValueError as error:
-        raise EngineError(f"--png {file}: {error}") from None
+    names = [for_chart(row["step"] or "original") for row in rows]
+    with chart("--png", file, max(6.0, 0.75 * len(rows) + 2), 3.2 * len(panels)) as figure:
+        axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for panel, place in zip(panels, axes, strict=True):
+            panel(place, report)
+        axes[-1].set_xticks(range(len(rows)), names, rotation=40, ha="right", fontsize=8)
+        axes[0].set_title(for_chart(report["network"]), fontsize=10)
 
 
 def _accuracy(axes: Any, report: dict[str, Any]) -> None:
