@@ -72,8 +72,12 @@ class Console:
 
 def tinted(word: str, colour: str) -> str:
     """Return a word in a colour, for click.echo, which leaves colours out where there is no terminal."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return word if plain else click.style(word, fg=colour, bold=True)
+    return word if _colourless() else click.style(word, fg=colour, bold=True)
+
+
+def _colourless() -> bool:
+    """Return whether the user wants no colours (no-color.org), or the terminal has none."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def show_json(value: Any) -> None:
@@ -140,7 +144,8 @@ def _drawn(cells: Sequence[Sequence[str]], head: Sequence[str], right: str, widt
     for row in cells:
         drawn.add_row(*map(Text, row))
     wide = sum(widths) + len(GAP) * len(widths)
-    console = RichConsole(file=io.StringIO(), force_terminal=True, width=wide, highlight=False)
+    colours = None if _colourless() else "auto"
+    console = RichConsole(file=io.StringIO(), force_terminal=True, color_system=colours, width=wide, highlight=False)
     console.print(drawn)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
