@@ -128,7 +128,8 @@ def bench(measuring: Measuring, figures: Figures, output: Output, images: Prepro
     from deepmerge.measure.bench.against import read_baseline
 
     baseline = output.against and read_baseline(output.against)
-    nets = measuring.read(variants=True)
+    with console.progress():
+        nets = measuring.read(variants=True)
     for net in nets:
         console.warn(net.graph.warnings)
     m = measuring

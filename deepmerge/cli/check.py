@@ -41,8 +41,9 @@ def check(prototxt: Path, caffemodel: Path | None, targets: tuple[str, ...], inp
     """
     from deepmerge import load
 
-    network = load(prototxt, caffemodel, inputs=inputs)
-    result = network.check(*dict.fromkeys(targets))
+    with console.progress():
+        network = load(prototxt, caffemodel, inputs=inputs)
+        result = network.check(*dict.fromkeys(targets))
     console.warn(network.warnings)
     console.show(result, lambda: "\n\n".join(_text(one, console.verbose) for one in result["targets"]))
     if not all(one["taken"] for one in result["targets"]):

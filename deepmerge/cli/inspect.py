@@ -31,8 +31,9 @@ def inspect(prototxt: Path, caffemodel: Path | None, inputs: dict, console: Cons
     """
     from deepmerge import load
 
-    network = load(prototxt, caffemodel, inputs=inputs)
-    figures = network.to_dict()
+    with console.progress():
+        network = load(prototxt, caffemodel, inputs=inputs)
+        figures = network.to_dict()
     console.warn(network.warnings)
     console.show(figures, lambda: _text(figures, console.verbose))
 

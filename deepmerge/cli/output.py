@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ VERSION = 1  # of the results of --json that have none of their own
 _LAST = 30  # characters that the last column keeps on a narrow terminal
 _NAMES = 20  # characters that the other columns of text keep
 _NEW_STAGE, _SAME_STAGE = 30.0, 60.0  # seconds between two lines of progress where there is no terminal
+_SILENT = 2.0  # seconds that a command may show nothing on a terminal
+_WORKING = "working"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Console:
         """Give a Progress, and clear what it shows at the end."""
         progress = Progress(self.quiet or self.as_json)
         try:
-            yield progress
+            with progress.ticking():
+                yield progress
         finally:
             progress.clear()
 
@@ -173,14 +177,18 @@ def has_terminal() -> bool:
 class Progress:
     """Report on stderr how far a run has come: a bar on a terminal, elsewhere a line a minute.
 
-    Calling it is a `deepmerge.progress.Progress`. clock: returns seconds.
+    Calling it is a `deepmerge.progress.Progress`. What does not call it, or not for long, is shown by `tick` with the
+    time that has passed. clock: returns seconds.
     """
 
     def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic):
         self._quiet, self._clock = quiet, clock
         self._terminal = has_terminal()
         self._begun = self._said = clock()
-        self._stage = ""
+        self._stage, self._last = "", (_WORKING, 0, 1)  # of the last line; of the last call
+        self._from = (self._begun, 0)  # when the stage began, and how much was done then
+        self._called = False
+        self._lock = threading.Lock()
         self._bar: rich.progress.Progress | None = None
         self._counts = (0, 0)  # done and total, at the last call
 
@@ -189,16 +197,49 @@ class Progress:
         if self._quiet:
             return
         stage = for_terminal(stage, 60)
-        if self._terminal:
-            self._draw(stage, done, total)
-        else:
-            self._say(stage, done, total)
+        with self._lock:
+            self._called = True
+            if _name(stage) != _name(self._last[0]) or total != self._last[2] or done < self._last[1]:
+                self._from = self._clock(), done
+            self._last = stage, done, total
+            if self._terminal:
+                self._draw(stage, done, total)
+            else:
+                self._say(_SAME_STAGE if _name(stage) == self._stage else _NEW_STAGE)
+
+    def tick(self) -> None:
+        """Show that the work goes on: a bar if nothing has been reported for two seconds, elsewhere a line a minute."""
+        with self._lock:
+            if not self._terminal:
+                self._say(_SAME_STAGE)
+            elif not self._called and self._bar is None and self._clock() - self._begun >= _SILENT:
+                self._draw(*self._last)
+
+    @contextlib.contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Let a thread call `tick` until the block ends."""
+        over = threading.Event()
+
+        def run() -> None:
+            while not over.wait(_SILENT):
+                self.tick()
+
+        thread = threading.Thread(target=run, name="progress", daemon=True)
+        if not self._quiet:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if thread.is_alive():
+                thread.join()
 
     def clear(self) -> None:
         """Remove the bar."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar, self._counts = None, (0, 0)
+        with self._lock:
+            if self._bar is not None:
+                self._bar.stop()
+                self._bar, self._counts = None, (0, 0)
 
     def _draw(self, stage: str, done: int, total: int) -> None:
         parts = f"{done}/{total}" if total > 1 else ""
@@ -212,13 +253,22 @@ class Progress:
             self._bar.reset(task, total=total if total > 1 else None)
         self._bar.update(task, description=stage, completed=done, parts=parts)
 
-    def _say(self, stage: str, done: int, total: int) -> None:
-        now, name = self._clock(), stage.partition(",")[0]
-        if now - self._said < (_SAME_STAGE if name == self._stage else _NEW_STAGE):
+    def _say(self, least: float) -> None:
+        """Print a line about the last call, if the one before it is older than `least` seconds."""
+        now, (stage, done, total) = self._clock(), self._last
+        if now - self._said < least:
             return
-        self._said, self._stage = now, name
+        self._said, self._stage = now, _name(stage)
         parts = f": {done} of {total}" if total > 1 else ""
-        click.echo(f"{stage}{parts}, {_clock_time(now - self._begun)} elapsed", err=True)
+        begun, before = self._from
+        left = (now - begun) * (total - done) / (done - before) if before < done < total else 0.0
+        times = f"{_clock_time(now - self._begun)} elapsed" + (f", {_clock_time(left)} left" if left else "")
+        click.echo(f"{stage}{parts}, {times}", err=True)
+
+
+def _name(stage: str) -> str:
+    """Return a stage's name, without the figures that may come after a comma."""
+    return stage.partition(",")[0]
 
 
 def _new_bar() -> rich.progress.Progress:

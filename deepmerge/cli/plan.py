@@ -90,14 +90,16 @@ def plan(
 
     if write is not None and write.exists() and not force:
         raise EmitError(f"{write}: exists already; give another name, or --force to replace it")
-    network = load(prototxt, caffemodel, inputs=inputs)
+    with console.progress():
+        network = load(prototxt, caffemodel, inputs=inputs)
     if choosing.data is not None:
         asked = {**choosing.keywords(planning, target), "wishes": images.wishes()}
         result = _choose(network, choosing.goal, asked, frontier, write, force, console)
         if "choice" in result:
             console.next(after_plan(prototxt, caffemodel, write, result))
         return
-    made = network.plan(**planning.keywords(target))
+    with console.progress():
+        made = network.plan(**planning.keywords(target))
     if write is not None:
         made.write(write, force=force)
     result = made.to_dict()

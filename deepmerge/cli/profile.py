@@ -49,7 +49,8 @@ def profile(measuring: Measuring, by: str, chart: Path | None, console: Console)
     from deepmerge.measure.profile import Settings
     from deepmerge.measure.profile import profile as measure
 
-    nets = measuring.read()
+    with console.progress():
+        nets = measuring.read()
     for net in nets:
         console.warn(net.graph.warnings)
     m = measuring

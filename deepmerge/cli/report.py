@@ -45,5 +45,6 @@ def report(
     from deepmerge.out.read import Pair
     from deepmerge.page import Files, write_page
 
-    written = write_page(folder, file, original and Pair(*original), Files(**files), force, inputs)
+    with console.progress():
+        written = write_page(folder, file, original and Pair(*original), Files(**files), force, inputs)
     console.show({"page": str(written), "bytes": written.stat().st_size}, lambda: f"written to {for_terminal(written)}")

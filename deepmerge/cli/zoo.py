@@ -308,11 +308,13 @@ def _run(jobs: Iterator[Job], running: Running, console: Console, progress) -> N
         tasks += [job.task] if begins else []
     if states[DONE] or states[GIVEN_UP]:
         failed = f", {states[GIVEN_UP]} have failed before (--retry-failed tries again)" if states[GIVEN_UP] else ""
+        progress.clear()
         console.say(f"{states[DONE]} are there already{failed}, {len(tasks)} to do")
     if not tasks:
         return
     with _pool(running) as pool:
         failed = 0
+        progress("models done", 0, len(tasks))
         for done, outcome in enumerate(outcomes(tasks, pool), 1):
             good = outcome.status == CONVERTED
             failed += not good
@@ -320,8 +322,7 @@ def _run(jobs: Iterator[Job], running: Running, console: Console, progress) -> N
                 said = f"{outcome.name}: {outcome.status}, {outcome.seconds:.1f} s"
                 progress.clear()
                 console.say(said if good else f"{said}: {outcome.line}")
-            if has_terminal():
-                progress(outcome.name + (f" ({failed} failed)" if failed else ""), done, len(tasks))
+            progress(f"models done, {f'{failed} failed, ' if failed else ''}the last {outcome.name}", done, len(tasks))
             if failed and running.fail_fast:
                 break
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
 import sys
+import threading
 import time
 
 import click
@@ -136,14 +138,109 @@ def test_progress_elsewhere_is_a_line_a_minute(capsys):
     assert lines == [
         "measuring the speed, 0:30 elapsed",
         "measuring the speed, 1:30 elapsed",
-        "distill, loss 120: 120 of 1000, 2:00 elapsed",
-        "distill, loss 180: 180 of 1000, 3:00 elapsed",
-        "distill, loss 240: 240 of 1000, 4:00 elapsed",
+        "distill, loss 120: 120 of 1000, 2:00 elapsed, 14:40 left",
+        "distill, loss 180: 180 of 1000, 3:00 elapsed, 13:40 left",
+        "distill, loss 240: 240 of 1000, 4:00 elapsed, 12:40 left",
     ]
     quiet = Progress(quiet=True, clock=lambda: now[0])
     now[0] = 1000
     quiet("distill", 1, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_work_that_reports_nothing_is_a_bar_after_two_seconds(capsys, terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    terminal(80)
+    now = [0.0]
+    progress = Progress(clock=lambda: now[0])
+    now[0] = 1.9
+    progress.tick()
+    assert capsys.readouterr().err == ""
+    now[0] = 2.0
+    progress.tick()
+    progress.clear()
+    assert "working" in capsys.readouterr().err
+    progress("conv1", 1, 4)
+    progress.clear()
+    capsys.readouterr()
+    now[0] = 100.0
+    progress.tick()
+    assert capsys.readouterr().err == "", "a bar that was removed for a line stays away until the work goes on"
+
+
+def test_work_that_reports_nothing_for_long_is_a_line_a_minute(capsys):
+    now = [0.0]
+    progress = Progress(clock=lambda: now[0])
+    for second in range(0, 131, 2):
+        now[0] = float(second)
+        if second == 80:
+            progress("timing on ort", 0, 1)
+        progress.tick()
+    assert capsys.readouterr().err.splitlines() == [
+        "working, 1:00 elapsed",
+        "timing on ort, 2:00 elapsed",
+    ]
+    quiet = Progress(quiet=True, clock=lambda: now[0])
+    now[0] += 1000
+    with quiet.ticking():
+        assert not [one for one in threading.enumerate() if one.name == "progress"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_time_left_is_that_of_the_stage(capsys):
+    now = [0.0]
+    progress = Progress(clock=lambda: now[0])
+    for now[0], stage, done in (
+        (10.0, "images", 0),
+        (40.0, "images", 25),
+        (110.0, "rounding", 40),
+        (141.0, "rounding", 70),
+    ):
+        progress(stage, done, 100)
+    assert capsys.readouterr().err.splitlines() == [
+        "images: 25 of 100, 0:40 elapsed, 1:30 left",
+        "rounding: 40 of 100, 1:50 elapsed",
+    ]
+    now[0] = 170.0
+    progress.tick()
+    assert capsys.readouterr().err == "rounding: 70 of 100, 2:50 elapsed, 1:00 left\n"
+
+
+def test_the_ticking_ends_with_the_work(monkeypatch):
+    monkeypatch.setattr(output, "_SILENT", 0.01)
+    ticks = threading.Semaphore(0)
+    with Console().progress() as progress:
+        monkeypatch.setattr(progress, "tick", ticks.release)
+        assert ticks.acquire(timeout=60)
+    assert not [one for one in threading.enumerate() if one.name == "progress"]
+
+
+COMMANDS = {
+    "inspect": ["inspect", "NET"],
+    "plan": ["plan", "NET"],
+    "check": ["check", "NET", "--target", "ascend"],
+    "doctor": ["doctor"],
+    "report": ["report", "OUT"],
+    "profile": ["profile", "NET", "--engine", "ort", "--seconds", "0.01"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_that_may_take_long_show_that_they_work(run, mini, tmp_path, monkeypatch, command):
+    """The others report their stages; tests of theirs look at those."""
+    begun = []
+
+    @contextlib.contextmanager
+    def ticking(self):
+        begun.append(command)
+        yield
+
+    words = {"NET": mini, "OUT": [tmp_path / "out"]}
+    if "OUT" in COMMANDS[command]:
+        run("convert", *mini, "-o", tmp_path / "out", "--exact", "--no-steps", "-q")
+    monkeypatch.setattr(Progress, "ticking", ticking)
+    run(*(word for one in COMMANDS[command] for word in words.get(one, [one])))
+    assert begun and set(begun) == {command}
 
 
 def test_names_are_shortened_where_they_are_many():

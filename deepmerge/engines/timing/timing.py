@@ -110,12 +110,14 @@ def compare(
     warmup: int = 2,
     seed: int = 0,
     clock: Callable[[], float] = time.monotonic,
+    used: Callable[[float], None] = lambda share: None,
 ) -> Timings:
     """Time several networks against each other. runs: name → a function that runs that network once.
 
     In each round, every network runs once. A random order is drawn for every two rounds, and the second round reverses
     it, so that drift and the state of the caches affect all networks alike. Runs of less than 10 ms are repeated after
-    one that is not timed, and the sample is their mean.
+    one that is not timed, and the sample is their mean. used: called after every two rounds with the share of the
+    budget that is used up, at most 1; the ratios may be known before that.
     """
     timings = Timings(threads, {name: [] for name in runs})
     repeats = {name: _repeats(run, warmup) for name, run in runs.items()}
@@ -126,7 +128,9 @@ def compare(
         for turn in (order, order[::-1]):
             for name in turn:
                 timings.samples[name].append(_sample(runs[name], repeats[name]))
-        late = budget.seconds is not None and clock() - start >= budget.seconds
+        spent = clock() - start
+        late = budget.seconds is not None and spent >= budget.seconds
+        used(min(1.0, max(timings.rounds / budget.most, spent / budget.seconds if budget.seconds else 0.0)))
         if late or (timings.rounds >= budget.least and _narrow(timings, budget.narrow)):
             break
     return timings

@@ -18,7 +18,7 @@ from deepmerge.measure.harness.machine import load, machine
 from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
 from deepmerge.measure.harness.setup import Files, files_of, loaded
-from deepmerge.progress import Progress, silent
+from deepmerge.progress import Progress, of_budget, silent, within
 
 VERSION = 1
 WHAT = ("time", "memory", "energy")
@@ -56,7 +56,13 @@ def bench(networks: Sequence[Network], settings: Settings = Settings(), progress
         for number, name in enumerate(settings.engines):
             progress(name, number, len(settings.engines))
             try:
-                found.append({"engine": name, "absent": None, "networks": _engine(name, networks, files, settings)})
+                found.append(
+                    {
+                        "engine": name,
+                        "absent": None,
+                        "networks": _engine(name, networks, files, settings, within(name, progress)),
+                    }
+                )
             except EngineError as error:
                 found.append({"engine": name, "absent": str(error), "networks": []})
     chosen = {key: value for key, value in asdict(settings).items() if key != "engines"}
@@ -99,11 +105,14 @@ def batch_of(network: Network) -> int:
     return shapes[0][0] if shapes and shapes[0] else 1
 
 
-def _engine(name: str, networks: Sequence[Network], files: Files, settings: Settings) -> list[dict[str, Any]]:
+def _engine(
+    name: str, networks: Sequence[Network], files: Files, settings: Settings, progress: Progress
+) -> list[dict[str, Any]]:
     device = settings.device if name == "torch" else "cpu"
     with loaded(name, files, settings.threads, device) as (worker, refused):
         taken = [network.label for network in networks if network.label not in refused]
-        timings = _times(worker, taken, settings)
+        timings = _times(worker, taken, settings, of_budget(progress, "timing"))
+        progress("memory and energy", 0, 1)
         energies = _energies(worker, networks, taken, settings, device)
     entries = []
     for network in networks:
@@ -129,11 +138,11 @@ def _tried(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str,
         return {"not_available": str(error)}
 
 
-def _times(worker: Worker, labels: Sequence[str], settings: Settings) -> Timings | None:
+def _times(worker: Worker, labels: Sequence[str], settings: Settings, used: Callable[[float], None]) -> Timings | None:
     if not labels or "time" not in settings.what:
         return None
     runs = {label: (lambda label=label: worker.run(label)) for label in labels}
-    return compare(runs, settings.budget, threads=settings.threads, seed=settings.seed)
+    return compare(runs, settings.budget, threads=settings.threads, seed=settings.seed, used=used)
 
 
 def _time(timings: Timings, label: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
 from deepmerge.measure.harness.setup import files_of, loaded
 from deepmerge.measure.profile.places import place_of, places
-from deepmerge.progress import Progress, silent
+from deepmerge.progress import Progress, of_budget, silent, within
 
 VERSION = 1
 TURNS = 3  # visits to each network to time its layers
@@ -55,9 +55,8 @@ def profile(
                     worker,
                     refused,
                 ):
-                    found.append(
-                        {"engine": name, "absent": None, "networks": _engine(worker, networks, refused, settings)}
-                    )
+                    entries = _engine(worker, networks, refused, settings, within(name, progress))
+                    found.append({"engine": name, "absent": None, "networks": entries})
             except EngineError as error:
                 found.append({"engine": name, "absent": str(error), "networks": []})
     return {
@@ -94,15 +93,16 @@ def _about(network: Network) -> dict[str, Any]:
 
 
 def _engine(
-    worker: Worker, networks: Sequence[Network], refused: dict[str, str], settings: Settings
+    worker: Worker, networks: Sequence[Network], refused: dict[str, str], settings: Settings, progress: Progress
 ) -> list[dict[str, Any]]:
     """Return an entry for each network: the whole forward, then the layers."""
     taken = [network for network in networks if network.label not in refused]
     timings = Timings(settings.threads)
     if taken:
         runs = {network.label: (lambda label=network.label: worker.run(label)) for network in taken}
-        timings = compare(runs, settings.budget, threads=settings.threads, warmup=settings.warmup, seed=settings.seed)
-    layers = _layers(worker, taken, settings)
+        how = {"threads": settings.threads, "warmup": settings.warmup, "seed": settings.seed}
+        timings = compare(runs, settings.budget, **how, used=of_budget(progress, "timing"))
+    layers = _layers(worker, taken, settings, progress)
     entries = []
     for network in networks:
         label = network.label
@@ -123,12 +123,13 @@ def whole(timings: Timings, label: str) -> dict[str, Any]:
     return {"forward": asdict(timings.spread(label)), "ratio": ratio, "waited": timings.waited(label)}
 
 
-def _layers(worker: Worker, networks: Sequence[Network], settings: Settings) -> dict[str, Any]:
+def _layers(worker: Worker, networks: Sequence[Network], settings: Settings, progress: Progress) -> dict[str, Any]:
     """Return for each label (layers, forwards) of several visits, see Worker.layers; or why there are none."""
     repeat = math.ceil(settings.repeat / TURNS)
     found: dict[str, Any] = {}
     for turn in range(TURNS):
-        for network in networks if turn % 2 == 0 else reversed(networks):
+        for place, network in enumerate(networks if turn % 2 == 0 else reversed(networks)):
+            progress("layers", turn * len(networks) + place, TURNS * len(networks))
             label = network.label
             if isinstance(found.get(label), str):
                 continue

@@ -214,7 +214,7 @@ def _times(job: Job, original: Graph, column: Column, rows: list[dict[str, Any]]
     runs = {step: Network(step, Source(step, Path(), None), graph, False) for step, graph in networks.items()}
     if int8 and hasattr(engine(timed_on), "load_onnx"):
         runs[INT8] = Network(INT8, Source(INT8, *int8, int8.onnx), column.graphs[steps[-1].name], False)
-    found = step_times(list(runs.values()), timed_on, job.threads or 1, job.seconds)
+    found = step_times(list(runs.values()), timed_on, job.threads or 1, job.seconds, progress)
     for row in rows:
         step = steps[-1].name if row["step"] == FINAL else row["step"] or ""
         if step in found:

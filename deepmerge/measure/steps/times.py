@@ -10,10 +10,11 @@ from deepmerge.engines.timing.timing import Budget, compare
 from deepmerge.errors import EngineError
 from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.setup import files_of, loaded
+from deepmerge.progress import Progress, of_budget, silent
 
 
 def step_times(
-    networks: Sequence[Network], engine: str, threads: int, seconds: float
+    networks: Sequence[Network], engine: str, threads: int, seconds: float, progress: Progress = silent
 ) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """Return for each label the spread of its forwards' seconds, and its speed-up over the first one, both as dicts.
 
@@ -26,7 +27,9 @@ def step_times(
             name, reason = next(iter(refused.items()))
             raise EngineError(f"{name or 'the original'}: {reason}")
         runs = {name: (lambda name=name: worker.run(name)) for name in names}
-        timings = compare(runs, Budget(seconds=seconds), threads=threads)
+        timings = compare(
+            runs, Budget(seconds=seconds), threads=threads, used=of_budget(progress, f"timing on {engine}")
+        )
     first = names[0]
     same = {"value": 1.0, "low": 1.0, "high": 1.0}
     return {

@@ -78,3 +78,13 @@ def test_disturbed_rounds_of_several_threads_do_not_count():
     assert few.ratio("b").value == pytest.approx(3) and few.ratio("b").pairs == 20
     unknown = Timings(2, {"a": [Sample(1.0)] * 3})
     assert unknown.times("a") == [1.0] * 3 and unknown.waited("a") is None
+
+
+def test_it_says_how_much_of_its_budget_is_used_up():
+    noise = np.random.default_rng(0)
+    machine, shares = Machine(lambda: float(np.exp(noise.normal(0, 0.3)))), []
+    timings = machine.compare({"a": 1.0, "b": 1.0}, Budget(narrow=1e-6, seconds=40), used=shares.append)
+    assert shares == sorted(shares) and len(shares) == timings.rounds / 2 and shares[0] < 0.2 and shares[-1] == 1.0
+    counted = []
+    Machine().compare({"a": 0.1}, Budget(narrow=-1, least=2, most=8), used=counted.append)
+    assert counted == [0.25, 0.5, 0.75, 1.0]
