@@ -18,7 +18,7 @@ from deepmerge.train.recover import STAGES, TRAINED, USUAL
 
 
 def _iterations(text: str) -> dict[str, int]:
-    """Return a number for each stage of `segments=400,distill=8000`."""
+    """Return a number for each stage of `tail=4000,distill=8000`."""
     if isinstance(text, dict):
         return text
     found: dict[str, int] = {}
@@ -61,7 +61,7 @@ def _iterations(text: str) -> dict[str, int]:
         type=Checked("STAGE=N,…", _iterations),
         default="",
         show_default=False,
-        help="Iterations of segments, chain and distill, e.g. the counts in an earlier run's report.json.",
+        help="Iterations of tail and distill, e.g. the counts in an earlier run's report.json.",
     ),
     option("--batch-size", type=click.IntRange(1), metavar="N", help="Batch size. Default: 128, or less on a CPU."),
     option(
@@ -75,12 +75,12 @@ def _iterations(text: str) -> dict[str, int]:
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16"]),
         default="auto",
-        help="Precision of distill; auto picks bf16 if it is faster here and accurate enough.",
+        help="Precision of tail and distill; auto picks bf16 if it is faster here and accurate enough.",
     ),
     option(
         "--vary/--no-vary",
         default=True,
-        help="Augmentation against overfitting on few images: distill shifts images, and mixes a quarter of them.",
+        help="Augmentation against overfitting on few images: shift images, and mix a quarter of them.",
     ),
     heading=MORE,
 )
@@ -92,11 +92,10 @@ def recover(out: Path, to: Path, data: str, images: Preprocessing, console: Cons
     What `convert` wrote to OUT learns from the original network. A run that was killed resumes from OUT2.checkpoint.
 
     \b
-    lsq       the last linear layers of each merged segment, by least squares
-    refit     the linear layers after the merged segments, by least squares (a minute a layer)
-    segments  all layers of each merged segment, on the original's inputs
-    chain     the same, on the merged network's own inputs
-    distill   the whole network, on the original's scores
+    lsq      the last linear layers of each merged segment, by least squares
+    refit    the linear layers after the merged segments, by least squares (a minute a layer)
+    tail     the later half of the network, on the original's scores; what the layers before it compute is kept on disk
+    distill  the whole network, on the original's scores
 
     \b
     Examples:

@@ -41,9 +41,9 @@ def test_json(run, out, data, tmp_path):
 
 def test_stages_are_done_in_their_order(run, out, data, tmp_path):
     pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
-    words = ("--stages", "distill,segments", "--iterations", "segments=2,distill=3", "--batch-size", 8, "--threads", 1)
+    words = ("--stages", "distill,tail", "--iterations", "tail=2,distill=3", "--batch-size", 8, "--threads", 1)
     done = run("recover", out, "--data", data, "-o", tmp_path / "out2", *words)
-    assert [line.split()[0] for line in done.out.splitlines()[2:4]] == ["segments", "distill"]
+    assert [line.split()[0] for line in done.out.splitlines()[2:4]] == ["tail", "distill"]
 
 
 def test_pauses(run, out, data, tmp_path):
@@ -56,9 +56,9 @@ def test_pauses(run, out, data, tmp_path):
         "-o",
         tmp_path / "out2",
         "--stages",
-        "lsq,chain",
+        "lsq,tail",
         "--iterations",
-        "chain=2",
+        "tail=2",
         "--threads",
         1,
     )
@@ -85,7 +85,7 @@ def test_nothing_to_recover(run, tmp_path):
     [
         (("--stages", "lqs"), "did you mean 'lsq'?"),
         (("--iterations", "lsq=5"), "'lsq=5' is not STAGE=N"),
-        (("--iterations", "chain=0"), "'chain=0' is not STAGE=N"),
+        (("--iterations", "tail=0"), "'tail=0' is not STAGE=N"),
         (("--minutes", "0"), "--minutes"),
         (("--lr", "-1"), "--lr"),
     ],

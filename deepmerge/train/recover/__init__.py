@@ -1,6 +1,6 @@
 """Recovery without labels: each merged segment learns to compute what the original computes there."""
 
 SOLVED = ("lsq", "refit")  # stages that solve least squares
-TRAINED = ("segments", "chain", "distill")  # stages that train by gradients
+TRAINED = ("tail", "distill")  # stages that train by gradients
 STAGES = (*SOLVED, *TRAINED)
 USUAL = ("lsq", *TRAINED)  # refit takes about a minute for each layer, even where it gains little

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 HELD_OUT = 1000  # most images to hold out; a tenth of all if that is less
-SLOW_HELD_OUT, WORK = 200, 4e11  # the most for a network on which more would take that many multiplications
+SLOW_HELD_OUT, WORK = 200, 1.6e12  # the most for a network on which more would take that many multiplications
 FEWEST = 20  # with fewer images, none is held out
 
 
@@ -37,11 +37,6 @@ class Sources:
     judge: Loader
     held_out: int
     notes: tuple[str, ...] = ()
-
-    @property
-    def repeats(self) -> bool:
-        """Whether each image is always one of a few arrays (itself, mirrored), so that answers to it can be kept."""
-        return self.train.images.ready or self.train.preprocessing.crop is None
 
     @property
     def skipped(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""`deepmerge recover`: read OUT and images, run lsq, refit, segments, chain and distill, write OUT2."""
+"""`deepmerge recover`: read OUT and images, run lsq, refit, tail and distill, write OUT2."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from deepmerge.plan.select import Candidate, select
 from deepmerge.progress import Progress, silent
 from deepmerge.train.recover import TRAINED
 from deepmerge.train.recover.budget import default_batch_size
+from deepmerge.train.recover.cut import find_cut, find_feature
 from deepmerge.train.recover.images import Sources, open_sources
 from deepmerge.train.recover.optimizer import OPTIMIZER
 from deepmerge.train.recover.run import Run
-from deepmerge.train.recover.segments import Segment, find_later_layers, find_segments
+from deepmerge.train.recover.segments import Segment, find_anchors, find_later_layers, find_segments
 from deepmerge.train.recover.spec import DEFAULTS, Context, Job, Settings
 from deepmerge.train.recover.write import write_recovered
 from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder, digest_of
@@ -48,7 +49,8 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     loading = Loading(seed=job.seed, limit=job.limit, strict=job.strict, cache_bytes=job.cache_bytes)
     sources = open_sources(job.data, merged, converted.final.prototxt, job.batch_size, job.wishes, loading)
     later = find_later_layers(original, merged, converted.entries, segments) if "refit" in job.stages else []
-    context = Context(job, original, merged, segments, sources, later, settings, progress)
+    feature = find_feature(merged, find_anchors(original, merged, converted.entries))
+    context = Context(job, original, merged, segments, sources, later, find_cut(merged), feature, settings, progress)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, sources))
     with checkpoint.mentioned():
         run = Run(context, checkpoint, started)

@@ -21,7 +21,7 @@ def solved_entry(name: str, found: Sequence[Solved], seconds: float, images: int
 def trained_entry(name: str, asked: Mapping[str, Any], losses: Iterable[tuple[str, float, float]]) -> dict[str, Any]:
     """Return the entry of a stage that trains. asked: seconds, iterations and so on. losses: part, before, after."""
     parts = [{"name": part, **_losses(before, after)} for part, before, after in losses]
-    return {"name": name, **asked, **_summed(parts), "segments" if name != "distill" else "outputs": parts}
+    return {"name": name, **asked, **_summed(parts), "outputs": parts}
 
 
 def recovery_entry(

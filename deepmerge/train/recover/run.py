@@ -29,7 +29,7 @@ LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
 REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
 SOLVED_SHARE = 0.4  # most of the time that is left for lsq or refit, before stages that train
 JUDGING_SHARE = 0.04  # most of --minutes for one comparison with the original; it takes fewer images then
-WHOLE = ("refit", "distill")  # stages that also change layers outside the segments; the steps' folders go without them
+WHOLE = ("refit", *TRAINED)  # stages that also change layers outside the segments; the steps' folders go without them
 
 
 @dataclass
@@ -38,7 +38,7 @@ class State:
 
     entries: the report's entries of the stages that are over. skipped: the stages that --minutes leaves no time for.
     notes: what else it cuts short. judging: seconds of the last comparison with the original. iterations: of each stage
-    that trains, None before they are planned. bf16: whether distill computes in bfloat16. elapsed: seconds of earlier
+    that trains, None before they are planned. bf16: whether they compute in bfloat16. elapsed: seconds of earlier
     runs. safe: the weights after the last stage, which a stage that does harm is rolled back to. agreement: theirs with
     the original, None for networks without classes. reached: the weights after the last stage that goes segment by
     segment, {} before one.
@@ -92,6 +92,8 @@ class Run:
     def _left_stages(self) -> list[str]:
         state = self.state
         over = [*state.skipped, *(entry["name"] for entry in state.entries)]
+        if self.context.cut is None:
+            over.append("tail")
         return [name for name in self.context.job.stages if name not in over]
 
     def _seconds_left(self) -> float:
@@ -106,6 +108,8 @@ class Run:
         job, sources = self.context.job, self.context.sources
         warnings = [*sources.notes, *self.state.notes]
         warnings += [f"--minutes left no time for the stage {name}" for name in self.state.skipped]
+        if "tail" in job.stages and self.context.cut is None:
+            warnings.append("the network has no blob to cut it at, so there is no stage tail")
         skipped = list(dict.fromkeys(self._skipped + sources.skipped))
         if skipped:
             were = "was" if len(skipped) == 1 else "were"
@@ -168,7 +172,7 @@ class Run:
         shares = {stage: SHARES[stage] for stage in self._left_stages() if stage in state.iterations}
         start = self.context.settings.clock()
         end = start + self._seconds_left() * shares[name] / sum(shares.values())
-        stage = TrainedStage(self.context, self._stage_plan(name), self.under_way)
+        stage = TrainedStage(self.context, self._stage_plan(name), self.checkpoint.folder, self.under_way)
         stage.run(self.pace, self.save, end)
         entry = stage.entry()
         if entry["iterations"] < state.iterations[name]:
@@ -180,13 +184,10 @@ class Run:
         stages, iterations = self.context.job.stages, self.state.iterations
         before = stages[: stages.index(name)]
         first = sum(number for stage, number in iterations.items() if stage in before)
-        return StagePlan(name, iterations[name], first, self.state.bf16 and name == "distill")
+        return StagePlan(name, iterations[name], first, self.state.bf16)
 
     def _finish(self, entry: dict[str, Any]) -> None:
-        """End a stage; roll it back if it has done harm.
-
-        So segments gains little after lsq, which already works on the merged network's own inputs.
-        """
+        """End a stage; roll it back if it has done harm."""
         state, merged, before = self.state, self.context.merged, self.state.agreement
         after = self._agreement()
         undone = False
@@ -206,12 +207,12 @@ class Run:
             raise Paused
 
     def _plan(self) -> None:
-        """Fix the iterations of all stages that train, and distill's precision."""
+        """Fix the iterations of all stages that train, and their precision."""
         context, job, state = self.context, self.context.job, self.state
         stages = [name for name in self._left_stages() if name in TRAINED]
         macs = summary(context.original)["macs"], summary(context.merged)["macs"]
         state.iterations = default_iterations(stages, job.batch_size, macs)
-        if "distill" in stages and job.precision == "auto":
+        if stages and job.precision == "auto":
             state.bf16 = bf16_is_accurate(context)
         if job.minutes is not None:
             context.progress("measuring the speed", 0, 1)
@@ -281,9 +282,9 @@ class Run:
 def did_harm(entry: Mapping[str, Any], before: float, images: int) -> bool:
     """Return whether a stage is to be rolled back: fewer images agree than `before`, as a share of them.
 
-    Where the loss of distill or refit fell, a standard error is allowed: the loss counts everything that the network
-    says about an image, the agreement only its first class. lsq solves each segment for the errors of those before it,
-    and counts when it is complete: only if --minutes has cut it short is it rolled back.
+    Where the loss of refit, tail or distill fell, a standard error is allowed: the loss counts everything that the
+    network says about an image, the agreement only its first class. lsq solves each segment for the errors of those
+    before it, and counts when it is complete: only if --minutes has cut it short is it rolled back.
     """
     if entry["name"] == "lsq" and not entry.get("segments_left"):
         return False

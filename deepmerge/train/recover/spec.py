@@ -29,9 +29,9 @@ class Job:
     folder: OUT. data: the images' SPEC. out: OUT2. original: the original's files, None for those that report.json
     names. steps: --steps. limit: number of images to use. minutes: time for all stages, None for the iterations in
     `counts` or the defaults. batch_size: None for one that suits network and device. lr: the learning rate as a share
-    of the weights' size, None to try several. precision: of distill: fp32, bf16 or auto. vary: whether distill augments
-    its images. stop_after: minutes until this run pauses with a checkpoint. cache_bytes: limit for decoded images kept
-    in memory. inputs: sizes of the networks' inputs.
+    of the weights' size, None to try several. precision: of tail and distill: fp32, bf16 or auto. vary: whether they
+    augment their images. stop_after: minutes until this run pauses with a checkpoint. cache_bytes: limit for decoded
+    images kept in memory. inputs: sizes of the networks' inputs.
     """
 
     folder: Path
@@ -71,7 +71,7 @@ class Settings:
     clock: Callable[[], float] = time.monotonic
     saving_factor: float = 50.0
     measured_seconds: float = 2.0
-    bf16_loss: float = 1.02
+    bf16_loss: float = 1.1
 
 
 DEFAULTS = Settings()
@@ -81,7 +81,7 @@ DEFAULTS = Settings()
 class Context:
     """What all stages work on. Only the weights of `merged` change.
 
-    later: the layers that the stage refit solves, each as a segment.
+    later: the layers that the stage refit solves, each as a segment. cut, feature: see cut.py.
     """
 
     job: Job
@@ -90,6 +90,8 @@ class Context:
     segments: Sequence[Segment]
     sources: Sources
     later: Sequence[Segment] = ()
+    cut: str | None = None
+    feature: str | None = None
     settings: Settings = DEFAULTS
     progress: Progress = silent
 
@@ -104,8 +106,3 @@ class Context:
     def threads(self) -> int:
         """CPU threads."""
         return self.job.threads or cores()
-
-    @property
-    def asks_once(self) -> bool:
-        """Whether distill shows the same arrays again, so that the original's answers can be kept."""
-        return self.sources.repeats or self.job.vary

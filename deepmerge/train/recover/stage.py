@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepmerge.train.recover.distillation import Distillation, compared_blobs
 from deepmerge.train.recover.images import Feed
-from deepmerge.train.recover.objectives import Answers, Distillation, Objective, Reconstruction
 from deepmerge.train.recover.optimizer import step_sizes
 from deepmerge.train.recover.report import trained_entry
 from deepmerge.train.recover.spec import Context
 from deepmerge.train.recover.trainer import Pace, Trainer, largest_rate, mean_losses, rates_for, trial_length
-from deepmerge.train.shared.augment import USES, all_varied
+from deepmerge.train.recover.views import MOST_KEPT, Kept, Views
+from deepmerge.train.shared.augment import all_varied
 from deepmerge.train.shared.checkpoint import Saved
 from deepmerge.train.shared.device import has_fast_bf16
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 JUDGED = 256  # images to measure a stage's losses on; at most half of those held out
 LEAST_JUDGED = 64
 SIZED = 32  # images to measure the size of a layer's outputs on
+USES = {"tail": 8, "distill": 4}  # times that a view is shown
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,20 @@ class StagePlan:
 
 
 class TrainedStage:
-    """One of the stages segments, chain and distill. under_way: the checkpoint to continue from.
+    """One of the stages tail and distill.
 
-    judging: about the seconds that its losses take.
+    folder: where it keeps the original's answers while it runs. under_way: the checkpoint to continue from. judging:
+    about the seconds that its losses take.
     """
 
-    def __init__(self, context: Context, plan: StagePlan, under_way: Saved | None = None):
+    def __init__(self, context: Context, plan: StagePlan, folder: Path, under_way: Saved | None = None):
         self.context, self.plan = context, plan
         self.clock = context.settings.clock
         self.start = self.clock()
-        self.answers = Answers() if plan.name == "distill" and context.asks_once else None
-        self.objective = make_objective(context, plan, self.answers)
+        self.objective = make_objective(context, plan)
+        self.held_out = [self.objective.ask(images) for images in held_out_batches(context)]
+        kept = Kept(folder / f"{plan.name}.views", self.objective.kept(), under_way.meta["kept"] if under_way else 0)
+        self.views = make_views(context, plan, self.objective, kept)
         if under_way is None:
             self.seconds = 0.0
             self.before = self._losses()
@@ -61,18 +67,17 @@ class TrainedStage:
             self.judging = meta["judging"]
             self.trainer = self._trainer(context.job.lr or meta["lr"])
             self.trainer.restore(meta["iteration"], arrays)
-            if self.answers is not None:
-                self.answers.restore(arrays)
 
     def run(self, pace: Pace, save: Callable[..., None], end: float = math.inf) -> None:
         """Train, and store the weights in the merged graph. save: see Run.save. end: when to be done, by the clock."""
-        images = self._images(self.trainer.iteration)
+        batches = self.views.batches(self.trainer.iteration)
         try:
-            self.trainer.run(images, pace, lambda: self._save(save), self._report_progress, end - self.judging)
+            self.trainer.run(batches, pace, lambda: self._save(save), self._report_progress, end - self.judging)
         finally:
-            images.close()
+            batches.close()
         self.objective.student.store(self.context.merged)
         self.after = self._losses()
+        self.views.kept.close()
 
     def entry(self) -> dict[str, Any]:
         """Return the report's entry."""
@@ -80,20 +85,18 @@ class TrainedStage:
             "seconds": self._elapsed,
             "iterations": self.trainer.iteration,
             "batch_size": self.context.job.batch_size,
+            "views": self.views.kept.count,
             "lr": self.trainer.lr,
             "precision": "bf16" if self.plan.bf16 else "fp32",
         }
+        if self.objective.is_cut:
+            asked["cut"] = self.objective.start
         losses = zip(self.objective.parts, self.before, self.after, strict=True)
         return trained_entry(self.plan.name, asked, losses)
 
     @property
     def _elapsed(self) -> float:
         return self.seconds + self.clock() - self.start
-
-    def _images(self, start: int) -> Generator[Tensor, None, None]:
-        """Yield the stage's batches from number `start` on."""
-        period = math.ceil(self.plan.iterations / USES)
-        return stage_batches(self.context, self.plan, period, start)
 
     def _rate(self) -> float:
         """Return the learning rate that does best in trials."""
@@ -102,7 +105,7 @@ class TrainedStage:
         return largest_rate(
             lambda lr: self._trainer(lr, trial_length(iterations)),
             rates_for(iterations),
-            lambda: self._images(0),
+            self.views.batches,
             lambda: sum(self._losses()),
             sum(self.before),
         )
@@ -118,11 +121,11 @@ class TrainedStage:
         return [sizes[blob] for blob in self.objective.parameters]
 
     def _losses(self) -> list[float]:
-        return mean_losses(self.objective, held_out_batches(self.context))
+        return mean_losses(self.objective, self.held_out)
 
     def _save(self, save: Callable[..., None]) -> None:
         self.objective.student.store(self.context.merged)
-        arrays = self.trainer.arrays() | (self.answers.arrays() if self.answers is not None else {})
+        self.views.kept.flush()
         under_way = {
             "iteration": self.trainer.iteration,
             "seconds": self._elapsed,
@@ -130,26 +133,27 @@ class TrainedStage:
             "sizes": self.sizes,
             "judging": self.judging,
             "lr": self.trainer.lr,
+            "kept": self.views.kept.count,
         }
         where = f"stage {self.plan.name}, iteration {self.trainer.iteration} of {self.plan.iterations}"
-        save(where, arrays, under_way)
+        save(where, self.trainer.arrays(), under_way)
 
     def _report_progress(self, iteration: int, loss: float) -> None:
         self.context.progress(f"{self.plan.name}, loss {loss:.4g}", iteration, self.plan.iterations)
 
 
-def make_objective(context: Context, plan: StagePlan, answers: Answers | None = None) -> Objective:
+def make_objective(context: Context, plan: StagePlan) -> Distillation:
     """Return what the stage minimises, on networks of its own."""
-    teacher, student = _networks(context)
-    if plan.name == "distill":
-        graphs = context.original, context.merged
-        return Distillation(teacher, student, graphs, context.sources.input, answers, plan.bf16)
-    own_inputs = plan.name == "chain"
-    objective = Reconstruction(teacher, student, context.segments, context.sources.input, own_inputs)
-    student.requires_grad_(False)
-    for blob in objective.parameters:
-        blob.requires_grad_(True)
-    return objective
+    start = context.cut if plan.name == "tail" else None
+    graphs = context.original, context.merged
+    return Distillation(_networks(context), graphs, compared_blobs(*graphs, context.feature), start, plan.bf16)
+
+
+def make_views(context: Context, plan: StagePlan, objective: Distillation, kept: Kept) -> Views:
+    """Return the stage's batches."""
+    batch_size = context.sources.train.batch_size
+    period = min(math.ceil(plan.iterations / USES[plan.name]), MOST_KEPT // (batch_size * max(1, kept.row_bytes)))
+    return Views(objective, lambda start: image_batches(context, plan, start), max(1, period), batch_size, kept)
 
 
 def _networks(context: Context) -> tuple[TorchNet, TorchNet]:
@@ -176,12 +180,10 @@ def judged_images(context: Context) -> int:
     return max(LEAST_JUDGED, min(JUDGED, context.sources.held_out // 2))
 
 
-def stage_batches(context: Context, plan: StagePlan, period: int, start: int = 0) -> Generator[Tensor, None, None]:
-    """Yield the stage's batches from number `start` on. period: number of batches before distill repeats its views."""
-    feed = Feed(context.sources.train, context.device)
-    if plan.name != "distill" or not context.job.vary:
-        return feed.batches(plan.first_batch + start)
-    return all_varied(feed.batches, context.job.seed, plan.first_batch, period, start)
+def image_batches(context: Context, plan: StagePlan, start: int = 0) -> Generator[Tensor, None, None]:
+    """Yield the stage's images, changed at random as asked for, from batch number `start` on."""
+    feed, first = Feed(context.sources.train, context.device), plan.first_batch + start
+    return all_varied(feed.batches, context.job.seed, first) if context.job.vary else feed.batches(first)
 
 
 def bf16_is_accurate(context: Context) -> bool:
@@ -193,5 +195,6 @@ def bf16_is_accurate(context: Context) -> bool:
     if not has_fast_bf16(context.device):
         return False
     objective = make_objective(context, StagePlan("distill", 1))
-    exact, rounded = (sum(mean_losses(objective, held_out_batches(context), bf16)) for bf16 in (False, True))
+    held_out = [objective.ask(images) for images in held_out_batches(context)]
+    exact, rounded = (sum(mean_losses(objective, held_out, bf16)) for bf16 in (False, True))
     return rounded <= context.settings.bf16_loss * exact

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepmerge.errors import TrainingError
-from deepmerge.train.recover.objectives import Objective
+from deepmerge.train.recover.distillation import Batch, Objective
 from deepmerge.train.recover.optimizer import Optimizer
 from deepmerge.train.shared.checkpoint import Paused
 from deepmerge.train.shared.guards import require_finite
@@ -84,7 +84,7 @@ class Trainer:
 
     def run(
         self,
-        images: Iterator[Tensor],
+        batches: Iterator[Batch],
         pace: Pace,
         save: Callable[[], None],
         report: Callable[[int, float], None],
@@ -92,11 +92,11 @@ class Trainer:
     ) -> None:
         """Train to the stage's end, or until `end` by the pace's clock.
 
-        images: from batch `iteration` on. report: called with iteration and loss.
+        batches: from number `iteration` on. report: called with iteration and loss.
         TrainingError where the loss is not finite; Paused, after a checkpoint, where the run's time is over.
         """
         while self.iteration < self.iterations and pace.clock() < end:
-            loss = self.step(next(images))
+            loss = self.step(next(batches))
             self.iteration += 1
             due, over = pace.is_due(), pace.is_over()
             last = self.iteration == self.iterations
@@ -111,11 +111,11 @@ class Trainer:
                     raise Paused
         self._require_weights()
 
-    def step(self, images: Tensor) -> Tensor:
+    def step(self, batch: Batch) -> Tensor:
         """Run one iteration on a batch and return its loss."""
         rate = rate_at(self.iteration, self.iterations, self.lr)
         self.optimizer.zero_grad()
-        loss = backward(self.objective, images, self.bf16)
+        loss = backward(self.objective, batch, self.bf16)
         self.optimizer.step([rate * size for size in self.sizes])
         return loss
 
@@ -138,25 +138,24 @@ class Trainer:
         self.optimizer.restore({name.removeprefix(_STATE): value for name, value in state.items()})
 
 
-def backward(objective: Objective, images: Tensor, bf16: bool) -> Tensor:
+def backward(objective: Objective, batch: Batch, bf16: bool) -> Tensor:
     """Compute the gradients of a batch and return its loss."""
     import torch
 
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-        loss = objective.losses(images).sum()
+    with torch.autocast(objective.parameters[0].device.type, torch.bfloat16, enabled=bf16):
+        loss = objective.losses(batch).sum()
     loss.backward()
     return loss.detach()
 
 
-def mean_losses(objective: Objective, images: Iterator[Tensor], bf16: bool = False) -> list[float]:
+def mean_losses(objective: Objective, batches: Iterable[Batch], bf16: bool = False) -> list[float]:
     """Return the mean loss of each part over all images."""
     import torch
 
-    sums, count = np.zeros(len(objective.parts)), 0
-    with torch.no_grad():
-        for batch in images:
-            with torch.autocast(batch.device.type, torch.bfloat16, enabled=bf16):
-                sums += objective.losses(batch).double().cpu().numpy() * len(batch)
+    sums, count, kind = np.zeros(len(objective.parts)), 0, objective.parameters[0].device.type
+    with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=bf16):
+        for batch in batches:
+            sums += objective.losses(batch).double().cpu().numpy() * len(batch)
             count += len(batch)
     return [float(value) for value in sums / max(count, 1)]
 
@@ -189,7 +188,7 @@ def trial_length(iterations: int) -> int:
 def largest_rate(
     trainer: Callable[[float], Trainer],
     rates: Sequence[float],
-    images: Callable[[], Generator[Tensor, None, None]],
+    batches: Callable[[], Generator[Batch, None, None]],
     judge: Callable[[], float],
     before: float,
 ) -> float:
@@ -206,7 +205,7 @@ def largest_rate(
         Returns a trial at a rate. Its parameters keep their values.
     rates
         The largest first.
-    images
+    batches
         Returns the batches to try on, the same each time.
     judge
         Returns the loss on held-out images.
@@ -218,7 +217,7 @@ def largest_rate(
     for rate in rates[:-1]:
         trial = trainer(rate)
         start = [blob.detach().clone() for blob in trial.parameters]
-        loss = _trial_loss(trial, images(), judge)
+        loss = _trial_loss(trial, batches(), judge)
         with torch.no_grad():
             for blob, value in zip(trial.parameters, start, strict=True):
                 blob.copy_(value)
@@ -229,7 +228,7 @@ def largest_rate(
     return rates[-1]
 
 
-def _trial_loss(trial: Trainer, batches: Generator[Tensor, None, None], judge: Callable[[], float]) -> float:
+def _trial_loss(trial: Trainer, batches: Generator[Batch, None, None], judge: Callable[[], float]) -> float:
     """Return the loss after the trial; infinity where it is not finite."""
     try:
         trial.run(batches, Pace(), lambda: None, lambda iteration, loss: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
@@ -12,26 +13,19 @@ if TYPE_CHECKING:
 
 SHIFT = 1 / 8  # largest shift, as a share of height and width
 MIXED = 0.25  # share of the images; with 0.5, inception_mini fitted its training images no better in 21,000 iterations
-USES = 4  # times that a view is shown: asking the original takes longer than learning from its answer
 _DRAWS = 2  # keeps these random numbers apart from the loader's
 
 
 def all_varied(
-    batches: Callable[[int], Generator[Tensor, None, None]], seed: int, first: int, period: int, start: int = 0
+    batches: Callable[[int], Generator[Tensor, None, None]], seed: int, first: int
 ) -> Generator[Tensor, None, None]:
-    """Yield views of `period` batches over and over, from batch `start` of this endless row on.
-
-    batches: returns a source's batches from a number on; the row's first is number `first`.
-    """
-    while True:
-        place = start % period
-        source = batches(first + place)
-        try:
-            for index in range(place, period):
-                yield varied(next(source), seed, first + index)
-        finally:
-            source.close()
-        start = 0
+    """Yield views of a source's batches from number `first` on. batches: returns the source's from a number on."""
+    source = batches(first)
+    try:
+        for index in itertools.count(first):
+            yield varied(next(source), seed, index)
+    finally:
+        source.close()
 
 
 def varied(images: Tensor, seed: int, index: int, shift: float = SHIFT) -> Tensor:

@@ -1,7 +1,7 @@
 """Checkpoints: what a run needs to continue after it was killed. Each is written aside and moved into place.
 
 A checkpoint is one file, FOLDER/state.npz: arrays by name, and `meta`, which is JSON. Reading it needs no PyTorch and
-executes nothing.
+executes nothing. Beside it may lie what a run can make again, in files named *.views.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from deepmerge.errors import DeepmergeError, TrainingError
 from deepmerge.out.staging import replacing
 from deepmerge.train.shared.guards import writing
 
-_VERSION = 4  # of what recover and finetune save
+_VERSION = 5  # of what recover and finetune save
 _META = "meta"
 _FILE = "state.npz"
 
@@ -128,7 +128,7 @@ class Checkpoint:
 
 
 def _ours(file: Path) -> bool:
-    return file.name.startswith(_FILE)
+    return file.name.startswith(_FILE) or file.suffix == ".views"
 
 
 def _difference(job: Any, mine: Mapping[str, Any]) -> str:

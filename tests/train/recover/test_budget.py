@@ -14,14 +14,13 @@ from deepmerge.train.recover.budget import (
     divided,
     measure,
     steady,
-    with_cache,
 )
 from deepmerge.train.recover.spec import Settings
 
 
 def test_stages_take_their_shares():
-    found = divided(1000, {"segments": steady(0.5), "chain": steady(1.0), "distill": steady(0.1)})
-    assert found == {"segments": int(920 * 0.01 / 0.5), "chain": int(920 * 0.04), "distill": int(920 * 0.95 / 0.1)}
+    found = divided(1000, {"tail": steady(0.1), "distill": steady(0.5)})
+    assert found == {"tail": int(920 * SHARES["tail"] / 0.1), "distill": int(920 * SHARES["distill"] / 0.5)}
     assert sum(SHARES.values()) == pytest.approx(1)
 
 
@@ -43,26 +42,16 @@ def test_stages_that_are_left_out_leave_their_time_to_the_others():
 
 
 def test_stages_that_would_starve_leave_their_time_to_the_others():
-    fits = {"segments": steady(1.0), "chain": steady(0.1), "distill": steady(1.0)}
-    assert divided(100, fits) == {"chain": int(92 * 0.04 / 0.99 / 0.1), "distill": int(92 * 0.95 / 0.99)}
-    assert divided(10.5, fits) == {} == divided(-1, fits)
+    fits = {"tail": steady(0.1), "distill": steady(1.0)}
+    assert divided(15, fits) == {"tail": int(15 * 0.92 / 0.1)}
+    assert divided(1, fits) == {} == divided(-1, fits)
     assert after(5, steady(0.5))(9) == 8 and after(5, steady(0.5))(4) == 0
 
 
-def test_answers_that_are_known_cost_nothing():
-    # An epoch of 10 iterations at 3 seconds, then 1 second each.
-    assert with_cache(3, 1, 10, mirrored=False)(25) == 8
-    assert with_cache(3, 1, 10, mirrored=False)(30 + 55) == 10 + 55
-    # Mirrored, half of the images are new in the second epoch, a quarter in the third …
-    assert with_cache(3, 1, 10, mirrored=True)(30 + 20 + 15) == 30
-    # Nothing is kept.
-    assert with_cache(3, 1, 10, mirrored=True, kept=0)(90) == 30
-
-
 def test_defaults_depend_on_the_networks_alone():
-    small = default_iterations(("lsq", "segments", "chain", "distill"), 100, (18_000_000, 6_000_000))
-    assert small == {"segments": IMAGES * 0.01 / 100, "chain": IMAGES * 0.04 / 100, "distill": IMAGES * 0.95 / 100}
+    small = default_iterations(("lsq", "tail", "distill"), 100, (18_000_000, 6_000_000))
+    assert small == {stage: IMAGES * SHARES[stage] / 100 for stage in ("tail", "distill")}
     (large,) = default_iterations(("distill",), 32, (1_600_000_000, 800_000_000)).values()
-    assert large * 32 * 4e9 == pytest.approx(0.95 * WORK, rel=0.01)
+    assert large * 32 * 4e9 == pytest.approx(SHARES["distill"] * WORK, rel=0.01)
     assert [default_batch_size(macs, "cpu") for macs in (18e6, 100e6, 1600e6)] == [128, 64, 32]
     assert default_batch_size(1600e6, "cuda") == 128

@@ -31,7 +31,7 @@ from tests.train.recover.conftest import TEXT, lay_out
 
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
-COUNTS = {"segments": 6, "chain": 6, "distill": 8}
+COUNTS = {"tail": 12, "distill": 8}
 QUICK = {"counts": COUNTS, "threads": 1, "batch_size": 16, "lr": 0.001}
 
 
@@ -87,17 +87,20 @@ def test_out2_has_outs_form(small, recovered):
 
 def test_the_report_tells_the_story(recovered):
     story = json.loads((recovered / "report.json").read_text())["recovery"]
-    assert [stage["name"] for stage in story["stages"]] == ["lsq", "segments", "chain", "distill"]
+    assert [stage["name"] for stage in story["stages"]] == ["lsq", "tail", "distill"]
     assert sum(stage["share"] for stage in story["stages"]) == pytest.approx(1, abs=1e-3)
-    assert [stage.get("iterations") for stage in story["stages"]] == [None, 6, 6, 8]
+    assert [stage.get("iterations") for stage in story["stages"]] == [None, 12, 8]
     assert (story["images"], story["held_out"], story["seed"]) == (54, 6, 0)
     for stage in story["stages"]:
         assert 0 <= stage["agreement_before"] <= 1 and min(stage["loss_before"], stage["loss_after"]) > 0, stage["name"]
-    assert story["stages"][3]["outputs"][0]["name"] == "fc"
-    assert [part["name"] for part in story["stages"][2]["segments"]] == ["conv1", "conv2"]
+    for stage in story["stages"][1:]:
+        assert [part["name"] for part in stage["outputs"]] == ["fc", "norm2"]
+    assert [part["name"] for part in story["stages"][0]["segments"]] == ["conv1", "conv2"]
+    assert story["stages"][1]["cut"] in ("norm1", "pool1") and "cut" not in story["stages"][2]
+    assert [stage["views"] for stage in story["stages"][1:]] == [16 * math.ceil(12 / 8), 16 * math.ceil(8 / 4)]
 
 
-@pytest.mark.parametrize("name", ["lsq", "segments", "chain", "distill"])
+@pytest.mark.parametrize("name", ["lsq", "tail", "distill"])
 def test_each_stage_alone_lowers_its_loss(job, name):
     counts = {name: 100} if name != "lsq" else {}
     (stage,) = recover(replace(job, stages=(name,), counts=counts, lr=0.03))["recovery"]["stages"]
@@ -176,7 +179,7 @@ def test_new_layers_go_with_the_steps(recovered):
 def test_a_second_recovery_keeps_the_first_ones_story(recovered, job):
     report = recover(replace(job, folder=recovered, stages=("lsq",)))
     assert [stage["name"] for stage in report["recovery"]["stages"]] == ["lsq"]
-    assert len(report["recovery"]["previous"]["stages"]) == 4
+    assert len(report["recovery"]["previous"]["stages"]) == 3
 
 
 # -- that it repeats -----------------------------------------------------------------------------
@@ -194,7 +197,7 @@ def test_another_seed_gives_others(job, recovered):
 
 def test_killed_and_started_again_it_ends_with_the_same_bytes(job, recovered):
     """SIGKILL in the middle of each stage that trains."""
-    for at in ("segments", "chain", "distill"):
+    for at in ("tail", "distill"):
         child = os.fork()
         if child == 0:
             signal.alarm(300)
@@ -321,8 +324,8 @@ def test_images_that_vanish(small, tmp_path, monkeypatch):
                 small,
                 f"folder:{folder}",
                 tmp_path / "out2",
-                stages=("chain",),
-                counts={"chain": 30},
+                stages=("distill",),
+                counts={"distill": 30},
                 threads=1,
                 batch_size=16,
                 cache_bytes=0,
@@ -365,7 +368,7 @@ def test_several_inputs(tmp_path):
 
 
 def test_some_steps(small, job):
-    report = recover(replace(job, steps="conv2", stages=("segments",)))
+    report = recover(replace(job, steps="conv2", stages=("lsq",)))
     assert [part["name"] for part in report["recovery"]["stages"][0]["segments"]] == ["conv2"]
     before, after = (read_converted(folder).final.read() for folder in (small, job.out))
     changed = [
@@ -433,10 +436,10 @@ def clock(monkeypatch) -> SimpleNamespace:
 
 
 def test_minutes_fix_the_iterations(job, clock):
-    stages = ("lsq", "chain", "distill")
+    stages = ("lsq", "tail", "distill")
     report = recover(replace(job, stages=stages, minutes=1.0, counts={}), settings=clock.settings)
     counts = {stage["name"]: stage["iterations"] for stage in report["recovery"]["stages"][1:]}
-    assert counts["distill"] > counts["chain"] >= 10 and report["recovery"]["warnings"] == []
+    assert min(counts.values()) >= 10 and report["recovery"]["warnings"] == []
     assert 50 < clock.now <= 60
     again = recover(replace(job, stages=stages, out=job.out.with_name("again"), counts=counts))
     assert again["recovery"]["stages"][2]["loss_after"] == report["recovery"]["stages"][2]["loss_after"]
@@ -452,14 +455,13 @@ def test_a_stage_that_becomes_slower_ends_in_time(job, clock):
 
 
 def test_stages_without_time_are_skipped(job, clock):
-    story = recover(replace(job, minutes=0.2, counts={}), settings=clock.settings)["recovery"]
-    assert [stage["name"] for stage in story["stages"]] == ["lsq", "distill"] and clock.now <= 12
-    wanted = [f"--minutes left no time for the stage {name}" for name in ("segments", "chain")]
-    assert story["warnings"] == wanted
+    story = recover(replace(job, minutes=0.06, counts={}), settings=clock.settings)["recovery"]
+    assert [stage["name"] for stage in story["stages"]] == ["lsq", "distill"] and clock.now <= 60 * 0.06
+    assert story["warnings"] == ["--minutes left no time for the stage tail"]
 
 
 def test_without_any_time_nothing_is_trained(job, clock):
-    story = recover(replace(job, stages=("chain", "distill"), minutes=0.01, counts={}), settings=clock.settings)
+    story = recover(replace(job, stages=("tail", "distill"), minutes=0.01, counts={}), settings=clock.settings)
     assert story["recovery"]["stages"] == [] and len(story["recovery"]["warnings"]) == 2
     assert same_weights(job.folder, job.out)
 
@@ -535,7 +537,7 @@ def test_no_step_folders(tmp_path, images):
     home = lay_out(tmp_path / "home").parent
     settings = Settings(("caffe", "onnx"), steps=False)
     convert(Conversion(home / "net.prototxt", home / "net.caffemodel", home / "plain", Wishes(), settings=settings))
-    recover(Job(home / "plain", images, tmp_path / "out2", stages=("segments",), counts={"segments": 5}, threads=1))
+    recover(Job(home / "plain", images, tmp_path / "out2", stages=("lsq",), threads=1))
     from deepmerge.engines import engine
 
     graph = read_converted(tmp_path / "out2").final.read()

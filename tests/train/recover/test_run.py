@@ -20,8 +20,6 @@ from deepmerge.train.recover.run import did_harm
         ("distill", 0.09, 0.920, True),
         ("distill", 0.11, 0.928, True),
         ("distill", 0.11, 0.934, False),
-        ("chain", 0.09, 0.934, False),
-        ("chain", 0.09, 0.933, True),  # its loss is about parts of the network
         ("refit", 0.09, 0.928, False),
         ("refit", 0.09, 0.920, True),
         ("lsq", 0.09, 0.1, False),  # where recovery begins

@@ -27,7 +27,7 @@ class Distance:
         self.wanted, self.number = wanted, torch.nn.Parameter(torch.ones(1))
         self.parameters = [self.number]
 
-    def losses(self, images: torch.Tensor) -> torch.Tensor:
+    def losses(self, batch: object) -> torch.Tensor:
         return (self.number - self.wanted).square()
 
     @property

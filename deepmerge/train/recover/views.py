@@ -1,0 +1,165 @@
+"""Images changed at random, each with what the original says of it: made once, kept on disk, and shown several times.
+
+Asking the original takes longer than learning from its answer.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepmerge.train.recover.distillation import Batch, Distillation
+from deepmerge.train.shared.guards import writing
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype
+
+MOST_KEPT = 4 << 30  # bytes on disk
+_ORDER = 3  # keeps these random numbers apart from the loader's and the augmentation's
+
+
+class Kept:
+    """Tensors by row, in one file: `count` rows so far, each as in `columns`, shape and type.
+
+    Maps are stored with channels last, as the networks work on them. TrainingError where the disk refuses.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[tuple[tuple[int, ...], dtype]], count: int = 0):
+        self._columns = columns
+        self._sizes = [int(np.prod(shape, dtype=int)) * kind.itemsize for shape, kind in columns]
+        self._path = path
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            self._file = open(path, "r+b")  # open as long as the stage runs
+            self.count = min(count, path.stat().st_size // self.row_bytes)
+            self._file.truncate(self.count * self.row_bytes)
+
+    @property
+    def row_bytes(self) -> int:
+        """The size of a row."""
+        return sum(self._sizes)
+
+    def add(self, values: Sequence[Tensor]) -> None:
+        """Append rows. values: a tensor for each column, (N, …)."""
+        rows = [_bytes_of(value, kind) for value, (_, kind) in zip(values, self._columns, strict=True)]
+        with writing(self._path.parent):
+            self._file.seek(self.count * self.row_bytes)
+            self._file.write(np.hstack(rows))
+        self.count += len(rows[0])
+
+    def read(self, rows: Sequence[int]) -> list[Tensor]:
+        """Return the columns of some rows, (N, …) each."""
+        found = np.empty((len(rows), self.row_bytes), np.uint8)
+        for place, row in enumerate(rows):
+            self._file.seek(row * self.row_bytes)
+            self._file.readinto(found[place])
+        ends = list(itertools.accumulate(self._sizes))
+        parts = [found[:, end - size : end] for end, size in zip(ends, self._sizes, strict=True)]
+        return [_tensor_of(part, *column) for part, column in zip(parts, self._columns, strict=True)]
+
+    def flush(self) -> None:
+        """Write what is in memory to the file."""
+        with writing(self._path.parent):
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file, and delete it."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _bytes_of(value: Tensor, kind: dtype) -> np.ndarray:
+    """Return rows of bytes, uint8 (N, bytes)."""
+    import torch
+
+    value = value.detach().to("cpu", kind)
+    value = value.movedim(1, -1) if value.dim() == 4 else value
+    return value.contiguous().view(torch.uint8).flatten(1).numpy()
+
+
+def _tensor_of(rows: np.ndarray, shape: tuple[int, ...], kind: dtype) -> Tensor:
+    import torch
+
+    flat = torch.from_numpy(np.ascontiguousarray(rows)).view(kind)
+    if len(shape) != 3:
+        return flat.view(-1, *shape)
+    channels, height, width = shape
+    return flat.view(-1, height, width, channels).movedim(-1, 1)
+
+
+class Views:
+    """The batches of a stage: `period` batches of images, over and over.
+
+    What objective.ask says is kept. In later rounds, rows that are kept whole come in a new order each time; where the
+    images themselves are needed, they are made again, in the same order.
+
+    images: returns a source's batches from a number on. batch_size: their size.
+    """
+
+    def __init__(
+        self,
+        objective: Distillation,
+        images: Callable[[int], Generator[Tensor, None, None]],
+        period: int,
+        batch_size: int,
+        kept: Kept,
+    ):
+        self.objective, self.period, self.batch_size, self.kept = objective, period, batch_size, kept
+        self._images = images
+
+    def batches(self, start: int = 0) -> Generator[Batch, None, None]:
+        """Yield the batches from number `start` on, without end."""
+        source = _Source(self._images)
+        try:
+            for place in range(self.kept.count // self.batch_size, min(start, self.period)):
+                self._made(source.at(place))  # a run that continues without its file
+            for index in itertools.count(start):
+                turn, place = divmod(index, self.period)
+                yield self._batch(turn, place, source)
+        finally:
+            source.close()
+
+    def _batch(self, turn: int, place: int, source: _Source) -> Batch:
+        if place * self.batch_size >= self.kept.count:
+            return self._made(source.at(place))
+        rows = np.arange(place * self.batch_size, (place + 1) * self.batch_size)
+        if self.objective.is_cut and turn:
+            order = np.random.default_rng([_ORDER, turn]).permutation(self.period * self.batch_size)
+            rows = np.sort(order[rows])
+        device = next(iter(self.objective.parameters)).device
+        columns = [column.to(device) for column in self.kept.read(rows.tolist())]
+        if self.objective.is_cut:
+            return Batch({self.objective.start: columns[0]}, columns[1:])
+        return Batch({self.objective.start: source.at(place)}, columns)
+
+    def _made(self, images: Tensor) -> Batch:
+        batch = self.objective.ask(images)
+        cut = [*batch.feeds.values()] if self.objective.is_cut else []
+        self.kept.add([*cut, *batch.targets])
+        return batch
+
+
+class _Source:
+    """Batches by number, read one after the other as long as the numbers are in order."""
+
+    def __init__(self, images: Callable[[int], Generator[Tensor, None, None]]):
+        self._images = images
+        self._next = -1
+        self._batches: Generator[Tensor, None, None] | None = None
+
+    def at(self, place: int) -> Tensor:
+        if self._batches is None or place != self._next:
+            self.close()
+            self._batches = self._images(place)
+        self._next = place + 1
+        return next(self._batches)
+
+    def close(self) -> None:
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None

@@ -1,0 +1,135 @@
+"""Views: the original is asked about each once; what is kept on disk comes back; later rounds have another order."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from deepmerge.errors import TrainingError
+
+torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
+
+from deepmerge.train.recover.distillation import Batch  # noqa: E402
+from deepmerge.train.recover.views import Kept, Views  # noqa: E402
+
+COLUMNS = [((2, 3, 4), torch.bfloat16), ((5,), torch.float32)]
+
+
+def rows(count: int, seed: int = 0) -> list[torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    numbers = [torch.from_numpy(rng.normal(0, 1, (count, *shape)).astype(np.float32)) for shape, _ in COLUMNS]
+    return [number.to(kind) for number, (_, kind) in zip(numbers, COLUMNS, strict=True)]
+
+
+def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(x, y) and x.dtype == y.dtype for x, y in zip(a, b, strict=True))
+
+
+def test_kept_rows_come_back(tmp_path):
+    kept, first, second = Kept(tmp_path / "sub" / "x.views", COLUMNS), rows(3), rows(2, seed=1)
+    kept.add([value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value for value in first])
+    kept.add(second)
+    assert kept.count == 5 and kept.row_bytes == 2 * 24 + 4 * 5
+    assert equal(kept.read([0, 1, 2]), first)
+    assert equal(kept.read([4, 1]), [torch.stack([b[1], a[1]]) for a, b in zip(first, second, strict=True)])
+    assert kept.read([0])[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_later_run_finds_the_rows_that_its_checkpoint_knows(tmp_path):
+    path, values = tmp_path / "x.views", rows(4)
+    kept = Kept(path, COLUMNS)
+    kept.add(values)
+    kept.flush()
+    again = Kept(path, COLUMNS, count=3)
+    assert again.count == 3 and equal(again.read([2]), [value[2:3] for value in values])
+    assert Kept(path, COLUMNS).count == 0 == path.stat().st_size
+    again.close()
+    assert not path.exists() and Kept(path, COLUMNS, count=3).count == 0
+
+
+def test_a_full_disk_is_said(tmp_path):
+    kept = Kept(tmp_path / "x.views", COLUMNS)
+    kept._file.close()
+    kept._file = open("/dev/full", "r+b", buffering=0)
+    with pytest.raises(TrainingError, match="cannot be written: the disk is full; free some space"):
+        kept.add(rows(1))
+
+
+class Numbers:
+    """An objective whose images are numbers; it says ten times the number, and has the number plus a half at its cut."""
+
+    def __init__(self, is_cut: bool):
+        self.is_cut, self.start = is_cut, "cut" if is_cut else "data"
+        self.parameters, self.asked = [torch.zeros(1)], []
+
+    def kept(self):
+        column = ((1,), torch.float32)
+        return [column, column] if self.is_cut else [column]
+
+    def ask(self, images):
+        self.asked += images.flatten().tolist()
+        return Batch({self.start: images + 0.5 if self.is_cut else images}, [images * 10])
+
+
+def views(tmp_path, is_cut: bool, period: int = 3, count: int = 0) -> tuple[Views, Numbers]:
+    one = Numbers(is_cut)
+
+    def images(start):
+        for number in itertools.count(start):
+            yield torch.tensor([[2.0 * number], [2.0 * number + 1]])
+
+    return Views(one, images, period, 2, Kept(tmp_path / "x.views", one.kept(), count)), one
+
+
+def taken(made: Views, start: int, count: int) -> list[tuple[list[float], list[float]]]:
+    batches = made.batches(start)
+    found = [
+        (batch.feeds[made.objective.start].flatten().tolist(), batch.targets[0].flatten().tolist())
+        for batch in itertools.islice(batches, count)
+    ]
+    batches.close()
+    return found
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_each_view_is_asked_about_once(tmp_path, is_cut):
+    made, one = views(tmp_path, is_cut)
+    found = taken(made, 0, 9)
+    assert one.asked == [0, 1, 2, 3, 4, 5]
+    shown = [number for values, _ in found for number in values]
+    for turn in range(3):
+        wanted = [number + 0.5 * is_cut for number in range(6)]
+        assert sorted(shown[6 * turn : 6 * turn + 6]) == wanted
+    for values, targets in found:
+        assert targets == [10 * (value - 0.5 * is_cut) for value in values]
+
+
+def test_kept_views_come_in_another_order_each_time(tmp_path):
+    found = taken(views(tmp_path, True, period=20)[0], 0, 60)
+    turns = [found[:20], found[20:40], found[40:]]
+    assert turns[0] != turns[1] != turns[2] != turns[0]
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+@pytest.mark.parametrize("start", [0, 1, 4, 8])
+def test_a_run_that_continues_sees_the_same_batches(tmp_path, is_cut, start):
+    undisturbed = taken(views(tmp_path, is_cut)[0], 0, 12)
+    first, _ = views(tmp_path, is_cut)
+    taken(first, 0, start)
+    first.kept.flush()
+    second, one = views(tmp_path, is_cut, count=first.kept.count)
+    assert taken(second, start, 12 - start) == undisturbed[start:]
+    assert len(one.asked) == 6 - 2 * min(start, 3)
+
+
+def test_without_its_file_a_run_asks_again(tmp_path):
+    undisturbed = taken(views(tmp_path, True)[0], 0, 8)
+    made, one = views(tmp_path, True)
+    assert taken(made, 4, 4) == undisturbed[4:] and one.asked == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_trial_uses_what_the_stage_will_use(tmp_path):
+    made, one = views(tmp_path, True)
+    assert taken(made, 0, 2) == taken(made, 0, 2) and one.asked == [0, 1, 2, 3]
