@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from deepmerge.train.recover.optimizer import step_sizes
 from deepmerge.train.recover.report import trained_entry
 from deepmerge.train.recover.spec import Context
 from deepmerge.train.recover.trainer import Pace, Trainer, largest_rate, mean_losses, rates_for, trial_length
-from deepmerge.train.recover.views import MOST_KEPT, Kept, Views
+from deepmerge.train.recover.views import MOST_KEPT, Kept, Rounds, Views
 from deepmerge.train.shared.augment import all_varied
 from deepmerge.train.shared.checkpoint import Saved
 from deepmerge.train.shared.device import has_fast_bf16
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 JUDGED = 256  # images to measure a stage's losses on; at most half of those held out
 LEAST_JUDGED = 64
 SIZED = 32  # images to measure the size of a layer's outputs on
-USES = {"tail": 8, "distill": 4}  # times that a view is shown
+USES = {"tail": 3, "distill": 2}  # times that a view is shown
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class TrainedStage:
         self.start = self.clock()
         self.objective = make_objective(context, plan)
         self.held_out = [self.objective.ask(images) for images in held_out_batches(context)]
-        kept = Kept(folder / f"{plan.name}.views", self.objective.kept(), under_way.meta["kept"] if under_way else 0)
-        self.views = make_views(context, plan, self.objective, kept)
+        count, seen = (under_way.meta["kept"], under_way.meta["iteration"]) if under_way else (0, 0)
+        kept = Kept(folder / f"{plan.name}.views", self.objective.kept(), count)
+        self.views = make_views(context, plan, self.objective, kept, seen)
         if under_way is None:
             self.seconds = 0.0
             self.before = self._losses()
@@ -85,7 +87,7 @@ class TrainedStage:
             "seconds": self._elapsed,
             "iterations": self.trainer.iteration,
             "batch_size": self.context.job.batch_size,
-            "views": self.views.kept.count,
+            "views": self.views.rounds.views(self.trainer.iteration),
             "lr": self.trainer.lr,
             "precision": "bf16" if self.plan.bf16 else "fp32",
         }
@@ -149,11 +151,13 @@ def make_objective(context: Context, plan: StagePlan) -> Distillation:
     return Distillation(_networks(context), graphs, compared_blobs(*graphs, context.feature), start, plan.bf16)
 
 
-def make_views(context: Context, plan: StagePlan, objective: Distillation, kept: Kept) -> Views:
-    """Return the stage's batches."""
-    batch_size = context.sources.train.batch_size
-    period = min(math.ceil(plan.iterations / USES[plan.name]), MOST_KEPT // (batch_size * max(1, kept.row_bytes)))
-    return Views(objective, lambda start: image_batches(context, plan, start), max(1, period), batch_size, kept)
+def make_views(context: Context, plan: StagePlan, objective: Distillation, kept: Kept, seen: int) -> Views:
+    """Return the stage's batches. seen: those of earlier runs."""
+    batch_size, uses = context.sources.train.batch_size, USES[plan.name]
+    room = MOST_KEPT // (batch_size * kept.row_bytes)
+    period = max(1, min(math.ceil(plan.iterations / uses), room))
+    images = functools.partial(image_batches, context, plan)
+    return Views(objective, images, Rounds(period, uses, batch_size), kept, seen)
 
 
 def _networks(context: Context) -> tuple[TorchNet, TorchNet]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,10 @@ class Kept:
         parts = [found[:, end - size : end] for end, size in zip(ends, self._sizes, strict=True)]
         return [_tensor_of(part, *column) for part, column in zip(parts, self._columns, strict=True)]
 
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.count = 0
+
     def flush(self) -> None:
         """Write what is in memory to the file."""
         with writing(self._path.parent):
@@ -92,50 +97,79 @@ def _tensor_of(rows: np.ndarray, shape: tuple[int, ...], kind: dtype) -> Tensor:
     return flat.view(-1, height, width, channels).movedim(-1, 1)
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How views are shown: `period` batches of `batch_size`, in `uses` rounds; then come others."""
+
+    period: int
+    uses: int
+    batch_size: int
+
+    def place(self, index: int) -> tuple[int, int, int]:
+        """Return of batch `index` the number of its set of views, its round, and its place in the set."""
+        number, rest = divmod(index, self.period * self.uses)
+        return number, *divmod(rest, self.period)
+
+    def views(self, count: int) -> int:
+        """Return how many views `count` batches show."""
+        number, turn, place = self.place(max(0, count - 1))
+        return self.batch_size * (number * self.period + (self.period if turn else min(place + 1, count)))
+
+
 class Views:
-    """The batches of a stage: `period` batches of images, over and over.
+    """The batches of a stage. What objective.ask says of a set of views is kept until the next set.
 
-    What objective.ask says is kept. In later rounds, rows that are kept whole come in a new order each time; where the
-    images themselves are needed, they are made again, in the same order.
+    In later rounds, rows that are kept whole come in a new order each time; where the images themselves are needed,
+    they are made again, in the same order.
 
-    images: returns a source's batches from a number on. batch_size: their size.
+    images: returns a source's batches from a number on. seen: the batches of earlier runs, which filled `kept`.
     """
 
     def __init__(
         self,
         objective: Distillation,
         images: Callable[[int], Generator[Tensor, None, None]],
-        period: int,
-        batch_size: int,
+        rounds: Rounds,
         kept: Kept,
+        seen: int = 0,
     ):
-        self.objective, self.period, self.batch_size, self.kept = objective, period, batch_size, kept
+        self.objective, self.rounds, self.kept = objective, rounds, kept
         self._images = images
+        self._set = rounds.place(max(0, seen - 1))[0]  # that of the views in `kept`
 
     def batches(self, start: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches from number `start` on, without end."""
-        source = _Source(self._images)
+        source, rounds = _Source(self._images), self.rounds
         try:
-            for place in range(self.kept.count // self.batch_size, min(start, self.period)):
-                self._made(source.at(place))  # a run that continues without its file
+            number, turn, place = rounds.place(start)
+            self._open(number)
+            for missing in range(self.kept.count // rounds.batch_size, rounds.period if turn else place):
+                self._made(source.at(number * rounds.period + missing))  # a run that continues without its file
             for index in itertools.count(start):
-                turn, place = divmod(index, self.period)
-                yield self._batch(turn, place, source)
+                yield self._batch(*rounds.place(index), source)
         finally:
             source.close()
 
-    def _batch(self, turn: int, place: int, source: _Source) -> Batch:
-        if place * self.batch_size >= self.kept.count:
-            return self._made(source.at(place))
-        rows = np.arange(place * self.batch_size, (place + 1) * self.batch_size)
+    def _batch(self, number: int, turn: int, place: int, source: _Source) -> Batch:
+        self._open(number)
+        size, at = self.rounds.batch_size, number * self.rounds.period + place
+        if place * size >= self.kept.count:
+            return self._made(source.at(at))
+        rows = np.arange(place * size, (place + 1) * size)
         if self.objective.is_cut and turn:
-            order = np.random.default_rng([_ORDER, turn]).permutation(self.period * self.batch_size)
+            order = np.random.default_rng([_ORDER, number, turn]).permutation(self.rounds.period * size)
             rows = np.sort(order[rows])
-        device = next(iter(self.objective.parameters)).device
+        device = self.objective.parameters[0].device
         columns = [column.to(device) for column in self.kept.read(rows.tolist())]
         if self.objective.is_cut:
             return Batch({self.objective.start: columns[0]}, columns[1:])
-        return Batch({self.objective.start: source.at(place)}, columns)
+        return Batch({self.objective.start: source.at(at)}, columns)
+
+    def _open(self, number: int) -> None:
+        """Forget what is kept of another set of views."""
+        if number != self._set:
+            self.kept.clear()
+            self._set = number
 
     def _made(self, images: Tensor) -> Batch:
         batch = self.objective.ask(images)

@@ -12,7 +12,7 @@ from deepmerge.errors import TrainingError
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
 from deepmerge.train.recover.distillation import Batch  # noqa: E402
-from deepmerge.train.recover.views import Kept, Views  # noqa: E402
+from deepmerge.train.recover.views import Kept, Rounds, Views  # noqa: E402
 
 COLUMNS = [((2, 3, 4), torch.bfloat16), ((5,), torch.float32)]
 
@@ -73,14 +73,14 @@ class Numbers:
         return Batch({self.start: images + 0.5 if self.is_cut else images}, [images * 10])
 
 
-def views(tmp_path, is_cut: bool, period: int = 3, count: int = 0) -> tuple[Views, Numbers]:
+def views(tmp_path, is_cut: bool, period: int = 3, count: int = 0, seen: int = 0) -> tuple[Views, Numbers]:
     one = Numbers(is_cut)
 
     def images(start):
         for number in itertools.count(start):
             yield torch.tensor([[2.0 * number], [2.0 * number + 1]])
 
-    return Views(one, images, period, 2, Kept(tmp_path / "x.views", one.kept(), count)), one
+    return Views(one, images, Rounds(period, 3, 2), Kept(tmp_path / "x.views", one.kept(), count), seen), one
 
 
 def taken(made: Views, start: int, count: int) -> list[tuple[list[float], list[float]]]:
@@ -113,23 +113,42 @@ def test_kept_views_come_in_another_order_each_time(tmp_path):
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
-@pytest.mark.parametrize("start", [0, 1, 4, 8])
+@pytest.mark.parametrize("start", [0, 1, 4, 8, 9, 10, 14])
 def test_a_run_that_continues_sees_the_same_batches(tmp_path, is_cut, start):
-    undisturbed = taken(views(tmp_path, is_cut)[0], 0, 12)
-    first, _ = views(tmp_path, is_cut)
+    """Nine batches show the first set of views, nine the next."""
+    undisturbed = taken(views(tmp_path, is_cut)[0], 0, 16)
+    first, before = views(tmp_path, is_cut)
     taken(first, 0, start)
     first.kept.flush()
-    second, one = views(tmp_path, is_cut, count=first.kept.count)
-    assert taken(second, start, 12 - start) == undisturbed[start:]
-    assert len(one.asked) == 6 - 2 * min(start, 3)
+    second, after = views(tmp_path, is_cut, count=first.kept.count, seen=start)
+    assert taken(second, start, 16 - start) == undisturbed[start:]
+    assert before.asked + after.asked == list(range(12))
+
+
+def test_other_views_come_after_the_last_round(tmp_path):
+    made, one = views(tmp_path, True)
+    found = [number for values, _ in taken(made, 0, 18) for number in values]
+    assert sorted(found[:18]) == sorted([number + 0.5 for number in range(6)] * 3)
+    assert sorted(found[18:]) == sorted([number + 0.5 for number in range(6, 12)] * 3)
+    assert one.asked == list(range(12)) and made.kept.count == 6
+
+
+def test_the_number_of_views_that_batches_show():
+    rounds = Rounds(period=3, uses=2, batch_size=10)
+    assert [rounds.views(count) for count in range(9)] == [0, 10, 20, 30, 30, 30, 30, 40, 50]
 
 
 def test_without_its_file_a_run_asks_again(tmp_path):
     undisturbed = taken(views(tmp_path, True)[0], 0, 8)
-    made, one = views(tmp_path, True)
+    made, one = views(tmp_path, True, seen=4)
     assert taken(made, 4, 4) == undisturbed[4:] and one.asked == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_trial_uses_what_the_stage_will_use(tmp_path):
     made, one = views(tmp_path, True)
     assert taken(made, 0, 2) == taken(made, 0, 2) and one.asked == [0, 1, 2, 3]
+
+
+def test_a_trial_that_reaches_the_next_views_leaves_no_trace(tmp_path):
+    made, _ = views(tmp_path, True, period=1)
+    assert taken(made, 0, 5) == taken(made, 0, 5)
