@@ -32,9 +32,7 @@ Fit = Callable[[float], int]  # seconds → the number of iterations that fit
 
 def default_batch_size(macs: int, device: str) -> int:
     """Return the images of an iteration. macs: the original's for one image; a slow one learns from small batches."""
-    if device != "cpu" or macs * 128 <= _BATCH_WORK:
-        return 128
-    return 64 if macs * 64 <= _BATCH_WORK else 32
+    return 128 if device != "cpu" or macs * 128 <= _BATCH_WORK else 64
 
 
 def default_iterations(stages: Sequence[str], batch_size: int, macs: tuple[int, int]) -> dict[str, int]:

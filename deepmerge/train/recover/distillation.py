@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from deepmerge.engines.pytorch import TorchNet
 
+# Of the feature's loss. From least squares, GoogLeNet's divergence on 1,000 images falls from 0.733 to 0.525 in 300
+# iterations of tail with a weight of 1, to 0.499 with 8.
+FEATURE_WEIGHT = 8.0
 TEMPERATURE = 4.0  # inception_mini learned more in equal time than with 2, 8, or squared differences
 
 
@@ -56,11 +59,12 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Compared:
-    """A blob of the merged network, the original's that it is to equal, and whether both are logits."""
+    """A blob of the merged network, the original's that it is to equal, whether both are logits, and the loss's weight."""
 
     own: str
     theirs: str
     logits: bool = False
+    weight: float = 1.0
 
 
 class Distillation:
@@ -141,7 +145,8 @@ class Distillation:
         losses = []
         for pair, target in zip(self._compared, batch.targets, strict=True):
             own, wanted = made[pair.own].float(), target.float()
-            losses.append(divergence(own, wanted, TEMPERATURE) if pair.logits else relative_error(own, wanted))
+            loss = divergence(own, wanted, TEMPERATURE) if pair.logits else relative_error(own, wanted)
+            losses.append(pair.weight * loss)
         return torch.stack(losses)
 
 
@@ -157,7 +162,7 @@ def compared_blobs(original: Graph, merged: Graph, feature: str | None = None) -
     """
     pairs = [_compared(original, merged, blob.name) for blob in merged.outputs]
     if feature is not None and all(pair.own != feature for pair in pairs):
-        pairs.append(Compared(feature, feature))
+        pairs.append(Compared(feature, feature, weight=FEATURE_WEIGHT))
     return pairs
 
 

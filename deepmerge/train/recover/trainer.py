@@ -31,7 +31,7 @@ _MOST_WARM_UP = 200  # iterations
 
 SHARE = 40  # a trial has this many times fewer iterations than its stage
 FEWEST = 3
-HARM = 2.0  # how many times larger the loss may be after a trial
+HARM = 1.0  # how many times larger the loss may be after a trial
 
 
 @dataclass

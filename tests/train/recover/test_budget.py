@@ -53,5 +53,5 @@ def test_defaults_depend_on_the_networks_alone():
     assert small == {stage: IMAGES * SHARES[stage] / 100 for stage in ("tail", "distill")}
     (large,) = default_iterations(("distill",), 32, (1_600_000_000, 800_000_000)).values()
     assert large * 32 * 4e9 == pytest.approx(SHARES["distill"] * WORK, rel=0.01)
-    assert [default_batch_size(macs, "cpu") for macs in (18e6, 100e6, 1600e6)] == [128, 64, 32]
+    assert [default_batch_size(macs, "cpu") for macs in (18e6, 100e6, 1600e6)] == [128, 64, 64]
     assert default_batch_size(1600e6, "cuda") == 128

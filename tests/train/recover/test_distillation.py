@@ -11,7 +11,7 @@ from tests.helpers import conv, inputs, layer, network, relu
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
 from deepmerge.engines.pytorch import TorchNet  # noqa: E402
-from deepmerge.train.recover.distillation import TEMPERATURE, Distillation, compared_blobs  # noqa: E402
+from deepmerge.train.recover.distillation import FEATURE_WEIGHT, TEMPERATURE, Distillation, compared_blobs  # noqa: E402
 from deepmerge.train.recover.trainer import mean_losses  # noqa: E402
 
 HEAD = inputs((1, 3, 5, 4)) + layer("fc", "InnerProduct", "data", "num_output: 4")
@@ -96,7 +96,7 @@ def test_a_feature_is_compared_too(tmp_path):
     one, batch = made(tmp_path, DEEP, feature="conv2"), images()
     assert one.parts == ("fc", "conv2")
     t, y = (net({"data": batch}, ("conv2",))["conv2"].detach().double().numpy() for net in (one.teacher, one.student))
-    assert losses(one, batch)[1] == pytest.approx(np.square(y - t).mean() / t.var(), rel=1e-5)
+    assert losses(one, batch)[1] == pytest.approx(FEATURE_WEIGHT * np.square(y - t).mean() / t.var(), rel=1e-5)
 
 
 def test_a_feature_that_is_compared_already_counts_once(tmp_path):
