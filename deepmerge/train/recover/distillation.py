@@ -59,7 +59,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Compared:
-    """A blob of the merged network, the original's that it is to equal, whether both are logits, and the loss's weight."""
+    """A blob of the merged network and the original's that it is to equal. logits: whether both are. weight: of its loss."""
 
     own: str
     theirs: str
