@@ -59,7 +59,10 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Compared:
-    """A blob of the merged network and the original's that it is to equal. logits: whether both are. weight: of its loss."""
+    """A blob of the merged network, and the original's that it is to equal.
+
+    logits: whether both are. weight: of its loss.
+    """
 
     own: str
     theirs: str
