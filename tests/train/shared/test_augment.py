@@ -50,7 +50,7 @@ def test_a_row_of_views_may_begin_anywhere():
     whole, later = (all_varied(batches, seed=7, first=first) for first in (10, 12))
     rows = [next(whole) for _ in range(4)]
     for index, row in enumerate(rows):
-        assert torch.equal(row, varied(IMAGES + 10 + index, 7, 10 + index))
+        assert torch.equal(row, varied(IMAGES + (10 + index), 7, 10 + index))
     assert torch.equal(next(later), rows[2]) and torch.equal(next(later), rows[3])
     whole.close()
     assert closed == [True]
