@@ -54,9 +54,10 @@ class TrainedStage:
         self.start = self.clock()
         self.objective = make_objective(context, plan)
         self.held_out = [self.objective.ask(images) for images in held_out_batches(context)]
-        count, seen = (under_way.meta["kept"], under_way.meta["iteration"]) if under_way else (0, 0)
-        kept = Kept(folder / f"{plan.name}.views", self.objective.kept(), count)
-        self.views = make_views(context, plan, self.objective, kept, seen)
+        kept = Kept(
+            folder / f"{plan.name}.views", self.objective.kept(), *(under_way.meta["kept"] if under_way else ())
+        )
+        self.views = make_views(context, plan, self.objective, kept)
         if under_way is None:
             self.seconds = 0.0
             self.before = self._losses()
@@ -135,7 +136,7 @@ class TrainedStage:
             "sizes": self.sizes,
             "judging": self.judging,
             "lr": self.trainer.lr,
-            "kept": self.views.kept.count,
+            "kept": (self.views.kept.count, self.views.kept.number),
         }
         where = f"stage {self.plan.name}, iteration {self.trainer.iteration} of {self.plan.iterations}"
         save(where, self.trainer.arrays(), under_way)
@@ -151,13 +152,13 @@ def make_objective(context: Context, plan: StagePlan) -> Distillation:
     return Distillation(_networks(context), graphs, compared_blobs(*graphs, context.feature), start, plan.bf16)
 
 
-def make_views(context: Context, plan: StagePlan, objective: Distillation, kept: Kept, seen: int) -> Views:
-    """Return the stage's batches. seen: those of earlier runs."""
+def make_views(context: Context, plan: StagePlan, objective: Distillation, kept: Kept) -> Views:
+    """Return the stage's batches."""
     batch_size, uses = context.sources.train.batch_size, USES[plan.name]
     room = MOST_KEPT // (batch_size * kept.row_bytes)
     period = max(1, min(math.ceil(plan.iterations / uses), room))
     images = functools.partial(image_batches, context, plan)
-    return Views(objective, images, Rounds(period, uses, batch_size), kept, seen)
+    return Views(objective, images, Rounds(period, uses, batch_size), kept)
 
 
 def _networks(context: Context) -> tuple[TorchNet, TorchNet]:

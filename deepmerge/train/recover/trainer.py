@@ -31,7 +31,7 @@ _MOST_WARM_UP = 200  # iterations
 
 SHARE = 40  # a trial has this many times fewer iterations than its stage
 FEWEST = 3
-HARM = 1.0  # how many times larger the loss may be after a trial
+HARM = 1.0  # the loss after a trial, as a share of the loss before it, must be below this
 
 
 @dataclass
@@ -196,8 +196,7 @@ def largest_rate(
 
     A rate that suits a shallow network in a long stage ruins a deep one in a short stage. For example, inception_mini
     is as good after 6,000 iterations at 0.01 as at 0.02, but GoogLeNet after 100 has 1.8 times the loss at 0.004, 1.04
-    times at 0.001 and 0.91 times at 0.0003. Some harm at first is repaired later, and the rate that does best in a few
-    iterations is too small for many.
+    times at 0.001 and 0.91 times at 0.0003. The rate that does best in a few iterations is too small for many.
 
     Parameters
     ----------

@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from torch import Tensor, dtype
 
 MOST_KEPT = 4 << 30  # bytes on disk
+_HEADER = 8  # bytes before the first row
 _ORDER = 3  # keeps these random numbers apart from the loader's and the augmentation's
 
 
 class Kept:
-    """Tensors by row, in one file: `count` rows so far, each as in `columns`, shape and type.
+    """Tensors by row, in one file: `count` rows so far of the set `number`, each as in `columns`, shape and type.
 
+    The file begins with the set's number: a run that was killed may have begun another set after its last checkpoint.
     Maps are stored with channels last, as the networks work on them. TrainingError where the disk refuses.
     """
 
-    def __init__(self, path: Path, columns: Sequence[tuple[tuple[int, ...], dtype]], count: int = 0):
+    def __init__(self, path: Path, columns: Sequence[tuple[tuple[int, ...], dtype]], count: int = 0, number: int = 0):
         self._columns = columns
         self._sizes = [int(np.prod(shape, dtype=int)) * kind.itemsize for shape, kind in columns]
         self._path = path
@@ -37,8 +39,11 @@ class Kept:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
             self._file = open(path, "r+b")  # open as long as the stage runs
-            self.count = min(count, path.stat().st_size // self.row_bytes)
-            self._file.truncate(self.count * self.row_bytes)
+            known = self._file.read(_HEADER) == number.to_bytes(_HEADER, "little")
+            rows = (path.stat().st_size - _HEADER) // self.row_bytes
+        self.number, self.count = number, min(count, rows) if known else 0
+        if not known:
+            self.begin(number)
 
     @property
     def row_bytes(self) -> int:
@@ -49,7 +54,7 @@ class Kept:
         """Append rows. values: a tensor for each column, (N, …)."""
         rows = [_bytes_of(value, kind) for value, (_, kind) in zip(values, self._columns, strict=True)]
         with writing(self._path.parent):
-            self._file.seek(self.count * self.row_bytes)
+            self._file.seek(_HEADER + self.count * self.row_bytes)
             self._file.write(np.hstack(rows))
         self.count += len(rows[0])
 
@@ -57,15 +62,19 @@ class Kept:
         """Return the columns of some rows, (N, …) each."""
         found = np.empty((len(rows), self.row_bytes), np.uint8)
         for place, row in enumerate(rows):
-            self._file.seek(row * self.row_bytes)
+            self._file.seek(_HEADER + row * self.row_bytes)
             self._file.readinto(found[place])
         ends = list(itertools.accumulate(self._sizes))
         parts = [found[:, end - size : end] for end, size in zip(ends, self._sizes, strict=True)]
         return [_tensor_of(part, *column) for part, column in zip(parts, self._columns, strict=True)]
 
-    def clear(self) -> None:
-        """Forget all rows."""
-        self.count = 0
+    def begin(self, number: int) -> None:
+        """Forget all rows, and begin the set of that number."""
+        with writing(self._path.parent):
+            self._file.seek(0)
+            self._file.write(number.to_bytes(_HEADER, "little"))
+            self._file.flush()
+        self.number, self.count = number, 0
 
     def flush(self) -> None:
         """Write what is in memory to the file."""
@@ -122,7 +131,7 @@ class Views:
     In later rounds, rows that are kept whole come in a new order each time; where the images themselves are needed,
     they are made again, in the same order.
 
-    images: returns a source's batches from a number on. seen: the batches of earlier runs, which filled `kept`.
+    images: returns a source's batches from a number on.
     """
 
     def __init__(
@@ -131,11 +140,9 @@ class Views:
         images: Callable[[int], Generator[Tensor, None, None]],
         rounds: Rounds,
         kept: Kept,
-        seen: int = 0,
     ):
         self.objective, self.rounds, self.kept = objective, rounds, kept
         self._images = images
-        self._set = rounds.place(max(0, seen - 1))[0]  # that of the views in `kept`
 
     def batches(self, start: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches from number `start` on, without end."""
@@ -167,9 +174,8 @@ class Views:
 
     def _open(self, number: int) -> None:
         """Forget what is kept of another set of views."""
-        if number != self._set:
-            self.kept.clear()
-            self._set = number
+        if number != self.kept.number:
+            self.kept.begin(number)
 
     def _made(self, images: Tensor) -> Batch:
         batch = self.objective.ask(images)

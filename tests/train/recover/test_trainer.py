@@ -46,8 +46,8 @@ def tried(one: Distance, rates: tuple[float, ...]) -> float:
     return found
 
 
-def test_the_largest_that_does_no_great_harm():
-    """0.1 gets to 1.4 and would be the best; 0.2 goes beyond it, and its loss stays below twice what it was."""
+def test_the_largest_that_does_no_harm():
+    """0.1 gets to 1.4 and would be the best; 0.2 goes beyond it, and its loss is still less than it was."""
     assert tried(Distance(1.4), (10.0, 0.2, 0.1, 1e-4)) == 0.2
     assert tried(Distance(1.4), (10.0, 0.1, 1e-4)) == 0.1
 

@@ -44,7 +44,7 @@ def test_a_later_run_finds_the_rows_that_its_checkpoint_knows(tmp_path):
     kept.flush()
     again = Kept(path, COLUMNS, count=3)
     assert again.count == 3 and equal(again.read([2]), [value[2:3] for value in values])
-    assert Kept(path, COLUMNS).count == 0 == path.stat().st_size
+    assert Kept(path, COLUMNS, count=3, number=1).count == 0, "of another set"
     again.close()
     assert not path.exists() and Kept(path, COLUMNS, count=3).count == 0
 
@@ -73,14 +73,14 @@ class Numbers:
         return Batch({self.start: images + 0.5 if self.is_cut else images}, [images * 10])
 
 
-def views(tmp_path, is_cut: bool, period: int = 3, count: int = 0, seen: int = 0) -> tuple[Views, Numbers]:
+def views(tmp_path, is_cut: bool, period: int = 3, kept: tuple = ()) -> tuple[Views, Numbers]:
     one = Numbers(is_cut)
 
     def images(start):
         for number in itertools.count(start):
             yield torch.tensor([[2.0 * number], [2.0 * number + 1]])
 
-    return Views(one, images, Rounds(period, 3, 2), Kept(tmp_path / "x.views", one.kept(), count), seen), one
+    return Views(one, images, Rounds(period, 3, 2), Kept(tmp_path / "x.views", one.kept(), *kept)), one
 
 
 def taken(made: Views, start: int, count: int) -> list[tuple[list[float], list[float]]]:
@@ -120,9 +120,22 @@ def test_a_run_that_continues_sees_the_same_batches(tmp_path, is_cut, start):
     first, before = views(tmp_path, is_cut)
     taken(first, 0, start)
     first.kept.flush()
-    second, after = views(tmp_path, is_cut, count=first.kept.count, seen=start)
+    second, after = views(tmp_path, is_cut, kept=(first.kept.count, first.kept.number))
     assert taken(second, start, 16 - start) == undisturbed[start:]
     assert before.asked + after.asked == list(range(12))
+
+
+def test_a_run_that_was_killed_in_the_next_set_asks_again(tmp_path):
+    """Its checkpoint is of batch 8, the file of batch 12."""
+    undisturbed = taken(views(tmp_path, True)[0], 0, 16)
+    first, _ = views(tmp_path, True)
+    taken(first, 0, 8)
+    kept = first.kept.count, first.kept.number
+    taken(first, 8, 4)
+    assert first.kept.number == 1
+    first.kept.flush()
+    second, one = views(tmp_path, True, kept=kept)
+    assert taken(second, 8, 8) == undisturbed[8:] and one.asked == list(range(12))
 
 
 def test_other_views_come_after_the_last_round(tmp_path):
@@ -140,7 +153,7 @@ def test_the_number_of_views_that_batches_show():
 
 def test_without_its_file_a_run_asks_again(tmp_path):
     undisturbed = taken(views(tmp_path, True)[0], 0, 8)
-    made, one = views(tmp_path, True, seen=4)
+    made, one = views(tmp_path, True)
     assert taken(made, 4, 4) == undisturbed[4:] and one.asked == [0, 1, 2, 3, 4, 5]
 
 
