@@ -31,7 +31,7 @@ _MOST_WARM_UP = 200  # iterations
 
 SHARE = 40  # a trial has this many times fewer iterations than its stage
 FEWEST = 3
-HARM = 1.0  # the loss after a trial, as a share of the loss before it, must be below this
+HARM = 1.25  # the loss after a trial, as a share of the loss before it, must be below this
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Learning rates: how they rise and fall, and that the largest which does no harm is found without a trace."""
+"""Learning rates: how they rise and fall, and that the largest which does little harm is found without a trace."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def tried(one: Distance, rates: tuple[float, ...]) -> float:
     return found
 
 
-def test_the_largest_that_does_no_harm():
+def test_the_largest_that_does_little_harm():
     """0.1 gets to 1.4 and would be the best; 0.2 goes beyond it, and its loss is still less than it was."""
     assert tried(Distance(1.4), (10.0, 0.2, 0.1, 1e-4)) == 0.2
     assert tried(Distance(1.4), (10.0, 0.1, 1e-4)) == 0.1
