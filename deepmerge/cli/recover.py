@@ -94,8 +94,8 @@ def recover(out: Path, to: Path, data: str, images: Preprocessing, console: Cons
     \b
     lsq      the last linear layers of each merged segment, by least squares
     refit    the linear layers after the merged segments, by least squares (a minute a layer)
-    tail     the later half of the network, on the original's scores; what the layers before it compute is kept on disk
-    distill  the whole network, on the original's scores
+    tail     the later half of the network, on the original's scores and its last map
+    distill  the whole network, on the same
 
     \b
     Examples:
