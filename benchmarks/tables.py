@@ -232,8 +232,9 @@ def table6(measured: Measured, inputs: Inputs) -> str:
     """Measure Table 6."""
     if "alexnet" not in inputs.zoo:
         return sections.missing(6, "AlexNet, step by step", "alexnet")
-    rows, _ = step_rows(measured, inputs, "alexnet", "-lrn", ["--absorb", "lrn"])
-    out = convert(measured, inputs, "alexnet", "-lrn", "--absorb", "lrn")
+    options = ["--absorb", "lrn", "--step-weights"]
+    rows, _ = step_rows(measured, inputs, "alexnet", "-lrn", options)
+    out = convert(measured, inputs, "alexnet", "-lrn", *options)
     pair = inputs.zoo["alexnet"]
     named = [f"original={pair[0]}", pair[1], *(f"{f.name[3:]}={f}" for f in sorted((out / "steps").glob("*")))]
     return sections.table6(rows, measured.run("table 6", ["bench", *named, *inputs.timing]))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepmerge.convert.calibrate import CalibrationImages
+from deepmerge.convert.equalize import equalized
 from deepmerge.engines.ort import OrtEngine
 from deepmerge.engines.quantize import quantize
 from deepmerge.errors import EmitError
@@ -40,8 +41,9 @@ def write_int8(graph: Graph, file: Path, images: CalibrationImages, settings: Se
     check_keep(settings.int8_keep, graph, "--int8-keep")
     keep = {layer.name for layer in graph.layers if {layer.name, layer.type} & set(settings.int8_keep)}
     count = sum(1 for _ in images.half(0, graph))
+    even = equalized(graph, (batch for batch, _ in images.half(0, graph)))
     batches = (batch for batch, _ in images.half(0, graph))
-    write_model(quantize(graph, batches, count, settings.int8_method, keep, settings.onnx_lrn), file)
+    write_model(quantize(even, batches, count, settings.int8_method, keep, settings.onnx_lrn), file)
     calibrated = (images.images + 1) // 2
     about = {"method": settings.int8_method, "keep": list(settings.int8_keep), "calibrated": calibrated}
     return about | {"held_out": images.images - calibrated, "outputs": _compare(graph, file, images)}
