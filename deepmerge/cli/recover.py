@@ -95,7 +95,7 @@ def recover(out: Path, to: Path, data: str, images: Preprocessing, console: Cons
     lsq      the last linear layers of each merged segment, by least squares
     refit    the linear layers after the merged segments, by least squares (a minute a layer)
     tail     the later half of the network, on the original's scores and its last map
-    distill  the whole network, on the same
+    distill  the whole network, on the original's scores
 
     \b
     Examples:

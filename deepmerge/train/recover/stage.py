@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 JUDGED = 256  # images to measure a stage's losses on; at most half of those held out
 LEAST_JUDGED = 64
 SIZED = 32  # images to measure the size of a layer's outputs on
-USES = {"tail": 3, "distill": 2}  # times that a view is shown
+USES = {"tail": 3, "distill": 4}  # times that a view is shown
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,9 @@ class TrainedStage:
 
 def make_objective(context: Context, plan: StagePlan) -> Distillation:
     """Return what the stage minimises, on networks of its own."""
-    start = context.cut if plan.name == "tail" else None
+    start, feature = (context.cut, context.feature) if plan.name == "tail" else (None, None)
     graphs = context.original, context.merged
-    return Distillation(_networks(context), graphs, compared_blobs(*graphs, context.feature), start, plan.bf16)
+    return Distillation(_networks(context), graphs, compared_blobs(*graphs, feature), start, plan.bf16)
 
 
 def make_views(context: Context, plan: StagePlan, objective: Distillation, kept: Kept) -> Views:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.train.recover.budget import (
+    FAST,
     IMAGES,
-    SHARES,
+    SLOW,
     WORK,
     after,
     default_batch_size,
@@ -19,9 +20,9 @@ from deepmerge.train.recover.spec import Settings
 
 
 def test_stages_take_their_shares():
-    found = divided(1000, {"tail": steady(0.1), "distill": steady(0.5)})
-    assert found == {"tail": int(920 * SHARES["tail"] / 0.1), "distill": int(920 * SHARES["distill"] / 0.5)}
-    assert sum(SHARES.values()) == pytest.approx(1)
+    found = divided(1000, {"tail": steady(0.1), "distill": steady(0.5)}, SLOW)
+    assert found == {"tail": int(920 * SLOW["tail"] / 0.1), "distill": int(920 * SLOW["distill"] / 0.5)}
+    assert sum(SLOW.values()) == sum(FAST.values()) == pytest.approx(1)
 
 
 def test_a_measured_batch_includes_its_making():
@@ -38,20 +39,20 @@ def test_a_measured_batch_includes_its_making():
 
 
 def test_stages_that_are_left_out_leave_their_time_to_the_others():
-    assert divided(100, {"distill": steady(1.0)}) == {"distill": 92}
+    assert divided(100, {"distill": steady(1.0)}, SLOW) == {"distill": 92}
 
 
 def test_stages_that_would_starve_leave_their_time_to_the_others():
     fits = {"tail": steady(0.1), "distill": steady(1.0)}
-    assert divided(15, fits) == {"tail": int(15 * 0.92 / 0.1)}
-    assert divided(1, fits) == {} == divided(-1, fits)
+    assert divided(15, fits, SLOW) == {"tail": int(15 * 0.92 / 0.1)}
+    assert divided(1, fits, SLOW) == {} == divided(-1, fits, SLOW)
     assert after(5, steady(0.5))(9) == 8 and after(5, steady(0.5))(4) == 0
 
 
 def test_defaults_depend_on_the_networks_alone():
     small = default_iterations(("lsq", "tail", "distill"), 100, (18_000_000, 6_000_000))
-    assert small == {stage: IMAGES * SHARES[stage] / 100 for stage in ("tail", "distill")}
+    assert small == {stage: IMAGES * FAST[stage] / 100 for stage in ("tail", "distill")}
     (large,) = default_iterations(("distill",), 32, (1_600_000_000, 800_000_000)).values()
-    assert large * 32 * 4e9 == pytest.approx(SHARES["distill"] * WORK, rel=0.01)
+    assert large * 32 * 4e9 == pytest.approx(SLOW["distill"] * WORK, rel=0.01)
     assert [default_batch_size(macs, "cpu") for macs in (18e6, 100e6, 1600e6)] == [128, 64, 64]
     assert default_batch_size(1600e6, "cuda") == 128
