@@ -38,7 +38,7 @@ def _alone(graph: Graph) -> Iterator[tuple[Layer, Blob | None]]:
     readers = {blob: len(blob.consumers) for layer in graph.layers for blob in layer.tops}
     finals = {blob.name: blob for blob in graph.blobs}
     outputs, inputs = set(graph.outputs), set(graph.inputs)
-    alive: dict[Blob, int] = dict.fromkeys(inputs, 0) | {blob: len(blob.consumers) for blob in inputs}
+    alive = {blob: len(blob.consumers) for blob in inputs}
     ended = False
     for layer in graph.layers:
         for bottom in layer.bottoms:
