@@ -77,12 +77,14 @@ class Distillation:
 
     Parameters
     ----------
-    teacher, student
-        The networks of `graphs`, the original and the merged one.
-    start
-        The student's blob that training starts from: its input, or a cut.
+    nets
+        Teacher and student: those of `graphs`.
+    graphs
+        The original and the merged network.
     compared
         See `compared_blobs`.
+    start
+        The student's blob that training starts from: its input, or a cut.
     bf16
         Whether the networks compute in bfloat16. What is kept of them has that precision, too.
     """
