@@ -296,7 +296,7 @@ class Network:
         Parameters
         ----------
         data
-            Images without labels, such as "folder:photos".
+            Images to choose by (no labels needed), such as "folder:photos".
         engine, threads
             What the times are measured on.
         measurements
@@ -685,7 +685,7 @@ def recover(
     folder
         What `Network.convert` or `deepmerge convert` wrote.
     data
-        Where the images are, such as "folder:photos".
+        Images to learn from (no labels needed), such as "folder:photos".
     out
         The folder to write; it has the form of `folder`.
     stages
@@ -729,7 +729,7 @@ def finetune(
     folder
         What `Network.convert`, `recover` or their commands wrote.
     data
-        Where the labelled images are, such as "lmdb:train_lmdb".
+        Labelled images to train on, such as "lmdb:train_lmdb".
     out
         The folder to write; it has the form of `folder`.
     test_data

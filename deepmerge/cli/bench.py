@@ -67,7 +67,7 @@ figures = bundle(
         metavar="LIMIT",
         help="Find the largest batch whose process stays within LIMIT, such as 1GB; 'device': all GPU memory.",
     ),
-    option("--data", metavar="SPEC", help=f"Also measure accuracy on these images: {SPEC}."),
+    option("--data", metavar="SPEC", help=f"Labelled images to measure accuracy on: {SPEC}."),
     option("--limit", type=click.IntRange(1), metavar="N", help="Use at most N images, sampled evenly."),
 )
 
@@ -110,10 +110,10 @@ output = bundle(
 def bench(measuring: Measuring, figures: Figures, output: Output, images: Preprocessing, console: Console):
     """Measure networks side by side on every installed engine: time, size, memory, energy, accuracy.
 
-    The first network is the one that the others are compared with.
     NET is a folder that `convert` wrote, an ONNX file in it, or PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET gives it a
-    name. A folder's model-int8.onnx is measured too, and a folder alone is compared with its original. Without a
-    caffemodel the weights are random. --against compares time, memory and size, as shares of the first network's.
+    name. Without a caffemodel the weights are random. The others are compared with the first network. A folder's
+    model-int8.onnx is measured too, and a folder alone is compared with its original. --against compares time, memory
+    and size, as shares of the first network's.
 
     \b
     Examples:

@@ -55,18 +55,26 @@ class Choosing:
 choosing = bundle(
     "choosing",
     Choosing,
-    option("--data", metavar="SPEC", help="Choose the merges by measurement on these images."),
+    option("--data", metavar="SPEC", help="Images to choose the merges by (no labels needed)."),
     option(
-        "--speedup", type=click.FloatRange(1, min_open=True), metavar="X", help="With --data: make it X times as fast."
+        "--speedup",
+        type=click.FloatRange(1, min_open=True),
+        metavar="X",
+        help="Goal of --data: X times as fast as the original.",
     ),
     options(
         option(
             "--max-loss",
             type=click.FloatRange(0, 100),
             metavar="X",
-            help=f"Let at most X % of images get another first class. SPEC of --data: {SPEC}.",
+            help=f"Goal of --data: at most X % of images get another best class. SPEC is {SPEC}.",
         ),
-        option("--budget-ms", type=click.FloatRange(0, min_open=True), metavar="X", help="Make it take at most X ms."),
+        option(
+            "--budget-ms",
+            type=click.FloatRange(0, min_open=True),
+            metavar="X",
+            help="Goal of --data: at most X milliseconds for one forward.",
+        ),
         option("--engine", type=click.Choice(tuple(ENGINES)), default="ort", help="What the times are measured on."),
         option("--threads", type=click.IntRange(1), default=1, metavar="N", help="CPU threads of each timed run."),
         option(
@@ -80,7 +88,7 @@ choosing = bundle(
             type=click.IntRange(30),
             default=800,
             metavar="N",
-            help="Use at most N of the images, spread evenly.",
+            help="Use at most N images, sampled evenly.",
         ),
         heading=HEADING,
     ),

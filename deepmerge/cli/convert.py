@@ -111,9 +111,9 @@ emitting = bundle(
         option(
             "--train-source",
             type=Checked("SPEC", _source),
-            help="Training images if there is no train_val: lmdb:PATH, list:FILE or hdf5:FILE.",
+            help="Labelled images to train on, if there is no train_val: lmdb:PATH, list:FILE or hdf5:FILE.",
         ),
-        option("--test-source", type=Checked("SPEC", _source), help="Test images, in the same form."),
+        option("--test-source", type=Checked("SPEC", _source), help="Labelled images to test on, in the same form."),
         option(
             "--batch-size",
             type=click.IntRange(1),
@@ -177,7 +177,7 @@ class Calibrating:
 calibrating = bundle(
     "calibrating",
     Calibrating,
-    option("--calibration", metavar="SPEC", help=f"Images without labels: {SPEC}."),
+    option("--calibration", metavar="SPEC", help=f"Images to calibrate on (no labels needed): {SPEC}."),
     option(
         "--calibration-images",
         type=click.IntRange(1),
@@ -219,7 +219,7 @@ class Recovering:
 recovering = bundle(
     "recovering",
     Recovering.of,
-    option("--recover", "recover_data", metavar="SPEC", help="Run `deepmerge recover` too, on these images."),
+    option("--recover", "recover_data", metavar="SPEC", help="Images to run `recover` on, too (no labels needed)."),
     options(
         option("--recover-minutes", type=MINUTES, metavar="N", help="Time limit."),
         option(

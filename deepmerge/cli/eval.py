@@ -78,7 +78,7 @@ within = bundle(
 
 @command("eval", short_help="measure accuracy, or agreement with the original")
 @click.argument("files", nargs=-1, required=True, metavar="OUT | OUT/FILE.onnx | PROTOTXT CAFFEMODEL", type=FILE)
-@option("--data", required=True, metavar="SPEC", help=f"Images: {SPEC}.")
+@option("--data", required=True, metavar="SPEC", help=f"Images to measure on (labels needed for accuracy): {SPEC}.")
 @option("--top", type=Checked("K,K", tops), default="1,5", help="Values of k for top-k accuracy.")
 @option("--per-class", is_flag=True, help="Also show the accuracy of each class.")
 @option(
@@ -119,7 +119,7 @@ def eval_(files: tuple[Path, ...], data: str, images: Preprocessing, limits: Lim
 
     \b
     top-k       the share of images whose label is among the k best classes, ± its standard error
-    lost        how many points of top-1 the other network is ahead, ± the standard error
+    lost        how far top-1 is below the other network's, in points, ± the standard error
     same top-1  the share of images for which both networks have the same best class
     KL          the mean Kullback-Leibler divergence from the other network's probabilities, in nats
     max diff.   the largest difference of any score

@@ -11,7 +11,7 @@ import click
 
 from deepmerge.cli.following import after_training
 from deepmerge.cli.image_options import Preprocessing
-from deepmerge.cli.options import MORE, Checked, command, common, given, option, options, override, refuse
+from deepmerge.cli.options import MORE, SPEC, Checked, command, common, given, option, options, override, refuse
 from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
 from deepmerge.cli.words import complete_steps
@@ -46,7 +46,7 @@ teacher = options(
 
 @command(short_help="fine-tune a converted network with labels")
 @files
-@option("--data", required=True, metavar="SPEC", help="Labelled images: folder:, list:, lmdb:, hdf5: or npz:PATH.")
+@option("--data", required=True, metavar="SPEC", help=f"Labelled images to train on: {SPEC}.")
 @option("--test-data", metavar="SPEC", help="Labelled images to test on, when the solver says and at the end.")
 @option(
     "--steps",

@@ -9,7 +9,7 @@ import click
 
 from deepmerge.cli.following import after_training
 from deepmerge.cli.image_options import Preprocessing
-from deepmerge.cli.options import MORE, Checked, Listed, command, common, option, options
+from deepmerge.cli.options import MORE, SPEC, Checked, Listed, command, common, option, options
 from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
 from deepmerge.cli.words import complete_steps
@@ -36,7 +36,7 @@ def _iterations(text: str) -> dict[str, int]:
     "--data",
     required=True,
     metavar="SPEC",
-    help="Images (labels are ignored): folder:, list:, lmdb:, hdf5: or npz:PATH.",
+    help=f"Images to learn from (no labels needed): {SPEC}.",
 )
 @option(
     "--stages",

@@ -19,7 +19,9 @@ from deepmerge.text import count, milliseconds
 
 @command(short_help="show a conversion step by step: accuracy and time")
 @click.argument("words", nargs=-1, required=True, metavar="OUT [OUT2 ...]")
-@option("--data", default="", show_default=False, metavar="SPEC", help=f"Labelled images for the accuracy: {SPEC}.")
+@option(
+    "--data", default="", show_default=False, metavar="SPEC", help=f"Labelled images to measure accuracy on: {SPEC}."
+)
 @option("--top", type=Checked("K,K", tops), default="1,5", help="Values of k for top-k accuracy.")
 @limit
 @inputs

@@ -28,7 +28,7 @@ from deepmerge.names import for_terminal
     help="Number of random images (uniform noise, 0 to 255).",
 )
 @option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the random images.")
-@option("--images", "source", metavar="SPEC", help=f"Real images instead: {SPEC}.")
+@option("--images", "source", metavar="SPEC", help=f"Images to use instead (no labels needed): {SPEC}.")
 @limit
 @option(
     "--tolerance",
@@ -53,9 +53,8 @@ def verify(
 ):
     """Run two networks on the same inputs and compare their outputs.
 
-    B may also be an ONNX file that convert wrote, alone: out/model-int8.onnx.
-
-    The exit code is 1 if an output differs by more than the tolerance and than rounding explains, or is NaN.
+    B may also be an ONNX file that convert wrote, alone: out/model-int8.onnx. The exit code is 1 if an output differs
+    by more than the tolerance and than rounding explains, or is NaN.
 
     \b
     relative   the largest difference, as a share of the range (max - min) of A's output

@@ -195,7 +195,7 @@ def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing,
     """Convert all models of a manifest, each in a process of its own, and show what came of each.
 
     What OUT has already is left as it is; the same command goes on where it was stopped. Exit code 1 if models failed.
-    `deepmerge zoo init FOLDER` prints a manifest of the models in a folder. To use a manifest of that name: ./init
+    `deepmerge zoo init FOLDER` prints a manifest of the models in a folder; a manifest that is called init is ./init.
 
     \b
     Examples:
