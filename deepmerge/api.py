@@ -643,7 +643,7 @@ def verify(
     a, b
         Networks, (prototxt, caffemodel) pairs, or ONNX files that a conversion wrote. Both get A's preprocessing.
     images
-        Where the images are, such as "folder:photos"; None for random ones.
+        Images to compare on (no labels needed), such as "folder:photos"; None for random ones.
     tolerance
         The largest difference that is `ok`, as a share of the range of A's output.
     engine
@@ -772,7 +772,7 @@ def evaluate(
     network
         A network, a (prototxt, caffemodel) pair, the folder of a conversion, or an ONNX file in it.
     data
-        Where the images are, such as "lmdb:val_lmdb". Labels are needed for accuracy, not for agreement.
+        Images to measure on (labels needed for accuracy), such as "lmdb:val_lmdb".
     top
         Which top-k to count.
     against
@@ -811,7 +811,7 @@ def tabulate(
     folders
         What `Network.convert` wrote, and what `recover` and `finetune` made of it.
     data
-        Where the labelled images are, such as "folder:val"; "" for a table without accuracy.
+        Labelled images to measure accuracy on, such as "folder:val"; "" for a table without it.
     top
         Which top-k to count.
     engine
