@@ -243,7 +243,7 @@ class Network:
         strict
             Whether a calibration image that cannot be read is an error.
         progress
-            Called with how many calibration images are done.
+            Called with how many calibration images are done, and how many layers Tucker has looked at.
 
         Raises
         ------
@@ -273,7 +273,7 @@ class Network:
             keep=frozenset(keep),
             target=target,
         )
-        return Plan(network, make_plan(graph, Wishes(exact, steps, tucker, options), images), images)
+        return Plan(network, make_plan(graph, Wishes(exact, steps, tucker, options), images, progress), images)
 
     def frontier(
         self,

@@ -23,8 +23,8 @@ def doctor(console: Console):
     from deepmerge.doctor import examine
     from deepmerge.errors import DeepmergeError
 
-    with console.progress():
-        checks = examine()
+    with console.progress() as progress:
+        checks = examine(progress)
     missing = [check.name for check in checks if check.state == "missing"]
     entries = [
         {"name": c.name, "state": c.state, "found": c.found, "remedy": c.remedy, "details": c.details} for c in checks

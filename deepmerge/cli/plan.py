@@ -98,11 +98,12 @@ def plan(
         if "choice" in result:
             console.next(after_plan(prototxt, caffemodel, write, result))
         return
-    with console.progress():
-        made = network.plan(**planning.keywords(target))
+    with console.progress() as progress:
+        made = network.plan(**planning.keywords(target), progress=progress)
     if write is not None:
         made.write(write, force=force)
-    result = made.to_dict()
+    with console.progress():
+        result = made.to_dict()
     console.warn(network.warnings)
     console.show(result, lambda: _text(result, write, console.verbose))
     console.next(after_plan(prototxt, caffemodel, write, result))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from deepmerge.doctor.check import Check
 from deepmerge.doctor.engines import caffe, measured_with, ort, torch
 from deepmerge.doctor.machine import cpu, cuda, memory
 from deepmerge.doctor.packages import deepmerge_itself, namesake, optional_package, package, python, schema
+from deepmerge.progress import Progress, silent
 
 __all__ = ["Check", "examine"]
 
@@ -24,20 +27,28 @@ OPTIONAL = {"h5py": "HDF5 files"}
 MEASURED_WITH = {"opencv": "opencv-python-headless", "mnn": "MNN", "ncnn": "ncnn"}
 
 
-def examine() -> list[Check]:
-    """Run all checks, the most important first. deepmerge works if no state is `missing`."""
-    return [
-        deepmerge_itself(),
-        namesake(),
-        python(),
-        *(package(name, module) for name, module in NEEDED.items()),
-        *(optional_package(name, purpose) for name, purpose in OPTIONAL.items()),
-        schema(),
-        ort(),
-        caffe(),
-        torch(),
-        *(measured_with(name, package) for name, package in MEASURED_WITH.items()),
-        cuda(),
-        cpu(),
-        memory(),
-    ]
+def examine(progress: Progress = silent) -> list[Check]:
+    """Run all checks, the most important first. deepmerge works if no state is `missing`.
+
+    progress: called with how many checks are done.
+    """
+    checks = (
+        deepmerge_itself,
+        namesake,
+        python,
+        *(partial(package, name, module) for name, module in NEEDED.items()),
+        *(partial(optional_package, name, purpose) for name, purpose in OPTIONAL.items()),
+        schema,
+        ort,
+        caffe,
+        torch,
+        *(partial(measured_with, name, distribution) for name, distribution in MEASURED_WITH.items()),
+        cuda,
+        cpu,
+        memory,
+    )
+    found: list[Check] = []
+    for check in checks:
+        progress("checks", len(found), len(checks))
+        found.append(check())
+    return found

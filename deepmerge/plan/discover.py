@@ -18,6 +18,7 @@ from deepmerge.plan.groups import step_names
 from deepmerge.plan.recipe import Recipe, Step, check_keep
 from deepmerge.plan.regions import regions
 from deepmerge.plan.select import Candidate, select
+from deepmerge.progress import Progress, silent
 
 _SPEEDUPS = {"join_siblings": "siblings", "split_pooling": "poolings"}  # exact passes and their step names
 _ABSORBERS = {"lrn": "merge_lrn", "pooling": "merge_pooling", "branches": "merge_branches"}
@@ -46,10 +47,13 @@ class Plan:
     choice: Mapping[str, Any] | None = None
 
 
-def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = None) -> Plan:
+def make_plan(
+    graph: Graph, wishes: Wishes, calibration: Calibration | None = None, progress: Progress = silent
+) -> Plan:
     """Return the plan for a network: exact steps, then approximate ones. The graph is not changed.
 
-    calibration: the images that Tucker's ranks are chosen by; without them the weights alone decide.
+    calibration: the images that Tucker's ranks are chosen by; without them the weights alone decide. progress: called
+    with how many layers Tucker has looked at.
     PlanError for a layer, a step or a target that does not exist.
     """
     check_keep(sorted(wishes.options.keep), graph, "--keep")
@@ -73,7 +77,7 @@ def make_plan(graph: Graph, wishes: Wishes, calibration: Calibration | None = No
     steps = exact + sorted(chosen, key=lambda step: not step.exact)
     if wishes.tucker:
         before = replace(recipe, steps=tuple(chosen))
-        tucker, refused = _tucker(work, before, wishes, {step.name for step in steps}, calibration)
+        tucker, refused = _tucker(work, before, wishes, {step.name for step in steps}, calibration, progress)
         steps += tucker
         refusals += refused
     return Plan(replace(recipe, steps=tuple(steps)), tuple(refusals), tuple(candidates))
@@ -126,7 +130,12 @@ def _approximate(wishes: Wishes) -> list[str]:
 
 
 def _tucker(
-    work: Graph, chosen: Recipe, wishes: Wishes, taken: set[str], calibration: Calibration | None
+    work: Graph,
+    chosen: Recipe,
+    wishes: Wishes,
+    taken: set[str],
+    calibration: Calibration | None,
+    progress: Progress,
 ) -> tuple[list[Step], list[Refusal]]:
     """Return a last step that decomposes the layers that are left (none if no layer gains), and the refusals."""
     for _ in run_recipe(work, chosen):
@@ -137,8 +146,12 @@ def _tucker(
         options = replace(options, calibration=calibration.about, moments=calibration.moments(work, layers))
     one = DecomposeTucker(options).prepare(work, layers, shapes)
     refusals: list[Refusal] = []
-    looks = [(layer.name, one.look(work, layer, shapes, refusals)) for layer in work.layers]
-    ranks = {name: match.plan.as_list for name, match in looks if match is not None}
+    ranks: dict[str, list[int]] = {}
+    for done, layer in enumerate(work.layers):
+        progress("tucker", done, len(work.layers))
+        match = one.look(work, layer, shapes, refusals)
+        if match is not None:
+            ranks[layer.name] = match.plan.as_list
     if not ranks:
         return [], refusals
     kept = step_options((one.name,), options)

@@ -7,6 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from deepmerge import doctor as doctor_of_the_package
 from deepmerge.cli import main
 from deepmerge.doctor import Check
 
@@ -21,7 +22,7 @@ ALL_WELL = [
 @pytest.fixture
 def doctor(monkeypatch):
     def run(checks, *options):
-        monkeypatch.setattr("deepmerge.doctor.examine", lambda: checks)
+        monkeypatch.setattr("deepmerge.doctor.examine", lambda _progress: checks)
         return CliRunner().invoke(main, ["doctor", *options])
 
     return run
@@ -68,3 +69,11 @@ def test_on_this_machine(monkeypatch):
     assert all(
         checks[name]["state"] == "ok" for name in ("numpy", "protobuf", "onnx", "onnxruntime", "pillow", "schema")
     )
+
+
+def test_progress_counts_the_checks(monkeypatch):
+    for slow in ("ort", "caffe", "torch"):
+        monkeypatch.setattr(f"deepmerge.doctor.{slow}", lambda: Check("engine", "absent", "not looked for"))
+    seen = []
+    found = doctor_of_the_package.examine(lambda *now: seen.append(now))
+    assert seen == [("checks", done, len(found)) for done in range(len(found))]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deepmerge.errors import PlanError
 from deepmerge.passes.registry import FOLDS, make
 from deepmerge.passes.support.base import Options, run
-from deepmerge.plan import Recipe, read_recipe, run_recipe
+from deepmerge.plan import Recipe, Wishes, make_plan, read_recipe, run_recipe
 from deepmerge.plan.select import select
 from tests.helpers import conv, inputs, layer, relu
 
@@ -352,3 +352,9 @@ def test_an_empty_recipe_changes_nothing(model):
     before = [one.name for one in graph.layers]
     assert list(run_recipe(graph, Recipe("x", cleanup=()))) == []
     assert [one.name for one in graph.layers] == before
+
+
+def test_progress_counts_the_layers_that_tucker_has_looked_at(read):
+    graph, seen = read(inputs((1, 3, 8, 8)) + conv("a", "data", 8) + relu("a") + conv("b", "a", 8)), []
+    make_plan(graph, Wishes(tucker=True), progress=lambda *now: seen.append(now))
+    assert seen == [("tucker", 0, 4), ("tucker", 1, 4), ("tucker", 2, 4), ("tucker", 3, 4)]
