@@ -26,7 +26,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Whole:
-    """A plan that was measured as a whole. agreement: the share of images with the original's first class."""
+    """A plan that was measured as a whole. agreement: the share of images with the original's best class."""
 
     point: Point
     ms: float

@@ -110,12 +110,12 @@ def choice_text(entry: dict[str, Any]) -> str:
     sums = entry["predicted"]
     parts.append(
         f"{speed} ({frontier['original_ms']:.2f} ms; {on}); the sum over the regions is {sums['ms']:.2f} ms\n"
-        f"{how} after a quick fit: {100 * entry['agreement']:.1f} % of images have the original's first class, loss "
+        f"{how} after a quick fit: {100 * entry['agreement']:.1f} % of images have the original's best class, loss "
         f"{entry['loss']:.4f}; the sum over the regions is {sums['loss']:.4f}"
     )
     if "checked_agreement" in entry:
         images = frontier["images"] // 2
-        agree = f"{100 * entry['checked_agreement']:.1f} % have the original's first class"
+        agree = f"{100 * entry['checked_agreement']:.1f} % have the original's best class"
         parts.append(f"of {images} images that took no part in choosing, {agree}")
     return "\n\n".join(parts)
 
