@@ -163,6 +163,11 @@ class Showing:
     def __post_init__(self):
         if self.dry_run + self.only_list + self.check + self.merge_index > 1:
             raise click.UsageError("--dry-run, --list, --check and --merge-index exclude each other")
+        if self.dry_run or self.only_list or self.check:
+            refuse(given("junit", "markdown"), "has no effect with --dry-run, --list or --check; leave it out")
+        if self.merge_index:
+            unused = given("names", "retry_failed", "fail_fast", "shard")
+            refuse(unused, "has no effect with --merge-index; leave it out")
 
 
 showing = bundle(
@@ -224,11 +229,13 @@ def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing,
     if showing.merge_index:
         _finish(read, running, showing, console, merge=True)
         return
-    from deepmerge.zoo.run import jobs_of
+    from deepmerge.zoo.run import check_places, jobs_of
 
-    jobs = jobs_of(read, running.out, running.choice.of(read.models), running.threads)
+    jobs = list(jobs_of(read, running.out, running.choice.of(read.models), running.threads))
+    if not showing.only_list:
+        check_places(running.out, jobs)
     if showing.only_list or showing.dry_run:
-        _show(list(jobs), running, showing, console)
+        _show(jobs, running, showing, console)
         return
     with _resumable(), console.progress() as progress:
         _run(jobs, running, console, progress)
@@ -295,7 +302,7 @@ def _begins(job: Job, running: Running) -> bool:
     return job.state == TO_DO or (running.retry_failed and job.state == GIVEN_UP)
 
 
-def _run(jobs: Iterator[Job], running: Running, console: Console, progress) -> None:
+def _run(jobs: list[Job], running: Running, console: Console, progress) -> None:
     """Do what is to be done, and say how it goes."""
     from deepmerge.zoo.record import CONVERTED
     from deepmerge.zoo.run import DONE, GIVEN_UP, outcomes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from deepmerge.errors import ReadError
-from deepmerge.text import unused
+from deepmerge.names import for_path
 
 _WEIGHTS = (".caffemodel", ".caffemodel.h5")
 _TRAINING = ("solver", "train", "test")  # in the names of prototxts that are not for deployment
@@ -37,10 +38,20 @@ def find_models(folder: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
     taken: set[str] = set()
     trios = []
     for name, *files in pairs:
-        name = unused(name, taken)
-        taken.add(name)
+        name = _free(name, taken)
+        taken.add(_key(name))
         trios.append((name, *files))
     return trios, alone
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """Return the name, or the first of NAME_2, NAME_3 … whose folder in OUT is not another model's."""
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if _key(one) not in taken)
+
+
+def _key(name: str) -> str:
+    return for_path(name).lower()  # some systems do not tell A from a
 
 
 def _prototxt(weights: str, texts: Sequence[str], weights_here: int) -> str | None:

@@ -19,6 +19,7 @@ FILE = "index.jsonl"
 WAITING = "to do"
 _PART = re.compile(r"index-(\d+)-of-(\d+)\.jsonl")
 _RESULT = ("steps", "approximate_steps", "before", "after", "refusals", "warnings", "failure")
+_ALWAYS = {"number": int, "name": str, "folder": str, "status": str}
 _RUN = ("seconds", "peak_bytes", "checks")
 
 Entry = dict[str, Any]
@@ -42,7 +43,8 @@ def entries(models: Iterable[Model], out: Path) -> Iterator[Entry]:
 
 
 def write_index(file: Path, found: Iterable[Entry]) -> Iterator[Entry]:
-    """Write the entries, and yield each; the file comes into its place at the end."""
+    """Write the entries, and yield each; the file comes into its place at the end. Its folder is made if need be."""
+    file.parent.mkdir(parents=True, exist_ok=True)  # no model may have made it: a shard can be empty
     with replacing(file) as partial:
         with open(partial, "wb") as stream:
             for entry in found:
@@ -77,7 +79,7 @@ def _read(file: Path) -> Iterator[Entry]:
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
             entry = json.loads(line)
-            if entry["version"] != VERSION or not isinstance(entry["number"], int):
+            if entry["version"] != VERSION or any(type(entry[key]) is not kind for key, kind in _ALWAYS.items()):
                 raise ValueError
         except (ValueError, KeyError, TypeError, RecursionError):
             text = "is not a line of an index that this deepmerge writes"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,8 @@ NOTES = ("tags", "licence", "source")  # say something about a model, and change
 SHARED = ("expect", "limits", *NOTES)  # keys that [defaults] may have, beside the options of convert
 OWN = ("name", *KINDS, "sha256", *SHARED)
 MAX_LENGTH = 1 << 26  # characters; 10,000 models take about 2 million
+_MOST = 1e15  # of any number: no machine has more bytes, or as many seconds
+_ZOO = re.compile(r"index\.html|index(-\d+-of-\d+)?\.jsonl")  # files in OUT that are the zoo's own
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -238,8 +239,9 @@ class _Reader:
 
     def _number(self, value: Any, where: str, whole: bool = False) -> float:
         kinds = (int,) if whole else (int, float)
-        if type(value) not in kinds or not 0 <= value < math.inf or (whole and not value):
+        if type(value) not in kinds or not 0 <= value <= _MOST or (whole and not value):
             form = "a whole number from 1 on" if whole else "a number from 0 on"
+            form += f" and at most {_MOST:g}" if type(value) in kinds and value > _MOST else ""
             return self._wrong(where, f"expected {form}, found {value!r}", 1)
         return value
 
@@ -271,12 +273,12 @@ def _merged(defaults: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
 
 def _clashes(file: Path, models: list[Model]) -> list[str]:
     """Return a line for each model whose folder in OUT is another one's. Some systems do not tell A from a."""
-    taken: dict[str, str] = {"index.jsonl": "the zoo", "index.html": "the zoo"}
+    taken: dict[str, str] = {}
     lines = []
     for model in models:
         key = model.folder.lower()
-        if key in taken:
-            owner = taken[key] if taken[key] == "the zoo" else f"model {taken[key]!r}"
+        if key in taken or _ZOO.fullmatch(key):
+            owner = f"model {taken[key]!r}" if key in taken else "the zoo"
             lines.append(f"{file}: model {model.name!r}: its folder, {model.folder}, is that of {owner}; rename it")
         taken.setdefault(key, model.name)
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,11 @@ def read_record(folder: str | Path) -> Record | None:
     if not isinstance(result, dict) or not isinstance(run, dict) or result.get("version") != VERSION:
         return None
     return Record(result, run) if isinstance(result.get("status"), str) else None
+
+
+def is_foreign(folder: str | Path) -> bool:
+    """Return whether there is something in a model's place that no zoo has written, such as the model itself."""
+    return os.path.lexists(folder) and (os.path.islink(folder) or not os.path.isfile(os.path.join(folder, RESULT)))
 
 
 def write_record(folder: Path, task: Task, digests: Mapping[str, str | None], more: dict[str, Any], run: dict) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -10,11 +11,20 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from deepmerge.errors import DeepmergeError, EngineError
+from deepmerge.errors import DeepmergeError, EmitError, EngineError
 from deepmerge.text import did_you_mean, flat
 from deepmerge.zoo.guard import Convert, Outcome, guarded
 from deepmerge.zoo.manifest import Manifest, Model
-from deepmerge.zoo.record import CONVERTED, SET_ASIDE, Failure, Task, expectations, read_record, write_failure
+from deepmerge.zoo.record import (
+    CONVERTED,
+    SET_ASIDE,
+    Failure,
+    Task,
+    expectations,
+    is_foreign,
+    read_record,
+    write_failure,
+)
 
 DONE, GIVEN_UP, TO_DO = "done", "failed", "to do"
 
@@ -57,6 +67,16 @@ def jobs_of(manifest: Manifest, out: Path, models: Iterable[Model], threads: int
         else:
             state = DONE if record.status == CONVERTED else GIVEN_UP
         yield Job(model, task, state)
+
+
+def check_places(out: Path, jobs: Iterable[Job]) -> None:
+    """Raise EmitError if OUT is no folder, or if a model's folder there would replace what no zoo has written."""
+    if os.path.lexists(out) and not out.is_dir():
+        raise EmitError(f"{out}: is not a folder", remedy="give another -o")
+    for job in jobs:
+        if job.state == TO_DO and is_foreign(job.task.out):
+            text = f"{out / job.model.folder}: is there already, and is not the result of a zoo"
+            raise EmitError(text, remedy="move it, rename the model, or give another -o; nothing was written")
 
 
 def _task(model: Model, base: str, out: Path, threads: int) -> Task:

@@ -170,10 +170,45 @@ def test_shards_are_joined(three, convert):  # noqa: F811
         ["--list", "--check"],
         ["--scheduler", "tcp://x:1", "-j", "2"],
         ["-j", "0"],
+        ["--list", "--junit", "x.xml"],
+        ["--check", "--markdown", "x.md"],
+        ["--merge-index", "--shard", "1/2"],
+        ["--merge-index", "--retry-failed"],
     ],
 )
 def test_usage_errors(convert, words):
     assert convert(*words).code == 2
+
+
+@pytest.mark.parametrize("words", [[], ["--dry-run"]])
+def test_what_no_zoo_has_written_is_never_replaced(three, run, words):  # noqa: F811
+    """`init` calls a model by its folder, and OUT may be the folder of the models."""
+    write_model(three / "models/resnet", "deploy")
+    add(three, '[[model]]\nname = "resnet"\nprototxt = "models/resnet/deploy.prototxt"\n')
+    before = trees(three / "models", ())
+    done = run("zoo", three / "zoo.toml", "-o", three / "models", *words)
+    assert done.code == 1 and f"{three}/models/resnet: is there already, and is not the result of a zoo" in done.line
+    assert trees(three / "models", ()) == before
+    assert run("zoo", three / "zoo.toml", "-o", three / "models", "--list").code == 0
+
+
+def test_an_out_that_is_a_file_is_refused_at_once(three, run):  # noqa: F811
+    (three / "file").touch()
+    done = run("zoo", three / "zoo.toml", "-o", three / "file")
+    assert done.code == 1 and done.line.endswith("file: is not a folder; give another -o")
+
+
+def test_a_shard_without_models_writes_its_part(three, convert):  # noqa: F811
+    done = convert("--shard", "5/20")
+    assert (done.code, done.out) == (0, "0 models: none\n")
+    assert index(three, "index-5-of-20.jsonl") == []
+
+
+def test_a_part_that_no_zoo_has_written_is_said(three, convert):  # noqa: F811
+    (three / "out").mkdir()
+    (three / "out/index-1-of-1.jsonl").write_text('{"version": 1, "number": 1}\n')
+    done = convert("--merge-index")
+    assert done.code == 1 and "index-1-of-1.jsonl:1: is not a line of an index" in done.line
 
 
 def test_an_out_is_needed(three, run):  # noqa: F811
@@ -277,6 +312,14 @@ def test_init_finds_the_pairs_in_a_folder(three, run):  # noqa: F811
     assert [line.split()[0] for line in found] == ["a", "b", "c", "res"]
     assert f"res/deploy.prototxt  {three}/models/res/iter_100.caffemodel" in found[3]
     assert f"# no prototxt was found for {three}/models/alone.caffemodel" in done.out
+
+
+def test_init_names_models_whose_folders_differ(tmp_path, run):
+    for name in ("A", "a", "x_y", "x/y", "x/z"):
+        write_model(tmp_path / "m" / Path(name).parent, Path(name).name)
+    (tmp_path / "found.toml").write_text(run("zoo", "init", tmp_path / "m").out)
+    done = run("zoo", tmp_path / "found.toml", "--check")
+    assert (done.code, done.out) == (0, "5 models, and nothing is wrong with the manifest\n")
 
 
 def test_init_of_what_is_no_folder(run, tmp_path):
