@@ -34,6 +34,7 @@ MULTIPLIES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FOLLOWS = ("Relu", "Concat", "MaxPool")  # int8 if what they read is
 _ORT = {"average": "MinMax", "minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 _PREPARED = "onnx.quant.pre_process"  # without it, ONNX Runtime advises to fold BatchNorm, which exact passes do
+_ADDED = ("_scale", "_zero_point", "_quantized")  # endings of what ONNX Runtime calls by a value that becomes int8
 _LARGEST = np.float32(np.finfo(np.float32).max)
 
 
@@ -76,6 +77,7 @@ def quantize(
     model = to_onnx(graph, lrn=lrn)
     kept = {node.name for node, layer in node_layers(graph, model) if layer.name in keep}
     kept |= keep_pools(model, kept)
+    keep_apart(model)
     large = too_large(model)
     (fed,) = (value.name for value in model.graph.input)
     model.metadata_props.add(key=_PREPARED, value="onnxruntime.quant")
@@ -148,6 +150,26 @@ def keep_pools(model: Any, kept: Collection[str]) -> set[str]:
         del model.graph.node[:]
         model.graph.node.extend(nodes)
     return added
+
+
+def keep_apart(model: Any) -> None:
+    """Rename values whose names ONNX Runtime would give to what it adds: the scale of conv1 is called conv1_scale.
+
+    Inputs and outputs keep their names, so where one of them ends so, the other value gets another name.
+    """
+    outside = {value.name for value in (*model.graph.input, *model.graph.output)}
+    names = {name: None for node in model.graph.node for name in (*node.input, *node.output)}  # in order
+    renamed: dict[str, str] = {}
+    for name in names:
+        stems = {name.removesuffix(ending) for ending in _ADDED if name.endswith(ending)} & names.keys()
+        for one in sorted(stems) if name in outside else [name] * bool(stems):
+            if one not in outside and one not in renamed:
+                renamed[one] = unused(f"{one}/value", {*names, *renamed.values()})
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in (*model.graph.initializer, *model.graph.value_info):
+        value.name = renamed.get(value.name, value.name)
 
 
 class _Reader:

@@ -106,6 +106,21 @@ def test_a_network_without_such_a_pooling_is_left_alone(tmp_path):
     assert keep_pools(model, set()) == set() and digest(model) == before
 
 
+def test_blobs_may_have_the_names_of_what_quantization_adds(tmp_path, batches):
+    text = inputs((2, 3, 17, 15)) + conv("c", "data", 4) + conv("c_scale", "c", 4) + conv("data_zero_point", "data", 4)
+    text += (
+        layer("fc", "Eltwise", "c c_scale data_zero_point")
+        + relu("fc")
+        + layer("fc_scale", "InnerProduct", "fc", "num_output: 7")
+    )
+    graph = network(tmp_path, text)
+    write_model(quantize(graph, batches, len(batches)), tmp_path / "int8.onnx")
+    engine = OrtEngine()
+    with engine.load(graph) as exact, engine.load_onnx(tmp_path / "int8.onnx", graph) as rough:
+        value, other = (session.forward({"data": batches[0][:2]})["fc_scale"] for session in (exact, rough))
+    assert 0 < np.abs(value - other).max() < 0.1 * np.abs(value).max()
+
+
 def test_an_extreme_image_widens_minmax_and_hardly_the_average(graph, batches):
     extreme = [*batches[:-1], batches[-1] * np.float32(50)]
     scales = {}
