@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from deepmerge.errors import GraphError
 from deepmerge.graph.extract import layers_between
 from deepmerge.graph.graph import Graph
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 # iterations of tail with a weight of 1, to 0.499 with 8.
 FEATURE_WEIGHT = 8.0
 TEMPERATURE = 4.0  # inception_mini learned more in equal time than with 2, 8, or squared differences
+# Bytes of the original's largest blob, in float32, for the images that a CPU asks about at once. What fits into its
+# cache is faster: GoogLeNet's answer and the values at the cut take 16 ms an image by eights, 23 ms by 64.
+CACHED = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ class Distillation:
         self._original, self._merged = graphs
         self._compared = tuple(compared)
         self.parts = tuple(pair.own for pair in compared)
+        largest = max(int(np.prod(shape[1:], dtype=int)) for shape in infer_shapes(graphs[0]).values() if shape)
+        self._at_once = max(1, CACHED // (4 * largest))  # images
 
     @property
     def is_cut(self) -> bool:
@@ -136,11 +143,17 @@ class Distillation:
         """Return the images, or the student's values at the cut, with the original's answers."""
         import torch
 
-        asked = tuple(pair.theirs for pair in self._compared)
+        pieces = images.split(self._at_once) if images.device.type == "cpu" else [images]
         with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
-            said = self.teacher({self.input: images}, asked)
-            feeds = self.student({self.input: images}, (self.start,)) if self.is_cut else {self.start: images}
-        return Batch(feeds, [said[blob] for blob in asked])
+            said = zip(*(self._said(piece) for piece in pieces), strict=True)
+            first, *targets = (torch.cat(values) if len(values) > 1 else values[0] for values in said)
+        return Batch({self.start: first}, targets)
+
+    def _said(self, images: Tensor) -> list[Tensor]:
+        asked = tuple(pair.theirs for pair in self._compared)
+        said = self.teacher({self.input: images}, asked)
+        start = self.student({self.input: images}, (self.start,))[self.start] if self.is_cut else images
+        return [start, *(said[blob] for blob in asked)]
 
     def losses(self, batch: Batch) -> Tensor:
         """Return the loss of each part for a batch, (parts,)."""

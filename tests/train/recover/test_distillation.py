@@ -131,6 +131,21 @@ def test_what_is_kept_fits_what_is_asked(tmp_path):
         assert [found for _, found in one.kept()] == [kind, torch.float32, kind]
 
 
+@pytest.mark.parametrize("start", [None, "conv1"])
+def test_images_asked_about_a_few_at_a_time_have_the_same_answers(tmp_path, monkeypatch, start):
+    one, batch = made(tmp_path, DEEP, start=start, feature="conv2"), images()
+    whole, at_once = one.ask(batch), []
+    monkeypatch.setattr("deepmerge.train.recover.distillation.CACHED", 4 * 60 * 4)  # four inputs of 60 numbers
+    few = made(tmp_path, DEEP, start=start, feature="conv2")
+    few.teacher.register_forward_pre_hook(lambda net, args: at_once.append(len(args[0]["data"])))
+    asked = few.ask(batch)
+    assert max(at_once) < len(batch) and sum(at_once) == len(batch)
+    for found, wanted in zip(
+        [*asked.feeds.values(), *asked.targets], [*whole.feeds.values(), *whole.targets], strict=True
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+
+
 def test_losses_are_means_over_images(tmp_path):
     one = made(tmp_path, DEEP)
     batch = one.ask(images())
