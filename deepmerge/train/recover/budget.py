@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Of the time. Where an iteration is fast, all layers see enough images: inception_mini has 67 % agreement after two
 # minutes of distill, and 57 % if tail has half of the time.
-SLOW, FAST = {"tail": 0.5, "distill": 0.5}, {"tail": 0.05, "distill": 0.95}
+SLOW, FAST = {"tail": 0.8, "distill": 0.2}, {"tail": 0.05, "distill": 0.95}
 IMAGES = 1_200_000  # shown in all stages together, without a time limit
 WORK = 1e14  # most multiplications without a time limit: about an hour on two CPU cores
 _BATCH_WORK = 1e10  # most multiplications in a batch on a CPU
