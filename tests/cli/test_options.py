@@ -14,7 +14,7 @@ def wishes(run, mini, monkeypatch):
     import deepmerge.api as api
 
     original = api.make_plan
-    monkeypatch.setattr(api, "make_plan", lambda graph, one, images: asked.append(one) or original(graph, one, images))
+    monkeypatch.setattr(api, "make_plan", lambda graph, one, *more: asked.append(one) or original(graph, one, *more))
 
     def wishes(*words) -> Wishes:
         done = run("plan", mini[0], "-q", *words)

@@ -97,7 +97,7 @@ def test_the_report_tells_the_story(recovered):
     assert outputs == [["fc", "norm2"], ["fc"]]
     assert [part["name"] for part in story["stages"][0]["segments"]] == ["conv1", "conv2"]
     assert story["stages"][1]["cut"] in ("norm1", "pool1") and "cut" not in story["stages"][2]
-    assert [stage["views"] for stage in story["stages"][1:]] == [16 * math.ceil(12 / 3), 16 * math.ceil(8 / 4)]
+    assert [stage["views"] for stage in story["stages"][1:]] == [16 * math.ceil(12 / 2), 16 * math.ceil(8 / 4)]
 
 
 @pytest.mark.parametrize("name", ["lsq", "tail", "distill"])
