@@ -31,6 +31,8 @@ def test_from_a_caffe_pair_to_the_page(models, tmp_path):
     out = tmp_path / "first_hour"
     assert "recovery" in json.loads((out / "recovered/report.json").read_text())
     page = (out / "recovered/report.html").read_text()
-    assert "times as fast</dd>" in page and "measured on ort" in page and "top-1 merged, 80 images" in page
+    assert "times as fast</dd>" in page and "measured on ort" in page
+    # a recovery of twelve seconds may be rolled back on a slow machine: the page then shows the merged network alone
+    assert any(f"top-1 {what}, 80 images" in page for what in ("recovered", "merged"))
     original, *_, last = json.loads((out / "table.json").read_text())["rows"]
     assert list(original["top"]) == ["original"] and set(last["top"]) <= {"merged", "recovered"}
