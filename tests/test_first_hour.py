@@ -29,10 +29,10 @@ def test_from_a_caffe_pair_to_the_page(models, tmp_path):
     hints = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("next: deepmerge ")]
     assert hints == ["convert", "recover", "eval", "report"], "each command leads to the next one"
     out = tmp_path / "first_hour"
-    assert "recovery" in json.loads((out / "recovered/report.json").read_text())
+    stages = json.loads((out / "recovered/report.json").read_text())["recovery"]["stages"]
+    kept = any(not stage.get("undone") for stage in stages)  # on a slow machine, twelve seconds of recovery may do harm
     page = (out / "recovered/report.html").read_text()
     assert "times as fast</dd>" in page and "measured on ort" in page
-    # a recovery of twelve seconds may be rolled back on a slow machine: the page then shows the merged network alone
-    assert any(f"top-1 {what}, 80 images" in page for what in ("recovered", "merged"))
+    assert f"top-1 {'recovered' if kept else 'merged'}, 80 images" in page
     original, *_, last = json.loads((out / "table.json").read_text())["rows"]
     assert list(original["top"]) == ["original"] and set(last["top"]) <= {"merged", "recovered"}
