@@ -41,6 +41,8 @@ def test_lead_and_totals(report):
 def test_lead_of_exact_steps_and_of_none(report):
     exact = report | {"steps": [step | {"exact": True} for step in report["steps"][:1]]}
     assert "1 exact step took it" in text(summary.lead(exact)) and "float rounding alone" in text(summary.lead(exact))
+    as_many = report | {"after": report["after"] | {"layers": report["before"]["layers"]}}
+    assert text(summary.lead(as_many)).startswith("5 approximate steps changed it; it has 57 layers, as before; 34.5%")
     none = report | {"steps": [], "before": {}, "after": {}}
     assert text(summary.lead(none)) == "No step took it from ? to ? layers."
 

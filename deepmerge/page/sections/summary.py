@@ -38,6 +38,8 @@ def lead(report: dict[str, Any]) -> Html:
         or "no step"
     )
     text = f"{steps} took it from {_number(before, 'layers')} to {_number(after, 'layers')} layers"
+    if report["steps"] and before.get("layers") == after.get("layers"):
+        text = f"{steps} changed it; it has {_number(after, 'layers')} layers, as before"
     if before.get("macs") and "macs" in after:
         text += f"; {share_left(before['macs'], after['macs'])} of the multiply-adds are left"
     if before.get("params") and "params" in after:
