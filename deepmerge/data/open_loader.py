@@ -58,7 +58,8 @@ def open_network_images(spec: str, graph: Graph, remedy: str = "") -> NetworkIma
     images = open_images(spec)
     if len(graph.inputs) != 1:
         names = ", ".join(blob.name for blob in graph.inputs)
-        raise ReadError(f"images feed one input, and the network has {len(graph.inputs)} ({names})", remedy=remedy)
+        text = f"images feed one input, and network {graph.name!r} has {len(graph.inputs)} ({names})"
+        raise ReadError(text, remedy=remedy)
     blob = graph.inputs[0]
     shape = infer_shapes(graph, strict=False)[blob]
     if not images.ready and (len(shape) != 4 or shape[1] not in (1, 3)):

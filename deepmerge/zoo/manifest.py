@@ -210,8 +210,7 @@ class _Reader:
 
     def _limits(self, entry: dict[str, Any], where: str) -> Limits:
         table = self._table(entry, "limits", Limits.__dataclass_fields__, where)
-        made = {key: self._number(value, f"{where}, limits, {key}") or None for key, value in table.items()}
-        return Limits(**{key: value for key, value in made.items() if value is not None})
+        return Limits(**{key: self._limit(value, f"{where}, limits, {key}") for key, value in table.items()})
 
     def _notes(self, entry: dict[str, Any], where: str) -> dict[str, Any]:
         notes = {key: entry[key] for key in NOTES if key in entry}
@@ -244,6 +243,11 @@ class _Reader:
             form += f" and at most {_MOST:g}" if type(value) in kinds and value > _MOST else ""
             return self._wrong(where, f"expected {form}, found {value!r}", 1)
         return value
+
+    def _limit(self, value: Any, where: str) -> float:
+        if value == 0:
+            return self._wrong(where, "expected a number above 0, found 0; without the key, the default holds", 1)
+        return self._number(value, where)
 
     def _text(self, entry: Mapping[str, Any], key: str, where: str) -> str:
         value = entry.get(key, "")

@@ -95,6 +95,7 @@ def test_files_and_images_of_options_are_what_the_result_depends_on(manifest):
         (HEAD + MODEL + MODEL.replace('"a"', '"A"'), "model 'A': its folder, A, is that of model 'a'; rename it"),
         (HEAD + MODEL.replace('"a"', '"index.html"'), "model 'index.html': its folder, index.html, is that of the zoo"),
         (HEAD + MODEL.replace('"a"', '"Index-1-of-3.jsonl"'), "model 'Index-1-of-3.jsonl': its folder, Index-1-of-3.jsonl, is that of the zoo"),
+        (HEAD + MODEL + "limits.seconds = 0\n", "model 'a', limits, seconds: expected a number above 0, found 0"),
         (HEAD + MODEL + "limits.gigabytes = 1e300\n", "model 'a', limits, gigabytes: expected a number from 0 on and at most 1e+15"),
         (HEAD + MODEL + f"expect.verify = 1{400 * '0'}\n", "model 'a', expect, verify: expected a number from 0 on and at most 1e+15"),
         (HEAD + MODEL.replace("a.proto", "*.proto"), "model 'a': '*.prototxt' finds no file"),
