@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 JUDGED = 256  # images to measure a stage's losses on; at most half of those held out
 LEAST_JUDGED = 64
 SIZED = 32  # images to measure the size of a layer's outputs on
-USES = {"tail": 2, "distill": 4}  # times that a view is shown
+USES = {"tail": 3, "distill": 4}  # times that a view is shown
 
 
 @dataclass(frozen=True)
