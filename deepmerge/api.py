@@ -689,7 +689,7 @@ def recover(
     out
         The folder to write; it has the form of `folder`.
     stages
-        Some of "lsq", "refit", "tail", "distill"; None for all but refit.
+        Some of "lsq", "refit", "tail", "distill"; None for lsq, then tail for a large network on a CPU, else distill.
     minutes
         The time for all stages together; None for a default number of iterations.
     device

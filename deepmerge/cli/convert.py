@@ -41,7 +41,7 @@ from deepmerge.cli.training_options import MINUTES, resumable
 from deepmerge.formats import INT8, INT8_METHODS, LRN_FORMS, STYLES
 from deepmerge.names import for_terminal
 from deepmerge.text import count
-from deepmerge.train.recover import SOLVED, STAGES, USUAL
+from deepmerge.train.recover import SOLVED, STAGES
 
 _FILES = "Files for fine-tuning"
 _RECOVERY = "Recovery"
@@ -195,7 +195,7 @@ class Recovering:
 
     data: str | None
     minutes: float | None
-    stages: tuple[str, ...]
+    stages: tuple[str, ...] | None
     device: str
     no_fit: bool = False
 
@@ -225,8 +225,7 @@ recovering = bundle(
         option(
             "--recover-stages",
             type=Listed(STAGES, empty=False),
-            default=",".join(USUAL),
-            help="Recovery stages to run.",
+            help="Recovery stages to run. Default: those that suit the network; see `deepmerge recover --help`.",
         ),
         option("--recover-device", metavar="cpu|cuda", default="cpu", help="Where PyTorch runs."),
         option("--no-fit", is_flag=True, help="With --data: write the merged network without fitting it."),

@@ -14,7 +14,7 @@ from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
 from deepmerge.cli.words import complete_steps
 from deepmerge.text import count
-from deepmerge.train.recover import STAGES, TRAINED, USUAL
+from deepmerge.train.recover import STAGES, TRAINED
 
 
 def _iterations(text: str) -> dict[str, int]:
@@ -41,8 +41,8 @@ def _iterations(text: str) -> dict[str, int]:
 @option(
     "--stages",
     type=Listed(STAGES, empty=False),
-    default=",".join(USUAL),
-    help=f"Stages to run, of {', '.join(STAGES)}. They run in this order.",
+    help=f"Stages to run, of {', '.join(STAGES)}, in this order. "
+    "Default: lsq, then tail for a large network on a CPU, else distill.",
 )
 @option("--minutes", type=MINUTES, metavar="N", help="Time limit; each stage gets a share, by the measured speed.")
 @limit

@@ -3,4 +3,3 @@
 SOLVED = ("lsq", "refit")  # stages that solve least squares
 TRAINED = ("tail", "distill")  # stages that train by gradients
 STAGES = (*SOLVED, *TRAINED)
-USUAL = ("lsq", *TRAINED)  # refit takes about a minute for each layer, even where it gains little

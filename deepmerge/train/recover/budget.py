@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepmerge.train.recover import TRAINED
 from deepmerge.train.recover.distillation import Batch
@@ -18,14 +18,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# Of the time. Where an iteration is fast, all layers see enough images: inception_mini has 67 % agreement after two
-# minutes of distill, and 57 % if tail has half of the time.
-SLOW, FAST = {"tail": 0.8, "distill": 0.2}, {"tail": 0.05, "distill": 0.95}
 IMAGES = 1_200_000  # shown in all stages together, without a time limit
 WORK = 1e14  # most multiplications without a time limit: about an hour on two CPU cores
 _BATCH_WORK = 1e10  # most multiplications in a batch on a CPU
 _SLOW = 1.0  # seconds for an eighth of a batch, above which only an eighth is measured
-_SLACK = 0.92  # share of the time limit that is planned; the rest is for trying learning rates and the unforeseen
+_SLACK = 0.97  # share of the time limit that is planned; a stage whose time is up before its last steps loses little
 LEAST = 10  # iterations; with fewer, a stage is not worth its start
 _FORWARD = 0.4  # share of an iteration's time that the same images take without gradients
 
@@ -34,23 +31,35 @@ Fit = Callable[[float], int]  # seconds → the number of iterations that fit
 
 def default_batch_size(macs: int, device: str) -> int:
     """Return the images of an iteration. macs: the original's for one image; a slow one learns from small batches."""
-    return 128 if device != "cpu" or _is_fast(macs) else 64
+    return 128 if _is_fast(macs, device) else 64
 
 
-def shares_of(macs: int) -> Mapping[str, float]:
-    """Return each stage's share of the time. macs: the original's for one image."""
-    return FAST if _is_fast(macs) else SLOW
+def usual_stages(macs: int, device: str, cut: str | None, previous: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the stages that run unless others are asked for.
+
+    lsq runs once: on weights that have been trained since, it would undo a part of that.
+
+    Where an iteration is fast, distill sees enough images: inception_mini has 67 % agreement after two minutes of it,
+    and 57 % if tail has half of them. On a CPU, distill shows GoogLeNet so few in an hour that it learns them by heart,
+    and tail does not.
+
+    macs: the original's for one image. cut: see cut.py. previous: the report's "recovery" of an earlier recovery.
+    """
+    earlier = (previous or {}).get("stages", [])
+    solved = any(stage["name"] == "lsq" and not stage.get("segments_left") for stage in earlier)
+    trained = "distill" if cut is None or _is_fast(macs, device) else "tail"
+    return (trained,) if solved else ("lsq", trained)
 
 
-def _is_fast(macs: int) -> bool:
-    return macs * 128 <= _BATCH_WORK
+def _is_fast(macs: int, device: str) -> bool:
+    return device != "cpu" or macs * 128 <= _BATCH_WORK
 
 
 def default_iterations(stages: Sequence[str], batch_size: int, macs: tuple[int, int]) -> dict[str, int]:
     """Return each stage's iterations. macs: the original's and the merged network's for one image."""
     images = min(IMAGES, WORK / max(1, macs[0] + 3 * macs[1]))  # backward takes twice as long as forward
-    shares = shares_of(macs[0])
-    return {stage: math.ceil(shares[stage] * images / batch_size) for stage in stages if stage in TRAINED}
+    trained = [stage for stage in stages if stage in TRAINED]
+    return {stage: math.ceil(images / len(trained) / batch_size) for stage in trained}
 
 
 def measured_fits(context: Context, stages: Sequence[str], bf16: bool) -> dict[str, Fit]:
@@ -61,17 +70,16 @@ def measured_fits(context: Context, stages: Sequence[str], bf16: bool) -> dict[s
     return {name: _measured_fit(context, StagePlan(name, 1, 0, bf16)) for name in stages}
 
 
-def divided(seconds: float, fits: Mapping[str, Fit], shares: Mapping[str, float]) -> dict[str, int]:
-    """Return each stage's iterations, such that they take their shares of the time.
+def divided(seconds: float, fits: Mapping[str, Fit]) -> dict[str, int]:
+    """Return each stage's iterations, such that all take equally long.
 
     If a stage would get fewer than LEAST, the one with the fewest is left out, and the others get its time.
     """
-    whole = sum(shares[stage] for stage in fits)
-    counts = {stage: fit(max(seconds, 0) * _SLACK * shares[stage] / whole) for stage, fit in fits.items()}
+    counts = {stage: fit(max(seconds, 0) * _SLACK / len(fits)) for stage, fit in fits.items()}
     fewest = min(counts, key=lambda stage: counts[stage], default=None)
     if fewest is None or counts[fewest] >= LEAST:
         return counts
-    return divided(seconds, {stage: fit for stage, fit in fits.items() if stage != fewest}, shares)
+    return divided(seconds, {stage: fit for stage, fit in fits.items() if stage != fewest})
 
 
 def after(overhead: float, fit: Fit) -> Fit:

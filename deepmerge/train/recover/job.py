@@ -16,7 +16,7 @@ from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate, select
 from deepmerge.progress import Progress, silent
 from deepmerge.train.recover import TRAINED
-from deepmerge.train.recover.budget import default_batch_size
+from deepmerge.train.recover.budget import default_batch_size, usual_stages
 from deepmerge.train.recover.cut import find_cut, find_feature
 from deepmerge.train.recover.images import Sources, open_sources
 from deepmerge.train.recover.optimizer import OPTIMIZER
@@ -42,15 +42,19 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     segments = _chosen(converted, original, merged, job.steps)
     if not segments:
         return _copied(converted, job)
-    if job.batch_size is None:
-        job = replace(job, batch_size=default_batch_size(summary(original)["macs"], job.device))
+    macs, cut = summary(original)["macs"], find_cut(merged)
+    job = replace(
+        job,
+        stages=job.stages or usual_stages(macs, job.device, cut, converted.report.get("recovery")),
+        batch_size=job.batch_size or default_batch_size(macs, job.device),
+    )
     if set(job.stages) & set(TRAINED):
         prepare(job.device, job.threads, job.seed)  # raises now if something is missing
     loading = Loading(seed=job.seed, limit=job.limit, strict=job.strict, cache_bytes=job.cache_bytes)
     sources = open_sources(job.data, merged, converted.final.prototxt, job.batch_size, job.wishes, loading)
     later = find_later_layers(original, merged, converted.entries, segments) if "refit" in job.stages else []
     feature = find_feature(merged, find_anchors(original, merged, converted.entries))
-    context = Context(job, original, merged, segments, sources, later, find_cut(merged), feature, settings, progress)
+    context = Context(job, original, merged, segments, sources, later, cut, feature, settings, progress)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, sources))
     with checkpoint.mentioned():
         run = Run(context, checkpoint, started)

@@ -14,7 +14,7 @@ from deepmerge.graph.costs import summary
 from deepmerge.text import count
 from deepmerge.train.recover import SOLVED, TRAINED
 from deepmerge.train.recover.agreement import Judge
-from deepmerge.train.recover.budget import default_iterations, divided, measured_fits, shares_of
+from deepmerge.train.recover.budget import default_iterations, divided, measured_fits
 from deepmerge.train.recover.images import sample
 from deepmerge.train.recover.lsq import Options, lsq
 from deepmerge.train.recover.report import recovery_entry, solved_entry
@@ -61,7 +61,6 @@ class Run:
 
     def __init__(self, context: Context, checkpoint: Checkpoint, started: float):
         self.context, self.checkpoint, self.started = context, checkpoint, started
-        self.shares = shares_of(summary(context.original)["macs"])
         job, clock = context.job, context.settings.clock
         stop_at = None if job.stop_after is None else self.started + 60 * job.stop_after
         self.pace = Pace(clock, job.checkpoint_seconds, context.settings.saving_factor, stop_at, self.started)
@@ -170,9 +169,9 @@ class Run:
             self.save(f"the start of stage {name}")  # so that speed is not measured again
         if name not in state.iterations:
             return None
-        shares = {stage: self.shares[stage] for stage in self._left_stages() if stage in state.iterations}
+        left = [stage for stage in self._left_stages() if stage in state.iterations]
         start = self.context.settings.clock()
-        end = start + self._seconds_left() * shares[name] / sum(shares.values())
+        end = start + self._seconds_left() / len(left)
         stage = TrainedStage(self.context, self._stage_plan(name), self.checkpoint.folder, self.under_way)
         stage.run(self.pace, self.save, end)
         entry = stage.entry()
@@ -218,9 +217,9 @@ class Run:
         if job.minutes is not None:
             context.progress("measuring the speed", 0, 1)
             seconds, least = self._seconds_left(), context.settings.measured_seconds
-            fed = [name for name in stages if seconds * self.shares[name] >= least]  # the others starve in any case
+            fed = stages if seconds >= least * len(stages) else []  # they starve in any case
             fits = measured_fits(context, fed, state.bf16)
-            state.iterations = divided(self._seconds_left(), fits, self.shares)
+            state.iterations = divided(self._seconds_left(), fits)
         state.iterations |= {name: number for name, number in job.counts.items() if name in stages}
 
     def _agreement(self) -> float | None:

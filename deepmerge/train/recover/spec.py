@@ -14,7 +14,6 @@ from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import cores
 from deepmerge.progress import Progress, silent
-from deepmerge.train.recover import USUAL
 from deepmerge.train.recover.images import Sources
 from deepmerge.train.recover.segments import Segment
 
@@ -27,11 +26,12 @@ class Job:
     """One recovery, with the options of the command line.
 
     folder: OUT. data: the images' SPEC. out: OUT2. original: the original's files, None for those that report.json
-    names. steps: --steps. limit: number of images to use. minutes: time for all stages, None for the iterations in
-    `counts` or the defaults. batch_size: None for one that suits network and device. lr: the learning rate as a share
-    of the weights' size, None to try several. precision: of tail and distill: fp32, bf16 or auto. vary: whether they
-    augment their images. stop_after: minutes until this run pauses with a checkpoint. cache_bytes: limit for decoded
-    images kept in memory. inputs: sizes of the networks' inputs.
+    names. stages: None for those that suit the networks. steps: --steps. limit: number of images to use. minutes:
+    time for all stages, None for the iterations in `counts` or the defaults. batch_size: None for one that suits
+    network and device. lr: the learning rate as a share of the weights' size, None to try several. precision: of
+    tail and distill: fp32, bf16 or auto. vary: whether they augment their images. stop_after: minutes until this
+    run pauses with a checkpoint. cache_bytes: limit for decoded images kept in memory. inputs: sizes of the
+    networks' inputs.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class Job:
     out: Path
     original: tuple[Path, Path] | None = None
     wishes: ImageWishes = field(default_factory=ImageWishes)
-    stages: tuple[str, ...] = USUAL
+    stages: tuple[str, ...] | None = None
     steps: str = "all"
     limit: int | None = None
     minutes: float | None = None

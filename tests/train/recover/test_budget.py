@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.train.recover.budget import (
-    FAST,
     IMAGES,
-    SLOW,
     WORK,
     after,
     default_batch_size,
@@ -15,14 +13,33 @@ from deepmerge.train.recover.budget import (
     divided,
     measure,
     steady,
+    usual_stages,
 )
 from deepmerge.train.recover.spec import Settings
 
 
-def test_stages_take_their_shares():
-    found = divided(1000, {"tail": steady(0.1), "distill": steady(0.5)}, SLOW)
-    assert found == {"tail": int(920 * SLOW["tail"] / 0.1), "distill": int(920 * SLOW["distill"] / 0.5)}
-    assert sum(SLOW.values()) == sum(FAST.values()) == pytest.approx(1)
+def test_stages_share_the_time():
+    assert divided(1000, {"tail": steady(0.1), "distill": steady(0.5)}) == {"tail": 4850, "distill": 970}
+
+
+SOLVED = {"stages": [{"name": "lsq"}]}
+
+
+@pytest.mark.parametrize(
+    ("macs", "device", "cut", "previous", "stages"),
+    [
+        (1_600_000_000, "cpu", "pool3", None, ("lsq", "tail")),
+        (1_600_000_000, "cpu", None, None, ("lsq", "distill")),
+        (1_600_000_000, "cuda:1", "pool3", None, ("lsq", "distill")),
+        (18_000_000, "cpu", "pool3", {"stages": []}, ("lsq", "distill")),
+        (1_600_000_000, "cpu", "pool3", SOLVED, ("tail",)),
+        (18_000_000, "cpu", None, SOLVED, ("distill",)),
+        (18_000_000, "cpu", None, {"stages": [{"name": "lsq", "segments_left": 3}]}, ("lsq", "distill")),
+        (18_000_000, "cpu", None, {"stages": [{"name": "tail"}]}, ("lsq", "distill")),
+    ],
+)
+def test_usual_stages_suit_the_networks(macs, device, cut, previous, stages):
+    assert usual_stages(macs, device, cut, previous) == stages
 
 
 def test_a_measured_batch_includes_its_making():
@@ -39,20 +56,20 @@ def test_a_measured_batch_includes_its_making():
 
 
 def test_stages_that_are_left_out_leave_their_time_to_the_others():
-    assert divided(100, {"distill": steady(1.0)}, SLOW) == {"distill": 92}
+    assert divided(100, {"distill": steady(1.0)}) == {"distill": 97}
 
 
 def test_stages_that_would_starve_leave_their_time_to_the_others():
     fits = {"tail": steady(0.1), "distill": steady(1.0)}
-    assert divided(15, fits, SLOW) == {"tail": int(15 * 0.92 / 0.1)}
-    assert divided(1, fits, SLOW) == {} == divided(-1, fits, SLOW)
+    assert divided(15, fits) == {"tail": int(15 * 0.97 / 0.1)}
+    assert divided(1, fits) == {} == divided(-1, fits)
     assert after(5, steady(0.5))(9) == 8 and after(5, steady(0.5))(4) == 0
 
 
 def test_defaults_depend_on_the_networks_alone():
     small = default_iterations(("lsq", "tail", "distill"), 100, (18_000_000, 6_000_000))
-    assert small == {stage: IMAGES * FAST[stage] / 100 for stage in ("tail", "distill")}
+    assert small == {stage: IMAGES / 2 / 100 for stage in ("tail", "distill")}
     (large,) = default_iterations(("distill",), 32, (1_600_000_000, 800_000_000)).values()
-    assert large * 32 * 4e9 == pytest.approx(SLOW["distill"] * WORK, rel=0.01)
+    assert large * 32 * 4e9 == pytest.approx(WORK, rel=0.01)
     assert [default_batch_size(macs, "cpu") for macs in (18e6, 100e6, 1600e6)] == [128, 64, 64]
     assert default_batch_size(1600e6, "cuda") == 128

@@ -32,7 +32,8 @@ from tests.train.recover.conftest import TEXT, lay_out
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
 COUNTS = {"tail": 12, "distill": 8}
-QUICK = {"counts": COUNTS, "threads": 1, "batch_size": 16, "lr": 0.001}
+STAGES = ("lsq", "tail", "distill")
+QUICK = {"stages": STAGES, "counts": COUNTS, "threads": 1, "batch_size": 16, "lr": 0.001}
 
 
 ALWAYS = Settings(saving_factor=0.0)  # a checkpoint after each iteration, with checkpoint_seconds 0
@@ -97,7 +98,7 @@ def test_the_report_tells_the_story(recovered):
     assert outputs == [["fc", "norm2"], ["fc"]]
     assert [part["name"] for part in story["stages"][0]["segments"]] == ["conv1", "conv2"]
     assert story["stages"][1]["cut"] in ("norm1", "pool1") and "cut" not in story["stages"][2]
-    assert [stage["views"] for stage in story["stages"][1:]] == [16 * math.ceil(12 / 2), 16 * math.ceil(8 / 4)]
+    assert [stage["views"] for stage in story["stages"][1:]] == [16 * math.ceil(12 / 3), 16 * math.ceil(8 / 4)]
 
 
 @pytest.mark.parametrize("name", ["lsq", "tail", "distill"])
@@ -106,6 +107,15 @@ def test_each_stage_alone_lowers_its_loss(job, name):
     (stage,) = recover(replace(job, stages=(name,), counts=counts, lr=0.03))["recovery"]["stages"]
     assert stage["loss_after"] < 0.5 * stage["loss_before"]
     assert all(part["loss_after"] < part["loss_before"] for part in stage.get("segments", stage.get("outputs")))
+
+
+def test_stages_are_chosen_and_lsq_runs_once(job):
+    """The network is small, so all its layers learn."""
+    usual = replace(job, stages=None, counts={"distill": 4})
+    first = recover(usual)["recovery"]
+    assert [stage["name"] for stage in first["stages"]] == ["lsq", "distill"]
+    second = recover(replace(usual, folder=job.out, out=job.out.with_name("again")))["recovery"]
+    assert [stage["name"] for stage in second["stages"]] == ["distill"] and second["previous"] == first
 
 
 def test_refit_solves_what_lies_after_the_segments(job):
@@ -436,12 +446,11 @@ def clock(monkeypatch) -> SimpleNamespace:
 
 
 def test_minutes_fix_the_iterations(job, clock):
-    stages = ("lsq", "tail", "distill")
-    report = recover(replace(job, stages=stages, minutes=1.0, counts={}), settings=clock.settings)
+    report = recover(replace(job, minutes=1.0, counts={}), settings=clock.settings)
     counts = {stage["name"]: stage["iterations"] for stage in report["recovery"]["stages"][1:]}
     assert min(counts.values()) >= 10 and report["recovery"]["warnings"] == []
     assert 50 < clock.now <= 60
-    again = recover(replace(job, stages=stages, out=job.out.with_name("again"), counts=counts))
+    again = recover(replace(job, out=job.out.with_name("again"), counts=counts))
     assert again["recovery"]["stages"][2]["loss_after"] == report["recovery"]["stages"][2]["loss_after"]
     assert same_weights(job.out, job.out.with_name("again"))
 
