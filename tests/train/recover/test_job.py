@@ -370,7 +370,7 @@ def test_several_inputs(tmp_path):
         "dim: 15 }", "dim: 15 } shape { dim: 1 dim: 1 }", 1
     )
     out = lay_out(tmp_path / "two", text)
-    with pytest.raises(ReadError, match=r"the network has 2 \(data, more\)"):
+    with pytest.raises(ReadError, match=r"network 'net' has 2 \(data, more\)"):
         recover(Job(out, f"npz:{out.parent / 'images.npz'}", tmp_path / "out2"))
 
 
