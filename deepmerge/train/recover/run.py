@@ -29,6 +29,7 @@ LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
 REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
 SOLVED_SHARE = 0.4  # most of the time that is left for lsq or refit, before stages that train
 JUDGING_SHARE = 0.04  # most of --minutes for one comparison with the original; it takes fewer images then
+NEARLY = 0.9  # of a stage's iterations; the rate is so small after these that those left out would change little
 WHOLE = ("refit", *TRAINED)  # stages that also change layers outside the segments; the steps' folders go without them
 
 
@@ -175,7 +176,7 @@ class Run:
         stage = TrainedStage(self.context, self._stage_plan(name), self.checkpoint.folder, self.under_way)
         stage.run(self.pace, self.save, end)
         entry = stage.entry()
-        if entry["iterations"] < state.iterations[name]:
+        if entry["iterations"] < NEARLY * state.iterations[name]:
             text = f"the time for {name} (--minutes) was up at iteration {entry['iterations']}"
             state.notes.append(f"{text} of {state.iterations[name]}")
         return entry
