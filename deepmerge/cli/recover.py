@@ -44,7 +44,7 @@ def _iterations(text: str) -> dict[str, int]:
     help=f"Stages to run, of {', '.join(STAGES)}, in this order. "
     "Default: lsq, then tail for a large network on a CPU, else distill.",
 )
-@option("--minutes", type=MINUTES, metavar="N", help="Time limit; each stage gets a share, by the measured speed.")
+@option("--minutes", type=MINUTES, metavar="N", help="Time limit; the iterations follow from the measured speed.")
 @limit
 @option(
     "--steps",

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepmerge.train.recover import TRAINED
 from deepmerge.train.recover.distillation import Batch
@@ -34,7 +34,7 @@ def default_batch_size(macs: int, device: str) -> int:
     return 128 if _is_fast(macs, device) else 64
 
 
-def usual_stages(macs: int, device: str, cut: str | None, previous: Mapping[str, Any] | None) -> tuple[str, ...]:
+def usual_stages(macs: int, device: str, cut: str | None, solved: bool) -> tuple[str, ...]:
     """Return the stages that run unless others are asked for.
 
     lsq runs once: on weights that have been trained since, it would undo a part of that.
@@ -43,10 +43,8 @@ def usual_stages(macs: int, device: str, cut: str | None, previous: Mapping[str,
     and 57 % if tail has half of them. On a CPU, distill shows GoogLeNet so few in an hour that it learns them by heart,
     and tail does not.
 
-    macs: the original's for one image. cut: see cut.py. previous: the report's "recovery" of an earlier recovery.
+    macs: the original's for one image. cut: see cut.py. solved: whether an earlier recovery has run lsq.
     """
-    earlier = (previous or {}).get("stages", [])
-    solved = any(stage["name"] == "lsq" and not stage.get("segments_left") for stage in earlier)
     trained = "distill" if cut is None or _is_fast(macs, device) else "tail"
     return (trained,) if solved else ("lsq", trained)
 

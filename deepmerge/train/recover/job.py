@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -45,7 +46,7 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     macs, cut = summary(original)["macs"], find_cut(merged)
     job = replace(
         job,
-        stages=job.stages or usual_stages(macs, job.device, cut, converted.report.get("recovery")),
+        stages=job.stages or usual_stages(macs, job.device, cut, _are_solved(segments, converted.report)),
         batch_size=job.batch_size or default_batch_size(macs, job.device),
     )
     if set(job.stages) & set(TRAINED):
@@ -90,6 +91,17 @@ def _require_same_names(converted: Converted, original: Graph, merged: Graph) ->
             text = "was converted with --style distinct-tops, or a --target like it: this renames blobs"
             remedy = "convert without it, recover, and then convert the style alone"
             raise ReadError(text, converted.folder, remedy=remedy)
+
+
+def _are_solved(segments: Sequence[Segment], report: Mapping[str, Any]) -> bool:
+    """Return whether lsq has solved all of these segments in earlier recoveries."""
+    solved: set[str] = set()
+    recovery = report.get("recovery")
+    while recovery:
+        done = [stage for stage in recovery["stages"] if stage["name"] == "lsq" and not stage.get("undone")]
+        solved |= {part["name"] for stage in done for part in stage["segments"]}
+        recovery = recovery.get("previous")
+    return {segment.name for segment in segments} <= solved
 
 
 def _copied(converted: Converted, job: Job) -> dict[str, Any]:

@@ -109,13 +109,25 @@ def test_each_stage_alone_lowers_its_loss(job, name):
     assert all(part["loss_after"] < part["loss_before"] for part in stage.get("segments", stage.get("outputs")))
 
 
+def stages_of(story: dict) -> list[str]:
+    return [stage["name"] for stage in story["stages"]]
+
+
 def test_stages_are_chosen_and_lsq_runs_once(job):
     """The network is small, so all its layers learn."""
-    usual = replace(job, stages=None, counts={"distill": 4})
-    first = recover(usual)["recovery"]
-    assert [stage["name"] for stage in first["stages"]] == ["lsq", "distill"]
-    second = recover(replace(usual, folder=job.out, out=job.out.with_name("again")))["recovery"]
-    assert [stage["name"] for stage in second["stages"]] == ["distill"] and second["previous"] == first
+    story, folder = None, job.folder
+    for number, stages in enumerate((["lsq", "distill"], ["distill"], ["distill"])):
+        out = job.out.with_name(f"run{number}")
+        again = recover(replace(job, folder=folder, out=out, stages=None, counts={"distill": 4}))["recovery"]
+        assert stages_of(again) == stages and again.get("previous") == story
+        story, folder = again, out
+
+
+def test_lsq_runs_for_steps_that_it_has_not_solved(job):
+    recover(replace(job, stages=("lsq",), steps="conv1"))
+    more = replace(job, folder=job.out, out=job.out.with_name("more"), stages=None, counts={"distill": 4})
+    assert stages_of(recover(replace(more, steps="conv1", out=job.out.with_name("one")))["recovery"]) == ["distill"]
+    assert stages_of(recover(more)["recovery"]) == ["lsq", "distill"]
 
 
 def test_refit_solves_what_lies_after_the_segments(job):
