@@ -94,13 +94,16 @@ def _require_same_names(converted: Converted, original: Graph, merged: Graph) ->
 
 
 def _are_solved(segments: Sequence[Segment], report: Mapping[str, Any]) -> bool:
-    """Return whether lsq has solved all of these segments in earlier recoveries."""
+    """Return whether earlier recoveries have solved all of these segments; False where the report makes no sense."""
     solved: set[str] = set()
     recovery = report.get("recovery")
-    while recovery:
-        done = [stage for stage in recovery["stages"] if stage["name"] == "lsq" and not stage.get("undone")]
-        solved |= {part["name"] for stage in done for part in stage["segments"]}
-        recovery = recovery.get("previous")
+    try:
+        while recovery:
+            done = [stage for stage in recovery["stages"] if stage["name"] == "lsq" and not stage.get("undone")]
+            solved |= {part["name"] for stage in done for part in stage["segments"]}
+            recovery = recovery.get("previous")
+    except (KeyError, TypeError, AttributeError):
+        return False
     return {segment.name for segment in segments} <= solved
 
 
