@@ -125,7 +125,7 @@ class Run:
             "warnings": warnings,
         }
         entry = recovery_entry(self.state.entries, asked, self.state.agreement)
-        return entry | ({"previous": dict(previous)} if previous else {})
+        return entry | ({"previous": previous} if previous else {})
 
     @property
     def elapsed(self) -> float:
