@@ -689,7 +689,8 @@ def recover(
     out
         The folder to write; it has the form of `folder`.
     stages
-        Some of "lsq", "refit", "tail", "distill"; None for lsq, then tail for a large network on a CPU, else distill.
+        Some of "lsq", "refit", "front", "tail", "distill"; None for lsq, then front and tail for a large network on a
+        CPU, else distill.
     minutes
         The time for all stages together; None for a default number of iterations.
     device

@@ -42,7 +42,7 @@ def _iterations(text: str) -> dict[str, int]:
     "--stages",
     type=Listed(STAGES, empty=False),
     help=f"Stages to run, of {', '.join(STAGES)}, in this order. "
-    "Default: lsq, then tail for a large network on a CPU, else distill.",
+    "Default: lsq, then front and tail for a large network on a CPU, else distill.",
 )
 @option("--minutes", type=MINUTES, metavar="N", help="Time limit; the iterations follow from the measured speed.")
 @limit
@@ -61,7 +61,7 @@ def _iterations(text: str) -> dict[str, int]:
         type=Checked("STAGE=N,…", _iterations),
         default="",
         show_default=False,
-        help="Iterations of tail and distill, e.g. the counts in an earlier run's report.json.",
+        help="Iterations of the stages that train, e.g. the counts in an earlier run's report.json.",
     ),
     option("--batch-size", type=click.IntRange(1), metavar="N", help="Batch size. Default: 128, or less on a CPU."),
     option(
@@ -75,7 +75,7 @@ def _iterations(text: str) -> dict[str, int]:
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16"]),
         default="auto",
-        help="Precision of tail and distill; auto picks bf16 if it is faster here and accurate enough.",
+        help="Precision of the stages that train; auto picks bf16 if it is faster here and accurate enough.",
     ),
     option(
         "--vary/--no-vary",
@@ -94,6 +94,7 @@ def recover(out: Path, to: Path, data: str, images: Preprocessing, console: Cons
     \b
     lsq      the last linear layers of each merged segment, by least squares
     refit    the linear layers after the merged segments, by least squares (a minute a layer)
+    front    the earlier half of the network, on the original's values at its end
     tail     the later half of the network, on the original's scores and its last map
     distill  the whole network, on the original's scores
 

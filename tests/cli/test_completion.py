@@ -28,7 +28,7 @@ def test_commands_options_and_values():
     assert completed(["convert"], "--cal") == ["--calibration", "--calibration-images"]
     assert completed(["convert", "--kernel"], "") == ["keep", "cover"]
     assert completed(["convert", "--absorb"], "lrn,po") == ["lrn,pooling"]
-    assert completed(["recover", "--stages"], "lsq,") == [f"lsq,{s}" for s in ("refit", "tail", "distill")]
+    assert completed(["recover", "--stages"], "lsq,") == [f"lsq,{s}" for s in ("refit", "front", "tail", "distill")]
     assert completed(["plan"], "--help") == ["--help", "--help-all"]
 
 

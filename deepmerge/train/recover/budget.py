@@ -34,19 +34,19 @@ def default_batch_size(macs: int, device: str) -> int:
     return 128 if _is_fast(macs, device) else 64
 
 
-def usual_stages(macs: int, device: str, cut: str | None, solved: bool) -> tuple[str, ...]:
+def usual_stages(macs: int, device: str, cut: tuple[str, ...], solved: bool) -> tuple[str, ...]:
     """Return the stages that run unless others are asked for.
 
     lsq runs once: on weights that have been trained since, it would undo a part of that.
 
     Where an iteration is fast, distill sees enough images: inception_mini has 67 % agreement after two minutes of it,
     and 57 % if tail has half of them. On a CPU, distill shows GoogLeNet so few in an hour that it learns them by heart,
-    and tail does not.
+    and front and tail do not.
 
-    macs: the original's for one image. cut: see cut.py. solved: whether an earlier recovery has run lsq.
+    macs: the original's for one image. cut: see cut.stages_at. solved: whether an earlier recovery has run lsq.
     """
-    trained = "distill" if cut is None or _is_fast(macs, device) else "tail"
-    return (trained,) if solved else ("lsq", trained)
+    trained = cut if cut and not _is_fast(macs, device) else ("distill",)
+    return trained if solved else ("lsq", *trained)
 
 
 def _is_fast(macs: int, device: str) -> bool:

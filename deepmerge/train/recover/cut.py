@@ -1,33 +1,47 @@
-"""Where the stage tail cuts the merged network, and the feature that both networks are compared at."""
+"""Where the stages front and tail cut the merged network, and the feature that both networks are compared at."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from deepmerge.graph.costs import layer_macs
+from deepmerge.graph.extract import layers_between
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, infer_shapes
+from deepmerge.train.recover import CUT
+from deepmerge.train.recover.segments import Segment
 
 MOST, LEAST = 0.5, 0.1  # share of the multiplications after a cut
 MOST_VALUES = 1 << 17  # numbers at a cut: they are kept for each image
 
 
-def find_cut(merged: Graph) -> str | None:
+def find_cut(merged: Graph, anchors: set[Blob]) -> str | None:
     """Return the first blob on which everything after it depends alone, with at most half of the work after it.
 
-    Early layers work on large maps, so they take most of an iteration; least squares has recovered them by then, and a
+    It has the same meaning in both networks. Early layers work on large maps, so they take most of an iteration, and a
     cut that is kept makes an iteration two or three times as fast. None if there is no such blob.
+
+    anchors: see segments.find_anchors.
     """
     shapes = infer_shapes(merged)
     costs = {layer: layer_macs(layer, shapes) for layer in merged.layers}
     left = whole = sum(costs.values())
     for layer, alone in _alone(merged):
         left -= costs[layer]
-        if alone and LEAST * whole <= left <= MOST * whole and _size(shapes, alone) <= MOST_VALUES:
+        if alone in anchors and LEAST * whole <= left <= MOST * whole and _size(shapes, alone) <= MOST_VALUES:
             return alone.name
     return None
+
+
+def stages_at(cut: str | None, merged: Graph, segments: Sequence[Segment]) -> tuple[str, ...]:
+    """Return which of the stages front and tail have something to learn: front only if a segment is before the cut."""
+    if cut is None:
+        return ()
+    finals = {blob.name: blob for blob in merged.blobs}
+    before = {layer.name for layer in layers_between(merged, merged.inputs, [finals[cut]])}
+    return CUT if any(before & set(segment.layers) for segment in segments) else ("tail",)
 
 
 def _alone(graph: Graph) -> Iterator[tuple[Layer, Blob | None]]:

@@ -1,6 +1,7 @@
-"""What the stages tail and distill minimise: the merged network learns to give the original's logits, without a label.
+"""What the stages front, tail and distill minimise: the merged network learns to give what the original gives.
 
-tail trains the layers after a cut and works on the values there, which no step changes; distill trains all layers.
+distill trains all layers on the original's logits. front trains those before a cut on the original's values there; tail
+trains those after it on the logits, and works on the merged network's values at the cut, which no step changes.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Compared:
 
 
 class Distillation:
-    """The objective of the stages tail and distill. It is an Objective.
+    """The objective of the stages front, tail and distill. It is an Objective.
 
     Logits are compared by the divergence at TEMPERATURE, other blobs by their relative error. See shared/losses.py.
 

@@ -1,4 +1,4 @@
-"""`deepmerge recover`: read OUT and images, run lsq, refit, tail and distill, write OUT2."""
+"""`deepmerge recover`: read OUT and images, run the stages, write OUT2."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deepmerge.plan.select import Candidate, select
 from deepmerge.progress import Progress, silent
 from deepmerge.train.recover import TRAINED
 from deepmerge.train.recover.budget import default_batch_size, usual_stages
-from deepmerge.train.recover.cut import find_cut, find_feature
+from deepmerge.train.recover.cut import find_cut, find_feature, stages_at
 from deepmerge.train.recover.images import Sources, open_sources
 from deepmerge.train.recover.optimizer import OPTIMIZER
 from deepmerge.train.recover.run import Run
@@ -43,10 +43,12 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     segments = _chosen(converted, original, merged, job.steps)
     if not segments:
         return _copied(converted, job)
-    macs, cut = summary(original)["macs"], find_cut(merged)
+    anchors = find_anchors(original, merged, converted.entries)
+    macs, cut = summary(original)["macs"], find_cut(merged, anchors)
+    solved = _are_solved(segments, converted.report)
     job = replace(
         job,
-        stages=job.stages or usual_stages(macs, job.device, cut, _are_solved(segments, converted.report)),
+        stages=job.stages or usual_stages(macs, job.device, stages_at(cut, merged, segments), solved),
         batch_size=job.batch_size or default_batch_size(macs, job.device),
     )
     if set(job.stages) & set(TRAINED):
@@ -54,7 +56,7 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     loading = Loading(seed=job.seed, limit=job.limit, strict=job.strict, cache_bytes=job.cache_bytes)
     sources = open_sources(job.data, merged, converted.final.prototxt, job.batch_size, job.wishes, loading)
     later = find_later_layers(original, merged, converted.entries, segments) if "refit" in job.stages else []
-    feature = find_feature(merged, find_anchors(original, merged, converted.entries))
+    feature = find_feature(merged, anchors)
     context = Context(job, original, merged, segments, sources, later, cut, feature, settings, progress)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, sources))
     with checkpoint.mentioned():

@@ -12,7 +12,7 @@ import numpy as np
 from deepmerge.formats.read.weights import load_weights
 from deepmerge.graph.costs import summary
 from deepmerge.text import count
-from deepmerge.train.recover import SOLVED, TRAINED
+from deepmerge.train.recover import CUT, SOLVED, TRAINED
 from deepmerge.train.recover.agreement import Judge
 from deepmerge.train.recover.budget import default_iterations, divided, measured_fits
 from deepmerge.train.recover.images import sample
@@ -94,7 +94,7 @@ class Run:
         state = self.state
         over = [*state.skipped, *(entry["name"] for entry in state.entries)]
         if self.context.cut is None:
-            over.append("tail")
+            over += CUT
         return [name for name in self.context.job.stages if name not in over]
 
     def _seconds_left(self) -> float:
@@ -109,8 +109,9 @@ class Run:
         job, sources = self.context.job, self.context.sources
         warnings = [*sources.notes, *self.state.notes]
         warnings += [f"--minutes left no time for the stage {name}" for name in self.state.skipped]
-        if "tail" in job.stages and self.context.cut is None:
-            warnings.append("the network has no blob to cut it at, so there is no stage tail")
+        if self.context.cut is None:
+            stages = [name for name in job.stages if name in CUT]
+            warnings += [f"the network has no blob to cut it at, so there is no stage {name}" for name in stages]
         skipped = list(dict.fromkeys(self._skipped + sources.skipped))
         if skipped:
             were = "was" if len(skipped) == 1 else "were"
@@ -283,8 +284,8 @@ class Run:
 def did_harm(entry: Mapping[str, Any], before: float, images: int) -> bool:
     """Return whether a stage is to be rolled back: fewer images agree than `before`, as a share of them.
 
-    Where the loss of refit, tail or distill fell, a standard error is allowed: the loss counts everything that the
-    network says about an image, the agreement only its first class. lsq solves each segment for the errors of those
+    Where the loss of refit or of a stage that trains fell, a standard error is allowed: the loss counts everything that
+    the network says about an image, the agreement only its first class. lsq solves each segment for the errors of those
     before it, and counts when it is complete: only if --minutes has cut it short is it rolled back.
     """
     if entry["name"] == "lsq" and not entry.get("segments_left"):

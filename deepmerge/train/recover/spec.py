@@ -29,7 +29,7 @@ class Job:
     names. stages: None for those that suit the networks. steps: --steps. limit: number of images to use. minutes:
     time for all stages, None for the iterations in `counts` or the defaults. batch_size: None for one that suits
     network and device. lr: the learning rate as a share of the weights' size, None to try several. precision: of
-    tail and distill: fp32, bf16 or auto. vary: whether they augment their images. stop_after: minutes until this
+    stages that train: fp32, bf16 or auto. vary: whether they augment their images. stop_after: minutes until this
     run pauses with a checkpoint. cache_bytes: limit for decoded images kept in memory. inputs: sizes of the
     networks' inputs.
     """

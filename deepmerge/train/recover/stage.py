@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmerge.train.recover.distillation import Distillation, compared_blobs
+from deepmerge.train.recover.distillation import Compared, Distillation, compared_blobs
 from deepmerge.train.recover.images import Feed
 from deepmerge.train.recover.optimizer import step_sizes
 from deepmerge.train.recover.report import trained_entry
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 JUDGED = 256  # images to measure a stage's losses on; at most half of those held out
 LEAST_JUDGED = 64
 SIZED = 32  # images to measure the size of a layer's outputs on
-USES = {"tail": 3, "distill": 4}  # times that a view is shown
+USES = {"front": 4, "tail": 3, "distill": 4}  # times that a view is shown
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class StagePlan:
 
 
 class TrainedStage:
-    """One of the stages tail and distill.
+    """One of the stages front, tail and distill.
 
     folder: where it keeps the original's answers while it runs. under_way: the checkpoint to continue from. judging:
     about the seconds that its losses take.
@@ -147,9 +147,14 @@ class TrainedStage:
 
 def make_objective(context: Context, plan: StagePlan) -> Distillation:
     """Return what the stage minimises, on networks of its own."""
-    start, feature = (context.cut, context.feature) if plan.name == "tail" else (None, None)
-    graphs = context.original, context.merged
-    return Distillation(_networks(context), graphs, compared_blobs(*graphs, feature), start, plan.bf16)
+    graphs, cut = (context.original, context.merged), context.cut
+    if plan.name == "front":
+        compared, start = [Compared(cut, cut)], None
+    elif plan.name == "tail":
+        compared, start = compared_blobs(*graphs, context.feature), cut
+    else:
+        compared, start = compared_blobs(*graphs), None
+    return Distillation(_networks(context), graphs, compared, start, plan.bf16)
 
 
 def make_views(context: Context, plan: StagePlan, objective: Distillation, kept: Kept) -> Views:

@@ -25,12 +25,12 @@ def test_stages_share_the_time():
 @pytest.mark.parametrize(
     ("macs", "device", "cut", "solved", "stages"),
     [
-        (1_600_000_000, "cpu", "pool3", False, ("lsq", "tail")),
-        (1_600_000_000, "cpu", None, False, ("lsq", "distill")),
-        (1_600_000_000, "cuda:1", "pool3", False, ("lsq", "distill")),
-        (18_000_000, "cpu", "pool3", False, ("lsq", "distill")),
-        (1_600_000_000, "cpu", "pool3", True, ("tail",)),
-        (18_000_000, "cpu", None, True, ("distill",)),
+        (1_600_000_000, "cpu", ("front", "tail"), False, ("lsq", "front", "tail")),
+        (1_600_000_000, "cpu", (), False, ("lsq", "distill")),
+        (1_600_000_000, "cuda:1", ("front", "tail"), False, ("lsq", "distill")),
+        (18_000_000, "cpu", ("front", "tail"), False, ("lsq", "distill")),
+        (1_600_000_000, "cpu", ("tail",), True, ("tail",)),
+        (18_000_000, "cpu", (), True, ("distill",)),
     ],
 )
 def test_usual_stages_suit_the_networks(macs, device, cut, solved, stages):

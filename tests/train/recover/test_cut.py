@@ -1,4 +1,4 @@
-"""Where the stage tail cuts a network, and which blob both networks are compared at."""
+"""Where the stages front and tail cut a network, and which blob both networks are compared at."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.extract import layers_between
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.out.read import read_converted
-from deepmerge.train.recover.cut import LEAST, MOST, find_cut, find_feature
-from deepmerge.train.recover.segments import find_anchors
+from deepmerge.train.recover.cut import LEAST, MOST, find_cut, find_feature, stages_at
+from deepmerge.train.recover.segments import Segment, find_anchors
 from tests.helpers import conv, inputs, layer, network, relu
 
 CHAIN = (
@@ -38,7 +38,7 @@ def share_after(graph, name: str) -> float:
 def test_at_most_half_of_the_work_is_after_the_cut(tmp_path):
     """conv1 is 221,184 multiplications, conv2 147,456, a 16,384, b 147,456, fc 16,384: after conv2 are 33 %."""
     graph = network(tmp_path, CHAIN + BRANCHES)
-    assert find_cut(graph) == "conv2"
+    assert find_cut(graph, set(graph.blobs)) == "conv2"
     assert share_after(graph, "conv2") == pytest.approx(0.328, abs=0.001)
     assert LEAST < 0.328 < MOST < share_after(graph, "pool1")
 
@@ -49,7 +49,8 @@ def test_a_blob_beside_which_another_is_read_later_is_no_cut(tmp_path):
     wide = CHAIN.replace(narrow, conv("conv2", "pool1", 8, "kernel_size: 5 pad: 2"))
     assert wide != CHAIN
     text = wide + layer("sum", "Eltwise", "conv2 pool1") + layer("fc", "InnerProduct", "sum", "num_output: 4")
-    assert find_cut(network(tmp_path, text)) is None
+    graph = network(tmp_path, text)
+    assert find_cut(graph, set(graph.blobs)) is None
 
 
 def test_a_network_with_an_early_output_is_not_cut_after_it(tmp_path):
@@ -57,12 +58,37 @@ def test_a_network_with_an_early_output_is_not_cut_after_it(tmp_path):
         conv("conv2", "pool1", 8, "kernel_size: 3 pad: 1"),
         conv("early", "pool1", 1) + conv("conv2", "pool1", 8, "kernel_size: 3 pad: 1"),
     )
-    assert early != CHAIN and find_cut(network(tmp_path, early + BRANCHES)) is None
+    graph = network(tmp_path, early + BRANCHES)
+    assert early != CHAIN and find_cut(graph, set(graph.blobs)) is None
 
 
 def test_a_large_map_is_no_cut(tmp_path):
     large = (CHAIN + BRANCHES).replace("dim: 32 dim: 32", "dim: 512 dim: 512")
-    assert large != CHAIN + BRANCHES and find_cut(network(tmp_path, large)) is None
+    graph = network(tmp_path, large)
+    assert large != CHAIN + BRANCHES and find_cut(graph, set(graph.blobs)) is None
+
+
+def test_the_original_has_the_cut_too(tmp_path):
+    """Else there is nothing that the layers before it could learn; "both" has too little work after it."""
+    graph = network(tmp_path, CHAIN + BRANCHES)
+    assert find_cut(graph, {blob for blob in graph.blobs if blob.name != "conv2"}) is None
+
+
+def segment(layers: str) -> Segment:
+    return Segment("step", ("step",), (), "", tuple(layers.split()), ())
+
+
+@pytest.mark.parametrize(
+    ("layers", "stages"),
+    [
+        (("a b", "conv2 relu_conv2"), ("front", "tail")),
+        (("a b both",), ("tail",)),
+    ],
+)
+def test_front_has_something_to_learn_where_a_segment_is_before_the_cut(tmp_path, layers, stages):
+    graph = network(tmp_path, CHAIN + BRANCHES)
+    assert stages_at("conv2", graph, [segment(one) for one in layers]) == stages
+    assert stages_at(None, graph, [segment(one) for one in layers]) == ()
 
 
 def test_the_feature_is_the_last_map_that_both_networks_have(small):

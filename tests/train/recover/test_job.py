@@ -31,8 +31,8 @@ from tests.train.recover.conftest import TEXT, lay_out
 
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
-COUNTS = {"tail": 12, "distill": 8}
-STAGES = ("lsq", "tail", "distill")
+COUNTS = {"front": 10, "tail": 12, "distill": 8}
+STAGES = ("lsq", "front", "tail", "distill")
 QUICK = {"stages": STAGES, "counts": COUNTS, "threads": 1, "batch_size": 16, "lr": 0.001}
 
 
@@ -88,20 +88,21 @@ def test_out2_has_outs_form(small, recovered):
 
 def test_the_report_tells_the_story(recovered):
     story = json.loads((recovered / "report.json").read_text())["recovery"]
-    assert [stage["name"] for stage in story["stages"]] == ["lsq", "tail", "distill"]
+    assert [stage["name"] for stage in story["stages"]] == [*STAGES]
     assert sum(stage["share"] for stage in story["stages"]) == pytest.approx(1, abs=1e-3)
-    assert [stage.get("iterations") for stage in story["stages"]] == [None, 12, 8]
+    assert [stage.get("iterations") for stage in story["stages"]] == [None, 10, 12, 8]
     assert (story["images"], story["held_out"], story["seed"]) == (54, 6, 0)
     for stage in story["stages"]:
         assert 0 <= stage["agreement_before"] <= 1 and min(stage["loss_before"], stage["loss_after"]) > 0, stage["name"]
     outputs = [[part["name"] for part in stage["outputs"]] for stage in story["stages"][1:]]
-    assert outputs == [["fc", "norm2"], ["fc"]]
+    cut = story["stages"][2]["cut"]
+    assert cut in ("norm1", "pool1") and outputs == [[cut], ["fc", "norm2"], ["fc"]]
     assert [part["name"] for part in story["stages"][0]["segments"]] == ["conv1", "conv2"]
-    assert story["stages"][1]["cut"] in ("norm1", "pool1") and "cut" not in story["stages"][2]
-    assert [stage["views"] for stage in story["stages"][1:]] == [16 * math.ceil(12 / 3), 16 * math.ceil(8 / 4)]
+    assert all("cut" not in story["stages"][place] for place in (1, 3))
+    assert [stage["views"] for stage in story["stages"][1:]] == [16 * math.ceil(n / uses) for n, uses in ((10, 4), (12, 3), (8, 4))]
 
 
-@pytest.mark.parametrize("name", ["lsq", "tail", "distill"])
+@pytest.mark.parametrize("name", STAGES)
 def test_each_stage_alone_lowers_its_loss(job, name):
     counts = {name: 100} if name != "lsq" else {}
     (stage,) = recover(replace(job, stages=(name,), counts=counts, lr=0.03))["recovery"]["stages"]
@@ -201,7 +202,7 @@ def test_new_layers_go_with_the_steps(recovered):
 def test_a_second_recovery_keeps_the_first_ones_story(recovered, job):
     report = recover(replace(job, folder=recovered, stages=("lsq",)))
     assert [stage["name"] for stage in report["recovery"]["stages"]] == ["lsq"]
-    assert len(report["recovery"]["previous"]["stages"]) == 3
+    assert len(report["recovery"]["previous"]["stages"]) == len(STAGES)
 
 
 # -- that it repeats -----------------------------------------------------------------------------
@@ -219,7 +220,7 @@ def test_another_seed_gives_others(job, recovered):
 
 def test_killed_and_started_again_it_ends_with_the_same_bytes(job, recovered):
     """SIGKILL in the middle of each stage that trains."""
-    for at in ("tail", "distill"):
+    for at in COUNTS:
         child = os.fork()
         if child == 0:
             signal.alarm(300)
