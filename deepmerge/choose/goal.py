@@ -48,7 +48,7 @@ def choose(plans: Plans, goal: Goal) -> Chosen:
 
 def _within_time(plans: Plans, goal: Goal) -> Chosen:
     wanted = goal.budget_ms if goal.speedup is None else plans.original_ms / goal.speedup
-    budget, kept = plans.curves.budget(wanted), False
+    budget, kept = plans.curves.budget(wanted * (1 - SLACK)), False  # so that the first one mostly keeps it
     fastest = plans.points[-1]
     for _ in range(TRIES):
         point = plan_within(plans.prices, budget - plans.rest, plans.rest) or fastest

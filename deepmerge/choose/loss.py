@@ -91,7 +91,7 @@ class Regions:
 
     def _walk(self, input: str, batches: Iterable[np.ndarray]) -> Walk:
         feeds, images = lambda: ({input: data} for data in batches), sum(map(len, batches))
-        return Walk(self.graph, feeds, images, engine("ort"), self.threads, MEMORY // 2)
+        return Walk(self.graph, feeds, images, engine("ort"), self.threads, MEMORY)
 
     def enter(self, region: Region) -> Inside:
         """Return what is needed to judge the region's choices; regions are entered in the network's order."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
-MEMORY = 1 << 30  # bytes
+MEMORY = 1 << 29  # bytes
 Value = np.ndarray | Mapping[str, np.ndarray]
 
 

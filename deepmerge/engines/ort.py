@@ -98,7 +98,8 @@ class OrtSession:
         computed = [last[name] for name in names if last[name] not in fed]
         results = self._model(arrays, [blob for blob in computed if blob.consumers]).run(arrays, computed)
         self._last = arrays
-        return {name: results[last[name]] if last[name] in results else arrays[name].copy() for name in names}
+        # ONNX Runtime's arrays are views of its arena; one that is kept would keep all of it, even after close().
+        return {name: (results[last[name]] if last[name] in results else arrays[name]).copy() for name in names}
 
     def time_once(self) -> float:
         """Return the seconds of one forward of the outputs, on the last feeds (zeros if there are none)."""

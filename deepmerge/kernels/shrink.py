@@ -72,19 +72,23 @@ def _taps(conv: np.ndarray) -> np.ndarray:
 def _choose(gram: np.ndarray, use: np.ndarray, width: int) -> np.ndarray:
     """Choose columns greedily. gram: the activations' moments. use: (r, r), the weight of their errors.
 
-    Choosing j explains left_j leftᵀ_j / left_jj of what is left: leftᵀ_j · use · left_j / left_jj of the output.
+    Choosing j explains left_j leftᵀ_j / left_jj of what is left: leftᵀ_j · use · left_j / left_jj of the output. What
+    is left, gram - factorᵀ · factor, is not written out: only its diagonal and these numerators are kept.
     """
-    left, used = gram.copy(), use @ gram
-    floor = 1e-12 * max(gram.diagonal().max(), 1e-30)
+    spread, gain = gram.diagonal().copy(), np.einsum("ij,ij->j", gram, use @ gram)
+    factor = np.zeros((width, len(gram)))
+    floor = 1e-12 * max(spread.max(), 1e-30)
     chosen: list[int] = []
-    for _ in range(width):
-        spread = np.where(left.diagonal() > floor, left.diagonal(), np.inf)
-        gain = np.einsum("ij,ij->j", left, used) / spread
-        gain[chosen] = -np.inf
-        best = int(np.argmax(gain))
+    for step in range(width):
+        ratio = gain / np.where(spread > floor, spread, np.inf)
+        ratio[chosen] = -np.inf
+        best = int(np.argmax(ratio))
         chosen.append(best)
-        if np.isfinite(spread[best]):
-            column, scale = left[:, best].copy(), spread[best]
-            left -= np.outer(column, column) / scale
-            used -= np.outer(use @ column, column) / scale
+        if spread[best] > floor:
+            done = factor[:step]
+            column = (gram[best] - done[:, best] @ done) / np.sqrt(spread[best])
+            used = use @ column
+            gain += column * (column * (column @ used) - 2 * (gram @ used - (done @ used) @ done))
+            spread -= np.square(column)
+            factor[step] = column
     return np.array(chosen)

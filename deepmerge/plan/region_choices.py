@@ -86,9 +86,9 @@ class _Search:
                 n = parent[n]
             return n
 
-        places: list[int] = []
+        bare, places = sketch(self.graph), []
         for step in steps:
-            copy = self.graph.copy()
+            copy = bare.copy()
             merged = run_step(copy, step, self.options).merged
             touched = sorted({root(number[self.graph.layer(name)]) for name in (*merged, *step.layers)})
             parent |= dict.fromkeys(touched, touched[0])
@@ -137,6 +137,7 @@ class _Choices:
 
     def __init__(self, graph: Graph, region: Region, options: Options):
         self.graph, self.region, self.options = graph, region, options
+        self.bare = sketch(graph)
 
     def all(self, steps: list[Step]) -> tuple[Choice, ...]:
         """Return the choices that differ in structure and need no more MACs than the region as it is."""
@@ -146,11 +147,10 @@ class _Choices:
 
     def _structures(self, steps: list[Step]) -> list[Choice]:
         """Return leaving it and merging it, in each way that is new and no more work."""
-        bare, seen, found = sketch(self.graph), set(), []
-        most = None
+        seen, found, most = set(), [], None
         for choice in (Choice(LEAVE), *self._merges(steps)):
             try:
-                structure, macs = self._outcome(bare, choice)
+                structure, macs = self._outcome(choice)
             except PlanError:  # no pass takes it with these options
                 continue
             most = macs if most is None else most
@@ -191,7 +191,7 @@ class _Choices:
 
     def _offers(self, step: Step) -> dict[str, Sequence[Any]]:
         """Return what the passes offer where they match the step's layers, one after the other."""
-        copy, offered = self.graph.copy(), {}
+        copy, offered = self.bare.copy(), {}
         passes = make(step.passes, replace(self.options, costly=True))
         for name in step.layers:
             layer = copy.find(name)
@@ -224,9 +224,9 @@ class _Choices:
                 label = f"rank {rank}" if way.label == LEAVE else f"{way.label}, rank {rank}"
                 yield Choice(label, (*way.steps, step))
 
-    def _outcome(self, bare: Graph, choice: Choice) -> tuple[tuple, int]:
+    def _outcome(self, choice: Choice) -> tuple[tuple, int]:
         """Return the region's structure after a choice, and its MACs."""
-        graph = bare.copy()
+        graph = self.bare.copy()
         for step in choice.steps:
             run_step(graph, step, self.options)
         shapes = infer_shapes(graph)

@@ -99,7 +99,9 @@ def test_the_report_tells_the_story(recovered):
     assert cut in ("norm1", "pool1") and outputs == [[cut], ["fc", "norm2"], ["fc"]]
     assert [part["name"] for part in story["stages"][0]["segments"]] == ["conv1", "conv2"]
     assert all("cut" not in story["stages"][place] for place in (1, 3))
-    assert [stage["views"] for stage in story["stages"][1:]] == [16 * math.ceil(n / uses) for n, uses in ((10, 4), (12, 3), (8, 4))]
+    assert [stage["views"] for stage in story["stages"][1:]] == [
+        16 * math.ceil(n / uses) for n, uses in ((10, 4), (12, 3), (8, 4))
+    ]
 
 
 @pytest.mark.parametrize("name", STAGES)
