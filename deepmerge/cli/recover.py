@@ -41,8 +41,7 @@ def _iterations(text: str) -> dict[str, int]:
 @option(
     "--stages",
     type=Listed(STAGES, empty=False),
-    help=f"Stages to run, of {', '.join(STAGES)}, in this order. "
-    "Default: lsq, then front and tail for a large network on a CPU, else distill.",
+    help="Stages to run. Default: lsq,front,tail for a large network on a CPU, else lsq,distill.",
 )
 @option("--minutes", type=MINUTES, metavar="N", help="Time limit; the iterations follow from the measured speed.")
 @limit
