@@ -39,9 +39,16 @@ def stages_at(cut: str | None, merged: Graph, segments: Sequence[Segment]) -> tu
     """Return which of the stages front and tail have something to learn: front only if a segment is before the cut."""
     if cut is None:
         return ()
+    before, _ = divided_at(cut, merged, segments)
+    return CUT if before else ("tail",)
+
+
+def divided_at(cut: str, merged: Graph, segments: Sequence[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """Return the segments before the cut, and those after it."""
     finals = {blob.name: blob for blob in merged.blobs}
-    before = {layer.name for layer in layers_between(merged, merged.inputs, [finals[cut]])}
-    return CUT if any(before & set(segment.layers) for segment in segments) else ("tail",)
+    names = {layer.name for layer in layers_between(merged, merged.inputs, [finals[cut]])}
+    before = [segment for segment in segments if names & set(segment.layers)]
+    return before, [segment for segment in segments if segment not in before]
 
 
 def _alone(graph: Graph) -> Iterator[tuple[Layer, Blob | None]]:

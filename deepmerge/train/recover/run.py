@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from deepmerge.train.recover.report import recovery_entry, solved_entry
 from deepmerge.train.recover.spec import Context
 from deepmerge.train.recover.stage import StagePlan, TrainedStage, bf16_is_accurate
 from deepmerge.train.recover.trainer import Pace
+from deepmerge.train.recover.turns import Turn, turns_of
 from deepmerge.train.recover.write import Weights, arrays_of, weights_in, weights_of
 from deepmerge.train.shared.checkpoint import Checkpoint, Paused, Saved
 
@@ -38,21 +40,20 @@ class State:
     """How far a run is; its checkpoint holds this.
 
     entries: the report's entries of the stages that are over. skipped: the stages that --minutes leaves no time for.
-    notes: what else it cuts short. judging: seconds of the last comparison with the original. iterations: of each stage
-    that trains, None before they are planned. bf16: whether they compute in bfloat16. elapsed: seconds of earlier
-    runs. safe: the weights after the last stage, which a stage that does harm is rolled back to. agreement: theirs with
-    the original, None for networks without classes. reached: the weights after the last stage that goes segment by
-    segment, {} before one.
+    notes: what else it cuts short. judging: seconds of the last comparison with the original. plans: of the stages that
+    train, made when the first of them comes, and again after a turn of lsq; None for a stage without time. elapsed:
+    seconds of earlier runs. safe: the weights after the last stage, which a stage that does harm is rolled back to.
+    agreement: the last that was measured, None for networks without classes. reached: the weights after the last turn
+    of lsq, {} before one.
     """
 
     safe: Weights
     agreement: float | None
-    bf16: bool
     entries: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     judging: float = 0.0
-    iterations: dict[str, int] | None = None
+    plans: dict[str, StagePlan | None] = field(default_factory=dict)
     elapsed: float = 0.0
     reached: Weights = field(default_factory=dict)
 
@@ -65,6 +66,7 @@ class Run:
         job, clock = context.job, context.settings.clock
         stop_at = None if job.stop_after is None else self.started + 60 * job.stop_after
         self.pace = Pace(clock, job.checkpoint_seconds, context.settings.saving_factor, stop_at, self.started)
+        self.turns = turns_of(context)
         self._skipped: list[str] = []
         options = {"engine": "ort"} if job.device == "cpu" else {"engine": "torch", "device": job.device}
         self.judge = Judge(context.original, context.sources.input, self._judged, context.threads, **options)
@@ -74,35 +76,42 @@ class Run:
         saved = checkpoint.load()
         if saved is None:
             self.under_way: Saved | None = None
-            self.state = State(weights_of(context.merged), None, job.precision == "bf16")
+            self.state = State(weights_of(context.merged), None)
             self.state.agreement = self._agreement()
         else:
             self.under_way = self._restore(saved)
 
     def all_stages(self) -> None:
         """Run the stages that the checkpoint does not have, and that there is time for."""
-        while stages := self._left_stages():
-            name = stages[0]
-            entry = self._solve(name) if name in SOLVED else self._train(name)
+        while turns := self._left():
+            turn = turns[0]
+            entry = self._solve(turn) if turn.stage in SOLVED else self._train(turn.stage)
             self.under_way = None
             if entry is None:
-                self.state.skipped.append(name)
+                self.state.skipped.append(turn.stage)
             else:
-                self._finish(entry)
+                self._finish(turn, entry)
 
-    def _left_stages(self) -> list[str]:
-        state = self.state
-        over = [*state.skipped, *(entry["name"] for entry in state.entries)]
-        if self.context.cut is None:
-            over += CUT
-        return [name for name in self.context.job.stages if name not in over]
+    def _left(self) -> list[Turn]:
+        """Return the turn under way and those after it."""
+        return self.turns[len(self.state.entries) + len(self.state.skipped) :]
+
+    def _left_to_train(self) -> list[str]:
+        return [turn.stage for turn in self._left() if turn.stage in TRAINED]
 
     def _seconds_left(self) -> float:
         """Return the seconds for the stages that are left, without the comparisons after them."""
         minutes = self.context.job.minutes
         if minutes is None:
             return math.inf
-        return 60 * minutes - self.elapsed - self.state.judging * len(self._left_stages())
+        return 60 * minutes - self.elapsed - self.state.judging * len(self._left())
+
+    def _seconds_to_train(self) -> float:
+        """Return those for the stages that train; segments still to be solved will take as long as others took."""
+        took = [entry for entry in self.state.entries if entry["name"] == "lsq"]
+        each = sum(entry["seconds"] for entry in took) / max(1, sum(len(entry["segments"]) for entry in took))
+        waiting = sum(len(turn.segments) for turn in self._left() if turn.stage == "lsq")
+        return self._seconds_left() - waiting * each
 
     def recovery(self, previous: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the report's "recovery". previous: that of an earlier recovery."""
@@ -135,15 +144,12 @@ class Run:
 
     # -- stages ----------------------------------------------------------------------------------
 
-    def _solve(self, name: str) -> dict[str, Any] | None:
+    def _solve(self, turn: Turn) -> dict[str, Any] | None:
         """Run lsq or refit, and return its entry; None if there was no time for it."""
-        context, clock = self.context, self.context.settings.clock
+        context, clock, (name, segments) = self.context, self.context.settings.clock, turn
         start = clock()
-        train = any(stage in TRAINED for stage in self._left_stages())
-        end = start + self._seconds_left() * (SOLVED_SHARE if train else 1)
-        segments, images, how = context.segments, LSQ_IMAGES, {}
-        if name == "refit":
-            segments, images, how = context.later, REFIT_IMAGES, REFIT
+        end = start + self._seconds_left() * (SOLVED_SHARE if self._left_to_train() else 1)
+        images, how = (REFIT_IMAGES, REFIT) if name == "refit" else (LSQ_IMAGES, {})
         loader = sample(context.sources, images)
 
         def feeds() -> Iterator[dict[str, np.ndarray]]:
@@ -165,64 +171,61 @@ class Run:
 
     def _train(self, name: str) -> dict[str, Any] | None:
         """Run a stage that trains, and return its entry; None if there is no time for it."""
-        state = self.state
-        if state.iterations is None:
-            self._plan()
+        state, clock = self.state, self.context.settings.clock
+        if name not in state.plans:
+            self._plan(name)
             self.save(f"the start of stage {name}")  # so that speed is not measured again
-        if name not in state.iterations:
+        plan = state.plans[name]
+        if plan is None:
             return None
-        left = [stage for stage in self._left_stages() if stage in state.iterations]
-        start = self.context.settings.clock()
-        end = start + self._seconds_left() / len(left)
-        stage = TrainedStage(self.context, self._stage_plan(name), self.checkpoint.folder, self.under_way)
+        end = clock() + self._seconds_to_train() / len(self._left_to_train())
+        stage = TrainedStage(self.context, plan, self.checkpoint.folder, self.under_way)
         stage.run(self.pace, self.save, end)
         entry = stage.entry()
-        if entry["iterations"] < NEARLY * state.iterations[name]:
+        if entry["iterations"] < NEARLY * plan.iterations:
             text = f"the time for {name} (--minutes) was up at iteration {entry['iterations']}"
-            state.notes.append(f"{text} of {state.iterations[name]}")
+            state.notes.append(f"{text} of {plan.iterations}")
         return entry
 
-    def _stage_plan(self, name: str) -> StagePlan:
-        stages, iterations = self.context.job.stages, self.state.iterations
-        before = stages[: stages.index(name)]
-        first = sum(number for stage, number in iterations.items() if stage in before)
-        return StagePlan(name, iterations[name], first, self.state.bf16)
+    def _plan(self, first: str) -> None:
+        """Plan the stage `first`, and those that follow it before lsq has another turn."""
+        context, job, plans = self.context, self.context.job, self.state.plans
+        left, until_lsq = self._left_to_train(), itertools.takewhile(lambda turn: turn.stage != "lsq", self._left())
+        bf16 = bf16_is_accurate(context, first) if job.precision == "auto" else job.precision == "bf16"
+        macs = summary(context.original)["macs"], summary(context.merged)["macs"]
+        iterations = default_iterations(job.stages, job.batch_size, macs)
+        if job.minutes is not None:
+            context.progress("measuring the speed", 0, 1)
+            seconds, least = self._seconds_to_train(), context.settings.measured_seconds
+            fed = left if seconds >= least * len(left) else []  # they starve in any case
+            fits = measured_fits(context, fed, bf16)
+            iterations = divided(self._seconds_to_train(), fits)
+        iterations |= job.counts
+        for name in (turn.stage for turn in until_lsq if turn.stage in TRAINED):
+            before = sum(plan.iterations for plan in plans.values() if plan)
+            plans[name] = StagePlan(name, iterations[name], before, bf16) if name in iterations else None
 
-    def _finish(self, entry: dict[str, Any]) -> None:
+    def _finish(self, turn: Turn, entry: dict[str, Any]) -> None:
         """End a stage; roll it back if it has done harm."""
         state, merged, before = self.state, self.context.merged, self.state.agreement
-        after = self._agreement()
-        undone = False
-        if after is not None:
-            entry |= {"agreement_before": before, "agreement_after": after}
-            undone = did_harm(entry, before, self.judge.images)
+        if any(later.stage == "lsq" for later in self._left()[1:]):  # until then, agreement means nothing
+            after, undone = before, entry["loss_after"] > entry["loss_before"]
+        else:
+            after, undone = self._agreement(), False
+            if after is not None:
+                entry |= {"agreement_before": before, "agreement_after": after}
+                undone = did_harm(entry, before, self.judge.images)
         if undone:
             entry["undone"] = True
             load_weights(merged, state.safe, misfits="skip")
         else:
             state.safe, state.agreement = weights_of(merged), after
         state.entries.append(entry)
-        if entry["name"] not in WHOLE:
+        if turn.stage == "lsq":
             state.reached = weights_of(merged)
-        self.save(f"the end of stage {entry['name']}")
-        if self.pace.is_over() and self._left_stages():
+        self.save(f"the end of stage {turn.stage}")
+        if self.pace.is_over() and self._left():
             raise Paused
-
-    def _plan(self) -> None:
-        """Fix the iterations of all stages that train, and their precision."""
-        context, job, state = self.context, self.context.job, self.state
-        stages = [name for name in self._left_stages() if name in TRAINED]
-        macs = summary(context.original)["macs"], summary(context.merged)["macs"]
-        state.iterations = default_iterations(stages, job.batch_size, macs)
-        if stages and job.precision == "auto":
-            state.bf16 = bf16_is_accurate(context)
-        if job.minutes is not None:
-            context.progress("measuring the speed", 0, 1)
-            seconds, least = self._seconds_left(), context.settings.measured_seconds
-            fed = stages if seconds >= least * len(stages) else []  # they starve in any case
-            fits = measured_fits(context, fed, state.bf16)
-            state.iterations = divided(self._seconds_left(), fits)
-        state.iterations |= {name: number for name, number in job.counts.items() if name in stages}
 
     def _agreement(self) -> float | None:
         """Return the merged network's agreement with the original."""
@@ -251,10 +254,9 @@ class Run:
             "notes": state.notes,
             "judging": state.judging,
             "judged": self.judge.images,
-            "iterations": state.iterations,
+            "plans": {name: plan and asdict(plan) for name, plan in state.plans.items()},
             "elapsed": self.elapsed,
             "agreement": state.agreement,
-            "bf16": state.bf16,
             "under_way": under_way,
         }
         with self.pace.saving():
@@ -266,15 +268,17 @@ class Run:
         self.judge.images = meta["judged"]
         load_weights(self.context.merged, weights_in(arrays, "weights"), misfits="skip")
         precision = self.context.job.precision
+        plans = {name: plan and StagePlan(**plan) for name, plan in meta["plans"].items()}
+        if precision != "auto":
+            plans = {name: plan and replace(plan, bf16=precision == "bf16") for name, plan in plans.items()}
         self.state = State(
             safe=weights_in(arrays, "safe"),
             agreement=meta["agreement"],
-            bf16=meta["bf16"] if precision == "auto" else precision == "bf16",
             entries=meta["entries"],
             skipped=meta["skipped"],
             notes=meta["notes"],
             judging=meta["judging"],
-            iterations=meta["iterations"],
+            plans=plans,
             elapsed=meta["elapsed"],
             reached=weights_in(arrays, "reached"),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from deepmerge.train.recover.distillation import Compared, Distillation, compare
 from deepmerge.train.recover.images import Feed
 from deepmerge.train.recover.optimizer import step_sizes
 from deepmerge.train.recover.report import trained_entry
+from deepmerge.train.recover.sensitivity import sensitivity
 from deepmerge.train.recover.spec import Context
 from deepmerge.train.recover.trainer import Pace, Trainer, largest_rate, mean_losses, rates_for, trial_length
 from deepmerge.train.recover.views import MOST_KEPT, Kept, Rounds, Views
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 JUDGED = 256  # images to measure a stage's losses on; at most half of those held out
 LEAST_JUDGED = 64
 SIZED = 32  # images to measure the size of a layer's outputs on
+FELT = 256  # images to measure on how much the scores feel an error
 USES = {"front": 4, "tail": 3, "distill": 4}  # times that a view is shown
 
 
@@ -52,7 +55,7 @@ class TrainedStage:
         self.context, self.plan = context, plan
         self.clock = context.settings.clock
         self.start = self.clock()
-        self.objective = make_objective(context, plan)
+        self.objective = make_objective(context, plan, weighed=True)
         self.held_out = [self.objective.ask(images) for images in held_out_batches(context)]
         kept = Kept(
             folder / f"{plan.name}.views", self.objective.kept(), *(under_way.meta["kept"] if under_way else ())
@@ -145,16 +148,30 @@ class TrainedStage:
         self.context.progress(f"{self.plan.name}, loss {loss:.4g}", iteration, self.plan.iterations)
 
 
-def make_objective(context: Context, plan: StagePlan) -> Distillation:
-    """Return what the stage minimises, on networks of its own."""
-    graphs, cut = (context.original, context.merged), context.cut
+def make_objective(context: Context, plan: StagePlan, weighed: bool = False) -> Distillation:
+    """Return what the stage minimises, on networks of its own.
+
+    weighed: whether front weighs errors by how much the scores feel them, which takes some seconds to find out.
+    """
+    nets, graphs, cut = _networks(context), (context.original, context.merged), context.cut
     if plan.name == "front":
-        compared, start = [Compared(cut, cut)], None
+        matrix = _sensitivity(context, plan, nets[0]) if weighed else None
+        compared, start = [Compared(cut, cut, matrix=matrix)], None
     elif plan.name == "tail":
         compared, start = compared_blobs(*graphs, context.feature), cut
     else:
         compared, start = compared_blobs(*graphs), None
-    return Distillation(_networks(context), graphs, compared, start, plan.bf16)
+    return Distillation(nets, graphs, compared, start, plan.bf16)
+
+
+def _sensitivity(context: Context, plan: StagePlan, teacher: TorchNet) -> Tensor:
+    """Return how much the original's scores feel an error at the cut; see sensitivity.py."""
+    scores, batches = compared_blobs(context.original, context.merged), image_batches(context, plan)
+    few = math.ceil(FELT / context.sources.train.batch_size)
+    try:
+        return sensitivity(teacher, context.cut, scores, itertools.islice(batches, few), context.job.seed)
+    finally:
+        batches.close()
 
 
 def make_views(context: Context, plan: StagePlan, objective: Distillation, kept: Kept) -> Views:
@@ -196,15 +213,15 @@ def image_batches(context: Context, plan: StagePlan, start: int = 0) -> Generato
     return all_varied(feed.batches, context.job.seed, first) if context.job.vary else feed.batches(first)
 
 
-def bf16_is_accurate(context: Context) -> bool:
-    """Return whether the device is faster in bfloat16, and that adds little to the merged network's loss.
+def bf16_is_accurate(context: Context, name: str) -> bool:
+    """Return whether the device is faster in bfloat16, and that adds little to the stage's loss before it.
 
     Otherwise the network would learn to compensate the rounding. For example, AlexNet's loss after refit is 0.072 on
     one batch, 0.120 in bfloat16; 60 iterations then raise the held-out loss from 0.051 to 0.103, in float32 to 0.053.
     """
     if not has_fast_bf16(context.device):
         return False
-    objective = make_objective(context, StagePlan("distill", 1))
+    objective = make_objective(context, StagePlan(name, 1))
     held_out = [objective.ask(images) for images in held_out_batches(context)]
     exact, rounded = (sum(mean_losses(objective, held_out, bf16)) for bf16 in (False, True))
     return rounded <= context.settings.bf16_loss * exact

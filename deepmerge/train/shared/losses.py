@@ -37,6 +37,11 @@ def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
     return (student - teacher).square().mean() / (teacher.var(unbiased=False) + _EPS)
 
 
+def felt_error(student: Tensor, teacher: Tensor, matrix: Tensor) -> Tensor:
+    """Return mean((M · (student − teacher))²). student, teacher: (N, C, …). matrix: M, (C, C), see sensitivity.py."""
+    return ((student - teacher).movedim(1, -1) @ matrix.T).square().mean()
+
+
 def logits_of(layer: Layer) -> str | None:
     """Return the name of the blob that a Softmax over classes reads; None for another layer, or one in place."""
     if layer.type != "Softmax" or layer.params.axis not in (1, -1) or layer.bottom.name == layer.top.name:
