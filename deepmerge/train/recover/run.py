@@ -148,7 +148,7 @@ class Run:
         """Run lsq or refit, and return its entry; None if there was no time for it."""
         context, clock, (name, segments) = self.context, self.context.settings.clock, turn
         start = clock()
-        end = start + self._seconds_left() * (SOLVED_SHARE if self._left_to_train() else 1)
+        end = start + self._seconds_left() * self._share(turn)
         images, how = (REFIT_IMAGES, REFIT) if name == "refit" else (LSQ_IMAGES, {})
         loader = sample(context.sources, images)
 
@@ -168,6 +168,14 @@ class Run:
             text = f"--minutes left {name} time for {len(solved)} of {len(segments)} segments"
             self.state.notes.append(f"{text}; the others keep their weights")
         return entry
+
+    def _share(self, turn: Turn) -> float:
+        """Return the largest share of the time left for a turn that solves.
+
+        Segments that front has left to a second turn of lsq still have what convert gave them: they come first.
+        """
+        again = turn.stage == "lsq" and any(entry["name"] == "lsq" for entry in self.state.entries)
+        return 1 if again or not self._left_to_train() else SOLVED_SHARE
 
     def _train(self, name: str) -> dict[str, Any] | None:
         """Run a stage that trains, and return its entry; None if there is no time for it."""
