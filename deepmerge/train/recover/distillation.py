@@ -17,7 +17,7 @@ from deepmerge.errors import GraphError
 from deepmerge.graph.extract import layers_between
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.train.shared.losses import divergence, felt_error, logits_of, relative_error
+from deepmerge.train.shared.losses import divergence, logits_of, relative_error, weighted_error
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -67,7 +67,7 @@ class Objective(Protocol):
 class Compared:
     """A blob of the merged network, and the original's that it is to equal.
 
-    logits: whether both are. weight: of its loss. matrix: see losses.felt_error; None for the relative error.
+    logits: whether both are. weight: of its loss. matrix: of losses.weighted_error, None for the relative error.
     """
 
     own: str
@@ -80,8 +80,8 @@ class Compared:
 class Distillation:
     """The objective of the stages front, tail and distill. It is an Objective.
 
-    Logits are compared by the divergence at TEMPERATURE, other blobs by their relative error, or by how much the scores
-    feel an error. See shared/losses.py.
+    Logits are compared by the divergence at TEMPERATURE, other blobs by their relative error, or by the error weighted
+    by a matrix. See shared/losses.py.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class Distillation:
 def _loss(pair: Compared, own: Tensor, wanted: Tensor) -> Tensor:
     if pair.logits:
         return divergence(own, wanted, TEMPERATURE)
-    return relative_error(own, wanted) if pair.matrix is None else felt_error(own, wanted, pair.matrix)
+    return relative_error(own, wanted) if pair.matrix is None else weighted_error(own, wanted, pair.matrix)
 
 
 def compared_blobs(original: Graph, merged: Graph, feature: str | None = None) -> list[Compared]:

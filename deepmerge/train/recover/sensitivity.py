@@ -1,4 +1,4 @@
-"""How much a network's scores feel an error at one of its blobs."""
+"""How sensitive a network's scores are to errors at one of its blobs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from deepmerge.engines.pytorch import TorchNet
 
 DRAWS = 2  # random directions of the scores for each batch
-DAMPING = 0.03  # the weight of an error that the scores do not feel, as a share of the mean
+DAMPING = 0.03  # the weight of an error that changes no score, as a share of the mean
 
 _EPS = 1e-30
 
 
 def sensitivity(net: TorchNet, at: str, scores: Sequence[Compared], batches: Iterable[Tensor], seed: int) -> Tensor:
-    """Return a matrix M, (C, C), for losses.felt_error: how much `scores` feel an error of the C channels of blob `at`.
+    """Return the matrix M, (C, C), for losses.weighted_error, that weighs errors of the C channels of blob `at`.
 
-    MᵀM is the second moment of the gradients of random directions of the scores. Those of logits are drawn such that
-    the moment is the curvature of the divergence. A blob that always has the mean of each channel has the error 1.
+    MᵀM is the second moment of the gradients of `scores`, in random directions. Those of logits are drawn such that it
+    is the curvature of the divergence. A blob that always has the mean of each channel has the error 1.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 JUDGED = 256  # images to measure a stage's losses on; at most half of those held out
 LEAST_JUDGED = 64
 SIZED = 32  # images to measure the size of a layer's outputs on
-FELT = 256  # images to measure on how much the scores feel an error
+SENSED = 256  # images to measure the sensitivity of the scores on
 USES = {"front": 4, "tail": 3, "distill": 4}  # times that a view is shown
 
 
@@ -55,7 +55,7 @@ class TrainedStage:
         self.context, self.plan = context, plan
         self.clock = context.settings.clock
         self.start = self.clock()
-        self.objective = make_objective(context, plan, weighed=True)
+        self.objective = make_objective(context, plan, weighted=True)
         self.held_out = [self.objective.ask(images) for images in held_out_batches(context)]
         kept = Kept(
             folder / f"{plan.name}.views", self.objective.kept(), *(under_way.meta["kept"] if under_way else ())
@@ -148,14 +148,14 @@ class TrainedStage:
         self.context.progress(f"{self.plan.name}, loss {loss:.4g}", iteration, self.plan.iterations)
 
 
-def make_objective(context: Context, plan: StagePlan, weighed: bool = False) -> Distillation:
+def make_objective(context: Context, plan: StagePlan, weighted: bool = False) -> Distillation:
     """Return what the stage minimises, on networks of its own.
 
-    weighed: whether front weighs errors by how much the scores feel them, which takes some seconds to find out.
+    weighted: whether front weighs errors by the sensitivity of the scores, which takes some seconds to measure.
     """
     nets, graphs, cut = _networks(context), (context.original, context.merged), context.cut
     if plan.name == "front":
-        matrix = _sensitivity(context, plan, nets[0]) if weighed else None
+        matrix = _sensitivity(context, plan, nets[0]) if weighted else None
         compared, start = [Compared(cut, cut, matrix=matrix)], None
     elif plan.name == "tail":
         compared, start = compared_blobs(*graphs, context.feature), cut
@@ -165,9 +165,9 @@ def make_objective(context: Context, plan: StagePlan, weighed: bool = False) -> 
 
 
 def _sensitivity(context: Context, plan: StagePlan, teacher: TorchNet) -> Tensor:
-    """Return how much the original's scores feel an error at the cut; see sensitivity.py."""
+    """Return how sensitive the original's scores are to errors at the cut; see sensitivity.py."""
     scores, batches = compared_blobs(context.original, context.merged), image_batches(context, plan)
-    few = math.ceil(FELT / context.sources.train.batch_size)
+    few = math.ceil(SENSED / context.sources.train.batch_size)
     try:
         return sensitivity(teacher, context.cut, scores, itertools.islice(batches, few), context.job.seed)
     finally:

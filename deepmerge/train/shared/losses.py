@@ -37,8 +37,8 @@ def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
     return (student - teacher).square().mean() / (teacher.var(unbiased=False) + _EPS)
 
 
-def felt_error(student: Tensor, teacher: Tensor, matrix: Tensor) -> Tensor:
-    """Return mean((M · (student − teacher))²). student, teacher: (N, C, …). matrix: M, (C, C), see sensitivity.py."""
+def weighted_error(student: Tensor, teacher: Tensor, matrix: Tensor) -> Tensor:
+    """Return mean((M · (student − teacher))²) of blobs (N, C, …). matrix: M, (C, C); see recover/sensitivity.py."""
     return ((student - teacher).movedim(1, -1) @ matrix.T).square().mean()
 
 

@@ -23,7 +23,9 @@ import pytest
 from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, TrainingError
 from deepmerge.out.read import read_converted
 from deepmerge.plan.discover import Wishes
+from deepmerge.train.recover import run
 from deepmerge.train.recover.job import recover
+from deepmerge.train.recover.lsq import lsq
 from deepmerge.train.recover.spec import Job, Settings
 from deepmerge.train.recover.trainer import Trainer
 from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
@@ -490,6 +492,19 @@ def test_minutes_fix_the_iterations(job, clock):
     again = recover(replace(job, out=job.out.with_name("again"), counts=counts))
     assert [stage["loss_after"] for stage in again["recovery"]["stages"]] == [stage["loss_after"] for stage in stages]
     assert same_weights(job.out, job.out.with_name("again"))
+
+
+def test_only_the_second_turn_of_lsq_may_take_all_the_time(job, clock, monkeypatch):
+    """What front has left to it would else keep the weights of convert."""
+    seen = []
+
+    def spied(*arguments):
+        seen.append(arguments[4].over(30.0))
+        return lsq(*arguments)
+
+    monkeypatch.setattr(run, "lsq", spied)
+    recover(replace(job, stages=("lsq", "front", "tail"), minutes=1.0), settings=clock.settings)
+    assert seen == [True, False]
 
 
 def test_a_stage_that_becomes_slower_ends_in_time(job, clock):

@@ -9,7 +9,7 @@ from tests.helpers import inputs, layer, network
 
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
-from deepmerge.train.shared.losses import divergence, felt_error, logits_of, relative_error  # noqa: E402
+from deepmerge.train.shared.losses import divergence, logits_of, relative_error, weighted_error  # noqa: E402
 
 
 def tensors(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,11 +37,11 @@ def test_a_student_that_gives_the_mean_is_one_off():
     assert float(relative_error(teacher, teacher)) == 0
 
 
-def test_an_error_counts_as_much_as_it_is_felt():
+def test_a_weighted_error():
     student, teacher = tensors(2, 5, 3, 4)
     matrix = np.random.default_rng(1).normal(0, 1, (5, 5))
     wanted = np.square(np.einsum("ij,njhw->nihw", matrix, (student - teacher).numpy())).mean()
-    assert float(felt_error(student, teacher, torch.from_numpy(matrix))) == pytest.approx(wanted, rel=1e-12)
+    assert float(weighted_error(student, teacher, torch.from_numpy(matrix))) == pytest.approx(wanted, rel=1e-12)
 
 
 @pytest.mark.parametrize(
