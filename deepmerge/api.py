@@ -560,7 +560,13 @@ class Frontier:
         return Plans(self.study)
 
     def plan(
-        self, *, speedup: float | None = None, budget_ms: float | None = None, max_loss: float | None = None
+        self,
+        *,
+        speedup: float | None = None,
+        budget_ms: float | None = None,
+        max_loss: float | None = None,
+        calibration: str | None = None,
+        calibration_images: int = 500,
     ) -> Plan:
         """Return the plan with the least loss that keeps one goal.
 
@@ -574,6 +580,8 @@ class Frontier:
             How many milliseconds it may take.
         max_loss
             How many points of agreement with the original it may lose, fitted, on images that took no part in choosing.
+        calibration, calibration_images
+            Images for `convert(emit=["onnx-int8"])`, and how many of them.
         """
         from deepmerge.choose.goal import Goal, choose
         from deepmerge.choose.report import chosen_entry
@@ -581,8 +589,13 @@ class Frontier:
         goals = {"speedup": speedup, "budget_ms": budget_ms, "max_loss": max_loss}
         if sum(value is not None for value in goals.values()) != 1:
             raise PlanError("give one of speedup, budget_ms and max_loss")
+        job, images = self.study.job, None
+        if calibration is not None:
+            how = job.wishes, job.strict, self.study.progress
+            images = self.network._calibration(calibration, calibration_images, *how)
+            images.prepare(self.network.graph)
         chosen = choose(self._plans, Goal(**goals))
-        return Plan(self.network, FoundPlan(chosen.recipe, choice=chosen_entry(self._plans, chosen)))
+        return Plan(self.network, FoundPlan(chosen.recipe, choice=chosen_entry(self._plans, chosen)), images)
 
     def to_dict(self) -> Report:
         """Return the frontier as `deepmerge plan --json` prints it."""

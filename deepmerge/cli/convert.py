@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -173,11 +173,21 @@ class Calibrating:
     calibration: str | None
     calibration_images: int
 
+    def after(self, choosing: Choosing, recovering: Recovering, emit: Collection[str]) -> Calibrating:
+        """Return what to calibrate int8 on: the images of --data or --recover, if no others are given."""
+        if self.calibration is not None or INT8 not in emit:
+            return self
+        return replace(self, calibration=choosing.data or recovering.data)
+
 
 calibrating = bundle(
     "calibrating",
     Calibrating,
-    option("--calibration", metavar="SPEC", help=f"Images to calibrate on (no labels needed): {SPEC}."),
+    option(
+        "--calibration",
+        metavar="SPEC",
+        help=f"Images to calibrate on (no labels needed): {SPEC}. Default for int8: those of --data or --recover.",
+    ),
     option(
         "--calibration-images",
         type=click.IntRange(1),
@@ -301,6 +311,7 @@ def convert(
       deepmerge convert net.prototxt net.caffemodel -o out/ --data folder:photos --speedup 3
     """
     recovering = recovering.after(choosing, how.dry_run)
+    calibrating = calibrating.after(choosing, recovering, emitting.emit)
     _check_usage(how, planning, emitting, choosing, recovering, calibrating)
     from deepmerge.out.digest import Digest
 
@@ -315,7 +326,7 @@ def convert(
             plan = network.plan(recipe=recipe, **asked, **common)
         else:
             measured = {**choosing.keywords(planning, target), "wishes": images.wishes(), **common}
-            plan = _chosen(network, choosing.goal, measured)
+            plan = _chosen(network, {**choosing.goal, **asdict(calibrating)}, measured)
         carry_out = partial(network.convert, plan, **emitting.keywords(), check=how.check, digest=digest, **common)
         if recovering.data is None:
             to = None if how.dry_run else how.out
@@ -340,8 +351,8 @@ def _read(pair: tuple[Path, Path], how: Running, train_val: Path | None, inputs:
     return deepmerge.load(*pair, train_val=train_val, inputs=sizes), recipe
 
 
-def _chosen(network: Any, goal: dict[str, float], options: dict[str, Any]) -> Any:
-    """Return the plan for the goal; PlanError if none keeps it."""
+def _chosen(network: Any, goal: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Return the plan for the goal; PlanError if none keeps it. goal: what Frontier.plan takes."""
     from deepmerge.errors import PlanError
 
     plan = network.frontier(**options).plan(**goal)

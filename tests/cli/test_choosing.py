@@ -136,6 +136,15 @@ def test_convert_fits_what_it_has_chosen(run, mini, asked, tmp_path):
     assert report["choice"]["kept"] and report["choice"]["goal"] == {"speedup": 1.05}
 
 
+def test_int8_is_calibrated_on_the_images_that_choose(run, mini, asked, images, tmp_path):
+    words = ("--speedup", 1.05, "--no-fit", "--emit", "caffe,onnx-int8", "--calibration-images", 8)
+    done = run("convert", *mini, *asked, *words, "-o", tmp_path / "out", "--json")
+    assert done.code == 0, done
+    report = json.loads(done.out)
+    assert (report["calibration"]["source"], report["calibration"]["images"]) == (images, 8)
+    assert (tmp_path / "out" / "model-int8.onnx").is_file() and report["choice"]["kept"]
+
+
 def test_a_goal_that_cannot_be_kept_writes_nothing(run, mini, asked, tmp_path):
     done = run("convert", *mini, *asked, "--speedup", 500, "-o", tmp_path / "out")
     assert done.code == 1
