@@ -95,7 +95,7 @@ def recover(out: Path, to: Path, data: str, images: Preprocessing, console: Cons
     refit    the linear layers after the merged segments, by least squares (a minute a layer)
     front    the earlier half of the network, on the original's values at its end
     tail     the later half of the network, on the original's scores and its last map
-    distill  the whole network, on the original's scores
+    distill  the whole network, on the original's scores and its last map
 
     \b
     Examples:

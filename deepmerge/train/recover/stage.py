@@ -156,11 +156,8 @@ def make_objective(context: Context, plan: StagePlan, weighted: bool = False) ->
     nets, graphs, cut = _networks(context), (context.original, context.merged), context.cut
     if plan.name == "front":
         matrix = _sensitivity(context, plan, nets[0]) if weighted else None
-        compared, start = [Compared(cut, cut, matrix=matrix)], None
-    elif plan.name == "tail":
-        compared, start = compared_blobs(*graphs, context.feature), cut
-    else:
-        compared, start = compared_blobs(*graphs), None
+        return Distillation(nets, graphs, [Compared(cut, cut, matrix=matrix)], bf16=plan.bf16)
+    compared, start = compared_blobs(*graphs, context.feature), cut if plan.name == "tail" else None
     return Distillation(nets, graphs, compared, start, plan.bf16)
 
 
