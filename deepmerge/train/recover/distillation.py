@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from deepmerge.engines.pytorch import TorchNet
 
 # Of the feature's loss. In 200 iterations of tail from least squares, GoogLeNet's divergence on 1,000 images falls from
-# 0.725 to 0.568 with a weight of 8, to 0.550 with 32, and to 0.546 with 128. In two minutes of distill, inception_mini's
-# falls from 3.91 to 1.39 without it, and to 1.02 with 32.
+# 0.725 to 0.568 with a weight of 8, to 0.550 with 32, and to 0.546 with 128. In two minutes of distill,
+# inception_mini's falls from 3.91 to 1.39 without it, and to 1.02 with 32.
 FEATURE_WEIGHT = 32.0
 TEMPERATURE = 4.0  # inception_mini learned more in equal time than with 2, 8, or squared differences
 # Bytes of the original's largest blob, in float32, for the images that a CPU asks about at once. What fits into its
