@@ -256,10 +256,8 @@ class Network:
         target = target and load_target(target).name
         recipe = read_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe
         network = self if recipe is None else self._with_inputs(recipe)
-        graph, images = network.graph, None
-        if calibration is not None:
-            images = network._calibration(calibration, calibration_images, wishes, strict, progress)
-            images.prepare(graph)
+        graph = network.graph
+        images = network._calibration(calibration, calibration_images, wishes, strict, progress)
         if recipe is not None:
             check_fits(recipe, graph)
             found = replace(recipe, inputs=graph.given_inputs, target=target or recipe.target)
@@ -439,13 +437,18 @@ class Network:
         return load(self.prototxt, self.caffemodel, train_val=self.train_val, inputs=sizes)
 
     def _calibration(
-        self, spec: str, count: int, wishes: ImageWishes | None, strict: bool, progress: Progress
-    ) -> CalibrationImages:
+        self, spec: str | None, count: int, wishes: ImageWishes | None, strict: bool, progress: Progress
+    ) -> CalibrationImages | None:
+        """Return the images to calibrate on, checked against the network; None if there is no `spec`."""
         from deepmerge.convert.calibrate import CalibrationImages
 
+        if spec is None:
+            return None
         if self.prototxt is None:
             raise ReadError("calibration needs a network that was read from files")
-        return CalibrationImages(spec, self.train_val or self.prototxt, count, wishes, strict, progress)
+        images = CalibrationImages(spec, self.train_val or self.prototxt, count, wishes, strict, progress)
+        images.prepare(self.graph)
+        return images
 
     def _write_page(self, folder: Path) -> None:
         from deepmerge.out.read import Pair
@@ -589,11 +592,8 @@ class Frontier:
         goals = {"speedup": speedup, "budget_ms": budget_ms, "max_loss": max_loss}
         if sum(value is not None for value in goals.values()) != 1:
             raise PlanError("give one of speedup, budget_ms and max_loss")
-        job, images = self.study.job, None
-        if calibration is not None:
-            how = job.wishes, job.strict, self.study.progress
-            images = self.network._calibration(calibration, calibration_images, *how)
-            images.prepare(self.network.graph)
+        how = self.study.job.wishes, self.study.job.strict, self.study.progress
+        images = self.network._calibration(calibration, calibration_images, *how)
         chosen = choose(self._plans, Goal(**goals))
         return Plan(self.network, FoundPlan(chosen.recipe, choice=chosen_entry(self._plans, chosen)), images)
 

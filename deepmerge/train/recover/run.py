@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -181,12 +180,13 @@ class Run:
         """Run a stage that trains, and return its entry; None if there is no time for it."""
         state, clock = self.state, self.context.settings.clock
         if name not in state.plans:
-            self._plan(name)
+            self._plan()
             self.save(f"the start of stage {name}")  # so that speed is not measured again
         plan = state.plans[name]
         if plan is None:
             return None
-        end = clock() + self._seconds_to_train() / len(self._left_to_train())
+        left = [stage for stage in self._left_to_train() if state.plans[stage] is not None]
+        end = clock() + self._seconds_to_train() / len(left)
         stage = TrainedStage(self.context, plan, self.checkpoint.folder, self.under_way)
         stage.run(self.pace, self.save, end)
         entry = stage.entry()
@@ -195,13 +195,12 @@ class Run:
             state.notes.append(f"{text} of {plan.iterations}")
         return entry
 
-    def _plan(self, first: str) -> None:
-        """Plan the stage `first`, and those that follow it before lsq has another turn."""
-        context, job, plans = self.context, self.context.job, self.state.plans
-        left, until_lsq = self._left_to_train(), itertools.takewhile(lambda turn: turn.stage != "lsq", self._left())
-        bf16 = bf16_is_accurate(context, first) if job.precision == "auto" else job.precision == "bf16"
+    def _plan(self) -> None:
+        """Plan all stages that are left to train."""
+        context, job, plans, left = self.context, self.context.job, self.state.plans, self._left_to_train()
+        bf16 = bf16_is_accurate(context, left[0]) if job.precision == "auto" else job.precision == "bf16"
         macs = summary(context.original)["macs"], summary(context.merged)["macs"]
-        iterations = default_iterations(job.stages, job.batch_size, macs)
+        iterations = default_iterations([turn.stage for turn in self.turns], job.batch_size, macs)
         if job.minutes is not None:
             context.progress("measuring the speed", 0, 1)
             seconds, least = self._seconds_to_train(), context.settings.measured_seconds
@@ -209,7 +208,7 @@ class Run:
             fits = measured_fits(context, fed, bf16)
             iterations = divided(self._seconds_to_train(), fits)
         iterations |= job.counts
-        for name in (turn.stage for turn in until_lsq if turn.stage in TRAINED):
+        for name in left:
             before = sum(plan.iterations for plan in plans.values() if plan)
             plans[name] = StagePlan(name, iterations[name], before, bf16) if name in iterations else None
 
@@ -231,6 +230,8 @@ class Run:
         state.entries.append(entry)
         if turn.stage == "lsq":
             state.reached = weights_of(merged)
+            left = self._left_to_train()  # their time is another now
+            state.plans = {name: plan for name, plan in state.plans.items() if name not in left}
         self.save(f"the end of stage {turn.stage}")
         if self.pace.is_over() and self._left():
             raise Paused
