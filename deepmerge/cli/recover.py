@@ -43,7 +43,7 @@ def _iterations(text: str) -> dict[str, int]:
     type=Listed(STAGES, empty=False),
     help="Stages to run. Default: lsq,front,tail for a large network on a CPU, else lsq,distill.",
 )
-@option("--minutes", type=MINUTES, metavar="N", help="Time limit; the iterations follow from the measured speed.")
+@option("--minutes", type=MINUTES, metavar="N", help="Time to use, for all stages together.")
 @limit
 @option(
     "--steps",

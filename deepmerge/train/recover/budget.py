@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from deepmerge.train.recover import TRAINED
 from deepmerge.train.recover.distillation import Batch
-from deepmerge.train.recover.spec import Context, Settings
-from deepmerge.train.recover.stage import USES, StagePlan, image_batches, judged_images, make_objective
+from deepmerge.train.recover.spec import Context, Settings, StagePlan
+from deepmerge.train.recover.stage import USES, image_batches, judged_images, make_objective
 from deepmerge.train.recover.trainer import FEWEST, RATES, Trainer
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ IMAGES = 1_200_000  # shown in all stages together, without a time limit
 WORK = 1e14  # most multiplications without a time limit: about an hour on two CPU cores
 _BATCH_WORK = 1e10  # most multiplications in a batch on a CPU
 _SLOW = 1.0  # seconds for an eighth of a batch, above which only an eighth is measured
-_SLACK = 0.97  # share of the time limit that is planned; a stage whose time is up before its last steps loses little
 LEAST = 10  # iterations; with fewer, a stage is not worth its start
 _FORWARD = 0.4  # share of an iteration's time that the same images take without gradients
 
@@ -73,7 +72,7 @@ def divided(seconds: float, fits: Mapping[str, Fit]) -> dict[str, int]:
 
     If a stage would get fewer than LEAST, the one with the fewest is left out, and the others get its time.
     """
-    counts = {stage: fit(max(seconds, 0) * _SLACK / len(fits)) for stage, fit in fits.items()}
+    counts = {stage: fit(max(seconds, 0) / len(fits)) for stage, fit in fits.items()}
     fewest = min(counts, key=lambda stage: counts[stage], default=None)
     if fewest is None or counts[fewest] >= LEAST:
         return counts
@@ -93,7 +92,7 @@ def steady(cost: float) -> Fit:
 def _measured_fit(context: Context, plan: StagePlan) -> Fit:
     """Return how many iterations of a stage fit, which asks the original about each view once."""
     objective = make_objective(context, plan)
-    trainer = Trainer(objective, plan.name, 1, 0.0, [0.0] * len(objective.parameters), plan.bf16)
+    trainer = Trainer(objective, plan, 0.0, [0.0] * len(objective.parameters))
     known: dict[int, Batch] = {}  # by the number of images
 
     def asking(images: Tensor) -> None:

@@ -18,8 +18,8 @@ from deepmerge.train.recover.budget import default_iterations, divided, measured
 from deepmerge.train.recover.images import sample
 from deepmerge.train.recover.lsq import Options, lsq
 from deepmerge.train.recover.report import recovery_entry, solved_entry
-from deepmerge.train.recover.spec import Context
-from deepmerge.train.recover.stage import StagePlan, TrainedStage, bf16_is_accurate
+from deepmerge.train.recover.spec import Context, StagePlan
+from deepmerge.train.recover.stage import TrainedStage, bf16_is_accurate
 from deepmerge.train.recover.trainer import Pace
 from deepmerge.train.recover.turns import Turn, turns_of
 from deepmerge.train.recover.write import Weights, arrays_of, weights_in, weights_of
@@ -30,7 +30,6 @@ LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
 REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
 SOLVED_SHARE = 0.4  # most of the time that is left for lsq or refit, before stages that train
 JUDGING_SHARE = 0.04  # most of --minutes for one comparison with the original; it takes fewer images then
-NEARLY = 0.9  # of a stage's iterations; the rate is so small after these that those left out would change little
 WHOLE = ("refit", *TRAINED)  # stages that also change layers outside the segments; the steps' folders go without them
 
 
@@ -190,7 +189,7 @@ class Run:
         stage = TrainedStage(self.context, plan, self.checkpoint.folder, self.under_way)
         stage.run(self.pace, self.save, end)
         entry = stage.entry()
-        if entry["iterations"] < NEARLY * plan.iterations:
+        if not plan.timed and entry["iterations"] < plan.iterations:
             text = f"the time for {name} (--minutes) was up at iteration {entry['iterations']}"
             state.notes.append(f"{text} of {plan.iterations}")
         return entry
@@ -210,7 +209,8 @@ class Run:
         iterations |= job.counts
         for name in left:
             before = sum(plan.iterations for plan in plans.values() if plan)
-            plans[name] = StagePlan(name, iterations[name], before, bf16) if name in iterations else None
+            timed = job.minutes is not None and name not in job.counts
+            plans[name] = StagePlan(name, iterations[name], before, bf16, timed) if name in iterations else None
 
     def _finish(self, turn: Turn, entry: dict[str, Any]) -> None:
         """End a stage; roll it back if it has done harm."""

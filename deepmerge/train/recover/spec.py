@@ -78,6 +78,21 @@ DEFAULTS = Settings()
 
 
 @dataclass(frozen=True)
+class StagePlan:
+    """A stage that trains.
+
+    iterations: how many it takes, or, if `timed`, about how many fit into its time. first_batch: the number of the
+    first batch that it takes. bf16: compute in bfloat16.
+    """
+
+    name: str
+    iterations: int
+    first_batch: int = 0
+    bf16: bool = False
+    timed: bool = False
+
+
+@dataclass(frozen=True)
 class Context:
     """What all stages work on. Only the weights of `merged` change.
 

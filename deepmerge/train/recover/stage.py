@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from deepmerge.train.recover.images import Feed
 from deepmerge.train.recover.optimizer import step_sizes
 from deepmerge.train.recover.report import trained_entry
 from deepmerge.train.recover.sensitivity import sensitivity
-from deepmerge.train.recover.spec import Context
+from deepmerge.train.recover.spec import Context, StagePlan
 from deepmerge.train.recover.trainer import Pace, Trainer, largest_rate, mean_losses, rates_for, trial_length
 from deepmerge.train.recover.views import MOST_KEPT, Kept, Rounds, Views
 from deepmerge.train.shared.augment import all_varied
@@ -32,16 +32,6 @@ LEAST_JUDGED = 64
 SIZED = 32  # images to measure the size of a layer's outputs on
 SENSED = 256  # images to measure the sensitivity of the scores on
 USES = {"front": 4, "tail": 3, "distill": 4}  # times that a view is shown
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """A stage that trains. first_batch: the number of the first batch that it takes. bf16: compute in bfloat16."""
-
-    name: str
-    iterations: int
-    first_batch: int = 0
-    bf16: bool = False
 
 
 class TrainedStage:
@@ -72,7 +62,7 @@ class TrainedStage:
             self.seconds, self.before, self.sizes = meta["seconds"], meta["before"], meta["sizes"]
             self.judging = meta["judging"]
             self.trainer = self._trainer(context.job.lr or meta["lr"])
-            self.trainer.restore(meta["iteration"], arrays)
+            self.trainer.restore(meta["iteration"], meta["position"], arrays)
 
     def run(self, pace: Pace, save: Callable[..., None], end: float = math.inf) -> None:
         """Train, and store the weights in the merged graph. save: see Run.save. end: when to be done, by the clock."""
@@ -109,16 +99,15 @@ class TrainedStage:
         iterations = self.plan.iterations
         self.context.progress(f"{self.plan.name}, trying learning rates", 0, 1)
         return largest_rate(
-            lambda lr: self._trainer(lr, trial_length(iterations)),
+            lambda lr: self._trainer(lr, replace(self.plan, iterations=trial_length(iterations), timed=False)),
             rates_for(iterations),
             self.views.batches,
             lambda: sum(self._losses()),
             sum(self.before),
         )
 
-    def _trainer(self, lr: float, iterations: int | None = None) -> Trainer:
-        plan = self.plan
-        return Trainer(self.objective, plan.name, iterations or plan.iterations, lr, self.sizes, plan.bf16)
+    def _trainer(self, lr: float, plan: StagePlan | None = None) -> Trainer:
+        return Trainer(self.objective, plan or self.plan, lr, self.sizes)
 
     def _sizes(self) -> list[float]:
         """Return the step size of each parameter at the stage's start."""
@@ -134,6 +123,7 @@ class TrainedStage:
         self.views.kept.flush()
         under_way = {
             "iteration": self.trainer.iteration,
+            "position": self.trainer.position,
             "seconds": self._elapsed,
             "before": self.before,
             "sizes": self.sizes,
@@ -141,11 +131,11 @@ class TrainedStage:
             "lr": self.trainer.lr,
             "kept": (self.views.kept.count, self.views.kept.number),
         }
-        where = f"stage {self.plan.name}, iteration {self.trainer.iteration} of {self.plan.iterations}"
-        save(where, self.trainer.arrays(), under_way)
+        save(self.trainer.where, self.trainer.arrays(), under_way)
 
-    def _report_progress(self, iteration: int, loss: float) -> None:
-        self.context.progress(f"{self.plan.name}, loss {loss:.4g}", iteration, self.plan.iterations)
+    def _report_progress(self, loss: float) -> None:
+        done = min(int(self.trainer.position), self.plan.iterations)
+        self.context.progress(f"{self.plan.name}, loss {loss:.4g}", done, self.plan.iterations)
 
 
 def make_objective(context: Context, plan: StagePlan, weighted: bool = False) -> Distillation:

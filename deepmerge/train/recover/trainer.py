@@ -14,6 +14,7 @@ import numpy as np
 from deepmerge.errors import TrainingError
 from deepmerge.train.recover.distillation import Batch, Objective
 from deepmerge.train.recover.optimizer import Optimizer
+from deepmerge.train.recover.spec import StagePlan
 from deepmerge.train.shared.checkpoint import Paused
 from deepmerge.train.shared.guards import require_finite
 
@@ -67,18 +68,18 @@ class Pace:
 
 
 class Trainer:
-    """Trains an objective's parameters from `iteration` to `iterations`.
+    """Trains an objective's parameters as planned.
 
-    lr: the learning rate, as a share of `sizes`, one for each of the parameters; see optimizer.step_sizes. bf16:
-    forward and backward in bfloat16, with weights in float32.
+    iteration: how many are done. position: how far the plan's iterations are, by their number, or by the time if the
+    plan is timed; the learning rate follows it, so that it is small at the end however fast iterations turn out to be.
+
+    lr: the learning rate, as a share of `sizes`, one for each of the parameters; see optimizer.step_sizes. In bfloat16,
+    weights stay in float32.
     """
 
-    def __init__(
-        self, objective: Objective, name: str, iterations: int, lr: float, sizes: Sequence[float], bf16: bool = False
-    ):
-        self.objective, self.name, self.iterations, self.lr, self.sizes = objective, name, iterations, lr, sizes
-        self.bf16 = bf16
-        self.iteration = 0
+    def __init__(self, objective: Objective, plan: StagePlan, lr: float, sizes: Sequence[float]):
+        self.objective, self.plan, self.lr, self.sizes = objective, plan, lr, sizes
+        self.iteration, self.position = 0, 0.0
         self.parameters = objective.parameters
         self.optimizer = Optimizer(self.parameters)
 
@@ -87,23 +88,28 @@ class Trainer:
         batches: Iterator[Batch],
         pace: Pace,
         save: Callable[[], None],
-        report: Callable[[int, float], None],
+        report: Callable[[float], None],
         end: float = math.inf,
     ) -> None:
         """Train to the stage's end, or until `end` by the pace's clock.
 
-        batches: from number `iteration` on. report: called with iteration and loss.
+        batches: from number `iteration` on. report: called with the loss.
         TrainingError where the loss is not finite; Paused, after a checkpoint, where the run's time is over.
         """
-        while self.iteration < self.iterations and pace.clock() < end:
+        start, first = pace.clock(), self.position
+        while self.position < self.plan.iterations and pace.clock() < end:
             loss = self.step(next(batches))
             self.iteration += 1
+            if self.plan.timed:
+                self.position = first + (self.plan.iterations - first) * (pace.clock() - start) / (end - start)
+            else:
+                self.position = self.iteration
             due, over = pace.is_due(), pace.is_over()
-            last = self.iteration == self.iterations
+            last = self.position >= self.plan.iterations
             if due or over or last or self.iteration % LOOKED_AT == 0:
                 value = float(loss)
                 self._require(value)
-                report(self.iteration, value)
+                report(value)
             if (due or over) and not last:
                 self._require_weights()
                 save()
@@ -113,9 +119,9 @@ class Trainer:
 
     def step(self, batch: Batch) -> Tensor:
         """Run one iteration on a batch and return its loss."""
-        rate = rate_at(self.iteration, self.iterations, self.lr)
+        rate = rate_at(self.position, self.plan.iterations, self.lr)
         self.optimizer.zero_grad()
-        loss = backward(self.objective, batch, self.bf16)
+        loss = backward(self.objective, batch, self.plan.bf16)
         self.optimizer.step([rate * size for size in self.sizes])
         return loss
 
@@ -124,16 +130,21 @@ class Trainer:
         self._require(float(sum(blob.detach().sum() for blob in self.parameters)))
 
     def _require(self, value: float) -> None:
-        where = f"stage {self.name}, iteration {self.iteration} of {self.iterations}"
-        require_finite(value, where, "resume with a smaller --lr")
+        require_finite(value, self.where, "resume with a smaller --lr")
+
+    @property
+    def where(self) -> str:
+        """How far training is, in words."""
+        of = "" if self.plan.timed else f" of {self.plan.iterations}"
+        return f"stage {self.plan.name}, iteration {self.iteration}{of}"
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the optimizer's state, for a checkpoint."""
         return {f"{_STATE}{name}": value for name, value in self.optimizer.arrays().items()}
 
-    def restore(self, iteration: int, arrays: Mapping[str, np.ndarray]) -> None:
+    def restore(self, iteration: int, position: float, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue from a checkpoint, whose weights the objective's networks already have."""
-        self.iteration = iteration
+        self.iteration, self.position = iteration, position
         state = {name: value for name, value in arrays.items() if name.startswith(_STATE)}
         self.optimizer.restore({name.removeprefix(_STATE): value for name, value in state.items()})
 
@@ -163,12 +174,12 @@ def mean_losses(objective: Objective, batches: Iterable[Batch], bf16: bool = Fal
 # -- learning rates ------------------------------------------------------------------------------
 
 
-def rate_at(iteration: int, iterations: int, full: float) -> float:
-    """Return an iteration's learning rate: it grows linearly to `full`, then falls to 0 along half a cosine."""
+def rate_at(position: float, iterations: int, full: float) -> float:
+    """Return the learning rate after `position` iterations: it grows to `full`, then falls to 0 along half a cosine."""
     warm = min(_MOST_WARM_UP, math.ceil(WARM_UP * iterations))
-    if iteration < warm:
-        return full * (iteration + 1) / (warm + 1)
-    return full * 0.5 * (1 + math.cos(math.pi * (iteration - warm) / max(1, iterations - warm)))
+    if position < warm:
+        return full * (position + 1) / (warm + 1)
+    return full * 0.5 * (1 + math.cos(math.pi * (position - warm) / max(1, iterations - warm)))
 
 
 def rates_for(iterations: int) -> tuple[float, ...]:
@@ -230,7 +241,7 @@ def largest_rate(
 def _trial_loss(trial: Trainer, batches: Generator[Batch, None, None], judge: Callable[[], float]) -> float:
     """Return the loss after the trial; infinity where it is not finite."""
     try:
-        trial.run(batches, Pace(), lambda: None, lambda iteration, loss: None)
+        trial.run(batches, Pace(), lambda: None, lambda loss: None)
     except TrainingError:
         return math.inf
     finally:

@@ -6,10 +6,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
+from deepmerge.train.recover.spec import StagePlan  # noqa: E402
 from deepmerge.train.recover.trainer import (  # noqa: E402
     FEWEST,
     FULL,
     RATE,
+    Pace,
     Trainer,
     largest_rate,
     rate_at,
@@ -41,7 +43,8 @@ def batches():
 
 
 def tried(one: Distance, rates: tuple[float, ...]) -> float:
-    found = largest_rate(lambda lr: Trainer(one, "test", 10, lr, [1.0]), rates, batches, lambda: one.loss, one.loss)
+    plan = StagePlan("test", 10)
+    found = largest_rate(lambda lr: Trainer(one, plan, lr, [1.0]), rates, batches, lambda: one.loss, one.loss)
     assert float(one.number.detach()) == 1.0 and one.number.grad is None
     return found
 
@@ -73,6 +76,46 @@ def test_the_rate_grows_and_sinks_to_nothing():
 @pytest.mark.parametrize("iterations", [1, 2, 3])
 def test_the_shortest_stages_have_rates(iterations):
     assert all(0 < rate_at(i, iterations, 0.1) <= 0.1 for i in range(iterations))
+
+
+class Clock:
+    """A clock that only iterations move, each by `seconds`."""
+
+    def __init__(self, trainer: Trainer, seconds: float):
+        self.now, self.trainer, self.seconds, self.rates = 0.0, trainer, seconds, []
+        trainer.optimizer.step = self.step
+
+    def step(self, rates: list[float]) -> None:
+        self.now += self.seconds
+        self.rates += rates
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("seconds", "iterations"), [(0.5, 200), (1.0, 100), (2.0, 50)])
+def test_the_rate_of_a_timed_stage_follows_the_clock(seconds, iterations):
+    trainer = Trainer(Distance(1.4), StagePlan("test", 100, timed=True), 0.1, [1.0])
+    clock = Clock(trainer, seconds)
+    trainer.run(batches(), Pace(clock), lambda: None, lambda loss: None, end=100.0)
+    assert trainer.iteration == iterations and clock.now == 100.0
+    assert clock.rates[iterations // 2] == pytest.approx(0.05, rel=0.05) and clock.rates[-1] < 2e-4
+
+
+def test_the_rate_of_a_counted_stage_does_not():
+    trainer = Trainer(Distance(1.4), StagePlan("test", 100), 0.1, [1.0])
+    clock = Clock(trainer, 2.0)
+    trainer.run(batches(), Pace(clock), lambda: None, lambda loss: None, end=100.0)
+    assert trainer.iteration == 50 and clock.rates[-1] == pytest.approx(0.05, rel=0.1)
+
+
+def test_a_timed_stage_continues_where_it_was():
+    trainer = Trainer(Distance(1.4), StagePlan("test", 100, timed=True), 0.1, [1.0])
+    trainer.restore(150, 75.0, {})
+    clock = Clock(trainer, 1.0)
+    trainer.run(batches(), Pace(clock), lambda: None, lambda loss: None, end=10.0)
+    assert trainer.iteration == 160 and clock.rates[0] == pytest.approx(rate_at(75, 100, 0.1))
+    assert clock.rates[4] == pytest.approx(rate_at(85, 100, 0.1))
 
 
 def test_short_stages_learn_slowly():
