@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from deepmerge.kernels.vbmf import checked, evbmf_rank, singular_values
+from deepmerge.kernels.vbmf import checked, evbmf_rank
 
 
 def truncated_svd(weight: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,22 +73,17 @@ def rank_vbmf(weight: np.ndarray, group: int = 1) -> int:
     return max(evbmf_rank(block) for block in group_matrices(weight, group))
 
 
-def rank_energy(weight: np.ndarray, energy: float, group: int = 1) -> int:
-    """Return the least rank that keeps that share, in (0, 1], of the squared singular values in every group."""
-    return max(energy_rank(singular_values(block), energy) for block in group_matrices(weight, group))
-
-
 def rank_ratio(weight: np.ndarray, ratio: float, group: int = 1) -> int:
     """Return that share, in (0, 1], of a group's full rank, min(num_output/group, inputs), rounded up."""
     return ratio_rank(min(group_matrices(weight, group)[0].shape), ratio)
 
 
-def energy_rank(values: np.ndarray, energy: float) -> int:
-    """Return how many of the singular values, in falling order, hold that share of the sum of squares, at least 1."""
-    if not 0.0 < energy <= 1.0:
-        raise ValueError(f"energy {energy} is out of (0, 1]")
-    kept = np.cumsum(np.asarray(values, dtype=np.float64) ** 2)
-    return int(np.searchsorted(kept, energy * kept[-1])) + 1
+def energy_rank(energies: np.ndarray, share: float) -> int:
+    """Return how many of the squared singular values, in falling order, hold that share of their sum, at least 1."""
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f"a share of {share} of the energy is out of (0, 1]")
+    kept = np.cumsum(np.asarray(energies, dtype=np.float64))
+    return int(np.searchsorted(kept, share * kept[-1])) + 1
 
 
 def ratio_rank(full: int, ratio: float) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepmerge.kernels.svd import column_signs, energy_rank, leading_vectors, ratio_rank
+from deepmerge.kernels.svd import column_signs, leading_vectors, ratio_rank
 from deepmerge.kernels.vbmf import checked, evbmf_rank_of_values, singular_values
 
 # HOOI starts from the truncated HOSVD. Its first iterations bring nearly all of the gain.
@@ -89,14 +89,6 @@ def ranks_vbmf(weight: np.ndarray, group: int = 1) -> tuple[int, int]:
     below the ranks are not yet cut to `feasible_ranks`.
     """
     return _greatest(weight, group, lambda matrix: evbmf_rank_of_values(singular_values(matrix), matrix.shape))
-
-
-def ranks_energy(weight: np.ndarray, group: int, energy: float) -> tuple[int, int]:
-    """Return the least ranks that keep `energy`, in (0, 1], of the squared singular values of each unfolding.
-
-    The share is kept in every group. The relative error of both ranks together is at most sqrt(2 (1 - energy)).
-    """
-    return _greatest(weight, group, lambda matrix: energy_rank(singular_values(matrix), energy))
 
 
 def ranks_ratio(weight: np.ndarray, group: int, ratio: float) -> tuple[int, int]:

@@ -22,7 +22,7 @@ Zhang et al., Accelerating Very Deep Convolutional Networks for Classification a
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +39,7 @@ from deepmerge.passes.support.tucker_ranks import (
     allot_ranks,
     choose_ranks,
     decomposed_macs,
+    energy_ranks,
     parse_rank,
 )
 from deepmerge.passes.support.weights import bias_of, bias_or_zero, group_of, weight_of
@@ -83,10 +84,6 @@ class DecomposeTucker(Pass):
             raise Refused(layer, f"{work}; it must save {SAVING:.0%}")
         return Match(layer, (layer,), (layer,), ranks, exact=False)
 
-    def offers(self, match):
-        """Offer several shares of the energy."""
-        return {"rank": RANKS}
-
     def rewrite(self, graph, match):
         """Put the small layers in the layer's place."""
         layer, ranks, moments = match.layer, match.plan, self.options.moments.get(match.layer.name)
@@ -97,7 +94,14 @@ class DecomposeTucker(Pass):
         return _chain(graph, layer, parts, bias)
 
 
-RANKS = ("energy:0.85", "energy:0.7", "energy:0.5")  # those to choose from by measurement
+ENERGIES = (0.85, 0.7, 0.5)  # shares to choose from by measurement
+
+
+def offered(layers: Collection[Layer], options: Options) -> Iterator[tuple[str, dict[str, list[int]]]]:
+    """Yield each --rank to choose from by measurement, and the ranks that it means for these layers, by name."""
+    found = {layer.name: energy_ranks(layer, options, ENERGIES) for layer in layers}
+    for place, share in enumerate(ENERGIES):
+        yield f"energy:{share:g}", {name: ranks[place].as_list for name, ranks in found.items()}
 
 
 def decomposable(graph: Graph, shapes: Shapes, keep: Collection[str] = ()) -> list[Layer]:

@@ -16,7 +16,7 @@ from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.extract import extracted, layers_between
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, infer_shapes
-from deepmerge.passes.decompose_tucker import DecomposeTucker, decomposable
+from deepmerge.passes.decompose_tucker import DecomposeTucker, decomposable, offered
 from deepmerge.passes.registry import make
 from deepmerge.passes.support.base import Options, first_match
 from deepmerge.plan.candidates import sketch, step_options
@@ -212,9 +212,9 @@ class _Choices:
         shapes = infer_shapes(graph)
         able = decomposable(graph, shapes, self.options.keep)
         seen = set()
-        for rank in DecomposeTucker().offers(None)["rank"] if able else ():
-            options = replace(self.options, rank=rank)
-            one = DecomposeTucker(options).prepare(graph, [layer.name for layer in able], shapes)
+        for rank, given in offered(able, self.options):
+            options = replace(self.options, rank=rank, ranks=given | self.options.ranks)
+            one = DecomposeTucker(options)
             found = {layer.name: match.plan for layer in able if (match := one.look(graph, layer, shapes))}
             if found and (ranks := tuple(found.items())) not in seen:
                 seen.add(ranks)

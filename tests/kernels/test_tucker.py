@@ -167,23 +167,6 @@ def test_ranks_vbmf_finds_planted_ranks_the_greatest_of_the_groups():
     assert tucker.ranks_vbmf(np.zeros((8, 4, 3, 3))) == (0, 0)
 
 
-@pytest.mark.parametrize("group", [1, 2])
-def test_ranks_energy_are_the_least(group):
-    weight = weights(12, 7, 3, 5)
-    rank_out, rank_in = tucker.ranks_energy(weight, group, 0.8)
-
-    def kept(matrix, rank):
-        values = np.linalg.svd(matrix.astype(np.float64), compute_uv=False) ** 2
-        return np.sum(values[:rank]) / np.sum(values)
-
-    blocks = weight.reshape(group, -1, 7, 3, 5)
-    for unfold, rank in ((tucker.unfold_out, rank_out), (tucker.unfold_in, rank_in)):
-        assert min(kept(unfold(b), rank) for b in blocks) >= 0.8
-        assert min(kept(unfold(b), rank - 1) for b in blocks) < 0.8
-    approx = tucker.reconstruct(*tucker.tucker2(weight, rank_out, rank_in, group), group)
-    assert relative_error(weight, approx) <= np.sqrt(2 * (1 - 0.8))
-
-
 @pytest.mark.parametrize("shape", [(12, 7, 3, 5), (12, 7, 1, 1), (6, 20), (20, 6)])
 def test_spectra_are_the_squared_singular_values(shape):
     group = 1 if len(shape) == 2 else 2

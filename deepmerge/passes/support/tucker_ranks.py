@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,9 +63,21 @@ def choose_ranks(layer: Layer, options: Options, shapes: Shapes) -> Ranks:
         least = Setting(0, 0.0, (1,) if is_matrix(layer) else (1, 1))
         offers = settings(layer, options, shapes) or [least]
         return Ranks(*allot({layer.name: offers}, int(share * layer_macs(layer, shapes)))[layer.name].ranks)
-    if kind == "energy" and layer.name in options.moments:
-        return _feasible(layer, *_aware_energy(layer, options, share))
+    if kind == "energy":
+        return energy_ranks(layer, options, [share])[0]
     return _feasible(layer, *_plain(layer, kind, share))
+
+
+def energy_ranks(layer: Layer, options: Options, shares: Sequence[float]) -> list[Ranks]:
+    """Return for each share, in (0, 1], the least ranks that keep it of the energy in every group.
+
+    Energy is the squared singular values of the weights, or, where the options have the layer's moments, the variance
+    of its outputs. The relative error of both ranks together is at most sqrt(2 (1 - share)).
+    """
+    from deepmerge.kernels.svd import energy_rank
+
+    spectra = _spectra(layer, options)
+    return [_feasible(layer, *(max(energy_rank(one, share) for one in s) for s in spectra)) for share in shares]
 
 
 def allot_ranks(layers: Iterable[Layer], options: Options, shapes: Shapes) -> dict[str, list[int]]:
@@ -132,13 +144,6 @@ def _spectra(layer: Layer, options: Options) -> tuple[np.ndarray, np.ndarray]:
     return tucker.spectra(weight, group)
 
 
-def _aware_energy(layer: Layer, options: Options, share: float) -> tuple[int, int]:
-    from deepmerge.kernels.svd import energy_rank
-
-    outs, ins = _spectra(layer, options)
-    return max(energy_rank(np.sqrt(one), share) for one in outs), max(energy_rank(np.sqrt(one), share) for one in ins)
-
-
 def _plain(layer: Layer, kind: str, share: float) -> tuple[int, int]:
     from deepmerge.kernels import svd, tucker
 
@@ -146,10 +151,8 @@ def _plain(layer: Layer, kind: str, share: float) -> tuple[int, int]:
     if is_matrix(layer):
         if kind == "vbmf":
             return 0, svd.rank_vbmf(weight, group)
-        return 0, {"energy": svd.rank_energy, "ratio": svd.rank_ratio}[kind](weight, share, group)
-    if kind == "vbmf":
-        return tucker.ranks_vbmf(weight, group)
-    return {"energy": tucker.ranks_energy, "ratio": tucker.ranks_ratio}[kind](weight, group, share)
+        return 0, svd.rank_ratio(weight, share, group)
+    return tucker.ranks_vbmf(weight, group) if kind == "vbmf" else tucker.ranks_ratio(weight, group, share)
 
 
 def _feasible(layer: Layer, out: int, inside: int) -> Ranks:

@@ -8,10 +8,19 @@ import pytest
 from deepmerge.errors import PassError
 from deepmerge.graph.costs import layer_macs, macs
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.kernels import tucker
 from deepmerge.kernels.moments import Moments
 from deepmerge.passes.decompose_tucker import DecomposeTucker, decomposable
 from deepmerge.passes.support.base import Match, Options
-from deepmerge.passes.support.tucker_ranks import Ranks, allot_ranks, choose_ranks, decomposed_macs, settings
+from deepmerge.passes.support.tucker_ranks import (
+    Ranks,
+    allot_ranks,
+    choose_ranks,
+    decomposed_macs,
+    energy_ranks,
+    settings,
+)
+from deepmerge.passes.support.weights import group_of, weight_of
 from tests.helpers import conv, inputs, network
 from tests.helpers import layer as text_of
 
@@ -57,6 +66,24 @@ def test_settings_save_a_fifth_and_none_is_beaten(graph, name):
         ranks = choose_ranks(graph.layer(name), Options(ranks={name: one.ranks}), shapes)
         assert tuple(ranks.as_list) == one.ranks
         assert decomposed_macs(graph.layer(name), ranks.inside, ranks.out, shapes) == one.macs
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c", "ip"])
+def test_ranks_of_an_energy_are_the_least_that_keep_it(graph, name):
+    layer, shares = graph.layer(name), (0.8, 0.5)
+    weight, group = weight_of(layer), group_of(layer)
+    weight = weight.reshape(*weight.shape, *(1,) * (4 - weight.ndim))
+
+    def kept(unfold, rank):
+        """In the group that keeps least."""
+        spectra = [np.linalg.svd(unfold(block), compute_uv=False) ** 2 for block in np.split(weight, group)]
+        return min(np.sum(values[:rank]) / np.sum(values) for values in spectra)
+
+    for share, ranks in zip(shares, energy_ranks(layer, Options(), shares), strict=True):
+        assert ranks == choose_ranks(layer, Options(rank=f"energy:{share}"), infer_shapes(graph))
+        for unfold, rank in ((tucker.unfold_in, ranks.inside), (tucker.unfold_out, ranks.out)):
+            assert rank == 0 or kept(unfold, rank) >= share > kept(unfold, rank - 1)
+    assert (ranks.out == 0) == (name in ("b", "ip"))
 
 
 @pytest.mark.parametrize("share", [0.7, 0.5, 0.3])
