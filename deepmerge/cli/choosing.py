@@ -75,7 +75,12 @@ choosing = bundle(
             metavar="X",
             help="Goal of --data: at most X milliseconds for one forward.",
         ),
-        option("--engine", type=click.Choice(tuple(ENGINES)), default="ort", help="What the times are measured on."),
+        option(
+            "--engine",
+            type=click.Choice(tuple(ENGINES)),
+            default="ort",
+            help="What the times are measured on; ort-int8 is ort in int8.",
+        ),
         option("--threads", type=click.IntRange(1), default=1, metavar="N", help="CPU threads of each timed run."),
         option(
             "--measurements",

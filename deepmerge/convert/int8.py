@@ -42,8 +42,8 @@ def write_int8(graph: Graph, file: Path, images: CalibrationImages, settings: Se
     keep = {layer.name for layer in graph.layers if {layer.name, layer.type} & set(settings.int8_keep)}
     count = sum(1 for _ in images.half(0, graph))
     even = equalized(graph, (batch for batch, _ in images.half(0, graph)))
-    batches = (batch for batch, _ in images.half(0, graph))
-    write_model(quantize(even, batches, count, settings.int8_method, keep, settings.onnx_lrn), file)
+    feeds = ({graph.inputs[0].name: batch} for batch, _ in images.half(0, graph))
+    write_model(quantize(even, feeds, count, settings.int8_method, keep, settings.onnx_lrn), file)
     calibrated = (images.images + 1) // 2
     about = {"method": settings.int8_method, "keep": list(settings.int8_keep), "calibrated": calibrated}
     return about | {"held_out": images.images - calibrated, "outputs": _compare(graph, file, images)}

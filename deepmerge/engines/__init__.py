@@ -17,12 +17,13 @@ ENGINES = {
     "torch": ("deepmerge.engines.pytorch", "TorchEngine"),
     "ort": ("deepmerge.engines.ort", "OrtEngine"),
     "ort-lrn-op": ("deepmerge.engines.ort", "OrtLrnOpEngine"),
+    "ort-int8": ("deepmerge.engines.ort_int8", "OrtInt8Engine"),
     "opencv": ("deepmerge.engines.opencv", "OpencvEngine"),
     "mnn": ("deepmerge.engines.mnn", "MnnEngine"),
     "ncnn": ("deepmerge.engines.ncnn", "NcnnEngine"),
 }
 DEFAULT = "ort"
-USUAL = tuple(name for name in ENGINES if name != "ort-lrn-op")  # those that are measured unless others are asked for
+USUAL = ("caffe", "torch", "ort", "opencv", "mnn", "ncnn")  # those that are measured unless others are asked for
 
 
 def engine(name: str = DEFAULT, **options: Any) -> Engine:

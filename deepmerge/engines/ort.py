@@ -156,21 +156,23 @@ class OrtSession:
 
 
 class OnnxSession:
-    """An ONNX file in ONNX Runtime. inputs: blob → declared shape. outputs, blobs: the network's outputs.
+    """An ONNX model, or the file of one, in ONNX Runtime.
 
-    fixed_batch: the only batch that it runs at; None for any.
+    inputs: blob → declared shape. outputs, blobs: the network's outputs. fixed_batch: the only batch that it runs at;
+    None for any.
     """
 
-    def __init__(self, file: Path, graph: Graph, threads: int = 1) -> None:
+    def __init__(self, model: Any, graph: Graph, threads: int = 1) -> None:
         from deepmerge.formats.onnx.batch import known_shapes
 
         shapes = known_shapes(graph)
         self.inputs: dict[str, tuple[int, ...]] = {blob.name: shapes[blob] for blob in graph.inputs}
         self.outputs: tuple[str, ...] = tuple(blob.name for blob in graph.outputs if blob.producer.type != "Input")
         self.blobs = self.outputs
-        self._session = _session(file, threads)
+        self._session = _session(model, threads)
         found = [[value.name for value in values()] for values in (self._session.get_inputs, self._session.get_outputs)]
         if [len(names) for names in found] != [len(self.inputs), len(self.outputs)]:
+            file = model if isinstance(model, Path) else "the model"
             raise EngineError(f"{file} is not of the network beside it", remedy="convert again")
         self._fed = dict(zip(self.inputs, found[0], strict=True))
         self._made = dict(zip(self.outputs, found[1], strict=True))

@@ -26,9 +26,8 @@ from deepmerge.temporary import temporary_folder
 from deepmerge.text import flat, unused
 
 if TYPE_CHECKING:
+    from deepmerge.engines.base import Feeds
     from deepmerge.graph import Graph
-
-    Batches = Iterable[np.ndarray]
 
 MULTIPLIES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FOLLOWS = ("Relu", "Concat", "MaxPool")  # int8 if what they read is
@@ -40,20 +39,20 @@ _LARGEST = np.float32(np.finfo(np.float32).max)
 
 def quantize(
     graph: Graph,
-    batches: Batches,
+    feeds: Iterable[Feeds],
     count: int,
     method: str = INT8_METHODS[0],
     keep: Collection[str] = (),
     lrn: str = WRITTEN_OUT,
 ) -> Any:
-    """Return the network as an ONNX model in int8. The same graph, batches and choices give the same model.
+    """Return the network as an ONNX model in int8. The same graph, feeds and choices give the same model.
 
     Parameters
     ----------
     graph : Graph
-        The network, with its weights and one input.
-    batches : iterable of ndarray, float32, (N, …)
-        What the ranges of activations are chosen by.
+        The network, with its weights.
+    feeds : iterable of mappings, input blob → float32 array (N, …)
+        Batches, by which the ranges of activations are chosen.
     count : int
         How many batches there are.
     method : str
@@ -72,20 +71,22 @@ def quantize(
     """
     if method not in INT8_METHODS:
         raise EngineError(f"there is no method {method!r} for int8", remedy=f"use one of {', '.join(INT8_METHODS)}")
-    from deepmerge.formats.onnx import to_onnx, too_large, write_model
+    from deepmerge.formats.onnx import tensor_names, to_onnx, too_large, write_model
 
     model = to_onnx(graph, lrn=lrn)
     kept = {node.name for node, layer in node_layers(graph, model) if layer.name in keep}
     kept |= keep_pools(model, kept)
     keep_apart(model)
     large = too_large(model)
-    (fed,) = (value.name for value in model.graph.input)
+    tensors, read = tensor_names(graph), {value.name for value in model.graph.input}
+    names = {blob.name: tensors[blob] for blob in graph.inputs if tensors[blob] in read}
+    named = ({name: batch[blob] for blob, name in names.items()} for batch in feeds)
     model.metadata_props.add(key=_PREPARED, value="onnxruntime.quant")
     with temporary_folder() as folder, _silence():
         source, made = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         write_model(model, source)
         try:
-            return _run(source, made, _Reader(fed, batches, count), method, sorted(kept), large)
+            return _run(source, made, _Reader(named, count), method, sorted(kept), large)
         except Exception as error:  # those of onnx and onnxruntime have no base class of their own
             text = flat(error) or type(error).__name__
             raise EngineError(f"ONNX Runtime cannot quantize the network: {text}") from None
@@ -175,13 +176,12 @@ def keep_apart(model: Any) -> None:
 class _Reader:
     """Batches as ONNX Runtime's CalibrationDataReader gives them: one after another, all or a few at a time."""
 
-    def __init__(self, fed: str, batches: Batches, count: int) -> None:
-        self._fed, self._batches, self._count = fed, iter(batches), count
-        self._turn: Iterator[np.ndarray] = self._batches
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]], count: int) -> None:
+        self._batches, self._count = batches, count
+        self._turn = batches
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self._turn, None)
-        return None if batch is None else {self._fed: batch}
+        return next(self._turn, None)
 
     def set_range(self, start_index: int, end_index: int) -> None:
         self._turn = islice(self._batches, end_index - start_index)

@@ -67,6 +67,14 @@ def test_a_wider_run_measures_only_what_is_missing_and_a_narrower_one_nothing(st
     assert work == {"judged": [], "timed": []} and file.read_text() == after
 
 
+def test_times_may_be_those_in_int8(study, small, monkeypatch):
+    monkeypatch.setattr(Inside, "judge", lambda inside, choice: (0.1, 0.9))
+    one = study(graph=small, engine="ort-int8", steps="conv1,conv2")
+    one.measure()
+    assert not one.notes
+    assert all(one.known.get(region.name, c.label).ms > 0 for region in one.regions for c in region.choices)
+
+
 def test_a_target_uses_what_means_the_same_there(study, small, work):
     one = study(graph=small, steps="all")
     one.measure()

@@ -121,6 +121,12 @@ def test_bench_compares_a_folder_with_its_original(run, out, photos):
     assert report["networks"][2]["accuracy"]["top"].keys() == report["networks"][1]["accuracy"]["top"].keys()
 
 
+def test_bench_times_any_network_in_int8(run, mini):
+    report = json.loads(run("bench", *mini, "--engine", "ort,ort-int8", *QUICK, "--json").out)
+    assert [one["engine"] for one in report["engines"]] == ["ort", "ort-int8"]
+    assert all(one["networks"][0]["forward"]["median"] > 0 for one in report["engines"])
+
+
 def test_every_form_of_bench_has_it(run, out, tmp_path):
     words = "bench", f"a={out / 'model-int8.onnx'}", "--engine", "ort", *QUICK
     assert run(*words).out.splitlines()[4].split()[0] == "a"

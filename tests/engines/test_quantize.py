@@ -52,6 +52,10 @@ def batches():
     return [rng.uniform(-2, 3, (6, 3, 17, 15)).astype(np.float32) for _ in range(8)]
 
 
+def feeds(batches):
+    return [{"data": batch} for batch in batches]
+
+
 def digest(model) -> str:
     return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
@@ -60,7 +64,7 @@ def digest(model) -> str:
 def test_int8_is_near_real_caffe(graph, batches, worker, tmp_path, method):
     pair = tmp_path / "a.prototxt", tmp_path / "a.caffemodel"
     write_pair(graph, *pair)
-    write_model(quantize(graph, batches, len(batches), method), tmp_path / "int8.onnx")
+    write_model(quantize(graph, feeds(batches), len(batches), method), tmp_path / "int8.onnx")
     fed = {"data": np.random.default_rng(2).uniform(-2, 3, (2, 3, 17, 15)).astype(np.float32)}
     with worker.load(*pair) as caffe, OrtEngine().load_onnx(tmp_path / "int8.onnx", graph) as session:
         wanted, found = caffe.forward(fed)["fc"], session.forward(fed)["fc"]
@@ -70,7 +74,7 @@ def test_int8_is_near_real_caffe(graph, batches, worker, tmp_path, method):
 
 
 def test_convolutions_are_int8_and_lrn_is_not(graph, batches):
-    nodes = quantize(graph, batches, len(batches)).graph.node
+    nodes = quantize(graph, feeds(batches), len(batches)).graph.node
     dequantized = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
     read = {node.name: node.input[:2] for node in nodes if node.op_type in ("Conv", "Gemm")}
     assert len(read) == 5 and all(set(names) <= dequantized for names in read.values())
@@ -81,7 +85,7 @@ def test_convolutions_are_int8_and_lrn_is_not(graph, batches):
 
 
 def test_kept_layers_stay_in_float32(graph, batches):
-    model = quantize(graph, batches, len(batches), keep=["conv1", "fc"])
+    model = quantize(graph, feeds(batches), len(batches), keep=["conv1", "fc"])
     stored = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
     weights = {node.name: node.input[1] for node in model.graph.node if node.op_type in ("Conv", "Gemm")}
     assert {name for name, weight in weights.items() if weight in stored} == {"conv1", "fc/Gemm"}
@@ -114,7 +118,7 @@ def test_blobs_may_have_the_names_of_what_quantization_adds(tmp_path, batches):
         + layer("fc_scale", "InnerProduct", "fc", "num_output: 7")
     )
     graph = network(tmp_path, text)
-    write_model(quantize(graph, batches, len(batches)), tmp_path / "int8.onnx")
+    write_model(quantize(graph, feeds(batches), len(batches)), tmp_path / "int8.onnx")
     engine = OrtEngine()
     with engine.load(graph) as exact, engine.load_onnx(tmp_path / "int8.onnx", graph) as rough:
         value, other = (session.forward({"data": batches[0][:2]})["fc_scale"] for session in (exact, rough))
@@ -125,7 +129,9 @@ def test_an_extreme_image_widens_minmax_and_hardly_the_average(graph, batches):
     extreme = [*batches[:-1], batches[-1] * np.float32(50)]
     scales = {}
     for method in ("average", "minmax"):
-        found = {t.name: onnx.numpy_helper.to_array(t) for t in quantize(graph, extreme, 8, method).graph.initializer}
+        found = {
+            t.name: onnx.numpy_helper.to_array(t) for t in quantize(graph, feeds(extreme), 8, method).graph.initializer
+        }
         scales[method] = found["data_scale"]
     assert scales["minmax"] > 45 * 5 / 255 and scales["average"] < scales["minmax"] / 5
 
@@ -138,8 +144,8 @@ def test_the_same_bytes_in_every_process(graph, batches, tmp_path):
         "import hashlib, numpy as np\nfrom deepmerge.engines.quantize import quantize\n"
         "from deepmerge.formats.read import read_network\n"
         f"graph = read_network({str(tmp_path / 'a.prototxt')!r}, {str(tmp_path / 'a.caffemodel')!r})\n"
-        f"batches = list(np.load({str(tmp_path / 'batches.npy')!r}))\n"
-        "model = quantize(graph, batches, len(batches))\n"
+        f"feeds = [{{'data': batch}} for batch in np.load({str(tmp_path / 'batches.npy')!r})]\n"
+        "model = quantize(graph, feeds, len(feeds))\n"
         "print(hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest())\n"
     )
     found = {
@@ -159,15 +165,15 @@ def test_nothing_is_printed_and_sympy_is_not_needed(graph, batches, monkeypatch)
     monkeypatch.setitem(sys.modules, "sympy", None)
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        quantize(graph, batches, len(batches), "entropy")
+        quantize(graph, feeds(batches), len(batches), "entropy")
     assert (out.getvalue(), err.getvalue()) == ("", "")
 
 
 def test_what_cannot_be_quantized(graph, batches):
     with pytest.raises(EngineError, match="no method 'best' for int8.*use one of average, minmax"):
-        quantize(graph, batches, 8, "best")
+        quantize(graph, feeds(batches), 8, "best")
     with pytest.raises(EngineError, match="ONNX Runtime cannot quantize the network"):
-        quantize(graph, [batch[:, :2] for batch in batches], 8)
+        quantize(graph, feeds([batch[:, :2] for batch in batches]), 8)
 
 
 def test_a_file_of_another_network_is_refused(graph, batches, tmp_path):
