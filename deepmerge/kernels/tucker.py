@@ -153,8 +153,8 @@ def _decompose(block: np.ndarray, rank_out: int, rank_in: int) -> Factors:
 def _hooi(block: np.ndarray, u_out: np.ndarray, u_in: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Higher-order orthogonal iteration over the two channel axes.
 
-    Each factor in turn becomes the best one for the other. The same steps in the same order as TensorLy's
-    `partial_tucker`, and the same bytes.
+    Each factor in turn becomes the best one for the other, by the same steps in the same order as in TensorLy's
+    `partial_tucker`. Singular vectors come from Gram matrices, which takes a fraction of its time.
 
     Parameters
     ----------
@@ -173,21 +173,15 @@ def _hooi(block: np.ndarray, u_out: np.ndarray, u_in: np.ndarray) -> tuple[np.nd
     square, last = np.sum(block**2), np.inf
     for iteration in range(MAX_ITERATIONS):
         narrow = (u_in.T @ matrix_in).reshape(-1, len(matrix_out), *block.shape[2:])
-        u_out = _left_vectors(unfold_in(narrow), u_out.shape[1])
+        u_out = leading_vectors(unfold_in(narrow), u_out.shape[1])
         narrow = unfold_in((u_out.T @ matrix_out).reshape(-1, *block.shape[1:]))
-        u_in = _left_vectors(narrow, u_in.shape[1])
+        u_in = leading_vectors(narrow, u_in.shape[1])
         core = u_in.T @ narrow
         error = np.sqrt(abs(square - np.sum(core**2)) / square)
         if iteration > 1 and abs(last - error) < TOLERANCE:
             break
         last = error
     return u_out, u_in
-
-
-def _left_vectors(matrix: np.ndarray, rank: int) -> np.ndarray:
-    """Return the first `rank` left singular vectors as columns, the largest entry of each positive."""
-    vectors = np.linalg.svd(matrix, full_matrices=False)[0][:, :rank]
-    return vectors * column_signs(vectors)
 
 
 def _blocks(weight: np.ndarray, group: int) -> np.ndarray:
