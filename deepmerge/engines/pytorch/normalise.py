@@ -51,12 +51,24 @@ class _Across(torch.autograd.Function):
 
 
 def _window_sum(x: Tensor, size: int) -> Tensor:
-    """Return the sum over the `size` channels around each channel, with zeros outside."""
+    """Return the sum over the `size` channels around each channel, with zeros outside.
+
+    On a CPU it is a 1x1 convolution with a band of ones. That takes as long as adding shifted channels in float32, and
+    a third of it in bfloat16: 1.3 instead of 4.0 ms for GoogLeNet's two LRNs.
+    """
+    if x.device.type == "cpu" and x.shape[1] <= _MOST_BAND:
+        channels = torch.arange(x.shape[1])
+        band = ((channels[:, None] - channels).abs() <= size // 2).to(x.dtype)
+        with torch.autocast("cpu", enabled=False):
+            return F.conv2d(x, band[:, :, None, None])
     total = x.clone()
     for shift in range(1, min(size // 2, x.shape[1] - 1) + 1):
         total[:, shift:] += x[:, :-shift]
         total[:, :-shift] += x[:, shift:]
     return total
+
+
+_MOST_BAND = 256  # channels: the band's work grows with their square
 
 
 def _negative_power(x: Tensor, beta: float) -> Tensor:

@@ -46,32 +46,42 @@ def varied(images: Tensor, seed: int, index: int, shift: float = SHIFT) -> Tenso
     consistent", arXiv 2106.05237.
     """
     rng = np.random.default_rng([seed, _DRAWS, index])
-    moved = shifted(images, rng, shift) if images.dim() == 4 else images
-    return _mixed(moved, rng)
+    made = shifted(images, rng, shift) if images.dim() == 4 else images.clone()
+    _mix(made, rng)
+    return made
 
 
 def shifted(images: Tensor, rng: np.random.Generator, most: float = SHIFT) -> Tensor:
     """Return each image, (N, C, H, W), shifted by up to `most` of its sides; its edges are repeated."""
     import torch
 
-    count, _, height, width = images.shape
-    rows, columns = (_shifted_axis(size, count, rng, most) for size in (height, width))
-    rows, columns = torch.from_numpy(rows).to(images.device), torch.from_numpy(columns).to(images.device)
-    place = torch.arange(count, device=images.device)[:, None, None]
-    return images.movedim(1, -1)[place, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+    limits = [int(size * most) for size in images.shape[2:]]
+    downs, acrosses = (rng.integers(-limit, limit + 1, len(images)).tolist() for limit in limits)
+    made = torch.empty_like(images, memory_format=torch.channels_last)
+    for image, to, down, across in zip(images.movedim(1, -1), made.movedim(1, -1), downs, acrosses, strict=True):
+        _shift(image, to, down, across)
+    return made
 
 
-def _shifted_axis(size: int, count: int, rng: np.random.Generator, most: float) -> np.ndarray:
-    """Return the indices, (count, size), that each image's axis is read at."""
-    limit = int(size * most)
-    return (np.arange(size) + rng.integers(-limit, limit + 1, (count, 1))).clip(0, size - 1)
+def _shift(image: Tensor, to: Tensor, down: int, across: int) -> None:
+    """Write to[y, x] = image[y + down, x + across], (H, W, C); outside of the image, its edge. Slices copy fastest."""
+    height, width = image.shape[:2]
+    top, bottom = max(0, -down), height - max(0, down)
+    left, right = max(0, -across), width - max(0, across)
+    rows = image[top + down : bottom + down]
+    to[top:bottom, left:right] = rows[:, left + across : right + across]
+    to[top:bottom, :left] = rows[:, :1]
+    to[top:bottom, right:] = rows[:, -1:]
+    to[:top] = to[top]
+    to[bottom:] = to[bottom - 1]
 
 
-def _mixed(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mix MIXED of the images with the one before."""
+def _mix(images: Tensor, rng: np.random.Generator) -> None:
+    """Mix MIXED of the images with the one before, in place."""
     import torch
 
     count = len(images)
     shares = np.where(rng.random(count) < MIXED, rng.random(count), 1.0).astype(np.float32)
-    share = torch.from_numpy(shares).to(images.device).reshape(-1, *[1] * (images.dim() - 1))
-    return torch.lerp(images.roll(1, 0), images, share)
+    places = np.flatnonzero(shares < 1)
+    share = torch.from_numpy(shares[places]).to(images.device).reshape(-1, *[1] * (images.dim() - 1))
+    images[places] = torch.lerp(images[places - 1], images[places], share)
