@@ -231,7 +231,7 @@ recovering = bundle(
     Recovering.of,
     option("--recover", "recover_data", metavar="SPEC", help="Images to run `recover` on, too (no labels needed)."),
     options(
-        option("--recover-minutes", type=MINUTES, metavar="N", help="Time limit."),
+        option("--recover-minutes", type=MINUTES, metavar="N", help="Time to use."),
         option(
             "--recover-stages",
             type=Listed(STAGES, empty=False),

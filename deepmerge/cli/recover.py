@@ -60,7 +60,7 @@ def _iterations(text: str) -> dict[str, int]:
         type=Checked("STAGE=N,…", _iterations),
         default="",
         show_default=False,
-        help="Iterations of the stages that train, e.g. the counts in an earlier run's report.json.",
+        help="Iterations of the stages that train, e.g. front=400,tail=300.",
     ),
     option("--batch-size", type=click.IntRange(1), metavar="N", help="Batch size. Default: 128, or less on a CPU."),
     option(

@@ -24,6 +24,7 @@ ENGINES = {
 }
 DEFAULT = "ort"
 USUAL = ("caffe", "torch", "ort", "opencv", "mnn", "ncnn")  # those that are measured unless others are asked for
+TIMES_ALONE = ("ort-int8",)  # their process takes more memory to prepare a network than to run it
 
 
 def engine(name: str = DEFAULT, **options: Any) -> Engine:

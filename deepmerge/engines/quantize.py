@@ -78,9 +78,9 @@ def quantize(
     kept |= keep_pools(model, kept)
     keep_apart(model)
     large = too_large(model)
-    tensors, read = tensor_names(graph), {value.name for value in model.graph.input}
-    names = {blob.name: tensors[blob] for blob in graph.inputs if tensors[blob] in read}
-    named = ({name: batch[blob] for blob, name in names.items()} for batch in feeds)
+    tensors = tensor_names(graph)
+    names = {blob.name: tensors[blob] for blob in graph.inputs}
+    named = ({names[blob]: array for blob, array in batch.items()} for batch in feeds)
     model.metadata_props.add(key=_PREPARED, value="onnxruntime.quant")
     with temporary_folder() as folder, _silence():
         source, made = Path(folder, "float.onnx"), Path(folder, "int8.onnx")

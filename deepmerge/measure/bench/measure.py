@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from deepmerge.engines import USUAL
+from deepmerge.engines import TIMES_ALONE, USUAL
 from deepmerge.engines.timing.timing import Budget, Timings, compare
 from deepmerge.errors import EngineError
 from deepmerge.graph.costs import summary
@@ -131,9 +131,11 @@ def _engine(
     return entries
 
 
-def _tried(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+def _tried(measure: Callable[..., dict[str, Any]], engine: str, *arguments: Any) -> dict[str, Any]:
+    if engine in TIMES_ALONE:
+        return {"not_available": f"{engine} is for times alone: its process also quantizes; measure model-int8.onnx"}
     try:
-        return measure(*arguments)
+        return measure(engine, *arguments)
     except EngineError as error:
         return {"not_available": str(error)}
 

@@ -71,8 +71,8 @@ def choose_ranks(layer: Layer, options: Options, shapes: Shapes) -> Ranks:
 def energy_ranks(layer: Layer, options: Options, shares: Sequence[float]) -> list[Ranks]:
     """Return for each share, in (0, 1], the least ranks that keep it of the energy in every group.
 
-    Energy is the squared singular values of the weights, or, where the options have the layer's moments, the variance
-    of its outputs. The relative error of both ranks together is at most sqrt(2 (1 - share)).
+    Energy is the squared singular values of the weights; the relative error of both ranks together is then at most
+    sqrt(2 (1 - share)). Where the options have the layer's moments, it is the variance of its outputs.
     """
     from deepmerge.kernels.svd import energy_rank
 

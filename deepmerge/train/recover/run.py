@@ -14,7 +14,7 @@ from deepmerge.graph.costs import summary
 from deepmerge.text import count
 from deepmerge.train.recover import CUT, SOLVED, TRAINED
 from deepmerge.train.recover.agreement import Judge
-from deepmerge.train.recover.budget import default_iterations, divided, measured_fits
+from deepmerge.train.recover.budget import LEAST, default_iterations, divided, measured_fits
 from deepmerge.train.recover.images import sample
 from deepmerge.train.recover.lsq import Options, lsq
 from deepmerge.train.recover.report import recovery_entry, solved_entry
@@ -185,13 +185,14 @@ class Run:
         if plan is None:
             return None
         left = [stage for stage in self._left_to_train() if state.plans[stage] is not None]
-        end = clock() + self._seconds_to_train() / len(left)
+        spent = self.under_way.meta["seconds"] if self.under_way else 0.0  # of its share, in earlier runs
+        end = clock() - spent + (self._seconds_to_train() + spent) / len(left)
         stage = TrainedStage(self.context, plan, self.checkpoint.folder, self.under_way)
         stage.run(self.pace, self.save, end)
         entry = stage.entry()
-        if not plan.timed and entry["iterations"] < plan.iterations:
+        if entry["iterations"] < (LEAST if plan.timed else plan.iterations):
             text = f"the time for {name} (--minutes) was up at iteration {entry['iterations']}"
-            state.notes.append(f"{text} of {plan.iterations}")
+            state.notes.append(text if plan.timed else f"{text} of {plan.iterations}")
         return entry
 
     def _plan(self) -> None:

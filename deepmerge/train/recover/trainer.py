@@ -70,8 +70,9 @@ class Pace:
 class Trainer:
     """Trains an objective's parameters as planned.
 
-    iteration: how many are done. position: how far the plan's iterations are, by their number, or by the time if the
-    plan is timed; the learning rate follows it, so that it is small at the end however fast iterations turn out to be.
+    iteration: how many are done. position: where the stage is, from 0 to plan.iterations: the iterations done, or, if
+    the plan is timed, that share of its time. The learning rate follows it, and so is small at the end however fast
+    iterations turn out to be.
 
     lr: the learning rate, as a share of `sizes`, one for each of the parameters; see optimizer.step_sizes. In bfloat16,
     weights stay in float32.

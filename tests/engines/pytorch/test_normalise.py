@@ -29,6 +29,22 @@ def test_lrn_of_one_channel(worker, tmp_path):
     judge(worker, tmp_path, inputs((2, 1, 3, 2)) + layer("lrn", "LRN"), images((2, 1, 3, 2)))
 
 
+@pytest.mark.parametrize("channels", [7, 192])
+@pytest.mark.parametrize(("kind", "within"), [("float32", 1e-6), ("bfloat16", 0.02)])
+def test_lrns_window_is_summed_alike_in_both_ways(monkeypatch, channels, kind, within):
+    """A convolution on a CPU, shifted channels elsewhere."""
+    torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
+    from deepmerge.engines.pytorch import normalise
+
+    x = torch.from_numpy(images((2, channels, 5, 4))["data"]).abs()
+    for size in (1, 3, 5, 9):
+        made = normalise._window_sum(x.to(getattr(torch, kind)), size)
+        monkeypatch.setattr(normalise, "_MOST_BAND", 0)
+        wanted = normalise._window_sum(x, size)
+        monkeypatch.undo()
+        torch.testing.assert_close(made.float(), wanted, rtol=within, atol=0)
+
+
 def test_batch_norm_by_what_is_stored(worker, tmp_path):
     text = inputs(SHAPE)
     for number, params in enumerate(["", "eps: 0.1", "use_global_stats: true"]):

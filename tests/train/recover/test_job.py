@@ -502,6 +502,16 @@ def test_only_the_second_turn_of_lsq_may_take_all_the_time(job, clock, monkeypat
     assert seen == [True, False]
 
 
+def test_a_stage_that_was_paused_keeps_to_its_share_of_the_minutes(job, clock):
+    half = replace(job, stages=("tail", "distill"), minutes=1.0, counts={})
+    for _ in range(4):
+        with pytest.raises(Paused):
+            recover(replace(half, stop_after=0.1), settings=clock.settings)
+    story = recover(half, settings=clock.settings)["recovery"]
+    first, second = (stage["seconds"] for stage in story["stages"])
+    assert abs(first - second) < 4 and 58 < clock.now <= 63 and story["warnings"] == []
+
+
 def test_a_stage_with_fixed_iterations_ends_in_time(job, clock):
     few = replace(job, stages=("distill",), minutes=1.0, counts={"distill": 10_000})
     story = recover(few, settings=clock.settings)["recovery"]
