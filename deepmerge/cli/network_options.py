@@ -64,7 +64,7 @@ measuring = bundle(
         "engines",
         type=Listed(tuple(ENGINES), empty=False),
         default=",".join(USUAL),
-        help="Engines to measure on; ort-lrn-op is ort with its own, slow LRN, ort-int8 is ort in int8.",
+        help="Engines. ort-lrn-op: ort with its own, slow LRN; ort-int8: ort in int8.",
     ),
     option("--threads", type=click.IntRange(1), default=1, metavar="N", help="CPU threads of each engine."),
     option("--batch", type=click.IntRange(1), metavar="N", help="Batch size.  [default: as the prototxt says]"),
