@@ -134,7 +134,7 @@ def test_the_same_factors_as_tensorly(shape, ranks):
     options = {"n_iter_max": tucker.MAX_ITERATIONS, "tol": tucker.TOLERANCE}
     (_, factors), _ = decomposition.partial_tucker(block, list(ranks), [0, 1], init=(None, list(starts)), **options)
     for found, expected in zip(tucker._hooi(block, *starts), factors, strict=True):
-        np.testing.assert_allclose(*(one * column_signs(one) for one in (found, expected)), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(*(one * column_signs(one) for one in (found, expected)), rtol=0, atol=1e-12)
     first, core, last = tucker.tucker2(weight, *ranks)
     approx = np.einsum("na,ma,mcyx,cb,db->ndyx", factors[0], factors[0], block, factors[1], factors[1], optimize=True)
     np.testing.assert_allclose(tucker.reconstruct(first, core, last), approx, rtol=0, atol=1e-5)

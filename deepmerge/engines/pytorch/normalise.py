@@ -54,7 +54,7 @@ def _window_sum(x: Tensor, size: int) -> Tensor:
     """Return the sum over the `size` channels around each channel, with zeros outside.
 
     On a CPU it is a 1x1 convolution with a band of ones. In float32 this takes as long as adding shifted channels; in
-    bfloat16, a third: 1.3 instead of 4.0 ms for GoogLeNet's two LRNs.
+    bfloat16, a third: 1.3 instead of 4.0 ms for GoogLeNet's two LRNs. A GPU may round a convolution's inputs (TF32).
     """
     if x.device.type == "cpu" and x.shape[1] <= _MOST_BAND:
         channels = torch.arange(x.shape[1])

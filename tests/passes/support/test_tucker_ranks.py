@@ -83,6 +83,9 @@ def test_ranks_of_an_energy_are_the_least_that_keep_it(graph, name):
         assert ranks == choose_ranks(layer, Options(rank=f"energy:{share}"), infer_shapes(graph))
         for unfold, rank in ((tucker.unfold_in, ranks.inside), (tucker.unfold_out, ranks.out)):
             assert rank == 0 or kept(unfold, rank) >= share > kept(unfold, rank - 1)
+        if ranks.out:
+            near = tucker.reconstruct(*tucker.tucker2(weight, ranks.out, ranks.inside, group), group)
+            assert np.linalg.norm(weight - near) <= np.sqrt(2 * (1 - share)) * np.linalg.norm(weight)
     assert (ranks.out == 0) == (name in ("b", "ip"))
 
 
