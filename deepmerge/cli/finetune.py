@@ -13,7 +13,7 @@ from deepmerge.cli.following import after_training
 from deepmerge.cli.image_options import Preprocessing
 from deepmerge.cli.options import MORE, SPEC, Checked, command, common, given, option, options, override, refuse
 from deepmerge.cli.output import Console, table, written_line
-from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
+from deepmerge.cli.training_options import MINUTES, files, limit, precision, resumable, show_paused, training
 from deepmerge.cli.words import complete_steps
 from deepmerge.names import for_terminal
 
@@ -63,7 +63,12 @@ teacher = options(
     help="Override a field of the solver; may be repeated.",
 )
 @option("--max-iter", type=click.IntRange(0), metavar="N", help="Iterations (of each step); --solver max_iter=N.")
-@option("--minutes", type=MINUTES, metavar="N", help="Stop after N minutes and keep the current weights.")
+@option(
+    "--minutes",
+    type=MINUTES,
+    metavar="N",
+    help="Train for N minutes at most; the solver's schedule is shortened to fit.",
+)
 @limit
 @option("--engine", type=click.Choice(["torch", "caffe"]), default="torch", help="What trains: PyTorch, or real Caffe.")
 @options(
@@ -76,6 +81,7 @@ teacher = options(
         metavar="N",
         help="Seed of shuffling, augmentation and dropout. Default: the solver's random_seed, or 0.",
     ),
+    precision,
     heading=MORE,
 )
 @teacher
@@ -126,7 +132,7 @@ def _check_usage(chosen: dict[str, Any], images: Preprocessing) -> None:
     if not chosen["distill"]:
         refuse(given("distill_weight", "original", "temperature"), "has no effect without --distill")
     if chosen["engine"] == "caffe":
-        refuse(given("device", "distill", "limit", "strict", "vary"), "is for --engine torch")
+        refuse(given("device", "distill", "limit", "precision", "strict", "vary"), "is for --engine torch")
         if images.channel_order == "rgb":
             raise click.UsageError("--channel-order rgb is for --engine torch: Caffe reads images as BGR")
 

@@ -11,7 +11,7 @@ from deepmerge.cli.following import after_training
 from deepmerge.cli.image_options import Preprocessing
 from deepmerge.cli.options import MORE, SPEC, Checked, Listed, command, common, option, options
 from deepmerge.cli.output import Console, table, written_line
-from deepmerge.cli.training_options import MINUTES, files, limit, resumable, show_paused, training
+from deepmerge.cli.training_options import MINUTES, files, limit, precision, resumable, show_paused, training
 from deepmerge.cli.words import complete_steps
 from deepmerge.text import count
 from deepmerge.train.recover import STAGES, TRAINED
@@ -70,12 +70,7 @@ def _iterations(text: str) -> dict[str, int]:
         help="Learning rate, relative to each layer's weights. "
         "Default: the largest of five, up to 0.015, that passes a trial.",
     ),
-    option(
-        "--precision",
-        type=click.Choice(["auto", "fp32", "bf16"]),
-        default="auto",
-        help="Precision of the stages that train; auto picks bf16 if it is faster here and accurate enough.",
-    ),
+    precision,
     option(
         "--vary/--no-vary",
         default=True,

@@ -40,6 +40,13 @@ limit = option(
     "--images", "limit", type=click.IntRange(1), metavar="N", help="Use at most N images, sampled evenly. Default: all."
 )
 
+precision = option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    help="Precision of training; auto picks bf16 if it is faster here and accurate enough.",
+)
+
 
 @contextlib.contextmanager
 def resumable(to: Path | None) -> Iterator[None]:

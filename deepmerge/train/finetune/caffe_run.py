@@ -281,7 +281,7 @@ class CaffeLearner(Learner):
                 file.unlink()
         return arrays
 
-    def step(self, most: int) -> list[float]:
+    def step(self, most: int, position: int) -> list[float]:
         """See Learner."""
         return self.opened.step(min(_PIECE, most))
 

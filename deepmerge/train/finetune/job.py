@@ -28,7 +28,7 @@ from deepmerge.train.shared.int8 import renew_int8
 from deepmerge.train.shared.processes import Processes, joined
 
 _IDENTITY = (
-    *("data", "test_data", "solver", "steps", "batch_size", "limit", "shuffle", "vary", "seed", "engine"),
+    *("data", "test_data", "solver", "steps", "batch_size", "limit", "shuffle", "vary", "seed", "engine", "precision"),
     *("distill", "distill_weight", "temperature"),
 )
 
@@ -188,13 +188,13 @@ class Runner:
             self._note([f"{solver.path} {text}"])
         with self.engine.open(stage, starts) as learner:
             self._note(learner.notes)
-            ended = Loop(solver, learner, self._control(number), arrays, log).run()
+            ended = Loop(solver, learner, self._control(number, log), arrays, log).run()
             self._note(ended.notes)
             if skipped := learner.skipped:
                 self._note([f"{len(skipped)} of {learner.count} images could not be read; the first: {skipped[0]}"])
             return learner.trained(), ended.entry(stage.name, solver, learner)
 
-    def _control(self, number: int) -> Control:
+    def _control(self, number: int, saved: dict[str, Any] | None) -> Control:
         def save(arrays: Arrays, log: dict[str, Any]) -> None:
             self._save(place_of(name, log["iteration"]), arrays, log)
             self._snapshots(number).mkdir(exist_ok=True)
@@ -205,7 +205,7 @@ class Runner:
             snapshots=self._snapshots(number),
             checkpoint_seconds=self.job.checkpoint_seconds,
             say=self.say,
-            end=self._end(),
+            end=self._stage_end(number, (saved or {}).get("seconds", 0.0)),
             pause_at=self.pause_at,
             clock=self.clock,
             step=name,
@@ -221,6 +221,14 @@ class Runner:
     def _end(self) -> float | None:
         """Return when the time of all stages is over, by the clock; None for no limit."""
         return None if self.job.minutes is None else self.started + self.job.minutes * 60 - self.spent
+
+    def _stage_end(self, number: int, seconds: float) -> float | None:
+        """Return when a stage's time is over: it and those after it get equal parts. seconds: what it has had."""
+        end, now = self._end(), self.clock()
+        if end is None:
+            return None
+        waiting = sum(stage.solver is not None for stage in self.stages[number:])
+        return now - seconds + (end - now + seconds) / waiting
 
     def _is_too_late(self) -> bool:
         """Return whether the time is over, and a stage has been trained."""

@@ -42,10 +42,13 @@ class Learner(ABC):
 
     batch_size: of all processes together. count, skipped: the number of images, and why some could not be read.
     tests: the number of test networks. test_count: of their images. notes: for the user. slowed: what the solver's
-    learning rate is multiplied by, from the next `load` on.
+    learning rate is multiplied by, from the next `load` on. timed: whether `step` heeds its position. precision: what
+    it computes in, fp32 or bf16.
     """
 
     slowed: float = 1.0
+    timed: bool = False
+    precision: str = "fp32"
 
     batch_size: int
     count: int
@@ -63,8 +66,11 @@ class Learner(ABC):
         """Return everything that `load` needs to continue with the same result."""
 
     @abstractmethod
-    def step(self, most: int) -> list[float]:
-        """Run one to `most` iterations, and return the loss of each."""
+    def step(self, most: int, position: int) -> list[float]:
+        """Run one to `most` iterations, and return the loss of each. position: of the first, in the solver's schedule.
+
+        It is further than the iteration where --minutes leaves no time for all.
+        """
 
     @abstractmethod
     def test(self, whole: bool, most: int | None = None) -> list[dict[str, float]]:
@@ -86,13 +92,15 @@ class Learner(ABC):
 class TrainingLog:
     """What has happened so far in a stage, as a checkpoint holds it.
 
-    iteration: number of iterations done. first: the first iteration's loss. recent: the losses that `smoothed` is the
-    mean of. losses: [iteration, smoothed loss] at each display. tests: one entry for each test. stopped: why training
-    ended before max_iter, "" if it did not. slowed: see Learner. notes: why the rate was lowered, one line each.
-    backs: how often training went back to earlier weights.
+    iteration: number of iterations done. by_clock: that number if they were as fast as --minutes needs for all of them;
+    where it is larger, it gives the learning rate. first: the first iteration's loss. recent: the losses that
+    `smoothed` is the mean of. losses: [iteration, smoothed loss] at each display. tests: one entry for each test.
+    stopped: why training ended before max_iter, "" if it did not. slowed: see Learner. notes: why the rate was lowered,
+    one line each. backs: how often training went back to earlier weights.
     """
 
     iteration: int = 0
+    by_clock: int = 0
     seconds: float = 0.0
     first: float | None = None
     smoothed: float = 0.0
@@ -104,9 +112,14 @@ class TrainingLog:
     notes: list[str] = field(default_factory=list)
     backs: int = 0
 
-    def rate(self, solver: Solver) -> float:
-        """Return the current iteration's learning rate."""
-        return self.slowed * learning_rate(solver, self.iteration)
+    @property
+    def position(self) -> int:
+        """Where in the solver's schedule the next iteration is."""
+        return max(self.iteration, self.by_clock)
+
+    def rate(self, solver: Solver, back: int = 0) -> float:
+        """Return the next iteration's learning rate, or that of the one `back` before it."""
+        return self.slowed * learning_rate(solver, max(self.position - back, 0))
 
     def add_iteration(self, solver: Solver, loss: float, place: str, say: Say) -> None:
         """Record an iteration's loss, and display it if that is due.
@@ -150,6 +163,8 @@ class TrainingLog:
     def stop(self, solver: Solver) -> None:
         """Record that the time limit ended the stage."""
         self.stopped = f"the time was up at iteration {self.iteration} of {solver.max_iter}"
+        if self.by_clock:
+            self.stopped += "; the learning rate went through its whole schedule"
 
     def entry(self, step: str, solver: Solver, learner: Learner) -> dict[str, Any]:
         """Return the report's entry for the stage. step: its name, "" for the final network."""
@@ -163,6 +178,7 @@ class TrainingLog:
             "tests": self.tests,
             "seconds": round(self.seconds, 3),
             "stopped": self.stopped or None,
+            "precision": learner.precision,
             "slowed": self.slowed,
             "images": {"count": learner.count, "skipped": learner.skipped},
         }
@@ -249,7 +265,8 @@ class Loop:
         while log.iteration < solver.max_iter and not self._time_is_up():
             self._test()
             begun, done = clock(), log.iteration
-            for loss in self.learner.step(self._until_due()):
+            log.by_clock = self._by_clock(before + begun - start)
+            for loss in self.learner.step(self._until_due(), log.position):
                 log.add_iteration(solver, loss, self._place(), self.control.say)
             if log.iteration // KEPT > done // KEPT:
                 self._keep()
@@ -301,7 +318,7 @@ class Loop:
         for _ in range(RETRIES):
             losses: list[float] = []
             while len(losses) < length and all(map(math.isfinite, losses)):
-                losses += self.learner.step(length - len(losses))
+                losses += self.learner.step(length - len(losses), len(losses))
                 if self.processes.from_first(clock() >= stop):
                     break
             good = all(map(math.isfinite, losses)) and losses[-1] <= HARM * max(losses[0], LEAST)
@@ -320,6 +337,17 @@ class Loop:
         self.learner.load(arrays, self.log.iteration)
 
     # -- time ----------------------------------------------------------------------------------------
+
+    def _by_clock(self, spent: float) -> int:
+        """Return how far in the schedule the stage is by its time; 0 without a limit. spent: seconds of it.
+
+        A stage that is cut off at a high learning rate is worse than one whose rate has fallen to its end.
+        """
+        control, most = self.control, self.solver.max_iter
+        if control.end is None or not self.learner.timed:
+            return 0
+        left = max(control.end - self._last_test - control.clock(), 0.0)
+        return self.processes.from_first(min(int(most * spent / max(spent + left, 1e-9)), most - 1))
 
     def _until_due(self) -> int:
         """Return the number of iterations until a test or a snapshot is due, or the end; 1 before any was timed."""
@@ -400,7 +428,7 @@ class Loop:
         arrays = self.learner.state()
         for name, array in arrays.items():
             if name.startswith(WEIGHTS) and not np.isfinite(array).all():
-                rate = self.log.slowed * learning_rate(self.solver, max(self.log.iteration - 1, 0))
+                rate = self.log.rate(self.solver, back=1)
                 blob = name.removeprefix(WEIGHTS)
                 text = f"{self._place()}: the weights {blob} are not finite numbers any more"
                 raise DivergedError(text, remedy=_way_out(rate))

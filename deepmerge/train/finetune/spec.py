@@ -25,7 +25,8 @@ class Job:
 
     folder: OUT, which `convert` or `recover` wrote. out: OUT2, the folder to write. data, test_data: the images' SPECs.
     solver: fields that override those of every solver, as text. steps: see `plan_stages`. minutes: limit for all stages
-    together. stop_after: minutes until this run pauses with a checkpoint. limit: number of training images to use.
+    together. stop_after: minutes until this run pauses with a checkpoint. precision: fp32, bf16, or auto for the faster
+    one that is accurate enough. limit: number of training images to use.
     shuffle: whether to shuffle them. vary: whether to shift them at random. seed: None for the solver's random_seed.
     distill: kl or mse, None for no teacher. original: the teacher's files, if not those that report.json names.
     cache_bytes: limit for decoded images kept in memory. inputs: sizes of the networks' inputs.
@@ -47,6 +48,7 @@ class Job:
     engine: str = "torch"
     device: str = "cpu"
     threads: int | None = None
+    precision: str = "auto"
     distill: str | None = None
     distill_weight: float = 1.0
     temperature: float = 2.0

@@ -29,11 +29,12 @@ from deepmerge.train.finetune.loop import WEIGHTS, Arrays, Learner
 from deepmerge.train.finetune.solver import Learned, Updates, learning_rate
 from deepmerge.train.finetune.spec import Job, Stage
 from deepmerge.train.shared.augment import shifted
-from deepmerge.train.shared.device import prepare
+from deepmerge.train.shared.device import BF16_LOSS, has_fast_bf16, prepare
 from deepmerge.train.shared.losses import divergence, logits_of
 from deepmerge.train.shared.processes import Processes
 
 _SCORED = ("HingeLoss", "InfogainLoss", "MultinomialLogisticLoss", "SoftmaxWithLoss")  # labels are class indices
+_PROBED = 4  # batches that the loss in bfloat16 is measured on
 _HISTORY, _STATISTICS = "history/", "statistics/"  # as WEIGHTS
 
 
@@ -82,9 +83,12 @@ def open_learner(stage: Stage, starts: Sequence[Path | Weights], setup: Setup) -
 class TorchLearner(Learner):
     """A TRAIN network on a device.
 
+    In bfloat16, weights and losses stay in float32.
     blobs: those that learn, each once, in the order of the layers. iteration: the number of updates so far.
     ReadError if nothing can learn.
     """
+
+    timed = True
 
     def __init__(self, solver: Solver, net: TrainingNet, loader: Loader, testers: Sequence[Tester], setup: Setup):
         self.solver, self.net, self.loader, self.testers, self.setup = solver, net, loader, testers, setup
@@ -107,6 +111,9 @@ class TorchLearner(Learner):
         every = {f"{name}/{i}": blob for name in norms for i, blob in enumerate(self.torch.blobs_of(name))}
         learned = {blob.values for blob in self.blobs}
         self.statistics = {name: blob for name, blob in every.items() if blob not in learned}
+        self.precision = setup.job.precision
+        if self.precision == "auto":
+            self.precision = self.processes.from_first(self._fastest_precision())
 
     def load(self, arrays: Arrays, iteration: int) -> None:
         """See Learner."""
@@ -136,12 +143,31 @@ class TorchLearner(Learner):
         statistics = self.statistics.items()
         return arrays | {f"{_STATISTICS}{name}": values.detach().cpu().numpy() for name, values in statistics}
 
-    def step(self, most: int) -> list[float]:
+    def _fastest_precision(self) -> str:
+        """Return bf16 where that is faster, and adds little to the loss of the first batches."""
+        if not has_fast_bf16(self.device):
+            return "fp32"
+        kept = {name: blob.detach().clone() for name, blob in self.statistics.items()}
+        losses = {}
+        for precision in ("fp32", "bf16"):
+            self.precision = precision
+            losses[precision] = sum(self._loss_of(index) for index in range(_PROBED))
+            for name, values in kept.items():
+                self.statistics[name].copy_(values)
+        return "bf16" if losses["bf16"] <= BF16_LOSS * losses["fp32"] else "fp32"
+
+    def _loss_of(self, index: int) -> float:
+        """Return the loss of a batch; nothing learns."""
+        self.torch.seed(index)
+        with torch.no_grad():
+            return float(self.loss(self.loader.batch(self.processes.own_batch(index)), index))
+
+    def step(self, most: int, position: int) -> list[float]:
         """Run one iteration, and return its loss. See Learner."""
         size = self.solver.iter_size
         loss, gradients = self.gradients(itertools.islice(self._batches, size), self.iteration * size)
         with torch.no_grad():
-            self.updates.apply(gradients, self.slowed * learning_rate(self.solver, self.iteration), self.iteration)
+            self.updates.apply(gradients, self.slowed * learning_rate(self.solver, position), self.iteration)
         self.iteration += 1
         return [loss]
 
@@ -170,7 +196,8 @@ class TorchLearner(Learner):
         feeds = _feeds(self.net, batch, self.device)
         if self.setup.job.vary:
             feeds[self.net.images] = shifted(feeds[self.net.images], np.random.default_rng(draw))
-        values = self.torch(feeds, self._wanted)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            values = self.torch(feeds, self._wanted)
         loss = sum(values[name].sum() * weight for name, weight in self._weights.items())
         if self.teacher is not None:
             loss = loss + self.teacher.loss(feeds[self.net.images], values) / self.processes.size
@@ -213,7 +240,7 @@ class Teacher:
         """Return the loss to add, a mean over images. values: the student's blobs."""
         with torch.no_grad():
             wanted = self.net({self.input: images}, [self.own_scores])[self.own_scores]
-        own = values[self.scores]
+        own = values[self.scores].float()
         if wanted.shape != own.shape:
             shapes = f"{tuple(wanted.shape)} and the network's {self.scores!r} {tuple(own.shape)}"
             text = f"the original's {self.own_scores!r} is {shapes}"

@@ -16,6 +16,7 @@ from deepmerge.machine import cores
 from deepmerge.progress import Progress, silent
 from deepmerge.train.recover.images import Sources
 from deepmerge.train.recover.segments import Segment
+from deepmerge.train.shared.device import BF16_LOSS
 
 if TYPE_CHECKING:
     import torch
@@ -64,14 +65,13 @@ class Settings:
     """How a recovery measures time and decides on precision; tests choose other values.
 
     clock: returns seconds. saving_factor: checkpoints are at least this many times as far apart as one takes to write.
-    measured_seconds: how long an iteration's time is measured, to plan for --minutes. bf16_loss: bfloat16 is used if
-    its loss is at most this many times the float32 loss; training reduces the loss, but not the rounding.
+    measured_seconds: how long an iteration's time is measured, to plan for --minutes. bf16_loss: see BF16_LOSS.
     """
 
     clock: Callable[[], float] = time.monotonic
     saving_factor: float = 50.0
     measured_seconds: float = 2.0
-    bf16_loss: float = 1.1
+    bf16_loss: float = BF16_LOSS
 
 
 DEFAULTS = Settings()

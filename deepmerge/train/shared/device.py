@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import torch
 
 
+# bfloat16 is used if its loss is at most this many times the float32 loss: training reduces the loss, not the rounding
+BF16_LOSS = 1.1
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Return whether bfloat16 is faster than float32 (AVX512-BF16, AMX; NVIDIA from Ampere on)."""
     import torch

@@ -69,6 +69,20 @@ def test_softmax_loss_of_hopeless_scores(worker, tmp_path):
     judge(worker, tmp_path, text, fed, unlearned=["data1"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "second"), [("SoftmaxWithLoss", labels(4)), ("HingeLoss", labels(4)), ("EuclideanLoss", scores((4, 5)))]
+)
+def test_losses_are_float32_where_the_network_is_bfloat16(tmp_path, kind, second):
+    fc = layer("fc", "InnerProduct", "inner_product_param { num_output: 5 weight_filler { type: 'xavier' } }", "data")
+    net = TorchNet(network(tmp_path, inputs((4, 5), second.shape) + fc + layer("loss", kind, "", "fc data1")), "TRAIN")
+    feeds = {"data": torch.from_numpy(scores((4, 5))), "data1": torch.from_numpy(second)}
+    with torch.autocast("cpu", torch.bfloat16):
+        found = net(feeds, ["fc", "loss"])
+    assert found["fc"].dtype == torch.bfloat16 and found["loss"].dtype == torch.float32
+    exact = net({"fc": found["fc"].float(), "data1": feeds["data1"]}, ["loss"])["loss"]
+    torch.testing.assert_close(found["loss"], exact, rtol=1e-6, atol=0)
+
+
 def test_euclidean_loss(worker, tmp_path):
     text = inputs(SHAPE, SHAPE) + loss_layers("EuclideanLoss", ["", "loss_weight: 0.25"])
     judge(worker, tmp_path, text, {"data": scores(), "data1": scores(seed=4)})

@@ -77,7 +77,7 @@ def train(torch, stage, made: Path, tmp: Path) -> list[float]:
     from deepmerge.train.finetune.loop import Control, Loop
     from deepmerge.train.finetune.torch_run import Setup, open_learner
 
-    job = Job(made / "out", tmp, f"lmdb:{made / 'train_lmdb'}", shuffle=False)
+    job = Job(made / "out", tmp, f"lmdb:{made / 'train_lmdb'}", shuffle=False, precision="fp32")
     setup, control = Setup(job, 0, torch.device("cpu")), Control(lambda arrays, log: None, tmp)
     losses = []
     with open_learner(stage, stage.starts_from(None), setup) as learner:

@@ -192,11 +192,30 @@ def test_the_time_can_be_up(job):
 
 
 def test_steps_that_have_no_time_are_passed_on(job):
-    """A look at the clock is a second: the first step takes all of them."""
-    finetune(replace(job, steps="all", minutes=0.5), clock=ticking())
+    finetune(replace(job, steps="all", minutes=1e-9))
     shown = story(job.out)
-    assert [run["step"] for run in shown["runs"]] == ["conv1"] and 1 <= shown["iterations"] < 10
+    assert [run["step"] for run in shown["runs"]] == ["conv1"] and shown["iterations"] == 1
     assert "--minutes left no time for the step conv2" in shown["warnings"]
+
+
+def test_steps_have_equal_parts_of_the_time(job):
+    """A look at the clock is a second."""
+    finetune(replace(job, steps="all", minutes=1.5, test_data=None), clock=ticking())
+    first, second = (run["iterations"] for run in story(job.out)["runs"])
+    assert 3 <= first < 10 and abs(first - second) <= 2
+
+
+def test_the_learning_rate_falls_within_the_time(job):
+    """Ten iterations have no time here: the rate of the last is that of the tenth, not that of the fourth."""
+    lines: list[str] = []
+    fields = {"lr_policy": "poly", "power": "1", "base_lr": "1", "display": "1"}
+    finetune(replace(job, solver=fields, minutes=1.0, test_data=None), lines.append, clock=ticking())
+    rates = [float(line.rpartition(" ")[2]) for line in lines if "learning rate" in line]
+    assert 3 <= len(rates) < 10 and rates[0] == 1.0 and rates[-1] <= 0.3
+    assert rates == sorted(rates, reverse=True)
+    finetune(replace(job, solver=fields, minutes=60.0, test_data=None, force=True), lines.append, clock=ticking())
+    rates = [float(line.rpartition(" ")[2]) for line in lines if "learning rate" in line][len(rates) :]
+    assert rates == pytest.approx([1 - i / 10 for i in range(10)])  # there is time for all: as Caffe does
 
 
 def test_the_last_test_is_within_the_time(job):
@@ -212,6 +231,28 @@ def test_the_last_test_takes_as_many_images_as_there_is_time_for(job):
     shown = story(job.out)
     assert shown["accuracy"]["images"] == 6 and not shown["runs"][0]["tests"][-1]["all"]
     assert shown["runs"][0]["tests"][-1]["iteration"] == shown["iterations"]
+
+
+# -- precision -------------------------------------------------------------------------------------
+
+
+def precisions(job: Job, name: str) -> list[str]:
+    finetune(replace(job, out=job.out.with_name(name)))
+    return [run["precision"] for run in story(job.out.with_name(name))["runs"]]
+
+
+def test_bfloat16_is_taken_where_it_is_fast_and_accurate(job, monkeypatch):
+    for fast, most, wanted in ((True, 1.1, "bf16"), (False, 1.1, "fp32"), (True, 0.0, "fp32")):
+        monkeypatch.setattr("deepmerge.train.finetune.torch_run.has_fast_bf16", lambda device, fast=fast: fast)
+        monkeypatch.setattr("deepmerge.train.finetune.torch_run.BF16_LOSS", most)
+        assert precisions(job, f"{fast}{most}") == [wanted]
+    assert same(job.out.with_name("False1.1"), job.out.with_name("True0.0"))  # measuring it changes nothing
+    assert precisions(replace(job, precision="bf16"), "asked") == ["bf16"]
+    assert same(job.out.with_name("True1.1"), job.out.with_name("asked"))
+    rounded, exact = (weights(job.out.with_name(name) / "weights.caffemodel") for name in ("asked", "False1.1"))
+    for name in exact:
+        apart = np.abs(rounded[name][0] - exact[name][0]).max()
+        assert 0 < apart < 0.05 * np.abs(exact[name][0]).max(), name
 
 
 # -- that it repeats -------------------------------------------------------------------------------

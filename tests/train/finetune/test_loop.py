@@ -86,7 +86,7 @@ class Unstable(Learner):
     def state(self):
         return {"weights/w": np.array([self.weight])}
 
-    def step(self, most):
+    def step(self, most, position):
         spoilt = self.slowed > self.bears and self.weight >= self.from_
         self.weight = float("nan") if spoilt else self.weight + 1
         return [float("nan") if spoilt else 1.0]
@@ -138,3 +138,34 @@ def test_a_short_training_has_no_trial(tmp_path):
     learner = Unstable(1.0, 3)
     trained(learner, tmp_path, trial=True, max_iter=200)
     assert learner.loaded == [(0, 1.0)]
+
+
+class Timed(Unstable):
+    """Follows the clock, which an iteration moves on by a second."""
+
+    timed = True
+
+    def __init__(self):
+        super().__init__(1.0, 0)
+        self.now, self.positions = 0.0, []
+
+    def step(self, most, position):
+        self.now += 1
+        self.positions.append(position)
+        return super().step(most, position)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spent", "positions"),
+    [
+        (5.0, 0.0, [0, 2, 4, 6, 8]),  # half as long as all iterations need
+        (5.0, 5.0, [5, 6, 7, 8, 9]),  # resumed after as many seconds, with ten iterations as before
+        (20.0, 0.0, list(range(10))),  # twice as long: the solver's own
+    ],
+)
+def test_the_schedule_is_shortened_to_the_time(tmp_path, seconds, spent, positions):
+    learner = Timed()
+    control = Control(lambda arrays, log: None, tmp_path, end=seconds, clock=lambda: learner.now)
+    log = Loop(solver(snapshot=0, snapshot_after_train=False), learner, control, log={"seconds": spent}).run()
+    assert learner.positions == positions
+    assert bool(log.stopped) == (len(positions) < 10)

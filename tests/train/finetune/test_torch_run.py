@@ -29,7 +29,18 @@ def _two_processes(job: Job) -> subprocess.CompletedProcess:
         port = free.getsockname()[1]
     torchrun = f"-m torch.distributed.run --nproc-per-node 2 --master-addr 127.0.0.1 --master-port {port}".split()
     words = ["-m", "deepmerge", "finetune", str(job.folder), "--data", job.data, "--test-data", job.test_data]
-    words += ["-o", str(job.out), "--threads", "1", "--seed", str(job.seed), "--distill", "--steps"]
+    words += [
+        "-o",
+        str(job.out),
+        "--threads",
+        "1",
+        "--seed",
+        str(job.seed),
+        "--distill",
+        "--steps",
+        "--precision",
+        "fp32",
+    ]
     for key, value in job.solver.items():
         words += ["--solver", f"{key}={value}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
@@ -40,7 +51,18 @@ def _two_processes(job: Job) -> subprocess.CompletedProcess:
 def test_two_processes_do_what_one_does(made, torch, tmp_path):
     """With a teacher, step by step: the plain losses are a part of that."""
     data, test_data = (f"npz:{made / name}.npz" for name in ("train", "test"))
-    job = Job(made / "out", tmp_path / "of1", data, test_data, SOLVER, steps="all", distill="kl", seed=3, threads=1)
+    job = Job(
+        made / "out",
+        tmp_path / "of1",
+        data,
+        test_data,
+        SOLVER,
+        steps="all",
+        distill="kl",
+        seed=3,
+        threads=1,
+        precision="fp32",
+    )
     one = finetune(job)["finetuning"]
     two_job = replace(job, out=tmp_path / "of2")
     done = _two_processes(two_job)
