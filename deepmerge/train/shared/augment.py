@@ -55,45 +55,19 @@ def shifted(images: Tensor, rng: np.random.Generator, most: float = SHIFT) -> Te
     """Return each image, (N, C, H, W), shifted by up to `most` of its sides; its edges are repeated."""
     import torch
 
-    downs, acrosses = (_draws(size, len(images), rng, most) for size in images.shape[2:])
-    if images.device.type != "cpu":
-        return _gathered(images, downs, acrosses)
-    made = torch.empty_like(images, memory_format=torch.channels_last)
-    pairs = zip(images.movedim(1, -1), made.movedim(1, -1), strict=True)
-    for (image, to), down, across in zip(pairs, downs.tolist(), acrosses.tolist(), strict=True):
-        _shift(image, to, down, across)
-    return made
+    count, channels, height, width = images.shape
+    rows, columns = (_places(size, count, rng, most) for size in (height, width))
+    rows += np.arange(count)[:, None] * height
+    pixels = torch.from_numpy((rows[:, :, None] * width + columns[:, None, :]).ravel()).to(images.device)
+    flat = images.movedim(1, -1).reshape(-1, channels)
+    return flat.index_select(0, pixels).reshape(count, height, width, channels).movedim(-1, 1)
 
 
-def _draws(size: int, count: int, rng: np.random.Generator, most: float) -> np.ndarray:
-    """Return how far each image is shifted along an axis of this size, (count,)."""
+def _places(size: int, count: int, rng: np.random.Generator, most: float) -> np.ndarray:
+    """Return where each image's pixels come from along an axis, (count, size)."""
     limit = int(size * most)
-    return rng.integers(-limit, limit + 1, count)
-
-
-def _gathered(images: Tensor, downs: np.ndarray, acrosses: np.ndarray) -> Tensor:
-    """Shift the images in one go: a GPU waits longer for many small copies than for pixels."""
-    import torch
-
-    def places(size: int, shifts: np.ndarray) -> Tensor:
-        return torch.from_numpy((np.arange(size) + shifts[:, None]).clip(0, size - 1)).to(images.device)
-
-    rows, columns = (places(*axis) for axis in zip(images.shape[2:], (downs, acrosses), strict=True))
-    image = torch.arange(len(images), device=images.device)[:, None, None]
-    return images.movedim(1, -1)[image, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
-
-
-def _shift(image: Tensor, to: Tensor, down: int, across: int) -> None:
-    """Write to[y, x] = image[y + down, x + across], (H, W, C); outside of the image, its edge. Slices copy fastest."""
-    height, width = image.shape[:2]
-    top, bottom = max(0, -down), height - max(0, down)
-    left, right = max(0, -across), width - max(0, across)
-    rows = image[top + down : bottom + down]
-    to[top:bottom, left:right] = rows[:, left + across : right + across]
-    to[top:bottom, :left] = rows[:, :1]
-    to[top:bottom, right:] = rows[:, -1:]
-    to[:top] = to[top]
-    to[bottom:] = to[bottom - 1]
+    shifts = rng.integers(-limit, limit + 1, count)
+    return (np.arange(size) + shifts[:, None]).clip(0, size - 1)
 
 
 def _mix(images: Tensor, rng: np.random.Generator) -> None:

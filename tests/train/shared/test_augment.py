@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed; extra [torch]")
 
-from deepmerge.train.shared.augment import _gathered, all_varied, shifted, varied  # noqa: E402
+from deepmerge.train.shared.augment import all_varied, shifted, varied  # noqa: E402
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 3, 16, 24)).astype(np.float32))
 
@@ -59,10 +59,7 @@ def test_a_row_of_views_may_begin_anywhere():
 def test_whole_images_are_moved():
     images = np.random.default_rng(0).normal(size=(40, 3, 16, 24)).astype(np.float32)
     seen = set()
-    rng = np.random.default_rng(0)
-    downs, acrosses = rng.integers(-2, 3, 40), rng.integers(-3, 4, 40)
     moved = shifted(torch.from_numpy(images), np.random.default_rng(0)).numpy()
-    assert np.array_equal(moved, _gathered(torch.from_numpy(images), downs, acrosses).numpy()), "as on a GPU"
     for image, shown in zip(images, moved, strict=True):
         padded = np.pad(image, ((0, 0), (2, 2), (3, 3)), "edge")
         found = [
