@@ -46,6 +46,7 @@ from deepmerge.passes.support.base import Change, Options, Refusal
 from deepmerge.plan import Plan as FoundPlan
 from deepmerge.plan import Recipe, Step, Wishes, make_plan, read_recipe, run_recipe
 from deepmerge.plan.recipe import check_fits
+from deepmerge.plan.sketch import without_weights
 from deepmerge.progress import Progress, silent
 from deepmerge.targets.check import problems
 from deepmerge.targets.target import load_target
@@ -501,7 +502,13 @@ class Plan:
         costs = KeptCosts(graph)
         before, steps = costs.summary(), []
         cleanup: list[Change] = []
-        for index, result in run_recipe(graph, self.recipe, cleanup):
+
+        def begin(step: Step) -> None:
+            """Spare a chosen plan, which names all ranks, the weights that nothing here looks at."""
+            if self.found.choice and not step.exact:
+                without_weights(graph)
+
+        for index, result in run_recipe(graph, self.recipe, cleanup, begin):
             entry = step_entry(index, result, {}, costs.summary())
             steps.append({key: value for key, value in entry.items() if key != "before"})
         taken = {layer for step in self.steps for layer in step.layers}

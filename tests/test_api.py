@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,14 @@ def test_plan_says_the_same(capsys, words):
     network = deepmerge.load(*PAIR)
     found = json.loads(json.dumps(network.plan(**options).to_dict()))
     assert command(capsys, "plan", *PAIR, *words) == {"version": 1, **found} and found["before"] == network.costs
+
+
+def test_a_chosen_plan_says_what_the_same_steps_say(network):
+    """It names its ranks, and so is listed without computing any weights."""
+    plan = network.plan(tucker=True, rank="energy:0.5")
+    chosen = deepmerge.Plan(network, replace(plan.found, choice={"goal": {"speedup": 2}}))
+    assert chosen.to_dict() == plan.to_dict() and "tucker" in str(plan.to_dict()["steps"])
+    assert all(layer.weights for layer in network.graph.layers if layer.type == "Convolution")
 
 
 def test_inspect_says_the_same(capsys):

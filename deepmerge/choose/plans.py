@@ -10,7 +10,8 @@ from deepmerge.choose.frontier import Curves, Point, Whole, frontier, spread_out
 from deepmerge.choose.knapsack import Price
 from deepmerge.choose.loss import entry_of, fit_segments
 from deepmerge.choose.measurements import WHOLE, digest
-from deepmerge.choose.study import EXACT, ORIGINAL, Study, made_by
+from deepmerge.choose.standin import stand_in
+from deepmerge.choose.study import EXACT, ORIGINAL, Study
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import cores
@@ -98,9 +99,11 @@ class Plans:
         """Return a plan's time, measured as a whole against the original; the predicted one for a device's times."""
         if any(self.known.has_given_times(region.name) for region in self.study.regions):
             return point.predicted.ms
-        key, original = digest_of(recipe), self.study.job.graph
+        key = digest_of(recipe)
         if self.known.get(WHOLE, key).ms is None:
-            found = self.study.timed({(WHOLE, ORIGINAL): original, (WHOLE, key): made_by(original, recipe)}, 1.0)
+            rough = [step for step in recipe.steps if not step.exact]
+            graph = stand_in(self.study.exact, rough, recipe.options())
+            found = self.study.timed({(WHOLE, ORIGINAL): self.study.job.graph, (WHOLE, key): graph}, 1.0)
             self.known.add(WHOLE, key, ms=self.original_ms * found[WHOLE, key] / found[WHOLE, ORIGINAL])
         return self.known.get(WHOLE, key).ms
 

@@ -22,7 +22,7 @@ Zhang et al., Accelerating Very Deep Convolutional Networks for Classification a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,7 @@ import numpy as np
 from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import Convolution, InnerProduct
+from deepmerge.graph.shapes import Shape
 from deepmerge.kernels.moments import Moments
 from deepmerge.passes.support.base import Match, Options, Pass, Refused, Shapes, possible
 from deepmerge.passes.support.chains import check_own_weights
@@ -42,7 +43,7 @@ from deepmerge.passes.support.tucker_ranks import (
     energy_ranks,
     parse_rank,
 )
-from deepmerge.passes.support.weights import bias_of, bias_or_zero, group_of, weight_of
+from deepmerge.passes.support.weights import bias_of, bias_or_zero, group_of, weight_of, weight_shape
 
 
 class DecomposeTucker(Pass):
@@ -70,7 +71,7 @@ class DecomposeTucker(Pass):
         if shape is None or shapes.get(layer.top) is None:
             return None
         _check(graph, layer, shape)
-        if not layer.weights:
+        if not layer.weights and layer.name not in self.options.ranks:
             raise Refused(layer, "its ranks come from its weights, and there are none; give the caffemodel")
         moments = self.options.moments.get(layer.name)
         if moments is not None and not moments.fits(weight_of(layer).shape, group_of(layer)):
@@ -82,24 +83,50 @@ class DecomposeTucker(Pass):
         if after > (1 - SAVING) * before:
             work = f"at {ranks} it would need {after:,} MACs instead of {before:,}"
             raise Refused(layer, f"{work}; it must save {SAVING:.0%}")
-        return Match(layer, (layer,), (layer,), ranks, exact=False)
+        return Match(layer, (layer,), (layer,), Split.of(layer, ranks, weight_shape(layer, shapes)), exact=False)
 
     def rewrite(self, graph, match):
-        """Put the small layers in the layer's place."""
-        layer, ranks, moments = match.layer, match.plan, self.options.moments.get(match.layer.name)
-        if layer.type == "InnerProduct":
-            parts, bias = _inner_products(layer, ranks, moments)
-        else:
-            parts, bias = _convolutions(layer, ranks, moments)
-        return _chain(graph, layer, parts, bias)
+        """Put the small layers in the layer's place; a layer without weights gives layers without."""
+        layer, split, moments = match.layer, match.plan, self.options.moments.get(match.layer.name)
+        factors, bias = (None,) * len(split.sizes), None
+        if layer.weights:
+            factors, bias = _factors(layer, split.ranks, moments)
+        return _chain(graph, layer, _parts(layer, split, factors), bias)
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a layer is split into. sizes: the outputs of each part, first to last; None for one that is not needed."""
+
+    ranks: Ranks
+    sizes: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, layer: Layer, ranks: Ranks, shape: Shape) -> Split:
+        """Return it for these ranks. shape: of the layer's weights. A full rank needs no 1x1 on its side."""
+        group, outputs = group_of(layer), shape[0]
+        if not ranks.out:
+            return cls(ranks, (ranks.inside * group, outputs))
+        first = None if ranks.inside == shape[1] else ranks.inside * group
+        last = None if ranks.out * group == outputs else outputs
+        return cls(ranks, (first, ranks.out * group, last))
 
 
 ENERGIES = (0.85, 0.7, 0.5)  # shares to choose from by measurement
 
 
-def offered(layers: Collection[Layer], options: Options) -> Iterator[tuple[str, dict[str, list[int]]]]:
-    """Yield each --rank to choose from by measurement, and the ranks that it means for these layers, by name."""
-    found = {layer.name: energy_ranks(layer, options, ENERGIES) for layer in layers}
+Known = MutableMapping[str, tuple[np.ndarray, list[Ranks]]]
+
+
+def offered(layers: Collection[Layer], options: Options, known: Known) -> Iterator[tuple[str, dict[str, list[int]]]]:
+    """Yield each --rank to choose from by measurement, and the ranks that it means for these layers, by name.
+
+    known: each layer's weights and ranks from earlier calls with the same options, which it adds to.
+    """
+    for layer in layers:
+        if layer.name not in known or known[layer.name][0] is not layer.weights[0]:
+            known[layer.name] = layer.weights[0], energy_ranks(layer, options, ENERGIES)
+    found = {layer.name: known[layer.name][1] for layer in layers}
     for place, share in enumerate(ENERGIES):
         yield f"energy:{share:g}", {name: ranks[place].as_list for name, ranks in found.items()}
 
@@ -129,35 +156,30 @@ def _check(graph: Graph, layer: Layer, shape: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True)
 class _Part:
-    """One of the layers that replace a layer. main: it keeps the layer's own fields (fillers, a fork's fields)."""
+    """One of the layers that replace a layer. weight: None in a network without weights.
+
+    main: it keeps the layer's own fields (fillers, a fork's fields).
+    """
 
     suffix: str
     params: Convolution | InnerProduct
-    weight: np.ndarray
+    weight: np.ndarray | None
     main: bool
 
 
-def _convolutions(layer: Layer, ranks: Ranks, moments: Moments | None) -> tuple[list[_Part], np.ndarray | None]:
-    """Return the parts (1x1, kxk, 1x1, or two for a 1x1) and the last one's bias. The main part has the window."""
-    p = layer.params
-    names, main = (("reduce", "core", "expand"), "core") if ranks.out else (("reduce", "expand"), "reduce")
-    factors, bias = _factors(layer, ranks, moments)
-    point = Convolution(num_output=1, kernel_h=1, kernel_w=1, group=p.group)
+def _parts(layer: Layer, split: Split, factors: Sequence[np.ndarray | None]) -> list[_Part]:
+    """Return the parts: 1x1, kxk, 1x1, or two for a matrix. The main part has the window."""
+    three = bool(split.ranks.out)
+    names, main = (("reduce", "core", "expand"), "core") if three else (("reduce", "expand"), "reduce")
+    if layer.type == "InnerProduct":
+        own = point = replace(layer.params, transpose=False)
+    else:
+        own, point = layer.params, Convolution(num_output=1, kernel_h=1, kernel_w=1, group=layer.params.group)
     return [
-        _Part(suffix, replace(p if suffix == main else point, num_output=len(factor)), factor, suffix == main)
-        for suffix, factor in zip(names, factors, strict=True)
-        if factor is not None
-    ], bias
-
-
-def _inner_products(layer: Layer, ranks: Ranks, moments: Moments | None) -> tuple[list[_Part], np.ndarray | None]:
-    """Return the two parts, and the last one's bias."""
-    (first, last), bias = _factors(layer, ranks, moments)
-    p = replace(layer.params, transpose=False)
-    return [
-        _Part("reduce", replace(p, num_output=len(first)), first, True),
-        _Part("expand", replace(p, num_output=len(last)), last, True),
-    ], bias
+        _Part(suffix, replace(own if suffix == main else point, num_output=size), factor, suffix == main)
+        for suffix, size, factor in zip(names, split.sizes, factors, strict=True)
+        if size is not None
+    ]
 
 
 def _factors(
@@ -183,13 +205,15 @@ def _factors(
 
 def _chain(graph: Graph, layer: Layer, parts: list[_Part], bias: np.ndarray | None) -> list[Layer]:
     """Replace the layer by the parts, one after the other; the last one has the bias."""
+    has_bias = bias is not None if layer.weights else layer.params.bias_term
     made: list[Layer] = []
     blob = layer.bottom
     for part in parts:
         name = graph.fresh_name(f"{layer.name}_{part.suffix}")
         ends = part is parts[-1]
-        weights = [part.weight, bias] if ends and bias is not None else [part.weight]
-        params = replace(part.params, bias_term=len(weights) == 2)
+        weights = [part.weight, bias if ends else None]
+        weights = [array for array in weights if array is not None]
+        params = replace(part.params, bias_term=ends and has_bias)
         new = Layer(name, layer.type, params, [blob], [layer.top if ends else Blob(name)], weights)
         if part.main:
             new.tree, new.read_params = layer.tree.copy(), layer.read_params

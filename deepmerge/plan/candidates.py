@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Graph, Layer, News
 from deepmerge.graph.shapes import KeptShapes
-from deepmerge.graph.tree import Message
 from deepmerge.passes.registry import make
 from deepmerge.passes.support.base import Options, Pass, Refusal, first_match
 from deepmerge.passes.support.chains import only_reader
@@ -16,6 +15,7 @@ from deepmerge.plan.execute import StepResult, run_step
 from deepmerge.plan.groups import step_names
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate
+from deepmerge.plan.sketch import sketch
 
 # The options that each pass uses; they go into the recipe
 _RELEVANT = {
@@ -134,13 +134,3 @@ def _after(conv: Layer) -> Layer | None:
     while reader is not None and reader.kind.activation:
         reader = only_reader(reader.top)
     return reader if reader is not None and reader.type in ("LRN", "Pooling") else None
-
-
-def sketch(graph: Graph) -> Graph:
-    """Return a copy without weights for trying steps out: passes compute nothing in it, and it is cheap to copy."""
-    copy = graph.copy()
-    for layer in copy.layers:
-        layer.tree = Message()
-        if layer.kind.convolution or layer.type == "InnerProduct":
-            layer.weights = []
-    return copy

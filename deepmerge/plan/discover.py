@@ -12,12 +12,13 @@ from deepmerge.passes.decompose_tucker import DecomposeTucker, decomposable
 from deepmerge.passes.registry import CLEANUP, FOLDS, make
 from deepmerge.passes.support.base import Change, Options, Refusal, run
 from deepmerge.plan.calibration import Calibration
-from deepmerge.plan.candidates import find_candidates, sketch, step_options
+from deepmerge.plan.candidates import find_candidates, step_options
 from deepmerge.plan.execute import run_cleanup, run_recipe, run_step
 from deepmerge.plan.groups import step_names
 from deepmerge.plan.recipe import Recipe, Step, check_keep
 from deepmerge.plan.regions import regions
 from deepmerge.plan.select import Candidate, select
+from deepmerge.plan.sketch import sketch
 from deepmerge.progress import Progress, silent
 
 _SPEEDUPS = {"join_siblings": "siblings", "split_pooling": "poolings"}  # exact passes and their step names
@@ -151,7 +152,7 @@ def _tucker(
         progress("tucker", done, len(work.layers))
         match = one.look(work, layer, shapes, refusals)
         if match is not None:
-            ranks[layer.name] = match.plan.as_list
+            ranks[layer.name] = match.plan.ranks.as_list
     if not ranks:
         return [], refusals
     kept = step_options((one.name,), options)

@@ -16,14 +16,15 @@ from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.extract import extracted, layers_between
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, infer_shapes
-from deepmerge.passes.decompose_tucker import DecomposeTucker, decomposable, offered
+from deepmerge.passes.decompose_tucker import DecomposeTucker, Known, decomposable, offered
 from deepmerge.passes.registry import make
 from deepmerge.passes.support.base import Options, first_match
-from deepmerge.plan.candidates import sketch, step_options
+from deepmerge.plan.candidates import step_options
 from deepmerge.plan.execute import run_step
 from deepmerge.plan.groups import step_names
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.regions import regions
+from deepmerge.plan.sketch import sketch
 
 LEAVE = "leave"  # the label of the choice that changes nothing
 _TUCKER = DecomposeTucker.name
@@ -138,6 +139,7 @@ class _Choices:
     def __init__(self, graph: Graph, region: Region, options: Options):
         self.graph, self.region, self.options = graph, region, options
         self.bare = sketch(graph)
+        self.ranks: Known = {}
 
     def all(self, steps: list[Step]) -> tuple[Choice, ...]:
         """Return the choices that differ in structure and need no more MACs than the region as it is."""
@@ -212,10 +214,10 @@ class _Choices:
         shapes = infer_shapes(graph)
         able = decomposable(graph, shapes, self.options.keep)
         seen = set()
-        for rank, given in offered(able, self.options):
+        for rank, given in offered(able, self.options, self.ranks):
             options = replace(self.options, rank=rank, ranks=given | self.options.ranks)
             one = DecomposeTucker(options)
-            found = {layer.name: match.plan for layer in able if (match := one.look(graph, layer, shapes))}
+            found = {layer.name: match.plan.ranks for layer in able if (match := one.look(graph, layer, shapes))}
             if found and (ranks := tuple(found.items())) not in seen:
                 seen.add(ranks)
                 named = {name: tuple(plan.as_list) for name, plan in ranks}  # fitting changes what energies would say

@@ -10,10 +10,11 @@ import numpy as np
 from deepmerge.errors import PassError
 from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Layer
+from deepmerge.graph.shapes import Shape
 from deepmerge.kernels.budget import Setting, allot, frontier, losses
 from deepmerge.passes.support import choices
 from deepmerge.passes.support.base import Options, Shapes
-from deepmerge.passes.support.weights import group_of, weight_of
+from deepmerge.passes.support.weights import group_of, weight_of, weight_shape
 
 # Two more layers cost about as much time as this share of a layer's MACs (measured in Caffe on GoogLeNet's layers)
 SAVING = 0.2
@@ -57,7 +58,7 @@ def choose_ranks(layer: Layer, options: Options, shapes: Shapes) -> Ranks:
     PassError for ranks that the layer cannot have.
     """
     if layer.name in options.ranks:
-        return _named(layer, options.ranks[layer.name])
+        return _named(layer, options.ranks[layer.name], weight_shape(layer, shapes))
     kind, share = parse_rank(options.rank)
     if kind == "macs":
         least = Setting(0, 0.0, (1,) if is_matrix(layer) else (1, 1))
@@ -65,7 +66,7 @@ def choose_ranks(layer: Layer, options: Options, shapes: Shapes) -> Ranks:
         return Ranks(*allot({layer.name: offers}, int(share * layer_macs(layer, shapes)))[layer.name].ranks)
     if kind == "energy":
         return energy_ranks(layer, options, [share])[0]
-    return _feasible(layer, *_plain(layer, kind, share))
+    return _feasible(layer, weight_of(layer).shape, *_plain(layer, kind, share))
 
 
 def energy_ranks(layer: Layer, options: Options, shares: Sequence[float]) -> list[Ranks]:
@@ -76,8 +77,9 @@ def energy_ranks(layer: Layer, options: Options, shares: Sequence[float]) -> lis
     """
     from deepmerge.kernels.svd import energy_rank
 
-    spectra = _spectra(layer, options)
-    return [_feasible(layer, *(max(energy_rank(one, share) for one in s) for s in spectra)) for share in shares]
+    spectra, shape = _spectra(layer, options), weight_of(layer).shape
+    kept = [[max(energy_rank(one, share) for one in both) for both in spectra] for share in shares]
+    return [_feasible(layer, shape, *ranks) for ranks in kept]
 
 
 def allot_ranks(layers: Iterable[Layer], options: Options, shapes: Shapes) -> dict[str, list[int]]:
@@ -121,7 +123,7 @@ def decomposed_macs(layer: Layer, inside, out, shapes: Shapes):
     into, top = shapes[layer.bottom], shapes[layer.top]
     p = layer.params
     if layer.type == "InnerProduct":
-        outputs, inputs = weight_of(layer).shape
+        outputs, inputs = weight_shape(layer, shapes)
         return layer_macs(layer, shapes) // (outputs * inputs) * inside * (outputs + inputs)
     before, after = into[2] * into[3], top[2] * top[3]
     channels, outputs = into[1] // p.group, p.num_output // p.group
@@ -155,17 +157,17 @@ def _plain(layer: Layer, kind: str, share: float) -> tuple[int, int]:
     return tucker.ranks_vbmf(weight, group) if kind == "vbmf" else tucker.ranks_ratio(weight, group, share)
 
 
-def _feasible(layer: Layer, out: int, inside: int) -> Ranks:
+def _feasible(layer: Layer, shape: Shape, out: int, inside: int) -> Ranks:
     from deepmerge.kernels.tucker import feasible_ranks
 
     if is_matrix(layer):
-        return Ranks(max(1, min(inside, *_full(layer))))
-    out, inside = feasible_ranks(weight_of(layer).shape, max(1, out), max(1, inside), layer.params.group)
+        return Ranks(max(1, min(inside, *_full(layer, shape))))
+    out, inside = feasible_ranks(shape, max(1, out), max(1, inside), layer.params.group)
     return Ranks(inside, out)
 
 
-def _named(layer: Layer, ranks) -> Ranks:
-    channels, outputs = _full(layer)
+def _named(layer: Layer, ranks, shape: Shape) -> Ranks:
+    channels, outputs = _full(layer, shape)
     most = [min(channels, outputs)] if is_matrix(layer) else [channels, outputs]
     if len(ranks) != len(most) or not all(1 <= rank <= full for rank, full in zip(ranks, most, strict=True)):
         form = "[rank], up to" if is_matrix(layer) else "[rank_in, rank_out], up to"
@@ -174,9 +176,9 @@ def _named(layer: Layer, ranks) -> Ranks:
             layer=layer.name,
             remedy=f"give {form} {' and '.join(map(str, most))}",
         )
-    return Ranks(*ranks) if is_matrix(layer) else _feasible(layer, ranks[1], ranks[0])
+    return Ranks(*ranks) if is_matrix(layer) else _feasible(layer, shape, ranks[1], ranks[0])
 
 
-def _full(layer: Layer) -> tuple[int, int]:
-    weight = weight_of(layer)
-    return weight.shape[1], weight.shape[0] // group_of(layer)
+def _full(layer: Layer, shape: Shape) -> tuple[int, int]:
+    """Return each group's channels and outputs. shape: of the weights."""
+    return shape[1], shape[0] // group_of(layer)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from deepmerge.graph.graph import Layer
+from deepmerge.graph.costs import weight_shapes
+from deepmerge.graph.graph import Blob, Layer
+from deepmerge.graph.shapes import Shape
 from deepmerge.graph.tree import Message, Token
 
 
 def weight_of(layer: Layer) -> np.ndarray:
     """Return the weights; InnerProduct's as (num_output, inputs), also if they are stored transposed."""
     return layer.weights[0].T if layer.type == "InnerProduct" and layer.params.transpose else layer.weights[0]
+
+
+def weight_shape(layer: Layer, shapes: Mapping[Blob, Shape | None]) -> Shape:
+    """Return the shape of `weight_of`, which a layer without weights has, too."""
+    shape = tuple(weight_shapes(layer, shapes)[0])
+    return shape[::-1] if layer.type == "InnerProduct" and layer.params.transpose else shape
 
 
 def group_of(layer: Layer) -> int:

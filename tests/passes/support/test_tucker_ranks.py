@@ -10,7 +10,7 @@ from deepmerge.graph.costs import layer_macs, macs
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.kernels import tucker
 from deepmerge.kernels.moments import Moments
-from deepmerge.passes.decompose_tucker import DecomposeTucker, decomposable
+from deepmerge.passes.decompose_tucker import DecomposeTucker, Split, decomposable
 from deepmerge.passes.support.base import Match, Options
 from deepmerge.passes.support.tucker_ranks import (
     Ranks,
@@ -52,7 +52,8 @@ def test_macs_are_what_the_layers_then_take(graph):
             before = macs(graph, shapes) - layer_macs(graph.layer(name), shapes)
             layer = copy.layer(name)
             wanted = decomposed_macs(graph.layer(name), one[0], one[1] if len(one) > 1 else 0, shapes)
-            DecomposeTucker(Options()).apply(copy, Match(layer, (layer,), (layer,), Ranks(*one), exact=False))
+            split = Split.of(layer, Ranks(*one), weight_of(layer).shape)
+            DecomposeTucker(Options()).apply(copy, Match(layer, (layer,), (layer,), split, exact=False))
             assert macs(copy, infer_shapes(copy)) - before == wanted, (name, one)
 
 
