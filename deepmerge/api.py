@@ -46,7 +46,7 @@ from deepmerge.passes.support.base import Change, Options, Refusal
 from deepmerge.plan import Plan as FoundPlan
 from deepmerge.plan import Recipe, Step, Wishes, make_plan, read_recipe, run_recipe
 from deepmerge.plan.recipe import check_fits
-from deepmerge.plan.sketch import without_weights
+from deepmerge.plan.sketch import shapes_say_weights, without_weights
 from deepmerge.progress import Progress, silent
 from deepmerge.targets.check import problems
 from deepmerge.targets.target import load_target
@@ -505,7 +505,7 @@ class Plan:
 
         def begin(step: Step) -> None:
             """Spare a chosen plan, which names all ranks, the weights that nothing here looks at."""
-            if self.found.choice and not step.exact:
+            if self.found.choice and not step.exact and shapes_say_weights(graph):
                 without_weights(graph)
 
         for index, result in run_recipe(graph, self.recipe, cleanup, begin):

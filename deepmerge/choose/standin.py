@@ -37,7 +37,7 @@ def stand_in(graph: Graph, steps: Sequence[Step], options: Options) -> Graph:
 
 
 def _drawn(shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    """Return weights that keep the size of what they are applied to; a bias of 0."""
+    """Return weights about as large as those that a training starts from; a bias of 0."""
     if len(shape) < 2:
         return np.zeros(shape, np.float32)
     return random.standard_normal(shape, np.float32) * np.float32((2 / np.prod(shape[1:])) ** 0.5)

@@ -11,6 +11,7 @@ import click
 from deepmerge.cli.image_options import preprocessing
 from deepmerge.cli.options import FILE, MORE, inputs, option, options, original
 from deepmerge.cli.output import Console
+from deepmerge.train.shared.device import PRECISIONS
 
 MINUTES = click.FloatRange(0, min_open=True)
 
@@ -42,9 +43,9 @@ limit = option(
 
 precision = option(
     "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
+    type=click.Choice(PRECISIONS),
     default="auto",
-    help="Precision of training; auto picks bf16 if it is faster here and accurate enough.",
+    help="Precision of training; auto picks bf16 if the processor is made for it and it is accurate enough.",
 )
 
 

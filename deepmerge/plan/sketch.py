@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from deepmerge.graph.costs import shapes_of_one
 from deepmerge.graph.graph import Graph
+from deepmerge.graph.shapes import expected_weights
 from deepmerge.graph.tree import Message
 
 
@@ -11,6 +13,19 @@ def without_weights(graph: Graph) -> None:
     for layer in graph.layers:
         if layer.kind.convolution or layer.type == "InnerProduct":
             layer.weights = []
+
+
+def shapes_say_weights(graph: Graph) -> bool:
+    """Return whether costs are the same without the weights.
+
+    Costs are those of one image. Where a Reshape is for another batch, layers after it only seem to have other weights.
+    """
+    shapes = shapes_of_one(graph)
+    return all(
+        [array.shape for array in layer.weights] == expected_weights(layer, [shapes.get(b) for b in layer.bottoms])
+        for layer in graph.layers
+        if layer.weights and (layer.kind.convolution or layer.type == "InnerProduct")
+    )
 
 
 def sketch(graph: Graph) -> Graph:

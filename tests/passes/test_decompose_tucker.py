@@ -9,7 +9,7 @@ from deepmerge.errors import PassError
 from deepmerge.graph.costs import macs
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.passes.decompose_tucker import DecomposeTucker
-from deepmerge.passes.support.base import Options
+from deepmerge.passes.support.base import Options, run
 from tests.helpers import conv, inputs, layer, network, relu
 
 NEAR = 3e-5  # of the output's range: three layers round where there was one
@@ -197,6 +197,13 @@ def test_a_convolution_of_three_axes(refusals):
 def test_without_weights(refusals, tmp_path):
     graph = network(tmp_path, inputs((2, 12, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3"), seed=None)
     assert "give the caffemodel" in refusals(graph, DecomposeTucker)["conv"]
+
+
+def test_named_ranks_need_no_weights(tmp_path):
+    graph = network(tmp_path, inputs((2, 12, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3"), seed=None)
+    run([DecomposeTucker(Options(ranks={"conv": (4, 8)}))], graph)
+    assert [layer.params.num_output for layer in graph.layers if layer.type == "Convolution"] == [4, 8, 32]
+    assert not any(layer.weights for layer in graph.layers)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from deepmerge.engines.pytorch.step import in_float32
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -89,6 +91,7 @@ _REDUCE = {
 }
 
 
+@in_float32
 def reduction(step: Step, x: Tensor) -> Tensor:
     """Caffe: reduction_layer.cpp: the axes from `axis` on become one value, times coeff."""
     y = _REDUCE[step.params.operation](x.flatten(step.axis(x, step.params.axis)))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
+from deepmerge.engines.pytorch.step import in_float32
 from deepmerge.graph.graph import Graph
 
 if TYPE_CHECKING:
@@ -32,17 +31,7 @@ def loss_weights(graph: Graph) -> dict[str, float]:
     return weights
 
 
-def _in_float32(function: Callable) -> Callable:
-    """Give a function its bottoms in float32 where autocast has made them bfloat16, which has 8 bits for a score."""
-
-    @wraps(function)
-    def run(step: Step, *bottoms: Tensor) -> Tensor | list[Tensor]:
-        return function(step, *(x.float() if x.dtype == torch.bfloat16 else x for x in bottoms))
-
-    return run
-
-
-@_in_float32
+@in_float32
 def softmax_loss(step: Step, scores: Tensor, labels: Tensor) -> list[Tensor]:
     """Caffe: softmax_loss_layer.cpp. A second top has the probabilities."""
     axis = step.axis(scores, step.params.axis)
@@ -55,13 +44,13 @@ def softmax_loss(step: Step, scores: Tensor, labels: Tensor) -> list[Tensor]:
     return [loss, logs.detach().exp()][: len(step.layer.tops)]
 
 
-@_in_float32
+@in_float32
 def euclidean_loss(_step: Step, a: Tensor, b: Tensor) -> Tensor:
     """Caffe: euclidean_loss_layer.cpp: half the mean over the batch of the squared distance."""
     return (a - b.reshape(a.shape)).square().sum() / (2 * a.shape[0])
 
 
-@_in_float32
+@in_float32
 def sigmoid_loss(step: Step, scores: Tensor, targets: Tensor) -> Tensor:
     """Caffe: sigmoid_cross_entropy_loss_layer.cpp."""
     targets = targets.detach().reshape(scores.shape).to(scores.dtype)
@@ -71,7 +60,7 @@ def sigmoid_loss(step: Step, scores: Tensor, targets: Tensor) -> Tensor:
     return _normalized(step, losses, counted, scores.shape[0])
 
 
-@_in_float32
+@in_float32
 def hinge_loss(step: Step, scores: Tensor, labels: Tensor) -> Tensor:
     """Caffe: hinge_loss_layer.cpp."""
     flat = scores.flatten(1)
@@ -80,14 +69,14 @@ def hinge_loss(step: Step, scores: Tensor, labels: Tensor) -> Tensor:
     return (margins.square() if step.params.norm == "L2" else margins).sum() / flat.shape[0]
 
 
-@_in_float32
+@in_float32
 def multinomial_loss(_step: Step, probabilities: Tensor, labels: Tensor) -> Tensor:
     """Caffe: multinomial_logistic_loss_layer.cpp."""
     flat = probabilities.flatten(1).gather(1, labels.reshape(-1, 1).long())
     return -_valued(flat, flat.clamp(min=_THRESHOLD)).log().sum() / probabilities.shape[0]
 
 
-@_in_float32
+@in_float32
 def infogain_loss(step: Step, scores: Tensor, labels: Tensor, *matrix: Tensor) -> list[Tensor]:
     """Caffe: infogain_loss_layer.cpp: −Σ H[label] · log(softmax of the scores). A second top has the probabilities."""
     axis = step.axis(scores, step.params.axis)
@@ -102,7 +91,7 @@ def infogain_loss(step: Step, scores: Tensor, labels: Tensor, *matrix: Tensor) -
     return [loss, logs.detach().exp()][: len(step.layer.tops)]
 
 
-@_in_float32
+@in_float32
 def contrastive_loss(step: Step, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:
     """Caffe: contrastive_loss_layer.cpp. Pairs that are not similar are pushed apart up to the margin."""
     margin, same = step.params.margin, similar.reshape(-1).detach() != 0
@@ -155,7 +144,7 @@ def _valued(x: Tensor, value: Tensor) -> Tensor:
     return x + (value - x).detach()
 
 
-@_in_float32
+@in_float32
 @torch.no_grad()
 def accuracy(step: Step, scores: Tensor, labels: Tensor) -> list[Tensor]:
     """Caffe: accuracy_layer.cpp: the share of labels with fewer than top_k other scores that are as large or larger.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from deepmerge.engines.pytorch.step import in_float32
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -123,6 +125,7 @@ def mvn(step: Step, x: Tensor) -> Tensor:
     return y.reshape(shape)
 
 
+@in_float32
 def softmax(step: Step, x: Tensor) -> Tensor:
     """Compute Softmax."""
     return F.softmax(x, step.axis(x, step.params.axis))

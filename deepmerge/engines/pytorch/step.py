@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Protocol
+
+import torch
 
 from deepmerge.errors import EngineError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
     from torch.nn import Parameter
 
@@ -26,6 +28,16 @@ class Network(Protocol):
     def generator(self, device: torch.device) -> torch.Generator:
         """Return the random generator of Dropout on that device."""
         ...
+
+
+def in_float32(function: Callable) -> Callable:
+    """Give a layer's function its bottoms in float32 where autocast has made them bfloat16, which has 8 bits."""
+
+    @wraps(function)
+    def run(step: Step, *bottoms: Tensor) -> Tensor | list[Tensor]:
+        return function(step, *(x.float() if x.dtype == torch.bfloat16 else x for x in bottoms))
+
+    return run
 
 
 @dataclass(eq=False)

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from deepmerge.errors import EngineError
 from deepmerge.formats.read.weights import Weights, load_weights
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
@@ -23,6 +24,7 @@ from deepmerge.text import listed
 from deepmerge.train.finetune.loop import Arrays, Control, Learner, Loop, Say, place_of
 from deepmerge.train.finetune.spec import Job, Stage, plan_stages
 from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder, digest_of
+from deepmerge.train.shared.device import check_precision
 from deepmerge.train.shared.guards import replacing
 from deepmerge.train.shared.int8 import renew_int8
 from deepmerge.train.shared.processes import Processes, joined
@@ -42,6 +44,9 @@ def finetune(job: Job, say: Say = lambda line: None, clock: Callable[[], float] 
     """
     started = clock()
     check_free(job.out, job.force)
+    check_precision(job.precision)
+    if job.engine == "caffe" and job.precision == "bf16":
+        raise EngineError("real Caffe computes in float32", remedy="leave out the precision, or use the engine torch")
     converted = read_converted(job.folder, job.original, job.steps is not None, inputs=job.inputs)
     stages = plan_stages(converted, job.steps, job.solver)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, stages))

@@ -42,13 +42,11 @@ class Learner(ABC):
 
     batch_size: of all processes together. count, skipped: the number of images, and why some could not be read.
     tests: the number of test networks. test_count: of their images. notes: for the user. slowed: what the solver's
-    learning rate is multiplied by, from the next `load` on. timed: whether `step` heeds its position. precision: what
-    it computes in, fp32 or bf16.
+    learning rate is multiplied by, from the next `load` on. timed: whether `step` heeds its position.
     """
 
     slowed: float = 1.0
     timed: bool = False
-    precision: str = "fp32"
 
     batch_size: int
     count: int
@@ -56,6 +54,10 @@ class Learner(ABC):
     tests: int
     test_count: int
     notes: list[str]
+
+    def settle(self, precision: str) -> str:
+        """Return the precision to compute in, fp32 or bf16. precision: that of a checkpoint, "" at the beginning."""
+        return "fp32"
 
     @abstractmethod
     def load(self, arrays: Arrays, iteration: int) -> None:
@@ -92,15 +94,16 @@ class Learner(ABC):
 class TrainingLog:
     """What has happened so far in a stage, as a checkpoint holds it.
 
-    iteration: number of iterations done. by_clock: that number if they were as fast as --minutes needs for all of them;
-    where it is larger, it gives the learning rate. first: the first iteration's loss. recent: the losses that
-    `smoothed` is the mean of. losses: [iteration, smoothed loss] at each display. tests: one entry for each test.
-    stopped: why training ended before max_iter, "" if it did not. slowed: see Learner. notes: why the rate was lowered,
-    one line each. backs: how often training went back to earlier weights.
+    iteration: number of iterations done. position: where in the solver's schedule the next one is; further than
+    `iteration` where --minutes leaves no time for all. precision: see Learner.settle. first: the first iteration's
+    loss. recent: the losses that `smoothed` is the mean of. losses: [iteration, smoothed loss] at each display. tests:
+    one entry for each test. stopped: why training ended before max_iter, "" if it did not. slowed: see Learner.
+    notes: why the rate was lowered, one line each. backs: how often training went back to earlier weights.
     """
 
     iteration: int = 0
-    by_clock: int = 0
+    position: float = 0.0
+    precision: str = ""
     seconds: float = 0.0
     first: float | None = None
     smoothed: float = 0.0
@@ -112,14 +115,9 @@ class TrainingLog:
     notes: list[str] = field(default_factory=list)
     backs: int = 0
 
-    @property
-    def position(self) -> int:
-        """Where in the solver's schedule the next iteration is."""
-        return max(self.iteration, self.by_clock)
-
     def rate(self, solver: Solver, back: int = 0) -> float:
         """Return the next iteration's learning rate, or that of the one `back` before it."""
-        return self.slowed * learning_rate(solver, max(self.position - back, 0))
+        return self.slowed * learning_rate(solver, max(int(self.position) - back, 0))
 
     def add_iteration(self, solver: Solver, loss: float, place: str, say: Say) -> None:
         """Record an iteration's loss, and display it if that is due.
@@ -137,6 +135,7 @@ class TrainingLog:
             say(f"{where}: loss {self.smoothed:.5g}, learning rate {rate:.3g}")
             self.losses.append([self.iteration, self.smoothed])
         self.iteration += 1
+        self.position += 1
 
     def add_test(self, number: int, last: bool, values: dict[str, float]) -> None:
         """Record the results of test network `number`. last: whether it is one on all images."""
@@ -163,8 +162,8 @@ class TrainingLog:
     def stop(self, solver: Solver) -> None:
         """Record that the time limit ended the stage."""
         self.stopped = f"the time was up at iteration {self.iteration} of {solver.max_iter}"
-        if self.by_clock:
-            self.stopped += "; the learning rate went through its whole schedule"
+        if self.position > self.iteration:
+            self.stopped += f"; its learning rate had come to {self.rate(solver):.3g}"
 
     def entry(self, step: str, solver: Solver, learner: Learner) -> dict[str, Any]:
         """Return the report's entry for the stage. step: its name, "" for the final network."""
@@ -178,7 +177,7 @@ class TrainingLog:
             "tests": self.tests,
             "seconds": round(self.seconds, 3),
             "stopped": self.stopped or None,
-            "precision": learner.precision,
+            "precision": self.precision,
             "slowed": self.slowed,
             "images": {"count": learner.count, "skipped": learner.skipped},
         }
@@ -234,6 +233,7 @@ class Loop:
         self.solver, self.learner, self.control, self.processes = solver, learner, control, control.processes
         self.log = TrainingLog(**(log or {}))
         learner.slowed = self.log.slowed
+        self.log.precision = learner.settle(self.log.precision)
         learner.load(arrays or {}, self.log.iteration)
         self._keep()
 
@@ -259,18 +259,20 @@ class Loop:
         start = saved = clock()
         before, first = log.seconds, self.processes.first
         self._last_test = self._seconds_of_last_test()
-        self._cost = 0.0  # seconds of an iteration
+        self._cost = 0.0  # seconds of the last iteration
+        self._timed_from: tuple[float, int] | None = None  # the end of the first iteration, which is slower
         if first and log.iteration and log.snapshot_is_due(solver) and not self._snapshot_path().exists():
             self._write_snapshot()  # killed between the checkpoint and its snapshot
         while log.iteration < solver.max_iter and not self._time_is_up():
-            self._test()
+            if self._has_time_to_test():
+                self._test()
             begun, done = clock(), log.iteration
-            log.by_clock = self._by_clock(before + begun - start)
-            for loss in self.learner.step(self._until_due(), log.position):
+            for loss in self.learner.step(self._until_due(), int(log.position)):
                 log.add_iteration(solver, loss, self._place(), self.control.say)
             if log.iteration // KEPT > done // KEPT:
                 self._keep()
             self._cost = (clock() - begun) / (log.iteration - done)
+            log.position += self._skipped()
             log.seconds = before + clock() - start
             if log.snapshot_is_due(solver):
                 self._snapshot()
@@ -338,16 +340,29 @@ class Loop:
 
     # -- time ----------------------------------------------------------------------------------------
 
-    def _by_clock(self, spent: float) -> int:
-        """Return how far in the schedule the stage is by its time; 0 without a limit. spent: seconds of it.
+    def _skipped(self) -> float:
+        """Return how many iterations of the schedule to skip, so that the rest fits into the time; 0 if it does.
 
         A stage that is cut off at a high learning rate is worse than one whose rate has fallen to its end.
         """
-        control, most = self.control, self.solver.max_iter
+        control, log = self.control, self.log
         if control.end is None or not self.learner.timed:
-            return 0
-        left = max(control.end - self._last_test - control.clock(), 0.0)
-        return self.processes.from_first(min(int(most * spent / max(spent + left, 1e-9)), most - 1))
+            return 0.0
+        now = control.clock()
+        if self._timed_from is None:
+            self._timed_from = now, log.iteration
+            return 0.0
+        start, first = self._timed_from
+        each = max((now - start) / (log.iteration - first), 1e-9)  # with the tests between them
+        rest = max(self.solver.max_iter - log.position, 0.0)
+        fits = max(1, int((control.end - self._last_test - now) / each + 1e-6))
+        skipped = max(rest / fits - 1, min(rest - 1, 0.0))  # it ends at the schedule's last iteration, not after it
+        return self.processes.from_first(skipped)
+
+    def _has_time_to_test(self) -> bool:
+        """Return whether a test now leaves time for an iteration and the last test."""
+        end = self.control.end
+        return end is None or end - self.control.clock() >= 2 * self._last_test + self._cost
 
     def _until_due(self) -> int:
         """Return the number of iterations until a test or a snapshot is due, or the end; 1 before any was timed."""
@@ -389,8 +404,7 @@ class Loop:
             raise Paused
         if control.end is None:
             return False
-        tests = 2 if self.learner.tests and self.log.test_is_due(self.solver, last=False) else 1
-        left = control.end - control.clock() - tests * self._last_test
+        left = control.end - control.clock() - self._last_test
         over = processes.from_first(self._cost > 0 and left < self._cost)  # one iteration is always run
         if over:
             self.log.stop(self.solver)

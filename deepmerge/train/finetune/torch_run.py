@@ -83,7 +83,7 @@ def open_learner(stage: Stage, starts: Sequence[Path | Weights], setup: Setup) -
 class TorchLearner(Learner):
     """A TRAIN network on a device.
 
-    In bfloat16, weights and losses stay in float32.
+    In bfloat16, weights, Softmax, Reduction and losses stay in float32.
     blobs: those that learn, each once, in the order of the layers. iteration: the number of updates so far.
     ReadError if nothing can learn.
     """
@@ -111,9 +111,8 @@ class TorchLearner(Learner):
         every = {f"{name}/{i}": blob for name in norms for i, blob in enumerate(self.torch.blobs_of(name))}
         learned = {blob.values for blob in self.blobs}
         self.statistics = {name: blob for name, blob in every.items() if blob not in learned}
-        self.precision = setup.job.precision
-        if self.precision == "auto":
-            self.precision = self.processes.from_first(self._fastest_precision())
+        self.precision = "fp32"
+        self._batches = prefetched(iter(()))
 
     def load(self, arrays: Arrays, iteration: int) -> None:
         """See Learner."""
@@ -143,8 +142,14 @@ class TorchLearner(Learner):
         statistics = self.statistics.items()
         return arrays | {f"{_STATISTICS}{name}": values.detach().cpu().numpy() for name, values in statistics}
 
-    def _fastest_precision(self) -> str:
-        """Return bf16 where that is faster, and adds little to the loss of the first batches."""
+    def settle(self, precision: str) -> str:
+        """See Learner."""
+        wanted = precision or self.setup.job.precision
+        self.precision = self.processes.from_first(self._fastest()) if wanted == "auto" else wanted
+        return self.precision
+
+    def _fastest(self) -> str:
+        """Return bf16 where the device is made for it, and it adds little to the loss of the first batches."""
         if not has_fast_bf16(self.device):
             return "fp32"
         kept = {name: blob.detach().clone() for name, blob in self.statistics.items()}

@@ -26,7 +26,7 @@ from deepmerge.train.recover.segments import Segment, find_anchors, find_later_l
 from deepmerge.train.recover.spec import DEFAULTS, Context, Job, Settings
 from deepmerge.train.recover.write import write_recovered
 from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder, digest_of
-from deepmerge.train.shared.device import prepare
+from deepmerge.train.shared.device import check_precision, prepare
 
 
 def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS) -> dict[str, Any]:
@@ -38,6 +38,7 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     """
     started = settings.clock()
     check_free(job.out, job.force)
+    check_precision(job.precision)
     converted = read_converted(job.folder, job.original, inputs=job.inputs)
     original, merged = converted.original.read(), converted.final.read()
     segments = _chosen(converted, original, merged, job.steps)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deepmerge.errors import EngineError
 from deepmerge.machine import cores
 
 if TYPE_CHECKING:
     import torch
 
 
+PRECISIONS = ("auto", "fp32", "bf16")
 # bfloat16 is used if its loss is at most this many times the float32 loss: training reduces the loss, not the rounding
 BF16_LOSS = 1.1
 
 
+def check_precision(name: str) -> None:
+    """Raise an EngineError for an unknown precision."""
+    if name not in PRECISIONS:
+        raise EngineError(f"precision {name!r} is not one of {', '.join(PRECISIONS)}")
+
+
 def has_fast_bf16(device: torch.device) -> bool:
-    """Return whether bfloat16 is faster than float32 (AVX512-BF16, AMX; NVIDIA from Ampere on)."""
+    """Return whether the device has instructions for bfloat16 (AVX512-BF16, AMX; NVIDIA from Ampere on)."""
     import torch
 
     if device.type == "cuda":

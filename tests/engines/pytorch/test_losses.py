@@ -83,6 +83,22 @@ def test_losses_are_float32_where_the_network_is_bfloat16(tmp_path, kind, second
     torch.testing.assert_close(found["loss"], exact, rtol=1e-6, atol=0)
 
 
+def test_probabilities_and_sums_are_float32_too(tmp_path):
+    """They are what some networks minimise: MultinomialLogisticLoss after a Softmax, a Reduction with a loss_weight."""
+    text = inputs((4, 5), (4,)) + layer(
+        "fc", "InnerProduct", "inner_product_param { num_output: 5 weight_filler { type: 'xavier' } }", "data"
+    )
+    text += layer("prob", "Softmax", "", "fc") + layer("loss", "MultinomialLogisticLoss", "", "prob data1")
+    text += layer("sum", "Reduction", "loss_weight: 1", "fc")
+    net = TorchNet(network(tmp_path, text), "TRAIN")
+    feeds = {"data": torch.from_numpy(scores((4, 5))), "data1": torch.from_numpy(labels(4))}
+    with torch.autocast("cpu", torch.bfloat16):
+        found = net(feeds, ["fc", "prob", "loss", "sum"])
+    exact = net({"fc": found["fc"].float(), "data1": feeds["data1"]}, ["prob", "loss", "sum"])
+    for name, value in exact.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=0)
+
+
 def test_euclidean_loss(worker, tmp_path):
     text = inputs(SHAPE, SHAPE) + loss_layers("EuclideanLoss", ["", "loss_weight: 0.25"])
     judge(worker, tmp_path, text, {"data": scores(), "data1": scores(seed=4)})

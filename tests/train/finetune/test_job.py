@@ -255,6 +255,43 @@ def test_bfloat16_is_taken_where_it_is_fast_and_accurate(job, monkeypatch):
         assert 0 < apart < 0.05 * np.abs(exact[name][0]).max(), name
 
 
+def test_measuring_the_precision_leaves_statistics_alone(job, out, tmp_path, monkeypatch):
+    file = out / "train_val.prototxt"
+    head = 'layer { name: "bn" type: "BatchNorm" bottom: "fc" top: "bn" batch_norm_param { moving_average_fraction: 0.5 } }'
+    loss = 'layer {\n  name: "loss"\n  type: "SoftmaxWithLoss"\n  bottom: "fc"'
+    text = file.read_text()
+    assert text.count(loss) == 1
+    file.write_text(text.replace(loss, f"{head}\n{loss.replace('fc', 'bn')}"))
+    for fast in (True, False):
+        monkeypatch.setattr("deepmerge.train.finetune.torch_run.has_fast_bf16", lambda device, fast=fast: fast)
+        monkeypatch.setattr("deepmerge.train.finetune.torch_run.BF16_LOSS", 0.0)
+        finetune(replace(job, folder=out, out=tmp_path / str(fast), test_data=None))
+    assert same(tmp_path / "True", tmp_path / "False")
+
+
+def test_the_precision_stays_as_it_was_when_training_resumes(job, monkeypatch):
+    """On another processor, say."""
+    fast = iter([True])
+    monkeypatch.setattr("deepmerge.train.finetune.torch_run.has_fast_bf16", lambda device: next(fast))
+    with pytest.raises(Paused):
+        finetune(replace(job, stop_after=12 / 60), clock=ticking())
+    finetune(job)
+    assert [run["precision"] for run in story(job.out)["runs"]] == ["bf16"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"precision": "b16"}, "precision 'b16' is not one of auto, fp32, bf16"),
+        ({"precision": "bf16", "engine": "caffe"}, "real Caffe computes in float32; leave out the precision"),
+    ],
+)
+def test_a_precision_that_there_is_not(job, more, said):
+    with pytest.raises(EngineError, match=said):
+        finetune(replace(job, **more))
+    assert not job.out.exists()
+
+
 # -- that it repeats -------------------------------------------------------------------------------
 
 

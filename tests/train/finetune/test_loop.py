@@ -9,6 +9,7 @@ import pytest
 
 from deepmerge.errors import TrainingError
 from deepmerge.train.finetune.loop import Control, Learner, Loop, TrainingLog
+from deepmerge.train.shared.checkpoint import Paused
 
 
 def solver(**fields):
@@ -154,18 +155,51 @@ class Timed(Unstable):
         self.positions.append(position)
         return super().step(most, position)
 
+    tests, test_count = 1, 10
+
+    def test(self, whole, most=None):
+        """A batch of one image takes a quarter of a second."""
+        images = self.test_count if whole and most is None else most or 1
+        self.now += 0.25 * images
+        return [{"accuracy": 0.5, "images": images}]
+
+
+def timed(learner: Timed, tmp_path, log=None, saved=None, **control) -> TrainingLog:
+    saved = [] if saved is None else saved
+    keep = Control(lambda arrays, log: saved.append(log), tmp_path, clock=lambda: learner.now, **control)
+    usual = {"snapshot": 0, "snapshot_after_train": False, "test_interval": 0, "lr_policy": "poly", "power": 1}
+    return Loop(solver(**usual | (log or {}).pop("solver", {})), learner, keep, log=log).run()
+
 
 @pytest.mark.parametrize(
-    ("seconds", "spent", "positions"),
+    ("seconds", "positions"),
     [
-        (5.0, 0.0, [0, 2, 4, 6, 8]),  # half as long as all iterations need
-        (5.0, 5.0, [5, 6, 7, 8, 9]),  # resumed after as many seconds, with ten iterations as before
-        (20.0, 0.0, list(range(10))),  # twice as long: the solver's own
+        (8.0, [0, 1, 3, 5, 7, 9]),  # two are for the tests, and six iterations
+        (20.0, list(range(10))),  # the solver's own
     ],
 )
-def test_the_schedule_is_shortened_to_the_time(tmp_path, seconds, spent, positions):
+def test_the_schedule_is_shortened_to_the_time(tmp_path, seconds, positions):
     learner = Timed()
-    control = Control(lambda arrays, log: None, tmp_path, end=seconds, clock=lambda: learner.now)
-    log = Loop(solver(snapshot=0, snapshot_after_train=False), learner, control, log={"seconds": spent}).run()
+    log = timed(learner, tmp_path, end=seconds)
     assert learner.positions == positions
-    assert bool(log.stopped) == (len(positions) < 10)
+    ended = "the time was up at iteration 6 of 10; its learning rate had come to 0.01"
+    assert log.stopped == ("" if seconds == 20 else ended)
+
+
+def test_tests_in_between_do_not_end_it_early(tmp_path):
+    learner = Timed()
+    fields = {"test_interval": 1, "test_initialization": True, "max_iter": 1000}
+    log = timed(learner, tmp_path, {"solver": fields}, end=60.0)
+    assert learner.positions[-1] == 999 and learner.now <= 60 and len(log.tests) > 10
+    assert learner.positions == sorted(learner.positions)
+
+
+def test_a_resumed_run_goes_on_where_it_was(tmp_path):
+    learner, saved = Timed(), []
+    with pytest.raises(Paused):
+        timed(learner, tmp_path, {"solver": {"max_iter": 1000}}, saved, end=60.0, pause_at=30.0)
+    learner.now += 500.0  # nobody counts these
+    timed(learner, tmp_path, saved[-1] | {"solver": {"max_iter": 1000}}, end=560.0)
+    steps = sorted(np.diff(learner.positions[3:]))
+    assert learner.positions[-1] == 999
+    assert steps[0] == 1 and steps[-1] - steps[1] <= 3  # the first iteration after the pause is not timed
