@@ -32,6 +32,8 @@ REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
 FEW_ROUNDS = 8
 SOLVED_SHARE = 0.4  # most of the time that is left for lsq or refit, before stages that train
 JUDGING_SHARE = 0.04  # most of --minutes for one comparison with the original; it takes fewer images then
+# share of images on which a network agrees that was trained before, or has lost little: lsq may do harm to it
+WORKING = 0.8
 WHOLE = ("refit", *TRAINED)  # stages that also change layers outside the segments; the steps' folders go without them
 
 
@@ -80,6 +82,7 @@ class Run:
             self.state.agreement = self._agreement()
         else:
             self.under_way = self._restore(saved)
+        self._leave_out_lsq()
 
     def all_stages(self) -> None:
         """Run the stages that the checkpoint does not have, and that there is time for."""
@@ -224,7 +227,8 @@ class Run:
     def _finish(self, turn: Turn, entry: dict[str, Any]) -> None:
         """End a stage; roll it back if it has done harm."""
         state, merged, before = self.state, self.context.merged, self.state.agreement
-        if any(later.stage == "lsq" for later in self._left()[1:]):  # until then, agreement means nothing
+        unsolved = any(later.stage == "lsq" for later in self._left()[1:])
+        if unsolved and not works(before):  # until then, agreement means nothing
             after, undone = before, entry["loss_after"] > entry["loss_before"]
         else:
             after, undone = self._agreement(), False
@@ -237,6 +241,7 @@ class Run:
         else:
             state.safe, state.agreement = weights_of(merged), after
         state.entries.append(entry)
+        self._leave_out_lsq()
         if turn.stage == "lsq":
             state.reached = weights_of(merged)
             left = self._left_to_train()  # their time is another now
@@ -244,6 +249,12 @@ class Run:
         self.save(f"the end of stage {turn.stage}")
         if self.pace.is_over() and self._left():
             raise Paused
+
+    def _leave_out_lsq(self) -> None:
+        """Leave out the second turn of lsq if the first did harm: it solves for the same values."""
+        entries = self.state.entries
+        if entries and entries[0]["name"] == "lsq" and entries[0].get("undone"):
+            self.turns = [self.turns[0], *(turn for turn in self.turns[1:] if turn.stage != "lsq")]
 
     def _agreement(self) -> float | None:
         """Return the merged network's agreement with the original."""
@@ -303,14 +314,20 @@ class Run:
         return None if meta["under_way"] is None else Saved(arrays, meta["under_way"])
 
 
+def works(agreement: float | None) -> bool:
+    """Return whether a network agrees with the original on so many images that fewer mean harm."""
+    return agreement is not None and agreement >= WORKING
+
+
 def did_harm(entry: Mapping[str, Any], before: float, images: int) -> bool:
     """Return whether a stage is to be rolled back: fewer images agree than `before`, as a share of them.
 
     Where the loss of refit or of a stage that trains fell, a standard error is allowed: the loss counts everything that
     the network says about an image, the agreement only its first class. lsq solves each segment for the errors of those
-    before it, and counts when it is complete: only if --minutes has cut it short is it rolled back.
+    before it, and counts when it is complete: it is rolled back only if --minutes has cut it short, or if the network
+    worked before. One that was trained has found other values for itself than the original's, for which lsq solves.
     """
-    if entry["name"] == "lsq" and not entry.get("segments_left"):
+    if entry["name"] == "lsq" and not entry.get("segments_left") and not works(before):
         return False
     gained = entry["name"] in WHOLE and entry["loss_after"] < entry["loss_before"]
     allowed = math.sqrt(before * (1 - before) / images) if gained else 0.0

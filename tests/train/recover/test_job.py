@@ -185,6 +185,18 @@ def test_a_stage_that_does_harm_is_undone(job):
     assert same_weights(job.out, job.out.with_name("lsq"))
 
 
+def test_where_lsq_does_harm_its_second_turn_is_left_out(job, monkeypatch):
+    """Killed or not. The stages after it begin with the weights before it."""
+    monkeypatch.setattr("deepmerge.train.recover.run.WORKING", 0.0)
+    monkeypatch.setattr("deepmerge.train.recover.run.did_harm", lambda entry, before, images: entry["name"] == "lsq")
+    harmful = replace(job, stages=("lsq", "front", "tail"), counts={"front": 8, "tail": 8})
+    killed_in("front", harmful)
+    stages = recover(harmful)["recovery"]["stages"]
+    assert [stage["name"] for stage in stages] == ["lsq", "front", "tail"] and stages[0]["undone"]
+    trained = replace(job, stages=("front", "tail"), counts=harmful.counts, out=job.out.with_name("trained"))
+    assert stages[1]["loss_before"] == recover(trained)["recovery"]["stages"][0]["loss_before"]
+
+
 def test_harm_is_undone_in_a_run_that_was_killed_too(job):
     recover(replace(job, stages=("lsq",), out=job.out.with_name("lsq")))
     harmful = replace(job, stages=("lsq", "distill"), lr=1.0)

@@ -22,12 +22,19 @@ from deepmerge.train.recover.run import did_harm
         ("distill", 0.11, 0.934, False),
         ("refit", 0.09, 0.928, False),
         ("refit", 0.09, 0.920, True),
-        ("lsq", 0.09, 0.1, False),  # where recovery begins
+        ("lsq", 0.09, 0.933, True),
     ],
 )
 def test_harm_is_fewer_that_agree_but_for_noise_after_a_smaller_loss(name, loss, agreement, harm):
     entry = {"name": name, "loss_before": 0.107, "loss_after": loss, "agreement_after": agreement}
     assert did_harm(entry, 0.934, 595) is harm
+
+
+@pytest.mark.parametrize(("before", "after", "harm"), [(0.11, 0.10, False), (0.79, 0.10, False), (0.91, 0.87, True)])
+def test_lsq_is_undone_only_where_the_network_worked(before, after, harm):
+    """The last is GoogLeNet's, recovered and then decomposed."""
+    entry = {"name": "lsq", "loss_before": 1.0, "loss_after": 0.1, "agreement_after": after}
+    assert did_harm(entry, before, 1000) is harm
 
 
 @pytest.mark.parametrize(("agreement", "harm"), [(0.933, True), (0.934, False)])
