@@ -38,7 +38,7 @@ from deepmerge.graph.graph import Graph
 from deepmerge.graph.tree import Field, Message, Quoted, Token
 from deepmerge.machine import cores
 from deepmerge.names import encoded
-from deepmerge.train.finetune.loop import Arrays, Learner
+from deepmerge.train.finetune.learner import Arrays, Learner
 from deepmerge.train.finetune.spec import Job, Stage
 from deepmerge.train.shared.guards import writing
 

@@ -21,7 +21,9 @@ from deepmerge.out.read import Converted, read_converted
 from deepmerge.out.rewrite import Retrained, rewrite
 from deepmerge.out.staging import check_free, scratch, staged
 from deepmerge.text import listed
-from deepmerge.train.finetune.loop import Arrays, Control, Learner, Loop, Say, place_of
+from deepmerge.train.finetune.learner import Arrays, Learner
+from deepmerge.train.finetune.log import Say, place_of
+from deepmerge.train.finetune.loop import Control, Loop
 from deepmerge.train.finetune.spec import Job, Stage, plan_stages
 from deepmerge.train.shared.checkpoint import Checkpoint, checkpoint_folder, digest_of
 from deepmerge.train.shared.device import check_precision

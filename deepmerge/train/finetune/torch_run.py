@@ -25,7 +25,7 @@ from deepmerge.formats.read.solver import NetSource, Solver
 from deepmerge.formats.read.training import TrainingNet, losses, multipliers, read_training
 from deepmerge.formats.read.weights import Weights, load_weights
 from deepmerge.graph.graph import Graph, Layer
-from deepmerge.train.finetune.loop import WEIGHTS, Arrays, Learner
+from deepmerge.train.finetune.learner import WEIGHTS, Arrays, Learner
 from deepmerge.train.finetune.solver import Learned, Updates, learning_rate
 from deepmerge.train.finetune.spec import Job, Stage
 from deepmerge.train.shared.augment import shifted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -70,3 +71,10 @@ def convert_small(folder: Path, heads: str = HEADS, net: str = NET, **solver: ob
     job = Job(folder / "net.prototxt", folder / "net.caffemodel", folder / "out", settings=settings, force=True)
     convert(Job(**vars(job) | {"train_val": folder / "train_val.prototxt"}))
     return folder / "out"
+
+
+def solver(**fields: object) -> SimpleNamespace:
+    """A solver of ten iterations that no file is read for. fields: those that differ."""
+    usual = {"lr_policy": "fixed", "base_lr": 0.1, "max_iter": 10, "average_loss": 3, "display": 2, "snapshot": 4}
+    usual |= {"test_interval": 5, "test_initialization": False, "snapshot_prefix": "snapshots/mine"}
+    return SimpleNamespace(**usual | fields)
