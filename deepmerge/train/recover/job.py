@@ -97,13 +97,18 @@ def _require_same_names(converted: Converted, original: Graph, merged: Graph) ->
 
 
 def _are_solved(segments: Sequence[Segment], report: Mapping[str, Any]) -> bool:
-    """Return whether earlier recoveries have solved all of these segments; False where the report makes no sense."""
+    """Return whether earlier recoveries have solved all of these segments, or solving them did harm.
+
+    False where the report makes no sense.
+    """
     solved: set[str] = set()
     recovery = report.get("recovery")
     try:
         while recovery:
-            done = [stage for stage in recovery["stages"] if stage["name"] == "lsq" and not stage.get("undone")]
-            solved |= {part["name"] for stage in done for part in stage["segments"]}
+            tried = [stage for stage in recovery["stages"] if stage["name"] == "lsq"]
+            if any(stage.get("undone") and not stage.get("segments_left") for stage in tried):
+                return True
+            solved |= {part["name"] for stage in tried if not stage.get("undone") for part in stage["segments"]}
             recovery = recovery.get("previous")
     except (KeyError, TypeError, AttributeError):
         return False

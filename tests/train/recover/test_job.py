@@ -195,6 +195,8 @@ def test_where_lsq_does_harm_its_second_turn_is_left_out(job, monkeypatch):
     assert [stage["name"] for stage in stages] == ["lsq", "front", "tail"] and stages[0]["undone"]
     trained = replace(job, stages=("front", "tail"), counts=harmful.counts, out=job.out.with_name("trained"))
     assert stages[1]["loss_before"] == recover(trained)["recovery"]["stages"][0]["loss_before"]
+    again = recover(replace(job, folder=job.out, out=job.out.with_name("again"), stages=None, counts={"distill": 4}))
+    assert "lsq" not in stages_of(again["recovery"])
 
 
 def test_harm_is_undone_in_a_run_that_was_killed_too(job):
