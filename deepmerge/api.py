@@ -502,10 +502,10 @@ class Plan:
         costs = KeptCosts(graph)
         before, steps = costs.summary(), []
         cleanup: list[Change] = []
+        lean = bool(self.found.choice) and shapes_say_weights(graph)  # it names all ranks: nothing looks at weights
 
         def begin(step: Step) -> None:
-            """Spare a chosen plan, which names all ranks, the weights that nothing here looks at."""
-            if self.found.choice and not step.exact and shapes_say_weights(graph):
+            if lean and not step.exact:
                 without_weights(graph)
 
         for index, result in run_recipe(graph, self.recipe, cleanup, begin):

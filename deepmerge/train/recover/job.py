@@ -21,7 +21,7 @@ from deepmerge.train.recover.budget import default_batch_size, usual_stages
 from deepmerge.train.recover.cut import find_cut, find_feature, stages_at
 from deepmerge.train.recover.images import Sources, open_sources
 from deepmerge.train.recover.optimizer import OPTIMIZER
-from deepmerge.train.recover.run import Run
+from deepmerge.train.recover.run import Run, lsq_does_harm
 from deepmerge.train.recover.segments import Segment, find_anchors, find_later_layers, find_segments
 from deepmerge.train.recover.spec import DEFAULTS, Context, Job, Settings
 from deepmerge.train.recover.write import write_recovered
@@ -106,7 +106,7 @@ def _are_solved(segments: Sequence[Segment], report: Mapping[str, Any]) -> bool:
     try:
         while recovery:
             tried = [stage for stage in recovery["stages"] if stage["name"] == "lsq"]
-            if any(stage.get("undone") and not stage.get("segments_left") for stage in tried):
+            if any(map(lsq_does_harm, tried)):
                 return True
             solved |= {part["name"] for stage in tried if not stage.get("undone") for part in stage["segments"]}
             recovery = recovery.get("previous")

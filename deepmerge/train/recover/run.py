@@ -28,7 +28,7 @@ from deepmerge.train.shared.checkpoint import Checkpoint, Paused, Saved
 LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
 # refit's layers are nearly right already: it takes more images and smaller steps than lsq
 REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
-# of lsq where training follows, instead of 20: GoogLeNet's lsq takes 275 s instead of 333, and training starts as well
+# of lsq where training follows, instead of 20: GoogLeNet's lsq takes 275 s instead of 333, for the same loss
 FEW_ROUNDS = 8
 SOLVED_SHARE = 0.4  # most of the time that is left for lsq or refit, before stages that train
 JUDGING_SHARE = 0.04  # most of --minutes for one comparison with the original; it takes fewer images then
@@ -253,7 +253,7 @@ class Run:
     def _leave_out_lsq(self) -> None:
         """Leave out the second turn of lsq if the first did harm: it solves for the same values."""
         entries = self.state.entries
-        if entries and entries[0]["name"] == "lsq" and entries[0].get("undone"):
+        if entries and lsq_does_harm(entries[0]):
             self.turns = [self.turns[0], *(turn for turn in self.turns[1:] if turn.stage != "lsq")]
 
     def _agreement(self) -> float | None:
@@ -317,6 +317,12 @@ class Run:
 def works(agreement: float | None) -> bool:
     """Return whether a network agrees with the original on so many images that fewer mean harm."""
     return agreement is not None and agreement >= WORKING
+
+
+def lsq_does_harm(entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry is of an lsq that was complete, and undone on a network that worked before."""
+    complete = entry["name"] == "lsq" and not entry.get("segments_left")
+    return bool(complete and entry.get("undone") and works(entry.get("agreement_before")))
 
 
 def did_harm(entry: Mapping[str, Any], before: float, images: int) -> bool:

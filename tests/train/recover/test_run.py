@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepmerge.train.recover.run import did_harm
+from deepmerge.train.recover.run import did_harm, lsq_does_harm
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,21 @@ def test_lsq_is_undone_only_where_the_network_worked(before, after, harm):
     """The last is GoogLeNet's, recovered and then decomposed."""
     entry = {"name": "lsq", "loss_before": 1.0, "loss_after": 0.1, "agreement_after": after}
     assert did_harm(entry, before, 1000) is harm
+
+
+@pytest.mark.parametrize(
+    ("more", "harm"),
+    [
+        ({"agreement_before": 0.91}, True),
+        ({"agreement_before": 0.11}, False),
+        ({}, False),  # undone by its loss, on a network whose agreement said nothing: its second turn may help
+        ({"agreement_before": 0.91, "segments_left": 2}, False),
+        ({"agreement_before": 0.91, "undone": False}, False),
+        ({"agreement_before": 0.91, "name": "front"}, False),
+    ],
+)
+def test_lsq_is_not_tried_again_where_all_of_it_did_harm(more, harm):
+    assert lsq_does_harm({"name": "lsq", "undone": True} | more) is harm
 
 
 @pytest.mark.parametrize(("agreement", "harm"), [(0.933, True), (0.934, False)])
