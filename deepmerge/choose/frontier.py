@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 
-from deepmerge.choose.knapsack import Price, Prices, cheapest, total
+from deepmerge.choose.knapsack import Knapsack, Price, total
+from deepmerge.errors import PlanError
 
 STEPS = 40  # budgets along the frontier, in equal ratios
+LEAST = 1e-6  # milliseconds: ratios of less make no sense
 WHOLE_PLANS = 6  # of its plans, how many are measured whole
 
 
@@ -34,24 +37,23 @@ class Whole:
     agreement: float
 
 
-def frontier(prices: Prices, rest: float) -> list[Point]:
+def frontier(knapsack: Knapsack, rest: float) -> list[Point]:
     """Return the plans with the least loss, from the slowest on; rest: the milliseconds of what no choice changes."""
-    slowest = sum(max(0.0, next(iter(choices.values())).ms) for choices in prices.values())  # all left as they are
-    fastest = sum(min(price.ms for price in choices.values()) for choices in prices.values())
+    slowest, fastest = (max(float(knapsack.ms[place]) + rest, LEAST) for place in (-1, 0))
     found: dict[tuple, Point] = {}
-    for budget in np.geomspace(max(slowest, fastest) + rest, fastest + rest, STEPS) - rest:
-        point = plan_within(prices, float(budget) * (1 + 1e-9), rest)
+    for budget in np.geomspace(slowest, fastest, STEPS) - rest:
+        point = plan_within(knapsack, float(budget) * (1 + 1e-9), rest)
         if point is not None:
             found.setdefault(tuple(point.chosen.items()), point)
     return list(found.values())
 
 
-def plan_within(prices: Prices, budget: float, rest: float) -> Point | None:
+def plan_within(knapsack: Knapsack, budget: float, rest: float) -> Point | None:
     """Return the plan with the least loss whose regions take at most `budget` ms; None if none is that fast."""
-    chosen = cheapest(prices, budget)
+    chosen = knapsack.within(budget)
     if chosen is None:
         return None
-    sums = total(prices, chosen)
+    sums = total(knapsack.prices, chosen)
     return Point(chosen, Price(sums.ms + rest, sums.loss))
 
 
@@ -60,6 +62,12 @@ def spread_out(points: Sequence[Point], count: int = WHOLE_PLANS) -> list[Point]
     times = np.log([point.predicted.ms for point in points])
     wanted = np.linspace(times.max(), times.min(), count + 1)[1:]
     return [points[i] for i in dict.fromkeys(int(np.abs(times - one).argmin()) for one in wanted)]
+
+
+def require_scipy() -> None:
+    """Raise PlanError if SciPy is not installed. Curves need it, after minutes of measuring."""
+    if find_spec("scipy") is None:
+        raise PlanError("choosing by measurement needs SciPy", remedy="pip install 'deepmerge-caffe[choose]'")
 
 
 class Curves:

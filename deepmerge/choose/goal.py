@@ -51,7 +51,7 @@ def _within_time(plans: Plans, goal: Goal) -> Chosen:
     budget, kept = plans.curves.budget(wanted * (1 - SLACK)), False  # so that the first one mostly keeps it
     fastest = plans.points[-1]
     for _ in range(TRIES):
-        point = plan_within(plans.prices, budget - plans.rest, plans.rest) or fastest
+        point = plan_within(plans.knapsack, budget - plans.rest, plans.rest) or fastest
         ms = plans.whole_ms(point, plans.recipe_of(point))
         kept = ms <= wanted * (1 + SLACK)
         if kept or point == fastest:

@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from functools import cached_property
 
-from deepmerge.choose.frontier import Curves, Point, Whole, frontier, spread_out
-from deepmerge.choose.knapsack import Price
+from deepmerge.choose.frontier import Curves, Point, Whole, frontier, require_scipy, spread_out
+from deepmerge.choose.knapsack import Knapsack, Price
 from deepmerge.choose.loss import entry_of, fit_segments
 from deepmerge.choose.measurements import WHOLE, digest
 from deepmerge.choose.standin import stand_in
@@ -25,6 +25,7 @@ class Plans:
     """The plans that a network's choices give. What the study's file does not have yet is measured."""
 
     def __init__(self, study: Study):
+        require_scipy()
         self.study, self.known = study, study.known
         study.measure()
 
@@ -70,9 +71,14 @@ class Plans:
         return 0.0 if whole is None else max(whole - self.left_ms, 0.0)
 
     @cached_property
+    def knapsack(self) -> Knapsack:
+        """The plans that no other one beats."""
+        return Knapsack(self.prices)
+
+    @cached_property
     def points(self) -> list[Point]:
         """The frontier."""
-        return frontier(self.prices, self.rest)
+        return frontier(self.knapsack, self.rest)
 
     @cached_property
     def curves(self) -> Curves:

@@ -13,7 +13,7 @@ from deepmerge.choose.job import Job
 from deepmerge.choose.loss import Answers, Regions
 from deepmerge.choose.measurements import WHOLE, Measurements, Name, digest
 from deepmerge.choose.standin import stand_in
-from deepmerge.choose.times import times_of
+from deepmerge.choose.times import Stopwatch
 from deepmerge.errors import EngineError, PlanError
 from deepmerge.graph.fingerprint import fingerprint
 from deepmerge.graph.graph import Graph
@@ -38,6 +38,7 @@ class Study:
     def __init__(self, job: Job, progress: Progress = silent):
         self.job, self.progress = job, progress
         self.notes: list[str] = []
+        self._stopwatch = Stopwatch(job.engine, job.threads)
         plan = make_plan(job.graph, Wishes(options=job.options))
         self.recipe = replace(plan.recipe, steps=tuple(step for step in plan.recipe.steps if step.exact))
         self.exact = made_by(job.graph, self.recipe)
@@ -157,7 +158,7 @@ class Study:
         """Return the milliseconds of networks, measured in turns; those that the engine refuses are left out."""
         labels = {f"{number}": place for number, place in enumerate(graphs)}
         networks = {label: graphs[place] for label, place in labels.items()}
-        found, refused = times_of(networks, self.job.engine, self.job.threads, seconds)
+        found, refused = self._stopwatch.times_of(networks, seconds)
         for label, reason in refused.items():
             region, choice = labels[label]
             if choice == LEAVE or region == WHOLE:

@@ -6,7 +6,7 @@ import pytest
 
 from deepmerge.choose.explain import explained
 from deepmerge.choose.frontier import frontier, plan_within
-from deepmerge.choose.knapsack import Price
+from deepmerge.choose.knapsack import Knapsack, Price
 
 PRICES = {
     "a": {"leave": Price(10.0, 0.0), "fast": Price(4.0, 0.3)},
@@ -24,12 +24,15 @@ PRICES = {
     ],
 )
 def test_a_row_says_what_the_time_would_do_in_another_region(budget, why):
-    rows = explained(plan_within(PRICES, budget, 0.0), frontier(PRICES, 0.0), PRICES)
+    rows = explained(plan_within(Knapsack(PRICES), budget, 0.0), frontier(Knapsack(PRICES), 0.0), PRICES)
     assert rows[0].region == "a" and rows[0].why == why
 
 
 def test_a_slower_choice_names_the_region_that_would_have_to_pay():
-    rows = {row.region: row for row in explained(plan_within(PRICES, 14.0, 0.0), frontier(PRICES, 0.0), PRICES)}
+    rows = {
+        row.region: row
+        for row in explained(plan_within(Knapsack(PRICES), 14.0, 0.0), frontier(Knapsack(PRICES), 0.0), PRICES)
+    }
     assert rows["b"].why == "6.00 ms slower, 0.2000 less loss; saving that time in a would lose 0.3000"
     assert rows["c"].why == "1.00 ms slower, 0.5000 more loss"
 
@@ -39,9 +42,9 @@ def test_what_another_region_would_lose_is_never_less_than_what_is_gained():
         name: {"leave": Price(6.0, 0.0), "half": Price(4.0, 0.1 * n), "most": Price(1.0, 0.15 * n * n)}
         for n, name in enumerate("abc", 1)
     }
-    compared = []
+    knapsack, compared = Knapsack(prices), []
     for budget in range(4, 19):
-        rows = explained(plan_within(prices, float(budget), 0.0), frontier(prices, 0.0), prices)
+        rows = explained(plan_within(knapsack, float(budget), 0.0), frontier(knapsack, 0.0), prices)
         compared += [row.why for row in rows if "would lose" in row.why]
     assert {why.split()[2] for why in compared} == {"slower,", "faster,"}
     for why in compared:

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import pytest
+
+from deepmerge.choose import frontier as module
 from deepmerge.choose.frontier import Curves, Point, Whole, frontier, spread_out
-from deepmerge.choose.knapsack import Price
+from deepmerge.choose.knapsack import Knapsack, Price
+from deepmerge.choose.plans import Plans
+from deepmerge.errors import PlanError
 
 PRICES = {
     name: {"leave": Price(10.0, 0.0), "half": Price(5.0, 0.1 * n), "most": Price(2.0, 0.5 * n)}
@@ -10,7 +15,7 @@ PRICES = {
 
 
 def test_a_faster_plan_loses_more():
-    points = frontier(PRICES, 1.0)
+    points = frontier(Knapsack(PRICES), 1.0)
 
     assert points[0].predicted == Price(41.0, 0.0)
     assert points[-1].predicted.ms == 9.0
@@ -19,7 +24,7 @@ def test_a_faster_plan_loses_more():
 
 
 def test_the_plans_to_measure_are_spread_and_end_with_the_fastest():
-    points = frontier(PRICES, 1.0)
+    points = frontier(Knapsack(PRICES), 1.0)
     chosen = spread_out(points, 4)
 
     assert 2 <= len(chosen) <= 4
@@ -47,3 +52,14 @@ def test_a_measurement_out_of_order_is_evened_out():
     curves = Curves(wholes, (40.0, 40.0))
 
     assert curves.corrected(Price(20.0, 0.2)).loss <= curves.corrected(Price(15.0, 0.3)).loss
+
+
+def test_a_device_that_gives_no_time_at_all_has_a_frontier():
+    knapsack = Knapsack({"a": {"leave": Price(0.0, 0.0), "fast": Price(0.0, 0.5)}})
+    assert [point.chosen for point in frontier(knapsack, 0.0)] == [{"a": "leave"}]
+
+
+def test_without_scipy_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(PlanError, match="needs SciPy"):
+        Plans(None)

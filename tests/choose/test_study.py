@@ -20,7 +20,7 @@ def test_measured_choices_give_the_same_plan_again_and_measure_nothing(study, mo
     def forbidden(*_, **__):
         raise AssertionError("nothing is left to measure")
 
-    monkeypatch.setattr(module, "times_of", forbidden)
+    monkeypatch.setattr(module.Stopwatch, "times_of", forbidden)
     monkeypatch.setattr(module, "image_sets", forbidden)
     assert choose(Plans(study()), Goal(speedup=1.05)).recipe == first.recipe
 

@@ -39,6 +39,10 @@ class Worker(Child):
         """Load a network: its prototxt, its caffemodel, perhaps its ONNX file; see worker.Server.load for the reply."""
         return self._ask("load", f"loading {label}", label=label, files=[str(file) for file in files])
 
+    def drop(self, label: str) -> None:
+        """Release a network."""
+        self._ask("drop", f"releasing {label}", label=label)
+
     def run(self, label: str) -> Sample:
         """Run the network forward once."""
         reply = self._ask("time", f"running {label}", label=label)

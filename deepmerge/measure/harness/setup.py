@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from deepmerge.errors import EngineError
@@ -35,25 +36,33 @@ def files_of(networks: Sequence[Network]) -> Iterator[Files]:
 def loaded(engine: str, files: Files, threads: int = 1, device: str = "cpu") -> Iterator[tuple[Worker, dict[str, str]]]:
     """Start the engine and load the networks; give it with the reasons why it refuses networks, by label.
 
-    A network that makes the engine's process end is tried once. Raises EngineError if the engine is not installed.
+    Raises EngineError if the engine is not installed.
     """
-    refused: dict[str, str] = {}
-    worker = Worker(engine, threads, device)
+    start = functools.partial(Worker, engine, threads, device)
+    worker, refused = load_all(start(), files, start)
     try:
-        while True:
-            for label, pair in files.items():
-                if label in refused:
-                    continue
-                try:
-                    worker.load(label, *pair)
-                except EngineError as error:
-                    refused[label] = str(error)
-                    if not worker.alive:
-                        break
-            else:
-                break
-            worker.close()
-            worker = Worker(engine, threads, device)
         yield worker, refused
     finally:
         worker.close()
+
+
+def load_all(worker: Worker, files: Files, start: Callable[[], Worker]) -> tuple[Worker, dict[str, str]]:
+    """Load the networks; return the worker with them, and the reasons why it refuses networks, by label.
+
+    A network that makes the engine's process end is tried once. Then `start` gives another worker.
+    """
+    refused: dict[str, str] = {}
+    while True:
+        for label, pair in files.items():
+            if label in refused:
+                continue
+            try:
+                worker.load(label, *pair)
+            except EngineError as error:
+                refused[label] = str(error)
+                if not worker.alive:
+                    break
+        else:
+            return worker, refused
+        worker.close()
+        worker = start()

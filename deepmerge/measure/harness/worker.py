@@ -59,6 +59,11 @@ class Server:
         self.sessions[label] = session
         return {"batch": next(iter(session.inputs.values()))[0], "source": getattr(session, "source", None)}
 
+    def drop(self, label: str) -> dict:
+        """Release a network."""
+        self.sessions.pop(label).close()
+        return {}
+
     def time(self, label: str) -> dict:
         """Run once. Returns wall, waited: seconds (see timing.Sample)."""
         from deepmerge.engines.timing.waiting import take
@@ -109,9 +114,8 @@ def resident(process: int | None = None) -> dict[str, int | None]:
 
 def serve(server: Server, requests, replies) -> None:
     """Answer the requests, one a line."""
-    commands: dict[str, Callable[..., dict]] = {
-        name: getattr(server, name) for name in ("load", "time", "layers", "memory")
-    }
+    names = "load", "drop", "time", "layers", "memory"
+    commands: dict[str, Callable[..., dict]] = {name: getattr(server, name) for name in names}
     for line in requests:
         request = json.loads(line)
         try:
