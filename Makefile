@@ -58,11 +58,14 @@ tables: $(VENV)/.installed-test caffe  ## measure the paper's tables into benchm
 	$(BIN)/python benchmarks/tables.py --seconds $(SECONDS) --limit $(LIMIT) \
 	    $(if $(ZOO),--zoo $(ZOO)) $(if $(DATA),--data $(DATA)) $(if $(RECOVERED),--recovered $(RECOVERED)) $(if $(TABLES),--tables $(TABLES))
 
+# A process for each core. Threads that spin while they wait would take the core from another process's threads.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: $(VENV)/.installed-test caffe lint test-protobuf  ## lint and run the tests, with real Caffe where it can be installed
-	$(BIN)/python -m pytest -q
+	$(PYTEST) -q
 
 test-all: $(VENV)/.installed-test caffe  ## run the slow tests as well
-	$(BIN)/python -m pytest -q -m ""
+	$(PYTEST) -q -m ""
 
 # Chromium and its driver: those on PATH, or Debian's.
 test-report: $(VENV)/.installed-browser  ## test the report page in a real browser (SCREENSHOTS=dir keeps pictures)
