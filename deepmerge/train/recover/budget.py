@@ -102,16 +102,15 @@ def _measured_fit(context: Context, plan: StagePlan) -> Fit:
         if len(images) not in known:
             known[len(images)] = objective.ask(images)
         batch = known[len(images)]
-        trainer.step(batch if objective.is_cut else Batch({objective.start: images}, batch.targets))
+        trainer.step(batch if objective.keeps_start else Batch({objective.start: images}, batch.targets))
 
-    costs = []
-    for step in (asking, again):
-        images = image_batches(context, plan)
-        try:
-            costs.append(measure(step, images, context.device, context.settings))
-        finally:
-            images.close()
-    first, later = costs
+    images = image_batches(context, plan)
+    try:
+        first = measure(asking, images, context.device, context.settings)
+        known_images = itertools.repeat(next(images)) if objective.keeps_start else images
+        later = measure(again, known_images, context.device, context.settings)
+    finally:
+        images.close()
     uses = USES[plan.name]
     return after(_overhead(context, first), steady((first + later * (uses - 1)) / uses))
 

@@ -121,6 +121,15 @@ class Distillation:
         return self.start != self.input
 
     @functools.cached_property
+    def keeps_start(self) -> bool:
+        """Whether the values that training starts from are worth keeping.
+
+        Those at a cut are. On a CPU, images are too: making them again takes a tenth of an iteration. A GPU would wait
+        for the disk.
+        """
+        return self.is_cut or self.parameters[0].device.type == "cpu"
+
+    @functools.cached_property
     def parameters(self) -> list[Parameter]:
         """The learned blobs of the layers after the start that no layer before it shares."""
         finals = {blob.name: blob for blob in self._merged.blobs}
@@ -132,7 +141,7 @@ class Distillation:
         return [blob for blob in blobs[True] if blob.requires_grad and blob not in blobs[False]]
 
     def kept(self) -> list[tuple[tuple[int, ...], dtype]]:
-        """Return shape and type of what is worth keeping of an image: the value at a cut, and the targets."""
+        """Return shape and type of what is worth keeping of an image: what training starts from, and the targets."""
         import torch
 
         own, theirs = (
@@ -140,8 +149,8 @@ class Distillation:
             for graph in (self._merged, self._original)
         )
         rounded = torch.bfloat16 if self.bf16 else torch.float32
-        cut = [(own[self.start], rounded)] if self.is_cut else []
-        return cut + [(theirs[pair.theirs], torch.float32 if pair.logits else rounded) for pair in self._compared]
+        start = [(own[self.start], rounded)] if self.keeps_start else []
+        return start + [(theirs[pair.theirs], torch.float32 if pair.logits else rounded) for pair in self._compared]
 
     def ask(self, images: Tensor) -> Batch:
         """Return the images, or the student's values at the cut, with the original's answers."""
@@ -166,14 +175,13 @@ class Distillation:
         made = self.student({blob: values.float() for blob, values in batch.feeds.items()}, self.parts)
         losses = []
         for pair, target in zip(self._compared, batch.targets, strict=True):
-            own, wanted = made[pair.own].float(), target.float()
-            losses.append(pair.weight * _loss(pair, own, wanted))
+            losses.append(pair.weight * _loss(pair, made[pair.own], target))
         return torch.stack(losses)
 
 
 def _loss(pair: Compared, own: Tensor, wanted: Tensor) -> Tensor:
     if pair.logits:
-        return divergence(own, wanted, TEMPERATURE)
+        return divergence(own.float(), wanted.float(), TEMPERATURE)
     return relative_error(own, wanted) if pair.matrix is None else weighted_error(own, wanted, pair.matrix)
 
 

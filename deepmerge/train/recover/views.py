@@ -128,8 +128,8 @@ class Rounds:
 class Views:
     """The batches of a stage. What objective.ask says of a set of views is kept until the next set.
 
-    In later rounds, rows that are kept whole come in a new order each time; where the images themselves are needed,
-    they are made again, in the same order.
+    In later rounds, they come in a new order each time. Where images are not kept, they are made again, in the same
+    order.
 
     images: returns a source's batches from a number on.
     """
@@ -163,12 +163,12 @@ class Views:
         if place * size >= self.kept.count:
             return self._made(source.at(at))
         rows = np.arange(place * size, (place + 1) * size)
-        if self.objective.is_cut and turn:
+        if self.objective.keeps_start and turn:
             order = np.random.default_rng([_ORDER, number, turn]).permutation(self.rounds.period * size)
             rows = np.sort(order[rows])
         device = self.objective.parameters[0].device
         columns = [column.to(device) for column in self.kept.read(rows.tolist())]
-        if self.objective.is_cut:
+        if self.objective.keeps_start:
             return Batch({self.objective.start: columns[0]}, columns[1:])
         return Batch({self.objective.start: source.at(at)}, columns)
 
@@ -179,8 +179,8 @@ class Views:
 
     def _made(self, images: Tensor) -> Batch:
         batch = self.objective.ask(images)
-        cut = [*batch.feeds.values()] if self.objective.is_cut else []
-        self.kept.add([*cut, *batch.targets])
+        start = [*batch.feeds.values()] if self.objective.keeps_start else []
+        self.kept.add([*start, *batch.targets])
         return batch
 
 

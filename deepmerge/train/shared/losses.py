@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deepmerge.graph.graph import Layer
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
 _EPS = 1e-12
 
@@ -34,12 +34,26 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
     """Return mean((student − teacher)²) / var(teacher): 1 for a student that always gives the teacher's mean."""
-    return (student - teacher).square().mean() / (teacher.var(unbiased=False) + _EPS)
+    return _mean_square(student - teacher) / (teacher.to(_wide(teacher)).var(unbiased=False) + _EPS)
 
 
 def weighted_error(student: Tensor, teacher: Tensor, matrix: Tensor) -> Tensor:
     """Return mean((M · (student − teacher))²) of blobs (N, C, …). matrix: M, (C, C); see recover/sensitivity.py."""
-    return ((student - teacher).movedim(1, -1) @ matrix.T).square().mean()
+    return _mean_square((student - teacher).movedim(1, -1) @ matrix.T)
+
+
+def _mean_square(values: Tensor) -> Tensor:
+    """Return mean(values²), summed in float32. The gradient of values in bfloat16 stays so: half as much to move."""
+    import torch
+
+    return torch.linalg.vector_norm(values, dtype=_wide(values)).square() / values.numel()
+
+
+def _wide(values: Tensor) -> dtype:
+    """Return the precision to sum in: float32 at least."""
+    import torch
+
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 def logits_of(layer: Layer) -> str | None:

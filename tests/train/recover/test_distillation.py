@@ -11,7 +11,13 @@ from tests.helpers import conv, inputs, layer, network, relu
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
 from deepmerge.engines.pytorch import TorchNet  # noqa: E402
-from deepmerge.train.recover.distillation import FEATURE_WEIGHT, TEMPERATURE, Distillation, compared_blobs  # noqa: E402
+from deepmerge.train.recover.distillation import (  # noqa: E402
+    FEATURE_WEIGHT,
+    TEMPERATURE,
+    Batch,
+    Distillation,
+    compared_blobs,
+)
 from deepmerge.train.recover.trainer import mean_losses  # noqa: E402
 
 HEAD = inputs((1, 3, 5, 4)) + layer("fc", "InnerProduct", "data", "num_output: 4")
@@ -122,11 +128,12 @@ def test_weights_that_a_layer_before_the_cut_shares_stay(tmp_path):
     assert [id(blob) for blob in cut.parameters] == [id(blob) for blob in cut.student.blobs_of("fc")]
 
 
-def test_what_is_kept_fits_what_is_asked(tmp_path):
+@pytest.mark.parametrize("start", [None, "conv1"])
+def test_what_is_kept_fits_what_is_asked(tmp_path, start):
     for bf16, kind in ((False, torch.float32), (True, torch.bfloat16)):
-        one = made(tmp_path, DEEP, start="conv1", feature="conv2", bf16=bf16)
+        one = made(tmp_path, DEEP, start=start, feature="conv2", bf16=bf16)
         asked = one.ask(images())
-        values = [asked.feeds["conv1"], *asked.targets]
+        values = [asked.feeds[start or "data"], *asked.targets]
         assert [shape for shape, _ in one.kept()] == [tuple(value.shape[1:]) for value in values]
         assert [found for _, found in one.kept()] == [kind, torch.float32, kind]
 
@@ -150,3 +157,12 @@ def test_losses_are_means_over_images(tmp_path):
     one = made(tmp_path, DEEP)
     batch = one.ask(images())
     assert mean_losses(one, [batch, batch]) == pytest.approx(mean_losses(one, [batch]))
+
+
+def test_images_that_are_kept_in_bfloat16_have_the_same_loss(tmp_path):
+    """The first convolution would round them anyway."""
+    one = made(tmp_path, DEEP, feature="conv2", bf16=True)
+    asked = one.ask(images())
+    kept = Batch({"data": asked.feeds["data"].to(torch.bfloat16)}, asked.targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(one.losses(kept), one.losses(asked))

@@ -58,23 +58,26 @@ def test_a_full_disk_is_said(tmp_path):
 
 
 class Numbers:
-    """An objective whose images are numbers; it says ten times the number, and has the number plus a half at its cut."""
+    """An objective whose images are numbers; it says ten times the number, and has the number plus a half at its cut.
 
-    def __init__(self, is_cut: bool):
-        self.is_cut, self.start = is_cut, "cut" if is_cut else "data"
+    keeps_start: whether it has a cut, and keeps the values there.
+    """
+
+    def __init__(self, keeps_start: bool):
+        self.keeps_start, self.start = keeps_start, "cut" if keeps_start else "data"
         self.parameters, self.asked = [torch.zeros(1)], []
 
     def kept(self):
         column = ((1,), torch.float32)
-        return [column, column] if self.is_cut else [column]
+        return [column, column] if self.keeps_start else [column]
 
     def ask(self, images):
         self.asked += images.flatten().tolist()
-        return Batch({self.start: images + 0.5 if self.is_cut else images}, [images * 10])
+        return Batch({self.start: images + 0.5 if self.keeps_start else images}, [images * 10])
 
 
-def views(tmp_path, is_cut: bool, period: int = 3, kept: tuple = ()) -> tuple[Views, Numbers]:
-    one = Numbers(is_cut)
+def views(tmp_path, keeps_start: bool, period: int = 3, kept: tuple = ()) -> tuple[Views, Numbers]:
+    one = Numbers(keeps_start)
 
     def images(start):
         for number in itertools.count(start):
@@ -93,17 +96,17 @@ def taken(made: Views, start: int, count: int) -> list[tuple[list[float], list[f
     return found
 
 
-@pytest.mark.parametrize("is_cut", [False, True])
-def test_each_view_is_asked_about_once(tmp_path, is_cut):
-    made, one = views(tmp_path, is_cut)
+@pytest.mark.parametrize("keeps_start", [False, True])
+def test_each_view_is_asked_about_once(tmp_path, keeps_start):
+    made, one = views(tmp_path, keeps_start)
     found = taken(made, 0, 9)
     assert one.asked == [0, 1, 2, 3, 4, 5]
     shown = [number for values, _ in found for number in values]
     for turn in range(3):
-        wanted = [number + 0.5 * is_cut for number in range(6)]
+        wanted = [number + 0.5 * keeps_start for number in range(6)]
         assert sorted(shown[6 * turn : 6 * turn + 6]) == wanted
     for values, targets in found:
-        assert targets == [10 * (value - 0.5 * is_cut) for value in values]
+        assert targets == [10 * (value - 0.5 * keeps_start) for value in values]
 
 
 def test_kept_views_come_in_another_order_each_time(tmp_path):
@@ -112,15 +115,15 @@ def test_kept_views_come_in_another_order_each_time(tmp_path):
     assert turns[0] != turns[1] != turns[2] != turns[0]
 
 
-@pytest.mark.parametrize("is_cut", [False, True])
+@pytest.mark.parametrize("keeps_start", [False, True])
 @pytest.mark.parametrize("start", [0, 1, 4, 8, 9, 10, 14])
-def test_a_run_that_continues_sees_the_same_batches(tmp_path, is_cut, start):
+def test_a_run_that_continues_sees_the_same_batches(tmp_path, keeps_start, start):
     """Nine batches show the first set of views, nine the next."""
-    undisturbed = taken(views(tmp_path, is_cut)[0], 0, 16)
-    first, before = views(tmp_path, is_cut)
+    undisturbed = taken(views(tmp_path, keeps_start)[0], 0, 16)
+    first, before = views(tmp_path, keeps_start)
     taken(first, 0, start)
     first.kept.flush()
-    second, after = views(tmp_path, is_cut, kept=(first.kept.count, first.kept.number))
+    second, after = views(tmp_path, keeps_start, kept=(first.kept.count, first.kept.number))
     assert taken(second, start, 16 - start) == undisturbed[start:]
     assert before.asked + after.asked == list(range(12))
 
