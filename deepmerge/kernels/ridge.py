@@ -98,7 +98,11 @@ def predict(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def activated(values: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
     """Apply an activation to values (n, m). slope: (m,), below 0, from 0 to 1; None for no activation."""
-    return values if slope is None else np.where(values > 0, values, values * slope.astype(values.dtype))
+    if slope is None:
+        return values
+    if not slope.any():
+        return np.maximum(values, 0)
+    return np.where(values > 0, values, values * slope.astype(values.dtype))
 
 
 class Aim:
@@ -107,7 +111,11 @@ class Aim:
     def __init__(self, target: np.ndarray, slope: np.ndarray | None = None):
         self.target = target
         self.slope = None if slope is None or not slope.any() else slope.astype(target.dtype)
-        self._low = None if slope is None else target <= 0
+        low = None if slope is None else target <= 0
+        self._low = None if self.slope is None else low
+        self._floor = None  # of a ReLU's values: below it, all are as good
+        if low is not None and self.slope is None:
+            self._floor = np.where(low, target, target.dtype.type(-np.inf))
 
     def residual(self, values: np.ndarray) -> tuple[np.ndarray, float]:
         """Return what the plain problem has to add to values (n, m) before the activation, and the mean square error.
@@ -115,12 +123,10 @@ class Aim:
         If the target is above 0, that is y − xw. If it is 0, it is min(0, −xw) for a ReLU; for a leaky one the error is
         y − a·xw, and a times that is added.
         """
-        left = self.target - values
         if self.slope is None:
-            if self._low is not None:
-                np.minimum(left, 0, out=left, where=self._low)
+            left = self.target - (values if self._floor is None else np.maximum(values, self._floor))
             return left, _mean_square(left)
-        leaky = self.target - self.slope * values
+        left, leaky = self.target - values, self.target - self.slope * values
         error = np.where(self._low & (self.slope > 0), leaky, np.where(self._low, np.minimum(left, 0), left))
         return np.where(self._low & (self.slope > 0), self.slope * leaky, error), _mean_square(error)
 

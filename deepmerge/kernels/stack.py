@@ -114,7 +114,7 @@ class Stack:
             change = rows @ step
             if moved is not None:
                 change += self._read(layer, moved, False) @ (weight[:-1] if layer.bias else weight)
-            moved = change if layer.slope is None else np.where(value > 0, change, change * layer.slope)
+            moved = _through(change, value, layer.slope)
         return change
 
     def backward(self, weights, values, error) -> list[np.ndarray]:
@@ -123,8 +123,7 @@ class Stack:
         for number in range(len(self.layers) - 1, 0, -1):
             layer, weight, before = self.layers[number], weights[number], self.layers[number - 1]
             error = self._unread(layer, error @ (weight[:-1] if layer.bias else weight).T)
-            if before.slope is not None:
-                error = np.where(values[number - 1] > 0, error, error * before.slope)
+            error = _through(error, values[number - 1], before.slope)
             found.insert(0, error)
         return found
 
@@ -148,6 +147,13 @@ class Stack:
         for number, (i, j) in enumerate(taps):
             tiles[:, i, j] += parts[..., number]
         return tiles.reshape(-1, tiles.shape[3]) * self.valid.reshape(-1, 1)
+
+
+def _through(change: np.ndarray, values: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
+    """Return a change times the activation's derivative at the values (n, m). slope: see ridge.activated."""
+    if slope is None:
+        return change
+    return np.where(values > 0, change, change * slope if slope.any() else np.float32(0))
 
 
 def fit_stack(
