@@ -602,13 +602,16 @@ class Frontier:
         how = self.study.job.wishes, self.study.job.strict, self.study.progress
         images = self.network._calibration(calibration, calibration_images, *how)
         chosen = choose(self._plans, Goal(**goals))
+        self.study.close()
         return Plan(self.network, FoundPlan(chosen.recipe, choice=chosen_entry(self._plans, chosen)), images)
 
     def to_dict(self) -> Report:
         """Return the frontier as `deepmerge plan --json` prints it."""
         from deepmerge.choose.report import study_entry
 
-        return study_entry(self._plans)
+        found = study_entry(self._plans)
+        self.study.close()
+        return found
 
     def draw(self, file: PathLike, plan: Plan | None = None) -> None:
         """Draw it (PNG, SVG or PDF), with the point of a plan if one is given. Needs matplotlib."""

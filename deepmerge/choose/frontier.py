@@ -15,7 +15,6 @@ from deepmerge.choose.knapsack import Knapsack, Price, total
 from deepmerge.errors import PlanError
 
 STEPS = 40  # budgets along the frontier, in equal ratios
-LEAST = 1e-6  # milliseconds: ratios of less make no sense
 WHOLE_PLANS = 6  # of its plans, how many are measured whole
 
 
@@ -39,7 +38,7 @@ class Whole:
 
 def frontier(knapsack: Knapsack, rest: float) -> list[Point]:
     """Return the plans with the least loss, from the slowest on; rest: the milliseconds of what no choice changes."""
-    slowest, fastest = (max(float(knapsack.ms[place]) + rest, LEAST) for place in (-1, 0))
+    slowest, fastest = (float(knapsack.ms[place]) + rest for place in (-1, 0))
     found: dict[tuple, Point] = {}
     for budget in np.geomspace(slowest, fastest, STEPS) - rest:
         point = plan_within(knapsack, float(budget) * (1 + 1e-9), rest)

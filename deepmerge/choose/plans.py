@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from functools import cached_property
 
@@ -19,6 +20,8 @@ from deepmerge.passes.merge_branches import MergeBranches
 from deepmerge.plan import Recipe, Step, run_recipe
 from deepmerge.plan.region_choices import LEAVE, Choice, Region
 from deepmerge.train.recover.segments import find_segments
+
+LEAST = 1e-6  # milliseconds of a choice: a device may say 0, and ratios are needed
 
 
 class Plans:
@@ -38,8 +41,8 @@ class Plans:
             for choice in region.choices:
                 one = self.known.get(region.name, choice.label)
                 loss = 0.0 if choice.label == LEAVE else one.loss
-                if one.ms is not None and loss is not None:
-                    own[choice.label] = Price(one.ms * self.scale, loss)
+                if one.ms is not None and loss is not None and math.isfinite(loss):
+                    own[choice.label] = Price(max(one.ms * self.scale, LEAST), loss)
             if LEAVE not in own:
                 text = f"{self.known.file}: region {region.name!r} has no time for the candidate {LEAVE!r}"
                 raise PlanError(text, remedy="add its line")

@@ -92,6 +92,10 @@ class Study:
         """The original's answers to the images to judge by."""
         return Answers(self.job.graph, self.sets.input, self.sets.judge, cores())
 
+    def close(self) -> None:
+        """End the engine's process. It is started again if something is left to time."""
+        self._stopwatch.close()
+
     def measure(self) -> None:
         """Measure the time and the loss of every choice that the file does not have."""
         self._settle()

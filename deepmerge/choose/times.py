@@ -48,13 +48,25 @@ class Stopwatch:
             self._worker.close()
 
     def _compared(self, files: Files, seconds: float) -> tuple[Timings, dict[str, str]]:
-        worker = self._worker if self._worker is not None and self._worker.alive else self._start()
-        self._worker, refused = load_all(worker, files, self._start)
+        self._worker, refused = load_all(self._running(), files, self._start)
         first = next(iter(files))
         if first in refused:
             raise EngineError(refused[first])
         runs = {label: functools.partial(self._worker.run, label) for label in files if label not in refused}
         timings = compare(runs, Budget(narrow=0.01, least=6, most=60, seconds=seconds), threads=self.threads)
-        for label in runs:
-            self._worker.drop(label)
+        try:
+            for label in runs:
+                self._worker.drop(label)
+        except EngineError:  # the times are known
+            self.close()
         return timings, refused
+
+    def _running(self) -> Worker:
+        """Return the process if it still answers, else another one."""
+        if self._worker is not None:
+            try:
+                self._worker.memory()
+                return self._worker
+            except EngineError:
+                self.close()
+        return self._start()

@@ -54,11 +54,6 @@ def test_a_measurement_out_of_order_is_evened_out():
     assert curves.corrected(Price(20.0, 0.2)).loss <= curves.corrected(Price(15.0, 0.3)).loss
 
 
-def test_a_device_that_gives_no_time_at_all_has_a_frontier():
-    knapsack = Knapsack({"a": {"leave": Price(0.0, 0.0), "fast": Price(0.0, 0.5)}})
-    assert [point.chosen for point in frontier(knapsack, 0.0)] == [{"a": "leave"}]
-
-
 def test_without_scipy_nothing_is_measured(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(PlanError, match="needs SciPy"):

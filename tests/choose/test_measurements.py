@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from deepmerge.choose.measurements import Measurements
@@ -52,6 +54,8 @@ def test_a_devices_file_takes_losses_too_and_keeps_other_engines_times(tmp_path)
         ("region,candidate,ms\nr,leave,fast\n", "line 2, ms: 'fast' is not a number"),
         ("region,candidate,ms\nr,leave,-1\n", "'-1' is not a number from 0 on"),
         ("region,candidate,ms\nr,leave,nan\n", "'nan' is not a number"),
+        ("region,candidate,ms\nr,leave,inf\n", "'inf' is not a number"),
+        ("region,candidate,loss\nr,leave,nan\n", "'nan' is not a number"),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path, text, says):
@@ -99,3 +103,8 @@ def test_a_value_is_the_same_when_it_is_read_again(tmp_path):
     first.add("r", "leave", ms=1 / 3, loss=2e-7 / 3)
 
     assert Measurements(tmp_path / "m.csv", "ort").get("r", "leave") == first.get("r", "leave")
+
+
+def test_an_infinite_loss_is_read_again(tmp_path):
+    Measurements(tmp_path / "m.csv", "ort").add("r", "half", ms=1.0, loss=math.inf)
+    assert Measurements(tmp_path / "m.csv", "ort").get("r", "half").loss == math.inf

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from deepmerge.choose import study as module
@@ -7,6 +9,7 @@ from deepmerge.choose.frontier import Point
 from deepmerge.choose.goal import Goal, choose
 from deepmerge.choose.loss import Inside
 from deepmerge.choose.plans import Plans
+from deepmerge.choose.report import chosen_entry
 from deepmerge.errors import PlanError
 from deepmerge.passes.support.base import Options
 from deepmerge.plan.region_choices import LEAVE
@@ -121,6 +124,27 @@ def test_a_devices_times_decide(study, tmp_path):
     assert chosen.kept
     assert set(chosen.whole.point.chosen.values()) == {r.choices[1].label for r in regions}
     assert chosen.whole.ms == pytest.approx(5.0 * len(regions))
+
+
+def test_a_device_may_say_that_a_choice_takes_no_time(study, tmp_path):
+    regions = study().regions
+    rows = [(r.name, c.label, 10.0 if c.label == LEAVE else 0.0) for r in regions for c in r.choices[:2]]
+    (tmp_path / "measured.csv").write_text(
+        "region,candidate,ms\n" + "".join(f'{region},"{choice}",{ms}\n' for region, choice, ms in rows)
+    )
+    plans = Plans(study())
+    chosen = choose(plans, Goal(speedup=1.9))
+    assert chosen.kept and chosen_entry(plans, chosen)["speedup"] > 1.9
+
+
+def test_a_choice_whose_answers_are_no_numbers_is_not_taken(study, small, work):
+    one = study(graph=small, steps="conv2")
+    one.measure()
+    region = next(region for region in one.regions if region.name == "conv2")
+    lost = region.choices[1].label
+    one.known.add("conv2", lost, loss=math.inf)
+    for again in (one, study(graph=small, steps="conv2")):
+        assert lost not in Plans(again).prices["conv2"]
 
 
 def test_a_network_with_nothing_to_choose_says_so(study):

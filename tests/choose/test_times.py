@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +60,27 @@ def test_a_process_that_ended_is_started_again(workers, graph):
     workers[0]._process.wait()
     found, _ = stopwatch.times_of({"first": graph(4)}, 0.1)
     assert found["first"] > 0 and len(workers) == 2
+
+
+def test_a_caffe_that_ended_is_started_again(workers, graph, real_caffe):
+    """It is not the worker's own process."""
+    stopwatch = Stopwatch("caffe", 1)
+    assert stopwatch.times_of({"first": graph(4), "second": graph(8)}, 0.1)[1] == {}
+    assert stopwatch.times_of({"first": graph(4)}, 0.1)[0]["first"] > 0 and len(workers) == 1
+    caffe = workers[0].memory()["pid"]
+    os.kill(caffe, signal.SIGKILL)
+    while Path(f"/proc/{caffe}/stat").read_text().rpartition(")")[2].split()[0] != "Z":  # it takes a moment
+        time.sleep(0.01)
+    assert stopwatch.times_of({"first": graph(4)}, 0.1)[0]["first"] > 0 and len(workers) == 2
+
+
+def test_times_stay_where_a_network_cannot_be_released(workers, graph, monkeypatch):
+    def failing(self, label):
+        raise EngineError("it cannot be released")
+
+    monkeypatch.setattr(Worker, "drop", failing)
+    stopwatch = Stopwatch("ort", 1)
+    assert stopwatch.times_of({"first": graph(4)}, 0.1)[0]["first"] > 0 and not workers[0].alive
 
 
 def test_after_a_failed_run_another_process_is_used(workers, graph, monkeypatch):

@@ -70,6 +70,8 @@ class Worker(Child):
             return answer
 
         reply = json.loads(self.exchange(talk, about))
+        if "ended" in reply:
+            self.close()
         if "error" in reply:
             raise EngineError(reply["error"])
         return reply

@@ -3,12 +3,13 @@
     python -m deepmerge.measure.harness.worker ENGINE THREADS
 
 Requests come on stdin, replies go to the original stdout, each one line of JSON. A request has a "command"; a reply has
-the result, or an "error".
+the result, or an "error", and "ended" if the engine has ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -54,15 +55,25 @@ class Server:
         self._limit_threads()
         rng = np.random.default_rng(seed)
         feeds = {name: rng.uniform(LOW, HIGH, shape).astype(np.float32) for name, shape in session.inputs.items()}
-        with np.errstate(all="ignore"):
-            session.forward(feeds)
+        try:
+            with np.errstate(all="ignore"):
+                session.forward(feeds)
+        except Exception:
+            session.close()
+            raise
         self.sessions[label] = session
         return {"batch": next(iter(session.inputs.values()))[0], "source": getattr(session, "source", None)}
 
     def drop(self, label: str) -> dict:
-        """Release a network."""
+        """Release a network. Its graph has cycles, and keeps the weights until they are collected."""
         self.sessions.pop(label).close()
+        gc.collect()
         return {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take a request: real Caffe, in its own process, may have ended."""
+        return self._caffe is None or self._caffe.process.alive
 
     def time(self, label: str) -> dict:
         """Run once. Returns wall, waited: seconds (see timing.Sample)."""
@@ -113,10 +124,12 @@ def resident(process: int | None = None) -> dict[str, int | None]:
 
 
 def serve(server: Server, requests, replies) -> None:
-    """Answer the requests, one a line."""
+    """Answer the requests, one a line. Ends when the engine has ended."""
     names = "load", "drop", "time", "layers", "memory"
     commands: dict[str, Callable[..., dict]] = {name: getattr(server, name) for name in names}
     for line in requests:
+        if not server.alive:
+            break
         request = json.loads(line)
         try:
             reply = commands[request.pop("command")](**request)
@@ -126,6 +139,8 @@ def serve(server: Server, requests, replies) -> None:
             reply = {"error": "out of memory", "memory": True}
         except Exception as error:
             reply = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+        if not server.alive:
+            reply["ended"] = True
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 

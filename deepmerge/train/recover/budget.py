@@ -90,7 +90,10 @@ def steady(cost: float) -> Fit:
 
 
 def _measured_fit(context: Context, plan: StagePlan) -> Fit:
-    """Return how many iterations of a stage fit, which asks the original about each view once."""
+    """Return how many iterations of a stage fit, which asks the original about each view once.
+
+    Views that are kept are not loaded again; to read them takes a hundredth of an iteration, and is not counted.
+    """
     objective = make_objective(context, plan)
     trainer = Trainer(objective, plan, 0.0, [0.0] * len(objective.parameters))
     known: dict[int, Batch] = {}  # by the number of images

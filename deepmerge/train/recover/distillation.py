@@ -33,6 +33,8 @@ TEMPERATURE = 4.0  # inception_mini learned more in equal time than with 2, 8, o
 # Bytes of the original's largest blob, in float32, for the images that a CPU asks about at once. What fits into its
 # cache is faster: GoogLeNet's answer and the values at the cut take 16 ms an image by eights, 23 ms by 64.
 CACHED = 32 << 20
+LARGEST_KEPT = 2 << 20  # bytes of an image in float32 that is kept: 2,048 of them fill views.MOST_KEPT
+ROUNDING = ("Convolution", "InnerProduct")  # what computes in bfloat16, whatever it reads
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,24 @@ class Distillation:
 
     @functools.cached_property
     def keeps_start(self) -> bool:
-        """Whether the values that training starts from are worth keeping.
+        """Whether the values that training starts from are kept.
 
-        Those at a cut are. On a CPU, images are too: making them again takes a tenth of an iteration. A GPU would wait
-        for the disk.
+        Those at a cut are. On a CPU, images are too, as making 64 of 224x224 again takes 0.2 s of it. A GPU would wait
+        for the disk, and few large images would fit.
         """
-        return self.is_cut or self.parameters[0].device.type == "cpu"
+        image = 4 * int(np.prod(self._sizes[self.start], dtype=int))
+        return self.is_cut or (self.parameters[0].device.type == "cpu" and image <= LARGEST_KEPT)
+
+    @functools.cached_property
+    def _sizes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of an image's value of each blob of the merged network."""
+        return {blob.name: shape[1:] for blob, shape in infer_shapes(self._merged).items() if shape}
+
+    @property
+    def _rounds_start(self) -> bool:
+        """Whether bfloat16 is enough for what training starts from: its readers round it anyway."""
+        readers = [layer for layer in self._merged.layers if any(blob.name == self.start for blob in layer.bottoms)]
+        return self.bf16 and (self.is_cut or all(layer.type in ROUNDING for layer in readers))
 
     @functools.cached_property
     def parameters(self) -> list[Parameter]:
@@ -144,12 +158,10 @@ class Distillation:
         """Return shape and type of what is worth keeping of an image: what training starts from, and the targets."""
         import torch
 
-        own, theirs = (
-            {blob.name: shape[1:] for blob, shape in infer_shapes(graph).items()}
-            for graph in (self._merged, self._original)
-        )
+        theirs = {blob.name: shape[1:] for blob, shape in infer_shapes(self._original).items()}
         rounded = torch.bfloat16 if self.bf16 else torch.float32
-        start = [(own[self.start], rounded)] if self.keeps_start else []
+        first = torch.bfloat16 if self._rounds_start else torch.float32
+        start = [(self._sizes[self.start], first)] if self.keeps_start else []
         return start + [(theirs[pair.theirs], torch.float32 if pair.logits else rounded) for pair in self._compared]
 
     def ask(self, images: Tensor) -> Batch:

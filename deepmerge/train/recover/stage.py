@@ -37,8 +37,8 @@ USES = {"front": 4, "tail": 3, "distill": 4}  # times that a view is shown
 class TrainedStage:
     """One of the stages front, tail and distill.
 
-    folder: where it keeps the original's answers while it runs. under_way: the checkpoint to continue from. judging:
-    about the seconds that its losses take.
+    folder: where it keeps the views and the original's answers while it runs. under_way: the checkpoint to continue
+    from. judging: about the seconds that its losses take.
     """
 
     def __init__(self, context: Context, plan: StagePlan, folder: Path, under_way: Saved | None = None):

@@ -5,6 +5,7 @@ Asking the original takes longer than learning from its answer.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -20,26 +21,27 @@ if TYPE_CHECKING:
     from torch import Tensor, dtype
 
 MOST_KEPT = 4 << 30  # bytes on disk
-_HEADER = 8  # bytes before the first row
+_HEADER = 16  # bytes before the first row: the set's number, and a digest of the columns
 _ORDER = 3  # keeps these random numbers apart from the loader's and the augmentation's
 
 
 class Kept:
     """Tensors by row, in one file: `count` rows so far of the set `number`, each as in `columns`, shape and type.
 
-    The file begins with the set's number: a run that was killed may have begun another set after its last checkpoint.
+    The file begins with the set's number and the columns: a run that was killed may have begun another set after its
+    last checkpoint, and may continue in another precision or on another device.
     Maps are stored with channels last, as the networks work on them. TrainingError where the disk refuses.
     """
 
     def __init__(self, path: Path, columns: Sequence[tuple[tuple[int, ...], dtype]], count: int = 0, number: int = 0):
-        self._columns = columns
+        self._columns = list(columns)
         self._sizes = [int(np.prod(shape, dtype=int)) * kind.itemsize for shape, kind in columns]
         self._path = path
         with writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
             self._file = open(path, "r+b")  # open as long as the stage runs
-            known = self._file.read(_HEADER) == number.to_bytes(_HEADER, "little")
+            known = self._file.read(_HEADER) == self._header(number)
             rows = (path.stat().st_size - _HEADER) // self.row_bytes
         self.number, self.count = number, min(count, rows) if known else 0
         if not known:
@@ -72,9 +74,12 @@ class Kept:
         """Forget all rows, and begin the set of that number."""
         with writing(self._path.parent):
             self._file.seek(0)
-            self._file.write(number.to_bytes(_HEADER, "little"))
+            self._file.write(self._header(number))
             self._file.flush()
         self.number, self.count = number, 0
+
+    def _header(self, number: int) -> bytes:
+        return number.to_bytes(8, "little") + hashlib.sha256(repr(self._columns).encode()).digest()[:8]
 
     def flush(self) -> None:
         """Write what is in memory to the file."""

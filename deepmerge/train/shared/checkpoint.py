@@ -22,7 +22,7 @@ from deepmerge.errors import DeepmergeError, TrainingError
 from deepmerge.out.staging import replacing
 from deepmerge.train.shared.guards import writing
 
-_VERSION = 8  # of what recover and finetune save
+_VERSION = 7  # of what recover and finetune save
 _META = "meta"
 _FILE = "state.npz"
 

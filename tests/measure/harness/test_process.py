@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import weakref
 
 import pytest
 
 from deepmerge.errors import EngineError
+from deepmerge.formats import read as reading
 from deepmerge.measure.harness.machine import machine
 from deepmerge.measure.harness.networks import Source, read_networks
 from deepmerge.measure.harness.process import Worker
 from deepmerge.measure.harness.setup import files_of, loaded
-from deepmerge.measure.harness.worker import resident
+from deepmerge.measure.harness.worker import Server, resident
 from tests.helpers import conv, inputs, network
 
 
@@ -42,6 +45,34 @@ def test_a_worker(request, small, name):
             worker.run("m")
         assert worker.alive
     assert not worker.alive
+
+
+def test_a_network_that_is_dropped_leaves_memory(small, monkeypatch, request):
+    graphs, read = [], reading.read_network
+
+    def remembered(*files):
+        graph = read(*files)
+        graphs.append(weakref.ref(graph))
+        return graph
+
+    monkeypatch.setattr(reading, "read_network", remembered)
+    request.addfinalizer(gc.enable)
+    gc.disable()  # a graph has cycles
+    server = Server("ort", 1)
+    server.load("n", [str(file) for file in small])
+    assert graphs[0]() is not None
+    server.drop("n")
+    assert graphs[0]() is None
+
+
+def test_a_caffe_that_ended_ends_its_worker(small, real_caffe):
+    """A network that makes Caffe's process end is tried once; the next one is loaded in another."""
+    with Worker("caffe") as worker:
+        worker.load("n", *small)
+        os.kill(worker.memory()["pid"], signal.SIGKILL)
+        with pytest.raises(EngineError, match="SIGKILL|status 0"):
+            worker.run("n")
+        assert not worker.alive
 
 
 def test_a_worker_that_dies(small):
@@ -77,6 +108,15 @@ def test_networks_that_an_engine_does_not_take(models, tmp_path):
     with files_of([bad, good]) as files, loaded("ort", files) as (worker, refused):
         assert list(refused) == ["bad"] and "pool1/norm1" in refused["bad"]
         assert worker.run("good").wall > 0
+
+
+def test_a_caffe_that_a_network_ends_is_started_again(small, tmp_path, real_caffe):
+    """Caffe's check ends its process, which is not the worker's own."""
+    bad = tmp_path / "bad.prototxt"
+    bad.write_text(small[0].read_text().replace("kernel_size: 3", "kernel_size: 30"))
+    files = {"bad": (bad, small[1]), "good": small}
+    with loaded("caffe", files) as (worker, refused):
+        assert list(refused) == ["bad"] and worker.run("good").wall > 0
 
 
 def test_a_network_that_takes_the_engine_along(models, monkeypatch):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 
+from deepmerge.train.recover import budget
 from deepmerge.train.recover.budget import (
     IMAGES,
     WORK,
@@ -68,3 +72,26 @@ def test_defaults_depend_on_the_networks_alone():
     assert large * 32 * 4e9 == pytest.approx(WORK, rel=0.01)
     assert [default_batch_size(macs, "cpu") for macs in (18e6, 100e6, 1600e6)] == [128, 64, 64]
     assert default_batch_size(1600e6, "cuda") == 128
+
+
+@pytest.mark.parametrize("keeps_start", [True, False])
+def test_later_rounds_make_images_only_where_they_are_not_kept(monkeypatch, keeps_start):
+    objective = SimpleNamespace(parameters=[], keeps_start=keeps_start, start="data")
+    seen = []
+
+    def measured(step, images, device, settings):
+        seen.append([next(images), next(images)])
+        return 1.0
+
+    for name, made in (
+        ("make_objective", lambda *_: objective),
+        ("image_batches", lambda *_: (number for number in itertools.count())),
+        ("Trainer", lambda *_: None),
+        ("measure", measured),
+        ("_overhead", lambda *_: 0.0),
+    ):
+        monkeypatch.setattr(budget, name, made)
+    fits = budget.measured_fits(SimpleNamespace(device=None, settings=None), ["front"], False)
+    (first, second), (third, fourth) = seen
+    assert first != second and (third == fourth) is keeps_start
+    assert fits["front"](10.0) == 10

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,7 @@ from deepmerge.train.recover.distillation import (  # noqa: E402
     compared_blobs,
 )
 from deepmerge.train.recover.trainer import mean_losses  # noqa: E402
+from deepmerge.train.recover.views import Kept, Rounds, Views  # noqa: E402
 
 HEAD = inputs((1, 3, 5, 4)) + layer("fc", "InnerProduct", "data", "num_output: 4")
 SOFTMAX = HEAD + layer("prob", "Softmax", "fc")
@@ -159,10 +162,40 @@ def test_losses_are_means_over_images(tmp_path):
     assert mean_losses(one, [batch, batch]) == pytest.approx(mean_losses(one, [batch]))
 
 
-def test_images_that_are_kept_in_bfloat16_have_the_same_loss(tmp_path):
-    """The first convolution would round them anyway."""
+def test_images_are_kept_in_bfloat16_if_the_first_layers_round_them_anyway(tmp_path):
     one = made(tmp_path, DEEP, feature="conv2", bf16=True)
     asked = one.ask(images())
     kept = Batch({"data": asked.feeds["data"].to(torch.bfloat16)}, asked.targets)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(one.losses(kept), one.losses(asked))
+
+    other = inputs((1, 3, 5, 4)) + layer("scaled", "Power", "data", "scale: 0.5") + conv("conv2", "scaled", 4)
+    assert made(tmp_path, other, bf16=True).kept()[0][1] == torch.float32
+    assert made(tmp_path, other, start="scaled", bf16=True).kept()[0][1] == torch.bfloat16
+
+
+def test_large_images_are_not_kept(tmp_path, monkeypatch):
+    """Few would fit, and each would be shown several times in a row."""
+    monkeypatch.setattr("deepmerge.train.recover.distillation.LARGEST_KEPT", 4 * 59)
+    assert not made(tmp_path, DEEP).keeps_start and len(made(tmp_path, DEEP).kept()) == 1
+    assert made(tmp_path, DEEP, start="conv1").keeps_start
+
+
+@pytest.mark.parametrize("largest", [0, 1 << 20])
+def test_a_view_that_is_shown_again_is_the_same(tmp_path, monkeypatch, largest):
+    monkeypatch.setattr("deepmerge.train.recover.distillation.LARGEST_KEPT", largest)
+    one, shown = made(tmp_path, DEEP, feature="conv2", bf16=True), images()
+
+    def source(start):
+        for number in itertools.count(start):
+            yield shown[2 * (number % 3) :][:2]
+
+    views = Views(one, source, Rounds(period=2, uses=3, batch_size=2), Kept(tmp_path / "x.views", one.kept()))
+    first = one.ask(shown[:4])
+    for start in (0, 2, 4):
+        batches = list(itertools.islice(views.batches(start), 2))
+        values = torch.cat([batch.feeds["data"].float() for batch in batches])
+        order = [int((values - image.bfloat16().float()).abs().sum((1, 2, 3)).argmin()) for image in shown[:4]]
+        assert sorted(order) == [0, 1, 2, 3]
+        for found, wanted in zip(zip(*(batch.targets for batch in batches), strict=True), first.targets, strict=True):
+            torch.testing.assert_close(torch.cat(found)[order].float(), wanted.float(), rtol=1e-2, atol=1e-2)

@@ -49,6 +49,15 @@ def test_a_later_run_finds_the_rows_that_its_checkpoint_knows(tmp_path):
     assert not path.exists() and Kept(path, COLUMNS, count=3).count == 0
 
 
+def test_rows_of_another_precision_or_device_are_not_read(tmp_path):
+    """On a GPU, images are not kept; --precision may change between two runs."""
+    kept = Kept(tmp_path / "x.views", COLUMNS)
+    kept.add(rows(4))
+    kept.flush()
+    for columns in (COLUMNS[1:], [(shape, torch.float32) for shape, _ in COLUMNS]):
+        assert Kept(tmp_path / "x.views", columns, count=4).count == 0
+
+
 def test_a_full_disk_is_said(tmp_path):
     kept = Kept(tmp_path / "x.views", COLUMNS)
     kept._file.close()

@@ -61,3 +61,23 @@ def test_logits(tmp_path, end, logits):
 def test_a_softmax_over_places_gives_no_logits(tmp_path):
     graph = network(tmp_path, inputs((1, 3, 5, 4)) + layer("prob", "Softmax", "data", "axis: 2"))
     assert logits_of(graph.layer("prob")) is None
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_errors_in_bfloat16_are_summed_in_float32_without_a_copy(weighted):
+    def error(student, teacher):
+        if weighted:
+            return weighted_error(student, teacher, torch.eye(6, dtype=student.dtype))
+        return relative_error(student, teacher)
+
+    student, teacher = (blob.bfloat16() for blob in tensors(4, 6, 30, 30))
+    exact = error(student.double(), teacher.double())
+    student.requires_grad_()
+    saved = []
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        torch.autograd.graph.saved_tensors_hooks(lambda value: saved.append(value) or value, lambda value: value),
+    ):
+        found = error(student, teacher)
+    assert found.dtype == torch.float32 and found.item() == pytest.approx(exact.item(), rel=2e-3)
+    assert {value.dtype for value in saved if value.numel() > 1} == {torch.bfloat16}
