@@ -164,10 +164,15 @@ def _sensitivity(context: Context, plan: StagePlan, teacher: TorchNet) -> Tensor
 def make_views(context: Context, plan: StagePlan, objective: Distillation, kept: Kept) -> Views:
     """Return the stage's batches."""
     batch_size, uses = context.sources.train.batch_size, USES[plan.name]
-    room = MOST_KEPT // (batch_size * kept.row_bytes)
-    period = max(1, min(math.ceil(plan.iterations / uses), room))
+    period = period_of(plan.iterations, uses, MOST_KEPT // (batch_size * kept.row_bytes))
     images = functools.partial(image_batches, context, plan)
     return Views(objective, images, Rounds(period, uses, batch_size), kept)
+
+
+def period_of(iterations: int, uses: int, room: int) -> int:
+    """Return the batches of a set of views, at most `room`: all sets are about as large, so that each is used fully."""
+    needed = max(1, math.ceil(iterations / uses))
+    return math.ceil(needed / math.ceil(needed / max(1, room)))
 
 
 def _networks(context: Context) -> tuple[TorchNet, TorchNet]:

@@ -12,6 +12,7 @@ from deepmerge.errors import TrainingError
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
 from deepmerge.train.recover.distillation import Batch  # noqa: E402
+from deepmerge.train.recover.stage import period_of  # noqa: E402
 from deepmerge.train.recover.views import Kept, Rounds, Views  # noqa: E402
 
 COLUMNS = [((2, 3, 4), torch.bfloat16), ((5,), torch.float32)]
@@ -177,3 +178,11 @@ def test_a_trial_uses_what_the_stage_will_use(tmp_path):
 def test_a_trial_that_reaches_the_next_views_leaves_no_trace(tmp_path):
     made, _ = views(tmp_path, True, period=1)
     assert taken(made, 0, 5) == taken(made, 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("iterations", "room", "period"),
+    [(640, 200, 160), (640, 133, 80), (640, 50, 40), (3, 50, 1), (640, 0, 1), (0, 9, 1)],
+)
+def test_sets_of_views_are_about_as_large(iterations, room, period):
+    assert period_of(iterations, 4, room) == period
