@@ -78,7 +78,8 @@ class Curves:
     def __init__(self, wholes: Sequence[Whole], base: tuple[float, float]):
         times = sorted({base, *((w.point.predicted.ms, w.ms) for w in wholes)})
         self._ms = np.array([p for p, _ in times]), np.maximum.accumulate([m for _, m in times])
-        losses = [(0.0, 0.0, 1.0), *((w.point.predicted.loss, w.loss, w.agreement) for w in wholes)]
+        finite = [whole for whole in wholes if np.isfinite(whole.loss)]
+        losses = [(0.0, 0.0, 1.0), *((w.point.predicted.loss, w.loss, w.agreement) for w in finite)]
         predicted, loss, agreement = (np.array(column) for column in zip(*sorted(losses), strict=True))
         self._loss = predicted, _rising(loss), -_rising(-agreement)
 

@@ -12,7 +12,7 @@ from deepmerge.choose.plans import Plans, digest_of
 from deepmerge.machine import cores
 from deepmerge.plan import Recipe
 
-TRIES = 4  # plans that are measured whole until one keeps the goal
+TRIES = 4  # plans that are measured whole until one keeps the goal; then the fastest, or the one that loses least
 SLACK = 0.01  # of the time: what measuring again may differ
 
 
@@ -29,7 +29,8 @@ class Goal:
 class Chosen:
     """The plan for a goal. whole: as measured; its loss and agreement are expected ones if `measured` is false.
 
-    kept: whether it keeps the goal. checked: the agreement on images that took no part in choosing, None if not asked.
+    kept: whether it keeps the goal. checked: the agreement on images that took no part in choosing, and how many they
+    are; None if not asked.
     """
 
     goal: Goal
@@ -38,7 +39,7 @@ class Chosen:
     whole: Whole
     measured: bool
     kept: bool
-    checked: float | None = None
+    checked: tuple[float, int] | None = None
 
 
 def choose(plans: Plans, goal: Goal) -> Chosen:
@@ -50,8 +51,9 @@ def _within_time(plans: Plans, goal: Goal) -> Chosen:
     wanted = goal.budget_ms if goal.speedup is None else plans.original_ms / goal.speedup
     budget, kept = plans.curves.budget(wanted * (1 - SLACK)), False  # so that the first one mostly keeps it
     fastest = plans.points[-1]
-    for _ in range(TRIES):
-        point = plan_within(plans.knapsack, budget - plans.rest, plans.rest) or fastest
+    for left in reversed(range(TRIES + 1)):
+        point = plan_within(plans.knapsack, budget - plans.rest, plans.rest) if left else fastest
+        point = point or fastest
         ms = plans.whole_ms(point, plans.recipe_of(point))
         kept = ms <= wanted * (1 + SLACK)
         if kept or point == fastest:
@@ -61,20 +63,20 @@ def _within_time(plans: Plans, goal: Goal) -> Chosen:
 
 
 def _within_loss(plans: Plans, goal: Goal) -> Chosen:
-    """Return the fastest plan whose agreement, on images that took part in nothing before, is high enough."""
+    """Return the fastest plan that should keep the goal, and keeps it on images that took part in nothing before."""
     points = plans.points
     expected = [100 * (1 - plans.curves.corrected(point.predicted).agreement) for point in points]
     start = max((i for i, loss in enumerate(expected) if loss <= goal.max_loss), default=0)
     study = plans.study
     answers = Answers(study.job.graph, study.sets.input, study.sets.check, cores())
-    for place in range(start, max(start - TRIES, -1), -1):
+    for place in dict.fromkeys([*range(start, max(start - TRIES, -1), -1), 0]):  # the last is the one that loses least
         point = points[place]
         _, agreement = answers.compare(plans.fitted(plans.recipe_of(point)))
         kept = 100 * (1 - agreement) <= goal.max_loss
         if kept:
             break
     plans.whole(point)
-    return replace(_chosen(plans, goal, point, kept), checked=agreement)
+    return replace(_chosen(plans, goal, point, kept), checked=(agreement, sum(map(len, study.sets.check))))
 
 
 def _chosen(plans: Plans, goal: Goal, point: Point, kept: bool) -> Chosen:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
-from deepmerge.choose.replay import Replay
+from deepmerge.choose.replay import MEMORY, Replay
 from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open_network_images
 from deepmerge.errors import ReadError
 from deepmerge.graph.graph import Graph
@@ -41,10 +42,12 @@ def image_sets(spec: str, graph: Graph, prototxt: Path, wishes: ImageWishes, cou
     places = [place * source.count // count for place in range(count)]
     kinds = (TURNS * count)[:count]  # in turn: a source is often sorted by class
     loaders = {}
+    in_batches = 4 * prod(opened.shape[1:]) * count <= MEMORY  # then no decoded picture is needed again
+    loading = Loading(strict=strict, cache_bytes=0) if in_batches else Loading(strict=strict)
     for kind in dict.fromkeys(TURNS):
         own = [place for place, one in zip(places, kinds, strict=True) if one == kind]
         images = replace(source, count=len(own), read=lambda index, own=own: source.read(own[index]))
-        loaders[kind] = Loader(images, how, opened.shape, BATCH, Loading(strict=strict))
+        loaders[kind] = Loader(images, how, opened.shape, BATCH, loading)
     sets = {kind: Replay(lambda one=one: (batch.data for batch in one.once())) for kind, one in loaders.items()}
     skipped = []
     for kind in ("fit", "judge"):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from deepmerge import __version__
-from deepmerge.data import ImageWishes
+from deepmerge.data import ImageWishes, network_transform
 from deepmerge.graph.fingerprint import fingerprint
 from deepmerge.graph.graph import Graph
 from deepmerge.passes.support.base import Options
@@ -20,7 +20,7 @@ from deepmerge.text import count
 class Job:
     """What is measured, and how.
 
-    graph: the network, with weights. prototxt: its file. data: the images' SPEC. images: how many are used.
+    graph: the network, with weights. prototxt: its file. data: the images' SPEC. images: at most so many are used.
     engine, threads: what times are measured on. file: the measurements, None for the user's cache. steps: --steps.
     seconds: the limit for the times of one region.
     """
@@ -46,8 +46,14 @@ class Job:
     def cache(self) -> Path:
         """Return the file of the user's cache for this network and these images."""
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        source = Path(self.data.partition(":")[2])
-        changed = source.stat().st_mtime_ns if source.exists() else 0
-        told = [__version__, fingerprint(self.graph), self.data, changed, self.images, asdict(self.wishes)]
+        images = [self.data, *_changed(Path(self.data.partition(":")[2])), self.images]
+        how = [network_transform(self.graph, self.prototxt), asdict(self.wishes)]
+        told = [__version__, fingerprint(self.graph), images, how]
         key = hashlib.sha256(repr(told).encode()).hexdigest()
         return base / "deepmerge" / "measurements" / f"{key[:32]}.csv"
+
+
+def _changed(source: Path) -> list[int]:
+    """Return when a source was changed last: a file, or a folder and those in it; nanoseconds."""
+    folders = sorted(folder for folder, _, _ in os.walk(source))
+    return [Path(place).stat().st_mtime_ns for place in (folders or [source]) if os.path.exists(place)]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepmerge.choose.images import ImageSets
-from deepmerge.choose.replay import MEMORY, Replay
+from deepmerge.choose.replay import MEMORY, Replay, Room
 from deepmerge.engines import engine
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Blob, Graph, Layer
@@ -29,7 +29,7 @@ from deepmerge.train.recover.segments import Segment, find_segments
 from deepmerge.train.recover.solve import Options as Fitting
 
 # All choices get the same little work. Without any rounds, narrow reducers would look worse than they are.
-QUICK = {"points": 30, "rounds": 2, "iterations": 6, "strengths": (1e-2,), "memory": 1 << 30}
+QUICK = {"points": 30, "rounds": 2, "iterations": 6, "strengths": (1e-2,), "memory": 3 << 28}
 _ROWS = 6000  # places at which the reducers' activations are sampled
 
 Passes = Callable[[], Iterator[dict[Blob, np.ndarray]]]  # each call returns the same values, batch by batch
@@ -58,8 +58,8 @@ class Answers:
             for name, agreement in gathered.items():
                 agreement.add(_rows(made[name]), _rows(wanted[name]))
         reports = [agreement.report() for agreement in gathered.values()]
-        losses = [float("inf") if report["kl"] is None else report["kl"] for report in reports]
-        return float(np.mean(losses)), float(np.mean([report["top1"] for report in reports]))
+        loss = float(np.mean([np.inf if report["kl"] is None else report["kl"] for report in reports]))
+        return loss if np.isfinite(loss) else float("inf"), float(np.mean([report["top1"] for report in reports]))
 
     def _run(self, graph: Graph) -> Iterator[dict[str, np.ndarray]]:
         with engine("ort").load(graph, self.threads) as session:
@@ -96,19 +96,13 @@ class Regions:
     def enter(self, region: Region) -> Inside:
         """Return what is needed to judge the region's choices; regions are entered in the network's order."""
         inputs, output = ends_of(self.graph, region)
-        front = self._front(region, inputs)
-        wanted = list(dict.fromkeys([*inputs, *front]))
-        after = self._fit.front_after(output, self._outputs)
+        others = [blob for blob in self._fit.front_after(output, self._outputs) if blob is not output]
+        wanted = list(dict.fromkeys([*inputs, *others]))
         for walk in (self._fit, self._judge):
             for _ in walk.through(wanted, wanted):  # later passes start from here, if the values can be kept
                 pass
         fit, judge = (lambda walk=walk: walk.through(wanted, wanted) for walk in (self._fit, self._judge))
-        return Inside(self, region, fit, judge, [blob for blob in after if blob is not output])
-
-    def _front(self, region: Region, inputs: list[Blob]) -> list[Blob]:
-        """Return the blobs from which the region and everything after it can be computed."""
-        first = self.graph.layer(region.layers[0])
-        return self._fit.front_before([first], self._outputs) or inputs
+        return Inside(self, region, fit, judge, others)
 
 
 class Inside:
@@ -124,6 +118,7 @@ class Inside:
         self.inputs, self.output = ends_of(regions.graph, region)
         self.theirs = part_of(regions.graph, region, regions.shapes)
         self._known: dict[str, Replay] = {}  # values of the region's blobs, for the images to fit on
+        self._room = Room(MEMORY)
         self._orders: dict[tuple[str, int], list[int]] = {}
         self.after = Part(
             regions.graph,
@@ -181,8 +176,7 @@ class Inside:
     def _values_of(self, name: str) -> Replay:
         """Return the values of one of the region's blobs, batch by batch, for the images to fit on."""
         if name not in self._known:
-            room = MEMORY - sum(one.kept_bytes for one in self._known.values())
-            self._known[name] = Replay(lambda: self._run_on_fit(name), room)
+            self._known[name] = Replay(lambda: self._run_on_fit(name), self._room)
         return self._known[name]
 
     def _run_on_fit(self, name: str) -> Iterator[dict[str, np.ndarray]]:

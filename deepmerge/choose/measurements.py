@@ -3,12 +3,12 @@
     region,candidate,ms,loss,agreement,channels,on,key
     inception_3a,"width 0.5, absorb pooling+branches",1.73,,,,"ort, 1 thread, myhost",1f0c67e2-9be3a5d0
 
-ms: of the region alone. loss: of the original's answers, if only this region is changed; nats (KL), inf for answers
-that are no numbers. agreement: the share of images with the same best class. channels: which filters the reducers keep,
-JSON. on: what measured the time. key: digests of the network, and of the region with what the candidate does to it:
-with other options, one name may mean something else. Lines of other keys are kept, and not used. A line of another
-machine's or a device's time needs the first three columns alone. A line without a region is about a whole plan, named
-by its digest.
+ms: of the region alone, inf if the engine refuses it. loss: of the original's answers, if only this region is changed;
+nats (KL), inf for answers that are no numbers. agreement: the share of images with the same best class. channels:
+which filters the reducers keep, JSON. on: what measured the time. key: digests of the network, and of the region with
+what the candidate does to it: with other options, one name may mean something else. Lines of other keys are kept, and
+not used. A line of another machine's or a device's time needs the first three columns alone. A line without a region
+is about a whole plan, named by its digest.
 """
 
 from __future__ import annotations
@@ -76,8 +76,10 @@ class Measurements:
         )
 
     def add(self, region: str, choice: str, **values: float | str) -> None:
-        """Add values of a choice, rounded as they are written, and write the file at once: whole, or not at all."""
+        """Add values of a choice, rounded as they are written, to the file: at once, and whole or not at all."""
         rounded = {name: value if isinstance(value, str) else float(_text(value)) for name, value in values.items()}
+        if self.file is not None and self.file.exists():
+            self._read(self.file)  # another run may have added to it meanwhile
         self._merge(region, choice, self._key(region, choice), self.on if "ms" in values else "", Measured(**rounded))
         if self.file is not None:
             text = io.StringIO(newline="")
@@ -146,7 +148,7 @@ def _number(text: str | None, where: str) -> float | None:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not number >= 0 or (math.isinf(number) and not where.endswith(", loss")):
+    if not number >= 0 or (math.isinf(number) and where.endswith(", agreement")):
         raise PlanError(f"{where}: {text!r} is not a number from 0 on")
     return number
 

@@ -41,7 +41,7 @@ class Plans:
             for choice in region.choices:
                 one = self.known.get(region.name, choice.label)
                 loss = 0.0 if choice.label == LEAVE else one.loss
-                if one.ms is not None and loss is not None and math.isfinite(loss):
+                if one.ms is not None and loss is not None and math.isfinite(one.ms) and math.isfinite(loss):
                     own[choice.label] = Price(max(one.ms * self.scale, LEAST), loss)
             if LEAVE not in own:
                 text = f"{self.known.file}: region {region.name!r} has no time for the candidate {LEAVE!r}"
@@ -52,7 +52,7 @@ class Plans:
     @property
     def original_ms(self) -> float:
         """The time of the original; of a device that gave none, the sum of its regions."""
-        given = self.known.get(WHOLE, ORIGINAL).ms
+        given = self._whole_ms(ORIGINAL)
         return self.left_ms if given is None else given
 
     @property
@@ -63,15 +63,24 @@ class Plans:
     @cached_property
     def scale(self) -> float:
         """What brings the regions' times to scale: together, they may take longer alone than in the network."""
-        whole = self.known.get(WHOLE, EXACT).ms
+        whole = self._whole_ms(EXACT)
         alone = sum(self.known.get(region.name, LEAVE).ms or 0.0 for region in self.study.regions)
         return 1.0 if whole is None or alone <= whole else whole / alone
 
     @property
     def rest(self) -> float:
         """The time of what no choice changes."""
-        whole = self.known.get(WHOLE, EXACT).ms
+        whole = self._whole_ms(EXACT)
         return 0.0 if whole is None else max(whole - self.left_ms, 0.0)
+
+    def _whole_ms(self, name: str) -> float | None:
+        """Return the time of a whole network; of a device, what it gave, and not what was measured here before."""
+        foreign = self._has_given_times and not self.known.has_given_times(WHOLE)
+        return None if foreign else self.known.get(WHOLE, name).ms
+
+    @cached_property
+    def _has_given_times(self) -> bool:
+        return any(self.known.has_given_times(region.name) for region in self.study.regions)
 
     @cached_property
     def knapsack(self) -> Knapsack:
@@ -84,15 +93,18 @@ class Plans:
         return frontier(self.knapsack, self.rest)
 
     @cached_property
-    def curves(self) -> Curves:
-        """The curves that correct predictions, through some plans of the frontier that are measured whole."""
-        points = spread_out(self.points)
-        wholes = []
+    def wholes(self) -> list[Whole]:
+        """Some plans of the frontier, measured whole."""
+        points, wholes = spread_out(self.points), []
         for number, point in enumerate(points):
             self.study.progress("measuring whole plans", number, len(points))
             wholes.append(self.whole(point))
-        self.wholes = wholes
-        return Curves(wholes, (self.left_ms + self.rest, self.left_ms + self.rest))
+        return wholes
+
+    @cached_property
+    def curves(self) -> Curves:
+        """The curves that correct predictions, through the plans measured whole."""
+        return Curves(self.wholes, (self.left_ms + self.rest, self.left_ms + self.rest))
 
     def whole(self, point: Point) -> Whole:
         """Measure a plan whole, fitted quickly on the images to fit on."""
@@ -106,7 +118,7 @@ class Plans:
 
     def whole_ms(self, point: Point, recipe: Recipe) -> float:
         """Return a plan's time, measured as a whole against the original; the predicted one for a device's times."""
-        if any(self.known.has_given_times(region.name) for region in self.study.regions):
+        if self._has_given_times:
             return point.predicted.ms
         key = digest_of(recipe)
         if self.known.get(WHOLE, key).ms is None:

@@ -10,32 +10,49 @@ MEMORY = 1 << 29  # bytes
 Value = np.ndarray | Mapping[str, np.ndarray]
 
 
-class Replay:
-    """The values that make() yields, the same each time: after the first pass those kept, if `memory` bytes do."""
+class Room:
+    """Memory that several Replays share. left: bytes."""
 
-    def __init__(self, make: Callable[[], Iterable[Value]], memory: int = MEMORY):
-        self._make, self._memory = make, memory
+    def __init__(self, left: int = MEMORY):
+        self.left = left
+
+    def take(self, size: int) -> bool:
+        """Take `size` bytes, if there are so many."""
+        fits = size <= self.left
+        self.left -= size if fits else 0
+        return fits
+
+
+class Replay:
+    """The values that make() yields, the same each time: after the first pass those kept, if the room is enough."""
+
+    def __init__(self, make: Callable[[], Iterable[Value]], room: Room | None = None):
+        self._make, self._room = make, Room() if room is None else room
         self._kept: list[Value] | None = None
 
     def __iter__(self) -> Iterator[Value]:
         if self._kept is not None:
             yield from self._kept
             return
-        kept, size = [], 0
-        for value in self._make():
-            size += _bytes(value)
-            if size <= self._memory:
-                kept.append(value)
+        kept, taken, whole = [], 0, False
+        try:
+            for value in self._make():
+                if kept is not None and self._room.take(_bytes(value)):
+                    kept.append(value)
+                    taken += _bytes(value)
+                elif kept is not None:
+                    kept, taken = None, self._back(taken)
+                yield value
+            whole = kept is not None
+        finally:
+            if whole:
+                self._kept = kept
             else:
-                kept.clear()
-            yield value
-        if size <= self._memory:
-            self._kept = kept
+                self._back(taken)
 
-    @property
-    def kept_bytes(self) -> int:
-        """How much is kept now."""
-        return sum(map(_bytes, self._kept or ()))
+    def _back(self, taken: int) -> int:
+        self._room.left += taken
+        return 0
 
 
 def _bytes(value: Value) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from deepmerge.choose.frontier import Point, Whole
@@ -13,7 +14,8 @@ from deepmerge.machine import cores
 def study_entry(plans: Plans) -> dict[str, Any]:
     """Return the frontier: times in milliseconds, losses in nats, agreement as shares.
 
-    expected: what the corrected model says. whole_plans: predicted and measured, side by side.
+    images: how many were asked for. expected: what the corrected model says. whole_plans: predicted and measured,
+    side by side.
     """
     base, job = plans.original_ms, plans.study.job
     return {
@@ -35,7 +37,7 @@ def chosen_entry(plans: Plans, chosen: Chosen) -> dict[str, Any]:
     found = _whole(chosen.whole, plans.original_ms)
     entry = {"goal": goal, "kept": chosen.kept, "measured": chosen.measured, **found}
     if chosen.checked is not None:
-        entry["checked_agreement"] = chosen.checked
+        entry["checked_agreement"], entry["checked_images"] = chosen.checked
     entry["regions"] = [
         {"region": row.region, "choice": row.choice, "ms": row.price.ms, "loss": row.price.loss}
         | {"left_ms": row.left.ms, "next_best": row.other, "why": row.why}
@@ -52,5 +54,6 @@ def _point(plans: Plans, point: Point) -> dict[str, Any]:
 
 def _whole(one: Whole, base: float) -> dict[str, Any]:
     predicted = {"ms": one.point.predicted.ms, "loss": one.point.predicted.loss}
-    found = {"ms": one.ms, "speedup": base / one.ms, "loss": one.loss, "agreement": one.agreement}
+    loss = one.loss if math.isfinite(one.loss) else None
+    found = {"ms": one.ms, "speedup": base / one.ms, "loss": loss, "agreement": one.agreement}
     return {"predicted": predicted, **found}

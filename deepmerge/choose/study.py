@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -41,12 +42,7 @@ class Study:
         self._stopwatch, file = Stopwatch(job.engine, job.threads), job.file or job.cache()
         if file.exists():  # all that is left may be to time a plan, and Caffe takes as long to start as what follows
             self._stopwatch.prepare()
-        plan = make_plan(job.graph, Wishes(options=job.options))
-        self.recipe = replace(plan.recipe, steps=tuple(step for step in plan.recipe.steps if step.exact))
-        self.exact = made_by(job.graph, self.recipe)
-        if split := split_step(self.exact, self.recipe, [c.step for c in plan.candidates], job.options):
-            self.recipe = replace(self.recipe, steps=(*self.recipe.steps, *split))
-            self.exact = made_by(job.graph, self.recipe)
+        plan, self.recipe, self.exact = _planned(job.graph, job.options)
         self.shapes = infer_shapes(self.exact)
         self.regions = self._regions(plan)
         if not self.regions:
@@ -76,8 +72,8 @@ class Study:
 
     def _every_choice(self) -> list[Name]:
         """Return the names of all choices that the network has if nothing is left out."""
-        plan = make_plan(self.job.graph, Wishes())
-        regions = find_regions(self.exact, [c.step for c in plan.candidates], Options())
+        plan, _, exact = _planned(self.job.graph, Options())
+        regions = find_regions(exact, [c.step for c in plan.candidates], Options())
         return [(region.name, choice.label) for region in regions for choice in region.choices]
 
     @cached_property
@@ -163,7 +159,7 @@ class Study:
 
     def timed(self, graphs: Mapping[Name, Graph], seconds: float) -> dict[Name, float]:
         """Return the milliseconds of networks, measured in turns; those that the engine refuses are left out."""
-        labels = {f"{number}": place for number, place in enumerate(graphs)}
+        labels = {f"{region}, {choice}" if region else choice: (region, choice) for region, choice in graphs}
         networks = {label: graphs[place] for label, place in labels.items()}
         found, refused = self._stopwatch.times_of(networks, seconds)
         for label, reason in refused.items():
@@ -171,7 +167,19 @@ class Study:
             if choice == LEAVE or region == WHOLE:
                 raise EngineError(f"{self.job.engine} does not take {region or 'the network'}: {reason}")
             self.notes.append(f"{region}, {choice}: {self.job.engine} refuses it ({reason})")
+            self.known.add(region, choice, ms=math.inf)
         return {labels[label]: ms for label, ms in found.items()}
+
+
+def _planned(graph: Graph, options: Options) -> tuple[Plan, Recipe, Graph]:
+    """Return the plan with these options, its exact steps, and the network after them."""
+    plan = make_plan(graph, Wishes(options=options))
+    recipe = replace(plan.recipe, steps=tuple(step for step in plan.recipe.steps if step.exact))
+    exact = made_by(graph, recipe)
+    if split := split_step(exact, recipe, [c.step for c in plan.candidates], options):
+        recipe = replace(recipe, steps=(*recipe.steps, *split))
+        exact = made_by(graph, recipe)
+    return plan, recipe, exact
 
 
 def made_by(graph: Graph, recipe: Recipe) -> Graph:

@@ -116,12 +116,11 @@ def choice_text(entry: dict[str, Any]) -> str:
     parts.append(
         f"{speed} ({frontier['original_ms']:.2f} ms; {on}); the sum over the regions is {sums['ms']:.2f} ms\n"
         f"{how} after a quick fit: {100 * entry['agreement']:.1f} % of images have the original's best class, loss "
-        f"{entry['loss']:.4f}; the sum over the regions is {sums['loss']:.4f}"
+        f"{_loss(entry)}; the sum over the regions is {sums['loss']:.4f}"
     )
     if "checked_agreement" in entry:
-        images = frontier["images"] // 2
         agree = f"{100 * entry['checked_agreement']:.1f} % have the original's best class"
-        parts.append(f"of {images} images that took no part in choosing, {agree}")
+        parts.append(f"of {entry['checked_images']} images that took no part in choosing, {agree}")
     return "\n\n".join(parts)
 
 
@@ -156,4 +155,8 @@ def missed(entry: dict[str, Any]) -> str:
 
 
 def _figures(one: dict[str, Any]) -> tuple[str, str, str, str]:
-    return f"{one['speedup']:.2f}", f"{one['ms']:.2f}", f"{100 * one['agreement']:.1f} %", f"{one['loss']:.4f}"
+    return f"{one['speedup']:.2f}", f"{one['ms']:.2f}", f"{100 * one['agreement']:.1f} %", _loss(one)
+
+
+def _loss(one: dict[str, Any]) -> str:
+    return "none, as its answers are no numbers" if one["loss"] is None else f"{one['loss']:.4f}"

@@ -54,6 +54,12 @@ def test_a_measurement_out_of_order_is_evened_out():
     assert curves.corrected(Price(20.0, 0.2)).loss <= curves.corrected(Price(15.0, 0.3)).loss
 
 
+def test_a_plan_without_a_loss_changes_no_curve():
+    one = _whole(20.0, 0.2, 22.0, 0.3, 0.9)
+    with_it = Curves([one, _whole(10.0, 1.0, 12.0, float("inf"), 0.0)], (40.0, 40.0))
+    assert with_it.corrected(Price(20.0, 0.4)).loss == Curves([one], (40.0, 40.0)).corrected(Price(20.0, 0.4)).loss
+
+
 def test_without_scipy_nothing_is_measured(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(PlanError, match="needs SciPy"):

@@ -54,7 +54,7 @@ def test_a_devices_file_takes_losses_too_and_keeps_other_engines_times(tmp_path)
         ("region,candidate,ms\nr,leave,fast\n", "line 2, ms: 'fast' is not a number"),
         ("region,candidate,ms\nr,leave,-1\n", "'-1' is not a number from 0 on"),
         ("region,candidate,ms\nr,leave,nan\n", "'nan' is not a number"),
-        ("region,candidate,ms\nr,leave,inf\n", "'inf' is not a number"),
+        ("region,candidate,agreement\nr,leave,inf\n", "'inf' is not a number"),
         ("region,candidate,loss\nr,leave,nan\n", "'nan' is not a number"),
     ],
 )
@@ -108,3 +108,18 @@ def test_a_value_is_the_same_when_it_is_read_again(tmp_path):
 def test_an_infinite_loss_is_read_again(tmp_path):
     Measurements(tmp_path / "m.csv", "ort").add("r", "half", ms=1.0, loss=math.inf)
     assert Measurements(tmp_path / "m.csv", "ort").get("r", "half").loss == math.inf
+
+
+def test_two_runs_at_once_keep_what_both_have_measured(tmp_path):
+    file = tmp_path / "m.csv"
+    one, other = Measurements(file, "ort"), Measurements(file, "caffe")
+    one.add("r", "leave", ms=1.0)
+    other.add("r", "leave", ms=9.0)
+    one.add("r", "half", ms=0.5)
+    assert [Measurements(file, on).get("r", "leave").ms for on in ("ort", "caffe")] == [1.0, 9.0]
+    assert Measurements(file, "ort").get("r", "half").ms == 0.5
+
+
+def test_a_choice_may_be_refused_by_the_engine(tmp_path):
+    Measurements(tmp_path / "m.csv", "ort").add("r", "half", ms=math.inf)
+    assert Measurements(tmp_path / "m.csv", "ort").get("r", "half").ms == math.inf

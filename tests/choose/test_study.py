@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 
 from deepmerge.choose import study as module
 from deepmerge.choose.frontier import Point
 from deepmerge.choose.goal import Goal, choose
+from deepmerge.choose.job import Job
 from deepmerge.choose.loss import Inside
+from deepmerge.choose.measurements import WHOLE
 from deepmerge.choose.plans import Plans
 from deepmerge.choose.report import chosen_entry
+from deepmerge.choose.study import EXACT, ORIGINAL
 from deepmerge.errors import PlanError
 from deepmerge.passes.support.base import Options
 from deepmerge.plan.region_choices import LEAVE
@@ -183,3 +187,81 @@ def test_large_poolings_are_split_whatever_is_chosen(study, tmp_path):
         kernels = [one.params.kernel for one in made.layers if one.name.startswith("pool")]
         assert kernels == [(3, 3), (5, 1), (1, 5), (9, 1), (1, 9)]
         assert (len(recipe.steps) > len(found.recipe.steps)) == last
+
+
+def test_a_devices_times_are_not_mixed_with_those_measured_here(study, small, tmp_path, work):
+    one = study(graph=small, steps="all")
+    one.known.add(WHOLE, ORIGINAL, ms=100.0)
+    one.known.add(WHOLE, EXACT, ms=90.0)
+    lines = [f'{r.name},"{c.label}",{10.0 if c.label == LEAVE else 4.0}' for r in one.regions for c in r.choices[:2]]
+    file = tmp_path / "measured.csv"
+    file.write_text(file.read_text() + "\n".join(lines) + "\n")
+    plans = Plans(study(graph=small, steps="all"))
+    assert plans.original_ms == pytest.approx(10.0 * len(one.regions)) and plans.rest == 0
+
+
+def test_a_choice_that_the_engine_refuses_is_not_tried_again(study, small, monkeypatch, work):
+    monkeypatch.undo()  # of work: what is timed is the real thing
+    tried = []
+
+    def times_of(stopwatch, graphs, seconds):
+        tried.append(list(graphs))
+        refused = [label for label in graphs if "absorb" in label][:1]
+        return {label: 1.0 for label in graphs if label not in refused}, dict.fromkeys(refused, "it does not")
+
+    monkeypatch.setattr(Inside, "judge", lambda inside, choice: (0.1, 0.9))
+    monkeypatch.setattr(module.Stopwatch, "times_of", times_of)
+    one = study(graph=small, steps="conv2")
+    one.measure()
+    lost = [(r.name, c.label) for r in one.regions for c in r.choices if one.known.get(r.name, c.label).ms == math.inf]
+    assert len(lost) == 1 and any("conv2, " in note and "it does not" in note for note in one.notes)
+    tried.clear()
+    again = study(graph=small, steps="conv2")
+    again.measure()
+    assert not tried and lost[0][1] not in Plans(again).prices["conv2"]
+
+
+def test_a_narrower_run_takes_a_devices_file_of_all_choices(study, tmp_path, work):
+    text = inputs((1, 3, 32, 32))
+    for number, bottom in ((1, "data"), (2, "pool1")):
+        text += conv(f"conv{number}", bottom, 8, "kernel_size: 3 pad: 1") + layer(
+            f"bn{number}", "BatchNorm", f"conv{number}"
+        )
+        text += relu(f"bn{number}") + layer(f"pool{number}", "Pooling", f"bn{number}", "kernel_size: 3 stride: 2")
+    graph = filled(tmp_path, text + layer("classes", "InnerProduct", "pool2", "num_output: 5"))
+    wide = study(graph=graph, steps="all")
+    lines = [f'{r.name},"{c.label}",{10.0 if c.label == LEAVE else 4.0}' for r in wide.regions for c in r.choices]
+    (tmp_path / "measured.csv").write_text("region,candidate,ms\n" + "\n".join(lines) + "\n")
+    narrow = study(graph=graph, steps="all", options=Options(keep=frozenset({"pool1"})))
+    assert len(_names(narrow)) < len(_names(wide))
+
+
+def test_other_images_or_another_preparation_have_a_cache_of_their_own(small, tmp_path):
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    deploy = tmp_path / "deploy.prototxt"
+    job = Job(small, deploy, f"folder:{tmp_path / 'photos'}")
+    first = job.cache()
+    assert job.cache() == first
+    (tmp_path / "photos" / "cats" / "new.png").touch()
+    os.utime(tmp_path / "photos" / "cats", ns=(1, 1))
+    second = job.cache()
+    data = 'layer { name: "d" type: "Data" top: "data" top: "label" transform_param { mean_value: 104 } }'
+    (tmp_path / "train_val.prototxt").write_text(data)
+    assert len({first, second, job.cache()}) == 3
+
+
+def test_the_nearest_plan_is_the_fastest_or_the_one_that_loses_least(study, small, work, monkeypatch):
+    one = study(graph=small, steps="all")
+    plans = Plans(one)
+    monkeypatch.setattr(Plans, "fitted", lambda plans, recipe: small)
+    monkeypatch.setattr(Plans, "whole_ms", lambda plans, point, recipe: 5.0)
+    assert choose(plans, Goal(budget_ms=1.0)).whole.point == plans.points[-1]
+    checked = []
+
+    def compare(answers, graph):
+        checked.append(graph)
+        return 0.0, 1.0 if len(checked) > 12 else 0.5
+
+    monkeypatch.setattr("deepmerge.choose.loss.Answers.compare", compare)
+    chosen = choose(plans, Goal(max_loss=1.0))
+    assert set(chosen.whole.point.chosen.values()) == {LEAVE} and chosen.checked[1] == 24

@@ -32,14 +32,14 @@ class Last:
 
 
 def last_layers(output: Blob, trained: Collection[str], shapes: Mapping[Blob, Shape]) -> list[Last]:
-    """Return the linear layers in `trained` that make channels of `output`, each once.
+    """Return the linear layers in `trained` that make channels of `output`: once for each range of their outputs.
 
     A layer is left out if anything but a ReLU, PReLU, Dropout, Concat or Slice of channels comes after it.
     """
-    lasts: dict[Layer, Last] = {}
+    lasts: dict[tuple[Layer, tuple[int, int]], Last] = {}
     for last in _back(output, (0, shapes[output][1]), (0, shapes[output][1]), None, shapes):
         if last.layer.name in trained and _plain(last.layer):
-            lasts.setdefault(last.layer, last)
+            lasts.setdefault((last.layer, last.own), last)
     return list(lasts.values())
 
 

@@ -125,7 +125,8 @@ class _Stage:
             note = _NO_LAYER
         elif count < 2:
             note = _TOO_FEW
-        return Solved(segment.name, *errors, len(target), time.perf_counter() - start, tuple(changed), note)
+        layers = tuple(dict.fromkeys(changed))  # a layer may have several ranges
+        return Solved(segment.name, *errors, len(target), time.perf_counter() - start, layers, note)
 
     def _gather(self, number: int, tasks: list[Task], shape: tuple[int, ...], tiled: bool) -> tuple[np.ndarray, int]:
         """Fill the tasks; return the targets, (images·P, C), and the number of images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -79,7 +80,7 @@ def task_for(last: Last, chain: list[Link], shapes, points: int, size: tuple[int
     width = (*shapes[last.layer.top], 1, 1)[3]
     if len(chain) > 1:
         return Several(last, chain, size, width, shapes)
-    inputs = int(np.prod(matrix_of(last.layer).shape[:1])) * group_of(last.layer)
+    inputs = len(matrix_of(last.layer)) * group_of(last.layer)
     return Single(last, width, inputs * points)
 
 
@@ -127,7 +128,7 @@ class Single:
             before += problem.error(matrix[:, columns])
             new[:, columns], error = problem.best(matrix[:, columns], options)
             after += error
-        if after >= before:
+        if not after < before:  # nor if it is not a number
             return Outcome(before, before, ())
         store(layer, new)
         return Outcome(before, after, (layer.name,))
@@ -153,7 +154,7 @@ class Problem:
         for strength in (options.strength,) if plenty else options.strengths:
             weight = fit(Normal(self.inside, strength, self.bias), self.wanted, start, self.slope, options.iterations)
             tried.append((self.error(weight), len(tried), weight))
-        error, _, weight = min(tried)
+        error, _, weight = min(tried, key=lambda one: (math.isnan(one[0]), *one[:2]))
         return weight, error
 
 
@@ -190,11 +191,11 @@ class Several:
         weights = self._rounds(
             Stack(layers, x[few], valid[few]), target[few].reshape(-1, target.shape[2]), old, options
         )
-        if _error(outside, weights, judge) >= _error(outside, [*old[:-1], weights[-1]], judge):
+        if not _error(outside, weights, judge) < _error(outside, [*old[:-1], weights[-1]], judge):
             weights = [*old[:-1], weights[-1]]
         weights = _last_alone(everywhere, weights, target.reshape(-1, target.shape[2]), held, options)
         after = _error(outside, weights, judge)
-        if after >= before:
+        if not after < before:  # nor if it is not a number
             return Outcome(before, before, ())
         for link, weight in zip(self.chain, weights, strict=True):
             store(link.layer, weight.astype(np.float64))

@@ -52,7 +52,7 @@ def write_recovered(
     final: the recovered network. reached: the weights after the stages that go segment by segment; the steps' folders
     get those. {} if there were no such stages. report: the new report.json.
     """
-    order = [entry["name"] for entry in converted.entries]
+    order = {entry["name"]: entry["index"] for entry in converted.approximate}  # an exact step may have the same name
     steps = converted.steps if reached else []
     networks = (_step(step, reached, segments, order) for step in steps)
     made = renew_int8(converted, stage, final, report)
@@ -63,12 +63,12 @@ def write_recovered(
     return made
 
 
-def _step(step: StepFolder, reached: Weights, segments: Sequence[Segment], order: Sequence[str]) -> Retrained:
+def _step(step: StepFolder, reached: Weights, segments: Sequence[Segment], order: Mapping[str, int]) -> Retrained:
     """Give the network up to one step the weights of the segments that this step and those before it have made."""
     mine: dict[str, list[np.ndarray]] = {}
     own: set[str] = set()
     for segment in segments:
-        last = max(order.index(name) + 1 for name in segment.steps)
+        last = max(order[name] for name in segment.steps)
         if last <= step.index:
             mine |= {name: reached[name] for name in segment.trained}
         if last == step.index:

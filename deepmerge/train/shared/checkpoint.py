@@ -22,7 +22,7 @@ from deepmerge.errors import DeepmergeError, TrainingError
 from deepmerge.out.staging import replacing
 from deepmerge.train.shared.guards import writing
 
-_VERSION = 7  # of what recover and finetune save
+_VERSION = 8  # of what recover and finetune save
 _META = "meta"
 _FILE = "state.npz"
 
@@ -89,8 +89,8 @@ class Checkpoint:
             return None
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files if name != _META}
                 meta = json.loads(file[_META].tobytes())
+                arrays = {name: file[str(number)] for number, name in enumerate(meta.pop("arrays", ()))}
             job, what = meta.pop("job"), meta.pop("what")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             text = f"{path}: is not a checkpoint, or is damaged ({error})"
@@ -106,12 +106,14 @@ class Checkpoint:
 
         If this fails, on a full disk for example, that is a TrainingError, and the last checkpoint stays.
         """
-        text = json.dumps({**meta, "job": self._job, "what": what}).encode()
+        # names are in the text, and the zip's members have numbers: a layer's name may have bytes that no member may
+        text = json.dumps({**meta, "job": self._job, "what": what, "arrays": list(arrays)}).encode()
+        numbered = {str(number): array for number, array in enumerate(arrays.values())}
         file = self.folder / _FILE
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(file, file.with_name(f"{_FILE}.partial")) as aside, open(aside, "wb") as stream:
-                np.savez(stream, **{_META: np.frombuffer(text, np.uint8)}, **arrays)
+                np.savez(stream, **{_META: np.frombuffer(text, np.uint8)}, **numbered)
                 stream.flush()
                 os.fsync(stream.fileno())
             _sync_folder(self.folder)

@@ -47,6 +47,14 @@ def test_slices_take_some_of_a_layers_outputs(tmp_path):
     assert chains == [["b"], []]
 
 
+def test_a_layer_that_slices_take_apart_is_solved_range_by_range(tmp_path):
+    text = conv("a", "data", 5) + layer("s", "Slice", "a", "slice_point: 2", "x y") + conv("b", "data", 1)
+    graph = network(tmp_path, inputs((1, 6, 9, 8)) + text + layer("out", "Concat", "y b x"))
+    lasts = last_layers(graph.outputs[0], {"a", "b"}, infer_shapes(graph))
+    found = [(last.layer.name, last.own, last.to) for last in lasts]
+    assert found == [("a", (2, 5), (0, 3)), ("b", (0, 1), (3, 4)), ("a", (0, 2), (4, 6))]
+
+
 @pytest.mark.parametrize(
     "after",
     [

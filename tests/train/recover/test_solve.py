@@ -86,3 +86,19 @@ def test_memory_is_told_beforehand(tmp_path):
     gathered(task, shape)
     held = sum(tiles.size + valid.size for tiles, valid in task.tiles) / 20
     assert held <= task.floats <= held + 9 * (5 * 9 + 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [conv("c", "data", 4, "kernel_size: 3"), conv("r", "data", 5) + relu("r") + conv("c", "r", 4, "kernel_size: 3")],
+)
+def test_an_image_that_is_not_a_number_changes_nothing(tmp_path, text):
+    graph, (task,), shape = tasks(tmp_path, text)
+    target = gathered(task, shape)
+    target[:9] = np.nan
+    before = [array.copy() for one in graph.layers for array in one.weights]
+    outcome = task.solve(target, np.arange(20) % 5 == 4, Options())
+    assert outcome.changed == () and np.isfinite(outcome.after)
+    assert all(
+        np.array_equal(a, b) for a, b in zip(before, (w for one in graph.layers for w in one.weights), strict=True)
+    )

@@ -87,3 +87,21 @@ def test_nothing_reached_leaves_the_steps(tmp_path):
         file for file in files if file.name not in ("solver.prototxt", "train_val.prototxt") or len(file.parts) > 1
     ]
     assert files and all(filecmp.cmp(out / file, tmp_path / "out2" / file, shallow=False) for file in files)
+
+
+def test_steps_have_the_names_of_exact_ones(tmp_path):
+    """Folds come before merges, and both are called after their convolution."""
+    text = inputs((1, 3, 16, 16))
+    for name, bottom in (("conv1", "data"), ("conv2", "pool1")):
+        text += conv(name, bottom, 6, "kernel_size: 3 pad: 1") + layer(f"bn{name[4]}", "BatchNorm", name, tops=name)
+        text += relu(name) + layer(f"pool{name[4]}", "Pooling", name, "kernel_size: 2 stride: 2")
+    out = lay_out(tmp_path / "home", text + layer("fc", "InnerProduct", "pool2", "num_output: 5"))
+    after, _ = written(out, tmp_path, 0.5)
+    assert [entry["name"] for entry in after.entries] == ["conv1", "conv2"] * 2
+    first, second = (
+        moved(a.pair.read(), b.pair.read()) for a, b in zip(read_converted(out).steps, after.steps, strict=True)
+    )
+    assert (first["conv1"], first["conv2"]) == (0.5, 0.0)
+    assert (second["conv1"], second["conv2"]) == (0.5, 0.5)
+    for step in after.steps:
+        assert step.name in {layer.name for layer in read_caffemodel(step.new_layers)}

@@ -108,3 +108,13 @@ def test_a_first_one_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(TrainingError, match="out.checkpoint: cannot be written: Not a directory$"):
         Checkpoint(tmp_path / "file" / "out.checkpoint", JOB).save("iteration 1", ARRAYS, {})
+
+
+def test_layers_may_have_any_name(tmp_path):
+    arrays = {
+        name: np.full(2, i, np.float32) for i, name in enumerate(("a\x00b", "a", "\udcff", "deep/est: 1", "två\n"))
+    }
+    checkpoint = Checkpoint(tmp_path / "out.checkpoint", JOB)
+    checkpoint.save("lsq", arrays, {})
+    found, _ = Checkpoint(checkpoint.folder, JOB).load()
+    assert list(found) == list(arrays) and all(np.array_equal(found[name], array) for name, array in arrays.items())
