@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
@@ -45,9 +45,8 @@ def image_sets(spec: str, graph: Graph, prototxt: Path, wishes: ImageWishes, cou
     in_batches = 4 * prod(opened.shape[1:]) * count <= MEMORY  # then no decoded picture is needed again
     loading = Loading(strict=strict, cache_bytes=0) if in_batches else Loading(strict=strict)
     for kind in dict.fromkeys(TURNS):
-        own = [place for place, one in zip(places, kinds, strict=True) if one == kind]
-        images = replace(source, count=len(own), read=lambda index, own=own: source.read(own[index]))
-        loaders[kind] = Loader(images, how, opened.shape, BATCH, loading)
+        own = source.some([place for place, one in zip(places, kinds, strict=True) if one == kind])
+        loaders[kind] = Loader(own, how, opened.shape, BATCH, loading)
     sets = {kind: Replay(lambda one=one: (batch.data for batch in one.once())) for kind, one in loaders.items()}
     skipped = []
     for kind in ("fit", "judge"):

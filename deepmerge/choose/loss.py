@@ -17,7 +17,7 @@ from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import Input
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.kernels.shrink import order
-from deepmerge.measure.accuracy.agreement import Agreement
+from deepmerge.measure.accuracy.agreement import Agreement, class_outputs
 from deepmerge.passes.merge_branches import MergeBranches, Reducer
 from deepmerge.passes.support.base import Options
 from deepmerge.plan.execute import run_step
@@ -26,7 +26,7 @@ from deepmerge.plan.region_choices import Choice, Region, ends_of, part_of
 from deepmerge.train.recover.incremental import Part, Walk
 from deepmerge.train.recover.lsq import lsq
 from deepmerge.train.recover.segments import Segment, find_segments
-from deepmerge.train.recover.solve import Options as Fitting
+from deepmerge.train.recover.solve import Fitting
 
 # All choices get the same little work. Without any rounds, narrow reducers would look worse than they are.
 QUICK = {"points": 30, "rounds": 2, "iterations": 6, "strengths": (1e-2,), "memory": 3 << 28}
@@ -39,9 +39,7 @@ class Answers:
     """The original's answers to some images, to compare other networks' with. batches: the same in each pass."""
 
     def __init__(self, graph: Graph, input: str, batches: Iterable[np.ndarray], threads: int):
-        shapes = infer_shapes(graph)
-        self.names = [b.name for b in graph.outputs if b.producer.type != "Input" and len(shapes[b] or ()) >= 2]
-        self.names = [name for name in self.names if shapes[_final(graph, name)][1] > 1]
+        self.names = class_outputs(graph)
         if not self.names:
             raise PlanError(f"the network {graph.name!r} has no output with classes, so its answers cannot be compared")
         self.input, self.batches, self.threads = input, batches, threads
@@ -72,10 +70,6 @@ def _rows(scores: np.ndarray) -> np.ndarray:
     return np.moveaxis(scores, 1, -1).reshape(-1, scores.shape[1])
 
 
-def _final(graph: Graph, name: str) -> Blob:
-    return {blob.name: blob for blob in graph.blobs}[name]
-
-
 class Regions:
     """Walks through the regions in the network's order; what lies before and after each is computed once.
 
@@ -87,7 +81,7 @@ class Regions:
         self.shapes = infer_shapes(graph)
         self.images = sum(map(len, sets.fit))
         self._fit, self._judge = (self._walk(sets.input, batches) for batches in (sets.fit, sets.judge))
-        self._outputs = [_final(graph, name) for name in answers.names]
+        self.outputs = [graph.finals[name] for name in answers.names]
 
     def _walk(self, input: str, batches: Iterable[np.ndarray]) -> Walk:
         feeds, images = lambda: ({input: data} for data in batches), sum(map(len, batches))
@@ -96,7 +90,7 @@ class Regions:
     def enter(self, region: Region) -> Inside:
         """Return what is needed to judge the region's choices; regions are entered in the network's order."""
         inputs, output = ends_of(self.graph, region)
-        others = [blob for blob in self._fit.front_after(output, self._outputs) if blob is not output]
+        others = [blob for blob in self._fit.front_after(output, self.outputs) if blob is not output]
         wanted = list(dict.fromkeys([*inputs, *others]))
         for walk in (self._fit, self._judge):
             for _ in walk.through(wanted, wanted):  # later passes start from here, if the values can be kept
@@ -123,7 +117,7 @@ class Inside:
         self.after = Part(
             regions.graph,
             [self.output, *others],
-            regions._outputs,
+            regions.outputs,
             regions.shapes,
             engine("ort"),
             regions.threads,
@@ -131,7 +125,7 @@ class Inside:
 
     def close(self) -> None:
         """Free the session."""
-        self.after.__exit__()
+        self.after.close()
 
     def settled(self, choice: Choice) -> Choice:
         """Return the choice with the channels that its reducers keep, chosen by their activations."""
@@ -198,7 +192,7 @@ class Inside:
         return replace(step, options=step.options | {"channels": channels}) if channels else step
 
     def _order(self, reducer: Reducer) -> list[int]:
-        """Return the reducer's filters, the most useful first; those that no choice keeps are left out."""
+        """Return the reducer's filters, the most useful first."""
         key = reducer.layer.name, len(reducer.weight)
         if key not in self._orders:
             entry = next(blob for blob in self.inputs if blob.name == reducer.entry.name)
@@ -226,7 +220,7 @@ def fit_segments(original: Graph, merged: Graph, segments: Sequence[Segment], fe
 def _inputs_alone(part: Graph, known: Iterable[str]) -> Graph:
     """Return a network of inputs alone, whose values are fed: those of the part's inputs, and other blobs of it."""
     stand_in, shapes = Graph(part.name), infer_shapes(part)
-    finals = {blob.name: blob for blob in part.blobs}
+    finals = part.finals
     for name in dict.fromkeys([*(blob.name for blob in part.inputs), *known]):
         shape = shapes[finals[name]]
         stand_in.insert(Layer(name, "Input", Input(shape=(shape,)), [], [Blob(name)]))
@@ -234,7 +228,7 @@ def _inputs_alone(part: Graph, known: Iterable[str]) -> Graph:
 
 
 def _sampled(batches: Iterable[np.ndarray], places: int) -> np.ndarray:
-    """Return up to _ROWS places' channels of blobs (N, C, H, W) that have so many places, spread evenly: (rows, C)."""
+    """Return the channels of _ROWS to twice as many of the places in blobs (N, C, H, W), spread evenly: (rows, C)."""
     every, found = max(1, places // _ROWS), []
     for batch in batches:
         rows = batch.reshape(*batch.shape[:2], -1).transpose(0, 2, 1).reshape(-1, batch.shape[1])

@@ -38,7 +38,7 @@ def equalized(graph: Graph, batches: Iterable[np.ndarray]) -> Graph:
 
 def _pairs(graph: Graph) -> Iterator[tuple[Layer, Layer]]:
     """Yield layers with weights of which the second alone reads what the first makes, with nothing between."""
-    finals, outputs = {blob.name: blob for blob in graph.blobs}, set(graph.outputs)
+    finals, outputs = graph.finals, set(graph.outputs)
     for first in graph.layers:
         if not _is_linear(graph, first) or first.top in outputs or finals[first.top.name] is not first.top:
             continue

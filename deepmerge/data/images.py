@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,10 @@ class Images:
     classes: tuple[str, ...] = ()
     ready: bool = False
     gone: Callable[[], bool] = lambda: False
+
+    def some(self, places: Sequence[int]) -> Images:
+        """Return a source of the images at these places."""
+        return replace(self, count=len(places), read=lambda index: self.read(places[index]))
 
 
 def read_picture(images: Images, index: int) -> Picture:

@@ -35,7 +35,7 @@ class Float64Session:
 
     def __init__(self, graph: Graph, firsts: dict[str, int], blobs: Sequence[str]) -> None:
         graph = with_firsts(graph, firsts)
-        last = {blob.name: blob for blob in graph.blobs}
+        last = graph.finals
         model = to_onnx(graph, [last[name] for name in blobs if last[name].consumers], free_batch=False)
         tensors = tensor_names(graph)
         self._inputs = {blob.name: tensors[blob] for blob in graph.inputs}

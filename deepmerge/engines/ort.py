@@ -93,7 +93,7 @@ class OrtSession:
         graph = self._open()
         arrays = checked_feeds(self.inputs, feeds)
         names = checked_blobs(self.blobs, self.outputs if blobs is None else blobs)
-        last = {blob.name: blob for blob in graph.blobs}
+        last = graph.finals
         fed = set(graph.inputs)
         computed = [last[name] for name in names if last[name] not in fed]
         results = self._model(arrays, [blob for blob in computed if blob.consumers]).run(arrays, computed)

@@ -32,7 +32,7 @@ class FileSession:
             layer = unknown.producer
             text = f"layer {layer.name!r} ({layer.type}): the shape of top {unknown.name!r} is not known"
             raise EngineError(text, layer=layer.name, remedy="use --engine caffe")
-        last = {blob.name: blob for blob in graph.blobs}
+        last = graph.finals
         self.engine = engine
         self.inputs: dict[str, tuple[int, ...]] = {blob.name: shapes[blob] for blob in graph.inputs}
         self.outputs: tuple[str, ...] = tuple(b.name for b in graph.outputs if b.producer.type != "Input")

@@ -163,6 +163,11 @@ class Graph:
         return [top for layer in self.layers for top in layer.tops]
 
     @property
+    def finals(self) -> dict[str, Blob]:
+        """Name → the last blob of that name: layers that work in place give several blobs one name."""
+        return {blob.name: blob for blob in self.blobs}
+
+    @property
     def inputs(self) -> list[Blob]:
         """The tops of Input layers."""
         return [top for layer in self.layers if layer.type == "Input" for top in layer.tops]

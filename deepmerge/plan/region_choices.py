@@ -74,7 +74,7 @@ class _Search:
 
     def __init__(self, graph: Graph, options: Options):
         self.graph, self.options = graph, options
-        self.finals = {blob.name: blob for blob in graph.blobs}
+        self.finals = graph.finals
         self.shapes = infer_shapes(graph)
 
     def groups(self, steps: Sequence[Step]) -> list[tuple[list[Layer], list[Step]]]:
@@ -113,12 +113,8 @@ class _Search:
             return None
         names = tuple(layer.name for layer in layers)
         bare = Region("", tuple(blob.name for blob in inputs), outputs[0].name, names, (Choice(LEAVE),))
-        choices = _Choices(self.part(bare), bare, self.options).all(steps)
+        choices = _Choices(part_of(self.graph, bare, self.shapes), bare, self.options).all(steps)
         return replace(bare, choices=choices) if len(choices) > 1 else None
-
-    def part(self, region: Region) -> Graph:
-        """Return the region as a network of its own."""
-        return part_of(self.graph, region, self.shapes)
 
     @staticmethod
     def named(region: Region, name: str) -> Region:
@@ -244,7 +240,7 @@ def part_of(graph: Graph, region: Region, shapes: Mapping[Blob, Shape]) -> Graph
 
 def ends_of(graph: Graph, region: Region) -> tuple[list[Blob], Blob]:
     """Return the region's inputs and its output in a graph."""
-    finals = {blob.name: blob for blob in graph.blobs}
+    finals = graph.finals
     return [finals[name] for name in region.inputs], finals[region.output]
 
 
@@ -256,12 +252,8 @@ def _is_usual(step: Step) -> bool:
 
 def _fitting(step: Step) -> Step:
     """Return the step with the options that its passes use."""
-    return replace(step, options={k: v for k, v in step.options.items() if k in step_options_of(step.passes)})
-
-
-def step_options_of(passes: Sequence[str]) -> frozenset[str]:
-    """Return the names of the options that these passes use."""
-    return frozenset(step_options(passes, Options()))
+    used = step_options(step.passes, Options())
+    return replace(step, options={key: value for key, value in step.options.items() if key in used})
 
 
 def _word(value: Any) -> str:

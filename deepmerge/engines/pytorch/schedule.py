@@ -35,7 +35,7 @@ class Names:
     """Finds blobs by name. A name is the last version after layers in place; a fed input is its first version."""
 
     def __init__(self, graph: Graph):
-        self.last = {blob.name: blob for blob in graph.blobs}
+        self.last = graph.finals
         self.fed = self.last | {blob.name: blob for blob in graph.inputs}
 
     def find(self, names: Sequence[str], fed: bool = False) -> tuple[Blob, ...]:

@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from deepmerge.graph.graph import Graph
+from deepmerge.graph.shapes import infer_shapes
+
 _SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+def class_outputs(graph: Graph) -> list[str]:
+    """Return the outputs that are scores, (N, classes, …), of two classes or more."""
+    shapes = infer_shapes(graph)
+    made = [blob for blob in graph.outputs if blob.producer.type != "Input" and len(shapes[blob] or ()) >= 2]
+    return [blob.name for blob in made if shapes[blob][1] > 1]
 
 
 def best_classes(scores: np.ndarray) -> np.ndarray:

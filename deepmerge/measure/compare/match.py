@@ -85,7 +85,7 @@ def makers(graph: Graph, name: str) -> list[str]:
 
 def _finals(graph: Graph) -> dict[str, Blob]:
     """Return each name and the blob that the last layer to write it leaves there; inputs are left out."""
-    finals = {blob.name: blob for blob in graph.blobs}
+    finals = graph.finals
     return {name: blob for name, blob in finals.items() if blob.producer.type != "Input"}
 
 

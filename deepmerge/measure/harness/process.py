@@ -28,8 +28,8 @@ class Worker(Child):
     ) -> None:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", "deepmerge.measure.harness.worker", engine, str(threads), device]
-        # grace: real Caffe, which the worker may have started, is ended by the worker itself
         env = environment(threads, os.environ, PYTHONPATH=path)
+        # grace: real Caffe, which the worker may have started, is ended by the worker itself
         super().__init__(command, env, engine, timeout=timeout, grace=10.0)
         self._started = False
         if wait:

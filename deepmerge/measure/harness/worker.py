@@ -1,6 +1,6 @@
 """One engine in a process of its own, so that its threads, memory or crash do not affect other measurements.
 
-    python -m deepmerge.measure.harness.worker ENGINE THREADS
+    python -m deepmerge.measure.harness.worker ENGINE THREADS DEVICE
 
 Requests come on stdin, replies go to the original stdout, each one line of JSON. A request has a "command"; a reply has
 the result, or an "error", and "ended" if the engine has ended.
@@ -136,7 +136,7 @@ def serve(server: Server, requests, replies) -> None:
         except DeepmergeError as error:
             reply = {"error": flat(error)}
         except MemoryError:
-            reply = {"error": "out of memory", "memory": True}
+            reply = {"error": "out of memory"}
         except Exception as error:
             reply = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
         if not server.alive:

@@ -11,8 +11,7 @@ import numpy as np
 
 from deepmerge.engines import engine
 from deepmerge.graph.graph import Graph
-from deepmerge.graph.shapes import infer_shapes
-from deepmerge.measure.accuracy.agreement import best_classes, same_class
+from deepmerge.measure.accuracy.agreement import best_classes, class_outputs, same_class
 
 _PIECE = 32  # images
 
@@ -35,7 +34,7 @@ class Judge:
     ):
         self._input, self._batches, self._threads = input, batches, threads
         self._engine = engine(options.pop("engine", "ort"), **options)
-        self._outputs = tuple(blob.name for blob in original.outputs if len(infer_shapes(original)[blob]) >= 2)
+        self._outputs = class_outputs(original)
         self._original = original
         self._wanted: np.ndarray | None = None
 
@@ -64,7 +63,7 @@ class Judge:
             for data in self._pieces():
                 data = data[: None if most is None else most - images]
                 made = session.forward({self._input: data}, self._outputs)
-                found += [best_classes(made[name]).ravel() for name in self._outputs if made[name].shape[1] > 1]
+                found += [best_classes(made[name]).ravel() for name in self._outputs]
                 images += len(data)
                 if images == most or (most is None and self.clock() - start >= self.limit):
                     break

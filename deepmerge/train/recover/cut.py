@@ -45,7 +45,7 @@ def stages_at(cut: str | None, merged: Graph, segments: Sequence[Segment]) -> tu
 
 def divided_at(cut: str, merged: Graph, segments: Sequence[Segment]) -> tuple[list[Segment], list[Segment]]:
     """Return the segments before the cut, and those after it."""
-    finals = {blob.name: blob for blob in merged.blobs}
+    finals = merged.finals
     names = {layer.name for layer in layers_between(merged, merged.inputs, [finals[cut]])}
     before = [segment for segment in segments if names & set(segment.layers)]
     return before, [segment for segment in segments if segment not in before]
@@ -57,7 +57,7 @@ def _alone(graph: Graph) -> Iterator[tuple[Layer, Blob | None]]:
     None if there are several, if it is an input or an output, or if a later layer works on it in place.
     """
     readers = {blob: len(blob.consumers) for layer in graph.layers for blob in layer.tops}
-    finals = {blob.name: blob for blob in graph.blobs}
+    finals = graph.finals
     outputs, inputs = set(graph.outputs), set(graph.inputs)
     alive = {blob: len(blob.consumers) for blob in inputs}
     ended = False
@@ -77,7 +77,7 @@ def find_feature(merged: Graph, anchors: set[Blob]) -> str | None:
 
     It says more about an image than the scores do. anchors: see segments.find_anchors.
     """
-    shapes, finals = infer_shapes(merged), {blob.name: blob for blob in merged.blobs}
+    shapes, finals = infer_shapes(merged), merged.finals
     maps = [
         top.name
         for layer in merged.layers

@@ -146,7 +146,7 @@ class Distillation:
     @functools.cached_property
     def parameters(self) -> list[Parameter]:
         """The learned blobs of the layers after the start that no layer before it shares."""
-        finals = {blob.name: blob for blob in self._merged.blobs}
+        finals = self._merged.finals
         after = set(layers_between(self._merged, [finals[self.start]], [finals[part] for part in self.parts]))
         blobs: dict[bool, dict[Parameter, None]] = {True: {}, False: {}}
         for layer in self._merged.layers:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open_network_images
-from deepmerge.data.images import Images
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import cores
@@ -60,10 +59,10 @@ def open_sources(
     every = [place * images.count // count for place in range(count)]
     held = _held_out(every, summary(graph)["macs"])
     held_set = set(held)
-    learned = _some(images, [place for place in every if place not in held_set])
+    learned = images.some([place for place in every if place not in held_set])
     loading = replace(loading, limit=None)
     train = Loader(learned, train_how, opened.shape, batch_size, replace(loading, train=True))
-    judge = Loader(_some(images, held or every), judge_how, opened.shape, batch_size, loading)
+    judge = Loader(images.some(held or every), judge_how, opened.shape, batch_size, loading)
     return Sources(opened.input, train, judge, len(held), tuple(dict.fromkeys([*train_notes, *judge_notes])))
 
 
@@ -80,12 +79,8 @@ def sample(sources: Sources, most: int) -> Loader:
     """Return up to `most` of the images to learn from, spread evenly and read as in the TEST phase."""
     like, judge = sources.train, sources.judge
     count = min(most, like.count)
-    chosen = _some(like.images, [place * like.count // count for place in range(count)])
+    chosen = like.images.some([place * like.count // count for place in range(count)])
     return Loader(chosen, judge.preprocessing, judge.shape, judge.batch_size, judge.loading)
-
-
-def _some(images: Images, places: Sequence[int]) -> Images:
-    return replace(images, count=len(places), read=lambda index: images.read(places[index]))
 
 
 class Feed:

@@ -122,5 +122,9 @@ class Part:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the engine's session."""
         if self._session is not None:
             self._session.close()

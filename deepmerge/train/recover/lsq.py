@@ -1,6 +1,6 @@
 """The stages lsq and refit: each segment's linear layers are solved, by least squares, for the original's output.
 
-    found = lsq(original, merged, find_segments(original, merged, entries), feeds, Options(seed=1))
+    found = lsq(original, merged, find_segments(original, merged, entries), feeds, Fitting(seed=1))
 
 The segments are solved in the network's order, each on the merged network's own inputs, so that it compensates the
 errors of those before it. The targets are the original's values on the same images, at some places of each. A single
@@ -24,12 +24,12 @@ from deepmerge.train.recover.incremental import Feeds, Walk
 from deepmerge.train.recover.linear import chain_of, last_layers
 from deepmerge.train.recover.patches import places, tile, tile_size, values_at
 from deepmerge.train.recover.segments import Segment
-from deepmerge.train.recover.solve import Options, Task, task_for
+from deepmerge.train.recover.solve import Fitting, Task, task_for
 
 HELD_OUT = 5  # one of this many images is held out
 _NO_LAYER = "no linear layer makes its output with at most an activation between"
 _TOO_FEW = "there are too few images"
-_DEFAULTS = Options()
+_DEFAULTS = Fitting()
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def lsq(
     merged: Graph,
     segments: Sequence[Segment],
     feeds: Feeds,
-    options: Options = _DEFAULTS,
+    options: Fitting = _DEFAULTS,
     progress: Progress = silent,
 ) -> list[Solved]:
     """Solve the segments of `merged`, whose layers get new arrays, and return the results.
@@ -90,7 +90,7 @@ class _Stage:
     """The two networks, both run from segment to segment."""
 
     def __init__(
-        self, original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Feeds, images: int, options: Options
+        self, original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Feeds, images: int, options: Fitting
     ):
         self.segments, self.options, self.images = segments, options, images
         kept = options.memory // 4
@@ -178,7 +178,7 @@ class _Stage:
 
 def _outputs(graph: Graph, segments: Sequence[Segment]) -> list[Blob]:
     """Return the segments' output blobs in a graph."""
-    finals = {blob.name: blob for blob in graph.blobs}
+    finals = graph.finals
     return [finals[segment.output] for segment in segments]
 
 

@@ -16,7 +16,7 @@ from deepmerge.train.recover import CUT, SOLVED, TRAINED
 from deepmerge.train.recover.agreement import Judge
 from deepmerge.train.recover.budget import LEAST, default_iterations, divided, measured_fits
 from deepmerge.train.recover.images import sample
-from deepmerge.train.recover.lsq import Options, lsq
+from deepmerge.train.recover.lsq import Fitting, lsq
 from deepmerge.train.recover.report import recovery_entry, solved_entry
 from deepmerge.train.recover.spec import Context, StagePlan
 from deepmerge.train.recover.stage import TrainedStage, bf16_is_accurate
@@ -69,7 +69,7 @@ class Run:
         stop_at = None if job.stop_after is None else self.started + 60 * job.stop_after
         self.pace = Pace(clock, job.checkpoint_seconds, context.settings.saving_factor, stop_at, self.started)
         self.turns = turns_of(context)
-        self._skipped: list[str] = []
+        self._unreadable: list[str] = []
         options = {"engine": "ort"} if job.device == "cpu" else {"engine": "torch", "device": job.device}
         self.judge = Judge(context.original, context.sources.input, self._judged, context.threads, **options)
         self.judge.clock = clock
@@ -124,7 +124,7 @@ class Run:
         if self.context.cut is None:
             stages = [name for name in job.stages if name in CUT]
             warnings += [f"the network has no blob to cut it at, so there is no stage {name}" for name in stages]
-        skipped = list(dict.fromkeys(self._skipped + sources.skipped))
+        skipped = list(dict.fromkeys(self._unreadable + sources.skipped))
         if skipped:
             were = "was" if len(skipped) == 1 else "were"
             lost = f"{count(len(skipped), 'image')} could not be read and {were} left out"
@@ -158,11 +158,11 @@ class Run:
         def feeds() -> Iterator[dict[str, np.ndarray]]:
             return ({context.sources.input: batch.data} for batch in loader.once())
 
-        options = Options(
+        options = Fitting(
             seed=context.job.seed, threads=context.threads, over=lambda more: clock() + more >= end, **how
         )
         solved = lsq(context.original, context.merged, segments, feeds, options, context.progress)
-        self._skipped += loader.skipped
+        self._unreadable += loader.skipped
         if segments and not solved:
             return None
         entry = solved_entry(name, solved, clock() - start, loader.count)

@@ -73,13 +73,13 @@ def find_segments(original: Graph, merged: Graph, entries: Entries) -> list[Segm
 
 def _twins(original: Graph, anchors: Iterable[Blob]) -> dict[Blob, Blob]:
     """Return anchor → the original's blob."""
-    finals = {blob.name: blob for blob in original.blobs}
+    finals = original.finals
     return {blob: finals[blob.name] for blob in anchors if blob.name in finals}
 
 
 def find_anchors(original: Graph, merged: Graph, entries: Entries) -> set[Blob]:
     """Return the blobs of `merged` whose name means the same value in `original`, and its inputs."""
-    finals = [{blob.name: blob for blob in graph.blobs} for graph in (original, merged)]
+    finals = [graph.finals for graph in (original, merged)]
     shapes = [infer_shapes(graph, strict=False) for graph in (original, merged)]
     others = _inside_merges(original, merged, entries) | _folded_forth(original, merged, entries)
     anchors = set(merged.inputs)
@@ -213,7 +213,7 @@ def find_later_layers(original: Graph, merged: Graph, entries: Entries, segments
     """
     anchors = find_anchors(original, merged, entries)
     every = find_segments(original, merged, entries)
-    finals = {blob.name: blob for blob in merged.blobs}
+    finals = merged.finals
     touched = _downstream(merged, {finals[segment.output] for segment in segments})
     before = _upstream(merged, {finals[segment.output] for segment in every})
     later = []

@@ -22,7 +22,7 @@ ROUND_ROWS = 12_000  # rows that the rounds over several layers work on
 
 
 @dataclass(frozen=True)
-class Options:
+class Fitting:
     """How much work to do.
 
     points: about the most places of an image. memory: bytes, approximately: half for a segment's rows (if that is too
@@ -67,7 +67,7 @@ class Task(Protocol):
         """Add what a batch's bottom, (N, C, …), holds for places (N, P) of the output."""
         ...
 
-    def solve(self, target: np.ndarray, held: np.ndarray, options: Options) -> Outcome:
+    def solve(self, target: np.ndarray, held: np.ndarray, options: Fitting) -> Outcome:
         """Give the layers new weights if they are better. target: (images·P, channels). held: images to judge by."""
         ...
 
@@ -107,7 +107,7 @@ class Single:
         """See Task."""
         self.rows.append(patches_at(self.last.layer, bottom, where, self.width))
 
-    def solve(self, target: np.ndarray, held: np.ndarray, options: Options) -> Outcome:
+    def solve(self, target: np.ndarray, held: np.ndarray, options: Fitting) -> Outcome:
         """See Task."""
         x, layer, own = np.concatenate(self.rows), self.last.layer, self.last.own
         self.rows = []
@@ -147,7 +147,7 @@ class Problem:
         outputs = activated(predict(self.outside, weight), self.slope)
         return float(np.square(outputs - self.judge, dtype=np.float64).sum())
 
-    def best(self, start: np.ndarray, options: Options) -> tuple[np.ndarray, float]:
+    def best(self, start: np.ndarray, options: Fitting) -> tuple[np.ndarray, float]:
         """Return the weights of the ridge strength that is best on the held-out rows, and their error there."""
         plenty = len(self.inside) >= PLENTY * self.inside.shape[1]
         tried = []
@@ -176,7 +176,7 @@ class Several:
         """See Task."""
         self.tiles.append(tiles_at(self.layer, bottom, where, self.size, self.width))
 
-    def solve(self, target: np.ndarray, held: np.ndarray, options: Options) -> Outcome:
+    def solve(self, target: np.ndarray, held: np.ndarray, options: Fitting) -> Outcome:
         """See Task."""
         x, valid = (np.concatenate(part) for part in zip(*self.tiles, strict=True))
         self.tiles = []
@@ -215,7 +215,7 @@ class Several:
         ]
 
     @staticmethod
-    def _rounds(stack: Stack, target: np.ndarray, weights: list[np.ndarray], options: Options) -> list[np.ndarray]:
+    def _rounds(stack: Stack, target: np.ndarray, weights: list[np.ndarray], options: Fitting) -> list[np.ndarray]:
         last = stack.layers[-1]
         rows = stack.forward(weights)[0][-1]
         start = fit(Normal(rows, STRENGTHS[0], last.bias), target, weights[-1], last.slope, options.iterations // 2)
@@ -226,7 +226,7 @@ class Several:
         return fit_stack(stack.having(layers), target, options.rounds, options.seed)
 
 
-def _last_alone(stack: Stack, weights, target, held, options: Options) -> list[np.ndarray]:
+def _last_alone(stack: Stack, weights, target, held, options: Fitting) -> list[np.ndarray]:
     last = stack.layers[-1]
     rows = stack.features(weights)
     problem = Problem(rows, target, last.slope, last.bias, np.repeat(held, len(rows) // len(held)))

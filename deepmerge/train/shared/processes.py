@@ -54,9 +54,9 @@ class Processes:
         import torch
         from torch import distributed
 
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        distributed.all_reduce(flat)
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        joined = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        distributed.all_reduce(joined)
+        for tensor, part in zip(tensors, joined.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
     def from_first(self, value: Any) -> Any:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from deepmerge.engines import engine
-from deepmerge.passes.support.base import Options as PassOptions
+from deepmerge.passes.support.base import Options
 from deepmerge.plan import make_plan
 from deepmerge.plan.discover import Wishes
-from deepmerge.train.recover.lsq import Options, lsq
+from deepmerge.train.recover.lsq import Fitting, lsq
 from deepmerge.train.recover.segments import Segment, find_segments
 from tests.helpers import carried_out, conv, feeds, fill, inputs, layer, network, relu
 from tests.train.recover.conftest import TEXT, scale
@@ -66,7 +66,7 @@ def test_planted_weights_come_back(tmp_path, text):
     alone = "InnerProduct" in text  # one row an image
     original, merged, segment = planted(tmp_path, inputs((1, 6, 3, 2) if alone else (1, 6, 9, 8)) + text)
     images = 900 if alone else 150
-    (found,) = lsq(original, merged, [segment], many(original, images), Options(points=40, iterations=300))
+    (found,) = lsq(original, merged, [segment], many(original, images), Fitting(points=40, iterations=300))
     assert found.error_before > 0.3 and found.error_after < 2e-3 and set(found.layers) == set(segment.trained)
     for one in merged.layers:
         for new, true in zip(one.weights, original.layer(one.name).weights, strict=True):
@@ -78,7 +78,7 @@ def test_planted_weights_to_1e_4(tmp_path):
     original, merged, segment = planted(
         tmp_path, inputs((1, 3, 9, 8)) + conv("c", "data", 4, "kernel_size: 3 pad: 1") + relu("c")
     )
-    lsq(original, merged, [segment], many(original, 300), Options(iterations=1000))
+    lsq(original, merged, [segment], many(original, 300), Fitting(iterations=1000))
     for new, true in zip(merged.layer("c").weights, original.layer("c").weights, strict=True):
         np.testing.assert_allclose(new, true, atol=1e-4 * np.abs(true).max())
 
@@ -90,9 +90,9 @@ def test_a_reducer_and_what_reads_it_are_fitted_together(tmp_path):
     near = original.layer("r").weights
     merged.layer("r").weights = [near[0] + rng.normal(0, 0.2, near[0].shape).astype(np.float32), near[1]]
     alone = merged.copy()
-    (one,) = lsq(original, alone, [segment], many(original, 80), Options(rounds=0))
+    (one,) = lsq(original, alone, [segment], many(original, 80), Fitting(rounds=0))
     assert one.layers == ("c",)
-    (both,) = lsq(original, merged, [segment], many(original, 80), Options(rounds=60, iterations=60))
+    (both,) = lsq(original, merged, [segment], many(original, 80), Fitting(rounds=60, iterations=60))
     assert both.layers == ("r", "c") and both.error_after < 0.4 * one.error_after
 
 
@@ -169,7 +169,7 @@ def merged_twice(tmp_path_factory):
     """The original, its conversion with two approximate steps, and their segments."""
     original = network(tmp_path_factory.mktemp("net"), TEXT)
     scale(original)
-    merged, entries = carried_out(original, make_plan(original, Wishes(options=PassOptions())).recipe)
+    merged, entries = carried_out(original, make_plan(original, Wishes(options=Options())).recipe)
     return original, merged, find_segments(original, merged, entries)
 
 
@@ -188,7 +188,7 @@ def run(networks, pictures, **options):
         merged,
         segments,
         lambda: ({"data": pictures[i : i + 40]} for i in range(0, len(pictures), 40)),
-        Options(points=16, iterations=10, **options),
+        Fitting(points=16, iterations=10, **options),
     )
     return merged, found
 
@@ -240,7 +240,7 @@ def test_what_is_fed_may_have_several_inputs(tmp_path):
 def test_a_network_whose_batch_is_fixed_in_the_prototxt(tmp_path):
     original, merged, segment = planted(tmp_path, inputs((10, 3, 9, 8)) + conv("c", "data", 4) + relu("c"))
     fill(merged, 4)
-    (found,) = lsq(original, merged, [segment], many(original, 45), Options(iterations=300))
+    (found,) = lsq(original, merged, [segment], many(original, 45), Fitting(iterations=300))
     assert found.error_after < 1e-2
 
 

@@ -8,7 +8,7 @@ import pytest
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.train.recover.linear import chain_of, last_layers
 from deepmerge.train.recover.patches import tile
-from deepmerge.train.recover.solve import Options, Problem, Several, Single, task_for
+from deepmerge.train.recover.solve import Fitting, Problem, Several, Single, task_for
 from tests.helpers import conv, inputs, network, relu
 
 
@@ -53,7 +53,7 @@ def test_what_does_no_better_on_the_images_held_out_is_not_kept(tmp_path, text):
     for image in np.flatnonzero(held):
         target[image * 9 : image * 9 + 9] = made[image][:, tile(shape, 9, [0, image])].T
     arrays = {one.name: list(one.weights) for one in graph.layers}
-    outcome = task.solve(target, held, Options(rounds=3))
+    outcome = task.solve(target, held, Fitting(rounds=3))
     assert outcome.changed == () and outcome.after == outcome.before < 1e-6
     assert all(a is b for one in graph.layers for a, b in zip(one.weights, arrays[one.name], strict=True))
 
@@ -67,14 +67,14 @@ def test_the_strength_that_does_best_outside_is_taken_where_rows_are_few():
     start = np.zeros((40, 1))
     start[0] = 1.0
     problem = Problem(x, target, None, False, held)
-    weight, error = problem.best(start, Options(iterations=10))
+    weight, error = problem.best(start, Fitting(iterations=10))
     assert problem.error(weight) == error < 1.2 * problem.error(start)
 
 
 def test_outcome_is_the_error_after_the_activation(tmp_path):
     graph, (task,), shape = tasks(tmp_path, conv("c", "data", 4, "kernel_size: 3") + relu("c"))
     target, held = gathered(task, shape), np.arange(20) % 5 == 4
-    outcome = task.solve(target, held, Options())
+    outcome = task.solve(target, held, Fitting())
     assert outcome.changed == ("c",) and 0 < outcome.after < outcome.before
 
 
@@ -97,7 +97,7 @@ def test_an_image_that_is_not_a_number_changes_nothing(tmp_path, text):
     target = gathered(task, shape)
     target[:9] = np.nan
     before = [array.copy() for one in graph.layers for array in one.weights]
-    outcome = task.solve(target, np.arange(20) % 5 == 4, Options())
+    outcome = task.solve(target, np.arange(20) % 5 == 4, Fitting())
     assert outcome.changed == () and np.isfinite(outcome.after)
     assert all(
         np.array_equal(a, b) for a, b in zip(before, (w for one in graph.layers for w in one.weights), strict=True)
