@@ -124,7 +124,8 @@ class Plans:
         if self.known.get(WHOLE, key).ms is None:
             rough = [step for step in recipe.steps if not step.exact]
             graph = stand_in(self.study.exact, rough, recipe.options())
-            found = self.study.timed({(WHOLE, ORIGINAL): self.study.job.graph, (WHOLE, key): graph}, 1.0)
+            pair = {(WHOLE, ORIGINAL): self.study.job.graph, (WHOLE, key): graph}
+            found = self.study.timed(pair, self.study.job.seconds / 5)
             self.known.add(WHOLE, key, ms=self.original_ms * found[WHOLE, key] / found[WHOLE, ORIGINAL])
         return self.known.get(WHOLE, key).ms
 

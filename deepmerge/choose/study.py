@@ -39,15 +39,13 @@ class Study:
     def __init__(self, job: Job, progress: Progress = silent):
         self.job, self.progress = job, progress
         self.notes: list[str] = []
-        self._stopwatch, file = Stopwatch(job.engine, job.threads), job.file or job.cache()
-        if file.exists():  # all that is left may be to time a plan, and Caffe takes as long to start as what follows
-            self._stopwatch.prepare()
+        self._stopwatch = Stopwatch(job.engine, job.threads)
         plan, self.recipe, self.exact = _planned(job.graph, job.options)
         self.shapes = infer_shapes(self.exact)
         self.regions = self._regions(plan)
         if not self.regions:
             raise PlanError(f"the network {job.graph.name!r} has nothing to choose: no region can be merged")
-        self.known = Measurements(file, job.on, fingerprint(job.graph), self._contents())
+        self.known = Measurements(job.file or job.cache(), job.on, fingerprint(job.graph), self._contents())
         self.known.check(self._every_choice)
 
     def _regions(self, plan: Plan) -> list[Region]:
@@ -107,7 +105,6 @@ class Study:
         missing = [(region, choices) for region in self.regions if (choices := self._without_loss(region))]
         if not missing:
             return
-        self.close()  # minutes pass before it is needed
         walk = Regions(self.exact, self.sets, self.answers, self.job.options, cores())
         done, total = 0, sum(len(choices) for _, choices in missing)
         for region, choices in missing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from deepmerge.measure.harness.setup import Files, files_of, load_all
 class Stopwatch:
     """Times networks on an engine, in a process that stays: real Caffe takes seconds to start.
 
-    It starts with the first networks unless `prepare` has started it, and ends with the stopwatch.
+    It starts with the first networks, and ends with the stopwatch.
     """
 
     def __init__(self, engine: str, threads: int):
@@ -42,11 +41,6 @@ class Stopwatch:
         base = timings.spread(first).median * 1000
         labels = [label for label in graphs if label not in refused]
         return {label: base * (1.0 if label == first else timings.ratio(label).value) for label in labels}, refused
-
-    def prepare(self) -> None:
-        """Start the process without waiting for it. If it cannot start, `times_of` says so."""
-        with contextlib.suppress(EngineError):
-            self._worker = self._start(wait=False)
 
     def close(self) -> None:
         """End the process."""

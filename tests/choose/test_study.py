@@ -32,18 +32,6 @@ def test_measured_choices_give_the_same_plan_again_and_measure_nothing(study, mo
     assert choose(Plans(study()), Goal(speedup=1.05)).recipe == first.recipe
 
 
-def test_the_engine_starts_early_where_there_are_measurements(study, small, monkeypatch, work):
-    done = []
-    monkeypatch.setattr(module.Stopwatch, "prepare", lambda self: done.append("start"))
-    monkeypatch.setattr(module.Stopwatch, "close", lambda self: done.append("end"))
-    study(graph=small).measure()
-    assert done == ["end"]  # nothing had been measured
-    study(graph=small).measure()
-    assert done == ["end", "start"]
-    study(graph=small, steps="conv1,conv2").measure()  # losses come first, which takes long
-    assert done == ["end", "start", "start", "end"]
-
-
 @pytest.fixture
 def work(monkeypatch):
     """What is asked for from now on, with made-up answers: the names of the choices judged, and of what is timed."""

@@ -18,8 +18,8 @@ def workers(monkeypatch):
     """The processes started from now on."""
     found, start = [], Worker.__init__
 
-    def remembered(self, *arguments, **options):
-        start(self, *arguments, **options)
+    def remembered(self, *arguments):
+        start(self, *arguments)
         found.append(self)
 
     monkeypatch.setattr(Worker, "__init__", remembered)
@@ -40,17 +40,6 @@ def test_all_networks_are_timed_in_one_process_which_forgets_them(workers, graph
     assert len(workers) == 1
     with pytest.raises(EngineError, match="small"):
         workers[0].run("small")
-
-
-def test_a_process_that_was_prepared_is_used_and_says_late_why_it_cannot_start(workers, graph):
-    stopwatch = Stopwatch("ort", 1)
-    stopwatch.prepare()
-    assert stopwatch.times_of({"first": graph(4)}, 0.1)[0]["first"] > 0 and len(workers) == 1
-    missing = Stopwatch("nonsense", 1)
-    missing.prepare()
-    with pytest.raises(EngineError, match="nonsense"):
-        missing.times_of({"first": graph(4)}, 0.1)
-    missing.close()
 
 
 def test_a_network_that_the_engine_refuses_has_no_time(workers, graph):

@@ -19,21 +19,21 @@ ROOT = Path(deepmerge.__file__).parents[1]
 class Worker(Child):
     """An engine in a process of its own; also a context manager.
 
-    threads: CPU threads for each library in it. timeout: seconds that one request may take. wait: whether to wait until
-    it has started; else the first request waits. EngineError, with how to get it, if the engine's software is missing.
+    threads: CPU threads for each library in it. timeout: seconds that one request may take.
+    EngineError, with how to get it, if the engine's software is missing.
     """
 
-    def __init__(
-        self, engine: str, threads: int = 1, device: str = "cpu", *, timeout: float = 600.0, wait: bool = True
-    ) -> None:
+    def __init__(self, engine: str, threads: int = 1, device: str = "cpu", timeout: float = 600.0) -> None:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", "deepmerge.measure.harness.worker", engine, str(threads), device]
         env = environment(threads, os.environ, PYTHONPATH=path)
         # grace: real Caffe, which the worker may have started, is ended by the worker itself
         super().__init__(command, env, engine, timeout=timeout, grace=10.0)
-        self._started = False
-        if wait:
-            self._greet()
+        try:
+            self._ask(None, "starting")
+        except EngineError:
+            self.close()
+            raise
 
     def load(self, label: str, *files: Path) -> dict[str, Any]:
         """Load a network: its prototxt, its caffemodel, perhaps its ONNX file; see worker.Server.load for the reply."""
@@ -56,22 +56,7 @@ class Worker(Child):
         """Return the process's memory; see worker.Server.memory."""
         return self._ask("memory", "asking for memory")
 
-    def _greet(self) -> None:
-        """Wait until the engine has started."""
-        try:
-            self._talk(None, "starting")
-        except EngineError:
-            self.close()
-            raise
-        self._started = True
-
-    def _ask(self, command: str, about: str, **fields: Any) -> dict[str, Any]:
-        """Send a command once the engine has started, and return the reply."""
-        if not self._started:
-            self._greet()
-        return self._talk(command, about, **fields)
-
-    def _talk(self, command: str | None, about: str, **fields: Any) -> dict[str, Any]:
+    def _ask(self, command: str | None, about: str, **fields: Any) -> dict[str, Any]:
         """Send a command, if any, and return the reply."""
         line = json.dumps(dict(fields, command=command)) + "\n"
 

@@ -494,7 +494,7 @@ def clock(monkeypatch) -> SimpleNamespace:
     return found
 
 
-@pytest.mark.parametrize("changed", [0.2, 1, 5])
+@pytest.mark.parametrize("changed", [0.4, 1, 5])
 def test_minutes_are_used_however_fast_iterations_become(job, clock, changed):
     clock.changed = changed
     report = recover(replace(job, minutes=1.0, counts={}), settings=clock.settings)
