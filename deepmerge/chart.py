@@ -12,6 +12,7 @@ from deepmerge.errors import EngineError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_MISSING = "{} needs matplotlib: pip install 'deepmerge-caffe[plot]'"
 _DPI = 120
 _MOST = 100.0  # inches of width and of height: 12,000 pixels, more than any screen has
 # No date and no version in the file: the same figures give the same picture.
@@ -47,12 +48,31 @@ def chart(option: str, file: Path, width: float, height: float) -> Iterator[Figu
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise EngineError(f"{option} needs matplotlib: pip install 'deepmerge-caffe[plot]'") from None
+        raise EngineError(_MISSING.format(option)) from None
     figure = Figure((min(width, _MOST), min(height, _MOST)), layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot, which would look for a screen
     yield figure
+    kind, partial = file.suffix.lower(), file.with_name(f".{file.name}.partial")
     try:
         with rc_context({"svg.hashsalt": "deepmerge"}):  # else the ids in an SVG are random
-            figure.savefig(file, dpi=_DPI, metadata=_METADATA.get(file.suffix.lower()))
+            figure.savefig(partial, dpi=_DPI, format=kind[1:], metadata=_METADATA.get(kind))
+        partial.replace(file)
     except ValueError as error:
         raise EngineError(f"{option} {file}: {error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_chart(option: str, file: Path | None) -> None:
+    """Raise EngineError if `figure` could not save this file: it is drawn after minutes of measuring."""
+    if file is None:
+        return
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError:
+        raise EngineError(_MISSING.format(option)) from None
+    kinds = sorted(FigureCanvasAgg.get_supported_filetypes())
+    if file.suffix.lower()[1:] not in kinds:
+        raise EngineError(f"{option} {file}: is no picture; its name must end in one of {', '.join(kinds)}")
+    if not file.parent.is_dir():
+        raise EngineError(f"{option} {file}: there is no folder {file.parent}")

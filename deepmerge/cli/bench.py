@@ -16,6 +16,7 @@ from deepmerge.cli.options import (
     FILE,
     MORE,
     SPEC,
+    Amount,
     Checked,
     Listed,
     bundle,
@@ -91,7 +92,7 @@ output = bundle(
     options(
         option(
             "--tolerance",
-            type=click.FloatRange(0),
+            type=Amount(0),
             default=0.05,
             metavar="X",
             help="How much worse a ratio may be, as a share.",
@@ -150,6 +151,8 @@ def _check_usage(measuring: Measuring, figures: Figures, output: Output, console
         raise click.UsageError("--json, --csv and --markdown exclude each other")
     if figures.memory == "device" and measuring.device == "cpu":
         raise click.UsageError("--memory device is the GPU's: give --device cuda, or an amount such as 1GB")
+    if output.against is None:
+        refuse(given("tolerance"), "has no effect without --against")
     if figures.data is None:
         refuse(given("limit", *PREPROCESSING), "has no effect without --data")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deepmerge.cli.options import FILE, SPEC, bundle, given, option, options, refuse
+from deepmerge.cli.options import FILE, SPEC, Amount, bundle, given, option, options, refuse
 from deepmerge.cli.output import table
 from deepmerge.engines import ENGINES
 from deepmerge.text import count
@@ -58,20 +58,20 @@ choosing = bundle(
     option("--data", metavar="SPEC", help="Images to choose the merges by (no labels needed)."),
     option(
         "--speedup",
-        type=click.FloatRange(1, min_open=True),
+        type=Amount(1, min_open=True),
         metavar="X",
         help="Goal of --data: X times as fast as the original.",
     ),
     options(
         option(
             "--max-loss",
-            type=click.FloatRange(0, 100),
+            type=Amount(0, 100),
             metavar="X",
             help=f"Goal of --data: at most X % of images get another best class. SPEC is {SPEC}.",
         ),
         option(
             "--budget-ms",
-            type=click.FloatRange(0, min_open=True),
+            type=Amount(0, min_open=True),
             metavar="X",
             help="Goal of --data: at most X milliseconds for one forward.",
         ),

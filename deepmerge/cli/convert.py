@@ -19,6 +19,7 @@ from deepmerge.cli.options import (
     MORE,
     PLANNING,
     SPEC,
+    USAGE,
     Checked,
     Listed,
     Planning,
@@ -313,6 +314,8 @@ def convert(
     recovering = recovering.after(choosing, how.dry_run)
     calibrating = calibrating.after(choosing, recovering, emitting.emit)
     _check_usage(how, planning, emitting, choosing, recovering, calibrating)
+    if click.get_current_context().meta.get(USAGE):
+        return
     from deepmerge.out.digest import Digest
 
     pair = prototxt, caffemodel
@@ -394,6 +397,8 @@ def _check_usage(
         refuse(given("no_fit"), "has no effect without --data SPEC")
     elif not choosing.goal:
         raise click.UsageError("--data needs a goal: add --speedup, --budget-ms or --max-loss")
+    if recovering.data is not None:
+        refuse(given("no_fit"), "and --recover exclude each other")
     if recovering.data is None:
         refuse(given("recover_minutes", "recover_stages", "recover_device"), "has no effect without --recover")
     elif how.dry_run:

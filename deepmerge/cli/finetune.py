@@ -11,7 +11,7 @@ import click
 
 from deepmerge.cli.following import after_training
 from deepmerge.cli.image_options import Preprocessing
-from deepmerge.cli.options import MORE, SPEC, Checked, command, common, given, option, options, override, refuse
+from deepmerge.cli.options import MORE, SPEC, Amount, Checked, command, common, given, option, options, override, refuse
 from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, precision, resumable, show_paused, training
 from deepmerge.cli.words import complete_steps
@@ -29,12 +29,10 @@ teacher = options(
             metavar="[kl|mse]",
             help="Add the original as a teacher: KL divergence or squared distance of the scores joins the loss.",
         ),
-        option(
-            "--distill-weight", type=click.FloatRange(0), default=1.0, metavar="X", help="Weight of the teacher's loss."
-        ),
+        option("--distill-weight", type=Amount(0), default=1.0, metavar="X", help="Weight of the teacher's loss."),
         option(
             "--temperature",
-            type=click.FloatRange(0, min_open=True),
+            type=Amount(0, min_open=True),
             default=2.0,
             metavar="X",
             help="Temperature of kl; softens both distributions.",

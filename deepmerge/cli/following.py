@@ -49,30 +49,34 @@ def after_convert(pair: tuple[Path, Path], out: Path, report: dict[str, Any], fo
 
 def after_training(out: Path, data: str | None = None) -> Words:
     """Return `eval`, with the test images if they are known."""
-    return ["eval", out, "--data", data or IMAGES, *typed(*PREPROCESSING)]
+    same = [name for name in PREPROCESSING if name != "mirror"]  # which means another thing in training
+    return ["eval", out, "--data", data or IMAGES, *typed(*same)]
 
 
 def after_measuring(out: Path, report: dict[str, Any]) -> Words:
     """Return `recover` for a conversion with approximate steps that has not been trained; else `report`."""
     rough = any(not step["exact"] for step in report["steps"])
-    return ["report", out] if not rough or report.keys() & {"recovery", "finetuning"} else _recover(out)
+    if not rough or report.keys() & {"recovery", "finetuning"}:
+        return ["report", out, *(["--force"] if (out / "report.html").exists() else [])]
+    return _recover(out)
 
 
 def after_verify(pairs: Sequence[tuple[Path, ...]], report: dict[str, Any]) -> Words:
     """Return `bench` for networks that agree, and for others what shows more of the difference."""
-    (_, second), words = pairs, [*pairs[0], *pairs[1]]
+    (_, second), words = pairs, [*pairs[0], *pairs[1], *typed("inputs")]
     if report["ok"]:
         return ["bench", *words]
     if not report["expected"]:
         return ["verify", *_typed_without("verbose", "layers"), "--layers"]
     folder = next((f for f in list(second[0].parents)[:3:2] if (f / "report.json").exists()), None)
-    return ["eval", *([folder] if folder else second), "--data", IMAGES, *typed(*PREPROCESSING)]
+    sizes = [] if folder else typed("inputs")
+    return ["eval", *([folder] if folder else second), "--data", IMAGES, *sizes, *typed(*PREPROCESSING)]
 
 
 def _recover(out: Path) -> Words:
     fast = [] if importlib.util.find_spec("torch") else ["--stages", "lsq,refit"]  # those need no PyTorch
     how = ["--data", IMAGES, "-o", _free(f"{out}-recovered"), "--minutes", 20, *fast]
-    return ["recover", out, *how, *typed(*PREPROCESSING)]
+    return ["recover", out, *how, *typed("original", *PREPROCESSING)]
 
 
 def _free(name: str) -> str:
@@ -99,15 +103,26 @@ def _parts() -> list[tuple[str, list[str]]]:
     options: dict[str, click.Parameter] = {}
     for param in ctx.command.params:
         options |= dict.fromkeys((*param.opts, *param.secondary_opts), param)
-    words, parts = list(ctx.meta[WORDS]), []
+    words, parts = _without_dashes(ctx.meta[WORDS]), []
     while words:
         name, equals, _ = words[0].partition("=")
         param = options.get(name) if name.startswith("-") else None
         alone = param is None or equals or _is_flag(param)
-        size = 1 if alone else 1 + param.nargs
+        size = 1 if alone or _stands_alone(param, words) else 1 + param.nargs
         parts.append((param.name if param else "", words[:size]))
         words = words[size:]
     return parts
+
+
+def _without_dashes(words: Sequence[str]) -> list[str]:
+    """Return the words without `--`, so that options may be added: the files after it need no option's form."""
+    end = words.index("--") if "--" in words else len(words)
+    return [*words[:end], *(f"./{word}" if word.startswith("-") else word for word in words[end + 1 :])]
+
+
+def _stands_alone(param: click.Parameter, words: list[str]) -> bool:
+    """Return whether an option with an optional value is used without one."""
+    return bool(getattr(param, "_flag_needs_value", False)) and (len(words) == 1 or words[1].startswith("-"))
 
 
 def _is_flag(param: click.Parameter) -> bool:

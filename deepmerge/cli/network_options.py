@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deepmerge.cli.options import MORE, Listed, bundle, given, inputs, option, options
+from deepmerge.cli.options import MORE, Amount, Listed, bundle, given, inputs, option, options
 from deepmerge.engines import ENGINES, USUAL
 from deepmerge.names import for_terminal
 from deepmerge.text import count
@@ -75,7 +75,7 @@ measuring = bundle(
     ),
     option(
         "--seconds",
-        type=click.FloatRange(0, min_open=True),
+        type=Amount(0, min_open=True),
         default=30.0,
         metavar="N",
         help="Time limit for each engine's runs of whole networks.",
@@ -85,7 +85,7 @@ measuring = bundle(
             "--repeat",
             type=click.IntRange(2),
             metavar="N",
-            help="Run exactly N rounds, instead of until the interval is narrow or --seconds are over.",
+            help="Run N rounds (an odd N, one more), not until the interval is narrow or --seconds are over.",
         ),
         option(
             "--seed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from deepmerge.text import nearest
 
 FILE = click.Path(path_type=Path)
 DEBUG = "deepmerge.debug"  # in Context.meta: whether --debug was given
+USAGE = "deepmerge.usage"  # in Context.meta: whether the command is only to check its options
 WORDS = "deepmerge.words"  # in Context.meta: the words after the command's name
 MORE = "More options"
 SPEC = "folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE"
@@ -132,6 +134,17 @@ class Listed(click.ParamType):
         before, comma, _ = incomplete.rpartition(",")
         words = [before + comma + choice for choice in self.choices if choice not in before.split(",")]
         return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+class Amount(click.FloatRange):
+    """A number in a range; inf and nan, which click takes, are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number that can be counted with", param, ctx)
+        return number
 
 
 class Checked(click.ParamType):

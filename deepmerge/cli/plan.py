@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deepmerge.chart import check_chart
 from deepmerge.cli.choosing import HEADING, Choosing, choice_text, choosing, frontier_text, missed
 from deepmerge.cli.following import after_plan
 from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
@@ -88,6 +89,9 @@ def plan(
     elif caffemodel is None:
         raise click.UsageError("--data needs the network's weights: give the CAFFEMODEL, too")
 
+    if write is None:
+        refuse(given("force"), "has no effect without --write")
+    check_chart("--frontier", frontier)
     if write is not None and write.exists() and not force:
         raise EmitError(f"{write}: exists already; give another name, or --force to replace it")
     with console.progress():
@@ -126,8 +130,6 @@ def _choose(
         result = (
             {**plan.to_dict(), "choice": choice} if plan else {"network": network.name, "frontier": found.to_dict()}
         )
-    if picture is not None:
-        found.draw(picture, plan)
     written: list[Path] = []
     if write is not None and plan is not None:
         plan.write(write, force=force)
@@ -135,6 +137,8 @@ def _choose(
         written = found.write(write, force=force)
     console.warn([*network.warnings, *found.study.notes])
     console.show(result, lambda: _choice_text(result, write, len(written)))
+    if picture is not None:
+        found.draw(picture, plan)
     if plan is not None and not choice["kept"]:
         raise PlanError(missed(choice))
     return result

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from deepmerge.chart import check_chart
 from deepmerge.cli.network_options import Measuring, measuring, random_note, settings_line
 from deepmerge.cli.options import command, common, option
 from deepmerge.cli.output import Console, table
@@ -46,6 +47,7 @@ def profile(measuring: Measuring, by: str, chart: Path | None, console: Console)
       deepmerge profile before=net.prototxt net.caffemodel after=out/ --engine caffe,ort
       deepmerge profile net.prototxt --by type --batch 8 --threads 2 --json
     """
+    check_chart("--chart", chart)
     from deepmerge.measure.profile import Settings
     from deepmerge.measure.profile import profile as measure
 
@@ -58,11 +60,11 @@ def profile(measuring: Measuring, by: str, chart: Path | None, console: Console)
     with console.progress() as progress:
         report = measure(nets, settings, progress)
     console.warn(waiting(report))
+    console.show(report, lambda: _text(report, by, console.verbose))
     if chart is not None:
         from deepmerge.measure.profile.chart import draw
 
         draw(report, chart)
-    console.show(report, lambda: _text(report, by, console.verbose))
 
 
 def waiting(report: dict) -> list[str]:

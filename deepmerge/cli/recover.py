@@ -9,7 +9,7 @@ import click
 
 from deepmerge.cli.following import after_training
 from deepmerge.cli.image_options import Preprocessing
-from deepmerge.cli.options import MORE, SPEC, Checked, Listed, command, common, option, options
+from deepmerge.cli.options import MORE, SPEC, Amount, Checked, Listed, command, common, option, options
 from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, precision, resumable, show_paused, training
 from deepmerge.cli.words import complete_steps
@@ -65,7 +65,7 @@ def _iterations(text: str) -> dict[str, int]:
     option("--batch-size", type=click.IntRange(1), metavar="N", help="Batch size. Default: 128, or less on a CPU."),
     option(
         "--lr",
-        type=click.FloatRange(0, min_open=True),
+        type=Amount(0, min_open=True),
         metavar="X",
         help="Learning rate, relative to each layer's weights. "
         "Default: the largest of five, up to 0.015, that passes a trial.",

@@ -7,9 +7,24 @@ from typing import Any
 
 import click
 
+from deepmerge.chart import check_chart
 from deepmerge.cli.following import after_measuring
-from deepmerge.cli.image_options import Preprocessing, limit, preprocessing, running, strict
-from deepmerge.cli.options import MORE, SPEC, Checked, command, common, inputs, option, options, original, tops
+from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, limit, preprocessing, running, strict
+from deepmerge.cli.options import (
+    MORE,
+    SPEC,
+    Amount,
+    Checked,
+    command,
+    common,
+    given,
+    inputs,
+    option,
+    options,
+    original,
+    refuse,
+    tops,
+)
 from deepmerge.cli.output import Console, shortened
 from deepmerge.cli.output import table as text_table
 from deepmerge.engines import ENGINES
@@ -27,7 +42,7 @@ from deepmerge.text import count, milliseconds
 @inputs
 @running
 @option("--time-engine", type=click.Choice(list(ENGINES)), help="Engine to time.  [default: that of --engine]")
-@option("--seconds", type=click.FloatRange(0), default=60.0, metavar="N", help="Time limit for the timing; 0 skips it.")
+@option("--seconds", type=Amount(0), default=60.0, metavar="N", help="Time limit for the timing; 0 skips it.")
 @option(
     "--png",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -61,6 +76,11 @@ def table(words: tuple[str, ...], png: Path | None, images: Preprocessing, conso
     """
     if not chosen["data"] and not chosen["seconds"]:
         raise click.UsageError("nothing is left to show: give --data for the accuracy, or --seconds above 0 for times")
+    if not chosen["data"]:
+        refuse(given("top", "limit", "batch_size", *PREPROCESSING), "has no effect without --data")
+    if not chosen["seconds"]:
+        refuse(given("time_engine"), "has no effect with --seconds 0")
+    check_chart("--png", png)
     from deepmerge import tabulate
     from deepmerge.out.read import Pair, read_converted
 
@@ -70,11 +90,11 @@ def table(words: tuple[str, ...], png: Path | None, images: Preprocessing, conso
     with console.progress() as progress:
         report = tabulate([path for _, path in named], progress=progress, **chosen)
     console.warn(report["warnings"])
+    console.show(report, lambda: as_text(report))
     if png is not None:
         from deepmerge.measure.steps.chart import draw
 
         draw(report, png)
-    console.show(report, lambda: as_text(report))
     last = named[-1][1]
     console.next(after_measuring(last, read_converted(last).report))
 

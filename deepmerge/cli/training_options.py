@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from deepmerge.cli.image_options import preprocessing
-from deepmerge.cli.options import FILE, MORE, inputs, option, options, original
+from deepmerge.cli.options import FILE, MORE, Amount, inputs, option, options, original
 from deepmerge.cli.output import Console
 from deepmerge.train.shared.device import PRECISIONS
 
-MINUTES = click.FloatRange(0, min_open=True)
+MINUTES = Amount(0, min_open=True)
 
 files = options(
     click.argument("out", type=FILE),
@@ -59,8 +59,7 @@ def resumable(to: Path | None) -> Iterator[None]:
 
         if to is None or not checkpoint_folder(to).exists():
             raise
-        click.echo(f"deepmerge: interrupted; the same command resumes from {checkpoint_folder(to)}", err=True)
-        raise SystemExit(130) from None
+        raise KeyboardInterrupt(f"interrupted; the same command resumes from {checkpoint_folder(to)}") from None
 
 
 def show_paused(console: Console, to: Path, minutes: float) -> None:

@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepmerge.cli.convert import convert as convert_command
-from deepmerge.cli.options import FILE, MORE, Checked, Listed, bundle, command, common, given, option, options, refuse
+from deepmerge.cli.options import (
+    FILE,
+    MORE,
+    USAGE,
+    Checked,
+    Listed,
+    bundle,
+    command,
+    common,
+    given,
+    option,
+    options,
+    refuse,
+)
 from deepmerge.cli.output import Console, has_terminal, table
 from deepmerge.errors import DeepmergeError, ReadError
 from deepmerge.machine import cores
@@ -29,6 +42,7 @@ if TYPE_CHECKING:
 
 _NOT_THEIRS = ("out", "dry_run", "force", "as_json", "quiet", "verbose")  # options of convert that are the zoo's
 _WRITTEN = ("measurements",)  # files that convert adds to: no result depends on what is in them already
+_OF_ANY = ("as_json", "quiet", "verbose", "debug")  # options that every command takes
 _LISTED = 20  # failures that are printed at the end
 
 
@@ -44,9 +58,11 @@ def run_convert(words: Sequence[str]) -> None:
 
 
 def check_convert(words: Sequence[str]) -> None:
-    """Raise ValueError if convert does not take a value of these words."""
+    """Raise ValueError if convert does not take these words, or not together."""
     try:
-        convert_command.make_context("convert", [*words, "--", "a.prototxt", "a.caffemodel"])
+        with convert_command.make_context("convert", [*words, "-o", "out", "--", "a.prototxt", "a.caffemodel"]) as ctx:
+            ctx.meta[USAGE] = True
+            convert_command.invoke(ctx)
     except click.ClickException as error:
         raise ValueError(error.format_message()) from None
 
@@ -211,7 +227,7 @@ def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing,
       deepmerge zoo zoo.toml -o converted/ --shard 3/20
     """
     if str(manifest) == "init":
-        _init(folder)
+        _init(folder, console)
         return
     if folder is not None:
         raise click.UsageError(f"one manifest at a time; what is {for_terminal(folder)} for?")
@@ -248,17 +264,20 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("deepmerge: interrupted; what is done stays, and the same command goes on from there", err=True)
-        raise SystemExit(130) from None
+        text = "interrupted; what is done stays, and the same command goes on from there"
+        raise KeyboardInterrupt(text) from None
 
 
-def _init(folder: Path | None) -> None:
+def _init(folder: Path | None, console: Console) -> None:
     from deepmerge.zoo.find import find_models
     from deepmerge.zoo.manifest import manifest_text
 
     if folder is None:
         raise click.UsageError("deepmerge zoo init FOLDER: the folder is missing")
-    click.echo(manifest_text(*find_models(folder)), nl=False)
+    own = [param.name for param in click.get_current_context().command.params if isinstance(param, click.Option)]
+    refuse(given(*(name for name in own if name not in _OF_ANY)), "has no effect with init, which prints a manifest")
+    text = manifest_text(*find_models(folder))
+    console.show({"manifest": text}, lambda: text.rstrip("\n"))
 
 
 def _check(read: Manifest, running: Running, console: Console) -> None:
@@ -353,6 +372,7 @@ def _finish(read: Manifest, running: Running, showing: Showing, console: Console
     from deepmerge.zoo.index import FILE as INDEX
     from deepmerge.zoo.index import entries, part, read_parts, write_index
     from deepmerge.zoo.pages import write_index_page
+    from deepmerge.zoo.run import TO_DO, Choice, jobs_of
     from deepmerge.zoo.summary import Summary
 
     missing: list[str] = []
@@ -360,8 +380,10 @@ def _finish(read: Manifest, running: Running, showing: Showing, console: Console
         found, missing = read_parts(running.out)
         file = running.out / INDEX
     else:
-        models = [m for m in read.models if (m.number - 1) % running.shard[1] == running.shard[0] - 1]
-        found, file = entries(models, running.out), running.out / part(running.shard)
+        jobs = list(jobs_of(read, running.out, Choice((), running.shard).of(read.models), running.threads))
+        waiting = {job.model.name for job in jobs if job.state == TO_DO}
+        found = entries([job.model for job in jobs], running.out, waiting)
+        file = running.out / part(running.shard)
     seen = Summary.of(write_index(file, found))
     if running.shard[1] == 1 or merge:
         write_index_page(running.out, seen, read.file.stem)

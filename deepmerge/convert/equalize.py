@@ -18,6 +18,8 @@ import numpy as np
 
 from deepmerge.engines.ort import OrtEngine
 from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.passes.support.base import possible
+from deepmerge.passes.support.chains import check_own_weights
 from deepmerge.passes.support.weights import group_of
 
 BATCHES = 8  # to measure the ranges on
@@ -50,10 +52,11 @@ def _pairs(graph: Graph) -> Iterator[tuple[Layer, Layer]]:
 
 
 def _is_linear(graph: Graph, layer: Layer) -> bool:
-    """Return whether the layer has weights (outputs, inputs, …) of its own."""
-    if layer.type not in ("Convolution", "InnerProduct") or not layer.weights or graph.sharers(layer):
+    """Return whether the layer has weights (outputs, inputs, …) of its own, on axis 1 of one bottom."""
+    if layer.type not in ("Convolution", "InnerProduct") or not layer.weights:
         return False
-    return not (layer.type == "InnerProduct" and layer.params.transpose)
+    plain = layer.type == "Convolution" or not layer.params.transpose
+    return plain and possible(check_own_weights, graph, layer)
 
 
 def _ranges(graph: Graph, blobs: list[Blob], batches: Iterable[np.ndarray]) -> Mapping[Blob, np.ndarray]:

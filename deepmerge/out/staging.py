@@ -76,6 +76,12 @@ def check_free(out: str | Path, force: bool = False) -> None:
         raise EmitError(f"{out}: {reason}")
 
 
+def check_outside(out: str | Path, folder: str | Path) -> None:
+    """Raise EmitError if `out` is to be inside `folder`, which is copied into it."""
+    if Path(folder).resolve() in Path(out).resolve().parents:
+        raise EmitError(f"{out}: lies in {folder}, which is copied", remedy="give a folder outside of it")
+
+
 def _taken(out: Path, force: bool) -> str:
     if not out.name or Path.cwd().is_relative_to(out.resolve()):
         return "is the current folder, or holds it; give a new folder's name"

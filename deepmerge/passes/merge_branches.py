@@ -291,6 +291,8 @@ def _take_apart(graph: Graph, concat: Layer, host: _Host) -> None:
     tops = [Blob(graph.fresh_name(f"{concat.bottoms[run[0]].name}_part")) for run in runs]
     for run, top in zip(runs, tops, strict=True):
         graph.rewire(concat.bottoms[run[0]], top)
+    if blobs[len(before)] in concat.bottoms:  # a guest comes first in its run, and has given it its place
+        graph.drop_bottom(concat, blobs[len(before)])
     name = graph.fresh_name(f"{host.branch.conv.name}_slice")
     made = Layer(name, "Slice", Slice(axis=1, slice_point=points), [blobs[len(before)]], tops)
     graph.insert(made, before=concat)

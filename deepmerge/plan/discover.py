@@ -93,7 +93,7 @@ def _folds(work: Graph, options: Options, shapes: KeptShapes) -> tuple[list[Step
         groups.setdefault(region[change.layer], []).append(change)
     ordered = [groups[number] for number in sorted(groups)]
     names = step_names([[name for change in group for name in change.into] for group in ordered])
-    layers = [tuple(change.layer for change in group) for group in ordered]
+    layers = [tuple(dict.fromkeys(change.layer for change in group)) for group in ordered]
     steps = [Step(name, FOLDS, group, exact=True) for name, group in zip(names, layers, strict=True)]
     return steps, applied.refusals
 

@@ -108,7 +108,7 @@ def _texts(value, where: str) -> tuple[str, ...]:
 
 
 def _target(value, where: str) -> str:
-    if value and value not in TARGETS:
+    if not isinstance(value, str) or (value and value not in TARGETS):
         raise PlanError(f"{where}: there is no target {value!r}", remedy=did_you_mean(str(value), TARGETS))
     return value
 
@@ -117,7 +117,7 @@ def _inputs(value, where: str) -> dict[str, tuple[int, ...]]:
     sizes = value.values() if isinstance(value, dict) else [None]
     if not all(isinstance(size, list) and size and all(type(n) is int and n > 0 for n in size) for size in sizes):
         raise PlanError(f"{where}: expected lists of whole numbers from 1 on, such as data = [1, 3, 224, 224]")
-    return {name: tuple(size) for name, size in value.items()}
+    return {from_toml(name): tuple(size) for name, size in value.items()}
 
 
 def _passes(value, where: str) -> tuple[str, ...]:

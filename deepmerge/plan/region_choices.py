@@ -25,6 +25,7 @@ from deepmerge.plan.groups import step_names
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.regions import regions
 from deepmerge.plan.sketch import sketch
+from deepmerge.text import unused
 
 LEAVE = "leave"  # the label of the choice that changes nothing
 _TUCKER = DecomposeTucker.name
@@ -121,11 +122,12 @@ class _Search:
         """Return the region with its steps called after it."""
         choices = []
         for choice in region.choices:
-            named = [
-                replace(step, name=f"{name}_tucker" if step.passes == (_TUCKER,) and len(choice.steps) > 1 else name)
-                for step in choice.steps
-            ]
-            choices.append(Choice(choice.label, tuple(named)))
+            named: dict[str, Step] = {}
+            for step in choice.steps:
+                on_top = step.passes == (_TUCKER,) and len(choice.steps) > 1
+                own = unused(f"{name}_tucker" if on_top else name, named)
+                named[own] = replace(step, name=own)
+            choices.append(Choice(choice.label, tuple(named.values())))
         return replace(region, choices=tuple(choices))
 
 

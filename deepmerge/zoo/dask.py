@@ -30,5 +30,9 @@ def cluster(address: str, convert: Convert) -> Iterator[Pool]:
         client = Client(address, timeout=_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise EngineError(f"{address}: no Dask scheduler answers: {flat(error)}") from None
-    with client, client.get_executor(pure=False) as executor:
-        yield Pool(lambda task: executor.submit(guarded, task, convert), _AHEAD)
+    with client:
+        executor = client.get_executor(pure=False)
+        try:
+            yield Pool(lambda task: executor.submit(guarded, task, convert), _AHEAD)
+        finally:
+            executor.shutdown(wait=False)  # what has not been done is cancelled: nobody waits for it any more

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ _RUN = ("seconds", "peak_bytes", "checks")
 Entry = dict[str, Any]
 
 
-def entries(models: Iterable[Model], out: Path) -> Iterator[Entry]:
-    """Yield the index's entry of each model, from its folder in `out`."""
+def entries(models: Iterable[Model], out: Path, waiting: Collection[str] = ()) -> Iterator[Entry]:
+    """Yield the index's entry of each model, from its folder in `out`; `waiting` have none, or one of other options."""
     for model in models:
-        record = read_record(out / model.folder)
+        record = None if model.name in waiting else read_record(out / model.folder)
         entry = {"version": VERSION, "number": model.number, "name": model.name, "folder": model.folder}
         entry |= {"status": WAITING if record is None else record.status}
         entry |= {"prototxt": model.prototxt, "caffemodel": model.caffemodel, **model.notes}

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -83,6 +83,9 @@ def _task(model: Model, base: str, out: Path, threads: int) -> Task:
     reads = {"prototxt": model.prototxt, "caffemodel": model.caffemodel, **model.reads}
     if model.expect.data is not None:
         reads["expect.data"] = model.expect.data
+    beside = Path(model.prototxt).with_name("train_val.prototxt")
+    if Path(model.prototxt).name == "deploy.prototxt" and Path(base, beside).is_file():
+        reads["train_val.prototxt beside it"] = str(beside)  # it says how images are prepared
     limits = model.limits
     most = None if limits.gigabytes is None else int(limits.gigabytes * 1e9)
     place = str(out / model.folder)
@@ -127,7 +130,10 @@ def _finished(pending: dict[Future[Outcome], Task]) -> Iterator[Outcome]:
 
 
 def _outcome(future: Future[Outcome], task: Task) -> Outcome:
-    error = future.exception()
+    try:
+        error = future.exception()
+    except CancelledError:
+        raise EngineError("the cluster has given up the models that it had", remedy="is its scheduler alive?") from None
     if error is None:
         return future.result()
     if type(error).__name__ == "KilledWorker":  # Dask's, when several workers have died with the model

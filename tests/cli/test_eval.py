@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 
@@ -179,3 +180,21 @@ def test_the_progress_bar_is_for_terminals(mini, data):
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=theirs, check=True)
     os.close(theirs)
     assert b"8/12 images" in os.read(ours, 1 << 16) and done.stdout.startswith(b"network")
+
+
+def test_a_file_in_int8_that_was_copied_elsewhere_is_judged(run, mini, data, tmp_path):
+    source = f"npz:{data}/a.npz"
+    words = ("--emit", "caffe,onnx-int8", "--calibration", source, "--steps", "conv1", "-q")
+    assert run("convert", *mini, "-o", tmp_path / "whole", *words).code == 0
+    (tmp_path / "dist").mkdir()
+    for name in ("deploy.prototxt", "weights.caffemodel", "model-int8.onnx"):
+        shutil.copy(tmp_path / "whole" / name, tmp_path / "dist")
+    done = run("eval", tmp_path / "dist/model-int8.onnx", "--data", source)
+    assert done.code == 0 and done.next == ""
+    assert "below 100%" in run("eval", tmp_path / "dist/model-int8.onnx", "--data", source, "--min-top1", 100).err
+
+
+@pytest.mark.parametrize("limit", ["--max-drop", "--min-top1"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_limits_are_numbers(run, out, data, limit, value):
+    assert run("eval", out, "--data", f"npz:{data}/a.npz", limit, value).code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -98,3 +99,25 @@ def test_nothing_to_merge_leads_to_inspect(run, here):
     net = 'name: "n" input: "x" input_shape { dim: 1 dim: 3 dim: 5 dim: 4 } layer { name: "p" type: "ReLU" bottom: "x" top: "y" }'
     (here / "n.prototxt").write_text(net)
     assert words(run("plan", "n.prototxt")) == ["inspect", "n.prototxt"]
+
+
+def test_options_that_follow_one_with_an_optional_value_are_kept(run, mini, images):
+    run("convert", *mini, "--steps", "conv1", "-o", "out")
+    found = words(run("eval", "out", "--data", images, "--steps", "--mean", "1,2,3"))
+    assert found[found.index("--mean") + 1] == "1,2,3"
+
+
+def test_arguments_after_two_dashes(run, mini, here):
+    shutil.copy(mini[0], here / "-net.prototxt")
+    assert words(run("plan", "--", "-net.prototxt")) == ["convert", "./-net.prototxt", "CAFFEMODEL", "-o", "out"]
+
+
+def test_a_page_that_is_there_is_replaced(run, mini, images):
+    run("convert", *mini, "--exact", "-o", "out", "--report")
+    assert words(run("eval", "out", "--data", images)) == ["report", "out", "--force"]
+
+
+def test_an_original_that_was_named_is_named_again(run, mini, images, here):
+    run("convert", *mini, "--steps", "conv1", "-o", "out")
+    found = words(run("table", "out", "--data", images, "--seconds", "0", "--original", *mini))
+    assert found[:2] == ["recover", "out"] and found[-3:] == ["--original", *map(str, mini)]

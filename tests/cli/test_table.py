@@ -51,3 +51,34 @@ def test_no_such_folder(run, tmp_path):
         run("table", tmp_path / "none").line
         == f"deepmerge: {tmp_path}/none: no such folder; give the folder that `deepmerge convert` has written"
     )
+
+
+def test_mirror_averages_as_in_eval(run, out, monkeypatch):
+    from deepmerge.measure.steps import job
+
+    seen, measure = [], job.measure
+
+    def spied(networks, loader, settings, **more):
+        seen.append(settings.mirror)
+        return measure(networks, loader, settings, **more)
+
+    monkeypatch.setattr(job, "measure", spied)
+    for words in ((), ("--mirror",)):
+        assert run("table", out, "--data", f"npz:{out.parent}/a.npz", "--seconds", 0, *words).code == 0
+    assert seen == [False, True]
+
+
+def test_what_has_no_effect_is_refused(run, out):
+    for words in (("--top", "1"), ("--mean", "1,2,3"), ("--batch-size", "2")):
+        assert "has no effect without --data" in run("table", out, "--seconds", "0.1", *words).err
+    done = run("table", out, "--data", f"npz:{out.parent}/a.npz", "--seconds", "0", "--time-engine", "ort")
+    assert done.code == 2 and "has no effect with --seconds 0" in done.err
+
+
+@pytest.mark.parametrize("name, says", [("t.doc", "is no picture"), ("gone/t.png", "there is no folder")])
+def test_a_picture_that_cannot_be_drawn_is_said_before_anything_is_measured(run, out, monkeypatch, name, says):
+    monkeypatch.setattr(
+        "deepmerge.measure.steps.job.table", lambda *_, **__: pytest.fail("it was measured"), raising=False
+    )
+    done = run("table", out, "--png", out.parent / name, "--seconds", "0.1")
+    assert done.code == 1 and says in done.line

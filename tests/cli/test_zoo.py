@@ -430,3 +430,38 @@ def test_a_signal_ends_the_run_and_its_processes(three):  # noqa: F811
     assert found and all(gone(pid) for pid in found)
     assert not list((three / "out").glob(".*")), "no half a folder is left"
     assert start(three).wait() == 0
+
+
+def test_results_of_other_options_are_still_to_do(three, convert):  # noqa: F811
+    convert()
+    write_model(three / "models", "b", 9)
+    add(three, "no_steps = true\n")  # of the last model, c
+    convert("--name", "a")
+    assert statuses(three) == {"a": "converted", "b": "to do", "c": "to do"}
+    assert "before" not in index(three)[1]
+
+
+def test_init_takes_no_options_of_a_run(run, three):  # noqa: F811
+    for words in (("-o", "zoo.toml"), ("-j", 2), ("--check",)):
+        assert "has no effect with init" in run("zoo", "init", three / "models", *words).err
+    found = json.loads(run("zoo", "init", three / "models", "--json").out)
+    assert found["version"] == 1 and found["manifest"] + "\n" == run("zoo", "init", three / "models").out + "\n"
+
+
+def test_check_finds_options_that_exclude_each_other(three, run):  # noqa: F811
+    add(three, "no_fit = true\n")
+    done = run("zoo", three / "zoo.toml", "--check")
+    assert done.code == 1 and "--no-fit has no effect without --data" in done.out
+
+
+def test_images_are_prepared_as_the_train_val_beside_says(three, convert):  # noqa: F811
+    for ending in ("prototxt", "caffemodel"):
+        (three / "models" / f"a.{ending}").rename(three / "models" / f"deploy.{ending}")
+    text = (three / "zoo.toml").read_text().replace("models/a.", "models/deploy.")
+    (three / "zoo.toml").write_text(text)
+    (three / "models" / "train_val.prototxt").write_text('layer { name: "d" type: "Data" top: "data" top: "label" }')
+    convert()
+    assert "3 are there already" in convert().err
+    with open(three / "models" / "train_val.prototxt", "a") as file:
+        file.write("# another mean\n")
+    assert "2 are there already, 1 to do" in convert().err

@@ -83,3 +83,24 @@ def test_int8_loses_less(tmp_path, monkeypatch):
     monkeypatch.setattr("deepmerge.convert.int8.equalized", lambda graph, batches: graph)
     errors.append(write_int8(graph, tmp_path / "uneven.onnx", images, Settings())["outputs"][0]["error"])
     assert 0 < errors[0] < errors[1] / 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        layer("a", "InnerProduct", "data", "num_output: 5 axis: 2")
+        + layer("b", "InnerProduct", "a", "num_output: 4 axis: 2"),
+        layer("a", "InnerProduct", "data", "num_output: 3 axis: 2")
+        + layer("b", "InnerProduct", "a", "num_output: 4 axis: 2"),
+        layer("twin", "TanH", "data")
+        + layer("a", "Convolution", "data twin", "num_output: 6 kernel_size: 3", tops="x y")
+        + conv("b", "x", 4)
+        + conv("c", "y", 4),
+    ],
+    ids=["on another axis", "of the same size as the channels", "one layer on two bottoms"],
+)
+def test_layers_whose_channels_are_elsewhere_stay(tmp_path, text):
+    graph = network(tmp_path, inputs((1, 3, 8, 8)) + text)
+    outputs = [blob.name for blob in graph.outputs]
+    for before, after in zip(values(graph, *outputs), values(equalized(graph, [photos()]), *outputs), strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())

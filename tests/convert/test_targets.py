@@ -11,6 +11,9 @@ import pytest
 import deepmerge
 from deepmerge.errors import PassError, PlanError
 from deepmerge.formats.write import write_pair
+from deepmerge.graph.shapes import infer_shapes
+from deepmerge.passes.join_siblings import JoinSiblings
+from deepmerge.passes.support.base import Options
 from tests.helpers import conv, inputs, layer, network, relu
 
 DOCS = Path(__file__).parents[2] / "docs/schemas"
@@ -86,3 +89,14 @@ def test_a_plan_says_the_same(net):
     plan = net.plan(target="nnie").to_dict()
     assert plan["target"]["name"] == "nnie" and plan["target"]["problems"] == []
     assert "target" not in net.plan().to_dict()
+
+
+def test_a_slice_that_the_target_would_not_take_is_not_made(tmp_path):
+    text = inputs((1, 3, 8, 8)) + "".join(conv(name, "data", 8, "kernel_size: 3") for name in "ab")
+    graph, refusals = network(tmp_path, text + layer("both", "Eltwise", "a b")), []
+    free, bound = (
+        JoinSiblings(Options(target=target)).look(graph, graph.layer("a"), infer_shapes(graph), refusals)
+        for target in ("", "nnie")
+    )
+    assert free is not None and bound is None
+    assert [refusal.layer for refusal in refusals] == ["a"] and "a_joined_slice" in refusals[0].reason

@@ -278,3 +278,17 @@ def test_guests_that_cross(apply_and_check):
     text = module(plain("a", 5), point("b", 7, "ReLU"), point("c", 4, ""), plain("d", 3, "5x5", ""), names="a c b d")
     found = apply_and_check(text, EmbedBranches, costly=True)
     assert Counter(x.type for x in found.graph.layers)["Slice"] == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"), [("a b e c", ["a_part", "c_part"]), ("a e c b", ["a_part", "c_part"]), ("e a b", [])]
+)
+def test_a_guest_may_come_first_in_its_run(apply_and_check, names, parts):
+    """The host's channels come once, as in Inception-v3, where a double 3x3 stands between 5x5 and pooling."""
+    text = module(point("a", 7), layer("e", "TanH", "data"), reduced("b", 5, 12), point("c", 4), names=names)
+    if "c" not in names.split():
+        text += layer("end", "TanH", "c")
+    found = apply_and_check(text, EmbedBranches, costly=True)
+    concat = found.layer("out")
+    assert [blob.name for blob in concat.bottoms if blob.name.endswith("_part")] == parts
+    assert len(concat.bottoms) == len(set(concat.bottoms)) == (3 if parts else 2)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 
 from deepmerge.errors import PlanError
+from deepmerge.plan.recipe import Recipe
 from deepmerge.plan.recipe_reader import read_recipe
 from tests.plan.strategies import RECIPES
 
@@ -108,3 +109,15 @@ def test_values_that_are_absurd(tmp_path, text, expected):
     with pytest.raises(PlanError) as raised:
         read_recipe(path)
     assert str(raised.value).startswith(f"{path}: {expected}") and len(str(raised.value)) < 2500
+
+
+@pytest.mark.parametrize("name", ["data\udcff", "bytes:data", "two words"])
+def test_inputs_may_have_any_name(tmp_path, name):
+    (tmp_path / "r.toml").write_text(Recipe("net", inputs={name: (1, 3, 4, 4)}).to_toml(), encoding="utf-8")
+    assert read_recipe(tmp_path / "r.toml").inputs == {name: (1, 3, 4, 4)}
+
+
+def test_a_target_is_a_name(tmp_path):
+    (tmp_path / "r.toml").write_text(HEAD + "target = false\n")
+    with pytest.raises(PlanError, match="there is no target False"):
+        read_recipe(tmp_path / "r.toml")

@@ -7,6 +7,7 @@ from deepmerge.passes.support.base import Options
 from deepmerge.plan import Wishes, make_plan
 from deepmerge.plan.execute import run_step
 from deepmerge.plan.region_choices import LEAVE, find_regions
+from tests.helpers import conv, inputs, layer, network
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +65,17 @@ def test_what_is_kept_is_not_offered(found):
     steps = [c.step for c in make_plan(graph, Wishes(options=Options(keep=frozenset({"LRN"})))).candidates]
     regions = find_regions(graph, steps, Options(keep=frozenset({"LRN"})))
     assert not any("LRN" in choice.label for region in regions for choice in region.choices)
+
+
+def test_the_steps_of_a_choice_have_names_of_their_own(tmp_path):
+    """Each has a folder with its new layers."""
+    text = inputs((1, 3, 16, 16))
+    for tower in "ab":
+        text += conv(tower, "data", 8, "kernel_size: 3 pad: 1") + layer(f"norm_{tower}", "LRN", tower, "local_size: 3")
+    graph = network(
+        tmp_path, text + layer("both", "Concat", "norm_a norm_b") + layer("fc", "InnerProduct", "both", "num_output: 5")
+    )
+    steps = [c.step for c in make_plan(graph, Wishes()).candidates]
+    choices = [choice for region in find_regions(graph, steps, Options()) for choice in region.choices]
+    assert max(len(choice.steps) for choice in choices) >= 2
+    assert all(len({step.name for step in choice.steps}) == len(choice.steps) for choice in choices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepmerge.errors import ReadError
@@ -23,7 +23,7 @@ PLAIN = frozenset({"deploy", "net", "network", "model", "train_val", "test"})  #
 class Source:
     """A network's files, and its label in tables. caffemodel: None for random weights. onnx: as in out.read.Pair.
 
-    folder: that which convert wrote, if the network is named by it.
+    folder: that which convert wrote, if the network is named by it. inputs: sizes of its inputs that the report has.
     """
 
     label: str
@@ -31,6 +31,7 @@ class Source:
     caffemodel: Path | None
     onnx: Path | None = None
     folder: Path | None = None
+    inputs: Sizes = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def with_variants(sources: Sequence[Source]) -> list[Source]:
             converted = read_converted(source.folder)
         if converted is not None and len(sources) == 1:
             with contextlib.suppress(ReadError):
-                found.append(Source("original", *converted.original))
+                found.append(Source("original", *converted.original, inputs=converted.original.inputs))
         found.append(source)
         if converted is not None and converted.int8:
             found.append(Source(f"{source.label}, int8", *converted.int8, converted.int8.onnx))
@@ -137,7 +138,7 @@ def read_networks(sources: Sequence[Source], batch: int | None = None, inputs: S
                 "holds no deploy.prototxt; give a folder that `deepmerge convert` wrote, or a PROTOTXT",
                 source.prototxt.parent,
             )
-        graph = read_network(source.prototxt, source.caffemodel, inputs)
+        graph = read_network(source.prototxt, source.caffemodel, {**source.inputs, **(inputs or {})})
         if source.caffemodel is None:
             fill(graph)
         networks.append(

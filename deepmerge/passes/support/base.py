@@ -177,8 +177,10 @@ class Pass:
         kept = shapes if isinstance(shapes, KeptShapes) else KeptShapes(graph).refresh()
         touched = dict.fromkeys((match.layer, *match.merged, *match.into))
         before = {problem.rule for problem in layer_problems(touched, kept, target)}
+        there = set(graph.layers)
         with graph.trial():
-            made = map(graph.layer, self.apply(graph, match).into)
+            made = dict.fromkeys(map(graph.layer, self.apply(graph, match).into))
+            made |= dict.fromkeys(layer for layer in graph.layers if layer not in there)  # such as a Slice
             found = layer_problems(made, kept.refresh(), target)
         kept.refresh()
         for problem in found:

@@ -10,6 +10,7 @@ import numpy as np
 from deepmerge.graph.costs import weight_shapes
 from deepmerge.graph.graph import Blob, Layer
 from deepmerge.graph.shapes import Shape
+from deepmerge.graph.tokens import number
 from deepmerge.graph.tree import Message, Token
 
 
@@ -55,7 +56,7 @@ def declare_bias(layer: Layer) -> None:
     if not layer.params.bias_term:
         layer.params = replace(layer.params, bias_term=True)
     if len(layer.param_specs) == 1:
-        rate = float(layer.param_specs[0].value("lr_mult") or 1)
+        rate = number(layer.param_specs[0].value("lr_mult") or "1")
         spec = Message()
         spec.add("lr_mult", Token(f"{2 * rate:g}"))
         spec.add("decay_mult", Token("0"))

@@ -19,7 +19,7 @@ from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, read_converted
 from deepmerge.out.rewrite import Retrained, rewrite
-from deepmerge.out.staging import check_free, scratch, staged
+from deepmerge.out.staging import check_free, check_outside, scratch, staged
 from deepmerge.text import listed
 from deepmerge.train.finetune.learner import Arrays, Learner
 from deepmerge.train.finetune.log import Say, place_of
@@ -37,6 +37,24 @@ _IDENTITY = (
 )
 
 
+def _check_caffe(job: Job) -> None:
+    """Raise EngineError for what real Caffe does not do."""
+    if job.engine != "caffe":
+        return
+    if job.precision == "bf16":
+        raise EngineError("real Caffe computes in float32", remedy="leave out the precision, or use the engine torch")
+    asked = {
+        "distill": bool(job.distill),
+        "limit": job.limit is not None,
+        "vary": job.vary,
+        "strict": job.strict,
+        "device": job.device != "cpu",
+        "channel_order rgb": job.wishes.channel_order == "rgb",
+    }
+    if wrong := [name for name, given in asked.items() if given]:
+        raise EngineError(f"real Caffe has no {wrong[0]}", remedy="leave it out, or use the engine torch")
+
+
 def finetune(job: Job, say: Say = lambda line: None, clock: Callable[[], float] = time.monotonic) -> dict[str, Any]:
     """Run the job and return report.json's content, with "finetuning".
 
@@ -47,9 +65,9 @@ def finetune(job: Job, say: Say = lambda line: None, clock: Callable[[], float] 
     started = clock()
     check_free(job.out, job.force)
     check_precision(job.precision)
-    if job.engine == "caffe" and job.precision == "bf16":
-        raise EngineError("real Caffe computes in float32", remedy="leave out the precision, or use the engine torch")
+    _check_caffe(job)
     converted = read_converted(job.folder, job.original, job.steps is not None, inputs=job.inputs)
+    check_outside(job.out, job.folder)
     stages = plan_stages(converted, job.steps, job.solver)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, stages))
     with checkpoint.mentioned(), _engine(job, converted, _seed(job, stages)) as engine:

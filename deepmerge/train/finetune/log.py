@@ -99,7 +99,7 @@ class TrainingLog:
             "solver": {name: getattr(solver, name) for name in _SOLVER_FIELDS} | {"batch_size": learner.batch_size},
             "iterations": self.iteration,
             "loss_before": self.first,
-            "loss_after": self.smoothed,
+            "loss_after": None if self.first is None else self.smoothed,
             "losses": self.losses,
             "tests": self.tests,
             "seconds": round(self.seconds, 3),

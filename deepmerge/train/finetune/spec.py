@@ -95,6 +95,14 @@ class Stage:
         return tuple(shape[1:])
 
 
+def _solver(file: Path, overrides: Mapping[str, str], roots: Sequence[Path] = ()) -> Solver:
+    """Return the solver of a stage, which starts from OUT's weights; see read_solver."""
+    solver = read_solver(file, overrides, roots)
+    if solver.weights:
+        raise ReadError("`weights` has no effect: training starts from the folder's own", file, remedy="leave it out")
+    return solver
+
+
 def plan_stages(converted: Converted, steps: str | None, overrides: Mapping[str, str]) -> list[Stage]:
     """Return the stages in order.
 
@@ -102,7 +110,7 @@ def plan_stages(converted: Converted, steps: str | None, overrides: Mapping[str,
     overrides: fields of every solver. ReadError for an invalid solver, PlanError for an unknown step.
     """
     if steps is None:
-        solver = read_solver(converted.final.prototxt.with_name("solver.prototxt"), overrides)
+        solver = _solver(converted.final.prototxt.with_name("solver.prototxt"), overrides)
         return [Stage("", Path(), converted.final, solver=solver)]
     if not converted.steps:
         raise PlanError(
@@ -114,7 +122,7 @@ def plan_stages(converted: Converted, steps: str | None, overrides: Mapping[str,
     stages = []
     for index, step in enumerate(converted.steps[begin:]):
         path, home = step.folder / "solver.prototxt", step.folder.relative_to(converted.folder)
-        solver = read_solver(path, overrides, [converted.folder]) if step.name in chosen else None
+        solver = _solver(path, overrides, [converted.folder]) if step.name in chosen else None
         stages.append(Stage(step.name, home, step.pair, step.new_layers, solver, first=index == 0))
     return stages
 

@@ -12,7 +12,7 @@ from deepmerge.errors import ReadError
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, read_converted
-from deepmerge.out.staging import check_free, staged
+from deepmerge.out.staging import check_free, check_outside, staged
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate, select
 from deepmerge.progress import Progress, silent
@@ -40,6 +40,7 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     check_free(job.out, job.force)
     check_precision(job.precision)
     converted = read_converted(job.folder, job.original, inputs=job.inputs)
+    check_outside(job.out, job.folder)
     original, merged = converted.original.read(), converted.final.read()
     segments = _chosen(converted, original, merged, job.steps)
     if not segments:

@@ -43,3 +43,12 @@ def test_arrays_in_use_elsewhere_are_left(tmp_path):
     twin = graph.copy().layer("c")
     set_weights(c, c.weights[0] * 2, None)
     np.testing.assert_array_equal(twin.weights[0], before)
+
+
+def test_rates_may_end_in_f(tmp_path):
+    text = layer(
+        "c", "Convolution", "data", "num_output: 4 kernel_size: 1 bias_term: false", param="param { lr_mult: 1f }"
+    )
+    c = network(tmp_path, inputs((2, 3, 4, 5)) + text).layer("c")
+    declare_bias(c)
+    assert str(c.param_specs[1].value("lr_mult")) == "2"

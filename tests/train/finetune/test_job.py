@@ -546,3 +546,27 @@ def test_steps_want_their_folders(job, out):
     with pytest.raises(ReadError, match="convert again without --no-steps"):
         finetune(replace(job, folder=out, steps="all"))
     assert read_converted(out).steps == []
+
+
+def test_out2_is_not_inside_out(job):
+    with pytest.raises(EmitError, match="lies in"):
+        finetune(replace(job, out=job.folder / "tuned"))
+    assert not (job.folder / "tuned").exists()
+
+
+@pytest.mark.parametrize(
+    "more", [{"distill": "kl"}, {"limit": 8}, {"vary": True}, {"strict": True}, {"device": "cuda"}]
+)
+def test_what_real_caffe_does_not_do_is_refused(job, more):
+    with pytest.raises(EngineError, match=f"real Caffe has no {next(iter(more))}"):
+        finetune(replace(job, engine="caffe", **more))
+
+
+def test_a_solver_that_names_weights_is_refused(job):
+    with pytest.raises(ReadError, match="`weights` has no effect"):
+        finetune(replace(job, solver={"weights": "other.caffemodel"}))
+
+
+def test_without_iterations_there_is_no_loss(job):
+    (entry,) = finetune(replace(job, solver={"max_iter": "0"}))["finetuning"]["runs"]
+    assert entry["iterations"] == 0 and entry["loss_before"] is None and entry["loss_after"] is None

@@ -646,3 +646,8 @@ def test_no_step_folders(tmp_path, images):
     session = onnxruntime.InferenceSession(str(tmp_path / "out2" / "model.onnx"))
     with engine("ort").load(graph) as own:
         assert np.allclose(session.run(None, {"data": data})[0], own.forward({"data": data})["prob"], atol=1e-5)
+
+
+def test_out2_is_not_inside_out(job):
+    with pytest.raises(EmitError, match="lies in"):
+        recover(replace(job, out=job.folder / "recovered"))
