@@ -28,6 +28,9 @@ def decode(coded: bytes | str | Path, name: str) -> np.ndarray:
             warnings.simplefilter("ignore")  # about metadata that Pillow finds odd
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(coded) if isinstance(coded, bytes) else coded, formats=FORMATS) as image:
+                if image.mode.startswith("I"):  # 16 bits; OpenCV, by which Caffe reads, takes the upper 8
+                    grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+                    return np.repeat(grey[..., None], 3, axis=2)
                 return np.asarray(image.convert("RGB"))
     except FileNotFoundError:
         raise ReadError("no such file", name) from None

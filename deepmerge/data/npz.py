@@ -35,6 +35,8 @@ def open_npz(spec: str, path: Path) -> Images:
         )
     if labels is not None and not np.isfinite(labels).all():
         raise ReadError("`labels` holds a NaN or an infinity; give integers", path)
+    if labels is not None and (labels != np.trunc(labels)).any():
+        raise ReadError("`labels` holds what is no integer; give integers", path)
     return Images(
         spec, count, lambda i: Picture(_name(path, i), pixels(i), None if labels is None else int(labels[i])), classes
     )

@@ -107,7 +107,8 @@ def choose_preprocessing(
 ) -> tuple[Preprocessing, list[str]]:
     """Return the preprocessing, and notes for the user: the user's wishes first, then what the data layer says.
 
-    Without either, the mean of three channels is 104, 117, 123 (blue, green, red), and there is none for other inputs.
+    Without either (no data layer, no wish), the mean of three channels is 104, 117, 123 (blue, green, red), and there
+    is none for other inputs.
     A picture is resized to the input's size unless a size or a crop is given. A picture smaller than the network's own
     crop_size, which Caffe refuses, is enlarged to it. shape: the input's, (N, C, H, W).
     Raises ReadError if the mean has another number of channels, or the pictures would not have the input's size.
@@ -115,7 +116,8 @@ def choose_preprocessing(
     mean, image, notes = wishes.mean, None, []
     if mean is None:
         mean, image, notes = _layers_mean(transform, shape)
-        if not mean and image is None and shape[1] == 3:
+        unsaid = not transform.where or transform.mean_file  # no data layer speaks, or its file is missing
+        if unsaid and not mean and image is None and shape[1] == 3:
             mean = USUAL_MEAN if wishes.channel_order == "bgr" else USUAL_MEAN[::-1]
     if len(mean) not in (0, 1, shape[1]):
         raise ReadError(f"--mean has {len(mean)} numbers; give one for each of the {shape[1]} channels, or one for all")

@@ -7,6 +7,7 @@ for picture in pictures(images, limit=32, skipped=[]):
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,10 @@ from pathlib import Path
 from deepmerge.data.decode import decode
 from deepmerge.data.images import Images, Picture, read_picture
 from deepmerge.errors import ReadError, SourceError
+from deepmerge.names import decoded
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-MAX_LIST = 1 << 28  # characters: five times ImageNet's
+MAX_LIST = 1 << 28  # bytes: five times ImageNet's
 FORMS = "folder:PATH, list:FILE, npz:FILE, lmdb:PATH or hdf5:FILE"
 
 
@@ -88,15 +90,16 @@ def _folder(spec: str, path: Path) -> Images:
 def _list(spec: str, path: Path) -> Images:
     """Open Caffe's kind of list: a path and a label a line, relative to the list's folder or to the current one."""
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(MAX_LIST + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReadError(
-            f"cannot be read as a list of images: {getattr(error, 'strerror', None) or 'it is not text'}", path
-        ) from None
-    if len(text) > MAX_LIST:
-        raise ReadError(f"is longer than {MAX_LIST:,} characters, too long for a list of images; give lmdb:PATH", path)
-    entries = [_entry(line.strip()) for line in text.splitlines() if line.strip()]
+        with open(path, "rb") as file:
+            data = file.read(MAX_LIST + 1)
+    except OSError as error:
+        raise ReadError(f"cannot be read as a list of images: {error.strerror}", path) from None
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ReadError("cannot be read as a list of images: it is not text", path)
+    if len(data) > MAX_LIST:
+        raise ReadError(f"is longer than {MAX_LIST:,} bytes, too long for a list of images; give lmdb:PATH", path)
+    lines = decoded(data.removeprefix(codecs.BOM_UTF8)).split("\n")  # as Caffe divides it
+    entries = [_entry(line.strip()) for line in lines if line.strip()]
 
     def place(name: str) -> Path:
         return file if os.path.exists(file := path.parent / name) else Path(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepmerge.formats.read.network import read_tree
+from deepmerge.formats.read.phase import in_phase
 from deepmerge.formats.read.scalars import Reader
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def read_transform(graph: Graph, phase: str = "TEST") -> Transform:
     found = [
         m for m in graph.train_layers if "bottom" not in m and (_sizes(m) or m.message("transform_param") is not None)
     ]
-    found.sort(key=lambda layer: not _in_phase(layer, phase))
+    found.sort(key=lambda layer: not in_phase(layer, None, None, phase))
     if not found:
         return Transform()
     where = f"layer {str(found[0].value('name') or '')!r}"
@@ -85,8 +86,3 @@ def read_transform(graph: Graph, phase: str = "TEST") -> Transform:
 
 def _sizes(layer: Message) -> Message | None:
     return layer.message("image_data_param")
-
-
-def _in_phase(layer: Message, phase: str) -> bool:
-    rules = [rule for rule in layer.values("include") if hasattr(rule, "value")]
-    return any(str(rule.value("phase")) == phase for rule in rules)

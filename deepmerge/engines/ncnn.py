@@ -46,7 +46,7 @@ class NcnnEngine:
         """Write the network as ONNX, let pnnx convert it, and load that."""
         from deepmerge.formats.onnx import too_large
 
-        if any(blob.producer.params.shape[0][:1] != (1,) for blob in graph.inputs):
+        if any(shape[:1] != (1,) for blob in graph.inputs for shape in blob.producer.params.shape):
             raise EngineError("ncnn runs one image at a time", remedy="give the network a batch of 1")
         with temporary_folder() as folder:
             import onnx

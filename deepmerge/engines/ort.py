@@ -176,7 +176,8 @@ class OnnxSession:
             raise EngineError(f"{file} is not of the network beside it", remedy="convert again")
         self._fed = dict(zip(self.inputs, found[0], strict=True))
         self._made = dict(zip(self.outputs, found[1], strict=True))
-        first = next(iter(self._session.get_inputs()[0].shape), None)
+        read = self._session.get_inputs()
+        first = next(iter(read[0].shape), None) if read else None
         self.fixed_batch: int | None = first if isinstance(first, int) else None
         self._last = {name: np.zeros(shape, np.float32) for name, shape in self.inputs.items()}
 

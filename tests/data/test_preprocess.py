@@ -181,3 +181,11 @@ def test_it_subtracts_the_mean_image_as_caffe_does(tmp_path, real_caffe):
     chosen, notes = chosen_for(read_network(tmp_path / "net.prototxt"), (1, 3, 5, 5), crop=5)
     assert notes == []
     np.testing.assert_allclose(array_of(chosen), wanted, atol=1e-5)
+
+
+def test_a_data_layer_without_a_mean_subtracts_none(tmp_path):
+    how, notes = chosen_for(network(tmp_path, train_val("scale: 0.5")), SHAPE)
+    assert how.mean == () and how.scale == 0.5 and notes == []
+    excluded = DATA.replace("include", "exclude") % ("0", "mean_value: 9 crop_size: 8")  # 0 is TRAIN
+    numbered = DATA % ("TRAIN", "mean_value: 5 crop_size: 8") + excluded + HEAD
+    assert chosen_for(network(tmp_path, numbered), SHAPE)[0].mean == (9,)

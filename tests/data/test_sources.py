@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import zipfile
 
 import numpy as np
@@ -289,3 +291,29 @@ def test_names_that_no_file_can_have(tmp_path):
     skipped = []
     assert read(f"list:{tmp_path / 'list.txt'}", skipped=skipped)[1] == [] and len(skipped) == 3
     assert find_mean_file("m" * 5000, tmp_path) is None and find_mean_file("\0", tmp_path) is None
+
+
+def test_16_bits_become_8_as_opencv_makes_them(tmp_path):
+    grey = np.arange(6, dtype=np.uint16).reshape(2, 3) * 9000 + 200
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    (picture,) = pictures(open_images(f"folder:{tmp_path}"), 1, [])
+    assert np.array_equal(picture.pixels, np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2))
+
+
+def test_lists_in_any_encoding(folder):
+    names = ["caf\xe9.png", "next\x85line.png"]
+    for name in names:
+        os.rename(
+            shutil.copy(next(folder.rglob("*.png")), folder / "copy.png"),
+            os.fsencode(folder) + b"/" + name.encode("latin-1"),
+        )
+    lines = b"\xef\xbb\xbf" + b"".join(name.encode("latin-1") + b" 3\r\n" for name in names)
+    (folder / "list.txt").write_bytes(lines)
+    found = list(pictures(open_images(f"list:{folder / 'list.txt'}"), 2, skipped := []))
+    assert skipped == [] and [one.label for one in found] == [3, 3]
+
+
+def test_labels_are_whole_numbers(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 3, 3, 3), np.uint8), labels=[1.0, 1.7])
+    with pytest.raises(ReadError, match="no integer"):
+        open_images(f"npz:{tmp_path / 'a.npz'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 
 from deepmerge.engines.pytorch.step import in_float32
 from deepmerge.graph.graph import Graph
+from deepmerge.graph.tokens import number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +26,7 @@ def loss_weights(graph: Graph) -> dict[str, float]:
     """Blob → its weight in what training minimises. Caffe: layer.hpp, SetLossWeights; loss_layer.cpp, LayerSetUp."""
     weights: dict[str, float] = {}
     for layer in graph.layers:
-        given = [float(str(value)) for value in layer.tree.values("loss_weight")]
+        given = [number(str(value)) for value in layer.tree.values("loss_weight")]
         if not given and layer.type.endswith("Loss"):
             given = [1.0]
         weights.update({top.name: weight for top, weight in zip(layer.tops, given, strict=False) if weight})
@@ -40,7 +42,7 @@ def softmax_loss(step: Step, scores: Tensor, labels: Tensor) -> list[Tensor]:
     losses = -logs.gather(axis, labels.unsqueeze(axis)).squeeze(axis)
     # the logarithm is of FLT_MIN at least, which the gradient takes no notice of
     losses = _valued(losses, losses.clamp(max=-torch.log(torch.tensor(_SMALLEST)).item()))
-    loss = _normalized(step, losses, counted, scores.shape[0])
+    loss = _normalized(step, losses, counted, prod(scores.shape[:axis]))
     return [loss, logs.detach().exp()][: len(step.layer.tops)]
 
 
@@ -87,7 +89,9 @@ def infogain_loss(step: Step, scores: Tensor, labels: Tensor, *matrix: Tensor) -
     rows = matrix[0].detach().reshape(size, size)[labels].movedim(-1, axis)
     logs = F.log_softmax(scores, axis)
     floor = torch.log(torch.tensor(_THRESHOLD)).item()
-    loss = _normalized(step, -(rows * _valued(logs, logs.clamp(min=floor))).sum(axis), counted, scores.shape[0])
+    loss = _normalized(
+        step, -(rows * _valued(logs, logs.clamp(min=floor))).sum(axis), counted, prod(scores.shape[:axis])
+    )
     return [loss, logs.detach().exp()][: len(step.layer.tops)]
 
 
@@ -130,7 +134,10 @@ def _labels(step: Step, labels: Tensor, shape: tuple[int, ...]) -> tuple[Tensor,
 
 
 def _normalized(step: Step, losses: Tensor, counted: Tensor | None, batch: int) -> Tensor:
-    """Return the sum of the losses that count, divided by the normalizer. Caffe: loss_layer.cpp, GetNormalizer."""
+    """Return the sum of the losses that count, divided by the normalizer. Caffe: loss_layer.cpp, GetNormalizer.
+
+    batch: what BATCH_SIZE divides by: the sizes before the axis of the classes, multiplied.
+    """
     if counted is not None:
         losses = losses * counted
     how = step.params.normalization

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from deepmerge.graph.tokens import number
 from deepmerge.graph.tree import Message
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def dummy_data(step: Step) -> list[Tensor]:
     fillers = message.values("data_filler") or [Message()]
     if any(str(filler.value("type") or "constant") != "constant" for filler in fillers):
         raise step.error("data from a random filler cannot be made again; make it an Input, or constant")
-    values = [float(str(filler.value("value") or 0)) for filler in fillers]
+    values = [number(str(filler.value("value") or 0)) for filler in fillers]
     shapes, count = step.params.shape, len(layer.tops)
     shapes, values = (items if len(items) > 1 else items * count for items in (list(shapes), values))
     return [torch.full(shape, value, device=step.net.device) for shape, value in zip(shapes, values, strict=True)]

@@ -56,7 +56,7 @@ def ratio_of_pairs(times: Sequence[float], base: Sequence[float]) -> Ratio:
     occur equally often in the pairs, so that drift cancels.
 
     The interval is the one between order statistics that holds the median in 95 % of cases, for any distribution
-    (normal approximation of the binomial; all pairs if there are fewer than six).
+    (normal approximation of the binomial; all pairs if there are fewer than eight).
 
     Parameters
     ----------

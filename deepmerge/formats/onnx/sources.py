@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepmerge.graph.tokens import number
 from deepmerge.graph.tree import Message
 
 if TYPE_CHECKING:
@@ -37,5 +38,5 @@ def dummy_data(b: Builder, layer: Layer) -> list[str]:
         if kind != "constant":
             text = f"data from a {kind!r} filler cannot be written as ONNX"
             raise b.refuse(text, "make it an Input, or constant")
-    values = [np.float32(str(filler.value("value") or 0)) for filler in fillers]
+    values = [np.float32(number(str(filler.value("value") or 0))) for filler in fillers]
     return [b.constant(np.full(b.sizes(top), value, np.float32)) for top, value in zip(layer.tops, values, strict=True)]

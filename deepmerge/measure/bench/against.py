@@ -26,7 +26,7 @@ def read_baseline(file: Path) -> dict[str, Any]:
         raise ReadError(f"is not a bench report of version {VERSION}; give what `deepmerge bench --json` printed", file)
     try:
         dict(ratios(report))
-    except (KeyError, TypeError, ZeroDivisionError, AttributeError) as error:
+    except (LookupError, TypeError, ZeroDivisionError, AttributeError) as error:
         raise ReadError(f"is a damaged bench report ({type(error).__name__}: {error}); measure again", file) from None
     return report
 

@@ -44,11 +44,9 @@ class Rapl:
             raise NoMeter(
                 f"it has no {folder} (RAPL): it is a virtual machine, not Linux, or its processor has no meter"
             )
-        self._zones = [
-            zone
-            for zone in sorted(folder.glob("*:*"))
-            if zone.name.count(":") == 1 and _name(zone).startswith("package")
-        ]
+        zones = [zone for zone in folder.glob("*:*") if zone.name.count(":") == 1 and _name(zone).startswith("package")]
+        zones.sort(key=lambda zone: ("-mmio" not in zone.name, zone.name))  # which shows the same package once more
+        self._zones = list({_name(zone): zone for zone in zones}.values())
         if not self._zones:
             raise NoMeter(f"{folder} counts no CPU package: it is a virtual machine, or RAPL's driver is not loaded")
         self.name = "RAPL: " + ", ".join(map(_name, self._zones))

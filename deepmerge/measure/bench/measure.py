@@ -100,7 +100,9 @@ def about(network: Network, files: Files) -> dict[str, Any]:
 
 
 def batch_of(network: Network) -> int:
-    """Return the images in one forward: the first size of the first input."""
+    """Return the images in one forward: the first size of the first input, 1 without one."""
+    if not network.graph.inputs:
+        return 1
     shapes = network.graph.inputs[0].producer.params.shape
     return shapes[0][0] if shapes and shapes[0] else 1
 

@@ -14,19 +14,24 @@ from deepmerge.engines.timing.timing import Sample
 from deepmerge.errors import EngineError
 
 ROOT = Path(deepmerge.__file__).parents[1]
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from deepmerge.measure.harness.worker import main; sys.exit(main(sys.argv[2:]))"
+)
 
 
 class Worker(Child):
     """An engine in a process of its own; also a context manager.
 
-    threads: CPU threads for each library in it. timeout: seconds that one request may take.
+    threads: CPU threads for each library in it. timeout: seconds that one request may take; longer than real Caffe's in
+    it, which has to be ended first.
     EngineError, with how to get it, if the engine's software is missing.
     """
 
-    def __init__(self, engine: str, threads: int = 1, device: str = "cpu", timeout: float = 600.0) -> None:
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-m", "deepmerge.measure.harness.worker", engine, str(threads), device]
-        env = environment(threads, os.environ, PYTHONPATH=path)
+    def __init__(self, engine: str, threads: int = 1, device: str = "cpu", timeout: float = 660.0) -> None:
+        # the package's place is no PYTHONPATH: real Caffe, which another Python runs, would find what lies beside it
+        command = [sys.executable, "-c", _START, str(ROOT), engine, str(threads), device]
+        env = environment(threads, os.environ)
         # grace: real Caffe, which the worker may have started, is ended by the worker itself
         super().__init__(command, env, engine, timeout=timeout, grace=10.0)
         try:

@@ -39,7 +39,7 @@ class Server:
         self._caffe = self.engine.start(threads) if hasattr(self.engine, "load_files") else None
 
     def load(self, label: str, files: list[str], seed: int = 0) -> dict:
-        """Load a network and run it on noise. Returns batch: the first input's first size; source: what was read.
+        """Load a network and run it on noise. Returns source: what was read.
 
         files: its prototxt and its caffemodel, and its ONNX file if that is what is run.
         """
@@ -62,7 +62,7 @@ class Server:
             session.close()
             raise
         self.sessions[label] = session
-        return {"batch": next(iter(session.inputs.values()))[0], "source": getattr(session, "source", None)}
+        return {"source": getattr(session, "source", None)}
 
     def drop(self, label: str) -> dict:
         """Release a network. Its graph has cycles, and keeps the weights until they are collected."""
@@ -160,7 +160,3 @@ def main(arguments: list[str]) -> int:
     replies.flush()
     serve(server, sys.stdin, replies)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

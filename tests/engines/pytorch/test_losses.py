@@ -45,10 +45,12 @@ def test_softmax_loss_where_all_are_ignored(worker, tmp_path):
 
 def test_softmax_loss_axes_and_weights(worker, tmp_path):
     text = inputs(SHAPE, (4, 5, 3)) + loss_layers(
-        "SoftmaxWithLoss", ["softmax_param { axis: -1 }", "softmax_param { axis: 3 } loss_weight: 0.3"]
+        "SoftmaxWithLoss",
+        ["softmax_param { axis: -1 }", "softmax_param { axis: 3 } loss_weight: 0.3f"]
+        + [f"softmax_param {{ axis: 3 }} loss_param {{ {how} }}" for how in NORMALIZED],
     )
     net = judge(worker, tmp_path, text, {"data": scores(), "data1": labels(4, 5, 3, classes=2)}, unlearned=["data1"])
-    assert net.losses == {"loss0": 1, "loss1": 0.3}
+    assert net.losses == {"loss0": 1, "loss1": 0.3} | {f"loss{2 + i}": 1 for i in range(len(NORMALIZED))}
 
 
 def test_a_nameless_loss_and_probabilities(tmp_path):

@@ -72,6 +72,12 @@ def test_files_that_are_no_baseline(tmp_path, text, message):
         read_baseline(file)
 
 
+def test_a_baseline_without_networks(tmp_path):
+    (tmp_path / "b.json").write_text(json.dumps({"version": 1, "networks": [], "engines": []}))
+    with pytest.raises(ReadError, match="damaged"):
+        read_baseline(tmp_path / "b.json")
+
+
 def test_a_damaged_baseline(tmp_path):
     broken = report()
     del broken["networks"][1]["macs"]

@@ -105,3 +105,11 @@ def test_nvml_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(NoMeter, match="NVML needs nvidia-ml-py: pip install 'deepmerge-caffe.nvml.'"):
         find_meter("cuda")
+
+
+def test_a_package_that_is_shown_twice_counts_once(tmp_path):
+    zone(tmp_path, "intel-rapl-mmio:0", "package-0", 7)
+    first = zone(tmp_path, "intel-rapl:0", "package-0", 100)
+    meter = Rapl(tmp_path)
+    (first / "energy_uj").write_text("600")
+    assert meter.name == "RAPL: package-0" and meter.joules() == pytest.approx(500e-6)

@@ -6,24 +6,25 @@ import gc
 import os
 import signal
 import weakref
+from pathlib import Path
 
 import pytest
 
 from deepmerge.errors import EngineError
 from deepmerge.formats import read as reading
+from deepmerge.formats.write import write_pair
+from deepmerge.measure.bench.measure import batch_of
 from deepmerge.measure.harness.machine import machine
-from deepmerge.measure.harness.networks import Source, read_networks
+from deepmerge.measure.harness.networks import Network, Source, read_networks
 from deepmerge.measure.harness.process import Worker
 from deepmerge.measure.harness.setup import files_of, loaded
 from deepmerge.measure.harness.worker import Server, resident
-from tests.helpers import conv, inputs, network
+from tests.helpers import conv, inputs, layer, network
 
 
 @pytest.fixture
 def small(tmp_path):
     graph = network(tmp_path, inputs((2, 3, 9, 8)) + conv("c", "data", 4, "kernel_size: 3"))
-    from deepmerge.formats.write import write_pair
-
     pair = tmp_path / "n.prototxt", tmp_path / "n.caffemodel"
     write_pair(graph, *pair)
     return pair
@@ -34,7 +35,7 @@ def test_a_worker(request, small, name):
     if name == "caffe":
         request.getfixturevalue("caffe_python")
     with Worker(name, threads=1) as worker:
-        assert worker.load("n", *small)["batch"] == 2
+        worker.load("n", *small)
         sample = worker.run("n")
         assert 0 < sample.wall < 10 and (sample.waited is None or 0 <= sample.waited <= sample.wall)
         reply = worker.layers("n", 3, 1)
@@ -143,3 +144,19 @@ def test_memory_of_a_process_that_is_not_there():
 def test_the_machine():
     found = machine()
     assert found["processor"] and found["cores"] >= 1 and found["packages"]["numpy"]
+
+
+def test_a_network_without_an_input(tmp_path):
+    text = 'layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 2 dim: 3 } data_filler { value: 0.5f } } }'
+    graph = network(tmp_path, text + layer("ip", "InnerProduct", "d", "num_output: 2"))
+    write_pair(graph, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+    with Worker("ort") as worker:
+        worker.load("n", tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+        assert worker.run("n").wall > 0
+    assert batch_of(Network("n", Source("n", Path(), None), graph, False)) == 1
+
+
+def test_a_workers_children_do_not_find_what_lies_beside_the_package(monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    with Worker("ort") as worker:
+        assert b"PYTHONPATH=" not in Path(f"/proc/{worker.pid}/environ").read_bytes()
