@@ -33,6 +33,9 @@ def _parts(report: dict[str, Any]):
         yield "steps", _is_summary(step.get("after", {})) and _is_summary(step.get("before", {}))
         yield "steps", all(texts(step.get(key, [])) for key in ("merged", "into", "passes"))
     yield "warnings", texts(report["warnings"])
+    onnx = report.get("onnx", {})
+    yield "onnx", isinstance(onnx, dict) and isinstance(onnx.get("int8", {}), dict)
+    yield "choice", isinstance(report.get("choice", {}), dict)
     for key, names, lists in (("refusals", ("pass", "layer", "reason"), ()), ("cleanup", ("pass",), ("layers",))):
         yield key, isinstance(report[key], list) and all(_has(one, names, lists) for one in report[key])
 

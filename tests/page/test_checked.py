@@ -35,6 +35,9 @@ def test_what_is_absent_is_empty(report):
         (("refusals",), [{"pass": "merge_lrn", "layer": "norm1"}]),
         (("cleanup",), [{"pass": "remove_dropout", "layers": "drop"}]),
         (("warnings",), [None]),
+        (("onnx",), []),
+        (("onnx",), {"int8": "good"}),
+        (("choice",), "the best"),
     ],
 )
 def test_what_is_of_another_kind_is_refused(report, path, value):

@@ -89,6 +89,8 @@ def _identity(job: Job, converted: Converted, stages: list[Stage]) -> dict[str, 
         files += [solver.path, solver.train.path, *(source.path for source, _ in solver.tests)]
     chosen = {f"--{name.replace('_', '-')}": getattr(job, name) for name in _IDENTITY}
     chosen |= {"command": "finetune", "OUT's files": digest_of(files)}
+    if job.distill:
+        chosen["the original"] = digest_of([*converted.original])
     chosen["--input"] = {name: list(size) for name, size in job.inputs.items()}
     return chosen | {"preprocessing": asdict(job.wishes)}
 

@@ -19,7 +19,7 @@ import pytest
 
 from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, SourceError, TrainingError
 from deepmerge.formats.read.caffemodel import read_caffemodel
-from deepmerge.out.read import read_converted
+from deepmerge.out.read import Pair, read_converted
 from deepmerge.train.finetune.job import finetune
 from deepmerge.train.finetune.spec import Job
 from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
@@ -570,3 +570,14 @@ def test_a_solver_that_names_weights_is_refused(job):
 def test_without_iterations_there_is_no_loss(job):
     (entry,) = finetune(replace(job, solver={"max_iter": "0"}))["finetuning"]["runs"]
     assert entry["iterations"] == 0 and entry["loss_before"] is None and entry["loss_after"] is None
+
+
+def test_a_run_goes_on_with_the_teacher_that_it_began_with(job, made, tmp_path):
+    taught = replace(job, distill="kl", original=Pair(made / "net.prototxt", made / "net.caffemodel"))
+    with pytest.raises(Paused):
+        finetune(replace(taught, stop_after=12 / 60), clock=ticking())
+    other = Path(shutil.copy(made / "net.caffemodel", tmp_path / "other.caffemodel"))
+    with open(other, "ab") as file:
+        file.write(b"\x0a\x00")  # a field that says the same
+    with pytest.raises(TrainingError, match="the original was"):
+        finetune(replace(taught, original=Pair(made / "net.prototxt", other)))
