@@ -125,13 +125,17 @@ class MergeBranches(Pass):
         refused = None
         for across in (True, False):  # with fewer guests the module may need no more MACs than before
             try:
-                return self._match(graph, layer, self._choose(layer, branches, shapes, across))
+                plan = self._choose(layer, branches, shapes, across)
+                self._check_work(layer, plan, shapes)
+                return self._match(graph, layer, plan)
             except Refused as error:
                 refused = refused or error
+        if refused.costly and self.options.costly:
+            return self._match(graph, layer, self._choose(layer, branches, shapes, across=True))
         raise refused
 
     def _choose(self, concat: Layer, branches: list[Branch], shapes, across: bool) -> _Plan:
-        """Return what becomes of the module; Refused where nothing can, or where it would need more MACs."""
+        """Return what becomes of the module; Refused where nothing can."""
         assigned, refused = assign(branches, self.guest_kinds, across)
         if not assigned:
             raise refused[0] if refused else Refused(concat, "none of its branches may be merged")
@@ -140,7 +144,6 @@ class MergeBranches(Pass):
             plan = self._plan(branches, assigned, pool, shapes)
         except Refused:  # the pooling does not fit, and stays
             plan = self._plan(branches, assigned, None, shapes)
-        self._check_work(concat, plan, shapes)
         return plan
 
     def _pool_after(self, concat: Layer, branches, assigned, shapes) -> Layer | None:
@@ -181,7 +184,7 @@ class MergeBranches(Pass):
         """Raise Refused where the module would need more MACs than before."""
         before = sum(layer_macs(layer, shapes) for layer in plan.touched)
         after = sum(_host_macs(h, shapes, plan.pool) for h in plan.hosts)
-        if after > before and not self.options.costly:
+        if after > before:
             reason = f"the merged module would need {after:,} MACs, not {before:,}"
             raise Refused(concat, f"{reason}; name it in --steps to merge it anyway", costly=True)
 
