@@ -12,6 +12,7 @@ from deepmerge import __version__
 from deepmerge.data import ImageWishes, network_transform
 from deepmerge.graph.fingerprint import fingerprint
 from deepmerge.graph.graph import Graph
+from deepmerge.machine import processor
 from deepmerge.passes.support.base import Options
 from deepmerge.text import count
 
@@ -40,8 +41,8 @@ class Job:
 
     @property
     def on(self) -> str:
-        """What measures the times, as the file names it."""
-        return f"{self.engine}, {count(self.threads, 'thread')}, {platform.node()}"
+        """What measures the times, as the file names it: virtual machines of one name may have other processors."""
+        return f"{self.engine}, {count(self.threads, 'thread')}, {platform.node()}, {processor()}"
 
     def cache(self) -> Path:
         """Return the file of the user's cache for this network and these images."""

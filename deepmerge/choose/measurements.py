@@ -1,7 +1,7 @@
 """The file of measurements: what each choice costs in time and in accuracy. CSV, a line for each.
 
     region,candidate,ms,loss,agreement,channels,on,key
-    inception_3a,"width 0.5, absorb pooling+branches",1.73,,,,"ort, 1 thread, myhost",1f0c67e2-9be3a5d0
+    inception_3a,"width 0.5, absorb pooling+branches",1.73,,,,"ort, 1 thread, myhost, AMD EPYC",1f0c67e2-9be3a5d0
 
 ms: of the region alone, inf if the engine refuses it. loss: of the original's answers, if only this region is changed;
 nats (KL), inf for answers that are no numbers. agreement: the share of images with the same best class. channels:
