@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepmerge.errors import EngineError
+from deepmerge.temporary import file_beside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,15 +53,16 @@ def chart(option: str, file: Path, width: float, height: float) -> Iterator[Figu
     figure = Figure((min(width, _MOST), min(height, _MOST)), layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot, which would look for a screen
     yield figure
-    kind, partial = file.suffix.lower(), file.with_name(f".{file.name}.partial")
+    kind = file.suffix.lower()
     try:
-        with rc_context({"svg.hashsalt": "deepmerge"}):  # else the ids in an SVG are random
+        with (
+            file_beside(file) as partial,
+            rc_context({"svg.hashsalt": "deepmerge"}),
+        ):  # else the ids in an SVG are random
             figure.savefig(partial, dpi=_DPI, format=kind[1:], metadata=_METADATA.get(kind))
-        partial.replace(file)
+            partial.replace(file)
     except ValueError as error:
         raise EngineError(f"{option} {file}: {error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_chart(option: str, file: Path | None) -> None:

@@ -190,10 +190,8 @@ def _accuracy(
             if pair := column.converted.int8:
                 session = load_onnx(runner, pair.onnx, pair.read(weights=False), threads)
                 keyed.append((INT8, column.title, stack.enter_context(session)))
-        networks, settings = (
-            [one for *_, one in keyed],
-            Settings(job.top, mirror=bool(job.wishes.mirror), engine=job.engine, threads=threads),
-        )
+        networks = [one for *_, one in keyed]
+        settings = Settings(job.top, mirror=bool(job.wishes.mirror), engine=job.engine, threads=threads)
         found = measure(networks, loader, settings, progress=progress)
     for row in rows:
         tops = {

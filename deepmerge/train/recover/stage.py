@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from deepmerge.engines.pytorch import TorchNet
 
-JUDGED = 256  # images to measure a stage's losses on; at most half of those held out, but LEAST_JUDGED if there are
+JUDGED = 256  # images to measure a stage's losses on; at most half of those held out, or LEAST_JUDGED
 LEAST_JUDGED = 64
 SIZED = 32  # images to measure the size of a layer's outputs on
 SENSED = 256  # images to measure the sensitivity of the scores on
