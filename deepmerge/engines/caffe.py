@@ -208,9 +208,9 @@ class CaffeSolver:
         self.iteration = reply["iteration"]
         return reply["losses"]
 
-    def test(self, batches: Sequence[int]) -> list[dict[str, float]]:
-        """Return the mean outputs of each test net over its number of batches, name → value."""
-        return self._request("test_solver", "testing", batches=list(batches))["tests"]
+    def test(self, number: int, batches: int) -> dict[str, list[float]]:
+        """Run a test net on its next batches. Return its outputs, name → the mean in each batch."""
+        return self._request("test_solver", "testing", net=number, batches=batches)["outputs"]
 
     def save(self, path: str | os.PathLike) -> None:
         """Let Caffe write the weights."""
@@ -219,6 +219,11 @@ class CaffeSolver:
     def snapshot(self) -> None:
         """Let Caffe write PREFIX_iter_N.caffemodel and .solverstate, with the solver's snapshot_prefix."""
         self._request("save_solver", "writing a snapshot of", path="", state=True)
+
+    def close(self) -> None:
+        """Release the solver and its networks."""
+        if self.worker.process.alive:
+            self._request("close_solver", "closing")
 
     def _request(self, command: str, doing: str, **fields: Any) -> dict[str, Any]:
         return self.worker.process.request(command, f"{doing} {self.path}", id=self._number, **fields)[0]

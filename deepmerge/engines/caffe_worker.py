@@ -335,19 +335,16 @@ def run_solver(header, arrays):
 
 @command
 def test_solver(header, arrays):
-    """id, batches (one number for each test net) → tests: each test net's outputs, name → mean."""
+    """id, net (the number of a test net), batches → outputs: name → the mean in each batch."""
     one = SOLVERS[header["id"]]
-    tests = []
+    outputs = {}
     with folder(one.cwd):
-        for number, batches in enumerate(header["batches"]):
-            net = one.solver.test_nets[number]
-            net.share_with(one.solver.net)
-            sums = {}
-            for _ in range(batches):
-                for name, value in net.forward().items():
-                    sums[name] = sums.get(name, 0.0) + float(np.mean(value, dtype=np.float64))
-            tests.append({name: value / batches for name, value in sums.items()})
-    return {"tests": tests}, []
+        net = one.solver.test_nets[header["net"]]
+        net.share_with(one.solver.net)
+        for _ in range(header["batches"]):
+            for name, value in net.forward().items():
+                outputs.setdefault(name, []).append(float(np.mean(value, dtype=np.float64)))
+    return {"outputs": outputs}, []
 
 
 @command
@@ -359,6 +356,13 @@ def save_solver(header, arrays):
             one.solver.net.save(header["path"])
         if header["state"]:
             one.solver.snapshot()
+    return {}, []
+
+
+@command
+def close_solver(header, arrays):
+    """Take id."""
+    SOLVERS.pop(header["id"], None)
     return {}, []
 
 

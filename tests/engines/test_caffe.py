@@ -253,6 +253,21 @@ def test_solve(engine, tmp_path):
         assert session.forward({})["accuracy"] == 1
 
 
+def test_a_solver_in_pieces(engine, tmp_path):
+    (tmp_path / "train_val.prototxt").write_text(TRAIN)
+    (tmp_path / "solver.prototxt").write_text(SOLVER)
+    with engine.start() as worker:
+        solver = worker.open_solver(tmp_path / "solver.prototxt")
+        np.testing.assert_allclose(solver.step(1) + solver.step(2), descent(3), rtol=1e-5)
+        outputs = solver.test(0, 2)
+        assert outputs["accuracy"] == [1.0, 1.0]
+        np.testing.assert_allclose(outputs["loss"], [2 * descent(4)[3]] * 2, rtol=1e-5)
+        solver.close()
+        with pytest.raises(EngineError, match=r"solving .*solver\.prototxt: KeyError"):
+            solver.step(1)
+        np.testing.assert_allclose(worker.open_solver(tmp_path / "solver.prototxt").step(1), descent(1), rtol=1e-5)
+
+
 def test_solving_the_same_twice_gives_the_same(engine, tmp_path):
     random = TRAIN.replace('type: "constant" value: 0 }', 'type: "gaussian" std: 0.1 }')
     assert random != TRAIN

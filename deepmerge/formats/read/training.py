@@ -118,10 +118,9 @@ def _fed(sources: list[Message], layers: list[Message], phase: str, file) -> tup
         )
     if len(tops) > 2:
         layer, extra = tops[2]
-        text = (
-            f"gives {extra!r}, and what is fed are images and a label each; such a network trains with --engine caffe"
-        )
-        raise ReadError(f"{name_of(layer)} {text}", file, layer.line, layer.column)
+        text = f"{name_of(layer)} gives {extra!r}, and what is fed are images and a label each"
+        remedy = "such a network trains with `caffe train`, or finetune.mk"
+        raise ReadError(text, file, layer.line, layer.column, remedy=remedy)
     judged = {b for m in layers if judges(m) for b in blobs(m, "bottom")}
     names = [top for _, top in tops]
     if len(names) == 2 and names[0] in judged and names[1] not in judged:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +26,10 @@ from deepmerge.data import (
     open_images,
     pictures,
 )
-from deepmerge.engines.caffe import CaffeEngine, CaffeWorker
+from deepmerge.data.resize import resize
+from deepmerge.engines.caffe import CaffeEngine, CaffeSolver, CaffeWorker
 from deepmerge.errors import EngineError, ReadError
-from deepmerge.formats.read.heads import is_data
+from deepmerge.formats.read.heads import blobs, is_data, kind_of
 from deepmerge.formats.read.solver import NetSource, Solver
 from deepmerge.formats.read.training import TrainingNet, phase_layers, read_training
 from deepmerge.formats.read.weights import Weights, load_weights
@@ -39,7 +41,7 @@ from deepmerge.graph.tree import Field, Message, Quoted, Token
 from deepmerge.machine import cores
 from deepmerge.names import encoded
 from deepmerge.train.finetune.learner import Arrays, Learner
-from deepmerge.train.finetune.spec import Job, Stage
+from deepmerge.train.finetune.spec import Job, Stage, solver_tests
 from deepmerge.train.shared.guards import writing
 
 NEVER = 2**31 - 1
@@ -59,19 +61,22 @@ class CaffeData:
     count: int
 
 
-def caffe_data(spec: str, folder: Path, seed: int, shuffle: bool) -> CaffeData:
+def caffe_data(spec: str, folder: Path, seed: int, shuffle: bool, ways: Iterable[Preprocessing] = ()) -> CaffeData:
     """Return images that Caffe can read. Those of npz: and folder: are written into `folder`, shuffled if asked for.
 
+    ways: how the networks prepare what is written. Caffe does so, except that it refuses images smaller than the crop:
+    they are written enlarged.
     ReadError where there are none, or one has no label; TrainingError where they cannot be written.
     """
     kind = spec.partition(":")[0]
     images = open_images(spec)
     if kind in _OWN:
         return CaffeData(Source.parse(spec), images.count)
+    crop = max((how.crop for how in ways if how.enlarge), default=0)
     order = np.random.default_rng(seed).permutation(images.count) if shuffle else np.arange(images.count)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lines = _written(images, folder)
+        lines = _written(images, folder, crop)
     if not lines:
         raise ReadError("none of the images could be read", spec)
     chosen = [lines[place] for place in order if place < len(lines)]
@@ -80,16 +85,18 @@ def caffe_data(spec: str, folder: Path, seed: int, shuffle: bool) -> CaffeData:
     return CaffeData(Source("list", str((folder / "list.txt").absolute())), len(chosen))
 
 
-def _written(images: Images, folder: Path) -> list[str]:
-    """Write every readable image as a PNG, and return the lines of the list."""
+def _written(images: Images, folder: Path, crop: int) -> list[str]:
+    """Write every readable image as a PNG, smaller ones enlarged to the crop, and return the lines of the list."""
     from PIL import Image
 
     lines = []
     for number, picture in enumerate(pictures(images)):
         if picture.label is None:
             raise ReadError("has no label, and labels are needed", picture.name)
-        name = f"{number:07d}.png"
-        Image.fromarray(picture.pixels[..., 0] if picture.pixels.shape[2] == 1 else picture.pixels).save(folder / name)
+        name, pixels = f"{number:07d}.png", picture.pixels
+        if min(pixels.shape[:2]) < crop:
+            pixels = resize(pixels, crop, crop).round().astype(np.uint8)
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(folder / name)
         lines.append(f"{name} {picture.label}\n")
     return lines
 
@@ -120,7 +127,7 @@ def write_solver(stage: CaffeStage, folder: Path) -> Path:
     tree.remove(*_NETS, *_NOT_COPIED)
     phases = [(solver.train, "TRAIN", stage.train)]
     if stage.test is not None:
-        phases += [(source, "TEST", stage.test) for source, _ in solver.tests]
+        phases += [(source, "TEST", stage.test) for source, _ in solver_tests(solver)]
     for number, ((source, phase, data), net) in enumerate(zip(phases, stage.nets, strict=False)):
         name = f"net_{number}.prototxt"
         _write(folder / name, format_tree(_net_tree(stage, source, phase, data.source, net, folder)))
@@ -144,7 +151,7 @@ def _net_tree(
 ) -> Message:
     """Return the network of one phase, with a data layer for `images` in place of its own and the phase resolved."""
     tree, layers, _ = phase_layers(source, phase)
-    others = from_anywhere((layer for layer in layers if not is_data(layer)), (source.path.parent,))
+    others = from_anywhere((layer for layer in layers if not _feeds(layer, net)), (source.path.parent,))
     net_tree = Message([field for field in tree if field.name not in ("layer", "state")])
     net_tree.add("layer", _data_layer(phase, images, net, stage))
     net_tree.fields += [Field("layer", _always(layer)) for layer in others]
@@ -152,6 +159,12 @@ def _net_tree(
     if listed:
         _write(folder / listed[0], listed[1])
     return net_tree
+
+
+def _feeds(layer: Message, net: TrainingNet) -> bool:
+    """Return whether the new data layer replaces a layer: one that reads data, or an Input of images or labels."""
+    fed = {net.images, net.labels}
+    return is_data(layer) or (kind_of(layer) == "Input" and not fed.isdisjoint(blobs(layer, "top")))
 
 
 def _write(file: Path, text: str) -> None:
@@ -167,21 +180,30 @@ def _always(layer: Message) -> Message:
 
 def _data_layer(phase: str, source: Source, net: TrainingNet, stage: CaffeStage) -> Message:
     """Return the layer that reads `source`, transforming as the network's own data layer or the user says."""
-    shape = next(shape for blob, shape in net.shapes.items() if blob.name == net.images)
     tops = (net.images, net.labels or "label")
-    layer = data_layer(phase, tops, shape, source, net.batch_size)
+    layer = data_layer(phase, tops, _shape(net), source, net.batch_size)
     layer.remove("transform_param", "include")
     if source.kind == "hdf5":
         return layer
-    how, _ = choose_preprocessing(network_transform(net.graph, net.file, net.phase), shape, stage.wishes)
+    (how,) = _ways([net], stage.wishes)
     if source.kind == "list":
         param = layer.message("image_data_param")
         param.remove("new_height", "new_width", "shuffle")
-        width, height = how.resize or (shape[3], shape[2])
+        width, height = how.resize or (None, None)  # a crop takes images of any size
         shuffle = True if stage.shuffle and phase == "TRAIN" else None
         param.fields += message(new_height=height, new_width=width, shuffle=shuffle).fields
     layer.add("transform_param", _transform(how, net, phase))
     return layer
+
+
+def _shape(net: TrainingNet) -> tuple[int, ...]:
+    return next(shape for blob, shape in net.shapes.items() if blob.name == net.images)
+
+
+def _ways(nets: Sequence[TrainingNet], wishes: ImageWishes) -> Iterator[Preprocessing]:
+    """Yield how each network's images are prepared, as its own data layer or the user says."""
+    for net in nets:
+        yield choose_preprocessing(network_transform(net.graph, net.file, net.phase), _shape(net), wishes)[0]
 
 
 def _transform(how: Preprocessing, net: TrainingNet, phase: str) -> Message:
@@ -199,8 +221,24 @@ def _transform(how: Preprocessing, net: TrainingNet, phase: str) -> Message:
     )
 
 
-_PIECE = 20  # most iterations between two looks at the clock
-_TIMEOUT = 3600.0  # seconds for one piece
+_PIECE, _SECONDS = 20, 60.0  # most iterations or batches in one request, and about how long it may take
+_TIMEOUT = 3600.0  # seconds after which a request is given up
+
+
+@dataclass
+class Pieces:
+    """The sizes of requests to real Caffe: one iteration or batch at first, then as many as take about _SECONDS."""
+
+    clock: Callable[[], float] = time.monotonic
+    size: int = 1
+
+    @contextmanager
+    def piece(self, left: int) -> Iterator[int]:
+        """Yield how many of those that are left to ask for, and time that for the next ones."""
+        size, start = min(self.size, left), self.clock()
+        yield size
+        each = max(self.clock() - start, 1e-9) / size
+        self.size = min(_PIECE, max(1, int(_SECONDS / each)))
 
 
 @dataclass(frozen=True)
@@ -224,8 +262,10 @@ def open_learner(stage: Stage, starts: Sequence[Path | Weights], setup: Setup) -
     with writing(setup.folder):
         folder = Path(tempfile.mkdtemp(dir=setup.folder))
     nets = _nets(stage, job)
-    train = caffe_data(job.data, folder / "train", setup.seed, job.shuffle)
-    test = caffe_data(job.test_data, folder / "test", setup.seed, False) if job.test_data else None
+    train = caffe_data(job.data, folder / "train", setup.seed, job.shuffle, _ways(nets[:1], job.wishes))
+    test = None
+    if job.test_data:
+        test = caffe_data(job.test_data, folder / "test", setup.seed, False, _ways(nets[1:], job.wishes))
     files = CaffeStage(stage.solver, nets, train, test, job.wishes, setup.seed, job.shuffle)
     begin = _start(nets[0], starts, folder / "start.caffemodel")
     write_solver(files, folder)
@@ -241,7 +281,7 @@ def _nets(stage: Stage, job: Job) -> list[TrainingNet]:
     shape = stage.image_shape(stage.pair.read())
     nets = [read_training(stage.solver.train, "TRAIN", shape, job.batch_size)]
     if job.test_data:
-        nets += [read_training(source, "TEST", shape, job.batch_size) for source, _ in stage.solver.tests]
+        nets += [read_training(source, "TEST", shape, job.batch_size) for source, _ in solver_tests(stage.solver)]
     return nets
 
 
@@ -257,6 +297,8 @@ class CaffeLearner(Learner):
         self.batch_size, self.count, self.tests = self.net.batch_size, files.train.count, len(self.test_nets)
         self.test_count = files.test.count if files.test else 0
         self.skipped, self.notes = [], []
+        self.opened: CaffeSolver | None = None
+        self._steps, self._tests = Pieces(), [Pieces() for _ in self.test_nets]
 
     def load(self, arrays: Arrays, iteration: int) -> None:
         """See Learner."""
@@ -269,6 +311,8 @@ class CaffeLearner(Learner):
             tree = self.files.solver.tree.copy()
             tree.set("base_lr", Token(f"{self.files.solver.base_lr * self.slowed:.9g}"))
             write_solver(replace(self.files, solver=replace(self.files.solver, tree=tree)), self.folder)
+        if self.opened is not None:
+            self.opened.close()
         self.opened = self.worker.open_solver(path, self.begin, state, self.folder, self.files.seed)
 
     def state(self) -> Arrays:
@@ -283,17 +327,32 @@ class CaffeLearner(Learner):
 
     def step(self, most: int, position: int) -> list[float]:
         """See Learner."""
-        return self.opened.step(min(_PIECE, most))
+        with self._steps.piece(most) as size:
+            return self.opened.step(size)
 
     def test(self, whole: bool, most: int | None = None) -> list[dict[str, float]]:
         """Caffe fills the last batch with the first images. See Learner."""
         batches = [math.ceil(self.files.test.count / net.batch_size) for net in self.test_nets]
         if not whole:
-            batches = [min(count, every) for (_, count), every in zip(self.files.solver.tests, batches, strict=True)]
+            tests = solver_tests(self.files.solver)
+            batches = [min(count or every, every) for (_, count), every in zip(tests, batches, strict=True)]
         batches = [min(count, most or count) for count in batches]
-        images = [count * net.batch_size for count, net in zip(batches, self.test_nets, strict=True)]
-        found = self.opened.test(batches)  # in an order that changes from process to process
-        return [{**dict(sorted(values.items())), "images": n} for values, n in zip(found, images, strict=True)]
+        return [
+            {**self._means(number, count), "images": count * net.batch_size}
+            for number, (count, net) in enumerate(zip(batches, self.test_nets, strict=True))
+        ]
+
+    def _means(self, number: int, batches: int) -> dict[str, float]:
+        """Return the means of a test net's outputs, by name: Caffe's order changes from process to process."""
+        values: dict[str, list[float]] = {}
+        left = batches
+        while left:
+            with self._tests[number].piece(left) as size:
+                outputs = self.opened.test(number, size)
+            for name, means in outputs.items():
+                values.setdefault(name, []).extend(means)
+            left -= size
+        return {name: sum(means) / batches for name, means in sorted(values.items())}
 
     def trained(self) -> Graph:
         """See Learner."""

@@ -53,6 +53,10 @@ def _check_caffe(job: Job) -> None:
     }
     if wrong := [name for name, given in asked.items() if given]:
         raise EngineError(f"real Caffe has no {wrong[0]}", remedy="leave it out, or use the engine torch")
+    lmdbs = [spec for spec in (job.data, job.test_data) if spec and spec.startswith("lmdb:")]
+    if lmdbs and job.wishes.resize is not None:
+        text = f"real Caffe does not resize the images of {lmdbs[0]}"
+        raise EngineError(text, remedy="leave out the resize, or use the engine torch")
 
 
 def finetune(job: Job, say: Say = lambda line: None, clock: Callable[[], float] = time.monotonic) -> dict[str, Any]:

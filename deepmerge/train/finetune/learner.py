@@ -11,7 +11,6 @@ from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
 
 Arrays = dict[str, np.ndarray]
-WEIGHTS = "weights/"  # prefix of their names in a checkpoint
 
 
 class Learner(ABC):
@@ -61,6 +60,14 @@ class Learner(ABC):
     @abstractmethod
     def trained(self) -> Graph:
         """Return the TRAIN network with its current weights."""
+
+    def spoilt(self) -> str:
+        """Return the first blob of weights that are not finite, such as conv1/0; "" if there is none."""
+        for layer in self.trained().layers:
+            for index, blob in enumerate(layer.weights):
+                if not np.isfinite(blob).all():
+                    return f"{layer.name}/{index}"
+        return ""
 
     def save(self, path: Path) -> None:
         """Write a snapshot: the weights of all layers of the TRAIN network, as Caffe's solver writes it."""

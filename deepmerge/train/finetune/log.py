@@ -42,9 +42,16 @@ class TrainingLog:
     notes: list[str] = field(default_factory=list)
     backs: int = 0
 
+    def scheduled(self, solver: Solver, back: int = 0) -> int:
+        """Return the schedule's iteration that is next, or the one `back` before it.
+
+        The first iteration after a pause is not timed, so `position` may be past the schedule's end.
+        """
+        return max(min(int(self.position) - back, solver.max_iter - 1), 0)
+
     def rate(self, solver: Solver, back: int = 0) -> float:
         """Return the next iteration's learning rate, or that of the one `back` before it."""
-        return self.slowed * learning_rate(solver, max(int(self.position) - back, 0))
+        return self.slowed * learning_rate(solver, self.scheduled(solver, back))
 
     def add_iteration(self, solver: Solver, loss: float, place: str, say: Say) -> None:
         """Record an iteration's loss, and display it if that is due.

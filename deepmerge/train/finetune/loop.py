@@ -13,14 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deepmerge.errors import EngineError, TrainingError
 from deepmerge.formats.read.solver import Solver
-from deepmerge.train.finetune.learner import WEIGHTS, Arrays, Learner
+from deepmerge.train.finetune.learner import Arrays, Learner
 from deepmerge.train.finetune.log import Say, TrainingLog, place_of, way_out
 from deepmerge.train.shared.checkpoint import Paused
-from deepmerge.train.shared.guards import DivergedError, replacing
+from deepmerge.train.shared.guards import DivergedError, replacing, writing
 from deepmerge.train.shared.processes import Processes
 
 RETRIES, SLOWER = 3, 0.25  # how often the rate is lowered, and by what it is multiplied
@@ -75,7 +73,7 @@ class Loop:
     def run(self) -> TrainingLog:
         """Train until max_iter or the time limit.
 
-        Where the loss is not finite, training goes back and on with a smaller learning rate, RETRIES times.
+        Where the loss or the weights are not finite, training goes back and on with a smaller rate, RETRIES times.
         TrainingError where that does not help, or the engine fails; Paused at `pause_at`.
         """
         try:
@@ -92,19 +90,20 @@ class Loop:
     def _run(self) -> TrainingLog:
         solver, log, clock = self.solver, self.log, self.control.clock
         start = saved = clock()
-        before, first = log.seconds, self.processes.first
+        before = log.seconds
         self._last_test = self._seconds_of_last_test()
         self._cost = 0.0  # seconds of the last iteration
         self._timed_from: tuple[float, int] | None = None  # the end of the first iteration, which is slower
-        if first and log.iteration and log.snapshot_is_due(solver) and not self._snapshot_path().exists():
-            self._write_snapshot()  # killed between the checkpoint and its snapshot
+        if self.processes.first:
+            self._match_snapshots()
         while log.iteration < solver.max_iter and not self._time_is_up():
             if self._has_time_to_test():
                 self._test()
             begun, done = clock(), log.iteration
-            for loss in self.learner.step(self._until_due(), int(log.position)):
+            for loss in self.learner.step(self._until_due(), log.scheduled(solver)):
                 log.add_iteration(solver, loss, self._place(), self.control.say)
-            if log.iteration // KEPT > done // KEPT:
+            if log.iteration // KEPT > done // KEPT and not self._has_risen():
+                self._check_weights()
                 self._keep()
             self._cost = (clock() - begun) / (log.iteration - done)
             log.position += self._skipped()
@@ -112,25 +111,32 @@ class Loop:
             if log.snapshot_is_due(solver):
                 self._snapshot()
                 saved = clock()
-            if first and clock() - saved >= self.control.checkpoint_seconds:
+            if self.processes.from_first(clock() - saved >= self.control.checkpoint_seconds):
                 self._save()
                 saved = clock()
         if solver.snapshot_after_train and not log.snapshot_is_due(solver):
             self._snapshot()
         self._test(last=True)
         log.seconds = before + clock() - start
-        if first:
-            self._save()
+        self._save()
         return log
 
     # -- learning rates that are too large -----------------------------------------------------------
 
     def _keep(self) -> None:
-        """Keep the weights and the log, to go back to; not while the loss is far above the first one."""
-        log = self.log
-        if log.first is None or log.smoothed <= HARM * max(log.first, LEAST):
-            arrays = {name: array.copy() for name, array in self.learner.state().items()}
-            self._kept = arrays, copy.deepcopy(asdict(log))
+        """Keep the weights and the log, to go back to."""
+        arrays = {name: array.copy() for name, array in self.learner.state().items()}
+        self._kept = arrays, copy.deepcopy(asdict(self.log))
+
+    def _has_risen(self) -> bool:
+        """Return whether the loss is far above the first one."""
+        return self.log.smoothed > HARM * max(self.log.first, LEAST)
+
+    def _check_weights(self) -> None:
+        """Raise DivergedError, in all processes alike, where the weights are not finite."""
+        if blob := self.processes.from_first(self.learner.spoilt()):
+            text = f"{self._place()}: the weights {blob} are not finite numbers any more"
+            raise DivergedError(text, remedy=way_out(self.log.rate(self.solver, back=1)))
 
     def _go_back(self, error: DivergedError) -> None:
         """Go back to the kept weights with a smaller learning rate; raise the error if that has been done often."""
@@ -144,6 +150,7 @@ class Loop:
         self.log = TrainingLog(**copy.deepcopy(log) | more)
         self.control.say(line)
         self._load(arrays)
+        self._save()  # no run may continue from further on, as the snapshots from there are deleted
 
     def _try_rate(self) -> None:
         """Lower the learning rate until a few iterations do not raise the loss much. No weights change."""
@@ -200,9 +207,9 @@ class Loop:
         return end is None or end - self.control.clock() >= 2 * self._last_test + self._cost
 
     def _until_due(self) -> int:
-        """Return the number of iterations until a test or a snapshot is due, or the end; 1 before any was timed."""
+        """Return the number of iterations until something is due, or the end; 1 before any was timed."""
         solver, done, control = self.solver, self.log.iteration, self.control
-        intervals = [solver.test_interval if self.learner.tests else 0, solver.snapshot]
+        intervals = [solver.test_interval if self.learner.tests else 0, solver.snapshot, KEPT]
         due = [solver.max_iter - done, *(interval - done % interval for interval in intervals if interval)]
         ends = [end for end in (control.end, control.pause_at) if end is not None]
         if ends:
@@ -234,8 +241,7 @@ class Loop:
         """Return whether the stage's time is over; raise Paused if only this run's time is."""
         control, processes = self.control, self.processes
         if control.pause_at is not None and processes.from_first(control.clock() >= control.pause_at):
-            if processes.first:
-                self._save()
+            self._save()
             raise Paused
         if control.end is None:
             return False
@@ -260,8 +266,18 @@ class Loop:
 
     def _snapshot(self) -> None:
         """Write a checkpoint, then the snapshot: its folder is in the checkpoint's."""
+        self._save()
         if self.processes.first:
-            self._save()
+            self._write_snapshot()
+
+    def _match_snapshots(self) -> None:
+        """Leave the snapshots of the run up to here: it may have gone back, or was killed before it wrote the last."""
+        folder, log = self.control.snapshots, self.log
+        with writing(folder):
+            for file in folder.glob("*_iter_*.caffemodel"):
+                if int(file.stem.rpartition("_")[2]) > log.iteration:
+                    file.unlink()
+        if log.iteration and log.snapshot_is_due(self.solver) and not self._snapshot_path().exists():
             self._write_snapshot()
 
     def _write_snapshot(self) -> None:
@@ -273,12 +289,7 @@ class Loop:
         return place_of(self.control.step, self.log.iteration)
 
     def _save(self) -> None:
-        """Write a checkpoint; TrainingError where the weights are not finite."""
-        arrays = self.learner.state()
-        for name, array in arrays.items():
-            if name.startswith(WEIGHTS) and not np.isfinite(array).all():
-                rate = self.log.rate(self.solver, back=1)
-                blob = name.removeprefix(WEIGHTS)
-                text = f"{self._place()}: the weights {blob} are not finite numbers any more"
-                raise DivergedError(text, remedy=way_out(rate))
-        self.control.save(arrays, asdict(self.log))
+        """Write a checkpoint; DivergedError where the weights are not finite."""
+        self._check_weights()
+        if self.processes.first:
+            self.control.save(self.learner.state(), asdict(self.log))

@@ -10,7 +10,7 @@ from deepmerge.data import ImageWishes
 from deepmerge.data.loader import CACHE_BYTES
 from deepmerge.errors import PlanError, ReadError
 from deepmerge.formats.read.inputs import Sizes
-from deepmerge.formats.read.solver import Solver, read_solver
+from deepmerge.formats.read.solver import NetSource, Solver, read_solver
 from deepmerge.formats.read.weights import Weights
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
@@ -103,6 +103,11 @@ def _solver(file: Path, overrides: Mapping[str, str], roots: Sequence[Path] = ()
     return solver
 
 
+def solver_tests(solver: Solver) -> Sequence[tuple[NetSource, int]]:
+    """Return a solver's tests: networks and test_iter; without any, its training network, and 0 for all images."""
+    return solver.tests or ((solver.train, 0),)
+
+
 def plan_stages(converted: Converted, steps: str | None, overrides: Mapping[str, str]) -> list[Stage]:
     """Return the stages in order.
 
@@ -118,6 +123,8 @@ def plan_stages(converted: Converted, steps: str | None, overrides: Mapping[str,
             remedy="leave --steps out to fine-tune the final network",
         )
     chosen = _chosen(converted.steps, steps)
+    if not chosen:
+        raise PlanError(f"--steps {steps!r} names no step", remedy="leave it out to fine-tune the final network")
     begin = next(index for index, step in enumerate(converted.steps) if step.name in chosen)
     stages = []
     for index, step in enumerate(converted.steps[begin:]):

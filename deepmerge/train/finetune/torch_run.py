@@ -21,13 +21,14 @@ from deepmerge.engines.pytorch import TorchNet
 from deepmerge.errors import DeepmergeError, ReadError
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.fillers import fill
-from deepmerge.formats.read.solver import NetSource, Solver
+from deepmerge.formats.read.solver import Solver
 from deepmerge.formats.read.training import TrainingNet, losses, multipliers, read_training
 from deepmerge.formats.read.weights import Weights, load_weights
-from deepmerge.graph.graph import Graph, Layer
-from deepmerge.train.finetune.learner import WEIGHTS, Arrays, Learner
+from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.shapes import Shape
+from deepmerge.train.finetune.learner import Arrays, Learner
 from deepmerge.train.finetune.solver import Learned, Updates, learning_rate
-from deepmerge.train.finetune.spec import Job, Stage
+from deepmerge.train.finetune.spec import Job, Stage, solver_tests
 from deepmerge.train.shared.augment import shifted
 from deepmerge.train.shared.device import BF16_LOSS, has_fast_bf16, prepare
 from deepmerge.train.shared.losses import divergence, logits_of
@@ -35,7 +36,7 @@ from deepmerge.train.shared.processes import Processes
 
 _SCORED = ("HingeLoss", "InfogainLoss", "MultinomialLogisticLoss", "SoftmaxWithLoss")  # labels are class indices
 _PROBED = 4  # batches that the loss in bfloat16 is measured on
-_HISTORY, _STATISTICS = "history/", "statistics/"  # as WEIGHTS
+_WEIGHTS, _HISTORY, _STATISTICS = "weights/", "history/", "statistics/"  # prefixes of names in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class TorchLearner(Learner):
         if setup.teacher is not None:
             scores = main_loss(net.graph).bottoms[0].name
             self.teacher = Teacher(setup.teacher, scores, setup.job, self.device)
-        self._weights = _loss_weights(net.graph, self.torch.losses, self.processes.size)
+        self._weights = _loss_weights(net, self.torch.losses, self.processes.size)
         self._wanted = [*self.torch.losses, *([self.teacher.scores] if self.teacher else [])]
         self.updates = Updates(solver, self.blobs)
         norms = [layer.name for layer in net.graph.layers if layer.type == "BatchNorm"]
@@ -122,7 +123,7 @@ class TorchLearner(Learner):
             for name, values in self.statistics.items() if arrays else ():
                 values.copy_(torch.from_numpy(arrays[f"{_STATISTICS}{name}"]))
             for blob in self.blobs if arrays else ():
-                blob.values.copy_(torch.from_numpy(arrays[f"{WEIGHTS}{blob.name}"]))
+                blob.values.copy_(torch.from_numpy(arrays[f"{_WEIGHTS}{blob.name}"]))
                 for number, values in enumerate(blob.history):
                     values.copy_(torch.from_numpy(arrays[f"{_HISTORY}{number}/{blob.name}"]))
 
@@ -136,7 +137,7 @@ class TorchLearner(Learner):
 
     def state(self) -> Arrays:
         """See Learner."""
-        arrays = {f"{WEIGHTS}{blob.name}": blob.values.detach().cpu().numpy() for blob in self.blobs}
+        arrays = {f"{_WEIGHTS}{blob.name}": blob.values.detach().cpu().numpy() for blob in self.blobs}
         for blob in self.blobs:
             arrays |= {f"{_HISTORY}{i}/{blob.name}": values.cpu().numpy() for i, values in enumerate(blob.history)}
         statistics = self.statistics.items()
@@ -295,13 +296,20 @@ def _learned(graph: Graph, net: TorchNet) -> list[Learned]:
     return [learned for learned in blobs.values() if learned.lr_mult != 0]
 
 
-def _loss_weights(graph: Graph, weights: dict[str, float], processes: int) -> dict[str, float]:
-    """Return the losses' weights in one process's part of a batch.
+def _loss_weights(net: TrainingNet, weights: dict[str, float], processes: int) -> dict[str, float]:
+    """Return the losses' weights in one process's part of a batch, so that all parts add up to the whole."""
+    means = {name for name, blob in net.graph.finals.items() if name in weights and _is_mean(blob, net.shapes)}
+    return {name: weight / processes if name in means else weight for name, weight in weights.items()}
 
-    Losses are means over the batch, except with normalization NONE.
-    """
-    kinds = {blob.name: getattr(blob.producer.params, "normalization", "") for blob in graph.blobs}
-    return {name: weight if kinds[name] == "NONE" else weight / processes for name, weight in weights.items()}
+
+def _is_mean(blob: Blob, shapes: Mapping[Blob, Shape | None]) -> bool:
+    """Return whether a blob that is minimised is a mean over the batch, or made of such ones, and not a sum."""
+    layer = blob.producer
+    if layer.type == "Reduction":
+        return layer.params.operation == "MEAN" and shapes.get(blob) == ()
+    if layer.type.endswith("Loss"):
+        return getattr(layer.params, "normalization", "") != "NONE"
+    return bool(layer.bottoms) and all(_is_mean(bottom, shapes) for bottom in layer.bottoms)
 
 
 @dataclass
@@ -389,9 +397,8 @@ def _testers(
     """Return the solver's tests, all on the same images; without any, its training network in the TEST phase."""
     job, loss = setup.job, main_loss(train.graph)
     scores = loss.bottoms[0].name
-    sources: Sequence[tuple[NetSource, int]] = stage.solver.tests or ((stage.solver.train, 0),)
     testers = []
-    for source, batches in sources:
+    for source, batches in solver_tests(stage.solver):
         net = read_training(source, "TEST", stage.image_shape(deploy), job.batch_size)
         _start(net, starts, setup.seed)
         classes = _classes(train, loss)

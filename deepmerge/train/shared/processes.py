@@ -18,7 +18,8 @@ from deepmerge.text import flat
 if TYPE_CHECKING:
     from torch import Tensor
 
-_TIMEOUT = datetime.timedelta(minutes=30)  # the first process may test or write while the others wait
+# The first process may test for hours while the others wait. torchrun ends them all when one dies.
+_TIMEOUT = datetime.timedelta(days=7)
 
 
 @dataclass(frozen=True)

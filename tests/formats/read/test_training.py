@@ -128,7 +128,7 @@ WRONG = {
     "no loss": (ReadError, NET.replace(LOSS, ""), "has no loss in the TRAIN phase"),
     "weightless": (ReadError, NET.replace('"fc" bottom: "label" top', '"fc" bottom: "label" loss_weight: 0 top'), "has no loss in the TRAIN phase"),
     "no data": (ReadError, NET.replace(DATA, ""), "has no data layer in the TRAIN phase that anything reads"),
-    "more data": (ReadError, NET + DATA.replace('"data" top: "label"', '"x" top: "y"').replace('"d"', '"e"') + layer("l2", "EuclideanLoss", "x y"), "layer 'e' .Data. gives 'x', and what is fed are images and a label each"),
+    "more data": (ReadError, NET + DATA.replace('"data" top: "label"', '"x" top: "y"').replace('"d"', '"e"') + layer("l2", "EuclideanLoss", "x y"), "layer 'e' .Data. gives 'x', and what is fed are images and a label each; such a network trains with `caffe train`, or finetune.mk"),
     "no blob": (GraphError, NET.replace('"fc" bottom: "label"', '"fd" bottom: "label"', 1), "reads 'fd', which no layer before it makes in the TRAIN phase"),
     "weights": (ReadError, NET.replace('bottom: "label" top: "loss"', 'bottom: "label" top: "loss" loss_weight: 1 loss_weight: 2'), "has 2 loss_weight for 1 tops"),
 }  # fmt: skip

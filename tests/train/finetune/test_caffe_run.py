@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from deepmerge.data import ImageWishes, Preprocessing
 from deepmerge.errors import EngineError, ReadError, TrainingError
+from deepmerge.formats import schema
 from deepmerge.formats.read.caffemodel import read_caffemodel
-from deepmerge.train.finetune.caffe_run import caffe_data
+from deepmerge.formats.read.prototxt import parse
+from deepmerge.formats.write.prototxt import format_tree
+from deepmerge.train.finetune.caffe_run import CaffeLearner, Pieces, caffe_data
 from deepmerge.train.finetune.job import finetune
 from deepmerge.train.finetune.spec import Job
 from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
-from tests.train.finetune.small import CLASSES, HEIGHT, WIDTH, pictures
+from tests.helpers import inputs
+from tests.real_images import write_lmdb
+from tests.train.finetune.small import CLASSES, HEADS, HEIGHT, NET, WIDTH, convert_small, pictures
 
 
 def story(out: Path) -> dict:
@@ -77,6 +85,82 @@ def test_both_engines_tell_the_same(job, sources, tmp_path, form):
         assert all(np.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(blobs, models[1][name], strict=True)), name
 
 
+SIDE = 7  # of the crop
+
+
+@pytest.fixture
+def square(tmp_path, made) -> Path:
+    """`out`, of a network whose input is as high as wide."""
+    folder = tmp_path / "square"
+    folder.mkdir()
+    for name in ("train", "test"):
+        write_lmdb(folder / f"{name}_lmdb", *pictures(6), SIDE, SIDE)
+    size = inputs((1, 3, HEIGHT, WIDTH)), inputs((1, 3, SIDE, SIDE))
+    assert size[0] in NET
+    return convert_small(folder, HEADS, NET.replace(*size), max_iter=2)
+
+
+def photos(folder: Path, sizes: list[tuple[int, int]]) -> str:
+    """Images of noise in sub-folders for the classes; their spec. sizes: height and width of each."""
+    image = pytest.importorskip("PIL.Image")
+    for number, size in enumerate(sizes):
+        place = folder / f"class{number % CLASSES}"
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+        image.fromarray(pixels).save(place / f"{number}.png")
+    return f"folder:{folder}"
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_both_engines_crop_alike(job, square, tmp_path, mean):
+    """From the image in its own size. A smaller one is enlarged, except with a mean image: Caffe wants one size then.
+
+    Caffe gets the enlarged one in whole numbers: less than 1e-3 of the loss.
+    """
+    text, said = (square / "train_val.prototxt").read_text(), f"crop_size: {SIDE}"
+    if mean:
+        values = np.random.default_rng(1).uniform(80, 160, 3 * 11 * 9)
+        blob = schema.message_class("BlobProto")(num=1, channels=3, height=11, width=9, data=values)
+        (tmp_path / "mean.binaryproto").write_bytes(blob.SerializeToString())
+        text = re.sub(r"(?m)^ *mean_value: .*\n", "", text)
+        said += f' mean_file: "{tmp_path}/mean.binaryproto"'
+    assert text.count("transform_param {") == 2
+    (square / "train_val.prototxt").write_text(text.replace("transform_param {", f"transform_param {{ {said}"))
+    data = photos(tmp_path / "photos", [(11, 9) if mean else (5, 6)] + [(11, 9)] * 11)
+    job = replace(job, folder=square, data=data, test_data=data)
+    finetune(job)
+    finetune(replace(job, engine="torch", out=tmp_path / "torch", precision="fp32"))
+    real, ours = (story(tmp_path / name)["runs"][0]["tests"][0] for name in ("caffe", "torch"))
+    assert (real["iteration"], real["images"]) == (ours["iteration"], ours["images"]) == (0, 12)
+    assert real["loss"] == pytest.approx(ours["loss"], rel=1e-5 if mean else 1e-3)
+
+
+def test_inputs_in_the_place_of_data_layers(job, out, made, tmp_path):
+    tree = parse((out / "train_val.prototxt").read_text())
+    tree.fields = [one for one in tree if one.name != "layer" or str(one.value.value("type")) != "Data"]
+    given = inputs((6, 3, HEIGHT, WIDTH), (6,)).replace("data1", "label").split("\n", 1)[1]
+    (out / "train_val.prototxt").write_text(given + format_tree(tree))
+    wishes = ImageWishes(mean=(100.0, 120.0, 110.0), scale=0.02)
+    job = replace(job, data=f"npz:{made / 'train.npz'}", batch_size=6)
+    finetune(replace(job, folder=out, wishes=wishes))
+    finetune(replace(job, out=tmp_path / "usual"))
+    losses = [story(tmp_path / name)["runs"][0]["losses"] for name in ("caffe", "usual")]
+    assert np.allclose(*losses, rtol=1e-5, atol=0)
+
+
+def test_a_solver_without_tests(job, out, made, tmp_path):
+    """Its training network is tested on all images, here in full batches: Caffe fills the last one with the first ones."""
+    file = out / "solver.prototxt"
+    file.write_text(re.sub(r"(?m)^test_.*\n", "", file.read_text()))
+    data, test_data = (f"npz:{made / name}.npz" for name in ("train", "test"))
+    job = replace(job, folder=out, data=data, test_data=test_data, batch_size=10, solver={})
+    finetune(job)
+    finetune(replace(job, engine="torch", out=tmp_path / "torch", precision="fp32"))
+    real, ours = (story(tmp_path / name)["accuracy"] for name in ("caffe", "torch"))
+    assert real["images"] == ours["images"] == 20 and real["accuracy"] == pytest.approx(ours["accuracy"])
+    assert real["loss"] == pytest.approx(ours["loss"], rel=1e-3)
+
+
 def test_step_by_step(job, sources):
     finetune(replace(job, data=sources["lmdb"][0], steps="all", solver={"snapshot": "5"}))
     assert [run["step"] for run in story(job.out)["runs"]] == ["conv1", "conv2"]
@@ -103,6 +187,14 @@ def test_a_loss_that_is_no_number(job, sources):
     with pytest.raises(TrainingError, match=r"^iteration \d+: training diverged \(the loss is nan\)"):
         finetune(replace(job, data=sources["lmdb"][0], solver={"base_lr": "1e30"}))
     assert not job.out.exists()
+
+
+def test_weights_that_are_no_numbers_are_not_written(job, made, monkeypatch):
+    """Those of the last update: no loss shows it."""
+    monkeypatch.setattr("deepmerge.train.finetune.loop.RETRIES", 0)
+    with pytest.raises(TrainingError, match=r"^iteration 1: the weights \w+/\d are not finite numbers any more"):
+        finetune(replace(job, data=f"lmdb:{made / 'train_lmdb'}", solver={"base_lr": "3e38", "max_iter": "1"}))
+    assert not job.out.exists() and not checkpoint_folder(job.out).exists()
 
 
 def test_a_trial_lowers_a_rate_that_caffe_does_not_bear(job, out, sources, tmp_path):
@@ -141,6 +233,58 @@ def test_images_as_files(tmp_path):
     with pytest.raises(ReadError, match="has no label, and labels are needed"):
         caffe_data(f"npz:{tmp_path / 'b.npz'}", tmp_path / "none", 1, shuffle=False)
     assert (CLASSES, HEIGHT, WIDTH) == (5, 9, 7)
+
+
+def test_images_smaller_than_the_crop_are_enlarged(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    spec, ways = photos(tmp_path / "photos", [(5, 6), (11, 9)]), [Preprocessing(crop=7, enlarge=True)]
+    data = caffe_data(spec, tmp_path / "written", 1, shuffle=False, ways=ways)
+    names = [line.split()[0] for line in Path(data.source.path).read_text().splitlines()]
+    assert [image.open(tmp_path / "written" / name).size for name in names] == [(7, 7), (9, 11)]
+
+
+class Opened:
+    """A solver without Caffe: the loss of each test batch is its number."""
+
+    def __init__(self):
+        self.sizes, self.closed, self.losses = [], False, itertools.count()
+
+    def test(self, number, batches):
+        self.sizes.append(batches)
+        return {"loss": list(itertools.islice(self.losses, batches))}
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def learner(tmp_path) -> CaffeLearner:
+    """It tests 50 images in batches of 6."""
+    net, worker = SimpleNamespace(batch_size=6), SimpleNamespace(open_solver=lambda *words: Opened())
+    files = SimpleNamespace(nets=[net, net], train=SimpleNamespace(count=20), test=SimpleNamespace(count=50), seed=1)
+    return CaffeLearner(worker, files, tmp_path, tmp_path / "start.caffemodel")
+
+
+def test_a_test_is_asked_for_in_pieces(learner):
+    learner.load({}, 0)
+    assert learner.test(whole=True) == [{"loss": 4.0, "images": 54}]  # the mean of 0 to 8
+    assert learner.opened.sizes == [1, 8]
+
+
+def test_one_solver_is_open_at_a_time(learner):
+    learner.load({}, 0)
+    first = learner.opened
+    learner.load({}, 0)
+    assert first.closed and not learner.opened.closed
+
+
+def test_pieces_take_about_a_minute():
+    """Of 15 s, 15 s, 1/30 s and 100 s for each one."""
+    pieces, sizes = Pieces(iter([0.0, 15.0, 15.0, 75.0, 75.0, 75.1, 76.0, 2076.0]).__next__), []
+    for left in (100, 100, 3, 100):
+        with pieces.piece(left) as size:
+            sizes.append(size)
+    assert sizes == [1, 4, 3, 20] and pieces.size == 1
 
 
 def test_it_needs_no_pytorch(made, tmp_path, caffe_python):

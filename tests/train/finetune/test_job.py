@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepmerge.data import ImageWishes
 from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, SourceError, TrainingError
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.out.read import Pair, read_converted
 from deepmerge.train.finetune.job import finetune
 from deepmerge.train.finetune.spec import Job
 from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
-from tests.train.finetune.small import pictures
+from tests.train.finetune.small import HEIGHT, WIDTH, pictures
 
 
 @pytest.fixture
@@ -560,6 +561,15 @@ def test_out2_is_not_inside_out(job):
 def test_what_real_caffe_does_not_do_is_refused(job, more):
     with pytest.raises(EngineError, match=f"real Caffe has no {next(iter(more))}"):
         finetune(replace(job, engine="caffe", **more))
+
+
+def test_real_caffe_resizes_no_lmdb(job, made):
+    job = replace(
+        job, engine="caffe", test_data=f"lmdb:{made / 'test_lmdb'}", wishes=ImageWishes(resize=(WIDTH, HEIGHT))
+    )
+    wanted = "real Caffe does not resize the images of lmdb:.*test_lmdb; leave out the resize, or use the engine torch"
+    with pytest.raises(EngineError, match=wanted):
+        finetune(job)
 
 
 def test_a_solver_that_names_weights_is_refused(job):

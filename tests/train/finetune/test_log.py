@@ -33,6 +33,11 @@ def test_a_loss_that_is_not_finite_ends_training():
         logged([1.0, float("inf")])
 
 
+def test_past_the_schedule_the_rate_is_its_last_one():
+    rising = solver(lr_policy="poly", power=-1)
+    assert [TrainingLog(9, position).rate(rising) for position in (9.0, 10.0)] == pytest.approx([1.0, 1.0])
+
+
 @pytest.mark.parametrize(
     ("iteration", "initial", "last", "due"),
     [

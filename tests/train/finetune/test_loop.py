@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from deepmerge.train.finetune.learner import Learner
 from deepmerge.train.finetune.log import TrainingLog
 from deepmerge.train.finetune.loop import Control, Loop
 from deepmerge.train.shared.checkpoint import Paused
+from deepmerge.train.shared.processes import Processes
 from tests.train.finetune.small import solver
 
 
@@ -19,7 +23,7 @@ class Unstable(Learner):
     batch_size, count, skipped, tests, test_count, notes = 1, 1, [], 0, 0, []
 
     def __init__(self, bears: float, from_: int):
-        self.bears, self.from_, self.weight, self.loaded = bears, from_, 0.0, []
+        self.bears, self.from_, self.weight, self.loaded, self.saved = bears, from_, 0.0, [], []
 
     def load(self, arrays, iteration):
         self.weight = float(arrays["weights/w"][0]) if arrays else 0.0
@@ -39,14 +43,21 @@ class Unstable(Learner):
     def trained(self):
         raise NotImplementedError
 
+    def spoilt(self):
+        return "w" if np.isnan(self.weight) else ""
 
-def trained(learner: Unstable, tmp_path, **fields) -> tuple[TrainingLog, list[str]]:
+    def save(self, path):
+        path.touch()
+        self.saved.append(path.name)
+
+
+def trained(learner: Unstable, tmp_path, arrays=None, log=None, **fields) -> tuple[TrainingLog, list[str]]:
     usual = {"snapshot": 0, "snapshot_after_train": False, "display": 0, "max_iter": 500}
     lines: list[str] = []
     control = Control(
         save=lambda arrays, log: None, snapshots=tmp_path, say=lines.append, trial=fields.pop("trial", False)
     )
-    return Loop(solver(**usual | fields), learner, control).run(), lines
+    return Loop(solver(**usual | fields), learner, control, arrays, log).run(), lines
 
 
 def test_nan_goes_back_to_kept_weights_at_a_smaller_rate(tmp_path):
@@ -65,6 +76,75 @@ def test_after_three_times_it_gives_up(tmp_path):
     with pytest.raises(TrainingError, match=r"iteration 5: training diverged .*the learning rate is 0.00156: lower it"):
         trained(learner, tmp_path)
     assert [slowed for _, slowed in learner.loaded] == [1.0, 0.25, 0.0625, 0.015625]
+
+
+def test_a_run_that_goes_on_at_a_raised_loss_can_go_back(tmp_path):
+    learner = Unstable(0.5, 260)
+    log = {"iteration": 250, "position": 250.0, "first": 0.4, "smoothed": 5.0, "recent": [5.0]}
+    trained(learner, tmp_path, {"weights/w": np.array([250.0])}, log)
+    assert learner.loaded == [(250, 1.0), (250, 0.25)] and learner.weight == 500
+
+
+class Overflowing(Unstable):
+    """Its weight is lost in the update of iteration `from_`, and its loss stays finite."""
+
+    def step(self, most, position):
+        spoilt = self.slowed > self.bears and self.weight + 1 == self.from_
+        self.weight = float("nan") if spoilt else self.weight + 1
+        return [1.0]
+
+
+@pytest.mark.parametrize(("lost", "back"), [(200, 0), (500, 400)])
+def test_weights_that_are_lost_are_neither_kept_nor_the_result(tmp_path, lost, back):
+    learner = Overflowing(0.5, lost)
+    log, (line,) = trained(learner, tmp_path)
+    assert learner.loaded == [(0, 1.0), (back, 0.25)] and learner.weight == log.iteration == 500
+    assert line.startswith(f"iteration {lost}: the loss or the weights are not finite; back to iteration {back} at")
+
+
+@dataclass(frozen=True)
+class Told(Processes):
+    """The second process hears afterwards what the first one has said."""
+
+    said: deque = field(default_factory=deque)
+
+    def from_first(self, value):
+        if not self.first:
+            return self.said.popleft()
+        self.said.append(value)
+        return value
+
+
+def test_all_processes_go_back_together(tmp_path):
+    """Only the first one sees that the weights are lost; it alone writes."""
+    said, saves = deque(), []
+    learners = [Overflowing(0.5, 4), Overflowing(1.0, 4)]
+    for rank, learner in enumerate(learners):
+        control = Control(
+            lambda arrays, log, rank=rank: saves.append(rank), tmp_path, processes=Told(rank, 2, said=said)
+        )
+        Loop(solver(snapshot_after_train=True), learner, control).run()
+    assert [learner.loaded for learner in learners] == [[(0, 1.0), (0, 0.25)]] * 2
+    assert not said and set(saves) == {0} and not learners[1].saved
+
+
+class Late(Unstable):
+    """Follows the clock, which an iteration moves on by a second."""
+
+    now = 0.0
+
+    def step(self, most, position):
+        self.now += 1
+        return super().step(most, position)
+
+
+def test_a_run_that_goes_back_deletes_its_snapshots_from_there_on(tmp_path):
+    """The time ends before the snapshot's iteration comes again. The checkpoint goes back, too."""
+    learner, saves = Late(0.5, 6), []
+    control = Control(lambda arrays, log: saves.append(log["iteration"]), tmp_path, clock=lambda: learner.now, end=8.0)
+    log = Loop(solver(snapshot_after_train=False), learner, control).run()
+    assert learner.saved == ["mine_iter_4.caffemodel.partial"] and not list(tmp_path.iterdir())
+    assert log.iteration == 1 and saves == [4, 0, 1]
 
 
 def test_a_trial_finds_a_rate_that_it_bears_and_changes_no_weight(tmp_path):
@@ -133,6 +213,13 @@ def test_tests_in_between_do_not_end_it_early(tmp_path):
     log = timed(learner, tmp_path, {"solver": fields}, end=60.0)
     assert learner.positions[-1] == 999 and learner.now <= 60 and len(log.tests) > 10
     assert learner.positions == sorted(learner.positions)
+
+
+def test_a_resumed_run_stays_within_the_schedule(tmp_path):
+    """Its first iteration is not timed, so the schedule does not heed it."""
+    learner = Timed()
+    timed(learner, tmp_path, {"iteration": 5, "position": 9.0}, end=100.0)
+    assert learner.positions == [9] * 5
 
 
 def test_a_resumed_run_goes_on_where_it_was(tmp_path):

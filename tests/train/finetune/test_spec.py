@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deepmerge.errors import PlanError, ReadError
 from deepmerge.out.read import read_converted
-from deepmerge.train.finetune.spec import plan_stages
+from deepmerge.train.finetune.spec import plan_stages, solver_tests
 from tests.helpers import conv, inputs, network
 
 BEFORE = Path("before.caffemodel")
@@ -23,6 +24,13 @@ def test_the_final_network_at_once(converted):
     (stage,) = plan_stages(converted, None, {"base_lr": "0.5"})
     assert (stage.name, stage.folder, stage.pair) == ("", Path(), converted.final)
     assert stage.solver.base_lr == 0.5 and stage.starts_from(None) == [converted.final.caffemodel]
+
+
+def test_a_solver_without_tests_is_tested_with_its_training_network(converted):
+    (stage,) = plan_stages(converted, None, {})
+    (test,) = stage.solver.tests
+    assert solver_tests(stage.solver) == (test,)
+    assert solver_tests(replace(stage.solver, tests=())) == ((stage.solver.train, 0),)
 
 
 def test_all_steps_each_from_the_one_before(converted):
@@ -47,6 +55,8 @@ def test_a_step_before_those_asked_for_is_left_out(converted):
 def test_no_such_step(converted):
     with pytest.raises(PlanError, match="there is no step 'conv9'"):
         plan_stages(converted, "conv9", {})
+    with pytest.raises(PlanError, match="--steps ',' names no step; leave it out to fine-tune the final network"):
+        plan_stages(converted, ",", {})
 
 
 def test_the_images_shape(converted, tmp_path):

@@ -14,10 +14,12 @@ import pytest
 
 from deepmerge.errors import DeepmergeError
 from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.formats.read.training import read_training
 from deepmerge.out.read import read_converted
 from deepmerge.train.finetune.job import finetune
 from deepmerge.train.finetune.spec import Job, plan_stages
 from deepmerge.train.shared.processes import Processes
+from tests.helpers import layer
 
 SOLVER = {"max_iter": "12", "display": "1", "iter_size": "2", "clip_gradients": "1"}
 
@@ -89,3 +91,29 @@ def test_a_batch_that_cannot_be_divided(made, torch, tmp_path):
     with pytest.raises(DeepmergeError, match=wanted), open_learner(stage, stage.starts_from(None), setup):
         pass
     assert not job.out.exists()
+
+
+DATA = 'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 4 } }\n'
+MINIMISED = {  # what a part of a batch in one of two processes counts for
+    "loss": (layer("loss", "SoftmaxWithLoss", "fc label"), 0.5),
+    "total": (layer("total", "SoftmaxWithLoss", "fc label", param="loss_param { normalization: NONE }"), 1),
+    "twice": (layer("twice", "Power", "loss", "scale: 2", param="loss_weight: 1"), 0.5),
+    "mean": (layer("mean", "Reduction", "fc", "operation: MEAN", param="loss_weight: 1"), 0.5),
+    "means": (layer("means", "Reduction", "fc", "operation: MEAN axis: 1", param="loss_weight: 1"), 1),
+    "sum": (layer("sum", "Reduction", "fc", "operation: SUM", param="loss_weight: 1"), 1),
+    "asum": (layer("asum", "Reduction", "fc", "operation: ASUM", param="loss_weight: 1"), 1),
+    "sumsq": (layer("sumsq", "Reduction", "fc", "operation: SUMSQ", param="loss_weight: 1"), 1),
+    "scores": (layer("scores", "InnerProduct", "fc", "num_output: 1", param="loss_weight: 1"), 1),
+}
+
+
+def test_means_alone_are_divided_among_processes(torch, tmp_path):
+    """The parts of a sum over the batch add up to it already."""
+    from deepmerge.train.finetune.torch_run import _loss_weights
+
+    path = tmp_path / "train_val.prototxt"
+    texts = (text for text, _ in MINIMISED.values())
+    path.write_text(DATA + layer("fc", "InnerProduct", "data", "num_output: 5") + "".join(texts))
+    net = read_training(path, "TRAIN", (3, 2, 2))
+    found = _loss_weights(net, dict.fromkeys(MINIMISED, 1.0), 2)
+    assert found == {name: share for name, (_, share) in MINIMISED.items()}

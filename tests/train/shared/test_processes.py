@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from deepmerge.errors import DeepmergeError, EngineError
@@ -34,3 +36,14 @@ def test_odd_environments(monkeypatch):
         joined("cpu"),
     ):
         pass
+
+
+def test_the_others_wait_while_the_first_one_tests(monkeypatch):
+    distributed = pytest.importorskip("torch.distributed", reason="pip install 'deepmerge-caffe[torch]'")
+    waits = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend, timeout: waits.append(timeout))
+    monkeypatch.setattr(distributed, "destroy_process_group", lambda: None)
+    with joined("cpu"):
+        pass
+    assert waits[0] >= timedelta(days=1)
