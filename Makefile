@@ -149,7 +149,7 @@ make-caffe = rm -rf $(CAFFE_VENV) && $(1) -m venv $(CAFFE_VENV) && \
     $(CAFFE_VENV)/bin/python -c 'import caffe' && touch $(CAFFE_VENV)/.installed
 
 clean:  ## remove everything that make has made
-	rm -rf $(VENV) $(CAFFE_VENV) demo docs/_build docs/reference/passes.md benchmarks/measured fuzz-findings build dist *.egg-info deepmerge/formats/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CAFFE_VENV) demo docs/_build docs/_generated benchmarks/measured fuzz-findings build dist *.egg-info deepmerge/formats/caffe.desc .lint-imports.log .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## show this list

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from machine import machine
+from support.machine import machine
 
 from deepmerge.cli.output import table
 

@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from machine import machine, measured_command
-from networks import VARIANTS, Network, converted, read_images
-from verdicts import verdicts
+from support.machine import machine, measured_command
+from support.networks import VARIANTS, Network, converted, read_images
+from support.verdicts import verdicts
 
 from deepmerge.cli.output import table
 from deepmerge.engines import engine

@@ -14,8 +14,8 @@ import argparse
 import json
 from pathlib import Path
 
-from machine import machine
 from scipy.stats import spearmanr
+from support.machine import machine
 
 import deepmerge
 from deepmerge.choose.frontier import Point, Whole

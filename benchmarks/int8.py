@@ -11,9 +11,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from machine import machine
-from measured import ROOT, Measured
-from sections import absent, entry, grid, measured_engines, time_of
+from support.machine import machine
+from support.measured import ROOT, Measured
+from support.sections import absent, entry, grid, measured_engines, time_of
 
 KEEP = ROOT / "benchmarks" / "measured" / "int8"
 ENGINES = "ort,ort-lrn-op,opencv,mnn"

@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import machine
+from support.machine import machine
 
 from deepmerge.cli.output import table
 

@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from machine import machine
-from sections import grid
+from support.machine import machine
+from support.sections import grid
 
 FORMS = ("op", "written-out")
 WHAT = ("eval", "calibration", "lsq")

@@ -21,7 +21,7 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
 import numpy as np
-from machine import machine
+from support.machine import machine
 
 from deepmerge.cli.output import table
 from deepmerge.formats.read import read_network

@@ -15,9 +15,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import sections
-from machine import machine
-from measured import ROOT, Measured
+from support import sections
+from support.machine import machine
+from support.measured import ROOT, Measured
 
 KEEP, RESULTS = ROOT / "benchmarks" / "measured", ROOT / "benchmarks" / "RESULTS.md"
 BEGIN, END = "<!-- begin: written by `make tables` -->", "<!-- end: written by `make tables` -->"

@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from machine import machine
+from support.machine import machine
 
 from deepmerge.cli.output import table
 from deepmerge.convert.calibrate import CalibrationImages

@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from machine import machine
+from support.machine import machine
 
 from deepmerge.cli.output import table
 from deepmerge.cli.zoo import run_convert

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import paper
-from measured import Measured
-
 from deepmerge.measure.profile.rows import keys, side_by_side
 from deepmerge.text import milliseconds, times_as_fast
+from support import paper
+from support.measured import Measured
 
 NONE = "–"
 TITLES = {"googlenet": "GoogLeNet", "inception_mini": "inception_mini"}
