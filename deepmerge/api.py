@@ -532,7 +532,8 @@ class Plan:
     def write(self, file: PathLike, *, force: bool = False) -> None:
         """Write the plan as a recipe, a TOML file to edit; `force` replaces an existing one."""
         if Path(file).exists() and not force:
-            raise EmitError(f"{file}: exists already; give another name, or force=True to replace it")
+            remedy = "give another name, or force=True to replace it"
+            raise EmitError(f"{file}: exists already", file=file, remedy=remedy)
         write_whole(Path(file), self.recipe.to_toml())
 
     def __repr__(self) -> str:

@@ -14,13 +14,14 @@ from deepmerge.names import for_terminal
 class DeepmergeError(Exception):
     """Base of all; the command line prints it as one line and exits with code 1.
 
+    file: the path that it is about, which the message names as well; None if none.
     layer: the name of the layer that it is about; "" if none. remedy: what the user can do; it ends the line.
     reason: the line without the remedy.
     """
 
-    def __init__(self, message: str = "", *, layer: str = "", remedy: str = ""):
+    def __init__(self, message: str = "", *, file: str | Path | None = None, layer: str = "", remedy: str = ""):
         super().__init__(for_terminal(f"{message}; {remedy}" if remedy else message))
-        self.layer, self.remedy, self.reason = layer, remedy, for_terminal(message)
+        self.file, self.layer, self.remedy, self.reason = file, layer, remedy, for_terminal(message)
 
 
 class ReadError(DeepmergeError):
@@ -39,8 +40,8 @@ class ReadError(DeepmergeError):
         place = "" if file is None else str(file)
         if line is not None:
             place += f":{line}" + (f":{column}" if column is not None else "")
-        super().__init__(f"{place}: {message}" if place else message, layer=layer, remedy=remedy)
-        self.file, self.line, self.column = file, line, column
+        super().__init__(f"{place}: {message}" if place else message, file=file, layer=layer, remedy=remedy)
+        self.line, self.column = line, column
 
 
 class SourceError(ReadError):

@@ -61,3 +61,5 @@ def test_places():
     error = errors.ReadError("is odd", "net.prototxt", 3, 4)
     assert (str(error), error.file, error.line, error.column) == ("net.prototxt:3:4: is odd", "net.prototxt", 3, 4)
     assert str(errors.ReadError("is odd", "a\nb")) == "a\\nb: is odd" and str(errors.ReadError("is odd")) == "is odd"
+    error = errors.EmitError("out: is there", file="out", remedy="move it")
+    assert (str(error), error.file, errors.EmitError("is odd").file) == ("out: is there; move it", "out", None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
-from deepmerge.cli.network_options import Measuring, measuring, random_note, settings_line
+from deepmerge.cli.network_options import Measuring, measuring, random_note, require_measured, settings_line
 from deepmerge.cli.options import (
     FILE,
     MORE,
@@ -112,7 +112,7 @@ def bench(measuring: Measuring, figures: Figures, output: Output, images: Prepro
     """Measure networks side by side on every installed engine: time, size, memory, energy, accuracy.
 
     NET is a folder that `convert` wrote, an ONNX file in it, or PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET gives it a
-    name. Without a caffemodel the weights are random. The others are compared with the first network. A folder's
+    name. Without a caffemodel the weights are random. Every network is compared with the first. A folder's
     model-int8.onnx is measured too, and a folder alone is compared with its original. --against compares time, memory
     and size, as shares of the first network's.
 
@@ -141,6 +141,7 @@ def bench(measuring: Measuring, figures: Figures, output: Output, images: Prepro
     for entry in report["networks"]:
         entry["accuracy"] = accuracies.get(entry["label"])
     console.show(report, lambda: _text(report, output))
+    require_measured(report)
     if baseline:
         _judge(report, baseline, output)
 

@@ -24,7 +24,7 @@ _HEAD = ("layer", "type", "rule", "not taken, because")
     type=click.Choice(TARGETS),
     multiple=True,
     required=True,
-    help="What compiles the files for the device. May be repeated.",
+    help=f"Compiler: {', '.join(TARGETS)}. May be repeated.",
 )
 @inputs
 @common

@@ -60,14 +60,14 @@ choosing = bundle(
         "--speedup",
         type=Amount(1, min_open=True),
         metavar="X",
-        help="Goal of --data: X times as fast as the original.",
+        help="Goal of --data: X times the original's speed.",
     ),
     options(
         option(
             "--max-loss",
             type=Amount(0, 100),
             metavar="X",
-            help=f"Goal of --data: at most X % of images get another best class. SPEC is {SPEC}.",
+            help="Goal of --data: at most X % of images get another best class.",
         ),
         option(
             "--budget-ms",
@@ -93,7 +93,7 @@ choosing = bundle(
             type=click.IntRange(30),
             default=800,
             metavar="N",
-            help="Use at most N images, sampled evenly.",
+            help=f"Use at most N images of SPEC, sampled evenly. SPEC is {SPEC}.",
         ),
         heading=HEADING,
     ),
@@ -148,10 +148,11 @@ def missed(entry: dict[str, Any]) -> str:
     key, wanted = next(iter(entry["goal"].items()))
     if key == "max_loss":
         loss = 100 * (1 - entry.get("checked_agreement", entry["agreement"]))
-        found = f"the nearest plan loses {loss:.2f} points at {entry['speedup']:.2f} times"
+        speed = f"{entry['speedup']:.2f} times the original's speed"
+        found = f"with the nearest plan, at {speed}, {loss:.2f} % of the images get another best class"
     else:
         found = f"the fastest plan takes {entry['ms']:.2f} ms, {entry['speedup']:.2f} times as fast as the original"
-    return f"--{key.replace('_', '-')} {wanted:g} cannot be kept: {found}"
+    return f"--{key.replace('_', '-')} {wanted:g} cannot be reached: {found}"
 
 
 def _figures(one: dict[str, Any]) -> tuple[str, str, str, str]:
@@ -159,4 +160,4 @@ def _figures(one: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _loss(one: dict[str, Any]) -> str:
-    return "none, as its answers are no numbers" if one["loss"] is None else f"{one['loss']:.4f}"
+    return "unknown (NaN or inf in its outputs)" if one["loss"] is None else f"{one['loss']:.4f}"

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from deepmerge.cli.choosing import Choosing, choice_text, choosing, missed
-from deepmerge.cli.following import after_convert, after_dry_run
 from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
+from deepmerge.cli.next_command import after_convert, after_dry_run
 from deepmerge.cli.options import (
     FILE,
     MORE,
@@ -37,7 +37,7 @@ from deepmerge.cli.options import (
 )
 from deepmerge.cli.output import Console, shortened, written_line
 from deepmerge.cli.recover import recovery_table
-from deepmerge.cli.tables import cleanup_line, cost_table, int8_line, refusal_table, step_table, target_line
+from deepmerge.cli.step_tables import cleanup_line, cost_table, int8_line, refusal_table, step_table, target_line
 from deepmerge.cli.training_options import MINUTES, resumable
 from deepmerge.formats import INT8, INT8_METHODS, LRN_FORMS, STYLES
 from deepmerge.names import for_terminal
@@ -101,7 +101,7 @@ emitting = bundle(
         default="caffe",
         help=f"Formats: caffe, onnx, {INT8}.",
     ),
-    option("--train-val", type=FILE, help="Keep this train_val.prototxt's data and loss layers."),
+    option("--train-val", type=FILE, help="Keep the data, loss and accuracy layers of this file."),
     options(
         option(
             "--solver",
@@ -126,7 +126,7 @@ emitting = bundle(
         option(
             "--step-weights",
             is_flag=True,
-            help="Write complete weights in each step's folder, and not in the first one alone.",
+            help="Write complete weights in every step's folder, not only in the first one.",
         ),
         heading=_FILES,
     ),
@@ -145,15 +145,16 @@ emitting = bundle(
             "--onnx-lrn",
             type=click.Choice(LRN_FORMS),
             default=LRN_FORMS[0],
-            help="How model.onnx has LRN: as several nodes, which ONNX Runtime runs about ten times as fast, or as the "
-            "operator LRN.",
+            help="How model.onnx has LRN: written-out is several nodes, about ten times as fast in ONNX Runtime; op is "
+            "the operator LRN.",
         ),
         option(
             "--int8-method",
             type=click.Choice(INT8_METHODS),
             default=INT8_METHODS[0],
-            help="How onnx-int8 finds the range of each activation: extremes averaged over batches of images, all "
-            "values, 99.999 % of them, or the least loss of information.",
+            help="How onnx-int8 finds the range of each activation. average: the extremes of each batch of images, "
+            "averaged; minmax: those of all images; percentile: 99.999 % of the values; entropy: the least loss of "
+            "information.",
         ),
         option(
             "--int8-keep",
@@ -219,7 +220,7 @@ class Recovering:
         """Return what to do after a choice by measurement: fit in closed form, if nothing more is asked for."""
         if choosing.data is None or self.data is not None or dry_run or self.no_fit:
             return self
-        stages = self.stages if given("recover_minutes", "recover_stages") else SOLVED[:1]
+        stages = self.stages if given("recover_minutes", "recover_stages") else SOLVED
         return replace(self, data=choosing.data, stages=stages)
 
     def keywords(self) -> dict[str, Any]:
@@ -230,7 +231,7 @@ class Recovering:
 recovering = bundle(
     "recovering",
     Recovering.of,
-    option("--recover", "recover_data", metavar="SPEC", help="Images to run `recover` on, too (no labels needed)."),
+    option("--recover", "recover_data", metavar="SPEC", help="Recover afterwards, on these images (no labels)."),
     options(
         option("--recover-minutes", type=MINUTES, metavar="N", help="Time to use."),
         option(
@@ -267,7 +268,7 @@ how = bundle(
     option("--dry-run", is_flag=True, help="Show what would be done; write nothing."),
     option("--force", is_flag=True, help="Replace an existing OUT."),
     options(
-        option("--check", is_flag=True, help="Check the graph's invariants after each step."),
+        option("--check", is_flag=True, help="Check that the network is consistent after each step (to find bugs)."),
         option("--strict", is_flag=True, help="Fail on a warning."),
         heading=MORE,
     ),
@@ -301,7 +302,7 @@ def convert(
     inputs: dict,
     console: Console,
 ):
-    """Convert a trained network: exact folds first, then approximate steps, each with the files to fine-tune it.
+    """Convert a trained network: exact steps first, then approximate ones, each with files for fine-tuning.
 
     \b
     Examples:
@@ -348,7 +349,7 @@ def _read(pair: tuple[Path, Path], how: Running, train_val: Path | None, inputs:
     from deepmerge.out.staging import check_free
 
     if not how.dry_run:
-        check_free(how.out, how.force)
+        check_free(how.out, how.force, pair if train_val is None else (*pair, train_val))
     recipe = None if how.recipe is None else deepmerge.read_recipe(how.recipe)
     sizes = inputs if recipe is None else {**recipe.inputs, **inputs}
     return deepmerge.load(*pair, train_val=train_val, inputs=sizes), recipe
@@ -404,7 +405,8 @@ def _check_usage(
     elif how.dry_run:
         raise click.UsageError("--recover trains what is written: leave --dry-run out")
     elif "caffe" not in emitting.emit:
-        raise click.UsageError("--recover trains the Caffe files: add caffe to --emit")
+        asked, or_else = ("--recover trains", "") if given("recover_data") else ("--data fits", ", or give --no-fit")
+        raise click.UsageError(f"{asked} the Caffe files: add caffe to --emit{or_else}")
     if calibrating.calibration is None:
         pictures = () if recovering.data or choosing.data else PREPROCESSING
         refuse(given("calibration_images", *pictures), "has no effect without --calibration")

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from deepmerge.cli.following import after_measuring, typed
+from deepmerge.cli.complete import complete_steps
 from deepmerge.cli.image_options import Preprocessing, limit, preprocessing, running, strict
+from deepmerge.cli.next_command import after_measuring, typed
 from deepmerge.cli.options import (
     FILE,
     MORE,
@@ -28,7 +29,6 @@ from deepmerge.cli.options import (
 )
 from deepmerge.cli.output import Console, table
 from deepmerge.cli.verify import difference
-from deepmerge.cli.words import complete_steps
 from deepmerge.names import for_terminal
 from deepmerge.text import count
 
@@ -53,7 +53,9 @@ class Limits:
             return
         entry = report["networks"][-1]
         if not entry["top"] or 1 not in entry["top"]:
-            raise ReadError("gives no top-1, which --max-drop and --min-top1 need", report["data"])
+            raise ReadError(
+                "has no labels or --top has no 1, so there is no top-1 for --max-drop and --min-top1", report["data"]
+            )
         top1, images = entry["top"][1], count(report["images"], "image")
         if self.min_top1 is not None and top1 * 100 < self.min_top1:
             raise DeepmergeError(
@@ -72,8 +74,10 @@ class Limits:
 within = bundle(
     "limits",
     Limits,
-    option("--max-drop", type=Amount(0), metavar="POINTS", help="Fail if more of top-1 is lost."),
-    option("--min-top1", type=Amount(0, 100), metavar="PERCENT", help="Fail if top-1 is lower."),
+    option(
+        "--max-drop", type=Amount(0), metavar="POINTS", help="Fail if top-1 is more than POINTS below the original's."
+    ),
+    option("--min-top1", type=Amount(0, 100), metavar="PERCENT", help="Fail if top-1 is below PERCENT."),
 )
 
 

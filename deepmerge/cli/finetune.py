@@ -9,12 +9,25 @@ from typing import Any
 
 import click
 
-from deepmerge.cli.following import after_training
+from deepmerge.cli.complete import complete_steps
 from deepmerge.cli.image_options import Preprocessing
-from deepmerge.cli.options import MORE, SPEC, Amount, Checked, command, common, given, option, options, override, refuse
+from deepmerge.cli.next_command import after_training
+from deepmerge.cli.options import (
+    MORE,
+    SPEC,
+    Amount,
+    Checked,
+    Listed,
+    command,
+    common,
+    given,
+    option,
+    options,
+    override,
+    refuse,
+)
 from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, precision, resumable, show_paused, training
-from deepmerge.cli.words import complete_steps
 from deepmerge.names import for_terminal
 
 _TEACHER = "Distillation"
@@ -27,7 +40,7 @@ teacher = options(
             flag_value="kl",
             type=click.Choice(["kl", "mse"]),
             metavar="[kl|mse]",
-            help="Add the original as a teacher: KL divergence or squared distance of the scores joins the loss.",
+            help="Learn from the original's scores as well: by their KL divergence (kl) or squared distance (mse).",
         ),
         option("--distill-weight", type=Amount(0), default=1.0, metavar="X", help="Weight of the teacher's loss."),
         option(
@@ -48,6 +61,7 @@ teacher = options(
 @option("--test-data", metavar="SPEC", help="Labelled images to test on, when the solver says and at the end.")
 @option(
     "--steps",
+    type=Listed(empty=False),
     is_flag=False,
     flag_value="all",
     metavar="[LIST]",
@@ -60,7 +74,7 @@ teacher = options(
     multiple=True,
     help="Override a field of the solver; may be repeated.",
 )
-@option("--max-iter", type=click.IntRange(0), metavar="N", help="Iterations (of each step); --solver max_iter=N.")
+@option("--max-iter", type=click.IntRange(0), metavar="N", help="Iterations of each step, as --solver max_iter=N.")
 @option(
     "--minutes",
     type=MINUTES,
@@ -115,14 +129,20 @@ def finetune(out: Path, to: Path, data: str, images: Preprocessing, console: Con
     console.next(after_training(to, options["test_data"]))
 
 
-def _options(solver: Sequence[tuple[str, str]], max_iter: int | None, in_order: bool, **others: Any) -> dict[str, Any]:
+def _options(
+    steps: tuple[str, ...] | None,
+    solver: Sequence[tuple[str, str]],
+    max_iter: int | None,
+    in_order: bool,
+    **others: Any,
+) -> dict[str, Any]:
     """Return the options as `deepmerge.finetune` takes them."""
     fields = dict(solver)
     if max_iter is not None:
         if "max_iter" in fields:
             raise click.UsageError("--max-iter and --solver max_iter exclude each other")
         fields["max_iter"] = str(max_iter)
-    return {**others, "solver": fields, "shuffle": not in_order}
+    return {**others, "steps": steps and ",".join(steps), "solver": fields, "shuffle": not in_order}
 
 
 def _check_usage(chosen: dict[str, Any], images: Preprocessing) -> None:

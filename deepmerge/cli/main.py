@@ -91,9 +91,8 @@ def _entry(error: BaseException) -> dict[str, str | None]:
     if isinstance(error, DeepmergeError):
         own = next(kind for kind in type(error).__mro__ if kind.__module__ == DeepmergeError.__module__)
         kind = "failed" if own is DeepmergeError else own.__name__.removesuffix("Error").lower()
-        file, message = getattr(error, "file", None), error.reason
-        more = {"file": None if file is None else str(file), "layer": error.layer or None}
-        return {"kind": kind, "message": message, **more, "remedy": error.remedy or None}
+        more = {"file": None if error.file is None else str(error.file), "layer": error.layer or None}
+        return {"kind": kind, "message": error.reason, **more, "remedy": error.remedy or None}
     kinds = {KeyboardInterrupt: "interrupted", click.UsageError: "usage", MemoryError: "memory", OSError: "system"}
     kind = next((name for one, name in kinds.items() if isinstance(error, one)), "bug")
     file = error.filename if isinstance(error, OSError) else None

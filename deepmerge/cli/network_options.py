@@ -9,6 +9,7 @@ import click
 
 from deepmerge.cli.options import MORE, Amount, Listed, bundle, given, inputs, option, options
 from deepmerge.engines import ENGINES, USUAL
+from deepmerge.errors import EngineError
 from deepmerge.names import for_terminal
 from deepmerge.text import count
 
@@ -85,7 +86,7 @@ measuring = bundle(
             "--repeat",
             type=click.IntRange(2),
             metavar="N",
-            help="Run N rounds (an odd N, one more), not until the interval is narrow or --seconds are over.",
+            help="Run exactly N rounds (N+1 if N is odd), whatever --seconds says.",
         ),
         option(
             "--seed",
@@ -111,3 +112,14 @@ def random_note(networks: list[dict]) -> str:
     """Return a line that names the networks with random weights; "" if there are none."""
     labels = [for_terminal(one["label"]) for one in networks if one["random_weights"]]
     return f"{', '.join(labels)}: no caffemodel given, random weights (seeded); use the times only" if labels else ""
+
+
+def require_measured(report: dict) -> None:
+    """Raise EngineError if no engine has measured a network; the result says why each of them has not."""
+    engines = report["engines"]
+    if any(not entry["refused"] for engine in engines for entry in engine["networks"]):
+        return
+    why = [(engine["engine"], engine["absent"]) for engine in engines if engine["absent"]]
+    why += [(engine["engine"], entry["refused"]) for engine in engines for entry in engine["networks"]]
+    more = f" (and {len(why) - 1} more)" if len(why) > 1 else ""
+    raise EngineError(f"nothing was measured: {': '.join(why[0])}{more}")

@@ -12,8 +12,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from deepmerge.cli.complete import complete_layers, complete_steps
 from deepmerge.cli.output import Console
-from deepmerge.cli.words import complete_layers, complete_steps
 from deepmerge.passes.support import choices
 from deepmerge.targets.names import TARGETS
 from deepmerge.text import nearest
@@ -143,7 +143,7 @@ class Amount(click.FloatRange):
         """Return the number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is not a number that can be counted with", param, ctx)
+            self.fail(f"{value} is not a finite number", param, ctx)
         return number
 
 
@@ -254,7 +254,7 @@ target = option(
     "--target",
     type=click.Choice(TARGETS),
     metavar="NAME",
-    help=f"Device: {', '.join(TARGETS)}.",
+    help=f"Compiler: {', '.join(TARGETS)}.",
 )
 
 original = options(
@@ -323,7 +323,7 @@ planning = bundle(
         type=Checked("width", choices.width),
         metavar="X|full",
         default="0.5",
-        help="Width factor of the reducers in merged branches; 'full' embeds branches exactly.",
+        help="Width factor of the reducers in merged branches; 'full' keeps all channels.",
     ),
     option("--tucker", is_flag=True, help="Decompose the remaining convolutions (Tucker-2, SVD)."),
     option(
@@ -331,7 +331,7 @@ planning = bundle(
         type=Checked("rank", choices.rank),
         metavar="RULE",
         default="energy:0.85",
-        help="Ranks for --tucker: vbmf, energy:X, ratio:X or macs:X (share of the MACs to keep).",
+        help="What --tucker keeps: energy:X, ratio:X or macs:X (X is a share), or vbmf.",
     ),
     options(
         option(
@@ -344,7 +344,7 @@ planning = bundle(
             "--kernel",
             type=click.Choice(choices.KERNELS),
             default=choices.KERNELS[0],
-            help="Kernel of a merged convolution: unchanged, or large enough to cover the pooling window.",
+            help="Kernel of a merged convolution: keep the convolution's own, or cover the pooling window as well.",
         ),
         option(
             "--init",

@@ -9,8 +9,8 @@ import click
 
 from deepmerge.chart import check_chart
 from deepmerge.cli.choosing import HEADING, Choosing, choice_text, choosing, frontier_text, missed
-from deepmerge.cli.following import after_plan
 from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
+from deepmerge.cli.next_command import after_plan
 from deepmerge.cli.options import (
     FILE,
     Planning,
@@ -25,8 +25,8 @@ from deepmerge.cli.options import (
     target,
 )
 from deepmerge.cli.output import Console
-from deepmerge.cli.tables import cleanup_line, cost_table, costly_table, refusal_table, step_table, target_line
-from deepmerge.errors import PlanError
+from deepmerge.cli.step_tables import cleanup_line, cost_table, costly_table, refusal_table, step_table, target_line
+from deepmerge.errors import EmitError, PlanError
 from deepmerge.names import for_terminal
 from deepmerge.text import count
 
@@ -39,7 +39,12 @@ if TYPE_CHECKING:
 @click.argument("caffemodel", type=FILE, required=False)
 @planning
 @target
-@option("--write", type=FILE, metavar="FILE", help="Write the plan as a recipe (TOML) for `convert --recipe`.")
+@option(
+    "--write",
+    type=FILE,
+    metavar="FILE",
+    help="Write the plan as a recipe; with --data and no goal, a folder of them.",
+)
 @option("--force", is_flag=True, help="Let --write replace an existing file.")
 @inputs
 @choosing
@@ -48,7 +53,7 @@ if TYPE_CHECKING:
         "--frontier",
         type=FILE,
         metavar="FILE",
-        help="Draw the agreement at each speed (png, svg, pdf). Without a goal, --write makes a folder of recipes.",
+        help="Draw the agreement at each speed (png, svg, pdf).",
     ),
     heading=HEADING,
 )
@@ -82,18 +87,17 @@ def plan(
       deepmerge plan net.prototxt net.caffemodel --data folder:photos --speedup 3
     """
     from deepmerge import load
-    from deepmerge.errors import EmitError
 
     if choosing.data is None:
         refuse(given("frontier", *PREPROCESSING), "has no effect without --data SPEC")
     elif caffemodel is None:
         raise click.UsageError("--data needs the network's weights: give the CAFFEMODEL, too")
 
+    check_chart("--frontier", frontier)
     if write is None:
         refuse(given("force"), "has no effect without --write")
-    check_chart("--frontier", frontier)
-    if write is not None and write.exists() and not force:
-        raise EmitError(f"{write}: exists already; give another name, or --force to replace it")
+    else:
+        _check_free(write, force, folder=choosing.data is not None and not choosing.goal)
     with console.progress():
         network = load(prototxt, caffemodel, inputs=inputs)
     if choosing.data is not None:
@@ -111,6 +115,17 @@ def plan(
     console.warn(network.warnings)
     console.show(result, lambda: _text(result, write, console.verbose))
     console.next(after_plan(prototxt, caffemodel, write, result))
+
+
+def _check_free(write: Path, force: bool, folder: bool) -> None:
+    """Raise EmitError for something that --write must not replace. folder: whether it makes a folder of recipes."""
+    from deepmerge.out.staging import check_free
+
+    if write.exists() and not force:
+        remedy = "give another name, or --force to replace it"
+        raise EmitError(f"{write}: exists already", file=write, remedy=remedy)
+    if folder:
+        check_free(write, force)
 
 
 def _choose(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from deepmerge.chart import check_chart
-from deepmerge.cli.network_options import Measuring, measuring, random_note, settings_line
+from deepmerge.cli.network_options import Measuring, measuring, random_note, require_measured, settings_line
 from deepmerge.cli.options import command, common, option
 from deepmerge.cli.output import Console, table
 from deepmerge.text import milliseconds, times_as_fast
@@ -33,12 +33,12 @@ def profile(measuring: Measuring, by: str, chart: Path | None, console: Console)
     """Time the layers of networks on every installed engine, and show where the time goes.
 
     NET is a folder that `convert` wrote, or PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET gives it a name. Without a
-    caffemodel the weights are random. The others are compared with the first network. With -v, all rows are shown.
+    caffemodel the weights are random. Every network is compared with the first. With -v, all rows are shown.
 
     \b
     forward     one forward of the whole network, with the engine's fusion on: median, quartiles
     unfused     the same with fusion off, which is how ort and opencv time layers
-    layers      the sum of the layers' own times; it differs from the whole
+    layers      the sum of the layers' own times; it differs from the time of the whole network
     non-tensor  the share of that sum of all layers but convolutions and inner products
 
     \b
@@ -61,6 +61,7 @@ def profile(measuring: Measuring, by: str, chart: Path | None, console: Console)
         report = measure(nets, settings, progress)
     console.warn(waiting(report))
     console.show(report, lambda: _text(report, by, console.verbose))
+    require_measured(report)
     if chart is not None:
         from deepmerge.measure.profile.chart import draw
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from deepmerge.cli.following import after_training
+from deepmerge.cli.complete import complete_steps
 from deepmerge.cli.image_options import Preprocessing
+from deepmerge.cli.next_command import after_training
 from deepmerge.cli.options import MORE, SPEC, Amount, Checked, Listed, command, common, option, options
 from deepmerge.cli.output import Console, table, written_line
 from deepmerge.cli.training_options import MINUTES, files, limit, precision, resumable, show_paused, training
-from deepmerge.cli.words import complete_steps
 from deepmerge.text import count
 from deepmerge.train.recover import STAGES, TRAINED
 
@@ -47,10 +47,11 @@ def _iterations(text: str) -> dict[str, int]:
 @limit
 @option(
     "--steps",
+    type=Listed(empty=False),
     default="all",
-    metavar="LIST",
     shell_complete=complete_steps,
-    help="Train only what these steps merged: all, or names and ranges.",
+    help="Solve only what these steps merged by least squares: all, or names and ranges. "
+    "front, tail and distill train the network as a whole.",
 )
 @option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the images' order and augmentation.")
 @options(
@@ -62,13 +63,18 @@ def _iterations(text: str) -> dict[str, int]:
         show_default=False,
         help="Iterations of the stages that train, e.g. front=400,tail=300.",
     ),
-    option("--batch-size", type=click.IntRange(1), metavar="N", help="Batch size. Default: 128, or less on a CPU."),
+    option(
+        "--batch-size",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Batch size. Default: 128; 64 for a large network on a CPU.",
+    ),
     option(
         "--lr",
         type=Amount(0, min_open=True),
         metavar="X",
         help="Learning rate, relative to each layer's weights. "
-        "Default: the largest of five, up to 0.015, that passes a trial.",
+        "Default: the largest of four, up to 0.015, that passes a trial, or else a quarter of the smallest.",
     ),
     precision,
     option(
@@ -80,17 +86,19 @@ def _iterations(text: str) -> dict[str, int]:
 )
 @training
 @common
-def recover(out: Path, to: Path, data: str, images: Preprocessing, console: Console, **how: Any):
+def recover(
+    out: Path, to: Path, data: str, steps: tuple[str, ...], images: Preprocessing, console: Console, **how: Any
+):
     """Recover the accuracy that approximate steps cost, with images and no labels.
 
     What `convert` wrote to OUT learns from the original network. A run that was killed resumes from OUT2.checkpoint.
 
     \b
-    lsq      the last linear layers of each merged segment, by least squares
+    lsq      the linear layers of each merged segment, by least squares
     refit    the linear layers after the merged segments, by least squares (a minute a layer)
-    front    the earlier half of the network, on the original's values at its end
-    tail     the later half of the network, on the original's scores and its last map
-    distill  the whole network, on the original's scores and its last map
+    front    the layers before a cut, on the original's values at the cut
+    tail     the layers after the cut, on the original's scores and its last feature map
+    distill  the whole network, on the original's scores and its last feature map
 
     \b
     Examples:
@@ -103,7 +111,8 @@ def recover(out: Path, to: Path, data: str, images: Preprocessing, console: Cons
 
     try:
         with resumable(to), console.progress() as progress:
-            report = deepmerge.recover(out, data, to, wishes=images.wishes(), progress=progress, **how)
+            asked = {**how, "steps": ",".join(steps), "wishes": images.wishes()}
+            report = deepmerge.recover(out, data, to, progress=progress, **asked)
     except Paused:
         return show_paused(console, to, how["stop_after"])
     story = report["recovery"]

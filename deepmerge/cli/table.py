@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from deepmerge.chart import check_chart
-from deepmerge.cli.following import after_measuring
 from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, limit, preprocessing, running, strict
+from deepmerge.cli.next_command import after_measuring
 from deepmerge.cli.options import (
     MORE,
     SPEC,
@@ -66,7 +66,7 @@ def table(words: tuple[str, ...], png: Path | None, images: Preprocessing, conso
     """Show a conversion step by step: what was merged, accuracy, the time of one forward, and the speed-up.
 
     OUT is what convert wrote. Folders that recover and finetune made of it may follow; each adds a column (NAME=OUT2
-    names it). The row of a step shows the network with all steps up to it; that of int8, model-int8.onnx.
+    names it). The row of a step shows the network with all steps up to it. The row int8 shows model-int8.onnx.
 
     \b
     Examples:

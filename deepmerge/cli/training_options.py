@@ -45,7 +45,7 @@ precision = option(
     "--precision",
     type=click.Choice(PRECISIONS),
     default="auto",
-    help="Precision of training; auto picks bf16 if the processor is made for it and it is accurate enough.",
+    help="Precision of training; auto picks bf16 if the processor has instructions for it and the loss hardly changes.",
 )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from deepmerge.cli.following import after_verify
 from deepmerge.cli.image_options import Preprocessing, Tolerance, limit, preprocessing, running, strict
+from deepmerge.cli.next_command import after_verify
 from deepmerge.cli.options import FILE, SPEC, command, common, given, inputs, option, refuse
 from deepmerge.cli.output import Console, table
 from deepmerge.names import for_terminal
@@ -34,7 +34,7 @@ from deepmerge.names import for_terminal
     "--tolerance",
     type=Tolerance(),
     default="1e-5",
-    help="Largest difference, as a share of the range of A's output; 'none' only reports.",
+    help="Largest difference, as a share of the range of A's output; 'none': never fail.",
 )
 @option("--layers", is_flag=True, help="Also compare every blob that both networks have.")
 @inputs
@@ -53,8 +53,8 @@ def verify(
 ):
     """Run two networks on the same inputs and compare their outputs.
 
-    B may also be an ONNX file that convert wrote, alone: out/model-int8.onnx. The exit code is 1 if an output differs
-    by more than the tolerance and than rounding explains, or is NaN.
+    B may also be an ONNX file that convert wrote, alone: out/model-int8.onnx. The exit code is 1 if an output is NaN,
+    or differs by more than the tolerance and by more than rounding explains.
 
     \b
     relative   the largest difference, as a share of the range (max - min) of A's output

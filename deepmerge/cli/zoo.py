@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepmerge.cli.convert import convert as convert_command
+from deepmerge.cli.image_options import PREPROCESSING, Preprocessing
 from deepmerge.cli.options import (
     FILE,
     MORE,
@@ -36,6 +37,7 @@ from deepmerge.text import count
 from deepmerge.zoo.options import FLAG, LISTED, MANY, ONE, Option
 
 if TYPE_CHECKING:
+    from deepmerge.data import ImageWishes
     from deepmerge.zoo.manifest import Manifest
     from deepmerge.zoo.run import Choice, Job
     from deepmerge.zoo.summary import Summary
@@ -49,10 +51,15 @@ _LISTED = 20  # failures that are printed at the end
 # -- convert, as a zoo uses it ---------------------------------------------------------------------
 
 
-def run_convert(words: Sequence[str]) -> None:
-    """Run `deepmerge convert` with these words. DeepmergeError for a usage error, and what convert itself raises."""
+def run_convert(words: Sequence[str]) -> ImageWishes:
+    """Run `deepmerge convert` with these words, and return their image options.
+
+    DeepmergeError for a usage error, and what convert itself raises.
+    """
     try:
         convert_command.main(list(words), "deepmerge convert", standalone_mode=False)
+        with convert_command.make_context("deepmerge convert", list(words)) as ctx:
+            return Preprocessing(**{key: ctx.params[key] for key in PREPROCESSING if key in ctx.params}).wishes()
     except click.ClickException as error:
         raise DeepmergeError(error.format_message()) from None
 
@@ -215,8 +222,9 @@ showing = bundle(
 def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing, console: Console):
     """Convert all models of a manifest, each in a process of its own, and show what came of each.
 
-    What OUT has already is left as it is; the same command goes on where it was stopped. Exit code 1 if models failed.
-    `deepmerge zoo init FOLDER` prints a manifest of the models in a folder; a manifest that is called init is ./init.
+    Models that OUT has already are left as they are; the same command goes on where it was stopped. Exit code 1 if
+    models failed. `deepmerge zoo init FOLDER` prints a manifest of the models in a folder. (For a manifest whose name
+    is init, write ./init.)
 
     \b
     Examples:
@@ -230,7 +238,9 @@ def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing,
         _init(folder, console)
         return
     if folder is not None:
-        raise click.UsageError(f"one manifest at a time; what is {for_terminal(folder)} for?")
+        raise click.UsageError(
+            f"one manifest at a time, found {for_terminal(folder)} as well (only init takes a folder)"
+        )
     if running.out is None and not showing.check:
         raise click.UsageError("Missing option '-o' / '--out'.")
     from deepmerge.zoo.manifest import read_manifest
@@ -335,7 +345,7 @@ def _run(jobs: list[Job], running: Running, console: Console, progress) -> None:
     if states[DONE] or states[GIVEN_UP]:
         failed = f", {states[GIVEN_UP]} have failed before (--retry-failed tries again)" if states[GIVEN_UP] else ""
         progress.clear()
-        console.say(f"{states[DONE]} are there already{failed}, {len(tasks)} to do")
+        console.say(f"{count(states[DONE], 'model')} done before{failed}, {len(tasks)} left to do")
     if not tasks:
         return
     with _pool(running) as pool:

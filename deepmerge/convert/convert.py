@@ -12,6 +12,7 @@ from deepmerge.convert.int8 import require_images, write_int8
 from deepmerge.errors import GraphError, PassError
 from deepmerge.formats import INT8, INT8_FILE
 from deepmerge.formats.write.style import styled
+from deepmerge.formats.write.train_data import without_twins
 from deepmerge.graph.check import require
 from deepmerge.graph.costs import KeptCosts, summary
 from deepmerge.graph.graph import Graph
@@ -67,7 +68,7 @@ def convert(
     recipe = plan.recipe
     with digest or Digest(job.caffemodel) as digest:
         if job.out is not None:
-            check_free(job.out, job.force)
+            check_free(job.out, job.force, (job.prototxt, job.caffemodel))
         if INT8 in job.settings.formats:
             require_images(job.calibration)
         source = {"prototxt": source_entry(job.prototxt)}
@@ -76,8 +77,9 @@ def convert(
             report["inputs"] = {name: list(size) for name, size in graph.given_inputs.items()}
         report["before"] = summary(graph)
         settings = job.settings.for_target(recipe.target)
+        graph.train_layers, twins = without_twins(graph)
         with nullcontext() if job.out is None else staged(job.out, job.force) as folder:
-            output = None if folder is None else Output(folder, settings)
+            output = None if folder is None else Output(folder, settings, twins)
             report |= run(graph, recipe, job, output, progress)
             if recipe.target:
                 report["target"], lines = target_entry(graph, settings, recipe.target)

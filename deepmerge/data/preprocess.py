@@ -108,7 +108,7 @@ def choose_preprocessing(
     """Return the preprocessing, and notes for the user: the user's wishes first, then what the data layer says.
 
     Without either (no data layer, no wish), the mean of three channels is 104, 117, 123 (blue, green, red), and there
-    is none for other inputs.
+    is none for other inputs. The mean of a data layer that `convert` has made up is this one, too.
     A picture is resized to the input's size unless a size or a crop is given. A picture smaller than the network's own
     crop_size, which Caffe refuses, is enlarged to it. shape: the input's, (N, C, H, W).
     Raises ReadError if the mean has another number of channels, or the pictures would not have the input's size.
@@ -117,10 +117,11 @@ def choose_preprocessing(
     if mean is None:
         mean, image, notes = _layers_mean(transform, shape)
         unsaid = not transform.where or transform.mean_file  # no data layer speaks, or its file is missing
-        if unsaid and not mean and image is None and shape[1] == 3:
+        guessed = transform.guessed and mean == USUAL_MEAN
+        if guessed or (unsaid and not mean and image is None and shape[1] == 3):
             mean = USUAL_MEAN if wishes.channel_order == "bgr" else USUAL_MEAN[::-1]
     if len(mean) not in (0, 1, shape[1]):
-        raise ReadError(f"--mean has {len(mean)} numbers; give one for each of the {shape[1]} channels, or one for all")
+        raise _misfit(len(mean), shape[1], "" if wishes.mean is not None else transform.where)
     resize, crop, enlarge = _geometry(transform, shape, wishes)
     chosen = Preprocessing(
         mean=mean,
@@ -141,11 +142,13 @@ def _geometry(
 ) -> tuple[tuple[int, int] | None, int | None, bool]:
     """Return resize, crop, and whether a picture smaller than the crop is enlarged."""
     height, width = shape[2:]
-    resize, crop = wishes.resize, wishes.crop
-    if resize is None and crop is None:
-        if transform.crop == height == width and not transform.guessed:
-            return transform.resize, transform.crop, True
-        return (width, height), None, False
+    own = Transform() if transform.guessed else transform
+    own_crop = own.crop if own.crop == height == width else None
+    if wishes.resize is None and wishes.crop is None:
+        return (own.resize, own_crop, True) if own_crop is not None else ((width, height), None, False)
+    resize, crop = wishes.resize or own.resize, wishes.crop or own_crop
+    if resize is not None and crop is not None and crop > min(resize):
+        resize, crop = wishes.resize, wishes.crop  # the data layer's other one does not go with it
     made = (crop, crop) if crop is not None else resize
     if made != (width, height):
         flag = f"--crop {crop}" if crop is not None else f"--resize {resize[0]},{resize[1]}"
@@ -155,6 +158,14 @@ def _geometry(
     if crop is not None and resize is not None and crop > min(resize):
         raise ReadError(f"--crop {crop} is larger than --resize {resize[0]},{resize[1]}")
     return resize, crop, False
+
+
+def _misfit(numbers: int, channels: int, where: str) -> ReadError:
+    """Return the error about a mean of so many numbers. where: the data layer that gives it; "" for --mean."""
+    if where:
+        text = f"{where}: mean_value has {numbers} numbers, and the network takes {count(channels, 'channel')}"
+        return ReadError(text, remedy="--mean says what to subtract")
+    return ReadError(f"--mean has {numbers} numbers; give one for each of the {channels} channels, or one for all")
 
 
 def _layers_mean(

@@ -129,9 +129,10 @@ def _none_there(files: list[Path]) -> bool:
 
 
 def _entry(line: str) -> tuple[str, int | None]:
-    """Return a path, which may have spaces in it, and the label after the last space, if that is a number."""
+    """Return a path, which may have spaces in it, and the label after the last space, if that is a whole number."""
     name, _, label = line.rpartition(" ")
-    number = label.isascii() and label.isdigit() and len(label) < 19
+    digits = label.removeprefix("-")
+    number = digits.isascii() and digits.isdigit() and len(digits) < 19
     return (name.strip(), int(label)) if name.strip() and number else (line, None)
 
 

@@ -17,7 +17,7 @@ def runs_at_any_batch(graph: Graph) -> bool:
     """Return whether one more image at the inputs gives one more at every output; not so after a fixed Reshape."""
     shapes = infer_shapes(graph, strict=False)
     inputs = [shapes[blob] for blob in graph.inputs]
-    if any(len(shape) < 2 for shape in inputs) or len({shape[0] for shape in inputs}) != 1:
+    if any(shape is None or len(shape) < 2 for shape in inputs) or len({shape[0] for shape in inputs}) != 1:
         return False
     try:
         larger = infer_shapes(graph, batch=inputs[0][0] + 1)

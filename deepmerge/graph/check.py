@@ -123,7 +123,10 @@ def _shared(graph: Graph) -> str:
     for layer in graph.layers:
         for index, weight in enumerate(layer.weights):
             owner = owners.get(layer.blob_name(index))
-            if owner and owner.array is not weight and not np.array_equal(owner.array, weight):
+            if owner is None or owner.array is weight:
+                continue
+            pair = [array.ravel() if layer.is_permissive(index) else array for array in (owner.array, weight)]
+            if not np.array_equal(*pair):
                 name = layer.blob_name(index)
                 return f"{_name(layer)} and {_name(owner.layer)} share {name!r}, and their arrays differ"
     return ""

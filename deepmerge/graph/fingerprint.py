@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
 from deepmerge.graph.graph import Graph
+from deepmerge.graph.tree import Message
 
 
 def fingerprint(graph: Graph) -> str:
@@ -14,7 +16,15 @@ def fingerprint(graph: Graph) -> str:
     digest = hashlib.sha256()
     for layer in graph.layers:
         ends = [blob.name for blob in layer.bottoms], [blob.name for blob in layer.tops]
-        digest.update(repr((layer.name, layer.type, layer.params, ends)).encode("utf-8", "surrogateescape"))
+        told = layer.name, layer.type, layer.params, ends
+        if layer.params is None or layer.type == "DummyData":  # the parameters do not have all that its text says
+            told += (_plain(layer.tree),)
+        digest.update(repr(told).encode("utf-8", "surrogateescape"))
         for array in layer.weights:
             digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
+
+
+def _plain(tree: Message) -> list[tuple[str, Any]]:
+    """Return the fields without their places in the file."""
+    return [(field.name, _plain(field.value) if isinstance(field.value, Message) else field.value) for field in tree]

@@ -86,6 +86,10 @@ class Layer:
         """Return the name under which weight blob `index` is shared (ParamSpec.name), "" if it has none."""
         return str(self.param_specs[index].value("name") or "") if index < len(self.param_specs) else ""
 
+    def is_permissive(self, index: int) -> bool:
+        """Return whether weight blob `index` may be shared with one of another shape (ParamSpec.share_mode)."""
+        return index < len(self.param_specs) and self.param_specs[index].value("share_mode") == "PERMISSIVE"
+
     @property
     def shared_names(self) -> list[str]:
         """The names under which the layer's weights are shared, if any."""

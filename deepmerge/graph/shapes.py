@@ -170,8 +170,7 @@ def check_shared(graph: Graph, shapes: dict[Blob, Shape | None]) -> None:
             if not (name := layer.blob_name(index)):
                 continue
             owner, owned = owners.setdefault(name, (layer, shape))
-            permissive = str(layer.param_specs[index].value("share_mode") or "") == "PERMISSIVE"
-            if (prod(owned) != prod(shape)) if permissive else (owned != shape):
+            if (prod(owned) != prod(shape)) if layer.is_permissive(index) else (owned != shape):
                 whose = f"{owned}, the shape of {name!r} in layer {owner.name!r} ({owner.type}), which shares it"
                 raise misfit(layer, f"weight blob {index}", whose, f"{shape}; give one of them a name of its own")
 

@@ -15,12 +15,13 @@ Array = np.ndarray
 def batchnorm_affine(mean: Array, variance: Array, factor: Array, eps: float) -> tuple[Array, Array]:
     """Return BatchNorm's stored statistics as (k, t), float64, shape (C,).
 
-    s = 1/factor, or 0 if the factor is 0; k = 1/sqrt(s·variance + eps), t = −s·mean·k. They are not finite if both
-    variance and eps are 0. Source: Caffe, batch_norm_layer.cpp, Forward_cpu.
+    s = 1/factor, or 0 if the factor is 0; k = 1/sqrt(s·variance + eps), t = −s·mean·k. They are not finite where
+    s·variance + eps is 0, or below it: rounding may leave a sum negative. Source: Caffe, batch_norm_layer.cpp,
+    Forward_cpu.
     """
     total = float(np.asarray(factor, np.float64).reshape(-1)[0])
     share = 0.0 if total == 0 else 1.0 / total
-    spread = np.maximum(share * variance.astype(np.float64).reshape(-1), 0.0) + eps
+    spread = share * variance.astype(np.float64).reshape(-1) + eps
     with np.errstate(divide="ignore", invalid="ignore"):
         k = 1.0 / np.sqrt(spread)
         return k, -share * mean.astype(np.float64).reshape(-1) * k

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deepmerge.errors import EmitError
@@ -61,45 +61,58 @@ def scratch(out: str | Path) -> Iterator[Path]:
         yield folder
 
 
-def check_free(out: str | Path, force: bool = False) -> None:
+def check_free(out: str | Path, force: bool = False, inputs: Iterable[str | Path] = ()) -> None:
     """Raise EmitError if `out` may not be written: it exists and `force` is not given, or must not be replaced.
 
     What killed runs have left beside it is deleted; an `out` that one was about to replace comes back.
+    inputs: files that are read. An `out` that holds one must not be replaced, unless it is the result of a conversion.
     """
     out = Path(out)
     remove_leftovers(out, out.parent)
     try:
-        reason = _taken(out, force)
+        reason, remedy = _taken(out, force)
+        held = next((file for file in inputs if _holds(out, Path(file))), None)
     except OSError as error:
         raise _refused(out, error) from None
     if reason:
-        raise EmitError(f"{out}: {reason}")
+        raise EmitError(f"{out}: {reason}", file=out, remedy=remedy)
+    if held is not None:
+        raise EmitError(f"{out}: holds {held}, which --force would delete", file=out, remedy="give another -o")
+
+
+def _holds(out: Path, file: Path) -> bool:
+    """Return whether a file in `out` would be lost with it; in the result of a conversion a new one takes its place."""
+    inside = os.path.exists(file) and out.resolve() in file.resolve().parents
+    return inside and not (out / "report.json").is_file()
 
 
 def check_outside(out: str | Path, folder: str | Path) -> None:
     """Raise EmitError if `out` is to be inside `folder`, which is copied into it."""
     if Path(folder).resolve() in Path(out).resolve().parents:
-        raise EmitError(f"{out}: lies in {folder}, which is copied", remedy="give a folder outside of it")
+        text = f"{out}: lies in {folder}, which is copied"
+        raise EmitError(text, file=out, remedy="give a folder outside of it")
 
 
-def _taken(out: Path, force: bool) -> str:
+def _taken(out: Path, force: bool) -> tuple[str, str]:
+    """Return why `out` may not be written, and what the user can do; "" for none."""
     if not out.name or Path.cwd().is_relative_to(out.resolve()):
-        return "is the current folder, or holds it; give a new folder's name"
+        return "is the current folder, or holds it", "give a new folder's name"
     if not os.path.lexists(out):
-        return ""
+        return "", ""
     if not force:
-        return "exists already; give another -o, or --force to replace it"
+        return "exists already", "give another -o, or --force to replace it"
     if not out.is_dir() or out.is_symlink():
-        return "is not a folder, and --force replaces folders only"
+        return "is not a folder, and --force replaces folders only", ""
     if out.resolve() == Path.home() or os.path.ismount(out):
-        return "is a home folder or a whole disk, and --force replaces neither"
-    return ""
+        return "is a home folder or a whole disk, and --force replaces neither", ""
+    return "", ""
 
 
 def _move(stage: Path, out: Path, force: bool) -> None:
     """Replace `out` by `stage`. The old folder is deleted last, and comes back if the move fails."""
-    if reason := _taken(out, force):  # another run may have written it meanwhile
-        raise EmitError(f"{out}: {reason}; nothing was written")
+    reason, remedy = _taken(out, force)
+    if reason:  # another run may have written it meanwhile
+        raise _unwritten(out, reason, remedy)
     if not out.exists():
         os.rename(stage, out)
         return
@@ -109,9 +122,14 @@ def _move(stage: Path, out: Path, force: bool) -> None:
 
 
 def _refused(out: Path, error: OSError) -> EmitError:
-    hint = _HINTS.get(error.errno or 0, "")
-    ending = f"; {hint}" if hint else ""
-    return EmitError(f"{out}: cannot be written: {error.strerror or error}{ending}; nothing was written")
+    return _unwritten(out, f"cannot be written: {error.strerror or error}", _HINTS.get(error.errno or 0, ""))
+
+
+def _unwritten(out: Path, reason: str, remedy: str) -> EmitError:
+    """Return the error whose line ends by saying that nothing was written."""
+    if not remedy:
+        return EmitError(f"{out}: {reason}; nothing was written", file=out)
+    return EmitError(f"{out}: {reason}", file=out, remedy=f"{remedy}; nothing was written")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,12 @@ def folder_name(index: int, step: str) -> str:
 class Output:
     """Writes into a staged folder.
 
-    notes: what was left out of a train_val, a line each. folded_batchnorm: whether training has to work without
-    a BatchNorm that the network had.
+    lacking: what no train_val has, a line each. notes: what was left out of a train_val, a line each.
+    folded_batchnorm: whether training has to work without a BatchNorm that the network had.
     """
 
-    def __init__(self, root: Path, settings: Settings):
-        self.root, self.settings = root, settings
+    def __init__(self, root: Path, settings: Settings, lacking: Sequence[str] = ()):
+        self.root, self.settings, self.lacking = root, settings, lacking
         self.folders: list[str] = []
         self.notes: list[str] = []
         self.folded_batchnorm = False
@@ -135,7 +135,7 @@ class Output:
         for listed in (hdf5_list("TRAIN", data.train), hdf5_list("TEST", data.test)):
             if listed:
                 _write(here / listed[0], listed[1])
-        for note in front.notes:
+        for note in (*self.lacking, *front.notes):
             self._note(note)
         return True
 

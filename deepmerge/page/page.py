@@ -50,9 +50,10 @@ def write_page(
     """
     file = Path(folder, "report.html") if file is None else file
     if file.is_dir():
-        raise EmitError(f"{file}: is a folder; give a file's name with -o")
+        raise EmitError(f"{file}: is a folder", file=file, remedy="give a file's name with -o")
     if os.path.lexists(file) and not force:
-        raise EmitError(f"{file}: exists already; give another name with -o, or --force to replace it")
+        remedy = "give another name with -o, or --force to replace it"
+        raise EmitError(f"{file}: exists already", file=file, remedy=remedy)
     text = make_page(read_converted(folder, original, need_final=False, inputs=inputs), files or Files())
     write_whole(file, text)
     return file

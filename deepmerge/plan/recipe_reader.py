@@ -20,11 +20,14 @@ MAX_LENGTH = 1 << 24  # characters; a recipe for ResNet-152 has 4,000
 
 def read_recipe(path: str | Path) -> Recipe:
     """Return the recipe in a file; PlanError (one line: file, place, what to do) if it is not one."""
-    data = _load(path)
     try:
-        return _recipe(data, path)
+        return _recipe(_load(path), path)
+    except PlanError as error:
+        error.file = path
+        raise
     except (ValueError, RecursionError):  # from numbers with thousands of digits, and deeply nested lists
-        raise PlanError(f"{path}: has a number that is too long, or lists in lists", remedy="remove it") from None
+        text = f"{path}: has a number that is too long, or lists in lists"
+        raise PlanError(text, file=path, remedy="remove it") from None
 
 
 def _recipe(data: dict[str, Any], path: str | Path) -> Recipe:

@@ -59,7 +59,13 @@ def _average_buffer(seen: Seen) -> list[int]:
 
 
 def _window_axes(seen: Seen) -> list[int]:
-    return [len(bottom) - seen.layer.params.axis - 1 for bottom in _known(seen.bottoms)]
+    return [len(bottom) - seen.layer.params.axis % len(bottom) - 1 for bottom in _known(seen.bottoms)]
+
+
+def _axis(seen: Seen) -> list[int]:
+    """Return the axis counted from the front."""
+    axis = seen.layer.params.axis
+    return [axis] if axis >= 0 else [axis % len(bottom) for bottom in _known(seen.bottoms[:1])]
 
 
 _WINDOW = ("kernel", "stride", "pad", "dilation")
@@ -69,6 +75,7 @@ MEASURES: dict[str, Callable[[Seen], Iterable]] = {
     "AVE pooling's buffer, kernel_h*kernel_w*32 + width*(31*stride_h + kernel_w)": _average_buffer,
     "difference of dilations": lambda seen: [abs(seen.layer.params.dilation_h - seen.layer.params.dilation_w)],
     "window axes": _window_axes,
+    "axis": _axis,
     "bottoms": lambda seen: [len(seen.bottoms)],
     "tops": lambda seen: [len(seen.tops)],
     "bottom axes": lambda seen: map(len, _known(seen.bottoms[:1])),

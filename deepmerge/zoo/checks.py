@@ -17,12 +17,16 @@ Sizes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Pairs:
-    """The two networks to compare. made: the folder of the conversion. inputs: the sizes of the inputs, if given."""
+    """The two networks to compare.
+
+    made: the folder of the conversion. inputs: the sizes of the inputs, if given. wishes: how convert prepared images.
+    """
 
     original: tuple[Path, Path]
     made: Path
     inputs: Sizes
     threads: int
+    wishes: ImageWishes = ImageWishes()
 
     @property
     def final(self) -> tuple[Path, Path]:
@@ -57,7 +61,7 @@ def _verify(pairs: Pairs, expect: dict[str, Any]) -> tuple[float | None, str]:
 
 def _max_loss(pairs: Pairs, expect: dict[str, Any]) -> tuple[float, str]:
     """Measure the loss of top-1 in points: of accuracy if the images have labels, else of agreement."""
-    how = {"limit": expect.get("images"), "inputs": pairs.inputs, "threads": pairs.threads, "wishes": ImageWishes()}
+    how = {"limit": expect.get("images"), "inputs": pairs.inputs, "threads": pairs.threads, "wishes": pairs.wishes}
     report = api.evaluate(pairs.final, expect["data"], top=(1,), against=pairs.original, **how)
     final, original = report["networks"][-1], report["against"]
     if final["top"]:
@@ -87,7 +91,7 @@ def _speedup(pairs: Pairs, expect: dict[str, Any]) -> tuple[float, str]:
 
 
 def _target(pairs: Pairs, expect: dict[str, Any]) -> tuple[bool, str]:
-    (found,) = api.load(*pairs.final).check(expect["target"])["targets"]
+    (found,) = api.load(*pairs.final, inputs=pairs.inputs).check(expect["target"])["targets"]
     if found["taken"]:
         return True, ""
     first = next(one for one in found["problems"] if "only_for" not in one)

@@ -21,6 +21,7 @@ from multiprocessing import connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import deepmerge
 from deepmerge.engines.process import environment
@@ -32,7 +33,10 @@ from deepmerge.temporary import remove_leftovers, temporary_folder
 from deepmerge.text import flat, size
 from deepmerge.zoo.record import CONVERTED, FAILED, SET_ASIDE, Failure, Task, write_failure
 
-Convert = Callable[[Sequence[str]], object]
+if TYPE_CHECKING:
+    from deepmerge.data import ImageWishes
+
+Convert = Callable[[Sequence[str]], "ImageWishes"]  # see options.Converter
 
 STOPPED = "stopped"
 _TICK = 0.05  # seconds between two looks at a process

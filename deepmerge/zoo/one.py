@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deepmerge.data import ImageWishes
 from deepmerge.errors import ReadError
 from deepmerge.names import encoded
 from deepmerge.out.report import report_text
@@ -26,7 +27,7 @@ except ImportError:  # Windows
 _MADE = ".made"  # convert's folder in the stage; no file that convert writes has this name
 
 
-def make(task: Task, convert: Callable[[Sequence[str]], object]) -> None:
+def make(task: Task, convert: Callable[[Sequence[str]], ImageWishes]) -> None:
     """Convert the model and check it, unless its folder has this result already. It raises what is wrong."""
     begun = time.monotonic()
     os.chdir(task.base)
@@ -41,23 +42,30 @@ def make(task: Task, convert: Callable[[Sequence[str]], object]) -> None:
     with contextlib.ExitStack() as stack:
         pair = [stack.enter_context(local(place)) for place in task.pair]
         stage = stack.enter_context(staged(task.out, force=True))
-        report = _convert(task, convert, pair, stage)
+        wishes = _convert(task, convert, pair, stage)
+        report = _report(task, stage)
         inputs = {name: tuple(size) for name, size in report.get("inputs", {}).items()}
-        checks = run_checks(Pairs((Path(pair[0]), Path(pair[1])), stage, inputs, task.threads), dict(task.expect))
+        pairs = Pairs((Path(pair[0]), Path(pair[1])), stage, inputs, task.threads, wishes)
+        checks = run_checks(pairs, dict(task.expect))
         digests = task.digests({kind: report["source"][kind]["sha256"] for kind in ("prototxt", "caffemodel")})
         more = {**_summary(report), "page": (stage / "report.html").exists()}
         write_record(stage, task, digests, more, _run(begun, checks, signatures))
 
 
 def _convert(
-    task: Task, convert: Callable[[Sequence[str]], object], pair: Sequence[str], stage: Path
-) -> dict[str, Any]:
-    """Run convert, move what it wrote into the stage, and return the report."""
+    task: Task, convert: Callable[[Sequence[str]], ImageWishes], pair: Sequence[str], stage: Path
+) -> ImageWishes:
+    """Run convert, move what it wrote into the stage, and return how it prepared images."""
     made = stage / _MADE
-    convert([*task.words, f"--out={made}", "--", *pair])
+    wishes = convert([*task.words, f"--out={made}", "--", *pair])
     for path in made.iterdir():
         path.rename(stage / path.name)
     made.rmdir()
+    return wishes
+
+
+def _report(task: Task, stage: Path) -> dict[str, Any]:
+    """Return the report in the stage, in which the network is where the manifest says."""
     report = json.loads((stage / "report.json").read_bytes())
     if any(map(is_url, task.pair)):  # where the copies were says nothing
         for kind, place in zip(("prototxt", "caffemodel"), task.pair, strict=True):

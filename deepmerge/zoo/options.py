@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from deepmerge.data import ImageWishes
 
 FLAG, ONE, LISTED, MANY = "flag", "one", "listed", "many"
 
@@ -56,8 +59,11 @@ class Converter(Protocol):
         """Raises ValueError if a value of these words is wrong."""
 
     @property
-    def convert(self) -> Callable[[Sequence[str]], object]:
-        """Runs the command with these words. It raises what is wrong, and can be pickled."""
+    def convert(self) -> Callable[[Sequence[str]], ImageWishes]:
+        """Runs the command with these words, and returns their image options.
+
+        It raises what is wrong, and can be pickled.
+        """
 
 
 def _text(value: Any) -> str:

@@ -72,7 +72,7 @@ def jobs_of(manifest: Manifest, out: Path, models: Iterable[Model], threads: int
 def check_places(out: Path, jobs: Iterable[Job]) -> None:
     """Raise EmitError if OUT is no folder, or if a model's folder there would replace what no zoo has written."""
     if os.path.lexists(out) and not out.is_dir():
-        raise EmitError(f"{out}: is not a folder", remedy="give another -o")
+        raise EmitError(f"{out}: is not a folder", file=out, remedy="give another -o")
     for job in jobs:
         if job.state == TO_DO and is_foreign(job.task.out):
             text = f"{out / job.model.folder}: is there already, and is not the result of a zoo"

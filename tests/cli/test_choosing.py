@@ -132,7 +132,7 @@ def test_convert_fits_what_it_has_chosen(run, mini, asked, tmp_path):
     done = run("convert", *mini, *asked, "--speedup", 1.05, "-o", tmp_path / "out", "--json")
     assert done.code == 0, done
     report = json.loads(done.out)
-    assert [stage["name"] for stage in report["recovery"]["stages"]] == ["lsq"]
+    assert [stage["name"] for stage in report["recovery"]["stages"]] == ["lsq", "refit"]
     assert report["choice"]["kept"] and report["choice"]["goal"] == {"speedup": 1.05}
 
 
@@ -148,14 +148,14 @@ def test_int8_is_calibrated_on_the_images_that_choose(run, mini, asked, images, 
 def test_a_goal_that_cannot_be_kept_writes_nothing(run, mini, asked, tmp_path):
     done = run("convert", *mini, *asked, "--speedup", 500, "-o", tmp_path / "out")
     assert done.code == 1
-    assert "--speedup 500 cannot be kept: the fastest plan takes" in done.err
+    assert "--speedup 500 cannot be reached: the fastest plan takes" in done.err
     assert not (tmp_path / "out").exists()
 
 
 def test_plan_shows_the_nearest_plan_and_fails(run, mini, asked):
     done = run("plan", *mini, *asked, "--speedup", 500)
     assert done.code == 1 and "times as fast as the original" in done.out
-    assert "cannot be kept" in done.err
+    assert "cannot be reached" in done.err
 
 
 def test_max_loss_is_held_on_other_images(run, mini, asked):
@@ -172,6 +172,15 @@ def test_the_frontier_is_drawn_and_written(run, mini, asked, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
     recipes = [read_recipe(file) for file in sorted(folder.iterdir())]
     assert len(recipes) == done.out.split("plans measured whole")[0].count(" %")
+
+
+def test_a_file_where_the_folder_of_recipes_should_be_is_told_before_measuring(run, mini, tmp_path):
+    """The images, which do not exist, have not been looked for."""
+    file = tmp_path / "recipes"
+    file.write_text("mine")
+    done = run("plan", *mini, "--data", "npz:none.npz", "--write", file, "--force")
+    assert (done.code, done.line) == (1, f"deepmerge: {file}: is not a folder, and --force replaces folders only")
+    assert file.read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,11 @@ def test_a_dry_run_writes_nothing(run, mini, tmp_path, monkeypatch):
         ("-o out --recipe r.toml --steps all", "--steps and --recipe exclude each other"),
         ("-o out --emit caffe,onxx", "'onxx' is not one of caffe, onnx, onnx-int8; did you mean 'onnx'?"),
         ("-o out --emit=", "give one word or more: caffe, onnx, onnx-int8"),
+        ("-o out --emit onnx --recover npz:x.npz", "--recover trains the Caffe files: add caffe to --emit"),
+        (
+            "-o out --emit onnx --data npz:x.npz --speedup 2",
+            "--data fits the Caffe files: add caffe to --emit, or give --no-fit",
+        ),
         ("-o out --onnx-lrn op", "--onnx-lrn has no effect without onnx in --emit; add it"),
         ("-o out --batch-size 0", "0 is not in the range"),
         ("-o out --solver base_lr", "--solver 'base_lr': give KEY=VALUE"),
@@ -97,6 +102,16 @@ def test_an_existing_out_stays_unless_forced(run, mini, tmp_path):
     assert run("convert", *mini, "-o", out, "--force", "--no-steps").code == 0
     assert (out / "report.json").exists() and not (out / "mine").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_out_that_holds_an_input_is_refused(run, mini, pair, tmp_path):
+    """--force would delete what is converted."""
+    for words, held in ((pair, pair[0]), ((mini[0], pair[1]), pair[1]), ((*mini, "--train-val", pair[0]), pair[0])):
+        done = run("convert", *words, "-o", tmp_path, "--force")
+        text = f"deepmerge: {tmp_path}: holds {held}, which --force would delete; give another -o"
+        assert (done.code, done.line) == (1, text)
+    assert all(file.exists() for file in pair)
+    assert run("convert", *pair, "-o", tmp_path / "out", "--exact").code == 0
 
 
 def test_a_recipe_that_will_not_do(run, mini, tmp_path):

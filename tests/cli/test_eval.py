@@ -104,7 +104,7 @@ def test_limits_of_the_accuracy(run, mini, out, data):
     done = run(*words[:-1], "--min-top1", 100)
     assert re.match(r"deepmerge: top-1 is [\d.]+ ± [\d.]+% on 12 images, below 100%\n", done.err)
     done = run("eval", out, "--data", f"npz:{data}/b.npz", "--min-top1", 1)
-    assert done.code == 1 and "gives no top-1, which --max-drop and --min-top1 need" in done.err
+    assert done.code == 1 and "there is no top-1 for --max-drop and --min-top1" in done.err
 
 
 def answers(run, mini, data) -> list[dict]:

@@ -81,6 +81,7 @@ def test_the_time_was_up(run, words):
 
 
 USAGE = {
+    "--steps ,": "Invalid value for '--steps': give one word or more",
     "--solver lr=1": "Caffe's solver has no field 'lr'",
     "--solver base_lr=high": "needs a number",
     "--max-iter 3 --solver max_iter=4": "--max-iter and --solver max_iter exclude each other",

@@ -86,6 +86,18 @@ def test_an_error_names_the_layer_and_the_remedy(run, mini, here):
     assert done.err == f"deepmerge: {error['message']}; {error['remedy']}\n"
 
 
+def test_an_error_names_the_file(run, mini, here):
+    """Where the network does not fit together, where the weights are another's, and where OUT exists."""
+    wrong = here / "wrong.prototxt"
+    for old, new in (("kernel_size: 3", "kernel_size: 99"), ("num_output: 32", "num_output: 33")):
+        wrong.write_text(mini[0].read_text().replace(old, new, 1))
+        error = json.loads(run("inspect", wrong, mini[1], "--json").out)["error"]
+        assert (error["kind"], error["file"], error["layer"]) == ("shape", str(wrong), "conv1/3x3")
+    (here / "folder").mkdir()
+    error = json.loads(run("convert", *mini, "-o", "folder", "--json").out)["error"]
+    assert (error["file"], error["remedy"]) == ("folder", "give another -o, or --force to replace it")
+
+
 def test_a_wrong_command_line_is_json_as_well(run, mini):
     done = run("plan", *mini, "--nonsense", "--json")
     result = json.loads(done.out)

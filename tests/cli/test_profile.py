@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from deepmerge.errors import EngineError
+
 QUICK = ("--repeat", 2)
 
 
@@ -53,6 +55,30 @@ def test_engines_that_are_absent_are_listed(run, mini, monkeypatch):
         .splitlines()[-1]
         .startswith("caffe   DEEPMERGE_CAFFE_PYTHON=/nowhere/python: does not exist")
     )
+
+
+@pytest.mark.parametrize("command", ["profile", "bench"])
+def test_nothing_that_was_measured_is_an_error(run, mini, monkeypatch, command):
+    """After the result, which says the same of each engine."""
+    monkeypatch.setenv("DEEPMERGE_CAFFE_PYTHON", "/nowhere/python")
+    done = run(command, *mini, "--engine", "caffe", *QUICK)
+    why = "DEEPMERGE_CAFFE_PYTHON=/nowhere/python: does not exist"
+    assert done.code == 1 and why in done.out
+    assert done.err.startswith(f"deepmerge: nothing was measured: caffe: {why}") and done.err.count("\n") == 1
+
+
+def test_a_network_that_every_engine_refuses():
+    from deepmerge.cli.network_options import require_measured
+
+    refused, measured = {"label": "a", "refused": "no LRN"}, {"label": "b", "refused": None}
+    report = {"engines": [{"engine": "ort", "absent": None, "networks": [refused]}]}
+    with pytest.raises(EngineError, match="nothing was measured: ort: no LRN$"):
+        require_measured(report)
+    report["engines"].append({"engine": "mnn", "absent": "mnn needs MNN", "networks": []})
+    with pytest.raises(EngineError, match=r"nothing was measured: mnn: mnn needs MNN \(and 1 more\)"):
+        require_measured(report)
+    report["engines"][0]["networks"].append(measured)
+    require_measured(report)
 
 
 def test_a_chart(run, mini, tmp_path):

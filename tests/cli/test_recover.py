@@ -170,3 +170,10 @@ def test_distinct_tops_are_refused(run, out, data, tmp_path):
         [layer.name for layer in read_caffemodel(tmp_path / name / "weights.caffemodel")] for name in ("styled", "out2")
     ]
     assert names[0] == names[1] and "input" not in names[0]
+
+
+@pytest.mark.parametrize("steps", ["", ",", " , "])
+def test_steps_that_name_none(run, out, data, tmp_path, steps):
+    done = run("recover", out, "--data", data, "-o", tmp_path / "out2", "--steps", steps)
+    assert done.code == 2 and "Invalid value for '--steps': give one word or more" in done.err
+    assert not (tmp_path / "out2").exists()

@@ -61,7 +61,7 @@ def test_a_second_run_does_nothing(three, convert):  # noqa: F811
     convert()
     before = {path: path.stat().st_mtime_ns for path in (three / "out").rglob("*") if path.parent.name in "abc"}
     done = convert()
-    assert done.code == 0 and done.err == "3 are there already, 0 to do\n"
+    assert done.code == 0 and done.err == "3 models done before, 0 left to do\n"
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -71,16 +71,16 @@ def test_what_changed_is_converted_again(three, convert):  # noqa: F811
     (three / "models/c.prototxt").touch()
     before = (three / "out/c/report.json").stat().st_mtime_ns
     done = convert()
-    assert "1 are there already, 2 to do" in done.err
+    assert "1 model done before, 2 left to do" in done.err
     assert "num_output: 9" in (three / "out/b/deploy.prototxt").read_text()
     assert (three / "out/c/report.json").stat().st_mtime_ns == before, "a file that was only touched has not changed"
-    assert "3 are there already" in convert().err
+    assert "3 models done before" in convert().err
 
 
 def test_other_options_convert_again(three, convert):  # noqa: F811
     convert()
     add(three, "no_steps = true\n")
-    assert "2 are there already, 1 to do" in convert().err
+    assert "2 models done before, 1 left to do" in convert().err
 
 
 def test_a_failure_is_a_line_and_stays_until_it_is_retried(three, convert):  # noqa: F811
@@ -94,7 +94,7 @@ def test_a_failure_is_a_line_and_stays_until_it_is_retried(three, convert):  # n
     again = convert()
     assert (
         again.code == 1
-        and "2 are there already, 1 have failed before (--retry-failed tries again), 0 to do" in again.err
+        and "2 models done before, 1 have failed before (--retry-failed tries again), 0 left to do" in again.err
     )
     assert "b: failed, " in convert("--retry-failed").err
     write_model(three / "models", "b", 4)
@@ -290,7 +290,9 @@ def test_a_model_is_recovered(three, convert, models):  # noqa: F811
     done = convert()
     assert done.code == 0, done.err
     assert "recovery" in json.loads((three / "out/inception_mini/report.json").read_text())
-    assert (three / "out/inception_mini/report.html").exists() and convert().err == "1 are there already, 0 to do\n"
+    assert (
+        three / "out/inception_mini/report.html"
+    ).exists() and convert().err == "1 model done before, 0 left to do\n"
     np.savez(three / "images.npz", images=pixels + 1)
     assert "inception_mini: converted" in convert().err, "other images, another result"
 
@@ -461,7 +463,7 @@ def test_images_are_prepared_as_the_train_val_beside_says(three, convert):  # no
     (three / "zoo.toml").write_text(text)
     (three / "models" / "train_val.prototxt").write_text('layer { name: "d" type: "Data" top: "data" top: "label" }')
     convert()
-    assert "3 are there already" in convert().err
+    assert "3 models done before" in convert().err
     with open(three / "models" / "train_val.prototxt", "a") as file:
         file.write("# another mean\n")
-    assert "2 are there already, 1 to do" in convert().err
+    assert "2 models done before, 1 left to do" in convert().err

@@ -111,6 +111,13 @@ def test_networks_that_take_no_images(tmp_path, source):
             open_loader(source, graph, path, 2)
 
 
+def test_an_input_of_no_known_shape(tmp_path, source):
+    graph, path = read(tmp_path, "net.prototxt", 'layer { name: "in" type: "Input" top: "data" }')
+    with pytest.raises(ReadError, match="input 'data' has no shape; give it: --input data=1,3,H,W") as caught:
+        open_loader(source, graph, path, 2)
+    assert caught.value.layer == "in"
+
+
 def test_what_is_fed_as_it_is(tmp_path):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "a.h5", "w") as file:

@@ -119,6 +119,53 @@ def test_a_mean_file(tmp_path):
     assert chosen_for(graph, (1, 3, 8, 8), mean=(0,), folder=tmp_path)[0].mean_image is None
 
 
+def test_a_mean_of_the_train_val_that_does_not_fit(tmp_path):
+    graph = network(tmp_path, train_val("mean_value: 1 mean_value: 2 mean_value: 3"))
+    message = "layer 'images': mean_value has 3 numbers, and the network takes 1 channel; --mean says what to subtract"
+    with pytest.raises(ReadError, match=message):
+        chosen_for(graph, (1, 1, 8, 8))
+    assert chosen_for(graph, (1, 1, 8, 8), mean=(0,))[0].mean == (0,)
+
+
+def test_a_mean_that_convert_has_guessed(tmp_path):
+    """It is in BGR order, as nobody has said which order the network takes. Other numbers are from the user."""
+    for mean, rgb in (((104, 117, 123), (123, 117, 104)), ((104, 117, 9), (104, 117, 9))):
+        graph = network(tmp_path, train_val(" ".join(f"mean_value: {number}" for number in mean)))
+        guess = replace(read_transform(graph), guessed=True)
+        wishes = ImageWishes(), ImageWishes(channel_order="rgb")
+        assert [choose_preprocessing(guess, (1, 3, 8, 8), wish)[0].mean for wish in wishes] == [mean, rgb]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "expected"),
+    [
+        ({"resize": (12, 10)}, ((12, 10), 8)),
+        ({"crop": 8}, ((11, 9), 8)),
+        ({"resize": (8, 8), "crop": 8}, ((8, 8), 8)),
+        ({}, ((11, 9), 8)),
+    ],
+)
+def test_the_train_val_gives_what_the_wishes_do_not(tmp_path, wishes, expected):
+    """A crop after --resize, a size before --crop, unless the data layer is convert's guess."""
+    text = train_val("").replace('"Data"', '"ImageData"')
+    size = "image_data_param { new_width: 11 new_height: 9 } include { phase: TEST }"
+    graph = network(tmp_path, text.replace("include { phase: TEST }", size))
+    how, _ = chosen_for(graph, (1, 3, 8, 8), **wishes)
+    assert (how.resize, how.crop) == expected
+    if "crop" in wishes:
+        guess = replace(read_transform(graph), guessed=True)
+        how, _ = choose_preprocessing(guess, (1, 3, 8, 8), ImageWishes(**wishes))
+        assert (how.resize, how.crop) == (wishes.get("resize"), 8)
+
+
+def test_a_size_of_the_train_val_that_is_too_small_for_the_crop(tmp_path):
+    text = train_val("").replace('"Data"', '"ImageData"').replace("crop_size: 8", "crop_size: 6")
+    graph = network(
+        tmp_path, text.replace("transform_param", "image_data_param { new_width: 7 new_height: 7 } transform_param")
+    )
+    assert chosen_for(graph, (1, 3, 8, 8), crop=8)[0].resize is None
+
+
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [

@@ -66,11 +66,11 @@ def test_folder_without_classes(tmp_path):
 
 def test_list(folder):
     elsewhere = png(folder / "my photos" / "one two.png", PIXELS[3])
-    lines = ["dog/b.png 7", "", f"{elsewhere} 12", "my photos/one two.png", "cat/z.PNG   3"]
+    lines = ["dog/b.png 7", "", f"{elsewhere} 12", "my photos/one two.png", "cat/z.PNG   3", "dog/b.png -1"]
     (folder / "list.txt").write_text("\n".join(lines) + "\n")
     _, found = read(f"list:{folder / 'list.txt'}")
-    assert [picture.label for picture in found] == [7, 12, None, 3]
-    for picture, index in zip(found, (0, 3, 3, 1), strict=True):
+    assert [picture.label for picture in found] == [7, 12, None, 3, -1]
+    for picture, index in zip(found, (0, 3, 3, 1, 0), strict=True):
         np.testing.assert_array_equal(picture.pixels, PIXELS[index])
 
 

@@ -15,6 +15,7 @@ from tests.graph.batch_nets import FLAT, net
         (net((2, 3, 4, 4), (2, 5)), True),
         (net((1, 3, 4, 4), (6, 5)), False),
         (net((5,)), False),
+        ('layer { name: "x" type: "Input" top: "x" }', False),  # of no known shape
         (net((2, 6), body=FLAT % (0, -1)), True),
         (net((2, 6), body=FLAT % (-1, 3)), True),  # an image more is two rows more
         (net((2, 6), body=FLAT % (2, 6)), False),

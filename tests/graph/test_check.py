@@ -132,6 +132,16 @@ def test_shared_weights_that_differ(read):
     assert broken(graph)["shared weights are equal"].endswith("share 'w', and their arrays differ")
 
 
+def test_weights_that_are_shared_in_two_shapes(read):
+    body = 'param { name: "w" share_mode: PERMISSIVE } inner_product_param { num_output: %d bias_term: false }'
+    graph = read(data(1, 6) + layer("InnerProduct", body % 4, "a") + layer("InnerProduct", body % 6, "b", "a"))
+    one = np.arange(24, dtype=np.float32).reshape(4, 6)
+    graph.layer("a").weights, graph.layer("b").weights = [one], [one.reshape(6, 4).copy()]
+    assert broken(graph) == {}
+    graph.layer("b").weights = [one.reshape(6, 4) + 1]
+    assert list(broken(graph)) == ["shared weights are equal"]
+
+
 def test_no_output():
     assert list(broken(Graph("nothing"))) == ["there is an output"]
 

@@ -33,11 +33,12 @@ def test_batchnorm_is_caffes_formula(factor):
 @pytest.mark.pitfall("fold", 15)
 def test_batchnorm_with_no_variance():
     mean = np.float32([1, 1, 1])
-    variance = np.float32([1e-45, 0, -1e-9])  # sums that rounding took below 0 count as 0
+    variance = np.float32([1e-45, 0, -1e-9])  # rounding took a sum below 0, and Caffe takes it as it is
     k, t = fold.batchnorm_affine(mean, variance, np.float32([1]), 1e-8)
-    np.testing.assert_allclose(k, 1e4)
-    np.testing.assert_allclose(t, -1e4)
-    assert np.isinf(fold.batchnorm_affine(mean, variance, np.float32([1]), 0)[0][1])
+    np.testing.assert_allclose(k, 1e4 / np.sqrt([1, 1, 0.9]), rtol=1e-7)
+    np.testing.assert_allclose(t, -k)
+    none = fold.batchnorm_affine(mean, variance, np.float32([1]), 0)[0]
+    assert np.isinf(none[1]) and np.isnan(none[2])
 
 
 def test_blobs_of_four_axes_as_old_files_have_them():

@@ -97,6 +97,24 @@ def test_the_current_folder_is_no_out(out, tmp_path, monkeypatch):
         check_free(out.format(tmp_path.name), force=True)
 
 
+def test_a_folder_that_holds_an_input_stays(tmp_path):
+    """A conversion's own files may be converted again: their original is elsewhere."""
+    file = tmp_path / "models/deep/net.prototxt"
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(EmitError, match="models: holds .*net.prototxt, which --force would delete; give another -o$"):
+        check_free(tmp_path / "models", True, (tmp_path / "none", file))
+    check_free(tmp_path / "new", True, (file,))
+    check_free(ours(tmp_path / "out"), True, (tmp_path / "out/report.json",))
+
+
+def test_the_error_has_the_folder_and_the_remedy(tmp_path):
+    with pytest.raises(EmitError) as caught:
+        check_free(ours(tmp_path / "out"))
+    assert caught.value.file == tmp_path / "out"
+    assert caught.value.remedy == "give another -o, or --force to replace it"
+
+
 def test_an_empty_folder_may_be_taken_with_force(tmp_path):
     (tmp_path / "out").mkdir()
     write(tmp_path / "out", force=True)

@@ -89,3 +89,14 @@ def test_a_network_that_nothing_feeds(tmp_path):
     output = Output(tmp_path, Settings())
     with pytest.raises(EmitError, match="network 'odd' has no Input layer"):
         output.final(network(tmp_path, text), "About.")
+
+
+def test_a_network_whose_blobs_are_all_read(tmp_path):
+    """There is nothing that a loss could judge."""
+    silence = 'layer { name: "quiet" type: "Silence" bottom: "a" }'
+    output = Output(tmp_path / "out", Settings())
+    (tmp_path / "out").mkdir()
+    output.final(network(tmp_path, inputs((1, 3, 8, 8)) + conv("a", "data", 4) + silence), "About.")
+    assert files(tmp_path / "out") == ["deploy.prototxt", "weights.caffemodel"]
+    about = "no train_val.prototxt, solver.prototxt and finetune.mk"
+    assert output.notes == [f"{about}: network 'net' has no output; give --train-val"]

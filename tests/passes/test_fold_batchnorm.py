@@ -389,6 +389,16 @@ def test_row_15_no_variance_and_no_eps(refusals, tmp_path):
     assert refusals(graph, FoldBatchnorm)["bn"] == "its channel 2 has no finite factor"
 
 
+@pytest.mark.pitfall("fold", 15)
+def test_row_15_a_variance_below_0(apply_and_check, refusals, tmp_path):
+    """Caffe adds eps to it as it is, and computes NaN where that leaves nothing to take the root of."""
+    graph = network(tmp_path, CONV + bn("conv", params="eps: 1e-3"))
+    graph.layer("bn").weights[1] = np.float32([-5e-4, 1, 0.5, 2]) * np.float32(999.98)
+    apply_and_check(graph, FoldBatchnorm, left={"Convolution": 1})
+    graph.layer("bn").weights[1] = np.float32([1, -2e-3, 0.5, 2]) * np.float32(999.98)
+    assert refusals(graph, FoldBatchnorm)["bn"] == "its channel 1 has no finite factor"
+
+
 def test_blobs_of_another_number_are_refused(refusals, tmp_path):
     """A file with five is NVCaffe's, and read as such: tests/passes/test_forks.py."""
     graph = network(tmp_path, CONV + BN)

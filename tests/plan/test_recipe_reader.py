@@ -70,7 +70,7 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(tmp_path, text, expect
     with pytest.raises(PlanError) as raised:
         read_recipe(path)
     assert str(raised.value).startswith(f"{path}: {expected}"), raised.value
-    assert "\n" not in str(raised.value)
+    assert "\n" not in str(raised.value) and raised.value.file == path
 
 
 @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.write_bytes(b"\xff\xfe\0")])

@@ -116,6 +116,15 @@ def test_a_network_that_breaks_a_rule_and_one_that_does_not(tmp_path, target, ru
     assert rule not in broken(network(tmp_path, good, seed=None), target)
 
 
+@pytest.mark.parametrize(("axis", "taken"), [(-3, True), (-2, False)])
+def test_an_axis_may_be_counted_from_the_end(tmp_path, axis, taken):
+    graph = network(tmp_path, kind("a", "InnerProduct", f"num_output: 2 axis: {axis}"), seed=None)
+    assert ("quantize-axis" not in broken(graph, "ascend")) == taken
+    if taken:
+        graph = network(tmp_path, IMAGE + conv("a", "data", 2, f"kernel_size: 1 axis: {axis}"), seed=None)
+        assert "convolution-axes" not in broken(graph, "atlas500")
+
+
 TYPES = [(name, kind, False) for name in TARGETS for kind in load_target(name).refuses]
 TYPES += [(name, kind, True) for name in TARGETS for kind in load_target(name).takes or ()]
 

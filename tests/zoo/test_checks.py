@@ -1,12 +1,18 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from deepmerge.data import open_loader
+from deepmerge import api
+from deepmerge.cli.zoo import run_convert
+from deepmerge.data import ImageWishes, open_loader
 from deepmerge.engines import engine as find_engine
+from deepmerge.errors import ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.zoo.checks import ExpectationError, Pairs, run_checks
+from deepmerge.zoo.one import make
+from deepmerge.zoo.record import Task
 from tests.zoo.conftest import write_model
 
 
@@ -70,6 +76,31 @@ def test_a_loss_is_of_accuracy_where_there_are_labels(pairs, labelled, tmp_path)
         ExpectationError, match=r"^max_loss: it lost [\d.]+ points of top-1 accuracy on 30 images, and 2 are allowed$"
     ):
         run_checks(pairs, {"max_loss": 2, "data": labelled})
+
+
+def test_a_loss_is_measured_on_images_as_convert_prepared_them(pairs, images, monkeypatch):
+    asked, evaluate = [], api.evaluate
+    monkeypatch.setattr(api, "evaluate", lambda *files, **how: asked.append(how["wishes"]) or evaluate(*files, **how))
+    wishes = ImageWishes(mean=(1, 2, 3), channel_order="rgb")
+    assert run_checks(replace(pairs, wishes=wishes), {"max_loss": 0, "data": images}) == {"max_loss": 0.0}
+    assert asked == [wishes]
+
+
+def test_the_checks_know_how_convert_prepared_images(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path, "net")
+    asked = []
+    monkeypatch.setattr("deepmerge.zoo.one.run_checks", lambda pairs, expect: asked.append(pairs.wishes) or {})
+    reads = {"prototxt": "net.prototxt", "caffemodel": "net.caffemodel"}
+    words = "--tucker", f"--calibration={images}", "--mean=1,2,3", "--channel-order=rgb"
+    make(Task("net", str(tmp_path), str(tmp_path / "out/net"), reads, words, {}, 60, None), run_convert)
+    assert asked == [ImageWishes(mean=(1, 2, 3), channel_order="rgb")]
+
+
+def test_a_target_reads_the_network_in_the_sizes_that_were_given(pairs):
+    assert run_checks(replace(pairs, inputs={"data": (1, 3, 8, 6)}), {"target": "rknn2"}) == {"target": True}
+    with pytest.raises(ReadError, match="has no input 'image'"):
+        run_checks(replace(pairs, inputs={"image": (1, 3, 8, 6)}), {"target": "rknn2"})
 
 
 @pytest.mark.slow

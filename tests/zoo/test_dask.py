@@ -75,7 +75,7 @@ def test_models_are_converted_on_a_cluster_of_which_a_worker_is_killed(dask, tmp
     made, wanted = trees(tmp_path / "out"), trees(tmp_path / "here")
     assert made.keys() == wanted.keys() and all(made[name] == wanted[name] for name in wanted)
     again = run("zoo", tmp_path / "zoo.toml", "-o", tmp_path / "out", "--scheduler", address)
-    assert again.code == 0 and again.err == "12 are there already, 0 to do\n"
+    assert again.code == 0 and again.err == "12 models done before, 0 left to do\n"
 
 
 def test_a_scheduler_that_does_not_answer_is_said(monkeypatch):

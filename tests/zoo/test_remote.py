@@ -20,7 +20,7 @@ def test_models_at_urls_are_converted_as_files_are(tmp_path, served, run):  # no
     assert report["source"]["caffemodel"]["path"] == f"{served}/models/net.caffemodel"
     made, wanted = trees(tmp_path / "out/net"), trees(tmp_path / "here/net")
     assert {name for name in wanted if made[name] != wanted[name]} <= {"report.json", "result.json"}
-    assert run("zoo", tmp_path / "zoo.toml", "-o", tmp_path / "out").err == "1 are there already, 0 to do\n"
+    assert run("zoo", tmp_path / "zoo.toml", "-o", tmp_path / "out").err == "1 model done before, 0 left to do\n"
     pair[0].write_text(pair[0].read_text().replace("num_output: 5", "num_output: 55"))
     again = run("zoo", tmp_path / "zoo.toml", "-o", tmp_path / "out")
     assert again.code == 1 and "net: failed: " in again.err

@@ -28,7 +28,7 @@ def embed(step: Step, x: Tensor) -> Tensor:
 
 def scale(step: Step, x: Tensor, *given: Tensor) -> Tensor:
     """Caffe: scale_layer.cpp. The factors are learned, or the second bottom; `axis` is where they start."""
-    factor, *rest = (*given, *step.weights)
+    factor, *rest = (*given, *map(step.weight, range(len(step.weights))))
     factor = _beside(step, x, factor)
     if step.params.bias_term:
         return torch.addcmul(_beside(step, x, rest[0]), x, factor)

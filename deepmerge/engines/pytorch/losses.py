@@ -58,7 +58,7 @@ def sigmoid_loss(step: Step, scores: Tensor, targets: Tensor) -> Tensor:
     targets = targets.detach().reshape(scores.shape).to(scores.dtype)
     losses = F.binary_cross_entropy_with_logits(scores, targets, reduction="none")
     ignored = step.params.ignore_label
-    counted = None if ignored is None else targets != ignored
+    counted = None if ignored is None else targets.trunc() != ignored  # Caffe compares whole numbers
     return _normalized(step, losses, counted, scores.shape[0])
 
 

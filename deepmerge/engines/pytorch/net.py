@@ -15,7 +15,7 @@ from deepmerge.engines.pytorch.step import Step
 from deepmerge.engines.pytorch.table import OPERATIONS, OVERWRITING, lacks, refusal
 from deepmerge.errors import EngineError
 from deepmerge.graph.graph import Blob, Graph, Layer
-from deepmerge.graph.shapes import check_weights, expected_weights, infer_shapes
+from deepmerge.graph.shapes import Shape, check_weights, expected_weights, infer_shapes
 from deepmerge.text import flat
 
 
@@ -40,25 +40,28 @@ class TorchNet(nn.Module):
         self.inputs = {blob.name: shapes[blob] for blob in self._graph.inputs}
         self.outputs = tuple(blob.name for blob in self._graph.outputs)
         self.losses = loss_weights(self._graph)
-        self._blobs_of = _parameters(self._graph)
+        expected = {
+            layer: expected_weights(layer, [shapes[blob] for blob in layer.bottoms]) for layer in self._graph.layers
+        }
+        self._blobs_of = _parameters(self._graph, expected)
         for layer in self._graph.layers:
-            expected = expected_weights(layer, [shapes[blob] for blob in layer.bottoms]) or ()
-            if len(self._blobs_of[layer.name]) < len(expected) and layer.type != "Parameter":
+            if len(self._blobs_of[layer.name]) < len(expected[layer] or ()) and layer.type != "Parameter":
                 text = f"layer {layer.name!r} ({layer.type}) has no weights"
                 raise EngineError(text, layer=layer.name, remedy="give the network its caffemodel")
         self.blobs = nn.ParameterList(dict.fromkeys(p for blobs in self._blobs_of.values() for p in blobs))
-        self._steps = {layer: self._step(layer) for layer in self._graph.layers}
+        self._steps = {layer: self._step(layer, expected[layer] or ()) for layer in self._graph.layers}
         self._names = Names(self._graph)
         self._schedules: dict[tuple, Schedule] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
         self._seed = seed
         self.train(phase == "TRAIN")
 
-    def _step(self, layer: Layer) -> Step:
+    def _step(self, layer: Layer, shapes: Sequence[Shape]) -> Step:
         if lacks(layer):
             raise refusal(layer)
         blobs = self._blobs_of[layer.name]
-        return Step(self, layer, blobs, OPERATIONS[layer.type], OVERWRITING.get(layer.type))
+        others = {i: shape for i, (b, shape) in enumerate(zip(blobs, shapes, strict=False)) if tuple(b.shape) != shape}
+        return Step(self, layer, blobs, OPERATIONS[layer.type], OVERWRITING.get(layer.type), others)
 
     def blobs_of(self, layer_name: str) -> list[nn.Parameter]:
         """Return the layer's learned blobs in Caffe's order and shapes. Layers share the object of a shared blob."""
@@ -157,13 +160,17 @@ def _give_tops(graph: Graph) -> None:
             taken.add(name)
 
 
-def _parameters(graph: Graph) -> dict[str, list[nn.Parameter]]:
-    """Return each layer's parameters by its name. Blobs of one ParamSpec name are one parameter, the owner's."""
+def _parameters(graph: Graph, expected: Mapping[Layer, Sequence[Shape] | None]) -> dict[str, list[nn.Parameter]]:
+    """Return each layer's parameters by its name. Blobs of one ParamSpec name are one parameter, the owner's.
+
+    expected: the shapes of each layer's blobs, None where they are not known.
+    """
     owners = {name: _parameter(owner.layer, owner.index) for name, owner in graph.shared_weights().items()}
     found: dict[str, list[nn.Parameter]] = {}
     for layer in graph.layers:
         mine = found[layer.name] = []
-        for index in range(max(len(layer.weights), len(layer.param_specs))):
+        known = expected[layer]
+        for index in range(max(len(layer.weights), len(layer.param_specs)) if known is None else len(known)):
             owner = owners.get(layer.blob_name(index))
             if owner is not None:
                 mine.append(owner)

@@ -100,7 +100,7 @@ def _by_the_batch(step: Step, x: Tensor, scale: Tensor | None, bias: Tensor | No
     """Normalise by the batch's mean and variance; in TRAIN, add them to the stored sums. Caffe: Forward_cpu."""
     if step.params.scale_bias:
         raise step.error("NVCaffe's BatchNorm runs on stored statistics only; give it use_global_stats: true")
-    mean, variance = (x.new_zeros(x.shape[1]) for _ in range(2))
+    mean, variance = (step.weight(index).new_zeros(x.shape[1]) for index in range(2))  # float32, whatever x is
     # with a momentum of 1, torch stores the mean and the unbiased variance, m / (m − 1) times the biased one
     y = torch.batch_norm(x, scale, bias, mean, variance, True, 1.0, eps, x.is_cuda)
     if step.training:

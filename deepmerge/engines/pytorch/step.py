@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from deepmerge.graph.graph import Layer
     from deepmerge.graph.params import Params
+    from deepmerge.graph.shapes import Shape
 
 
 class Network(Protocol):
@@ -46,6 +47,7 @@ class Step:
 
     The functions return the tensor of the layer's top, or a list with one tensor for each top.
     `overwrite` does the same as `run`, but may write to the bottom's memory; None if there is no such function.
+    shapes: by index, the layer's own shape of a blob that its owner has in another one (share_mode: PERMISSIVE).
     """
 
     net: Network
@@ -53,6 +55,7 @@ class Step:
     weights: list[Parameter]
     run: Callable
     overwrite: Callable | None = None
+    shapes: Mapping[int, Shape] = field(default_factory=dict)
 
     @property
     def params(self) -> Params:
@@ -64,9 +67,10 @@ class Step:
         """Whether the network is in the phase TRAIN."""
         return self.net.training
 
-    def weight(self, index: int) -> Parameter:
-        """Return one of the learned blobs, in Caffe's order."""
-        return self.weights[index]
+    def weight(self, index: int) -> Tensor:
+        """Return one of the learned blobs, in Caffe's order, in the layer's own shape."""
+        blob = self.weights[index]
+        return blob.reshape(self.shapes[index]) if index in self.shapes else blob
 
     def axis(self, x: Tensor, axis: int) -> int:
         """Return `axis` counted from the front; a negative one counts from the end."""

@@ -51,7 +51,7 @@ def build(name: str, messages: list[Message], file, phase: str = "TEST", others:
 
 def _error(message: Message, file, text: str) -> GraphError:
     where = f"{file}:{message.line}:{message.column}"
-    return GraphError(f"{where}: {name_of(message)} {text}", layer=str(message.value("name")))
+    return GraphError(f"{where}: {name_of(message)} {text}", file=file, layer=str(message.value("name")))
 
 
 def _layer(message: Message, file) -> Layer:

@@ -63,7 +63,8 @@ def read_network(prototxt: str | Path, caffemodel: str | Path | None = None, inp
         try:
             attach(graph, shapes, weights_of_unnamed(stored, layers))
         except ShapeError as error:
-            raise ShapeError(f"{prototxt} with {caffemodel}: {error}", layer=error.layer) from None
+            text = f"{prototxt} with {caffemodel}: {error.reason}"
+            raise ShapeError(text, file=prototxt, layer=error.layer, remedy=error.remedy) from None
     return graph
 
 
@@ -140,7 +141,7 @@ def shapes_of(graph: Graph, file) -> dict[Blob, Shape | None]:
         layer = graph.find(error.layer)
         place = f"{file}:{layer.tree.line}:{layer.tree.column}" if layer and layer.tree.line else str(file)
         remedy = _sizes_to_give(layer) if layer is not None and layer.type == "Input" else ""
-        raise ShapeError(f"{place}: {error}", layer=error.layer, remedy=remedy) from None
+        raise ShapeError(f"{place}: {error}", file=file, layer=error.layer, remedy=remedy) from None
 
 
 def _settled_shapes(graph: Graph) -> dict[Blob, Shape | None]:

@@ -63,7 +63,7 @@ def load_weights(
     try:
         return load_weights(graph, weights_by_name(read_caffemodel(source)), shapes, misfits)
     except ShapeError as error:
-        raise ShapeError(f"{source}: {error}", layer=error.layer) from None
+        raise ShapeError(f"{source}: {error.reason}", file=source, layer=error.layer, remedy=error.remedy) from None
 
 
 def attach(graph: Graph, shapes: Shapes, stored: list[StoredLayer]) -> None:

@@ -36,14 +36,17 @@ def no_loss_fits(graph: Graph) -> str:
     Only a run shows how many detections there are, so that no labels can stand beside them.
     """
     end = _last(graph)
+    if end is None:
+        return f"network {graph.name!r} has no output"
     if end.kind.shape is not shape_forks.unknown:
         return ""
     return f"no loss fits {end.tops[-1].name!r}, the output of a {end.type}"
 
 
-def _last(graph: Graph) -> Layer:
-    """Return the layer whose output training would judge."""
-    return (_ends(graph) or [b.producer for b in graph.outputs])[-1]
+def _last(graph: Graph) -> Layer | None:
+    """Return the layer whose output training would judge; None if no layer makes an output."""
+    made = [blob.producer for blob in graph.outputs if blob.producer.type != "Input"]
+    return next(reversed(_ends(graph) or made), None)
 
 
 def make_losses(graph: Graph, names: dict[Blob, str], label: str, notes: list[str]) -> list[Message]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from deepmerge.errors import EmitError
+from deepmerge.formats.read.inputs import option_for
 from deepmerge.formats.write.data_layers import Source, data_layer
 from deepmerge.formats.write.messages import is_source, kind_of, read_by, renamed, runs_in, tops_of
 from deepmerge.formats.write.prototxt import message
@@ -56,10 +58,9 @@ def make_front(graph: Graph, names: dict[Blob, str], own: list[Message], data: T
     feeding = [m for m in sources if set(tops_of([m])) & set(inputs)]
     front = _kept(sources, feeding, data) if feeding else _new(graph, names, sources, data)
     front.label = next((top for top in tops_of(front.layers) if top not in inputs), "label")
-    shapes = infer_shapes(graph, strict=False)
     for blob in (b for b in graph.inputs if names[b] not in tops_of(front.layers)):
         front.notes.append(f"train_val.prototxt has no data for the input {blob.name!r}; give --train-val")
-        front.layers.append(_input(names[blob], shapes[blob]))
+        front.layers.append(_input(names[blob], _shape_of(graph, blob)))
     return front
 
 
@@ -74,10 +75,18 @@ def _kept(sources: list[Message], feeding: list[Message], data: TrainData) -> Fr
 
 def _new(graph: Graph, names: dict[Blob, str], sources: list[Message], data: TrainData) -> Front:
     blob = graph.inputs[0]
-    shape = infer_shapes(graph, strict=False)[blob]
-    tops = names[blob], unused("label", names.values())
+    shape, tops = _shape_of(graph, blob), (names[blob], unused("label", names.values()))
     layers = [data_layer(phase, tops, shape, data.source(phase), data.batch_size) for phase in PHASES]
     return Front(layers + sources, batch_size=data.batch_size, guessed=not (data.train and data.test))
+
+
+def _shape_of(graph: Graph, blob: Blob) -> tuple[int, ...]:
+    shape = infer_shapes(graph, strict=False)[blob]
+    if shape is None:
+        text = f"network {graph.name!r}: input {blob.name!r} has no shape, which train_val.prototxt has to say"
+        remedy = f"give it: {option_for(blob.name, (1, 3, None, None))}"
+        raise EmitError(text, layer=blob.producer.name, remedy=remedy)
+    return shape
 
 
 def _input(name: str, shape: tuple[int, ...]) -> Message:
@@ -98,6 +107,27 @@ def own_layers(graph: Graph, names: dict[Blob, str]) -> list[Message]:
     labels = read_by(m for m in own if kind_of(m).endswith(("Loss", "Accuracy")))
     old = next((top for top in images if top not in labels), images[0])
     return [renamed(m, old, inputs[0]) for m in own]
+
+
+def without_twins(graph: Graph) -> tuple[list[Message], list[str]]:
+    """Return the training layers that stand for none of the network's own, and a note for each that does.
+
+    Such a twin has the blobs of a layer and its name or type: it is this layer in the TRAIN phase, or --train-val calls
+    it differently. Passes take layers away, so `graph` is the network as it was read.
+    """
+    own: dict[tuple, str] = {}
+    for layer in graph.layers:
+        ends = tuple(b.name for b in layer.bottoms), tuple(t.name for t in layer.tops)
+        own |= dict.fromkeys(((layer.type, ends), (layer.name, ends)), layer.name)
+    kept, notes = [], []
+    for extra in graph.train_layers:
+        name, ends = str(extra.value("name")), (tuple(map(str, extra.values("bottom"))), tuple(tops_of([extra])))
+        twin = own.get((kind_of(extra), ends)) or own.get((name, ends))
+        if is_source(extra) or twin is None:
+            kept.append(extra)
+        else:
+            notes.append(f"train_val.prototxt leaves out layer {name!r}: the network's {twin!r} takes its place")
+    return kept, notes
 
 
 def _batch_size(layer: Message) -> int:

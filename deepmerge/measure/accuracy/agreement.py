@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Agreement:
     top1: the share of images with the same best class; see best_classes. max_abs: the largest difference of any score.
     kl: the mean of Σ p log(p / q), in nats, where p are the original's probabilities and q the other network's. Scores
     that are not probabilities go through a softmax first, in both networks. With a NaN among the scores, max_abs and kl
-    are None.
+    are None, as is a figure that infinite scores make infinite or a NaN.
     """
 
     def __init__(self) -> None:
@@ -62,21 +63,25 @@ class Agreement:
         if self.nan:
             return
         p, q = original.astype(np.float64), scores.astype(np.float64)
-        self.max_abs = max(self.max_abs, float(np.abs(p - q).max()))
         if self.softmax is None:
             self.softmax = not (are_probabilities(p) and are_probabilities(q))
-        if self.softmax:
-            p, q = softmax(p), softmax(q)
-        self.kl += float((p * (np.log(np.maximum(p, _SMALLEST)) - np.log(np.maximum(q, _SMALLEST)))).sum())
+        with np.errstate(invalid="ignore"):  # inf − inf
+            self.max_abs = float(np.maximum(self.max_abs, np.abs(p - q).max()))
+            if self.softmax:
+                p, q = softmax(p), softmax(q)
+            self.kl += float((p * (np.log(np.maximum(p, _SMALLEST)) - np.log(np.maximum(q, _SMALLEST)))).sum())
 
     def report(self) -> dict[str, Any]:
         """Return the figures, for JSON."""
         return {
             "top1": self.same / self.images,
-            "kl": None if self.nan else max(self.kl / self.images, 0.0),
-            "max_abs": None if self.nan else self.max_abs,
+            "kl": self._figure(max(self.kl / self.images, 0.0)),
+            "max_abs": self._figure(self.max_abs),
             "softmax": bool(self.softmax),
         }
+
+    def _figure(self, value: float) -> float | None:
+        return value if math.isfinite(value) and not self.nan else None
 
 
 def are_probabilities(scores: np.ndarray) -> bool:

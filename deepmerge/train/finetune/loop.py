@@ -65,6 +65,7 @@ class Loop:
     ):
         self.solver, self.learner, self.control, self.processes = solver, learner, control, control.processes
         self.log = TrainingLog(**(log or {}))
+        self._saved = log is not None  # whether there is a checkpoint
         learner.slowed = self.log.slowed
         self.log.precision = learner.settle(self.log.precision)
         learner.load(arrays or {}, self.log.iteration)
@@ -150,7 +151,8 @@ class Loop:
         self.log = TrainingLog(**copy.deepcopy(log) | more)
         self.control.say(line)
         self._load(arrays)
-        self._save()  # no run may continue from further on, as the snapshots from there are deleted
+        if self._saved:  # no run may continue from further on, as the snapshots from there are deleted
+            self._save()
 
     def _try_rate(self) -> None:
         """Lower the learning rate until a few iterations do not raise the loss much. No weights change."""
@@ -293,3 +295,4 @@ class Loop:
         self._check_weights()
         if self.processes.first:
             self.control.save(self.learner.state(), asdict(self.log))
+        self._saved = True

@@ -21,8 +21,8 @@ from deepmerge.engines import engine
 from deepmerge.graph.graph import Blob, Graph
 from deepmerge.progress import Progress, silent
 from deepmerge.train.recover.incremental import Feeds, Walk
+from deepmerge.train.recover.layer_inputs import places, tile, tile_size, values_at
 from deepmerge.train.recover.linear import chain_of, last_layers
-from deepmerge.train.recover.patches import places, tile, tile_size, values_at
 from deepmerge.train.recover.segments import Segment
 from deepmerge.train.recover.solve import Fitting, Task, task_for
 

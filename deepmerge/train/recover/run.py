@@ -28,7 +28,7 @@ from deepmerge.train.shared.checkpoint import Checkpoint, Paused, Saved
 LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
 # refit's layers are nearly right already: it takes more images and smaller steps than lsq
 REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
-# of lsq where training follows, instead of 20: GoogLeNet's lsq takes 275 s instead of 333, for the same loss
+# lsq's rounds where training follows. With 20, as elsewhere, GoogLeNet's lsq takes 333 s, not 275, for the same loss
 FEW_ROUNDS = 8
 SOLVED_SHARE = 0.4  # most of the time that is left for lsq or refit, before stages that train
 JUDGING_SHARE = 0.04  # most of --minutes for one comparison with the original; it takes fewer images then
@@ -110,7 +110,7 @@ class Run:
         return 60 * minutes - self.elapsed - self.state.judging * len(self._left())
 
     def _seconds_to_train(self) -> float:
-        """Return those for the stages that train; segments still to be solved will take as long as others took."""
+        """Return the seconds for the stages that train. Segments that are left will take as long as others took."""
         took = [entry for entry in self.state.entries if entry["name"] == "lsq"]
         each = sum(entry["seconds"] for entry in took) / max(1, sum(len(entry["segments"]) for entry in took))
         waiting = sum(len(turn.segments) for turn in self._left() if turn.stage == "lsq")

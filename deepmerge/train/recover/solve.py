@@ -13,8 +13,8 @@ from deepmerge.graph.graph import Blob
 from deepmerge.kernels.ridge import Normal, activated, fit, predict
 from deepmerge.kernels.stack import Linear, Stack, TileWindow, fit_stack
 from deepmerge.passes.support.weights import group_of
+from deepmerge.train.recover.layer_inputs import matrix_of, patches_at, store, tiles_at
 from deepmerge.train.recover.linear import Last, Link
-from deepmerge.train.recover.patches import matrix_of, patches_at, store, tiles_at
 
 STRENGTHS = (1e-7, 1e-3, 1e-1, 10.0)  # of the ridge, to choose from if there are few rows
 PLENTY = 20  # rows for each input; more are not few

@@ -14,7 +14,7 @@ from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, StepFolder
 from deepmerge.out.rewrite import Retrained, rewrite
 from deepmerge.train.recover.segments import Segment
-from deepmerge.train.recover.solvers import write_solvers
+from deepmerge.train.recover.solver_files import write_solvers
 from deepmerge.train.shared.int8 import renew_int8
 
 Weights = Mapping[str, list[np.ndarray]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deepmerge.graph.graph import Layer
+from deepmerge.graph.graph import Blob, Layer
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -57,7 +57,16 @@ def _wide(values: Tensor) -> dtype:
 
 
 def logits_of(layer: Layer) -> str | None:
-    """Return the name of the blob that a Softmax over classes reads; None for another layer, or one in place."""
-    if layer.type != "Softmax" or layer.params.axis not in (1, -1) or layer.bottom.name == layer.top.name:
+    """Return the name of the blob that a Softmax over axis 1 reads; None for another layer, or one in place."""
+    if layer.type != "Softmax" or layer.bottom.name == layer.top.name:
         return None
-    return layer.bottom.name
+    over_classes = layer.params.axis == 1 or (layer.params.axis == -1 and _has_two_axes(layer.bottom))
+    return layer.bottom.name if over_classes else None
+
+
+def _has_two_axes(blob: Blob) -> bool:
+    """Return whether the blob is an InnerProduct's, or made of it value by value: of no other one is this certain."""
+    maker = blob.producer
+    while maker.kind.in_place and maker.bottoms:
+        maker = maker.bottom.producer
+    return maker.type == "InnerProduct" and maker.params.axis == 1

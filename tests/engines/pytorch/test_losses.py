@@ -106,8 +106,9 @@ def test_euclidean_loss(worker, tmp_path):
     judge(worker, tmp_path, text, {"data": scores(), "data1": scores(seed=4)})
 
 
-@pytest.mark.parametrize("ignored", ["", "ignore_label: 1"])
+@pytest.mark.parametrize("ignored", ["", "ignore_label: 1", "ignore_label: 0"])
 def test_sigmoid_loss(worker, tmp_path, ignored):
+    """Caffe casts a target to int before it compares, so that 0 is ignored together with 0.5."""
     text = inputs(SHAPE, SHAPE) + loss_layers(
         "SigmoidCrossEntropyLoss", [f"loss_param {{ {how} {ignored} }}" for how in NORMALIZED]
     )

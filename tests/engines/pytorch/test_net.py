@@ -139,6 +139,42 @@ def test_layers_share_by_name(tmp_path, worker):
     assert graph.layer("two").weights == [] and len(graph.layer("one").weights) == 2
 
 
+def test_layers_share_a_blob_in_two_shapes(tmp_path):
+    """share_mode: PERMISSIVE: each has the values in its own shape; they get the sum of the gradients."""
+    spec = 'param { name: "w" share_mode: PERMISSIVE } convolution_param { num_output: %d kernel_size: 1 bias_term: false }'
+    text = inputs(SHAPE, (2, 4, 6, 5)) + layer("one", "Convolution", spec % 4)
+    graph = network(tmp_path, text + layer("two", "Convolution", spec % 3, "data1"))
+    weights = graph.layer("one").weights[0]
+    graph.layer("two").weights = [weights.reshape(3, 4, 1, 1)]
+    net, fed = TorchNet(graph), images(SHAPE, (2, 4, 6, 5))
+    found = net({name: torch.from_numpy(array) for name, array in fed.items()})
+    gradient = np.zeros(12)
+    for (name, top), array in zip(found.items(), fed.values(), strict=True):
+        outputs, channels = top.shape[1], array.shape[1]
+        expected = np.einsum("oi,nihw->nohw", weights.reshape(outputs, channels), array)
+        compare(name, top.detach().numpy(), expected)
+        gradient += np.tile(array.sum((0, 2, 3)), outputs)
+    sum(top.sum() for top in found.values()).backward()
+    assert net.blobs_of("one")[0] is net.blobs_of("two")[0]
+    np.testing.assert_allclose(net.blobs_of("two")[0].grad.numpy().ravel(), gradient, rtol=1e-4, atol=1e-4)
+    net.store()
+    assert [graph.layer(name).weights[0].shape for name in ("one", "two")] == [(4, 3, 1, 1), (3, 4, 1, 1)]
+
+
+def test_a_layer_has_no_more_blobs_than_it_needs(tmp_path):
+    """Although its second ParamSpec names a blob, which only the first layer has."""
+    shared = 'param { name: "w" } param { name: "b" }'
+    alone = f"{shared} {CONV.replace('4', '3').replace('pad', 'bias_term: false pad')}"
+    text = inputs(SHAPE) + layer("one", "Convolution", f"{shared} {CONV.replace('4', '3')}")
+    graph = network(tmp_path, text + layer("two", "Convolution", alone, "one"))
+    net = TorchNet(graph)
+    assert net.blobs_of("two") == net.blobs_of("one")[:1]
+    with torch.no_grad():
+        net.blobs_of("two")[0].mul_(2)
+    net.store()
+    np.testing.assert_array_equal(graph.layer("two").weights[0], graph.layer("one").weights[0])
+
+
 def test_store(chain, fed):
     net, other = TorchNet(chain), chain.copy()
     before = [w.copy() for w in chain.layer("conv2").weights]

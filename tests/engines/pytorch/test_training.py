@@ -82,6 +82,21 @@ def test_batch_norm_of_single_values(tmp_path):
     torch.testing.assert_close(factor.data, before[2] * 0.999 + 1)
 
 
+def test_the_sums_are_float32_where_the_network_is_bfloat16(tmp_path):
+    """bfloat16 has 8 bits, of which a mean over a batch would keep no more."""
+    conv = layer("conv", "Convolution", "convolution_param { num_output: 4 kernel_size: 1 }")
+    graph = network(tmp_path, inputs(SHAPE) + conv + layer("bn", "BatchNorm", "", "conv"))
+    graph.layer("bn").weights = [np.zeros_like(w) for w in graph.layer("bn").weights]
+    net = TorchNet(graph, "TRAIN")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = net({"data": torch.from_numpy(images(SHAPE)["data"])}, ["conv", "bn"])
+    assert found["conv"].dtype == torch.bfloat16
+    values = found["conv"].detach().float().numpy()
+    mean, variance, _ = (blob.numpy() for blob in net.blobs_of("bn"))
+    np.testing.assert_allclose(mean, values.mean((0, 2, 3)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(variance, values.var((0, 2, 3), ddof=1), rtol=1e-4)
+
+
 def test_the_stored_sums_become_the_mean_over_batches(tmp_path):
     """From sums of 0, as Caffe starts, TEST has the mean and the unbiased variance of what TRAIN has seen."""
     graph = batch_norm(tmp_path)

@@ -49,3 +49,17 @@ def test_other_scores_go_through_a_softmax(split):
 def test_nan():
     report = agreement([[np.nan, 1], [1, 0]], [[0, 1], [1, 0]])
     assert report == {"top1": 0.5, "kl": None, "max_abs": None, "softmax": False}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "kl", "max_abs"),
+    [
+        ([np.inf, 0], [1, 0], None, None),
+        ([np.inf, 0], [np.inf, 0], None, None),
+        ([-np.inf, 0], [-np.inf, 0], 0.0, None),
+        ([3, 0], [3, 0], 0.0, 0.0),
+    ],
+)
+def test_infinite_scores(a, b, kl, max_abs):
+    """JSON has no infinity and no NaN."""
+    assert agreement([a, a], [b, b]) == {"top1": 1.0, "kl": kl, "max_abs": max_abs, "softmax": True}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.train.recover.layer_inputs import tile
 from deepmerge.train.recover.linear import chain_of, last_layers
-from deepmerge.train.recover.patches import tile
 from deepmerge.train.recover.solve import Fitting, Problem, Several, Single, task_for
 from tests.helpers import conv, inputs, network, relu
 

@@ -49,6 +49,7 @@ def test_a_weighted_error():
     [
         (layer("prob", "Softmax", "fc"), "fc"),
         (layer("prob", "Softmax", "fc", "axis: -1"), "fc"),
+        (layer("relu", "ReLU", "fc") + layer("prob", "Softmax", "relu", "axis: -1"), "relu"),
         (layer("prob", "Softmax", "fc", tops="fc"), None),
         (layer("prob", "Sigmoid", "fc"), None),
     ],
@@ -58,8 +59,9 @@ def test_logits(tmp_path, end, logits):
     assert logits_of(network(tmp_path, text + end).layer("prob")) == logits
 
 
-def test_a_softmax_over_places_gives_no_logits(tmp_path):
-    graph = network(tmp_path, inputs((1, 3, 5, 4)) + layer("prob", "Softmax", "data", "axis: 2"))
+@pytest.mark.parametrize("axis", [2, -1])
+def test_a_softmax_over_places_gives_no_logits(tmp_path, axis):
+    graph = network(tmp_path, inputs((1, 3, 5, 4)) + layer("prob", "Softmax", "data", f"axis: {axis}"))
     assert logits_of(graph.layer("prob")) is None
 
 

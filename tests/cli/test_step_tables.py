@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from deepmerge.cli.tables import cleanup_line, cost_table, costly_table, refusal_table, step_table
+from deepmerge.cli.step_tables import cleanup_line, cost_table, costly_table, refusal_table, step_table
 
 BEFORE = {
     "layers": 10,

@@ -7,7 +7,16 @@ import pytest
 
 from deepmerge.engines import engine
 from deepmerge.passes.support.weights import group_of
-from deepmerge.train.recover.patches import matrix_of, patches_at, places, store, tile, tile_size, tiles_at, values_at
+from deepmerge.train.recover.layer_inputs import (
+    matrix_of,
+    patches_at,
+    places,
+    store,
+    tile,
+    tile_size,
+    tiles_at,
+    values_at,
+)
 from tests.helpers import conv, feeds, inputs, layer, network
 
 LAYERS = {
