@@ -220,7 +220,7 @@ class Recovering:
         """Return what to do after a choice by measurement: fit in closed form, if nothing more is asked for."""
         if choosing.data is None or self.data is not None or dry_run or self.no_fit:
             return self
-        stages = self.stages if given("recover_minutes", "recover_stages") else SOLVED
+        stages = self.stages if given("recover_minutes", "recover_stages") else SOLVED[:1]
         return replace(self, data=choosing.data, stages=stages)
 
     def keywords(self) -> dict[str, Any]:

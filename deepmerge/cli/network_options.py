@@ -115,11 +115,11 @@ def random_note(networks: list[dict]) -> str:
 
 
 def require_measured(report: dict) -> None:
-    """Raise EngineError if no engine has measured a network; the result says why each of them has not."""
+    """Raise EngineError if no engine has run a network; the result says why each of them has not."""
     engines = report["engines"]
     if any(not entry["refused"] for engine in engines for entry in engine["networks"]):
         return
     why = [(engine["engine"], engine["absent"]) for engine in engines if engine["absent"]]
     why += [(engine["engine"], entry["refused"]) for engine in engines for entry in engine["networks"]]
     more = f" (and {len(why) - 1} more)" if len(why) > 1 else ""
-    raise EngineError(f"nothing was measured: {': '.join(why[0])}{more}")
+    raise EngineError(f"no engine has run a network: {': '.join(why[0])}{more}")

@@ -98,7 +98,8 @@ def convert(
             if job.calibration is not None:
                 report["calibration"] = job.calibration.entry()
             source["caffemodel"] = source_entry(job.caffemodel, digest.result())
-            serious = graph.warnings + (notes if any(not step.exact for step in recipe.steps) else [])
+            about_training = [note for note in notes if note not in twins]  # those it does without
+            serious = graph.warnings + (about_training if any(not step.exact for step in recipe.steps) else [])
             if job.strict and serious:  # an exact conversion needs no training, nor what is said about it
                 raise PassError(f"--strict: {serious[0]} (a warning, without --strict)")
             if output is not None:

@@ -20,6 +20,7 @@ _HINTS = {
     errno.EPERM: "give a folder in which you may write",
     errno.EROFS: "the disk is read-only; write elsewhere",
 }
+_WRITTEN = ("deploy.prototxt", "weights.caffemodel", "train_val.prototxt")  # a conversion's networks
 
 
 @contextlib.contextmanager
@@ -81,9 +82,9 @@ def check_free(out: str | Path, force: bool = False, inputs: Iterable[str | Path
 
 
 def _holds(out: Path, file: Path) -> bool:
-    """Return whether a file in `out` would be lost with it; in the result of a conversion a new one takes its place."""
+    """Return whether a file in `out` would be lost with it; what an earlier conversion wrote may be converted again."""
     inside = os.path.exists(file) and out.resolve() in file.resolve().parents
-    return inside and not (out / "report.json").is_file()
+    return inside and not ((out / "report.json").is_file() and file.name in _WRITTEN)
 
 
 def check_outside(out: str | Path, folder: str | Path) -> None:

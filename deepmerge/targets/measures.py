@@ -64,7 +64,9 @@ def _window_axes(seen: Seen) -> list[int]:
 
 def _axis(seen: Seen) -> list[int]:
     """Return the axis counted from the front."""
-    axis = seen.layer.params.axis
+    axis = getattr(seen.layer.params, "axis", None)
+    if axis is None:
+        return []
     return [axis] if axis >= 0 else [axis % len(bottom) for bottom in _known(seen.bottoms[:1])]
 
 

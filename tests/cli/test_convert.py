@@ -112,6 +112,9 @@ def test_an_out_that_holds_an_input_is_refused(run, mini, pair, tmp_path):
         assert (done.code, done.line) == (1, text)
     assert all(file.exists() for file in pair)
     assert run("convert", *pair, "-o", tmp_path / "out", "--exact").code == 0
+    copy = pair[0].rename(tmp_path / "out/mine.prototxt")
+    done = run("convert", copy, pair[1], "-o", tmp_path / "out", "--force")
+    assert done.code == 1 and f"holds {copy}" in done.err and copy.exists(), "no conversion wrote it"
 
 
 def test_a_recipe_that_will_not_do(run, mini, tmp_path):

@@ -64,7 +64,7 @@ def test_nothing_that_was_measured_is_an_error(run, mini, monkeypatch, command):
     done = run(command, *mini, "--engine", "caffe", *QUICK)
     why = "DEEPMERGE_CAFFE_PYTHON=/nowhere/python: does not exist"
     assert done.code == 1 and why in done.out
-    assert done.err.startswith(f"deepmerge: nothing was measured: caffe: {why}") and done.err.count("\n") == 1
+    assert done.err.startswith(f"deepmerge: no engine has run a network: caffe: {why}") and done.err.count("\n") == 1
 
 
 def test_a_network_that_every_engine_refuses():
@@ -72,10 +72,10 @@ def test_a_network_that_every_engine_refuses():
 
     refused, measured = {"label": "a", "refused": "no LRN"}, {"label": "b", "refused": None}
     report = {"engines": [{"engine": "ort", "absent": None, "networks": [refused]}]}
-    with pytest.raises(EngineError, match="nothing was measured: ort: no LRN$"):
+    with pytest.raises(EngineError, match="no engine has run a network: ort: no LRN$"):
         require_measured(report)
     report["engines"].append({"engine": "mnn", "absent": "mnn needs MNN", "networks": []})
-    with pytest.raises(EngineError, match=r"nothing was measured: mnn: mnn needs MNN \(and 1 more\)"):
+    with pytest.raises(EngineError, match=r"no engine has run a network: mnn: mnn needs MNN \(and 1 more\)"):
         require_measured(report)
     report["engines"][0]["networks"].append(measured)
     require_measured(report)

@@ -105,7 +105,12 @@ def test_a_folder_that_holds_an_input_stays(tmp_path):
     with pytest.raises(EmitError, match="models: holds .*net.prototxt, which --force would delete; give another -o$"):
         check_free(tmp_path / "models", True, (tmp_path / "none", file))
     check_free(tmp_path / "new", True, (file,))
-    check_free(ours(tmp_path / "out"), True, (tmp_path / "out/report.json",))
+    out = ours(tmp_path / "out")
+    for name in ("deploy.prototxt", "mine.prototxt"):
+        (out / name).write_text("a network")
+    check_free(out, True, (out / "deploy.prototxt",))
+    with pytest.raises(EmitError, match="out: holds .*mine.prototxt"):
+        check_free(out, True, (out / "mine.prototxt",))
 
 
 def test_the_error_has_the_folder_and_the_remedy(tmp_path):

@@ -1,7 +1,7 @@
 """The stages of a job in real Caffe: copies of its solver and networks that read the given images.
 
-A worker process runs them. Caffe's own data layers read `lmdb:`, `list:` and `hdf5:`; other images are written as files
-with a list.
+A worker process runs them. Caffe's own data layers read `lmdb:`, `list:` and `hdf5:`; other images, and those of
+`list:` that are to be cropped, are written as files with a list.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ class CaffeData:
 def caffe_data(spec: str, folder: Path, seed: int, shuffle: bool, ways: Iterable[Preprocessing] = ()) -> CaffeData:
     """Return images that Caffe can read. Those of npz: and folder: are written into `folder`, shuffled if asked for.
 
-    ways: how the networks prepare what is written. Caffe does so, except that it refuses images smaller than the crop:
-    they are written enlarged.
+    ways: how the networks prepare them. Caffe does so, except that it refuses images smaller than the crop: they are
+    written enlarged, those of list: too.
     ReadError where there are none, or one has no label; TrainingError where they cannot be written.
     """
     kind = spec.partition(":")[0]
     images = open_images(spec)
-    if kind in _OWN:
+    crop = max((how.crop for how in ways if how.enlarge and how.resize is None), default=0)
+    if kind in _OWN and not (kind == "list" and crop):
         return CaffeData(Source.parse(spec), images.count)
-    crop = max((how.crop for how in ways if how.enlarge), default=0)
     order = np.random.default_rng(seed).permutation(images.count) if shuffle else np.arange(images.count)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -135,7 +135,7 @@ class Loop:
 
     def _check_weights(self) -> None:
         """Raise DivergedError, in all processes alike, where the weights are not finite."""
-        if blob := self.processes.from_first(self.learner.spoilt()):
+        if blob := self.processes.from_first(self.learner.spoilt() if self.processes.first else ""):
             text = f"{self._place()}: the weights {blob} are not finite numbers any more"
             raise DivergedError(text, remedy=way_out(self.log.rate(self.solver, back=1)))
 

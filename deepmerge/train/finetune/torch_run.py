@@ -298,8 +298,15 @@ def _learned(graph: Graph, net: TorchNet) -> list[Learned]:
 
 def _loss_weights(net: TrainingNet, weights: dict[str, float], processes: int) -> dict[str, float]:
     """Return the losses' weights in one process's part of a batch, so that all parts add up to the whole."""
-    means = {name for name, blob in net.graph.finals.items() if name in weights and _is_mean(blob, net.shapes)}
-    return {name: weight / processes if name in means else weight for name, weight in weights.items()}
+    blobs = {name: blob for name, blob in net.graph.finals.items() if name in weights}
+    whole = {name for name, blob in blobs.items() if _is_mean(blob, net.shapes) or not _is_fed(blob, net)}
+    return {name: weight / processes if name in whole else weight for name, weight in weights.items()}
+
+
+def _is_fed(blob: Blob, net: TrainingNet) -> bool:
+    """Return whether a blob depends on the images or labels; else each process has all of it."""
+    fed = blob.name in (net.images, net.labels) and not blob.producer.bottoms
+    return fed or any(_is_fed(bottom, net) for bottom in blob.producer.bottoms)
 
 
 def _is_mean(blob: Blob, shapes: Mapping[Blob, Shape | None]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from deepmerge.data import Loading
-from deepmerge.errors import ReadError
+from deepmerge.errors import PlanError, ReadError
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, read_converted
@@ -81,6 +81,8 @@ def _chosen(converted: Converted, original: Graph, merged: Graph, steps: str) ->
     segments = find_segments(original, merged, converted.entries)
     candidates = [Candidate(Step(entry["name"], tuple(entry["passes"]), (entry["name"],))) for entry in rough]
     chosen = {name for step in select(candidates, steps) for name in step.layers}
+    if not chosen:
+        raise PlanError(f"--steps {steps!r} names no step", remedy="leave it out to recover all of them")
     return [segment for segment in segments if set(segment.steps) & chosen]
 
 

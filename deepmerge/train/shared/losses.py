@@ -65,8 +65,10 @@ def logits_of(layer: Layer) -> str | None:
 
 
 def _has_two_axes(blob: Blob) -> bool:
-    """Return whether the blob is an InnerProduct's, or made of it value by value: of no other one is this certain."""
+    """Return whether an InnerProduct or a Flatten made the blob, with at most in-place layers after it."""
     maker = blob.producer
     while maker.kind.in_place and maker.bottoms:
         maker = maker.bottom.producer
+    if maker.type == "Flatten":
+        return (maker.params.axis, maker.params.end_axis) == (1, -1)
     return maker.type == "InnerProduct" and maker.params.axis == 1

@@ -18,17 +18,19 @@ from deepmerge.text import flat
 if TYPE_CHECKING:
     from torch import Tensor
 
+_START = datetime.timedelta(minutes=30)  # for all processes to be there
 # The first process may test for hours while the others wait. torchrun ends them all when one dies.
-_TIMEOUT = datetime.timedelta(days=7)
+_EXCHANGE = datetime.timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run, seen from one of them. Only the first one writes files."""
+    """The processes of a run, seen from one of them. Only the first one writes files. group: torch's, of them all."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    group: Any = None
 
     @property
     def first(self) -> bool:
@@ -56,7 +58,7 @@ class Processes:
         from torch import distributed
 
         joined = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        distributed.all_reduce(joined)
+        distributed.all_reduce(joined, group=self.group)
         for tensor, part in zip(tensors, joined.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
@@ -69,7 +71,7 @@ class Processes:
 
         values = [value]
         device = torch.device("cuda", self.local_rank) if distributed.get_backend() == "nccl" else None
-        distributed.broadcast_object_list(values, device=device)
+        distributed.broadcast_object_list(values, device=device, group=self.group)
         return values[0]
 
 
@@ -85,15 +87,15 @@ def joined(device: str) -> Iterator[Processes]:
         return
     from torch import distributed
 
-    processes = Processes(_number("RANK", 0), size, _number("LOCAL_RANK", 0))
+    rank, local_rank = _number("RANK", 0), _number("LOCAL_RANK", 0)
     try:
-        distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_TIMEOUT)
+        distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_START)
     except (RuntimeError, ValueError) as error:
         reason = flat(error)
         text = f"the {size} processes do not find each other ({reason})"
         raise EngineError(text, remedy="start them with torchrun") from None
     try:
-        yield processes
+        yield Processes(rank, size, local_rank, distributed.new_group(timeout=_EXCHANGE))
     finally:
         distributed.destroy_process_group()
 

@@ -242,6 +242,16 @@ def test_images_smaller_than_the_crop_are_enlarged(tmp_path):
     names = [line.split()[0] for line in Path(data.source.path).read_text().splitlines()]
     assert [image.open(tmp_path / "written" / name).size for name in names] == [(7, 7), (9, 11)]
 
+    listed = tmp_path / "photos.txt"
+    lines = [f"{file} 0\n" for file in sorted((tmp_path / "photos").rglob("*.*"))]
+    listed.write_text("".join(lines))
+    assert caffe_data(f"list:{listed}", tmp_path / "own", 1, shuffle=False).source.path == str(listed)
+    again = caffe_data(f"list:{listed}", tmp_path / "again", 1, shuffle=False, ways=ways)
+    assert image.open(Path(again.source.path).with_name(names[0])).size == (7, 7)
+    sized = [Preprocessing(crop=7, resize=(8, 8), enlarge=True)]
+    data = caffe_data(spec, tmp_path / "sized", 1, shuffle=False, ways=sized)
+    assert image.open(Path(data.source.path).with_name(names[0])).size == (6, 5), "Caffe itself makes it 8x8"
+
 
 class Opened:
     """A solver without Caffe: the loss of each test batch is its number."""

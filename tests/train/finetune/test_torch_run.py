@@ -104,11 +104,16 @@ MINIMISED = {  # what a part of a batch in one of two processes counts for
     "asum": (layer("asum", "Reduction", "fc", "operation: ASUM", param="loss_weight: 1"), 1),
     "sumsq": (layer("sumsq", "Reduction", "fc", "operation: SUMSQ", param="loss_weight: 1"), 1),
     "scores": (layer("scores", "InnerProduct", "fc", "num_output: 1", param="loss_weight: 1"), 1),
+    "decay": (
+        'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 3 } } }\n'
+        + layer("decay", "Reduction", "p", "operation: SUMSQ", param="loss_weight: 1"),
+        0.5,
+    ),
 }
 
 
-def test_means_alone_are_divided_among_processes(torch, tmp_path):
-    """The parts of a sum over the batch add up to it already."""
+def test_means_are_divided_among_processes_and_sums_are_not(torch, tmp_path):
+    """The parts of a sum over the batch add up to it already; what no image changes is whole in each process."""
     from deepmerge.train.finetune.torch_run import _loss_weights
 
     path = tmp_path / "train_val.prototxt"

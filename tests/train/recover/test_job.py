@@ -441,6 +441,8 @@ def test_some_steps(small, job):
 def test_a_step_that_is_none(job):
     with pytest.raises(PlanError, match="no step 'conv3'; did you mean"):
         recover(replace(job, steps="conv3"))
+    with pytest.raises(PlanError, match="--steps ',' names no step; leave it out to recover all of them"):
+        recover(replace(job, steps=","))
 
 
 def test_nothing_to_recover(tmp_path):

@@ -50,6 +50,7 @@ def test_a_weighted_error():
         (layer("prob", "Softmax", "fc"), "fc"),
         (layer("prob", "Softmax", "fc", "axis: -1"), "fc"),
         (layer("relu", "ReLU", "fc") + layer("prob", "Softmax", "relu", "axis: -1"), "relu"),
+        (layer("flat", "Flatten", "fc") + layer("prob", "Softmax", "flat", "axis: -1"), "flat"),
         (layer("prob", "Softmax", "fc", tops="fc"), None),
         (layer("prob", "Sigmoid", "fc"), None),
     ],
