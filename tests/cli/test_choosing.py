@@ -189,7 +189,7 @@ def test_a_file_where_the_folder_of_recipes_should_be_is_told_before_measuring(r
         (("--speedup", 2), "--speedup needs --data SPEC"),
         (("--data", "npz:x.npz", "--speedup", 2, "--max-loss", 1), "exclude each other"),
         (("--data", "npz:x.npz", "--speedup", 2, "--width", 0.5), "--width has no effect with --data"),
-        (("--data", "npz:x.npz", "--speedup", 1), "1"),
+        (("--data", "npz:x.npz", "--speedup", 1), "'--speedup': 1.0 is not in the range"),
         (("--data", "npz:x.npz"), "--data needs a goal"),
         (("--no-fit",), "--no-fit has no effect without --data SPEC"),
     ],

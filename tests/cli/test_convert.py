@@ -104,6 +104,14 @@ def test_an_existing_out_stays_unless_forced(run, mini, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_every_step_has_all_weights_where_that_is_asked_for(run, mini, tmp_path):
+    for words, there in (((), False), (("--step-weights",), True)):
+        out = tmp_path / str(there)
+        assert run("convert", *mini, "-o", out, "--steps", "conv1,conv2", *words).code == 0
+        assert (out / "steps/01-conv1/weights.caffemodel").exists()
+        assert (out / "steps/02-conv2/weights.caffemodel").exists() == there
+
+
 def test_an_out_that_holds_an_input_is_refused(run, mini, pair, tmp_path):
     """--force would delete what is converted."""
     for words, held in ((pair, pair[0]), ((mini[0], pair[1]), pair[1]), ((*mini, "--train-val", pair[0]), pair[0])):

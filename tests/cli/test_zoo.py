@@ -381,7 +381,9 @@ def kill_some(folder: Path, times: int, seed: int = 3) -> None:
     draw = random.Random(seed)
     for _ in range(times):
         command = start(folder)
-        time.sleep(draw.uniform(0.3, 1.5))
+        while not list((folder / "out").glob(".*")) and command.poll() is None:  # until a model is being written
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.3))
         victim = draw.choice([command.pid, *descendants(command.pid)])
         try:
             os.kill(victim, signal.SIGKILL)

@@ -65,12 +65,6 @@ def lmdbs(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("lmdbs")
 
 
-@pytest.fixture
-def worker(real_caffe):
-    with real_caffe.start() as process:
-        yield process
-
-
 @pytest.fixture(scope="session")
 def photographs(shared):
     """size → 32 photographs as the zoo's networks are fed."""

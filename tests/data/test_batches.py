@@ -111,7 +111,7 @@ def windows(pixels, how: Preprocessing) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("mean", ["values", "file"])
-def test_training_makes_what_caffe_makes(tmp_path, real_caffe, mean):
+def test_training_makes_what_caffe_makes(tmp_path, worker, mean):
     """Each of Caffe's random crops and mirrors of a picture is one of ours; the mean image's part lies under the crop."""
     pixels = PIXELS[0]
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -129,7 +129,7 @@ def test_training_makes_what_caffe_makes(tmp_path, real_caffe, mean):
     assert notes == [] and how.mirror and how.crop == 5 and how.resize is None
     ours, seen = windows(pixels, how), set()
     assert len(ours) == 5 * 9 * 2
-    with real_caffe.load_files(tmp_path / "net.prototxt", phase="TRAIN") as session:
+    with worker.load(tmp_path / "net.prototxt", phase="TRAIN") as session:
         for _ in range(60):
             theirs = session.forward({}, ["data"])["data"][0]
             near = [index for index, one in enumerate(ours) if np.abs(one - theirs).max() < 1e-4]

@@ -141,7 +141,7 @@ def test_without_h5py(tmp_path, monkeypatch):
         open_images(f"hdf5:{tmp_path / 'a.h5'}")
 
 
-def test_it_is_what_caffes_hdf5_layer_feeds(tmp_path, real_caffe):
+def test_it_is_what_caffes_hdf5_layer_feeds(tmp_path, worker):
     write(tmp_path / "a.h5", data=DATA[:2], label=LABELS[:2])
     write(tmp_path / "b.h5", data=DATA[2:], label=LABELS[2:])
     (tmp_path / "list.txt").write_text(f"{tmp_path}/a.h5\n{tmp_path}/b.h5\n")
@@ -149,7 +149,7 @@ def test_it_is_what_caffes_hdf5_layer_feeds(tmp_path, real_caffe):
         f'layer {{ name: "d" type: "HDF5Data" top: "data" top: "label" hdf5_data_param {{ source: "{tmp_path}/list.txt" batch_size: 5 }} }}'
         'layer { name: "silent" type: "Power" bottom: "data" top: "x" } layer { name: "l" type: "Power" bottom: "label" top: "y" }'
     )
-    with real_caffe.load_files(tmp_path / "net.prototxt") as session:
+    with worker.load(tmp_path / "net.prototxt") as session:
         theirs = session.forward({}, ["x", "y"])
     (batch,) = Loader(open_images(f"hdf5:{tmp_path / 'list.txt'}"), Preprocessing(), (1, 3, 4, 6), 5).once()
     np.testing.assert_array_equal(batch.data, theirs["x"])

@@ -201,7 +201,7 @@ layer {{ name: "data" type: "ImageData" top: "data" top: "label"
 
 
 @pytest.mark.parametrize(("resize", "atol"), [(None, 1e-6), ((14, 9), 0.25 * 1.01), ((6, 5), 0.25 * 1.01)])
-def test_it_is_what_caffes_image_data_layer_does(tmp_path, real_caffe, resize, atol):
+def test_it_is_what_caffes_image_data_layer_does(tmp_path, worker, resize, atol):
     """Caffe resizes by OpenCV, which rounds to whole grey levels: one level, times the scale, is the tolerance."""
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.png'} 3\n")
@@ -209,21 +209,21 @@ def test_it_is_what_caffes_image_data_layer_does(tmp_path, real_caffe, resize, a
     (tmp_path / "net.prototxt").write_text(
         CAFFE_NET.format(list=tmp_path / "list.txt", size=size, mean="mean_value: 10.5 mean_value: 20 mean_value: 30")
     )
-    with real_caffe.load_files(tmp_path / "net.prototxt") as session:
+    with worker.load(tmp_path / "net.prototxt") as session:
         wanted = session.forward({}, ["data"])["data"][0]
     made = array_of(Preprocessing((10.5, 20, 30), 0.25, resize, 5))
     np.testing.assert_allclose(made, wanted, atol=atol)
     assert np.abs(made - wanted).mean() < 0.25 * 0.3
 
 
-def test_it_subtracts_the_mean_image_as_caffe_does(tmp_path, real_caffe):
+def test_it_subtracts_the_mean_image_as_caffe_does(tmp_path, worker):
     """The picture's centre less the mean's: sizes such that each axis rounds its own way."""
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.png'} 3\n")
     write_mean(tmp_path / "mean.binaryproto", (3, *PIXELS.shape[:2]))
     text = CAFFE_NET.format(list=tmp_path / "list.txt", size="", mean=f'mean_file: "{tmp_path}/mean.binaryproto"')
     (tmp_path / "net.prototxt").write_text(text + 'layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" }')
-    with real_caffe.load_files(tmp_path / "net.prototxt") as session:
+    with worker.load(tmp_path / "net.prototxt") as session:
         wanted = session.forward({}, ["data"])["data"][0]
     chosen, notes = chosen_for(read_network(tmp_path / "net.prototxt"), (1, 3, 5, 5), crop=5)
     assert notes == []

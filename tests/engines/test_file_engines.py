@@ -103,7 +103,7 @@ def test_a_layer_that_nobody_knows(tmp_path, name):
     graph = network(tmp_path, inputs((1, 3, 5, 4)) + conv("c", "data", 2))
     graph.layer("c").type = "Strange"
     graph.layer("c").params = None
-    with pytest.raises(EngineError, match="layer 'c' \\(Strange\\)|Strange"):
+    with pytest.raises(EngineError, match="Strange"):
         the(name).load(graph)
 
 

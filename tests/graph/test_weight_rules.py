@@ -89,8 +89,7 @@ def test_legacy_blobs_fit_where_only_ones_in_front_are_added(found, expected, an
     assert fits(found, expected) is answer
 
 
-@pytest.mark.slow
-def test_real_caffe_loads_the_same_legacy_blobs(real_caffe, tmp_path):
+def test_real_caffe_loads_the_same_legacy_blobs(worker, tmp_path):
     """A caffemodel with four legacy axes for a vector and a matrix, written by Caffe's own schema."""
     from deepmerge.formats import schema
 
@@ -105,7 +104,7 @@ def test_real_caffe_loads_the_same_legacy_blobs(real_caffe, tmp_path):
     prototxt, caffemodel = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
     prototxt.write_text(text, encoding="utf-8")
     caffemodel.write_bytes(net.SerializeToString())
-    with real_caffe.load_files(prototxt, caffemodel) as session:
+    with worker.load(prototxt, caffemodel) as session:
         found = session.params()["y"]
     assert [blob.shape for blob in found] == [(5, 7), (5,)]
     assert np.array_equal(found[0].ravel(), np.arange(35))

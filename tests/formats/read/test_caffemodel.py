@@ -74,9 +74,9 @@ def test_weights_are_views_on_the_file(tmp_path):
     assert layers[0].blobs[0].nbytes == 2_000_000 and used < 100_000
 
 
-def test_what_real_caffe_saves(tmp_path, models, real_caffe):
+def test_what_worker_saves(tmp_path, models, worker):
     folder = models / "inception_mini"
-    with real_caffe.load_files(folder / "inception_mini.prototxt", folder / "inception_mini.caffemodel") as session:
+    with worker.load(folder / "inception_mini.prototxt", folder / "inception_mini.caffemodel") as session:
         session.save(tmp_path / "saved.caffemodel")
         params, info = session.params(), session.info()
     stored = {layer.name: layer for layer in read_caffemodel(tmp_path / "saved.caffemodel")}
@@ -101,7 +101,7 @@ def test_doubles_win(tmp_path):
 
 
 @pytest.mark.pitfall("row", 10)
-def test_doubles_are_rounded_as_real_caffe_rounds_them(tmp_path, real_caffe):
+def test_doubles_are_rounded_as_worker_rounds_them(tmp_path, worker):
     """Ties, numbers that float32 has not, subnormal ones, and those that are too large."""
     values = np.array([0.1, 1 + 2**-24, 1 + 3 * 2**-24, -1e-40, 1e-46, 3.4028235677973366e38, -1e300, 1 / 3])
     shape = {"dim": [2, 4]}
@@ -114,7 +114,7 @@ def test_doubles_are_rounded_as_real_caffe_rounds_them(tmp_path, real_caffe):
     text = """layer { name: "in" type: "Input" top: "in" input_param { shape { dim: [1, 4] } } }
         layer { name: "fc" type: "InnerProduct" bottom: "in" top: "fc" inner_product_param { num_output: 2 bias_term: false } }"""
     (tmp_path / "net.prototxt").write_text(text)
-    with real_caffe.load_files(tmp_path / "net.prototxt", tmp_path / "net.caffemodel") as session:
+    with worker.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel") as session:
         (theirs,) = session.params()["fc"]
     assert ours.tobytes() == theirs.tobytes() and np.isinf(ours).sum() == 2
 

@@ -75,11 +75,11 @@ def test_data_and_loss(read):
 
 
 @pytest.mark.pitfall("row", 16)
-def test_what_is_derived_runs_and_is_what_the_loss_sees(read, tmp_path, real_caffe):
+def test_what_is_derived_runs_and_is_what_the_loss_sees(read, tmp_path, worker):
     loss = LOSS.replace('top: "loss"', 'top: "loss" softmax_param { axis: -1 }')
     graph = read(DATA, NET, loss)
     write_prototxt(graph, tmp_path / "deploy.prototxt")
-    with real_caffe.load_files(tmp_path / "deploy.prototxt") as session:
+    with worker.load(tmp_path / "deploy.prototxt") as session:
         out = session.forward({"data": np.ones((1, 2, 6, 6))}, ["fc", "prob"])
     expected = np.exp(out["fc"]) / np.exp(out["fc"]).sum()
     np.testing.assert_allclose(out["prob"], expected, rtol=1e-5)

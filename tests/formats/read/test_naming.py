@@ -77,10 +77,8 @@ def test_twins_with_weights_stay_an_error(tmp_path):
 SHARED = inputs((2, 3, 6, 5), (2, 4, 6, 5))
 
 
-@pytest.mark.parametrize(
-    ("mode", "fine"), [("", False), ("share_mode: PERMISSIVE", False), ("share_mode: STRICT", False)]
-)
-def test_blobs_that_are_shared_in_two_shapes(tmp_path, real_caffe, mode, fine):
+@pytest.mark.parametrize("mode", ["", "share_mode: PERMISSIVE"])  # STRICT by default
+def test_blobs_that_are_shared_in_two_shapes(tmp_path, real_caffe, mode):
     spec = f'param {{ name: "w" {mode} }}'
     text = SHARED + layer("a", "Convolution", "data", "num_output: 4 kernel_size: 1", param=spec)
     text += layer("b", "Convolution", "data1", "num_output: 4 kernel_size: 1", param=spec)

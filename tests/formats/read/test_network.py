@@ -42,11 +42,11 @@ def failure(prototxt, caffemodel=None) -> str:
     return str(caught.value)
 
 
-def test_a_pair(mini, real_caffe):
+def test_a_pair(mini, worker):
     graph = read_network(*mini)
     require(graph)
     assert graph.warnings == [] and graph.train_layers == [] and graph.name == "InceptionMini"
-    with real_caffe.load_files(*mini) as session:
+    with worker.load(*mini) as session:
         params, info = session.params(), session.info()
     names = [layer["name"] for layer in info["layers"] if layer["type"] != "Split"]
     assert [layer.name for layer in graph.layers] == names

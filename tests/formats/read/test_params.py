@@ -104,12 +104,12 @@ def test_spellings_of_rounding(fields, ceil):
 
 
 @pytest.mark.pitfall("row", 25)
-def test_windows_mean_what_real_caffe_makes_of_them(tmp_path, real_caffe):
+def test_windows_mean_what_worker_makes_of_them(tmp_path, worker):
     layers = [("Convolution", "num_output: 2 " + fields) for fields in CONV] + [("Pooling", fields) for fields in POOL]
     path = tmp_path / "net.prototxt"
     path.write_text(network(*layers))
     shapes = infer_shapes(read_network(path))
-    with real_caffe.load_files(path) as session:
+    with worker.load(path) as session:
         assert {blob.name: shape for blob, shape in shapes.items()}.items() <= session.info()["blobs"].items()
 
 

@@ -30,14 +30,14 @@ def kept(state: str) -> list[int]:
 
 @pytest.mark.pitfall("row", 15)
 @pytest.mark.parametrize("state", ["", STATE])
-def test_rules_as_real_caffe_has_them(tmp_path, real_caffe, state):
+def test_rules_as_worker_has_them(tmp_path, worker, state):
     layers = [
         f'layer {{ name: "{i}" type: "DummyData" top: "{i}" dummy_data_param {{ shape {{ dim: 1 }} }} {rule} }}'
         for i, rule in enumerate(RULES)
     ]
     path = tmp_path / "net.prototxt"
     path.write_text("\n".join([state, *layers]))
-    with real_caffe.load_files(path) as session:
+    with worker.load(path) as session:
         assert kept(state) == [int(layer["name"]) for layer in session.info()["layers"]]
 
 

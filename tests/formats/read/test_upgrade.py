@@ -22,12 +22,12 @@ INPUTS = {
 
 @pytest.mark.pitfall("row", 4)
 @pytest.mark.parametrize("text", INPUTS.values(), ids=INPUTS)
-def test_inputs_as_real_caffe_upgrades_them(tmp_path, real_caffe, text):
+def test_inputs_as_worker_upgrades_them(tmp_path, worker, text):
     path = tmp_path / "net.prototxt"
     path.write_text(text if SUM in text else f"{text} {SUM}")
     graph = read_network(path)
     shapes = dict(zip((blob.name for blob in graph.inputs), graph.layer("input").params.shape, strict=True))
-    with real_caffe.load_files(path) as session:
+    with worker.load(path) as session:
         assert session.inputs == shapes and list(shapes) == ["a", "b"]
         assert session.info()["layers"][0]["name"] == graph.layers[0].name == "input"
 

@@ -124,7 +124,7 @@ def test_one_of_two_is_shared():
 
 
 @pytest.mark.pitfall("row", 30)
-def test_sharing_as_real_caffe_does_it(tmp_path, real_caffe):
+def test_sharing_as_worker_does_it(tmp_path, worker):
     from deepmerge.formats import schema
     from deepmerge.formats.read import read_network
 
@@ -136,7 +136,7 @@ def test_sharing_as_real_caffe_does_it(tmp_path, real_caffe):
     ]
     (tmp_path / "net.caffemodel").write_bytes(schema.message_class("NetParameter")(layer=layers).SerializeToString())
     graph = read_network(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
-    with real_caffe.load_files(tmp_path / "net.prototxt", tmp_path / "net.caffemodel") as session:
+    with worker.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel") as session:
         params = session.params()
     for name in "ab":
         assert all(np.array_equal(w, p) for w, p in zip(graph.layer(name).weights, params[name], strict=True))

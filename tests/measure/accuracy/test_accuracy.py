@@ -18,9 +18,9 @@ layer { name: "l" type: "Input" top: "l" input_param { shape { dim: 200 } } }
 )
 
 
-def test_it_is_what_caffes_accuracy_layer_counts(tmp_path, real_caffe):
+def test_it_is_what_caffes_accuracy_layer_counts(tmp_path, worker):
     (tmp_path / "net.prototxt").write_text(NET)
-    with real_caffe.load_files(tmp_path / "net.prototxt") as session:
+    with worker.load(tmp_path / "net.prototxt") as session:
         for values in (3, 1000):  # many ties, and few
             scores = RNG.integers(0, values, (200, 7)).astype(np.float32)
             labels = RNG.integers(0, 6, 200)  # none is of class 6

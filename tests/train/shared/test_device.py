@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import pytest
 
 from deepmerge.errors import EngineError
-from deepmerge.train.shared.device import cores, prepare
+from deepmerge.train.shared.device import cores, has_fast_bf16, prepare
 
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
 
@@ -22,6 +25,12 @@ def test_cpu_is_seeded():
     first = torch.rand(3)
     prepare("cpu", 1, seed=3)
     assert torch.equal(torch.rand(3), first)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="Linux on x86 says so")
+def test_the_processors_own_flags_say_whether_it_has_bfloat16():
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    assert has_fast_bf16(torch.device("cpu")) == bool(flags & {"avx512_bf16", "amx_tile"})
 
 
 def test_every_core_by_default():

@@ -92,7 +92,7 @@ def test_as_real_caffe_upgrades_them(judge, path):
 
 @pytest.mark.pitfall("row", 10)
 @pytest.mark.parametrize(("to_old", "to_stored"), [(to_v1, stored_v1), (to_v0, stored_v0)], ids=["V1", "V0"])
-def test_old_pair_loads_alike_in_real_caffe(tmp_path, models, real_caffe, to_old, to_stored):
+def test_old_pair_loads_alike_in_worker(tmp_path, models, worker, to_old, to_stored):
     """Row 10: a prototxt and a caffemodel of old, whose blobs have four axes, give the weights of today's pair."""
     folder = models / "inception_mini"
     prototxt, caffemodel = tmp_path / "old.prototxt", tmp_path / "old.caffemodel"
@@ -100,7 +100,7 @@ def test_old_pair_loads_alike_in_real_caffe(tmp_path, models, real_caffe, to_old
     prototxt.write_text(format_tree(to_old(modern(folder / "inception_mini.prototxt"))))
     caffemodel.write_bytes(to_stored(stored))
 
-    with real_caffe.load_files(prototxt, caffemodel) as session:
+    with worker.load(prototxt, caffemodel) as session:
         params = session.params()
         session.save(tmp_path / "saved.caffemodel")
     graph = read_network(prototxt, caffemodel)

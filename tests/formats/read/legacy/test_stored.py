@@ -69,12 +69,12 @@ def test_types_are_todays(tmp_path):
 
 
 @pytest.mark.pitfall("row", 10)
-def test_blobs_of_four_axes_get_todays_shapes(tmp_path, real_caffe):
+def test_blobs_of_four_axes_get_todays_shapes(tmp_path, worker):
     prototxt, caffemodel = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
     prototxt.write_text(NET)
     caffemodel.write_bytes(stored_v1(LAYERS))
     graph = read_network(prototxt, caffemodel)
-    with real_caffe.load_files(prototxt, caffemodel) as session:
+    with worker.load(prototxt, caffemodel) as session:
         params = session.params()
     for name, shapes in SHAPES.items():
         assert [blob.shape for blob in graph.layer(name).weights] == shapes
@@ -85,7 +85,7 @@ def test_blobs_of_four_axes_get_todays_shapes(tmp_path, real_caffe):
 
 @pytest.mark.pitfall("row", 10)
 @pytest.mark.parametrize("form", ["layer", "layers"])
-def test_which_sizes_and_values_count(tmp_path, real_caffe, form):
+def test_which_sizes_and_values_count(tmp_path, worker, form):
     """Row 10: num … width go before `shape`, double_data before data."""
     kind = {"layer": "Convolution", "layers": 4}[form]
     four = {"num": 6, "channels": 2, "height": 3, "width": 5, "shape": {"dim": [5, 3, 2, 6]}, "data": np.arange(180)}
@@ -94,7 +94,7 @@ def test_which_sizes_and_values_count(tmp_path, real_caffe, form):
     prototxt, caffemodel = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
     prototxt.write_text(NET[: NET.index('layers { name: "up"')])
     caffemodel.write_bytes(net.SerializeToString())
-    with real_caffe.load_files(prototxt, caffemodel) as session:
+    with worker.load(prototxt, caffemodel) as session:
         params = session.params()["conv"]
     found = read_network(prototxt, caffemodel).layer("conv").weights
     assert [blob.shape for blob in found] == SHAPES["conv"]
