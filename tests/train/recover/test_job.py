@@ -480,7 +480,7 @@ def ticking(seconds: float = 0.01) -> Settings:
 
 @pytest.fixture
 def clock(monkeypatch) -> SimpleNamespace:
-    """A clock that only iterations move: 0.2 seconds each; `changed` times as much after the first 25."""
+    """A clock that only iterations move: 0.1 seconds each; `changed` times as much after the first 50."""
     from deepmerge.train.recover import trainer
 
     found = SimpleNamespace(now=0.0, done=0, changed=1)
@@ -488,7 +488,7 @@ def clock(monkeypatch) -> SimpleNamespace:
 
     def timed(*arguments):
         found.done += 1
-        found.now += 0.2 * (found.changed if found.done > 25 else 1)
+        found.now += 0.1 * (found.changed if found.done > 50 else 1)
         return backward(*arguments)
 
     monkeypatch.setattr(trainer, "backward", timed)
