@@ -50,7 +50,7 @@ def _iterations(text: str) -> dict[str, int]:
     type=Listed(empty=False),
     default="all",
     shell_complete=complete_steps,
-    help="Solve only what these steps merged by least squares: all, or names and ranges. "
+    help="Solve by least squares only what these steps merged: all, or names and ranges. "
     "front, tail and distill train the network as a whole.",
 )
 @option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the images' order and augmentation.")

@@ -89,11 +89,13 @@ def test_a_reducer_and_what_reads_it_are_fitted_together(tmp_path):
     rng = np.random.default_rng(3)
     near = original.layer("r").weights
     merged.layer("r").weights = [near[0] + rng.normal(0, 0.2, near[0].shape).astype(np.float32), near[1]]
-    alone = merged.copy()
+    alone, few = merged.copy(), merged.copy()
     (one,) = lsq(original, alone, [segment], many(original, 80), Fitting(rounds=0))
     assert one.layers == ("c",)
     (both,) = lsq(original, merged, [segment], many(original, 80), Fitting(rounds=60, iterations=60))
     assert both.layers == ("r", "c") and both.error_after < 0.4 * one.error_after
+    (worse,) = lsq(original, few, [segment], many(original, 80), Fitting(rounds=60, iterations=60, rows=60))
+    assert worse.error_after > 1.2 * both.error_after, "the reducer was fitted on one or two of the images"
 
 
 def test_segments_make_up_for_those_before_them(tmp_path):
