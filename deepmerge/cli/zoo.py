@@ -57,8 +57,8 @@ def run_convert(words: Sequence[str]) -> ImageWishes:
     DeepmergeError for a usage error, and what convert itself raises.
     """
     try:
-        convert_command.main(list(words), "deepmerge convert", standalone_mode=False)
         with convert_command.make_context("deepmerge convert", list(words)) as ctx:
+            convert_command.invoke(ctx)
             return Preprocessing(**{key: ctx.params[key] for key in PREPROCESSING if key in ctx.params}).wishes()
     except click.ClickException as error:
         raise DeepmergeError(error.format_message()) from None

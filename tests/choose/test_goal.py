@@ -9,12 +9,8 @@ import pytest
 from deepmerge.choose import goal as module
 from deepmerge.choose.frontier import frontier
 from deepmerge.choose.goal import Goal, choose
-from deepmerge.choose.knapsack import Knapsack, Price
-
-PRICES = {
-    name: {"leave": Price(10.0, 0.0), "half": Price(5.0, 0.1 * n), "most": Price(2.0, 0.5 * n)}
-    for n, name in enumerate("abcd", 1)
-}
+from deepmerge.choose.knapsack import Knapsack
+from tests.choose.test_frontier import PRICES
 
 
 def plans_of(slower: float) -> SimpleNamespace:
