@@ -20,6 +20,7 @@ _HINTS = {
     errno.EPERM: "give a folder in which you may write",
     errno.EROFS: "the disk is read-only; write elsewhere",
 }
+_TRIES = 100  # to make a folder whose parent another run deletes at the same time
 _WRITTEN = ("deploy.prototxt", "weights.caffemodel", "train_val.prototxt")  # a conversion's networks
 
 
@@ -35,8 +36,8 @@ def staged(out: str | Path, force: bool = False) -> Iterator[Path]:
     made = [p for p in out.parents if not os.path.lexists(p)]  # the nearest first
     done = False
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with folder_beside(out, out.parent, ".partial") as stage:
+        with contextlib.ExitStack() as stack:
+            stage = _stage(out, stack)
             yield stage
             os.chmod(stage, 0o777 & ~umask())
             _move(stage, out, force)
@@ -47,6 +48,22 @@ def staged(out: str | Path, force: bool = False) -> Iterator[Path]:
         for folder in [] if done else made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _stage(out: Path, stack: contextlib.ExitStack) -> Path:
+    """Make the folder beside `out`, and the folders above it that are missing.
+
+    Another run that fails deletes the folders it made, if they are empty: perhaps between the two.
+    """
+    tries = 0
+    while True:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            return stack.enter_context(folder_beside(out, out.parent, ".partial"))
+        except FileNotFoundError:
+            tries += 1
+            if tries == _TRIES:
+                raise
 
 
 @contextlib.contextmanager

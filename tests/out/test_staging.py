@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,28 @@ def test_permissions_follow_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
+def test_a_parent_that_another_run_deletes_meanwhile(tmp_path, monkeypatch):
+    make, left = tempfile.mkdtemp, [1, 1]
+
+    def mkdtemp(**name):
+        if left:  # a run that has made the parent too, and fails now
+            left.pop()
+            Path(name["dir"]).rmdir()
+        return make(**name)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
+    with staged(tmp_path / "zoo/a") as stage:
+        (stage / "x").write_text("1")
+    assert (tmp_path / "zoo/a/x").read_text() == "1" and not left
+
+
+def test_a_parent_that_never_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: open(tmp_path / "none"))
+    with pytest.raises(EmitError, match="zoo/a: cannot be written: No such file or directory; nothing was written"):
+        staged(tmp_path / "zoo/a").__enter__()
+    assert not (tmp_path / "zoo").exists()
 
 
 def test_a_relative_name(tmp_path, monkeypatch):
