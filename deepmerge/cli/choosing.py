@@ -67,7 +67,7 @@ choosing = bundle(
             "--max-loss",
             type=Amount(0, 100),
             metavar="X",
-            help="Goal of --data: at most X % of images get another best class.",
+            help="Goal of --data: the best class changes for at most X % of images.",
         ),
         option(
             "--budget-ms",

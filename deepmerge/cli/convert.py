@@ -233,7 +233,7 @@ recovering = bundle(
     Recovering.of,
     option("--recover", "recover_data", metavar="SPEC", help="Recover afterwards, on these images (no labels)."),
     options(
-        option("--recover-minutes", type=MINUTES, metavar="N", help="Time to use."),
+        option("--recover-minutes", type=MINUTES, metavar="N", help="Minutes to recover for."),
         option(
             "--recover-stages",
             type=Listed(STAGES, empty=False),

@@ -113,7 +113,7 @@ _PREPROCESSING_OPTIONS = (
         "--crop",
         type=click.IntRange(1),
         metavar="N",
-        help="Center-crop to N×N after --resize. Default: the train_val's.",
+        help="Crop the centre to N×N, after --resize. Default: the train_val's.",
     ),
     option(
         "--channel-order",

@@ -21,7 +21,7 @@ def inspect(prototxt: Path, caffemodel: Path | None, inputs: dict, console: Cons
     """Show a network's layers, shapes, parameters, MACs, activation memory and non-tensor share, for one image.
 
     With -v, the table also shows which layers each layer reads. Layers of Caffe's forks are listed with the fork whose
-    rule gives their shapes, and layers of unknown shape with the figures that lack them.
+    rule gives their shapes, and layers of unknown shape with the totals that leave them out.
 
     \b
     Examples:

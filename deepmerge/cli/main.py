@@ -124,7 +124,7 @@ def _fail(ctx: click.Context, error: BaseException, code: int = 1) -> None:
 def main() -> None:
     """Make a trained Caffe network faster.
 
-    deepmerge merges LRN, pooling, BatchNorm, Scale, Dropout and small branches into convolutions.
+    deepmerge merges LRN, pooling, BatchNorm, Scale and small branches into convolutions, and removes Dropout.
 
     \b
     Examples:

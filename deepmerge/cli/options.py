@@ -338,7 +338,7 @@ planning = bundle(
             "--absorb",
             type=Listed(choices.ABSORB),
             default=",".join(choices.ABSORB),
-            help="What approximate steps may absorb.",
+            help="What approximate steps may merge.",
         ),
         option(
             "--kernel",

@@ -74,8 +74,8 @@ def plan(
 ):
     """Show the steps that convert would take, and what is left alone and why. With -v, show all names and reasons.
 
-    Without a caffemodel, the plan uses the structure alone. Ranks for --tucker come from the weights; to see those by
-    calibration images, run `convert --dry-run --calibration SPEC`.
+    Without a caffemodel, the plan uses the structure alone. Ranks for --tucker come from the weights; to see the
+    ranks that images give, run `convert --tucker --dry-run --calibration SPEC`.
 
     With --data, the merges are chosen by measurement. Without a goal such as --speedup, the best plan for each speed is
     shown.

@@ -32,14 +32,14 @@ LITTLE = 0.0005  # the share of time below which a row is left out
 def profile(measuring: Measuring, by: str, chart: Path | None, console: Console):
     """Time the layers of networks on every installed engine, and show where the time goes.
 
-    NET is a folder that `convert` wrote, or PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET gives it a name. Without a
-    caffemodel the weights are random. Every network is compared with the first. With -v, all rows are shown.
+    NET is a folder that `convert` wrote, an ONNX file in it, PROTOTXT, or PROTOTXT CAFFEMODEL; NAME=NET names it.
+    Without a caffemodel the weights are random. Every network is compared with the first. With -v, all rows are shown.
 
     \b
     forward     one forward of the whole network, with the engine's fusion on: median, quartiles
     unfused     the same with fusion off, which is how ort and opencv time layers
     layers      the sum of the layers' own times; it differs from the time of the whole network
-    non-tensor  the share of that sum of all layers but convolutions and inner products
+    non-tensor  the share of that sum outside convolutions and inner products
 
     \b
     Examples:

@@ -43,7 +43,7 @@ def _iterations(text: str) -> dict[str, int]:
     type=Listed(STAGES, empty=False),
     help="Stages to run. Default: lsq,front,tail for a large network on a CPU, else lsq,distill.",
 )
-@option("--minutes", type=MINUTES, metavar="N", help="Time to use, for all stages together.")
+@option("--minutes", type=MINUTES, metavar="N", help="Minutes for all stages together.")
 @limit
 @option(
     "--steps",
@@ -91,7 +91,7 @@ def recover(
 ):
     """Recover the accuracy that approximate steps cost, with images and no labels.
 
-    What `convert` wrote to OUT learns from the original network. A run that was killed resumes from OUT2.checkpoint.
+    The network in OUT learns from its original. A run that was killed resumes from OUT2.checkpoint.
 
     \b
     lsq      the linear layers of each merged segment, by least squares

@@ -34,8 +34,8 @@ def report(
     """Write one HTML page about what `convert`, `recover` or `finetune` wrote to OUT.
 
     It shows what was merged and what was left alone, the layers before and after, where the time goes, speed against
-    accuracy, and how to fine-tune. The page is one file that loads nothing. Figures that were not measured are counted
-    and marked as such; add measurements with --profile, --bench and --table.
+    accuracy, and how to fine-tune. The page is one file that loads nothing. Figures that were not measured are
+    computed from the layers' shapes and marked; add measurements with --profile, --bench and --table.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ MINUTES = Amount(0, min_open=True)
 
 files = options(
     click.argument("out", type=FILE),
-    option("-o", "--out", "to", type=FILE, required=True, metavar="OUT2", help="Output folder; has the form of OUT."),
+    option("-o", "--out", "to", type=FILE, required=True, metavar="OUT2", help="Output folder, laid out like OUT."),
 )
 training = options(
     option("--device", metavar="cpu|cuda", default="cpu", help="Where PyTorch runs; cuda:1 is the second GPU."),

@@ -197,7 +197,7 @@ showing = bundle(
     "showing",
     Showing,
     option("--dry-run", is_flag=True, help="Show what would be done; write nothing."),
-    option("--list", "only_list", is_flag=True, help="List the models and what came of each; write nothing."),
+    option("--list", "only_list", is_flag=True, help="List the models and their states; write nothing."),
     option("--check", is_flag=True, help="Check the manifest, and that its files are there; convert nothing."),
     option("--junit", type=FILE, metavar="FILE", help="Write JUnit XML for CI."),
     option("--merge-index", is_flag=True, help="Join what runs with --shard wrote in OUT; convert nothing."),
@@ -213,16 +213,16 @@ showing = bundle(
 )
 
 
-@command(short_help="convert all models of a manifest, and show what came of each")
+@command(short_help="convert all models of a manifest, and show the results")
 @click.argument("manifest", type=FILE)
 @click.argument("folder", metavar="[FOLDER]", type=FILE, required=False)
 @running
 @showing
 @common
 def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing, console: Console):
-    """Convert all models of a manifest, each in a process of its own, and show what came of each.
+    """Convert all models of a manifest, each in a process of its own, and show the results.
 
-    Models that OUT has already are left as they are; the same command goes on where it was stopped. Exit code 1 if
+    Models that are already in OUT are left as they are; the same command continues a stopped run. Exit code 1 if
     models failed. `deepmerge zoo init FOLDER` prints a manifest of the models in a folder. (For a manifest whose name
     is init, write ./init.)
 

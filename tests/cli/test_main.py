@@ -287,7 +287,7 @@ def raising(error):
     ids=lambda value: type(value).__name__,
 )
 def test_what_was_not_foreseen_is_one_line_too(run, mini, monkeypatch, error, code, expected):
-    monkeypatch.setattr("deepmerge.api.summary", raising(error))
+    monkeypatch.setattr("deepmerge.api.network.summary", raising(error))
     done = run("inspect", mini[0])
     assert done.code == code
     assert done.line.startswith(f"deepmerge: {expected}")

@@ -11,10 +11,12 @@ from deepmerge.plan import Wishes
 def wishes(run, mini, monkeypatch):
     """The planning options' words → what the library is asked for."""
     asked = []
-    import deepmerge.api as api
+    from deepmerge.api import network
 
-    original = api.make_plan
-    monkeypatch.setattr(api, "make_plan", lambda graph, one, *more: asked.append(one) or original(graph, one, *more))
+    original = network.make_plan
+    monkeypatch.setattr(
+        network, "make_plan", lambda graph, one, *more: asked.append(one) or original(graph, one, *more)
+    )
 
     def wishes(*words) -> Wishes:
         done = run("plan", mini[0], "-q", *words)

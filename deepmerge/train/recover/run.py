@@ -28,7 +28,7 @@ from deepmerge.train.shared.checkpoint import Checkpoint, Paused, Saved
 LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
 # refit's layers are nearly right already: it takes more images and smaller steps than lsq
 REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
-# lsq's rounds where training follows: GoogLeNet's lsq takes half as long. More were not compared there
+# lsq's rounds where training follows: GoogLeNet's lsq takes half as long, and in 20 minutes training makes more of that
 LITTLE = {"rounds": 8, "rows": 12_000}
 SOLVED_SHARE = 0.4  # most of the time that is left for lsq or refit, before stages that train
 JUDGING_SHARE = 0.04  # most of --minutes for one comparison with the original; it takes fewer images then

@@ -1,0 +1,41 @@
+"""A plan says what the command says, and can be written and replayed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import deepmerge
+from deepmerge.passes.support.base import Options
+from deepmerge.plan.region_choices import find_regions
+from tests.api.commands import PAIR, command
+
+
+def test_a_recipe_can_be_written_and_replayed(network, tmp_path):
+    network.plan(steps="conv2").write(tmp_path / "recipe.toml")
+    made = network.convert(tmp_path / "recipe.toml")
+    assert [step["name"] for step in made.report["steps"]] == ["conv2"]
+    with pytest.raises(deepmerge.DeepmergeError, match="force=True"):
+        network.plan().write(tmp_path / "recipe.toml")
+
+
+@pytest.mark.parametrize("words", [[], ["--steps", "conv1"], ["--exact"]])
+def test_plan_says_the_same(capsys, words):
+    options = {"steps": "conv1"} if "--steps" in words else {"exact": bool(words)}
+    network = deepmerge.load(*PAIR)
+    found = json.loads(json.dumps(network.plan(**options).to_dict()))
+    assert command(capsys, "plan", *PAIR, *words) == {"version": 1, **found} and found["before"] == network.costs
+
+
+def test_a_chosen_plan_says_what_the_same_steps_say(network):
+    """It names its ranks, and so is listed without computing any weights."""
+    found = network.plan().found
+    regions = find_regions(network.graph, [one.step for one in found.candidates], Options())
+    choice = next(one for region in regions for one in region.choices if len(one.steps) > 1 and "rank" in one.label)
+    found = replace(found, recipe=replace(found.recipe, steps=choice.steps))
+    plain = deepmerge.Plan(network, found).to_dict()
+    assert deepmerge.Plan(network, replace(found, choice={"goal": {"speedup": 2}})).to_dict() == plain
+    assert [step["name"] for step in plain["steps"]] == [step.name for step in choice.steps]
+    assert all(layer.weights for layer in network.graph.layers if layer.type == "Convolution")
