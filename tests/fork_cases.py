@@ -21,6 +21,7 @@ CASES = {
     "normalize all": fork("Normalize", "norm_param { eps: 0.5 }"),
     "normalize image": fork("Normalize", "norm_param { channel_shared: false }"),
     "normalize place": fork("Normalize", "norm_param { across_spatial: false }"),
+    "dropout": fork("Dropout", "dropout_param { dropout_ratio: 0.3 scale_train: false }"),
     "shuffle": fork("ShuffleChannel", "shuffle_channel_param { group: 3 }"),
     "shuffle 4": fork("ShuffleChannel", "shuffle_channel_param { group: 4 }"),
     "reorg": fork("Reorg", "reorg_param { stride: 2 }"),

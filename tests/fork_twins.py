@@ -109,6 +109,11 @@ class Twin:
         flat = [blob.reshape(-1) for blob in (mean, variance, np.ones(1), slope, bias)]
         self.chain(layer, ("BatchNorm", f"eps: {eps}", *flat[:3]), ("Scale", "bias_term: true", *flat[3:]))
 
+    def _Dropout(self, layer: Layer) -> None:
+        """caffe-fast-rcnn: dropout_layer.cpp: scale_train: false scales in TEST."""
+        scale = 1.0 if layer.params.scale_train else 1 - layer.params.dropout_ratio
+        self.chain(layer, ("Power", f"scale: {scale}"))
+
     def _ReLU6(self, layer: Layer) -> None:
         turned = ("Power", "scale: -1 shift: 6")
         self.chain(layer, ("ReLU", f"negative_slope: {layer.params.negative_slope}"), turned, ("ReLU", ""), turned)

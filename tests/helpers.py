@@ -139,6 +139,6 @@ def carried_out(graph: Graph, recipe: Recipe) -> tuple[Graph, list[dict]]:
     merged, entries = graph.copy(), []
     for index, result in run_recipe(merged, recipe):
         passes = [change.pass_name for change in result.changes]
-        entry = {"name": result.step.name, "exact": result.exact, "merged": result.merged, "into": result.into}
+        entry = {"name": result.step.name, "exact": result.step.exact, "merged": result.merged, "into": result.into}
         entries.append({"index": index, "passes": passes, **entry})
     return merged, entries

@@ -9,6 +9,7 @@ from pathlib import Path
 from deepmerge.choose.replay import MEMORY, Replay
 from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open_network_images
 from deepmerge.errors import ReadError
+from deepmerge.graph.batching import require_any_batch
 from deepmerge.graph.graph import Graph
 
 BATCH = 16
@@ -32,8 +33,12 @@ class ImageSets:
 
 
 def image_sets(spec: str, graph: Graph, prototxt: Path, wishes: ImageWishes, count: int, strict: bool) -> ImageSets:
-    """Read `count` images of a source, spread evenly, and divide them. Raises ReadError if there are too few."""
+    """Read `count` images of a source, spread evenly, and divide them.
+
+    Raises ReadError if there are too few, GraphError if the network is bound to its batch.
+    """
     opened = open_network_images(spec, graph)
+    require_any_batch(graph)
     how, notes = opened.preprocessing(network_transform(graph, prototxt, "TEST"), wishes)
     source = opened.source
     count = min(count, source.count)

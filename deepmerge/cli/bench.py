@@ -28,9 +28,9 @@ from deepmerge.cli.options import (
     refuse,
 )
 from deepmerge.cli.output import Console, table
+from deepmerge.measure import WHAT
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-WHAT = ("time", "memory", "energy")
 
 
 def _limit(text: str) -> int | str:

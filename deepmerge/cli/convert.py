@@ -449,4 +449,6 @@ def _calibrated(entry: dict) -> str:
     text = f"calibrated on {count(entry['images'], 'image')} of {entry['source']}"
     if names := entry["separable"]:
         text += f"; covariances too large, taken as channels × taps: {shortened(names)}"
+    if names := entry["unmeasured"]:
+        text += f"; too large, or not of one row for each image, so that only weights count: {shortened(names)}"
     return for_terminal(text)

@@ -20,7 +20,9 @@ from deepmerge.out.digest import Digest
 from deepmerge.out.report import VERSION, source_entry, transforms
 from deepmerge.out.staging import check_free, staged
 from deepmerge.out.write import Output, Settings
-from deepmerge.passes.support.base import Refusal
+from deepmerge.passes.convert_batchnorm import ConvertBatchnorm
+from deepmerge.passes.fold_batchnorm import FoldBatchnorm
+from deepmerge.passes.support.base import Change, Refusal
 from deepmerge.plan import Calibration, Plan, Recipe, StepResult, run_recipe
 from deepmerge.plan.recipe import Step
 from deepmerge.progress import Progress, silent
@@ -120,17 +122,23 @@ def run(graph: Graph, recipe: Recipe, job: Job, output: Output | None, progress:
     for index, result in run_recipe(graph, recipe, cleanup, begin, job.calibration):
         entries.append(step_entry(index, result, dict(before), costs.summary()))
         _check(graph, job, result)
-        if output is not None:
-            output.folded_batchnorm |= "fold_batchnorm" in entries[-1]["passes"]
-            if not result.step.exact:
-                name = result.step.name
-                output.step(graph, index, name, f"Step {index} of {total}, {name}: fine-tunes what it merged.")
+        if output is not None and not result.step.exact:
+            output.folded_batchnorm = _folded_batchnorm(entries, cleanup)
+            name = result.step.name
+            output.step(graph, index, name, f"Step {index} of {total}, {name}: fine-tunes what it merged.")
     progress("writing", total, total)
     if output is not None:
+        output.folded_batchnorm = _folded_batchnorm(entries, cleanup)
         output.final(graph, f"The final network, all {total} steps done: fine-tunes it as a whole.")
     entries.sort(key=lambda entry: entry["index"])
     tidied = [{"pass": change.pass_name, "layers": list(change.merged)} for change in cleanup]
     return {"after": costs.summary(), "steps": entries, "cleanup": tidied}
+
+
+def _folded_batchnorm(entries: list[dict[str, Any]], cleanup: list[Change]) -> bool:
+    """Return whether a step or the cleanup so far has folded a BatchNorm, or turned one into a Scale."""
+    done = {name for entry in entries for name in entry["passes"]} | {change.pass_name for change in cleanup}
+    return bool(done & {FoldBatchnorm.name, ConvertBatchnorm.name})
 
 
 def _check(graph: Graph, job: Job, result: StepResult) -> None:
@@ -158,9 +166,9 @@ def target_entry(graph: Graph, settings: Settings, name: str) -> tuple[dict[str,
 
 
 def step_entry(index: int, result: StepResult, before: dict, after: dict) -> dict[str, Any]:
-    """Return what the report says about a step."""
+    """Return what the report says about a step; exact if the recipe says so, as all other steps have a folder."""
     passes = list(dict.fromkeys(change.pass_name for change in result.changes))
-    made = {"index": index, "name": result.step.name, "passes": passes, "exact": result.exact}
+    made = {"index": index, "name": result.step.name, "passes": passes, "exact": result.step.exact}
     return made | {"merged": result.merged, "into": result.into, "before": before, "after": after}
 
 

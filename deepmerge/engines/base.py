@@ -29,7 +29,8 @@ class Engine(Protocol):
         ...
 
     # those that `verify` runs also have `lacks(layer)`: whether no network with such a layer can be loaded
-    # those that read ONNX also have `load_onnx(file, graph, threads)`: a file that convert wrote of the network
+    # those that read ONNX also have `load_onnx(file, graph, threads)`: a file that convert wrote of the network; its
+    # session has `shapes`, those of its outputs at least
 
 
 class Session(Protocol):

@@ -158,8 +158,8 @@ class OrtSession:
 class OnnxSession:
     """An ONNX model, or the file of one, in ONNX Runtime.
 
-    inputs: blob → declared shape. outputs, blobs: the network's outputs. fixed_batch: the only batch that it runs at;
-    None for any.
+    inputs: blob → declared shape. outputs, blobs: the network's outputs. shapes: theirs, as declared. fixed_batch: the
+    only batch that it runs at; None for any.
     """
 
     def __init__(self, model: Any, graph: Graph, threads: int = 1) -> None:
@@ -168,6 +168,7 @@ class OnnxSession:
         shapes = known_shapes(graph)
         self.inputs: dict[str, tuple[int, ...]] = {blob.name: shapes[blob] for blob in graph.inputs}
         self.outputs: tuple[str, ...] = tuple(blob.name for blob in graph.outputs if blob.producer.type != "Input")
+        self.shapes: dict[str, tuple[int, ...]] = {blob.name: shapes[blob] for blob in graph.outputs}
         self.blobs = self.outputs
         self._session = _session(model, threads)
         found = [[value.name for value in values()] for values in (self._session.get_inputs, self._session.get_outputs)]

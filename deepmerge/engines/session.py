@@ -22,7 +22,7 @@ class FileSession:
     """A Session (see base.Session) that runs one network at its declared batch.
 
     A subclass says how the network is fed (`_feed`) and run (`_run`). blobs: the names that `forward` can return.
-    forward_seconds: see `time_layers` of the subclasses.
+    shapes: those of all blobs, as declared. forward_seconds: see `time_layers` of the subclasses.
     """
 
     def __init__(self, engine: str, graph: Graph, blobs: Sequence[str] | None = None) -> None:
@@ -39,7 +39,7 @@ class FileSession:
         self.blobs: tuple[str, ...] = self.outputs if blobs is None else tuple(blobs)
         self.types = {layer.name: layer.type for layer in graph.layers}
         self.forward_seconds: list[float] | None = None
-        self._shapes = {name: shapes[blob] for name, blob in last.items()}
+        self.shapes = {name: shapes[blob] for name, blob in last.items()}
         self._last = {name: np.zeros(shape, np.float32) for name, shape in self.inputs.items()}
         self._closed = False
 
@@ -74,7 +74,7 @@ class FileSession:
 
     def _shaped(self, name: str, value: np.ndarray) -> np.ndarray:
         """Return the value in Caffe's shape: engines leave out axes of one, and some read parameters differently."""
-        shape = self._shapes[name]
+        shape = self.shapes[name]
         if value.size != np.prod(shape):
             raise EngineError(f"{self.engine} makes blob {name!r} {value.shape}, where Caffe makes it {shape}")
         return value.reshape(shape)

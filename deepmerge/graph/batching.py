@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepmerge.errors import ShapeError
+from deepmerge.errors import GraphError, ShapeError
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
 
@@ -14,7 +14,7 @@ def declared_batch(graph: Graph) -> int:
 
 
 def runs_at_any_batch(graph: Graph) -> bool:
-    """Return whether one more image at the inputs gives one more at every output; not so after a fixed Reshape."""
+    """Return whether one more image changes only the first axis of each output; not so after a fixed Reshape."""
     shapes = infer_shapes(graph, strict=False)
     inputs = [shapes[blob] for blob in graph.inputs]
     if any(shape is None or len(shape) < 2 for shape in inputs) or len({shape[0] for shape in inputs}) != 1:
@@ -25,3 +25,10 @@ def runs_at_any_batch(graph: Graph) -> bool:
         return False
     outputs = [(shapes[blob], larger[blob]) for blob in graph.outputs]
     return all(a is None or b is None or (b[:1] != a[:1] and b[1:] == a[1:]) for a, b in outputs)
+
+
+def require_any_batch(graph: Graph) -> None:
+    """Raise a GraphError if the network runs with one number of images only."""
+    if not runs_at_any_batch(graph):
+        text = f"network {graph.name!r} runs with a batch of {declared_batch(graph)} only, and this needs other batches"
+        raise GraphError(text, remedy="if a Reshape fixes the first `dim`, give 0 there")

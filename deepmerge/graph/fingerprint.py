@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from deepmerge.graph.graph import Graph
+from deepmerge.graph.params import Params
 from deepmerge.graph.tree import Message
 
 
@@ -16,13 +18,20 @@ def fingerprint(graph: Graph) -> str:
     digest = hashlib.sha256()
     for layer in graph.layers:
         ends = [blob.name for blob in layer.bottoms], [blob.name for blob in layer.tops]
-        told = layer.name, layer.type, layer.params, ends
+        told = layer.name, layer.type, _given(layer.params), ends
         if layer.params is None or layer.type == "DummyData":  # the parameters do not have all that its text says
             told += (_plain(layer.tree),)
         digest.update(repr(told).encode("utf-8", "surrogateescape"))
         for array in layer.weights:
             digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
+
+
+def _given(params: Params | None) -> list[tuple[str, Any]] | None:
+    """Return the fields that are not at their defaults: one that is added later changes no network's digest."""
+    if params is None:
+        return None
+    return [(one.name, value) for one in fields(params) if (value := getattr(params, one.name)) != one.default]
 
 
 def _plain(tree: Message) -> list[tuple[str, Any]]:

@@ -6,8 +6,11 @@ kernel_h, …) are read into one: `kernel_h`, `kernel_w`, `stride_h`, …. `FIEL
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
+
+import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,10 +189,21 @@ class Clip(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(Params):
-    """Drops values in training; the identity in the TEST phase."""
+    """Drops values in training; the identity in the TEST phase, but for two forks.
+
+    scale_train: false for caffe-fast-rcnn's, which scales by 1 - dropout_ratio in TEST, and not in training.
+    sample_weights_test: whether it is caffe-segnet's, which also drops values in TEST.
+    """
 
     FIELD: ClassVar[str] = "dropout_param"
     dropout_ratio: float = 0.5
+    scale_train: bool = True
+    sample_weights_test: bool = False
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it passes its bottom on in the TEST phase."""
+        return self.scale_train and not self.sample_weights_test
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +225,17 @@ class Exp(Params):
     scale: float = 1.0
     shift: float = 0.0
 
+    @property
+    def inner_scale(self) -> float:
+        """The factor of x inside exp. Caffe: exp_layer.cpp."""
+        return _log(self.base) * self.scale
+
+    @property
+    def outer_scale(self) -> float:
+        """The factor of exp, base ^ shift: in float32, as in Caffe, where too large values become infinite."""
+        with np.errstate(over="ignore"):
+            return float(np.float32(np.exp(_log(self.base) * self.shift)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Log(Params):
@@ -220,6 +245,15 @@ class Log(Params):
     base: float = -1.0
     scale: float = 1.0
     shift: float = 0.0
+
+    @property
+    def outer_scale(self) -> float:
+        """The factor of the natural logarithm. Caffe: log_layer.cpp."""
+        return 1 / _log(self.base)
+
+
+def _log(base: float) -> float:
+    return 1.0 if base == -1 else math.log(base)
 
 
 @dataclass(frozen=True, kw_only=True)

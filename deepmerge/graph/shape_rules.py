@@ -26,6 +26,15 @@ def given(layer: Layer, _bottoms: list[Shape]) -> list[Shape | None]:
     return list(shapes) if len(shapes) > 1 else list(shapes) * len(layer.tops)
 
 
+def dummy_data(layer: Layer, bottoms: list[Shape]) -> list[Shape | None]:
+    """Caffe: dummy_data_layer.cpp. The fillers themselves are in the layer's tree."""
+    block, tops = layer.tree.message(layer.params.FIELD), len(layer.tops)
+    fillers = 0 if block is None else len(block.values("data_filler"))
+    if fillers not in (0, 1, tops):
+        raise misfit(layer, "data_filler", f"none, one, or one for each of the {tops} tops", fillers)
+    return given(layer, bottoms)
+
+
 def parameter(layer: Layer, _bottoms: list[Shape]) -> list[Shape]:
     """Caffe: parameter_layer.hpp."""
     return [layer.params.shape]

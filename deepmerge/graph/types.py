@@ -166,7 +166,7 @@ TYPES: dict[str, LayerType] = {
     "DepthwiseConvolution": _DEPTHWISE,
     "DetectionOutput": _DETECTIONS,
     "Dropout": _elementwise(p.Dropout),
-    "DummyData": LayerType(params=p.DummyData, shape=rules.given, bottoms=(0, 0), tops=ANY),
+    "DummyData": LayerType(params=p.DummyData, shape=rules.dummy_data, bottoms=(0, 0), tops=ANY),
     "ELU": _elementwise(p.ELU, activation=True),
     # Not in place: Caffe's overwrites what it still needs
     "Eltwise": _elementwise(p.Eltwise, shape=axes.eltwise, bottoms=(2, MANY), in_place=False),

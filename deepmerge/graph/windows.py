@@ -18,15 +18,15 @@ import numpy as np
 from deepmerge.graph.params import Pooling
 
 
-def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil: bool = True, padded: bool | None = None) -> int:
+def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil: bool, padded: bool) -> int:
     """Return Pooling's output size along one axis. Caffe: pooling_layer.cpp, Reshape.
 
     A last window that starts after the image is dropped; on both axes, as soon as one of them is padded.
-    padded: whether one is; None: if `pad` is not 0, which is right for square windows.
+    padded: whether one is.
     """
     span = size + 2 * pad - kernel
     out = (-(-span // stride) if ceil else span // stride) + 1
-    if (pad if padded is None else padded) and (out - 1) * stride >= size + pad:
+    if padded and (out - 1) * stride >= size + pad:
         out -= 1
     return out
 

@@ -67,20 +67,22 @@ def singular_values(matrix: np.ndarray) -> np.ndarray:
     return np.sqrt(squares)
 
 
-def evbmf_rank(matrix: np.ndarray, noise_variance: float | None = None) -> int:
+def evbmf_rank(matrix: np.ndarray) -> int:
     """Return the rank of `matrix` (rows, columns) above its noise; 0 if all of it looks like noise.
 
-    noise_variance: of one entry; None: estimated from the matrix. The result does not depend on the matrix's scale, nor
-    on which axis is longer. It is 0 for a matrix of one row or one column, in which noise cannot be distinguished. The
-    caller sets a floor.
+    The result does not depend on the matrix's scale, nor on which axis is longer. It is 0 for a matrix of one row or
+    one column, in which noise cannot be distinguished. The caller sets a floor.
 
     Raises ValueError for anything except a matrix, PassError for a NaN or an infinity in it.
     """
-    return evbmf_rank_of_values(singular_values(matrix), np.shape(matrix), noise_variance)
+    return evbmf_rank_of_values(singular_values(matrix), np.shape(matrix))
 
 
 def evbmf_rank_of_values(values: np.ndarray, shape: tuple[int, int], noise_variance: float | None = None) -> int:
-    """Return `evbmf_rank` of a matrix of `shape` from its min(shape) singular values."""
+    """Return `evbmf_rank` of a matrix of `shape` from its min(shape) singular values.
+
+    noise_variance: of one entry; None: estimated from the values.
+    """
     short, long = min(shape), max(shape)
     squares = _squares(values, short)
     if squares.size == 0 or squares[0] == 0.0:

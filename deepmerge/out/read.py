@@ -136,7 +136,8 @@ class Converted:
     def original(self) -> Pair:
         """The network that was converted.
 
-        ReadError if a file is not where the report says (relative to the current folder or to OUT), or has changed.
+        ReadError if a file is not where the report says (relative to the current folder, to OUT or to its parent), or
+        has changed. Of several such files, the unchanged one counts.
         Files that the user gave are not compared.
         """
         inputs = {**self.report.get("inputs", {}), **self.inputs}
@@ -149,17 +150,21 @@ class Converted:
     def _source(self, kind: str) -> Path:
         entry = self.report["source"][kind]
         path, here = Path(entry["path"]), self.folder.resolve()
-        found = next((place for place in (path, here / path, here.parent / path) if place.is_file()), None)
-        if found is None:
+        places = [place for place in (path, here / path, here.parent / path) if place.is_file()]
+        if not places:
             text = f"the original's {kind}, {path}, is not there (any more)"
             remedy = "say where with --original PROTOTXT CAFFEMODEL"
             raise ReadError(text, self.folder / "report.json", remedy=remedy)
-        with map_file(found) as data:
-            same = hashlib.sha256(data).hexdigest() == entry["sha256"]
-        if not same:
+        found = next((place for place in places if _sha256(place) == entry["sha256"]), None)
+        if found is None:
             text = f"has changed since {self.folder} was made from it"
-            raise ReadError(text, found, remedy="convert it again, or give the old one with --original")
+            raise ReadError(text, places[0], remedy="convert it again, or give the old one with --original")
         return found
+
+
+def _sha256(file: Path) -> str:
+    with map_file(file) as data:
+        return hashlib.sha256(data).hexdigest()
 
 
 def read_converted(

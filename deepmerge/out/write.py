@@ -94,7 +94,9 @@ class Output:
         here.mkdir(parents=True)
         complete = self.settings.step_weights or not self.folders  # finetune.mk begins with the first step's
         named = self._pair(graph, here, complete)
-        write_caffemodel(named, here / "new_layers.caffemodel", [layer for layer in named.layers if layer.step == name])
+        new = [layer for layer in named.layers if layer.step == name]
+        bare = [layer for layer in named.layers if not layer.weights]  # a file without any layer is no caffemodel
+        write_caffemodel(named, here / "new_layers.caffemodel", new or bare)
         self._training(graph, here, _Fine(about, lambda layer: layer.step == name, STEP_ITERATIONS, "../../"))
         self.folders.append(folder)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from deepmerge.names import for_html
 
-_FOLDERS = re.compile(r"(?<![^\s(:=])/(?:[^/\s:;,]+/)+")
+_FOLDERS = re.compile(r'(?<![^\s(:="])/(?:[^/\s:;,]+/)+')  # not after ': what is quoted so may be a layer, '/a/b'
 
 
 class Html(str):
@@ -61,8 +63,14 @@ def table(caption: Any, head: Sequence[Any], rows: Iterable[Sequence[Any]], righ
     return element("div", made, class_="wide", tabindex="0", role="region", aria_label=f"Table: {plain(caption)}")
 
 
-def without_folders(text: str) -> str:
-    """Return the text with absolute paths cut to their last names: whoever is given the page learns no home folder."""
+def without_folders(text: str, folders: Iterable[Path] = ()) -> str:
+    """Return the text with absolute paths cut to their last names: whoever is given the page learns no home folder.
+
+    folders: those that the text may name, beside the home folder; they are cut after any quote, and may hold spaces.
+    """
+    known = {str(folder).rstrip("/") for folder in (os.path.expanduser("~"), *folders)} - {""}
+    for name in sorted(known, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}/(?:[^/\s:;,]+/)*", "", text)
     return _FOLDERS.sub("", text)
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import ReadError
+from deepmerge.formats import INT8_FILE
 from deepmerge.formats.read.files import read_text
 from deepmerge.page.checked import is_number
+
+_INT8 = "int8"  # the row beside the steps' in the table; see measure/steps/job.py
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Run:
 class Measured:
     """A file's content. where: the machine, in words. engines: name → a Run for each network. absent: engine → reason.
 
-    accuracy: label → {"1": share, …}. images: how many they were taken on.
+    accuracy: label → {"1": share, …}. images: how many they were taken on. int8: the labels of networks in int8.
     """
 
     file: Path
@@ -53,6 +56,7 @@ class Measured:
     absent: dict[str, str]
     accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
     images: int | None = None
+    int8: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class Row:
     top: dict[str, dict[str, float]]
     seconds: float | None
     speedup: float | None
+
+    @property
+    def int8(self) -> bool:
+        """Whether the row is that of the networks in int8; a step, which has an index, may have the same name."""
+        return self.step == _INT8 and self.index is None
 
 
 @dataclass(frozen=True)
@@ -108,13 +117,15 @@ def _measured(file: Path, found: dict[str, Any]) -> Measured:
             engines[_text(engine["engine"])] = [
                 _run(entry) for entry in engine["networks"] if entry.get("refused") is None
             ]
-    accuracy, images = {}, None
+    accuracy, images, int8 = {}, None, set()
     for network in found["networks"]:
-        scores = network.get("accuracy")
+        scores, onnx = network.get("accuracy"), network.get("onnx")
         if scores:
             accuracy[_text(network["label"])] = _shares(scores["top"])
             images = int(scores["images"])
-    return Measured(file, _where(found), engines, absent, accuracy, images)
+        if onnx is not None and Path(_text(onnx)).name == INT8_FILE:
+            int8.add(_text(network["label"]))
+    return Measured(file, _where(found), engines, absent, accuracy, images, frozenset(int8))
 
 
 def _run(entry: dict[str, Any]) -> Run:

@@ -66,6 +66,7 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
     bench = files.bench and read_measured(files.bench, "bench")
     table = files.table and read_steps(files.table)
     known, notes = stages(converted)
+    folders = _folders(converted)
     placed = layouts(known)
     script = Html('"use strict";\n{\n' + "\n".join(asset(name) for name in _SCRIPTS) + "}\n")
     style = Html(asset("page.css"))
@@ -79,14 +80,14 @@ def make_page(converted: Converted, files: Files = Files()) -> str:
         lead=join([headline(report, table, bench, profile), summary.lead(report)], "\n"),
         strips=summary.strips(known, placed),
         totals=summary.totals(report),
-        notes=join(element("p", without_folders(note), class_="note") for note in notes),
+        notes=join(element("p", without_folders(note, folders), class_="note") for note in notes),
         graph=Template(asset("graph.html")).substitute(last=len(known) - 1) if known else "",
         step_table=steps.step_table(report),
         cleanup=steps.cleanup(report),
         time=_time(known, profile, bench),
         accuracy=join([accuracy.accuracy(report, table, bench), choice.choice(report.get("choice"))], "\n"),
         refusals=steps.refusals(report),
-        warnings=steps.warnings(report["warnings"]),
+        warnings=steps.warnings(report["warnings"], folders),
         training=accuracy.training(converted),
         source=_source(report["source"]),
     )
@@ -119,6 +120,14 @@ _COUNTED = element(
     "What follows is counted from the layers' shapes, not measured: multiply-adds, and the bytes that each layer "
     "writes, for one image. How long they take depends on the machine.",
 )
+
+
+def _folders(converted: Converted) -> list[Path]:
+    """Return the folders that messages may name: OUT's, and those of the network that was converted."""
+    source = converted.report["source"]
+    files = [*(Path(source[kind]["path"]) for kind in ("prototxt", "caffemodel")), *(converted.given or ())]
+    out = Path(converted.folder).absolute()
+    return [out, out.parent, *(file.parent for file in files if file.is_absolute())]
 
 
 def _source(source: dict) -> Html:

@@ -18,7 +18,9 @@ function putName(parent, tag, text, className) {
 
 function three(value) {
   for (const [factor, letter] of [[1e9, " G"], [1e6, " M"], [1e3, " k"]]) {
-    if (value >= factor * 0.9995) return `${(value / factor).toPrecision(3)}${letter}`;
+    if (value < factor * 0.9995) continue;
+    const scaled = value / factor;
+    return `${scaled < 999.5 ? scaled.toPrecision(3) : number.format(Math.round(scaled))}${letter}`; // not 1.23e+3
   }
   return number.format(value);
 }

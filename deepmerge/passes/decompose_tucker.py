@@ -69,7 +69,7 @@ class DecomposeTucker(Pass):
         """Choose the layer's ranks, and see whether they save enough work."""
         shape = shapes.get(layer.bottom)
         if shape is None or shapes.get(layer.top) is None:
-            return None
+            raise Refused(layer, "the shape that it reads is not known here, so its MACs cannot be counted")
         _check(graph, layer, shape)
         if not layer.weights and layer.name not in self.options.ranks:
             raise Refused(layer, "its ranks come from its weights, and there are none; give the caffemodel")

@@ -44,8 +44,8 @@ class JoinSiblings(Pass):
     types = frozenset(("Convolution",))
 
     def match(self, graph, layer, shapes):
-        """Look for siblings of the layer, if it is the first of them."""
-        if layer.params.group != 1 or next(filter(_alike(layer), layer.bottom.consumers), None) is not layer:
+        """Look for siblings of the layer, if it is the first of those to be joined."""
+        if layer.params.group != 1:
             return None
         family = list(dict.fromkeys(filter(_alike(layer), layer.bottom.consumers)))
         if len(family) < 2:
@@ -55,9 +55,11 @@ class JoinSiblings(Pass):
             chosen, why = [s for s in free if _narrow(s.params.num_output)], _FEW
         else:
             chosen, why = _fitting(free), _MANY
-        if len(chosen) < 2:
+        if len(chosen) > 1:
+            return Match(layer, tuple(chosen), tuple(chosen)) if layer is chosen[0] else None
+        if layer is family[0]:  # told once
             raise Refused(layer, f"fewer than two of its siblings are free and narrow enough: {why}")
-        return Match(layer, tuple(chosen), tuple(chosen))
+        return None
 
     def rewrite(self, graph, match):
         """Put the joined convolution and the Slice in place of the siblings."""

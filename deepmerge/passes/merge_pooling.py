@@ -3,7 +3,8 @@
 Given:   x → Convolution(kxk, stride s) → [ReLU] → Pooling(stride p) → y
 Result:  x → Convolution(kxk or the whole receptive field, stride s·p, padded to the same output) → [ReLU] → y
 
-Exact: no, the maximum over the window is lost. (AVE into a covering kernel is exact, except at the edge.)
+Exact: no, the maximum over the window is lost. (AVE right after a convolution without dilation, into a covering kernel,
+is exact except at the edge.)
 Source: Li et al., DeepRebirth (AAAI 2018), streamline merging.
 """
 

@@ -3,8 +3,8 @@
 Given:   x → Dropout → y
 Result:  x → readers of y
 
-Exact: yes. At TEST time Dropout passes its bottom on (it scales during training).
-Source: Caffe, dropout_layer.cpp, Forward_cpu.
+Exact: yes. At TEST time Dropout passes its bottom on (it scales during training). Forks' that do not are left alone.
+Source: Caffe, caffe-fast-rcnn, caffe-segnet, dropout_layer.cpp, Forward_cpu.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ class RemoveDropout(Pass):
     types = frozenset(("Dropout",))
 
     def match(self, graph, layer, shapes):
-        """Return a match unless an output of the network would lose its name."""
+        """Return a match unless it changes values, or an output of the network would lose its name."""
+        p = layer.params
+        if p.sample_weights_test:
+            raise Refused(layer, "with sample_weights_test it drops values in TEST, too")
+        if not p.scale_train:
+            raise Refused(layer, f"with scale_train: false it multiplies by {1 - p.dropout_ratio:g} in TEST")
         if layer.top.consumers or _absorbed(layer):
             return Match(layer, (layer,), ())
         reason = f"its top {layer.top.name!r} is an output of the network, and its bottom is an input or read by others"

@@ -10,9 +10,9 @@ from deepmerge.graph.graph import Graph, Layer
 from deepmerge.plan.regions import regions
 from deepmerge.text import unused
 
-# --steps splits at commas and strips its words; `all` has a meaning of its own there
+# --steps splits at commas and strips its words
 _BREAKS = re.compile(r"[,\s\x00-\x1f\x7f]+")
-_RESERVED = frozenset({"all"})
+RESERVED = frozenset({"all", "int8"})  # --steps all is every step; tables have rows of both names
 
 
 def head(name: str) -> str:
@@ -33,7 +33,7 @@ def step_names(groups: Sequence[Sequence[str]], taken: Collection[str] = ()) -> 
     common = [_label(Counter(map(head, group)).most_common(1)[0][0]) for group in groups]
     counts = Counter(common)
     names: list[str] = []
-    used = {*_RESERVED, *taken}
+    used = {*RESERVED, *taken}
     for name, group in zip(common, groups, strict=True):
         names.append(unused(name if counts[name] == 1 else _label(group[0]), used))
         used.add(names[-1])

@@ -10,6 +10,7 @@ from deepmerge.errors import PlanError
 from deepmerge.names import from_toml
 from deepmerge.passes.registry import CLEANUP, PASSES
 from deepmerge.passes.support import choices
+from deepmerge.plan.groups import RESERVED
 from deepmerge.plan.recipe import STEP_OPTIONS, VERSION, Recipe, Step
 from deepmerge.targets.names import TARGETS
 from deepmerge.text import did_you_mean
@@ -45,7 +46,7 @@ def _recipe(data: dict[str, Any], path: str | Path) -> Recipe:
         _text(data.get("network", ""), f"{path}: network"),
         cleanup,
         _texts(data.get("keep", []), f"{path}: keep"),
-        tuple(_step(s, path, i) for i, s in enumerate(steps, 1)),
+        _told_apart(tuple(_step(s, path, i) for i, s in enumerate(steps, 1)), path),
         _inputs(data.get("inputs", {}), f"{path}: inputs"),
         str(path),
         _target(data.get("target", ""), f"{path}: target"),
@@ -90,6 +91,22 @@ def _step(data: dict, path: str | Path, number: int) -> Step:
         str(path),
         _text(data.get("note", ""), f"{where}, note"),
     )
+
+
+def _told_apart(steps: tuple[Step, ...], path: str | Path) -> tuple[Step, ...]:
+    """Return the steps. PlanError if approximate ones share a name: their layers and rows in tables go by it."""
+    taken: dict[str, int] = {}
+    for number, step in enumerate(steps, 1):
+        if step.exact:
+            continue
+        where = f"{path}: step {number}, name"
+        if step.name in RESERVED:
+            raise PlanError(f"{where}: {step.name!r} stands for another network in tables", remedy="call it otherwise")
+        if step.name in taken:
+            same = f"step {taken[step.name]} is called {step.name!r}, too"
+            raise PlanError(f"{where}: {same}", remedy="call one of them otherwise")
+        taken[step.name] = number
+    return steps
 
 
 def _known(data: dict, allowed: Iterable[str], where: str) -> None:

@@ -6,6 +6,7 @@ here measures anything: deepmerge/choose does, and picks one choice for each reg
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -67,7 +68,13 @@ def find_regions(graph: Graph, steps: Sequence[Step], options: Options) -> list[
     search = _Search(graph, options)
     found = [one for layers, inside in search.groups(steps) if (one := search.region(layers, inside)) is not None]
     names = step_names([region.layers for region in found])
-    return [replace(search.named(region, name), name=name) for region, name in zip(found, names, strict=True)]
+    named: list[Region] = []
+    taken = dict.fromkeys(names)
+    for region, name in zip(found, names, strict=True):
+        del taken[name]
+        named.append(replace(search.named(region, name, taken), name=name))
+        taken |= dict.fromkeys([name, *(step.name for choice in named[-1].choices for step in choice.steps)])
+    return named
 
 
 class _Search:
@@ -118,14 +125,14 @@ class _Search:
         return replace(bare, choices=choices) if len(choices) > 1 else None
 
     @staticmethod
-    def named(region: Region, name: str) -> Region:
-        """Return the region with its steps called after it."""
+    def named(region: Region, name: str, taken: dict[str, None]) -> Region:
+        """Return the region with its steps called after it. taken: the names of other regions and their steps."""
         choices = []
         for choice in region.choices:
             named: dict[str, Step] = {}
             for step in choice.steps:
                 on_top = step.passes == (_TUCKER,) and len(choice.steps) > 1
-                own = unused(f"{name}_tucker" if on_top else name, named)
+                own = unused(f"{name}_tucker" if on_top else name, ChainMap(named, taken))
                 named[own] = replace(step, name=own)
             choices.append(Choice(choice.label, tuple(named.values())))
         return replace(region, choices=tuple(choices))

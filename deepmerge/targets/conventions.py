@@ -64,12 +64,15 @@ def _no_training(graph: Graph, stored: Mapping[str, str] | None) -> Found:
 
 
 def two_valued(layer: Layer) -> list[str]:
-    """Return which of kernel_size, stride and pad the layer's message gives two values that differ."""
+    """Return which of kernel_size, stride and pad the layer's message gives two values that differ.
+
+    More values are for more axes than height and width, and have no other spelling.
+    """
     if not isinstance(layer.params, Window) or not layer.params.FIELD:
         return []
     block = layer.tree.message(layer.params.FIELD)
-    fields = {} if block is None else {name: set(map(str, block.values(name))) for name in _BOTH_AXES}
-    return [name for name, values in fields.items() if len(values) == 2]
+    fields = {} if block is None else {name: block.values(name) for name in _BOTH_AXES}
+    return [name for name, values in fields.items() if len(values) == 2 and values[0] != values[1]]
 
 
 _BOTH_AXES = ("kernel_size", "stride", "pad")

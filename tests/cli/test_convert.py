@@ -199,13 +199,20 @@ def test_calibration(run, mini, tmp_path):
     assert done.code == 0 and "these are others (5 images, sha256:" in done.err
 
 
-def test_what_is_too_large_is_shown(run, mini, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("bound", "most", "shown"),
+    [
+        ("MOST_VALUES", 100, "; covariances too large, taken as channels × taps: conv2/3x3"),
+        ("MOST_BYTES", 1, "; too large, or not of one row for each image, so that only weights count: conv1/3x3"),
+    ],
+)
+def test_what_is_too_large_is_shown(run, mini, tmp_path, monkeypatch, bound, most, shown):
     from deepmerge.convert.calibrate import collect
 
-    monkeypatch.setattr(collect, "MOST_VALUES", 100)
+    monkeypatch.setattr(collect, bound, most)
     np.savez(tmp_path / "photos.npz", images=np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8))
     done = run(
         "convert", *mini, "--tucker", "--absorb", "", "--calibration", f"npz:{tmp_path / 'photos.npz'}", "--dry-run"
     )
     assert done.code == 0 and done.err == ""
-    assert "; covariances too large, taken as channels × taps: conv2/3x3" in done.out
+    assert shown in done.out

@@ -15,11 +15,14 @@ import pytest
 from deepmerge.errors import EmitError, PassError, PlanError
 from deepmerge.formats import schema
 from deepmerge.formats.read import read_network
+from deepmerge.formats.write import write_pair
+from deepmerge.out.digest import weights_digest
+from deepmerge.out.read import read_converted
 from deepmerge.out.write import Output, Settings
 from deepmerge.passes.support.base import Options
 from deepmerge.plan.discover import Wishes
 from tests.conversion import Job, convert
-from tests.helpers import apart
+from tests.helpers import apart, conv, inputs, layer, network, relu
 from tests.pairs import check_deploy, check_new_layers, check_training, feeds, folders, lmdb_settings
 from tests.real_images import prepared, read_npz
 from tests.renamed import Renamer
@@ -111,6 +114,38 @@ def test_full_width_embedding_is_exact_on_photographs(step, mini, worker, photog
     with worker.load(tmp_path / "out/deploy.prototxt", tmp_path / "out/weights.caffemodel") as after:
         assert f"{step}/1x1" not in after.params()
         assert apart(wanted, after.forward(images)) <= 1e-5
+
+
+# A fold and the removal of a Dropout between two merges of LRNs
+FOLDED = (
+    inputs((1, 3, 12, 10))
+    + conv("conv1", "data", 4, "kernel_size: 3")
+    + layer("norm1", "LRN", "conv1", "k: 2")
+    + conv("conv2", "norm1", 5)
+    + layer("bn2", "BatchNorm", "conv2")
+    + layer("drop", "Dropout", "bn2")
+    + conv("conv3", "drop", 6, "kernel_size: 2")
+    + layer("norm3", "LRN", "conv3", "k: 2")
+    + layer("prob", "Softmax", "norm3")
+)
+PASS_AT = {"norm1": "merge_lrn", "bn2": "fold_batchnorm", "drop": "remove_dropout", "norm3": "merge_lrn"}
+
+
+@pytest.mark.parametrize("order", ["bn2 norm1 drop norm3", "norm1 drop bn2 norm3", "drop norm3 norm1 bn2"])
+def test_a_step_that_turns_out_exact_has_a_folder_unless_it_says_so(order, tmp_path):
+    """It may depend on approximate steps before it, and those after it start from what it made."""
+    pair = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    write_pair(network(tmp_path, FOLDED), *pair)
+    names, recipe = order.split(), tmp_path / "recipe.toml"
+    step = '[[step]]\nname = "{0}"\npasses = ["{1}"]\nlayers = ["{0}"]\n'
+    recipe.write_text("version = 1\ncleanup = []\n" + "".join(step.format(name, PASS_AT[name]) for name in names))
+    report = convert(Job(*pair, tmp_path / "small", recipe=recipe))
+    assert [(entry["name"], entry["exact"]) for entry in report["steps"]] == [(name, False) for name in names]
+    convert(Job(*pair, tmp_path / "large", recipe=recipe, settings=Settings(step_weights=True)))
+    small, large = (read_converted(tmp_path / out, need_steps=True) for out in ("small", "large"))
+    assert [one.name for one in small.steps] == names
+    digests = [[weights_digest(one.pair.read()) for one in out.steps] for out in (small, large)]
+    assert digests[0] == digests[1] and digests[0][-1] == weights_digest(small.final.read())
 
 
 # -- the same input gives the same bytes -----------------------------------------------------------
@@ -271,6 +306,21 @@ def test_the_source_may_lie_in_the_out_that_is_replaced(mini, tmp_path):
 def test_no_steps_and_formats(mini, tmp_path):
     convert(Job(*mini, tmp_path / "out", settings=Settings(formats=("onnx",), steps=False)))
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["model.onnx", "recipe.toml", "report.json"]
+
+
+BEHIND_RELU = inputs((1, 3, 12, 10)) + conv("conv", "data", 4) + relu("conv") + layer("bn", "BatchNorm", "conv")
+BEHIND_RELU += layer("act", "TanH", "bn") + layer("ip", "InnerProduct", "act", "num_output: 5")
+
+
+@pytest.mark.parametrize("cleanup", ["", '"convert_batchnorm"'], ids=["step", "cleanup"])
+def test_gradients_are_clipped_where_a_batchnorm_became_a_scale(cleanup, tmp_path):
+    pair, recipe = (tmp_path / "net.prototxt", tmp_path / "net.caffemodel"), tmp_path / "recipe.toml"
+    write_pair(network(tmp_path, BEHIND_RELU + layer("prob", "Softmax", "ip")), *pair)
+    recipe.write_text(f"version = 1\ncleanup = [{cleanup}]\n")
+    report = convert(Job(*pair, tmp_path / "out", Wishes(exact=True), recipe=recipe if cleanup else None))
+    assert (report["before"]["layer_types"]["BatchNorm"], report["after"]["layer_types"]["Scale"]) == (1, 1)
+    assert bool(report["steps"]) != bool(cleanup)
+    assert "\nclip_gradients: 1" in (tmp_path / "out/solver.prototxt").read_text()
 
 
 def test_progress_counts_the_steps(mini, tmp_path):

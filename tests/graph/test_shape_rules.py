@@ -177,6 +177,8 @@ REFUSALS = {
         "num_axes: expected -1, or 0 to 2 from axis 2",
     ),
     "prelu of a vector": (data(5) + layer("PReLU"), "2 axes or more, channels second, found (5,)"),
+    # batch_norm_layer.cpp: LayerSetUp takes it, and Reshape then asks for its axis 1
+    "batch norm of a vector": (data(5) + layer("BatchNorm"), "2 axes or more, channels second, found (5,)"),
     "MVN of five axes": (data(1, 2, 3, 4, 5) + layer("MVN"), "at most 4 axes"),
     "even LRN": (IMAGE + layer("LRN", "lrn_param { local_size: 4 }"), "local_size: expected an odd number, found 4"),
     "labels": (data(2, 5) + data(3, name="l") + layer("Accuracy", "", "y", "x l"), "bottom 'l': expected 2 labels"),
@@ -203,6 +205,10 @@ REFUSALS = {
     "input shapes": (
         layer("Input", f"input_param {{ {shape(1)} {shape(2)} }}", "in", "", "a b c"),
         "shape: expected one, or one for each of the 3 tops, found 2",
+    ),
+    "data fillers": (
+        layer("DummyData", f"dummy_data_param {{ {shape(1)} data_filler {{ }} data_filler {{ }} }}", "y", "", "a b c"),
+        "layer 'y' (DummyData): data_filler: expected none, one, or one for each of the 3 tops, found 2",
     ),
     "recurrent cont": (
         data(4, 2, 5) + data(4, 3, name="c") + layer("LSTM", "recurrent_param { num_output: 3 }", "y", "x c"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +82,21 @@ def test_the_original_is_found_from_the_current_folder_and_from_outs(pair, tmp_p
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert read_converted("../out").original.prototxt.samefile(pair[0])
+
+
+def test_another_file_of_the_originals_name_is_passed_over(pair, tmp_path, monkeypatch):
+    """The current folder comes first, and the network in it is another one."""
+    monkeypatch.chdir(tmp_path)
+    convert(Job("inception_mini.prototxt", "inception_mini.caffemodel", tmp_path / "out", Wishes(exact=True)))
+    (tmp_path / "elsewhere").mkdir()
+    other = Path(shutil.copy(pair[0], tmp_path / "elsewhere"))
+    other.write_text("# another\n" + other.read_text())
+    monkeypatch.chdir(other.parent)
+    assert [*map(os.path.samefile, read_converted("../out").original, pair)] == [True, True]
+    with open(pair[0], "a") as file:
+        file.write("# changed\n")
+    with pytest.raises(ReadError, match="^inception_mini.prototxt: has changed since ../out was made from it"):
+        assert read_converted("../out").original
 
 
 def test_an_original_that_has_gone_is_asked_for_when_it_is_needed(out, pair, tmp_path):

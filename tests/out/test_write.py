@@ -6,6 +6,7 @@ import pytest
 
 from deepmerge.errors import EmitError
 from deepmerge.formats import schema
+from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.write.data_layers import Source
 from deepmerge.formats.write.train_val import TrainData
 from deepmerge.out.write import Output, Settings, folder_name
@@ -61,6 +62,14 @@ def test_the_final_network_and_a_step(graph, tmp_path):
     assert [layer.name for layer in new.layer] == ["b"]
     assert 'source: "train_lmdb"' in (tmp_path / "out/train_val.prototxt").read_text()
     assert 'source: "../../train_lmdb"' in (tmp_path / "out/steps/01-b/train_val.prototxt").read_text()
+
+
+def test_a_step_that_made_no_layer_has_a_file_that_can_be_read(graph, tmp_path):
+    """Such as one that takes Dropout out."""
+    output = Output(tmp_path / "out", Settings())
+    output.step(graph, 1, "drop", "About.")
+    stored = read_caffemodel(tmp_path / "out/steps/01-drop/new_layers.caffemodel")
+    assert [(layer.name, layer.blobs) for layer in stored] == [("input", [])]
 
 
 def test_no_steps_and_other_formats(graph, tmp_path):

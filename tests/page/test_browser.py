@@ -212,6 +212,14 @@ def brightness(view: Shown) -> float:
     return sum(map(int, re.findall(r"\d+", view.js("getComputedStyle(document.body).backgroundColor"))[:3])) / 3
 
 
+@pytest.mark.parametrize("giga, shown", [(999.4, "999 G"), (999.5, "1,000 G"), (1233.6, "1,234 G")])
+def test_a_thousand_billions_and_more_are_whole_numbers(driver, page, tmp_path, giga, shown):
+    """As in the page's tables."""
+    large = re.sub(r'"macs":\d+', f'"macs":{round(giga * 1e9)}', page.read_text(encoding="utf-8"))
+    (tmp_path / "page.html").write_text(large, encoding="utf-8")
+    assert Shown(driver, tmp_path / "page.html").where.endswith(f" layers, {shown} MACs")
+
+
 def test_the_slider_scrubs_by_mouse(view, mini_stages):
     from selenium.webdriver.common.action_chains import ActionChains
 

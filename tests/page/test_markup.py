@@ -3,6 +3,7 @@ from __future__ import annotations
 import html
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -72,10 +73,26 @@ def test_tables():
         ("given as folder:/data/val, not /data/train", "given as folder:val, not train"),
         ("inception_3a/3x3 and '/a/b' are layers, https://host/a/b is not", None),
         ("half and/or half, 1/2, /tmp", None),
+        ('File "/home/ada/lib/caffe.py", line 3', 'File "caffe.py", line 3'),
     ],
 )
 def test_folders_of_absolute_paths_are_left_out(text, left):
     assert without_folders(text) == (left or text)
+
+
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        ("/Users/Jane Doe/nets/x.prototxt: is empty", "x.prototxt: is empty"),
+        ("no such file: '/Users/Jane Doe/mean file'", "no such file: 'mean file'"),
+        ("/my disk/out/report.json: '/my disk/out' has changed", "report.json: 'out' has changed"),
+        ("given as lmdb:/my disk/data/train", "given as lmdb:train"),
+        ("layers inception/Users/Jane Doe/3x3 and '/a/b' stay", None),
+    ],
+)
+def test_known_folders_are_left_out_whatever_is_in_their_names_or_before_them(monkeypatch, text, left):
+    monkeypatch.setenv("HOME", "/Users/Jane Doe/")
+    assert without_folders(text, [Path("/"), Path("/my disk"), Path("/my disk/out")]) == (left or text)
 
 
 def test_plain():

@@ -36,6 +36,17 @@ def test_a_table(saved, mini):
     assert [row.step for row in found.rows][:2] == ["", "conv1"] and found.rows[1].speedup == 1.5
 
 
+def test_what_is_in_int8_is_known_by_its_file_and_its_row(saved, mini):
+    value = bench_json()
+    value["networks"][1]["onnx"] = "/home/ada/out/model-int8.onnx"
+    assert read_measured(saved("b.json", value), "bench").int8 == {"after"}
+    value["networks"][1]["onnx"] = "/home/ada/out/model.onnx"
+    assert read_measured(saved("b.json", value), "bench").int8 == set()
+    value = table_json(read_converted(mini))
+    value["rows"] += [value["rows"][-1] | {"step": "int8"}, value["rows"][-1] | {"step": "int8", "index": None}]
+    assert [row.int8 for row in read_steps(saved("t.json", value)).rows[-3:]] == [False, False, True]
+
+
 def test_networks_that_an_engine_refused_are_left_out(saved):
     value = profile_json()
     value["engines"][0]["networks"][1] = {"label": "after", "refused": "it has a layer of the type Odd"}

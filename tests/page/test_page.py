@@ -153,6 +153,21 @@ def test_paths_are_shown_without_their_folders(mini, models, tmp_path, monkeypat
     assert "/home/" not in text and str(tmp_path) not in text and str(models) not in text
 
 
+def test_folders_with_spaces_are_left_out_too(mini, tmp_path, monkeypatch):
+    """Those that are known: the home folder, OUT's and the source's."""
+    monkeypatch.setenv("HOME", "/home/Jane Roe")
+    out = Path(shutil.copytree(mini, tmp_path / "Ann Doe" / "out"))
+    report = json.loads((mini / "report.json").read_text())
+    report["source"]["prototxt"]["path"] = "/Users/Joe Doe/nets/mini.prototxt"
+    report["warnings"] = ["mean_file '/Users/Joe Doe/nets/mean.npy' and '/home/Jane Roe/mean.npy' are not there"]
+    (out / "report.json").write_text(json.dumps(report))
+    text = make_page(read_converted(out))
+    for shown in (": report.json: the original&#x27;s prototxt, mini.prototxt, is not there",
+                  "mean_file &#x27;mean.npy&#x27; and &#x27;mean.npy&#x27; are"):  # fmt: skip
+        assert shown in text
+    assert " Doe" not in text and " Roe" not in text
+
+
 def test_pages_of_large_networks_are_small(zoo, tmp_path):
     convert(Job(zoo / "googlenet.prototxt", zoo / "googlenet.caffemodel", tmp_path / "out"))
     assert write_page(tmp_path / "out").stat().st_size < 500_000

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from deepmerge.page.checked import checked
 from deepmerge.page.measured import read_measured, read_steps
 from deepmerge.page.sections import accuracy, costs, steps, summary, times
 from deepmerge.page.sections.headline import headline
-from tests.page.conftest import bench_json, profile_json, recovery_json, table_json
+from tests.page.conftest import bench_json, profile_json, recovery_json, spread, table_json
 
 
 def text(markup: str) -> str:
@@ -84,6 +86,38 @@ def test_headline_says_how_accurate_before_merged_and_recovered(saved, report, c
     assert f"{same}, merged, 30 held-out images 25.0% {same}, recovered, 30 held-out images 75.0%" in made
     exact = report | {"steps": [step | {"exact": True} for step in report["steps"]]}
     assert "accuracy" not in text(headline(exact, None))
+
+
+def test_headline_of_a_table_is_that_of_the_last_steps_not_of_int8(saved, report, converted):
+    """Where a row lacks a time or a column, the last one that has it counts."""
+    value, nine = table_json(converted), {"value": 9.0, "low": 8, "high": 10}
+    steps_alone = text(headline(report, read_steps(saved("t.json", value))))
+    assert "3.50 times as fast" in steps_alone and "40.0% top-1 recovered" in steps_alone
+    beside = value["rows"][-1] | {"index": None, "seconds": None, "speedup": None}
+    last = beside | {"step": "all", "top": {"recovered": {"1": 0.88}}}
+    both = {"merged": {"1": 0.1}, "recovered": {"1": 0.2}}
+    for speedup, top in ((None, both), (nine, both), (nine, {})):
+        int8 = beside | {"step": "int8", "top": top, "speedup": speedup}
+        made = text(headline(report, read_steps(saved("t.json", value | {"rows": [*value["rows"], int8]}))))
+        assert made == steps_alone
+        made = text(headline(report, read_steps(saved("t.json", value | {"rows": [*value["rows"], last, int8]}))))
+        assert made == steps_alone.replace("85.0%", "88.0%")
+    named_so = value["rows"][-1] | {"step": "int8", "speedup": nine}
+    made = text(headline(report, read_steps(saved("t.json", value | {"rows": [*value["rows"], named_so]}))))
+    assert "9.00 times as fast" in made, "a step of this name"
+
+
+def test_headline_of_a_bench_leaves_out_networks_in_int8(saved, report):
+    value = bench_json()
+    runs, networks = value["engines"][0]["networks"], value["networks"]
+    before = text(headline(report, None, read_measured(saved("b.json", value), "bench")))
+    assert before.startswith("measured on ort 4.00 times as fast") and "top-1 of after, 100 images 80.0%" in before
+    runs.append(runs[-1] | {"label": "small", "ratio": spread(0.1, "value")})
+    networks.append(networks[-1] | {"label": "small", "onnx": "out/model-int8.onnx"})
+    assert text(headline(report, None, read_measured(saved("b.json", value), "bench"))) == before
+    networks[-1]["onnx"] = "out/model.onnx"
+    made = text(headline(report, None, read_measured(saved("b.json", value), "bench")))
+    assert made.startswith("measured on ort 10.0 times as fast")
 
 
 def test_steps(report):
@@ -164,3 +198,22 @@ def test_training(converted):
     made = text(accuracy.training(converted))
     for command in ("deepmerge recover", "deepmerge finetune", "make -C", "deepmerge eval"):
         assert f"{command} OUT" in made
+
+
+def test_training_shows_the_ways_whose_files_are_there(mini, tmp_path):
+    out = Path(shutil.copytree(mini, tmp_path / "out"))
+    (out / "finetune.mk").unlink()
+    made = text(accuracy.training(read_converted(out)))
+    assert "deepmerge finetune OUT" in made and "With Caffe" not in made
+    (out / "solver.prototxt").unlink()
+    made = text(accuracy.training(read_converted(out)))
+    assert "deepmerge recover OUT" in made and "deepmerge eval OUT" in made and "finetune" not in made
+    shutil.rmtree(out / "steps")
+    assert "caffe train" not in text(accuracy.training(read_converted(out)))
+    shutil.copy(mini / "solver.prototxt", out)
+    assert "caffe train -solver solver.prototxt" in text(accuracy.training(read_converted(out)))
+    for name in ("deploy.prototxt", "weights.caffemodel", "solver.prototxt"):
+        (out / name).unlink()
+    (out / "model.onnx").touch()
+    again = "OUT holds ONNX alone, which cannot be trained. Convert again with --emit caffe,onnx ."
+    assert text(accuracy.training(read_converted(out, need_final=False))) == again

@@ -194,6 +194,15 @@ def test_a_convolution_of_three_axes(refusals):
     assert refusals(text, DecomposeTucker)["conv"] == "its window is not two-dimensional"
 
 
+def test_shapes_that_are_not_known(refusals):
+    """As those of Faster R-CNN's fc6 and fc7, behind ROIPooling."""
+    text = inputs((1, 12, 9, 8)) + layer("roi", "ROIPooling", "data")
+    text += layer("fc6", "InnerProduct", "roi", "num_output: 40")
+    text += layer("fc7", "InnerProduct", "fc6", "num_output: 30")
+    reason = "the shape that it reads is not known here, so its MACs cannot be counted"
+    assert refusals(text, DecomposeTucker) == {"fc6": reason, "fc7": reason}
+
+
 def test_without_weights(refusals, tmp_path):
     graph = network(tmp_path, inputs((2, 12, 9, 8)) + conv("conv", "data", 32, "kernel_size: 3"), seed=None)
     assert "give the caffemodel" in refusals(graph, DecomposeTucker)["conv"]

@@ -428,6 +428,26 @@ def test_keep(refusals, kept):
     assert "is kept, as asked" in refusals(CONV + BN, FoldBatchnorm, keep=frozenset([kept]))["bn"]
 
 
+@pytest.mark.parametrize(
+    ("behind", "left", "into"),
+    [
+        (scale("bn") + relu("scale"), {"Convolution": 1, "Scale": 1, "ReLU": 1}, "scale"),
+        (conv("next", "bn", 3, "kernel_size: 2"), {"Convolution": 2}, "next"),
+    ],
+)
+def test_keep_of_the_layer_before_leaves_those_behind(apply_and_check, behind, left, into):
+    found = apply_and_check(CONV + BN + behind, *FOLDS, left=left, keep=frozenset(["conv"]))
+    assert found.applied.changes[0].into == (into,)
+    for before, after in zip(found.original.layer("conv").weights, found.layer("conv").weights, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_keep_of_one_of_several_readers(refusals):
+    text = inputs((2, 6, 9, 8)) + layer("act", "TanH", "data") + bn("act")
+    reason = refusals(text + conv("a", "bn", 3) + conv("b", "bn", 4), FoldBatchnorm, keep=frozenset(["b"]))["bn"]
+    assert reason.endswith("nor into the one after it ('b' (Convolution) is kept, as asked)")
+
+
 def test_keep_of_one_leaves_the_others(apply_and_check):
     text = CONV + BN + conv("c2", "bn", 3, "kernel_size: 2") + bn("c2", "bn2")
     apply_and_check(text, FoldBatchnorm, left={"Convolution": 2, "BatchNorm": 1}, keep=frozenset(["bn2"]))

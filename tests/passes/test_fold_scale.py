@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deepmerge.passes.fold_batchnorm import FoldBatchnorm
 from deepmerge.passes.fold_scale import FoldScale
-from tests.helpers import conv, inputs, layer, network, relu
+from tests.helpers import apart, conv, feeds, inputs, layer, network, relu
 
 CONV = inputs((2, 6, 9, 7)) + conv("conv", "data", 4, "kernel_h: 3 kernel_w: 2 pad_h: 1 pad_w: 0")
 
@@ -171,6 +172,31 @@ def test_a_scale_behind_that_may_not_change(refusals):
     reasons = refusals(text + layer("x", "TanH", "a") + layer("y", "TanH", "b"), FoldScale)
     assert "'a' (Scale) reads it" in reasons["s"]
     assert reasons["a"] == "its weights are shared with 'b', and the layer 's' (Scale) comes before it"
+
+
+def pooled(tmp_path, params: str):
+    """As res5 of Faster R-CNN: behind ROIPooling no shape is known. Caffe judges it with a TanH in its place."""
+    text = inputs((2, 6, 9, 7)) + layer("roi", "TanH", "data") + conv("conv", "roi", 4, "kernel_size: 3")
+    text += layer("bn", "BatchNorm", "conv") + scale("bn", params) + layer("bias", "Bias", "scale") + relu("bias")
+    graph = network(tmp_path, text)
+    known = graph.layer("roi").params
+    graph.layer("roi").type, graph.layer("roi").params = "ROIPooling", None
+    return graph, known
+
+
+def test_channels_that_only_the_weights_show(apply_and_check, caffe, tmp_path):
+    graph, known = pooled(tmp_path, "bias_term: true")
+    left = {"ROIPooling": 1, "Convolution": 1, "ReLU": 1}
+    found = apply_and_check(graph, FoldBatchnorm, FoldScale, within=None, left=left)
+    for one in (graph, found.graph):
+        one.layer("roi").type, one.layer("roi").params = "TanH", known
+    values = feeds(graph)
+    assert apart(caffe(graph, values), caffe(found.graph, values)) <= 1e-5
+
+
+def test_a_scalar_where_the_channels_are_not_known(refusals, tmp_path):
+    graph, _ = pooled(tmp_path, "num_axes: 0")
+    assert refusals(graph, FoldScale)["scale"] == "the number of channels is not known here"
 
 
 @pytest.mark.parametrize("kept", ["scale", "Scale"])

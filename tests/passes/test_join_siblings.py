@@ -29,6 +29,13 @@ def test_the_wide_and_the_kept_stay(apply_and_check):
     assert {x.name for x in found.graph.layers} >= {"wide", "kept", "a_joined"}
 
 
+@pytest.mark.parametrize(("width", "keep"), [(4, {"first"}), (17, ())])
+def test_a_first_sibling_that_stays(apply_and_check, width, keep):
+    text = DATA + "".join(conv(n, "data", w) for n, w in (("first", width), ("a", 4), ("b", 4)))
+    found = apply_and_check(text, JoinSiblings, left={"Convolution": 2, "Slice": 1}, keep=frozenset(keep))
+    assert [(c.layer, c.merged) for c in found.applied.changes] == [("a", ("a", "b"))]
+
+
 def test_a_reader_between_the_siblings(apply_and_check):
     text = DATA + conv("a", "data", 3) + layer("t", "TanH", "a") + conv("b", "data", 2)
     apply_and_check(text, JoinSiblings, left={"Convolution": 1, "Slice": 1, "TanH": 1})
@@ -74,6 +81,11 @@ SHARED = 'param { name: "w" }'
 )  # fmt: skip
 def test_refusals(refusals, second, why):
     assert why in refusals(DATA + conv("a", "data", 4) + second, JoinSiblings)["a"]
+
+
+def test_siblings_that_stay_are_told_once(refusals):
+    text = DATA + conv("a", "data", 4) + conv("b", "data", 17) + conv("c", "data", 17)
+    assert list(refusals(text, JoinSiblings)) == ["a"]
 
 
 def test_wide_siblings_of_a_window(refusals):

@@ -58,6 +58,7 @@ def test_the_random_start(apply_and_check):
 
 
 SHARED = 'param { name: "w" } param { name: "b" }'
+UNKNOWN = inputs((2, 3, 9, 8)) + layer("conv", "ConvolutionDepthwise", "data")  # it does not say num_output
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,8 @@ SHARED = 'param { name: "w" } param { name: "b" }'
             "'pool' (Pooling), not a convolution",
         ),
         (inputs((2, 3, 5, 4)) + lrn("data", ""), "'input' (Input), not a convolution"),
+        (UNKNOWN + lrn("conv", ""), "the parameters of 'conv' (ConvolutionDepthwise) are not known"),
+        (UNKNOWN + relu("conv") + lrn("conv", ""), "the parameters of 'conv' (ConvolutionDepthwise) are not known"),
         (CONV + lrn("conv", "k: 0"), "its k is 0"),
         (CONV + lrn("conv", "k: -1"), "its k is -1"),
         (

@@ -70,6 +70,19 @@ def test_an_output_that_would_be_the_input(refusals):
     assert "its bottom is an input" in refusals(inputs((2, 3)) + dropout("data", "drop"), RemoveDropout)["drop"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ("scale_train: false", "with scale_train: false it multiplies by 0.3 in TEST"),
+        ("sample_weights_test: true", "with sample_weights_test it drops values in TEST, too"),
+    ],
+)
+def test_forks_that_do_something_in_a_test(refusals, fields, reason):
+    """caffe-fast-rcnn, caffe-segnet: dropout_layer.cpp. BVLC's Caffe refuses the fields, so it cannot judge them."""
+    text = CONV + layer("drop", "Dropout", "conv", f"dropout_ratio: 0.7 {fields}", "conv")
+    assert refusals(text, RemoveDropout) == {"drop": reason}
+
+
 @pytest.mark.parametrize("kept", ["drop", "Dropout"])
 def test_keep(refusals, kept):
     assert (

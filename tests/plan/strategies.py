@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from deepmerge.passes.registry import CLEANUP, PASSES
+from deepmerge.plan.groups import RESERVED
 from deepmerge.plan.recipe import Recipe, Step
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -23,5 +24,8 @@ OPTIONS = st.fixed_dictionaries(
     },
 )
 PASS_NAMES = st.lists(st.sampled_from(sorted(PASSES)), min_size=1, unique=True).map(tuple)
-STEPS = st.builds(Step, NAME, PASS_NAMES, NAMES, st.booleans(), OPTIONS)
-RECIPES = st.builds(Recipe, TEXT, st.just(CLEANUP), NAMES | st.just(()), st.lists(STEPS, max_size=4).map(tuple))
+ANY_STEP = st.builds(Step, NAME, PASS_NAMES, NAMES, st.booleans(), OPTIONS)
+STEP = ANY_STEP.filter(lambda step: step.exact or step.name not in RESERVED)
+# Exact steps may share their names, approximate ones may not
+STEPS = st.lists(STEP, max_size=4, unique_by=lambda step: id(step) if step.exact else step.name).map(tuple)
+RECIPES = st.builds(Recipe, TEXT, st.just(CLEANUP), NAMES | st.just(()), STEPS)

@@ -43,7 +43,8 @@ def test_a_whole_name_that_is_anothers_head_gets_a_number():
 
 
 def test_taken_and_reserved_names_get_a_number():
-    assert step_names([["tucker"], ["all/conv"]], taken={"tucker"}) == ["tucker_2", "all_2"]
+    found = step_names([["tucker"], ["all/conv"], ["int8"]], taken={"tucker"})
+    assert found == ["tucker_2", "all_2", "int8_2"]
 
 
 def test_names_are_single_words_of_steps():

@@ -62,6 +62,9 @@ STEP = HEAD + '[[step]]\nname = "s"\npasses = ["merge_lrn"]\nlayers = ["norm"]\n
         (STEP + 'absorb = "lrn"', "step 1, absorb: expected a list of lrn, pooling, branches, found 'lrn'"),
         (STEP + 'absorb = ["pool"]', "step 1, absorb: 'pool' is none of lrn, pooling, branches"),
         (STEP + STEP.replace(HEAD, "") + "a = 1", "step 2: unknown key 'a'"),
+        (STEP + STEP.replace(HEAD, ""), "step 2, name: step 1 is called 's', too; call one of them otherwise"),
+        (STEP.replace('"s"', '"all"'), "step 1, name: 'all' stands for another network in tables; call it otherwise"),
+        (STEP.replace('"s"', '"int8"'), "step 1, name: 'int8' stands for another network in tables"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_its_place(tmp_path, text, expected):
@@ -115,6 +118,14 @@ def test_values_that_are_absurd(tmp_path, text, expected):
 def test_inputs_may_have_any_name(tmp_path, name):
     (tmp_path / "r.toml").write_text(Recipe("net", inputs={name: (1, 3, 4, 4)}).to_toml(), encoding="utf-8")
     assert read_recipe(tmp_path / "r.toml").inputs == {name: (1, 3, 4, 4)}
+
+
+@pytest.mark.parametrize("name", ["s", "all", "int8"])
+def test_an_exact_step_may_have_the_name_of_any_other(tmp_path, name):
+    """The plan of a network calls both a fold and a merge after the layers that they change."""
+    exact = STEP.replace('"s"', f'"{name}"') + "exact = true\n"
+    (tmp_path / "r.toml").write_text(exact + exact.replace(HEAD, "") + STEP.replace(HEAD, ""))
+    assert [step.name for step in read_recipe(tmp_path / "r.toml").steps] == [name, name, "s"]
 
 
 def test_a_target_is_a_name(tmp_path):

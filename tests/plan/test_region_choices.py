@@ -69,15 +69,24 @@ def test_what_is_kept_is_not_offered(found):
     assert not any("LRN" in choice.label for region in regions for choice in region.choices)
 
 
-def test_the_steps_of_a_choice_have_names_of_their_own(tmp_path):
-    """Each has a folder with its new layers."""
+def test_the_steps_of_choices_have_names_of_their_own(tmp_path):
+    """Each has a folder with its new layers. The towers are called `norm`, and the second one's step not `norm_2`."""
     text = inputs((1, 3, 16, 16))
     for tower in "ab":
         text += conv(tower, "data", 8, "kernel_size: 3 pad: 1") + layer(f"norm_{tower}", "LRN", tower, "local_size: 3")
     graph = network(
-        tmp_path, text + layer("both", "Concat", "norm_a norm_b") + layer("fc", "InnerProduct", "both", "num_output: 5")
+        tmp_path,
+        text
+        + layer("both", "Concat", "norm_a norm_b")
+        + conv("norm_2/conv", "both", 8, "kernel_size: 3 pad: 1")
+        + layer("norm_2/lrn", "LRN", "norm_2/conv")
+        + layer("fc", "InnerProduct", "norm_2/lrn", "num_output: 5"),
     )
     steps = [c.step for c in make_plan(graph, Wishes()).candidates]
-    choices = [choice for region in find_regions(graph, steps, Options()) for choice in region.choices]
+    regions = find_regions(graph, steps, Options())
+    choices = [choice for region in regions for choice in region.choices]
     assert max(len(choice.steps) for choice in choices) >= 2
     assert all(len({step.name for step in choice.steps}) == len(choice.steps) for choice in choices)
+    names = {region.name: {step.name for choice in region.choices for step in choice.steps} for region in regions}
+    assert names["norm"] >= {"norm", "norm_3"} and "norm_2" in names["norm_2"]
+    assert len(set().union(*names.values())) == sum(map(len, names.values()))

@@ -125,6 +125,12 @@ def test_an_axis_may_be_counted_from_the_end(tmp_path, axis, taken):
         assert "convolution-axes" not in broken(graph, "atlas500")
 
 
+def test_three_values_are_no_pair_of_width_and_height(tmp_path):
+    """TARGETS says how sophon reads two values, and nothing about three."""
+    graph = network(tmp_path, CASES["atlas500"]["convolution-axes"][0], seed=None)
+    assert broken(graph, "sophon") == set()
+
+
 TYPES = [(name, kind, False) for name in TARGETS for kind in load_target(name).refuses]
 TYPES += [(name, kind, True) for name in TARGETS for kind in load_target(name).takes or ()]
 

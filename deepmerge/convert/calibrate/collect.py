@@ -17,7 +17,7 @@ from deepmerge.passes.support.weights import weight_of
 
 PLACES = 32  # looked at in each image
 MOST_VALUES = 4608  # of a patch whose covariance is kept: a 3x3 kernel over 512 channels
-MOST_BYTES = 1 << 31  # of all covariances together
+MOST_BYTES = 1 << 31  # of one layer's covariances, and of all together before the largest patches become separable
 
 
 def collect(
@@ -29,8 +29,10 @@ def collect(
 ) -> tuple[dict[str, Moments], list[str]]:
     """Return the moments of the Convolution and InnerProduct layers among `names`, and which of them are separable.
 
-    Layers that read the same bottom through the same windows share their moments. A patch with too many values, or
-    with too many together with the others, has no covariance of its own: it is separable (see Moments).
+    Layers that read the same bottom through the same windows share their moments. Patches of several taps with too many
+    values, or with too many together with the smaller ones, have no covariance of their own: they are separable (see
+    Moments). A layer has no moments if its covariances alone are too large, or if its bottom does not have one row for
+    each image (behind a Slice of the batch, or a Reshape that gives an image several rows).
 
     Parameters
     ----------
@@ -52,6 +54,7 @@ def collect(
         (feed,) = session.inputs
         for batch, count in filled(batches, twin):
             values = session.forward({feed: batch}, bottoms)
+            probes = [probe for probe in probes if len(values[probe.layers[0].bottom.name]) == len(batch)]
             for probe in probes:
                 first = probe.layers[0]
                 probe.add(values[first.bottom.name][:count], shapes[first.top], range(done, done + count))
@@ -134,7 +137,8 @@ class _Probe:
 
     @property
     def bytes(self) -> int:
-        return 8 * self.group * self.values**2
+        sizes = (self.values // self.taps, self.taps) if self.kind == "separable" else (self.values,)
+        return 8 * self.group * sum(size**2 for size in sizes)
 
     def add(self, bottom: np.ndarray, shape: tuple[int, ...], images: Iterable[int]) -> None:
         """Add a bottom (N, …) of these images. shape: the top's. images: their numbers, which seed the places."""
@@ -168,19 +172,20 @@ def _probes(graph: Graph, names: Collection[str]) -> list[_Probe]:
             key = layer.bottom.name, p.kernel, p.stride, p.pad, p.dilation, p.group
             new = _Probe([], p.group, int(np.prod(weight.shape[1:])), p.kernel_h * p.kernel_w, "patches")
             probes.setdefault(key, new).layers.append(layer)
-    _limit(list(probes.values()))
-    for probe in probes.values():
+    found = _limit(list(probes.values()))
+    for probe in found:
         probe.sums = Sums(probe.kind, probe.taps)
-    return list(probes.values())
+    return found
 
 
-def _limit(probes: list[_Probe]) -> None:
-    """Make the largest patches separable until the rest fits into memory."""
+def _limit(probes: list[_Probe]) -> list[_Probe]:
+    """Make the largest patches separable until the rest fits; return all but those that do not fit by themselves."""
     total = 0
     for probe in sorted(probes, key=lambda probe: probe.values):
         total += probe.bytes if probe.values <= MOST_VALUES else 0
         if probe.kind == "patches" and probe.taps > 1 and (probe.values > MOST_VALUES or total > MOST_BYTES):
             probe.kind = "separable"
+    return [probe for probe in probes if probe.bytes <= MOST_BYTES]
 
 
 def filled(batches: Iterable[np.ndarray], graph: Graph) -> Iterator[tuple[np.ndarray, int]]:

@@ -51,6 +51,8 @@ class CalibrationImages:
         How many could be read.
     separable : list of str
         The layers whose covariance was too large (see collect).
+    unmeasured : list of str
+        The layers that have no moments (see collect).
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class CalibrationImages:
         self.about, self.images, self.sha256 = "", 0, ""
         self.notes: list[str] = []
         self.separable: list[str] = []
+        self.unmeasured: list[str] = []
         self._loader: Loader | None = None
         self._seen: tuple[str, frozenset[str], Mapping[str, Moments]] = "", frozenset(), {}
 
@@ -90,6 +93,7 @@ class CalibrationImages:
             found, self._seen = {}, ("", frozenset(), {})  # frees the memory of the old ones
             found, separable = collect(graph, names, self._arrays(), engine(), self._report)
             self.separable += [name for name in separable if name not in self.separable]
+            self.unmeasured += [name for name in names if name not in {*found, *self.unmeasured}]
             self._seen = key, frozenset(names), found
         return found
 
@@ -104,7 +108,7 @@ class CalibrationImages:
         """Return what the report says about the images."""
         wishes = {key: value for key, value in asdict(self.wishes).items() if value != getattr(ImageWishes(), key)}
         about = {"source": self.spec, "images": self.images, "sha256": self.sha256, "preprocessing": wishes}
-        return about | {"separable": self.separable}
+        return about | {"separable": self.separable, "unmeasured": self.unmeasured}
 
     def _arrays(self) -> Iterator[np.ndarray]:
         assert self._loader is not None, "prepare comes first"

@@ -94,6 +94,8 @@ _REDUCE = {
 @in_float32
 def reduction(step: Step, x: Tensor) -> Tensor:
     """Caffe: reduction_layer.cpp: the axes from `axis` on become one value, times coeff."""
+    if step.params.operation not in _REDUCE:
+        raise step.error(f"engine 'torch' does not have operation {step.params.operation}")
     y = _REDUCE[step.params.operation](x.flatten(step.axis(x, step.params.axis)))
     return y if step.params.coeff == 1 else y * step.params.coeff
 

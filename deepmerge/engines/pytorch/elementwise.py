@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -60,12 +59,18 @@ def threshold(step: Step, x: Tensor) -> Tensor:
 
 
 def dropout(step: Step, x: Tensor) -> Tensor:
-    """Caffe: dropout_layer.cpp: while training, the values that stay are divided by the share that stays."""
-    ratio = step.params.dropout_ratio
-    if not step.training:
-        return x
-    mask = torch.empty_like(x).bernoulli_(1 - ratio, generator=step.net.generator(x.device))
-    return x * mask.div_(1 - ratio)
+    """Caffe: dropout_layer.cpp: while training, the values that stay are divided by the share that stays.
+
+    With caffe-fast-rcnn's scale_train: false, all values are multiplied by that share in TEST instead.
+    """
+    p = step.params
+    share = 1 - p.dropout_ratio
+    if step.training:
+        mask = torch.empty_like(x).bernoulli_(share, generator=step.net.generator(x.device))
+        return x * (mask.div_(share) if p.scale_train else mask)
+    if p.sample_weights_test:
+        raise step.error("engine 'torch' does not have sample_weights_test, which drops values in TEST, too")
+    return x if p.scale_train else x * share
 
 
 def affine(x: Tensor, scale: float, shift: float) -> Tensor:
@@ -87,14 +92,13 @@ def power(step: Step, x: Tensor) -> Tensor:
 def exp(step: Step, x: Tensor) -> Tensor:
     """Caffe: exp_layer.cpp: base ^ (shift + scale · x) = exp(x · scale · log base) · base ^ shift."""
     p = step.params
-    log_base = 1.0 if p.base == -1 else math.log(p.base)
-    return affine(torch.exp(affine(x, log_base * p.scale, 0)), math.exp(log_base * p.shift), 0)
+    return affine(torch.exp(affine(x, p.inner_scale, 0)), p.outer_scale, 0)
 
 
 def log(step: Step, x: Tensor) -> Tensor:
     """Caffe: log_layer.cpp: log(shift + scale · x) / log base."""
     p = step.params
-    return affine(torch.log(affine(x, p.scale, p.shift)), 1.0 if p.base == -1 else 1 / math.log(p.base), 0)
+    return affine(torch.log(affine(x, p.scale, p.shift)), p.outer_scale, 0)
 
 
 def eltwise(step: Step, *bottoms: Tensor) -> Tensor:
@@ -110,9 +114,11 @@ def eltwise(step: Step, *bottoms: Tensor) -> Tensor:
     elif operation == "PROD":
         for x in bottoms[1:]:
             total = total * x
-    else:
+    elif operation == "SUM":
         coeff = step.params.coeff or (1.0,) * len(bottoms)
         total = affine(total, coeff[0], 0)
         for x, c in zip(bottoms[1:], coeff[1:], strict=True):
             total = torch.add(total, x, alpha=c)
+    else:
+        raise step.error(f"engine 'torch' does not have operation {operation}")
     return total

@@ -78,6 +78,8 @@ def reduction(b: Builder, layer: Layer) -> str:
     """Caffe: reduction_layer.cpp: the axes from `axis` on become one value, times coeff."""
     params, x = layer.params, b.of(layer.bottom)
     axes = list(range(b.axis(layer.bottom, params.axis), len(b.shape(layer.bottom))))
+    if params.operation not in ("SUM", *_REDUCE):
+        raise b.refuse(f"operation {params.operation} cannot be written as ONNX")
     if params.operation == "SUM":
         y = b.op("ReduceSum", x, np.array(axes), keepdims=0)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
     from deepmerge.graph.graph import Layer
 
 
-# Layer types that are one ONNX node without parameters. BNLL is log(1 + exp(x)). Dropout does nothing in TEST.
-PLAIN = {"AbsVal": "Abs", "BNLL": "Softplus", "Dropout": "Identity", "Sigmoid": "Sigmoid", "TanH": "Tanh"}
+# Layer types that are one ONNX node without parameters. BNLL is log(1 + exp(x)).
+PLAIN = {"AbsVal": "Abs", "BNLL": "Softplus", "Sigmoid": "Sigmoid", "TanH": "Tanh"}
 
 
 def plain(kind: str) -> Callable[[Builder, Layer], str]:
@@ -55,6 +54,17 @@ def clip(b: Builder, layer: Layer) -> str:
     return b.op("Clip", b.of(layer.bottom), np.float32(layer.params.min), np.float32(layer.params.max))
 
 
+def dropout(b: Builder, layer: Layer) -> str:
+    """Write Dropout in TEST: the identity; caffe-fast-rcnn's scale_train: false multiplies by the share that stays."""
+    x, params = b.of(layer.bottom), layer.params
+    if params.sample_weights_test:
+        raise b.refuse(
+            "sample_weights_test, which drops values in TEST, too, cannot be written as ONNX",
+            "use --engine caffe with a Caffe build that supports this layer",
+        )
+    return b.op("Identity", x) if params.scale_train else b.op("Mul", x, np.float32(1 - params.dropout_ratio))
+
+
 def threshold(b: Builder, layer: Layer) -> str:
     """Write Threshold: 1 where x > threshold, else 0."""
     return b.floats(b.op("Greater", b.of(layer.bottom), np.float32(layer.params.threshold)))
@@ -82,16 +92,15 @@ def power(b: Builder, layer: Layer) -> str:
 def exp(b: Builder, layer: Layer) -> str:
     """Caffe: exp_layer.cpp: base ^ (shift + scale · x) = exp(x · scale · log base) · base ^ shift."""
     params = layer.params
-    log_base = 1.0 if params.base == -1 else math.log(params.base)
-    inner, outer = log_base * params.scale, math.exp(log_base * params.shift)
-    return affine(b, b.op("Exp", affine(b, b.of(layer.bottom), inner, 0)), outer, 0)
+    x = b.op("Exp", affine(b, b.of(layer.bottom), params.inner_scale, 0))
+    return affine(b, x, params.outer_scale, 0)
 
 
 def log(b: Builder, layer: Layer) -> str:
     """Caffe: log_layer.cpp: log(shift + scale · x) / log base."""
     params = layer.params
-    outer = 1.0 if params.base == -1 else 1 / math.log(params.base)
-    return affine(b, b.op("Log", affine(b, b.of(layer.bottom), params.scale, params.shift)), outer, 0)
+    x = b.op("Log", affine(b, b.of(layer.bottom), params.scale, params.shift))
+    return affine(b, x, params.outer_scale, 0)
 
 
 def eltwise(b: Builder, layer: Layer) -> str:
@@ -104,6 +113,8 @@ def eltwise(b: Builder, layer: Layer) -> str:
         for x in bottoms[1:]:
             total = b.op("Mul", total, x)
         return total
+    if operation != "SUM":
+        raise b.refuse(f"operation {operation} cannot be written as ONNX")
     coeff = layer.params.coeff or (1.0,) * len(bottoms)
     total = affine(b, bottoms[0], coeff[0], 0)
     for x, c in zip(bottoms[1:], coeff[1:], strict=True):

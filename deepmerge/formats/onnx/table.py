@@ -19,6 +19,7 @@ WRITERS: dict[str, Callable] = {
     "Convolution": windows.convolution,
     "Crop": axes.crop,
     "Deconvolution": windows.deconvolution,
+    "Dropout": elementwise.dropout,
     "DummyData": sources.dummy_data,
     "ELU": elementwise.elu,
     "Eltwise": elementwise.eltwise,

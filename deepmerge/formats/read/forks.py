@@ -3,7 +3,7 @@
 Forks give the same numbers to different fields, so these are not in the schema (proto/caffe.proto), and are never
 written into a caffemodel. Only the fields that shapes and passes need are here; all others stay in the tree.
 Sources: the caffe.proto of weiliu89/caffe (ssd), hszhao/PSPNet, yjxiong/caffe, TimoSaemann/caffe-segnet-cudnn5,
-eric612/MobileNet-YOLO, farmingyard/ShuffleNet, lltcggie/caffe.
+eric612/MobileNet-YOLO, farmingyard/ShuffleNet, lltcggie/caffe, rbgirshick/caffe-fast-rcnn, alexgkendall/caffe-segnet.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from deepmerge.formats import schema
 from deepmerge.formats.read.scalars import Reader
 from deepmerge.formats.schema import Default, Field, Kind
 from deepmerge.graph.graph import Layer
@@ -70,6 +71,27 @@ _HARMLESS = {
     "upsample_param": set(),
 }
 
+# What forks add to BVLC's messages: fields that are read by name, and NVCaffe's for the choice of an algorithm
+_ADDED = {
+    "batch_norm_param": {"scale_bias"},
+    "convolution_param": {"hole", "hole_h", "hole_w", "cudnn_convolution_algo_seeker", "conv_algos_override"},
+    "dropout_param": {"scale_train", "sample_weights_test"},
+    "pooling_param": {"ceil_mode"},
+}
+_DROPOUT = _message(_field("scale_train", "bool", True), _field("sample_weights_test", "bool", False))
+
+
+def unread(field: str, layer: Message) -> tuple[str, ...]:
+    """Return the fields in BVLC's message `field` that are not known here, and may change what the layer computes.
+
+    Fillers and engines change nothing for trained weights.
+    """
+    message = schema.fields("LayerParameter").get(field)
+    if message is None:
+        return ()
+    known = schema.fields(message.type_name).keys() | _ADDED.get(field, set()) | {"engine"}
+    return tuple(f.name for f in layer.message(field) or () if f.name not in known and not f.name.endswith("_filler"))
+
 
 def is_another(field: str, layer: Message, block: Message) -> bool:
     """Return whether the message `field` shows that this is another layer than deepmerge knows by that name."""
@@ -87,6 +109,12 @@ def has_scale_bias(reader: Reader) -> bool:
     """Return whether a BatchNorm is NVCaffe's, with its own scale and bias. NVCaffe: batch_norm_layer.cpp."""
     said = str(reader.message.value("scale_bias")).lower() in ("true", "1", "t")
     return said or reader.has("scale_filler") or reader.has("bias_filler")
+
+
+def dropout(reader: Reader) -> dict:
+    """Return what a fork's Dropout does in TEST. caffe-fast-rcnn, caffe-segnet: dropout_layer.cpp."""
+    fork = Reader(reader.message, _DROPOUT, reader.file, reader.where)
+    return {name: fork.one(name) for name in _DROPOUT}
 
 
 def batch_norm_blobs(layer: Layer, blobs: list[np.ndarray]) -> list[np.ndarray]:

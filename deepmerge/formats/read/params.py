@@ -7,6 +7,7 @@ parameter.
 from __future__ import annotations
 
 import dataclasses
+from math import inf
 
 from deepmerge.errors import ReadError
 from deepmerge.formats import schema
@@ -151,6 +152,19 @@ def _batch_norm(cls, reader: Reader) -> dict:
     return _fields(cls, reader) | {"scale_bias": forks.has_scale_bias(reader)}
 
 
+def _dropout(cls, reader: Reader) -> dict:
+    return _fields(cls, reader) | forks.dropout(reader)
+
+
+def _logarithmic(cls, reader: Reader) -> dict:
+    """Exp and Log; a base of -1 means e. Caffe: exp_layer.cpp, log_layer.cpp, which divides by the base's logarithm."""
+    base, log = reader.one("base"), cls is typed.Log
+    if base != -1 and (not 0 < base < inf or (log and base == 1)):
+        wanted = "finite, above 0 and not 1" if log else "finite and above 0"
+        raise reader.error(f"'base' must be {wanted}, or -1 for e, found {base:g}")
+    return _fields(cls, reader)
+
+
 def _pooling(_cls, reader: Reader) -> dict:
     """Return Pooling's fields. `round_mode: FLOOR` and forks' `ceil_mode: false` mean that sizes round down."""
     whole = reader.one("global_pooling")
@@ -209,6 +223,9 @@ _EXCEPTIONS = {
     typed.Slice: _axis,
     typed.Convolution: _convolution,
     typed.Deconvolution: _convolution,
+    typed.Exp: _logarithmic,
+    typed.Log: _logarithmic,
+    typed.Dropout: _dropout,
     typed.Im2col: _convolution,
     typed.Pooling: _pooling,
     typed.Input: _shapes,

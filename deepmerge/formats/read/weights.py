@@ -125,18 +125,29 @@ def _load_all(graph: Graph, weights: Weights, shapes: Shapes) -> list[Layer]:
         expected = expected_weights(layer, [shapes.get(bottom) for bottom in layer.bottoms])
         counts[layer] = len(expected or ())
         if blobs:
-            layer.weights = _in_shape(blobs, expected)
+            layer.weights = _in_shape(layer, blobs, expected)
             loaded.append(layer)
     _share(graph, loaded, counts)
     return [layer for layer in graph.layers if counts[layer] and not layer.weights]
 
 
-def _in_shape(blobs: list[np.ndarray | None], expected: list[Shape] | None) -> list[np.ndarray | None]:
+def _in_shape(layer: Layer, blobs: list[np.ndarray | None], expected: list[Shape] | None) -> list[np.ndarray | None]:
     """Drop the axes of one that old files put in front. Caffe: blob.cpp, ShapeEquals."""
-    if expected is None or len(expected) != len(blobs):
+    if expected is None:
+        expected = [() if blob is None else _shape_by_type(layer, index, blob) for index, blob in enumerate(blobs)]
+    if len(expected) != len(blobs):
         return blobs
     pairs = zip(blobs, expected, strict=True)
     return [blob.reshape(shape) if blob is not None and fits(blob.shape, shape) else blob for blob, shape in pairs]
+
+
+def _shape_by_type(layer: Layer, index: int, blob: np.ndarray) -> Shape:
+    """Return the last axes of a stored blob, as many as a linear layer has there, whatever it reads; else all."""
+    if layer.params is None or not layer.kind.linear:
+        return blob.shape
+    if index == layer.kind.bias:
+        return blob.shape[-1:]
+    return blob.shape[-2:] if layer.type == "InnerProduct" else blob.shape
 
 
 def _share(graph: Graph, loaded: list[Layer], counts: dict[Layer, int]) -> None:

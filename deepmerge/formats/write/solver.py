@@ -71,7 +71,7 @@ def _comments(about: str, new_layers: list[str], training: Training, tree: Messa
             f"Step size at iteration i: {rate} * (1 - i / {iterations}) ^ {power}, so it falls from {rate} to 0."
         )
     if training.folded_batchnorm and float(tree.value("clip_gradients")) > 0:
-        why = "without the BatchNorm that was folded they would run away"
+        why = "without the BatchNorm that the network had they would run away"
         lines.append(f"Gradients are clipped at a norm of {tree.value('clip_gradients')}: {why}.")
     images = f" of {training.batch_size} images" if training.batch_size else ""
     covers = "; test_iter * the TEST batch size should cover your test images" if "test_iter" in tree else ""

@@ -10,6 +10,7 @@ import numpy as np
 
 from deepmerge.engines import engine as find_engine
 from deepmerge.errors import GraphError, ReadError
+from deepmerge.formats.read.inputs import option_for
 from deepmerge.graph.batching import declared_batch, runs_at_any_batch
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import Shape, infer_shapes
@@ -90,11 +91,8 @@ class Runner:
             self._scores = network
             return
         elif self.output is None:
-            if len(network.outputs) != 1:
-                raise GraphError(
-                    f"the network has several outputs: {_listed(network.outputs)}; choose one with --output"
-                )
-            (self.output,) = network.outputs
+            shapes = getattr(network, "shapes", None) or dict.fromkeys(network.outputs)
+            self.output = choose_output(shapes, network.outputs)
         self._fixed = self._fixed or getattr(network, "fixed_batch", None)
         (self._input,) = network.inputs
         self._session = network
@@ -130,8 +128,18 @@ class Runner:
 
 
 def check_same_input(one: Graph, other: Graph) -> None:
-    """Raise ReadError if the two networks take different images."""
-    shapes = [[infer_shapes(g, strict=False)[blob][1:] for blob in g.inputs] for g in (one, other)]
+    """Raise ReadError if the two networks take different images, or do not say which."""
+    shapes = [_image_shapes(graph) for graph in (one, other)]
     if shapes[0] != shapes[1]:
         first, second = (", ".join(map(_shown, found)) for found in shapes)
         raise ReadError(f"the networks cannot be compared: one takes images of {first}, the other of {second}")
+
+
+def _image_shapes(graph: Graph) -> list[Shape]:
+    """Return the shapes of the network's inputs, without the batch. ReadError for an input that has none."""
+    shapes = infer_shapes(graph, strict=False)
+    for blob in graph.inputs:
+        if shapes[blob] is None:
+            remedy = f"give it: {option_for(blob.name)}"
+            raise ReadError(f"input {blob.name!r} has no shape", layer=blob.producer.name, remedy=remedy)
+    return [shapes[blob][1:] for blob in graph.inputs]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 POWERCAP = Path("/sys/class/powercap")
 MICRO, MILLI = 1e-6, 1e-3
@@ -27,7 +28,7 @@ class NoMeter(Exception):  # noqa: N818  (says why there is none; it is not a fa
 
 
 def find_meter(device: str = "cpu") -> Meter:
-    """Return the meter of the CPU's packages, or of the first GPU. Raises NoMeter if there is none."""
+    """Return the meter of the CPU's packages, or of the first GPU that CUDA sees. Raises NoMeter if there is none."""
     return Rapl() if device == "cpu" else Nvml()
 
 
@@ -80,12 +81,10 @@ def _read(zone: Path, field: str) -> int:
 
 
 class Nvml:
-    """The energy counter of the first NVIDIA card (Volta and newer), read by nvidia-ml-py.
+    """The energy counter of the first NVIDIA card that CUDA sees (Volta and newer), read by nvidia-ml-py.
 
     Source: NVML, nvmlDeviceGetTotalEnergyConsumption: millijoules since the driver was loaded.
     """
-
-    name = "NVML: GPU 0"
 
     def __init__(self) -> None:
         try:
@@ -95,9 +94,10 @@ class Nvml:
         self._nvml = pynvml
         try:
             pynvml.nvmlInit()
-            self._card = pynvml.nvmlDeviceGetHandleByIndex(0)
+            card, self._card = _first_card(pynvml)
         except pynvml.NVMLError as error:
             raise NoMeter(f"NVML finds no GPU: {error}") from None
+        self.name = f"NVML: {card}"
         self.joules()
 
     def joules(self) -> float:
@@ -106,3 +106,18 @@ class Nvml:
             return self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._card) * MILLI
         except self._nvml.NVMLError as error:
             raise NoMeter(f"NVML cannot read the GPU's energy counter: {error}") from None
+
+
+def _first_card(nvml: Any) -> tuple[str, Any]:
+    """Return the name and NVML's handle of the card that CUDA counts as its first.
+
+    NVML sees all cards, whatever CUDA_VISIBLE_DEVICES says, and may count them in another order, so a number there does
+    not tell which card it is. NoMeter for one.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    first = visible.split(",")[0].strip()
+    if first in ("", "0"):
+        return "GPU 0", nvml.nvmlDeviceGetHandleByIndex(0)
+    if first.startswith("GPU-"):
+        return first, nvml.nvmlDeviceGetHandleByUUID(first)
+    raise NoMeter(f"NVML cannot tell which card CUDA_VISIBLE_DEVICES={visible} is; give its UUID there (nvidia-smi -L)")

@@ -56,7 +56,7 @@ def search(measure: Callable[[int], int | None], limit: int | None = None, most:
     """Return the largest batch that fits, within 2 %, assuming that every smaller one does; 0 if not even one does.
 
     measure: batch → its peak in bytes, None if it does not fit. Double until one does not fit, then bisect. If there is
-    a limit, the first guesses are where a line through the peaks so far meets it.
+    a limit, up to six guesses come first: where a line through the peaks so far meets it.
     """
     peaks: dict[int, int] = {}
 
@@ -71,7 +71,7 @@ def search(measure: Callable[[int], int | None], limit: int | None = None, most:
     good, bad, guesses = 1, None, 6
     while good < most and (bad is None or bad - good > _step(good)):
         guess = _met(peaks, limit) if limit and guesses else None
-        guesses -= 1
+        guesses -= guess is not None
         batch = _between(good, bad, most, guess)
         if fits(batch):
             good = batch

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from deepmerge.engines import TIMES_ALONE, USUAL
 from deepmerge.engines.timing.timing import Budget, Timings, compare
 from deepmerge.errors import EngineError
 from deepmerge.graph.costs import summary
+from deepmerge.measure import WHAT
 from deepmerge.measure.bench.energy import Meter, NoMeter, find_meter
 from deepmerge.measure.bench.largest import largest_batch
 from deepmerge.measure.bench.memory import memory_of
@@ -21,7 +23,6 @@ from deepmerge.measure.harness.setup import Files, files_of, loaded
 from deepmerge.progress import Progress, of_budget, silent, within
 
 VERSION = 1
-WHAT = ("time", "memory", "energy")
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,12 @@ def bench(networks: Sequence[Network], settings: Settings = Settings(), progress
 def about(network: Network, files: Files) -> dict[str, Any]:
     """Return a network's own figures, for one image. file_bytes: of its two files, as deepmerge writes them.
 
-    Of an ONNX file, storage and file are its own size, and activations are not known.
+    Of an ONNX file, storage and file are its own size with its weights beside it, and activations are not known.
     """
     from deepmerge.graph.shapes import infer_shapes
 
     shapes, costs, held = infer_shapes(network.graph), summary(network.graph), files[network.label]
-    size = sum(path.stat().st_size for path in held[-1:] if network.source.onnx)
+    size = _onnx_bytes(network.source.onnx) if network.source.onnx else 0
     if size:
         costs |= {"storage_bytes": size, "activation_bytes": dict.fromkeys(costs["activation_bytes"])}
     return {
@@ -97,6 +98,12 @@ def about(network: Network, files: Files) -> dict[str, Any]:
         **costs,
         "file_bytes": size or sum(path.stat().st_size for path in held),
     }
+
+
+def _onnx_bytes(file: Path) -> int:
+    """Return the size of an ONNX file, with the weights that `write_model` puts beside a large one."""
+    beside = file.with_name(file.name + ".data")
+    return sum(path.stat().st_size for path in (file, beside) if path.is_file())
 
 
 def batch_of(network: Network) -> int:

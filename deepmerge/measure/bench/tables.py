@@ -14,7 +14,6 @@ NONE = "–"
 class Table(NamedTuple):
     """A table as text."""
 
-    title: str
     head: list[str]
     rows: list[list[str]]
 
@@ -64,7 +63,7 @@ def _times(report: dict[str, Any]) -> Table:
                 else [NONE, NONE]
             )
         rows.append(row)
-    return Table("time", head, rows if engines else [])
+    return Table(head, rows if engines else [])
 
 
 def _sizes(report: dict[str, Any]) -> Table:
@@ -83,7 +82,7 @@ def _sizes(report: dict[str, Any]) -> Table:
                 _left(memory["unique"], base["activation_bytes"]["unique"]),
             ]
         )
-    return Table("size", head, rows)
+    return Table(head, rows)
 
 
 def _loads(report: dict[str, Any]) -> Table:
@@ -108,23 +107,20 @@ def _loads(report: dict[str, Any]) -> Table:
                     ]
                 )
     used = [i for i in range(len(head)) if i < 2 or any(row[i] != NONE for row in rows)]
-    return Table(
-        "memory and energy", [head[i] for i in used], [[row[i] for i in used] for row in rows] if len(used) > 2 else []
-    )
+    return Table([head[i] for i in used], [[row[i] for i in used] for row in rows] if len(used) > 2 else [])
 
 
 def _accuracy(report: dict[str, Any]) -> Table | None:
     scored = [one for one in report["networks"] if one.get("accuracy")]
     if not scored:
         return None
-    tops = list(scored[0]["accuracy"]["top"])
-    rows = [
-        [one["label"], *(f"{one['accuracy']['top'][k]:.2%}" for k in tops), str(one["accuracy"]["images"])]
-        if one.get("accuracy")
-        else [one["label"], *[NONE] * (len(tops) + 1)]
-        for one in report["networks"]
-    ]
-    return Table("accuracy", ["accuracy", *(f"top-{k}" for k in tops), "images"], rows)
+    ks = list(dict.fromkeys(k for one in scored for k in one["accuracy"]["top"]))  # networks may differ in classes
+    rows = []
+    for one in report["networks"]:
+        found = one.get("accuracy") or {"top": {}, "images": NONE}
+        shares = [f"{found['top'][k]:.2%}" if k in found["top"] else NONE for k in ks]
+        rows.append([one["label"], *shares, str(found["images"])])
+    return Table(["accuracy", *(f"top-{k}" for k in ks), "images"], rows)
 
 
 def markdown(report: dict[str, Any], preface: str) -> str:

@@ -47,9 +47,10 @@ class Network:
 def parse_networks(words: Sequence[str]) -> list[Source]:
     """Return the networks that the words name, in order, each with a label of its own.
 
-    A word is a folder that `convert` wrote (or one of its steps' folders), an ONNX file in it, or a PROTOTXT. The word
-    after a PROTOTXT is its CAFFEMODEL if it ends like one (.caffemodel, .h5); PROTOTXT,CAFFEMODEL in one word works,
-    too. NAME= before it sets the label. Raises ValueError for words that make no network.
+    A word is a folder that `convert` wrote, or a step's in it that holds weights.caffemodel (the first one's; all with
+    --step-weights), an ONNX file in it, or a PROTOTXT. The word after a PROTOTXT is its CAFFEMODEL if it ends like one
+    (.caffemodel, .h5); PROTOTXT,CAFFEMODEL in one word works, too. NAME= before it sets the label. Raises ValueError
+    for words that make no network.
     """
     found: list[Source] = []
     for word in words:

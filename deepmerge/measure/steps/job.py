@@ -78,7 +78,8 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     index, merged (layers), passes: as in report.json;
     top: {column: {k: share}}, without columns whose network is that of an earlier one; the original's under "original";
     None without data;
-    seconds: a Spread, for the first folder's network, since weights do not change times; None without times;
+    seconds: a Spread, for the first folder's network, since weights do not change times; None without times, and for
+    a file in int8 that the engine refuses (a warning says why);
     speedup: value, low, high: the original's time by this one's, with its 95 % interval.
     Raises a DeepmergeError if the folders are not of one conversion, or something cannot be read or run.
     """
@@ -107,7 +108,7 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     if job.data:
         report |= _accuracy(job, original, columns, rows, progress)
     if job.seconds:
-        _times(job, original, columns[0], rows, progress)
+        report["warnings"] += _times(job, original, columns[0], rows, progress)
     return report
 
 
@@ -202,12 +203,18 @@ def _accuracy(
         row["top"] = tops
     if found["skipped"]:
         notes = [*notes, f"{len(found['skipped'])} images could not be read; the first: {found['skipped'][0]}"]
-    if job.strict and notes:
-        raise GraphError(f"--strict: {notes[0]} (a warning, without --strict)")
+    _check_strict(job, notes)
     return {"images": found["images"], "warnings": list(dict.fromkeys(notes + found["notes"]))}
 
 
-def _times(job: Job, original: Graph, column: Column, rows: list[dict[str, Any]], progress: Progress) -> None:
+def _check_strict(job: Job, warnings: Sequence[str]) -> None:
+    """Raise GraphError if there is a warning, and none may be."""
+    if job.strict and warnings:
+        raise GraphError(f"--strict: {warnings[0]} (a warning, without --strict)")
+
+
+def _times(job: Job, original: Graph, column: Column, rows: list[dict[str, Any]], progress: Progress) -> list[str]:
+    """Run the networks in turns, fill the rows' `seconds` and `speedup`, and return warnings."""
     steps = column.converted.steps
     networks = {"": original, **{step.name: column.graphs[step.name] for step in steps}}
     timed_on, int8 = job.time_engine or job.engine, column.converted.int8
@@ -215,8 +222,10 @@ def _times(job: Job, original: Graph, column: Column, rows: list[dict[str, Any]]
     runs = {step: Network(step, Source(step, Path(), None), graph, False) for step, graph in networks.items()}
     if int8 and hasattr(engine(timed_on), "load_onnx"):
         runs[INT8] = Network(INT8, Source(INT8, *int8, int8.onnx), column.graphs[steps[-1].name], False)
-    found = step_times(list(runs.values()), timed_on, job.threads or 1, job.seconds, progress)
+    found, warnings = step_times(list(runs.values()), timed_on, job.threads or 1, job.seconds, progress)
     for row in rows:
         step = steps[-1].name if row["step"] == FINAL else row["step"] or ""
         if step in found:
             row["seconds"], row["speedup"] = found[step]
+    _check_strict(job, warnings)
+    return warnings

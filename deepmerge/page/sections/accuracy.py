@@ -157,32 +157,39 @@ def _numbers(entry: dict[str, Any], forms: dict[str, str]) -> list[str]:
 
 
 def training(converted: Converted) -> Html:
-    """Return the ways to get the accuracy back; after an exact conversion, that nothing is to be done."""
+    """Return the ways to get the accuracy back for which OUT has the files; that none is needed if all was exact."""
     if not converted.approximate:
         return element("p", "Every change was exact: the network computes what it did, and nothing has to be trained.")
-    parts = [
-        element(
-            "p", "Run these beside the folder that holds this page (here called OUT). Replace the words in capitals."
-        ),
-        _way(
-            "Without labels",
-            "Merged layers are fitted to what the original computes, then the whole network to its outputs.",
-            "deepmerge recover OUT --data folder:IMAGES -o OUT2",
-        ),
-        _way(
-            "With labels",
-            "Follows solver.prototxt: new layers learn ten times as fast as old ones.",
-            "deepmerge finetune OUT --data folder:IMAGES --test-data folder:TEST_IMAGES -o OUT2",
-        ),
-    ]
-    if converted.steps:
-        text = "Step by step, each from the weights that the one before it ended with"
-        text += "; the result is finetuned.caffemodel."
-        parts.append(_way("With Caffe", text, "make -C OUT -f finetune.mk CAFFE=/path/to/caffe"))
-    else:
-        parts.append(_way("With Caffe", "In OUT.", "caffe train -solver solver.prototxt -weights weights.caffemodel"))
-    parts.append(_way("And measure it", "Before and after.", "deepmerge eval OUT --data folder:TEST_IMAGES --top 1,5"))
-    return join(parts, "\n")
+    ways = [way for file, way in _ways(bool(converted.steps)) if (converted.folder / file).is_file()]
+    if not ways:
+        again = "OUT holds ONNX alone, which cannot be trained. Convert again with "
+        return element("p", again, code("--emit caffe,onnx"), ".")
+    about = "Run these beside the folder that holds this page (here called OUT). Replace the words in capitals."
+    return join([element("p", about), *ways], "\n")
+
+
+def _ways(stepwise: bool) -> list[tuple[str, Html]]:
+    """Return each way, after the file in OUT that it takes; a network that no loss fits has no solver."""
+    weights, solver = "weights.caffemodel", "solver.prototxt"
+    recover = _way(
+        "Without labels",
+        "Merged layers are fitted to what the original computes, then the whole network to its outputs.",
+        "deepmerge recover OUT --data folder:IMAGES -o OUT2",
+    )
+    finetune = _way(
+        "With labels",
+        "Follows solver.prototxt: new layers learn ten times as fast as old ones.",
+        "deepmerge finetune OUT --data folder:IMAGES --test-data folder:TEST_IMAGES -o OUT2",
+    )
+    caffe = _way("With Caffe", "In OUT.", "caffe train -solver solver.prototxt -weights weights.caffemodel")
+    in_steps = _way(
+        "With Caffe",
+        "Step by step, each from the weights that the one before it ended with; the result is finetuned.caffemodel.",
+        "make -C OUT -f finetune.mk CAFFE=/path/to/caffe",
+    )
+    measure = _way("And measure it", "Before and after.", "deepmerge eval OUT --data folder:TEST_IMAGES --top 1,5")
+    with_caffe = ("finetune.mk", in_steps) if stepwise else (solver, caffe)
+    return [(weights, recover), (solver, finetune), with_caffe, (weights, measure)]
 
 
 def _way(title: str, text: str, command: str) -> Html:

@@ -17,7 +17,7 @@ _Figure = tuple[str, str]  # what is said in large letters, and about what
 def headline(
     report: dict[str, Any], table: Steps | None, bench: Measured | None = None, profile: Measured | None = None
 ) -> Html:
-    """Return the figures that one asks for first, each with where it comes from."""
+    """Return the figures that one asks for first, each with where it comes from. Networks in int8 are left out."""
     shown = [speed(report, table, [one for one in (bench, profile) if one]), *accuracies(report, table, bench)]
     cells = [element("div", element("dt", about), element("dd", figure)) for figure, about in shown if figure]
     return element("dl", join(cells, "\n"), class_="headline")
@@ -27,10 +27,13 @@ def speed(report: dict[str, Any], table: Steps | None, timed: Sequence[Measured]
     """Return the measured speed-up and its engine; without one, the ratio of the MACs, called so."""
     for found in timed:
         for engine, runs in found.engines.items():
-            if len(runs) > 1 and runs[-1].ratio:
-                return _fast(runs[-1].ratio[0]), f"measured on {engine}"
-    if table is not None and table.rows and table.rows[-1].speedup:
-        return _fast(table.rows[-1].speedup), f"measured on {table.engine}"
+            ratios = [run.ratio for run in runs if run.ratio and run.label not in found.int8]
+            if ratios:
+                return _fast(ratios[-1][0]), f"measured on {engine}"
+    if table is not None:
+        speedups = [row.speedup for row in table.rows if row.speedup and not row.int8]
+        if speedups:
+            return _fast(speedups[-1]), f"measured on {table.engine}"
     chosen = entry(report.get("choice"))
     engine = entry(chosen.get("frontier")).get("engine")
     if engine and chosen.get("measured") is True and is_number(chosen.get("speedup")):
@@ -47,15 +50,17 @@ def _fast(ratio: float) -> str:
 
 def accuracies(report: dict[str, Any], table: Steps | None, bench: Measured | None) -> list[_Figure]:
     """Return top-1 before and after, as it was measured; without that, the agreement that recover has measured."""
-    if table is not None and table.rows and "original" in table.rows[0].top:
-        last = next((row for row in reversed(table.rows) if row.top), table.rows[0])
-        found = {"before": table.rows[0].top["original"], **{name: last.top.get(name) for name in table.columns}}
+    rows = [] if table is None else [row for row in table.rows if not row.int8]
+    if table is not None and rows and "original" in rows[0].top:
+        last = {name: top for row in rows for name, top in row.top.items()}  # each column's last row
+        found = {"before": rows[0].top["original"], **{name: last.get(name) for name in table.columns}}
         return [
             (f"{top['1']:.1%}", f"top-1 {name}, {table.images}") for name, top in found.items() if top and "1" in top
         ]
-    if bench is not None and len(bench.accuracy) > 1:
+    scores = {} if bench is None else {name: top for name, top in bench.accuracy.items() if name not in bench.int8}
+    if bench is not None and len(scores) > 1:
         images = "" if bench.images is None else f", {count(bench.images, 'image')}"
-        return [(f"{top['1']:.1%}", f"top-1 of {name}{images}") for name, top in bench.accuracy.items() if "1" in top]
+        return [(f"{top['1']:.1%}", f"top-1 of {name}{images}") for name, top in scores.items() if "1" in top]
     found = agreement(report)
     if found is not None:
         pairs = ((found.before, "merged"), (found.after, "recovered"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from deepmerge.page.figures import bar
@@ -96,8 +98,9 @@ def _alike(reasons: list[str]) -> str:
     return made + reasons[0][end:]
 
 
-def warnings(lines: list[str]) -> Html:
-    """Warnings and notes; nothing where there are none."""
+def warnings(lines: list[str], folders: Iterable[Path] = ()) -> Html:
+    """Warnings and notes; nothing where there are none. folders: see without_folders."""
     if not lines:
         return Html("")
-    return join([element("h3", "Warnings"), element("ul", *(element("li", without_folders(line)) for line in lines))])
+    items = (element("li", without_folders(line, folders)) for line in lines)
+    return join([element("h3", "Warnings"), element("ul", *items)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -149,14 +149,16 @@ class Pass:
         """Return `match`'s answer, and record in `refusals` why the layer is left alone.
 
         None, and no refusal, for a layer of another type or one whose parameters are not known. A match that
-        touches a layer or type of `Options.keep` is refused, and one that makes what `Options.target` does not take.
+        touches a layer or type of `Options.keep` is refused, one that makes what `Options.target` does not take, and
+        an exact one that touches a layer with fields that are not known.
         """
         if layer.type not in self.types or layer.params is None:
             return None
         try:
             found = self.match(graph, layer, shapes)
             if found is not None:
-                self._check_keep(found)
+                self.check_kept(found.layer, (found.layer, *found.merged, *found.into))
+                _check_unread(found)
                 self._check_target(graph, found, shapes)
             return found
         except Refused as error:
@@ -164,10 +166,11 @@ class Pass:
                 refusals.append(Refusal(self.name, layer.name, error.seen_from(layer), error.costly))
             return None
 
-    def _check_keep(self, match: Match) -> None:
-        for layer in (match.layer, *match.merged, *match.into):
-            if {layer.name, layer.type} & self.options.keep:
-                raise Refused(match.layer, f"{layer.name!r} ({layer.type}) is kept, as asked")
+    def check_kept(self, layer: Layer, touched: Iterable[Layer]) -> None:
+        """Raise Refused, as the reason at `layer`, if a layer to touch is one of `Options.keep`."""
+        for one in touched:
+            if {one.name, one.type} & self.options.keep:
+                raise Refused(layer, f"{one.name!r} ({one.type}) is kept, as asked")
 
     def _check_target(self, graph: Graph, match: Match, shapes: Shapes) -> None:
         """Raise Refused if the target would not take what the match makes, for a reason that is new; tries it out."""
@@ -203,6 +206,14 @@ class Pass:
                 )
         graph.touch(*(changed | dict.fromkeys(made)))
         return Change(self.name, target, match.exact, merged, tuple(m.name for m in made or match.into))
+
+
+def _check_unread(match: Match) -> None:
+    """Raise Refused where a match is exact only if a fork's field, which is not known here, changes nothing."""
+    for layer in (match.layer, *match.merged, *match.into) if match.exact else ():
+        if layer.unread:
+            unknown = f"{layer.params.FIELD} has {layer.unread[0]!r}, which is not known here"
+            raise Refused(layer, f"its {unknown}, and may change what it computes")
 
 
 def first_match(

@@ -39,6 +39,8 @@ def check_absorber(graph: Graph, layer: Layer, blob: Blob) -> None:
     conv = blob.producer
     if not conv.kind.convolution:
         raise Refused(layer, f"{conv.name!r} ({conv.type}), not a convolution, comes before it")
+    if conv.params is None:
+        raise Refused(layer, f"the parameters of {conv.name!r} ({conv.type}) are not known")
     check_own_weights(graph, conv)
 
 

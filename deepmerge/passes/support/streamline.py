@@ -46,8 +46,9 @@ def _window(params: Window, axis: str) -> tuple[int, int, int]:
 def start(weight: np.ndarray, old: Convolution, new: Convolution, pool: Pooling, init: str) -> np.ndarray:
     """Return the merged convolution's initial weights.
 
-    A kernel of the same size keeps its weights. One that covers the pooling's window gets, for AVE, the mean over
-    the window (exact except at the image's edge), and for MAX the old kernel in its middle.
+    A kernel of the same size keeps its weights. One that covers the pooling's window gets, for AVE without dilation,
+    the mean over the window, which is exact except at the image's edge and where an activation is in between; otherwise
+    it gets the old kernel in its middle.
 
     Parameters
     ----------

@@ -54,7 +54,8 @@ def is_matrix(layer: Layer) -> bool:
 def choose_ranks(layer: Layer, options: Options, shapes: Shapes) -> Ranks:
     """Return the ranks of one layer: those that the options name for it, else those that `rank` gives.
 
-    `rank` looks at the weights, or, where the options have the layer's moments, at their effect on the data.
+    energy and macs look at the weights, or, where the options have the layer's moments, at their effect on the data;
+    vbmf looks at the weights, and ratio at their shape alone.
     PassError for ranks that the layer cannot have.
     """
     if layer.name in options.ranks:

@@ -12,6 +12,7 @@ from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, infer_shapes
 from deepmerge.train.recover import CUT
 from deepmerge.train.recover.segments import Segment
+from deepmerge.train.shared.losses import WITHOUT_GRADIENT
 
 MOST, LEAST = 0.5, 0.1  # share of the multiplications after a cut
 MOST_VALUES = 1 << 17  # numbers at a cut: they are kept for each image
@@ -83,8 +84,16 @@ def find_feature(merged: Graph, anchors: set[Blob]) -> str | None:
         for layer in merged.layers
         for top in layer.tops
         if top in anchors and top not in merged.inputs and finals[top.name] is top and _is_map(shapes[top])
+        if layer.type not in WITHOUT_GRADIENT
     ]
     return maps[-1] if maps else None
+
+
+def is_learned(blob: str, cut: str, graph: Graph) -> bool:
+    """Return whether layers after the cut that have weights make the blob."""
+    start, end = graph.finals[cut], graph.finals[blob]
+    before = set(layers_between(graph, graph.inputs, [start]))
+    return any(layer.weights for layer in layers_between(graph, [start], [end]) if layer not in before)
 
 
 def _is_map(shape: Shape | None) -> bool:

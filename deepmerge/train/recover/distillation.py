@@ -15,9 +15,9 @@ import numpy as np
 
 from deepmerge.errors import GraphError
 from deepmerge.graph.extract import layers_between
-from deepmerge.graph.graph import Graph
+from deepmerge.graph.graph import Blob, Graph
 from deepmerge.graph.shapes import infer_shapes
-from deepmerge.train.shared.losses import divergence, logits_of, relative_error, weighted_error
+from deepmerge.train.shared.losses import WITHOUT_GRADIENT, divergence, logits_of, relative_error, weighted_error
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -200,8 +200,8 @@ def _loss(pair: Compared, own: Tensor, wanted: Tensor) -> Tensor:
 def compared_blobs(original: Graph, merged: Graph, feature: str | None = None) -> list[Compared]:
     """Return what of the two networks is compared.
 
-    These are the outputs, before a Softmax that makes them, and `feature`, a blob that has the same meaning in both.
-    GraphError if the original lacks an output.
+    These are the outputs, before an ArgMax, a Threshold and a Softmax that make them, and `feature`, a blob that has
+    the same meaning in both. GraphError if the original lacks an output.
 
     References
     ----------
@@ -217,11 +217,14 @@ def _compared(original: Graph, merged: Graph, output: str) -> Compared:
     if all(blob.name != output for blob in original.blobs):
         text = f"the original has no blob {output!r}, which the merged network gives"
         raise GraphError(text, remedy="is it a conversion of that network?")
-    own, theirs = _logits_before(merged, output), _logits_before(original, output)
-    return Compared(output, output) if own is None or theirs is None else Compared(own, theirs, logits=True)
+    own, theirs = _with_gradient(merged, output), _with_gradient(original, output)
+    logits = logits_of(own.producer), logits_of(theirs.producer)
+    return Compared(own.name, theirs.name) if None in logits else Compared(*logits, logits=True)
 
 
-def _logits_before(graph: Graph, output: str) -> str | None:
-    """Return the name of the blob that the output's Softmax reads; None if no Softmax makes the output."""
-    makers = [layer for layer in graph.layers if any(top.name == output for top in layer.tops)]
-    return logits_of(makers[-1])
+def _with_gradient(graph: Graph, output: str) -> Blob:
+    """Return the output, or the nearest blob before it that gradients get to."""
+    blob = graph.finals[output]
+    while blob.producer.type in WITHOUT_GRADIENT:
+        blob = blob.producer.bottom
+    return blob

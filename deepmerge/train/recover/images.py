@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open_network_images
+from deepmerge.graph.batching import require_any_batch
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import cores
@@ -49,9 +50,10 @@ def open_sources(
     """Open the images of `spec` for the network's only input.
 
     prototxt: the network's file; the train_val.prototxt beside it gives the preprocessing that the wishes leave open.
-    ReadError where there are no images, or the network takes none.
+    ReadError where there are no images, or the network takes none. GraphError where it is bound to its batch.
     """
     opened = open_network_images(spec, graph)
+    require_any_batch(graph)
     images = opened.source
     train_how, train_notes = opened.preprocessing(network_transform(graph, prototxt, "TRAIN"), wishes, train=True)
     judge_how, judge_notes = opened.preprocessing(network_transform(graph, prototxt, "TEST"), wishes)

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepmerge.graph.graph import Blob, Layer
-from deepmerge.graph.params import Slice
+from deepmerge.graph.params import Dropout, Slice
 from deepmerge.graph.shapes import Shape
-
-_SAME = frozenset(("Dropout", "Split"))  # their outputs are their input
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def _back(blob: Blob, own: tuple[int, int], to: tuple[int, int], slope, shapes) 
     layer = blob.producer
     if layer.type in ("Convolution", "InnerProduct"):
         yield Last(layer, own, to, slope)
-    elif layer.type in _SAME:
+    elif layer.type == "Split" or is_idle_dropout(layer):
         yield from _back(layer.bottom, own, to, slope, shapes)
     elif layer.type in ("ReLU", "PReLU") and slope is None:
         if (below := _slope(layer, shapes[blob][1])) is not None:
@@ -108,6 +106,11 @@ def _back(blob: Blob, own: tuple[int, int], to: tuple[int, int], slope, shapes) 
     elif isinstance(layer.params, Slice) and layer.params.axis == 1:
         start = sum(shapes[top][1] for top in layer.tops[: layer.tops.index(blob)])
         yield from _back(layer.bottom, (own[0] + start, own[1] + start), to, slope, shapes)
+
+
+def is_idle_dropout(layer: Layer) -> bool:
+    """Return whether the layer is a Dropout that passes its bottom on in TEST."""
+    return isinstance(layer.params, Dropout) and layer.params.is_identity
 
 
 def _slope(layer: Layer, channels: int) -> np.ndarray | None:

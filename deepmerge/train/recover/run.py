@@ -45,8 +45,8 @@ class State:
     notes: what else it cuts short. judging: seconds of the last comparison with the original. plans: of the stages that
     train, made when the first of them comes, and again after a turn of lsq; None for a stage without time. elapsed:
     seconds of earlier runs. safe: the weights after the last stage, which a stage that does harm is rolled back to.
-    agreement: the last that was measured, None for networks without classes. reached: the weights after the last turn
-    of lsq, {} before one.
+    agreement: the last that was measured, None for networks without classes. reached: the weights that turns of lsq
+    have found, and for all other layers those after its first turn; {} before it.
     """
 
     safe: Weights
@@ -94,6 +94,15 @@ class Run:
                 self.state.skipped.append(turn.stage)
             else:
                 self._finish(turn, entry)
+        self._compare_last()
+
+    def _compare_last(self) -> None:
+        """Compare with the original at the end, if that was left to a turn of lsq for which there was no time."""
+        state = self.state
+        kept = [entry for entry in state.entries if not entry.get("undone")]
+        if kept and state.agreement is not None and "agreement_after" not in kept[-1]:
+            before, state.agreement = state.agreement, self._agreement()
+            kept[-1] |= {"agreement_before": before, "agreement_after": state.agreement}
 
     def _left(self) -> list[Turn]:
         """Return the turn under way and those after it."""
@@ -120,7 +129,7 @@ class Run:
         """Return the report's "recovery". previous: that of an earlier recovery."""
         job, sources = self.context.job, self.context.sources
         warnings = [*sources.notes, *self.state.notes]
-        warnings += [f"--minutes left no time for the stage {name}" for name in self.state.skipped]
+        warnings += [f"--minutes left no time for the stage {name}" for name in dict.fromkeys(self.state.skipped)]
         if self.context.cut is None:
             stages = [name for name in job.stages if name in CUT]
             warnings += [f"the network has no blob to cut it at, so there is no stage {name}" for name in stages]
@@ -231,7 +240,7 @@ class Run:
         if unsolved and not works(before):  # until then, agreement means nothing
             after, undone = before, entry["loss_after"] > entry["loss_before"]
         else:
-            after, undone = self._agreement(), False
+            after, undone = self._agreement(), entry["loss_after"] > entry["loss_before"]
             if after is not None:
                 entry |= {"agreement_before": before, "agreement_after": after}
                 undone = did_harm(entry, before, self.judge.images)
@@ -243,7 +252,9 @@ class Run:
         state.entries.append(entry)
         self._leave_out_lsq()
         if turn.stage == "lsq":
-            state.reached = weights_of(merged)
+            found, mine = weights_of(merged), {name for segment in turn.segments for name in segment.trained}
+            # front has trained the layers of other segments together; in a step's network they are not together
+            state.reached = state.reached | {name: found[name] for name in mine} if state.reached else found
             left = self._left_to_train()  # their time is another now
             state.plans = {name: plan for name, plan in state.plans.items() if name not in left}
         self.save(f"the end of stage {turn.stage}")

@@ -18,9 +18,10 @@ from typing import Any
 from deepmerge.errors import GraphError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.passes.registry import FOLDS
+from deepmerge.train.recover.linear import is_idle_dropout
 
 _TUCKER = "decompose_tucker"
-_SOLVED_THROUGH = frozenset(("ReLU", "PReLU", "Dropout"))  # allowed between a layer and the blob it is solved for
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def _folded_forth(original: Graph, merged: Graph, entries: Entries) -> set[Blob]
     """Return the original's blobs made by a BatchNorm or Scale that was, or may have been, folded into later layers."""
     alive = {layer.name for layer in merged.layers}
     gone = {layer for layer in original.layers if layer.weights and layer.name not in alive}
-    changed = {name for entry in entries if entry["exact"] for name in entry["into"]}
+    folded = [entry for entry in entries if entry["exact"] or set(entry["passes"]) & set(FOLDS)]
+    changed = {name for entry in folded for name in entry["into"]}
     return {top for layer in gone for top in layer.tops if _remaining_readers(layer, gone) & changed}
 
 
@@ -250,7 +252,12 @@ def _upstream(graph: Graph, blobs: set[Blob]) -> set[Blob]:
 def _activated(layer: Layer) -> tuple[Blob, list[Layer]]:
     """Return the blob that the layer is solved for, after its activation, and the layers in between."""
     blob, passed = layer.top, []
-    while len(blob.consumers) == 1 and blob.consumers[0].type in _SOLVED_THROUGH:
+    while len(blob.consumers) == 1 and _solved_through(blob.consumers[0]):
         passed.append(blob.consumers[0])
         blob = passed[-1].top
     return blob, passed
+
+
+def _solved_through(layer: Layer) -> bool:
+    """Return whether the layer may stand between a layer and the blob that it is solved for."""
+    return layer.type in ("ReLU", "PReLU") or is_idle_dropout(layer)

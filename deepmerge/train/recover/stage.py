@@ -10,13 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepmerge.train.recover.cut import is_learned
 from deepmerge.train.recover.distillation import Compared, Distillation, compared_blobs
 from deepmerge.train.recover.images import Feed
 from deepmerge.train.recover.optimizer import step_sizes
 from deepmerge.train.recover.report import trained_entry
 from deepmerge.train.recover.sensitivity import sensitivity
 from deepmerge.train.recover.spec import Context, StagePlan
-from deepmerge.train.recover.trainer import Pace, Trainer, largest_rate, mean_losses, rates_for, trial_length
+from deepmerge.train.recover.trainer import (
+    FRONT_FULL,
+    FULL,
+    Pace,
+    Trainer,
+    largest_rate,
+    mean_losses,
+    rates_for,
+    trial_length,
+)
 from deepmerge.train.recover.views import MOST_KEPT, Kept, Rounds, Views
 from deepmerge.train.shared.augment import all_varied
 from deepmerge.train.shared.checkpoint import Saved
@@ -100,7 +110,7 @@ class TrainedStage:
         self.context.progress(f"{self.plan.name}, trying learning rates", 0, 1)
         return largest_rate(
             lambda lr: self._trainer(lr, replace(self.plan, iterations=trial_length(iterations), timed=False)),
-            rates_for(iterations),
+            rates_for(iterations, FRONT_FULL if self.plan.name == "front" else FULL),
             self.views.batches,
             lambda: sum(self._losses()),
             sum(self.before),
@@ -147,8 +157,10 @@ def make_objective(context: Context, plan: StagePlan, weighted: bool = False) ->
     if plan.name == "front":
         matrix = _sensitivity(context, plan, nets[0]) if weighted else None
         return Distillation(nets, graphs, [Compared(cut, cut, matrix=matrix)], bf16=plan.bf16)
-    compared, start = compared_blobs(*graphs, context.feature), cut if plan.name == "tail" else None
-    return Distillation(nets, graphs, compared, start, plan.bf16)
+    start, feature = cut if plan.name == "tail" else None, context.feature
+    if start and feature and not is_learned(feature, start, context.merged):
+        feature = None
+    return Distillation(nets, graphs, compared_blobs(*graphs, feature), start, plan.bf16)
 
 
 def _sensitivity(context: Context, plan: StagePlan, teacher: TorchNet) -> Tensor:

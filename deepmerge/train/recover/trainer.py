@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 LOOKED_AT = 20  # iterations between two looks at the loss: a GPU has to be waited for
 _STATE = "optimizer/"  # prefix of its arrays in a checkpoint
 
-RATE = 0.015  # largest learning rate, as a share of the step size, for stages of FULL iterations or more
+RATE = 0.015  # largest learning rate, as a share of the step size, for stages of `full` iterations or more
 FULL = 4000
+FRONT_FULL = 500  # front compares values at the cut, which bear larger steps than the scores
 RATES = 5  # learning rates to try, each a quarter of the one before
 WARM_UP = 0.02  # share of a stage's iterations in which the rate grows to its full value
 _MOST_WARM_UP = 200  # iterations
@@ -183,13 +184,13 @@ def rate_at(position: float, iterations: int, full: float) -> float:
     return full * 0.5 * (1 + math.cos(math.pi * (position - warm) / max(1, iterations - warm)))
 
 
-def rates_for(iterations: int) -> tuple[float, ...]:
+def rates_for(iterations: int, full: int = FULL) -> tuple[float, ...]:
     """Return the learning rates to try for a stage, the largest first.
 
-    They are smaller for a short stage, which has no time to repair what large steps spoil.
+    They are smaller for one of fewer than `full` iterations, which has no time to repair what large steps spoil.
     """
-    full = RATE * min(1.0, math.sqrt(iterations / FULL))
-    return tuple(full / 4**power for power in range(RATES))
+    largest = RATE * min(1.0, math.sqrt(iterations / full))
+    return tuple(largest / 4**power for power in range(RATES))
 
 
 def trial_length(iterations: int) -> int:

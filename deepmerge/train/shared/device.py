@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from typing import TYPE_CHECKING
 
 from deepmerge.errors import EngineError
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("auto", "fp32", "bf16")
 # bfloat16 is used if its loss is at most this many times the float32 loss: training reduces the loss, not the rounding
 BF16_LOSS = 1.1
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def check_precision(name: str) -> None:
@@ -46,8 +49,21 @@ def prepare(device: str = "cpu", threads: int | None = None, seed: int = 0) -> t
 
     torch.set_num_threads(threads or cores())
     torch.manual_seed(seed)
+    if chosen.type == "cpu":
+        _keep_freed_memory()
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
     return chosen
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next allocation, instead of giving it back to the system.
+
+    By default each activation over 32 MB is mapped anew, and its pages are cleared: 40 iterations of GoogLeNet's front
+    had 10 million page faults and took 52 s, and 0.7 million and 45 s with this. Other C libraries are left alone.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no glibc
+        for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1)):
+            ctypes.CDLL(None).mallopt(parameter, value)

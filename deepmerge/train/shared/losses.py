@@ -56,6 +56,9 @@ def _wide(values: Tensor) -> dtype:
     return torch.promote_types(values.dtype, torch.float32)
 
 
+WITHOUT_GRADIENT = ("ArgMax", "Threshold")  # layer types: what comes before them can be compared, and trained by that
+
+
 def logits_of(layer: Layer) -> str | None:
     """Return the name of the blob that a Softmax over axis 1 reads; None for another layer, or one in place."""
     if layer.type != "Softmax" or layer.bottom.name == layer.top.name:

@@ -88,6 +88,24 @@ def test_what_is_too_large_is_separable_and_said_so(graph, monkeypatch, bounds):
     assert whole["ip"].covariance.tobytes() == found["ip"].covariance.tobytes()
 
 
+def test_a_layer_whose_covariances_alone_are_too_large_has_no_moments(tmp_path, monkeypatch):
+    """Such as a matrix of very many outputs: nothing that is smaller stands for it."""
+    text = inputs((1, 3, 9, 8)) + conv("conv", "data", 5, "kernel_size: 3")
+    graph = network(tmp_path, text + layer("ip", "InnerProduct", "conv", "num_output: 40"))
+    monkeypatch.setattr(module, "MOST_BYTES", 8 * 40**2 - 1)
+    found, separable = collect(graph, ["conv", "ip"], batches(images()), engine())
+    assert list(found) == ["conv"] and found["conv"].kind == "patches" and separable == []
+
+
+@pytest.mark.parametrize("count", [8, 20])
+def test_a_layer_that_reads_a_part_of_the_batch_has_no_moments(tmp_path, count):
+    text = inputs((8, 3, 9, 8)) + layer("halves", "Slice", "data", "axis: 0", tops="one two")
+    text += conv("a", "one", 6, "kernel_size: 3") + layer("b", "InnerProduct", "two", "num_output: 4")
+    graph = network(tmp_path, text + conv("c", "data", 5))
+    found, _ = collect(graph, ["a", "b", "c"], batches(images(count)), engine())
+    assert list(found) == ["c"] and found["c"].samples == count * 32
+
+
 def test_a_network_that_holds_at_one_batch_only(tmp_path):
     text = (
         inputs((3, 2, 4, 6))

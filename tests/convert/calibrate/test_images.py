@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deepmerge.convert.calibrate import CalibrationImages
+from deepmerge.convert.calibrate import collect as collecting
 from deepmerge.convert.calibrate import images as module
 from deepmerge.data import ImageWishes
 from deepmerge.errors import ReadError
@@ -33,7 +34,8 @@ def prepared(spec, graph, **options):
 def test_what_is_said_of_them(photos, graph):
     one, again = prepared(photos, graph), prepared(photos, graph)
     assert one.about == again.about == f"12 images, sha256:{one.sha256[:16]}" and one.notes == []
-    assert one.entry() == {"source": photos, "images": 12, "sha256": one.sha256, "preprocessing": {}, "separable": []}
+    about = {"source": photos, "images": 12, "sha256": one.sha256, "preprocessing": {}}
+    assert one.entry() == {**about, "separable": [], "unmeasured": []}
     others = prepared(photos, graph, count=11), prepared(photos, graph, wishes=ImageWishes(mean=(0.0,)))
     assert len({one.about, *(other.about for other in others)}) == 3 and others[0].images == 11
 
@@ -68,6 +70,14 @@ def test_a_network_is_looked_at_once_and_again_when_it_has_changed(photos, graph
         np.diagonal(changed["b"].covariance[0]), 4 * np.diagonal(first["b"].covariance[0]), rtol=1e-4
     )
     assert list(images.moments(graph, ["a"])) == ["a"] and len(looked) == 3
+
+
+def test_layers_without_moments_are_told_once(photos, graph, monkeypatch):
+    monkeypatch.setattr(collecting, "MOST_BYTES", 8 * 6**2)  # a 1x1 over 6 channels has no more; the 3x3 has
+    images = prepared(photos, graph)
+    for names in (["a"], ["a", "b"]):
+        assert list(images.moments(graph, names)) == names[1:]
+    assert images.entry()["unmeasured"] == ["a"] and images.entry()["separable"] == []
 
 
 def test_progress(photos, graph):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.engines.pytorch.cases import images, inputs, judge, layer
+from deepmerge.engines.pytorch import TorchNet
+from deepmerge.errors import EngineError
+from tests.engines.pytorch.cases import images, inputs, judge, layer, network, torch
 
 SHAPE = (2, 6, 5, 4)
 
@@ -81,6 +83,13 @@ def test_reduction(worker, tmp_path, operation):
     for number, params in enumerate(["", "axis: 1", "axis: -1 coeff: 2.5", "axis: 2 coeff: -1"]):
         text += layer(f"top{number}", "Reduction", f"reduction_param {{ operation: {operation} {params} }}")
     judge(worker, tmp_path, text, images(SHAPE))
+
+
+def test_a_reduction_of_a_fork_is_refused(tmp_path):
+    text = inputs(SHAPE) + layer("r", "Reduction", "reduction_param { operation: PROD }")
+    net = TorchNet(network(tmp_path, text))
+    with pytest.raises(EngineError, match=r"^layer 'r' \(Reduction\): engine 'torch' does not have operation PROD"):
+        net({"data": torch.zeros(SHAPE)})
 
 
 def test_argmax(worker, tmp_path):

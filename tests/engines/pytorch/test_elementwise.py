@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.engines.pytorch.cases import images, inputs, judge, layer
+from deepmerge.engines.pytorch import TorchNet
+from deepmerge.errors import EngineError
+from tests.engines.pytorch.cases import images, inputs, judge, layer, network, torch
 
 SHAPE = (2, 6, 5, 4)
 SIGNED = {
@@ -47,6 +49,11 @@ def test_of_positive_values(worker, tmp_path, kind):
     judge(worker, tmp_path, text, images(SHAPE, low=0.1))
 
 
+def test_exponentials_beyond_float32(worker, tmp_path):
+    text = inputs(SHAPE) + layer("exp", "Exp", "exp_param { shift: 1000 }")
+    judge(worker, tmp_path, text, images(SHAPE), backward=False)
+
+
 def test_threshold(worker, tmp_path):
     fed = {"data": np.round(images(SHAPE)["data"])}
     judge(
@@ -73,6 +80,13 @@ def test_eltwise(worker, tmp_path, bottoms):
     rng = np.random.default_rng(0)
     fed = {name: rng.integers(1, 4, SHAPE).astype(np.float32) for name in ("data", "data1", "data2")}
     judge(worker, tmp_path, text, fed, images(SHAPE, SHAPE, SHAPE))
+
+
+def test_an_operation_of_a_fork_is_refused(tmp_path):
+    text = inputs(SHAPE) + layer("e", "Eltwise", "eltwise_param { operation: MEAN }", "data data")
+    net = TorchNet(network(tmp_path, text))
+    with pytest.raises(EngineError, match=r"^layer 'e' \(Eltwise\): engine 'torch' does not have operation MEAN"):
+        net({"data": torch.zeros(SHAPE)})
 
 
 def test_in_place(worker, tmp_path):

@@ -72,6 +72,7 @@ def test_clip(read):
     ("layer", "message"),
     [
         (fork("BN", "bn_param { bn_mode: LEARN }"), "does not say that it uses stored statistics"),
+        (fork("Dropout", "dropout_param { sample_weights_test: true }"), "does not have sample_weights_test"),
         (fork("Interp", 'interp_param { zoom_factor: 2 interp_type: "nearest" }'), "interp_type 'nearest'"),
         (fork("Upsample", "upsample_param { scale: 2 }", "data data"), "unpooling by a mask"),
     ],

@@ -24,6 +24,14 @@ def test_dropout_drops_its_share_and_scales_the_rest(tmp_path):
     torch.testing.assert_close(x.grad, kept / 0.7)
 
 
+def test_dropout_that_scales_in_a_test_instead(tmp_path):
+    """caffe-fast-rcnn: dropout_layer.cpp: scale_train: false. BVLC's Caffe refuses the field, so it cannot judge it."""
+    net = TorchNet(network(tmp_path, DROP.replace("0.3", "0.3 scale_train: false")), "TRAIN", seed=3)
+    x = torch.full((50, 40), 2.0)
+    assert net({"data": x})["data"].unique().tolist() == [0, 2]
+    torch.testing.assert_close(net.eval()({"data": x})["data"], x * 0.7)
+
+
 def test_what_dropout_drops_depends_on_the_seed_alone(tmp_path):
     graph, fed = network(tmp_path, DROP), {"data": torch.ones(50, 40)}
     net = TorchNet(graph, "TRAIN", seed=3)

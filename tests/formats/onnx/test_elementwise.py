@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from deepmerge.engines.ort import OrtEngine
+from deepmerge.errors import EngineError
+from deepmerge.formats.onnx import to_onnx
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.params import Clip, Input
-from tests.formats.onnx.cases import images, inputs, judge, layer
+from tests.formats.onnx.cases import images, inputs, judge, layer, network
 
 SHAPE = (2, 5, 7, 4)
 
@@ -65,6 +67,11 @@ def test_logarithms_outside_their_range_are_caffes(worker, tmp_path):
     judge(worker, tmp_path, text, images((1, 2, 3, 5)))
 
 
+def test_exponentials_beyond_float32_are_caffes(worker, tmp_path):
+    text = inputs((1, 2, 3, 5)) + layer("exp", "Exp", "exp_param { shift: 1000 }")
+    judge(worker, tmp_path, text, images((1, 2, 3, 5)))
+
+
 @pytest.mark.pitfall("row", 27)
 def test_eltwise(worker, tmp_path):
     text = inputs(SHAPE, SHAPE, SHAPE)
@@ -75,6 +82,12 @@ def test_eltwise(worker, tmp_path):
     text += layer("minus", "Eltwise", "eltwise_param { coeff: -1 coeff: 1 }", "data data1")
     text += layer("twice", "Eltwise", "", "data data")
     judge(worker, tmp_path, text, images(SHAPE, SHAPE, SHAPE), images(*[(3, *SHAPE[1:])] * 3))
+
+
+def test_an_operation_of_a_fork_is_refused(tmp_path):
+    text = inputs(SHAPE) + layer("e", "Eltwise", "eltwise_param { operation: MEAN }", "data data")
+    with pytest.raises(EngineError, match=r"^layer 'e' \(Eltwise\): operation MEAN cannot be written as ONNX"):
+        to_onnx(network(tmp_path, text))
 
 
 def test_clip():

@@ -108,6 +108,10 @@ def test_networks(name, read, worker, tmp_path):
             "layer 'y' (BN): bn_param does not say that it uses stored statistics",
         ),
         (
+            fork("Dropout", "dropout_param { sample_weights_test: true }"),
+            "layer 'y' (Dropout): sample_weights_test, which drops values in TEST, too, cannot be written",
+        ),
+        (
             fork("Interp", 'interp_param { zoom_factor: 2 interp_type: "nearest_neighbor" }'),
             "interp_type 'nearest_neighbor' cannot be written",
         ),

@@ -162,6 +162,12 @@ def test_reduction(worker, tmp_path):
     judge(worker, tmp_path, text, {"data": small + 1}, {"data": large - 1})
 
 
+def test_a_reduction_of_a_fork_is_refused(tmp_path):
+    text = inputs(SHAPE) + layer("r", "Reduction", "reduction_param { operation: PROD }")
+    with pytest.raises(EngineError, match=r"^layer 'r' \(Reduction\): operation PROD cannot be written as ONNX"):
+        to_onnx(network(tmp_path, text))
+
+
 def test_argmax(worker, tmp_path):
     """To the bit, with ties, of which Caffe prefers the last."""
     text = inputs(SHAPE, (2, 9))

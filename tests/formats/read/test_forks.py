@@ -142,6 +142,25 @@ def test_row_29_nvcaffes_batch_norm_by_its_fields(fields, five):
 
 
 @pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("dropout_ratio: 0.7", typed.Dropout(dropout_ratio=0.7)),
+        ("dropout_ratio: 0.7 scale_train: false", typed.Dropout(dropout_ratio=0.7, scale_train=False)),
+        ("sample_weights_test: true", typed.Dropout(sample_weights_test=True)),
+        ("scale_train: true sample_weights_test: 0", typed.Dropout()),
+    ],
+)
+def test_what_a_dropout_does_in_a_test(fields, expected):
+    """caffe-fast-rcnn, caffe-segnet: caffe.proto, DropoutParameter."""
+    assert read("Dropout", f"dropout_param {{ {fields} }}") == expected
+
+
+def test_a_dropout_whose_field_has_no_such_value():
+    with pytest.raises(ReadError, match="dropout_param: 'scale_train' needs true or false, found 'maybe'"):
+        read("Dropout", "dropout_param { scale_train: maybe }")
+
+
+@pytest.mark.parametrize(
     ("fields", "dilation"),
     [
         ("hole: 2", (2, 2)),
@@ -180,6 +199,25 @@ def test_row_5_no_fork_is_warned_of_as_a_misspelling(name, network):
 
 
 DATA = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 6 dim: 8 } } }\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "unread"),
+    [
+        ("InnerProduct", "inner_product_param { num_output: 3 normalize: true engine: CUDNN }", ("normalize",)),
+        ("ReLU", "relu_param { fuse: true negative_slope: 0.1 }", ("fuse",)),
+        ("Convolution", "convolution_param { num_output: 3 kernel_size: 1 hole: 2 conv_algos_override: '-1' }", ()),
+        ("BatchNorm", "batch_norm_param { scale_bias: true scale_filler { value: 1 } }", ()),
+        ("Dropout", "dropout_param { scale_train: false }", ()),
+        ("Pooling", "pooling_param { kernel_size: 2 ceil_mode: false }", ()),
+        ("ReLU6", "relu6_param { engine: NPU }", ()),
+        ("Odd", "odd_param { normalize: true }", ()),
+    ],
+)
+def test_fields_that_may_change_what_a_layer_computes(network, kind, fields, unread):
+    """happynear/caffe-windows: inner_product_param { normalize: true } normalises the rows of the weights."""
+    graph = network(DATA + f'layer {{ name: "y" type: "{kind}" bottom: "data" top: "y" {fields} }}')
+    assert graph.layer("y").unread == unread
 
 
 @pytest.mark.pitfall("row", 6)

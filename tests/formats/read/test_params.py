@@ -65,6 +65,9 @@ REFUSED = {
     ("Pooling", "kernel_size: 3 stride_w: 2"): "gives 'stride_w' alone; give 'stride_h' and 'stride_w', or 'stride'",
     ("Pooling", "global_pooling: true kernel_size: 3"): "gives 'kernel_size' and global_pooling; keep one of them",
     ("Concat", "axis: 1 concat_dim: 1"): "gives both 'axis' and 'concat_dim'; keep 'axis'",
+    ("Exp", "base: 0"): "'base' must be finite and above 0, or -1 for e, found 0",
+    ("Log", "base: -2"): "'base' must be finite, above 0 and not 1, or -1 for e, found -2",
+    ("Log", "base: 1"): "'base' must be finite, above 0 and not 1, or -1 for e, found 1",
 }  # fmt: skip
 
 
@@ -122,7 +125,7 @@ def test_refusals(kind, fields):
     assert str(caught.value) == where + REFUSED[kind, fields]
 
 
-@pytest.mark.parametrize(("kind", "fields"), list(REFUSED)[1:5:2] + list(REFUSED)[9:11])
+@pytest.mark.parametrize(("kind", "fields"), list(REFUSED)[1:5:2] + list(REFUSED)[9:11] + list(REFUSED)[13:])
 def test_real_caffe_refuses_them_too(tmp_path, caffe_python, kind, fields):
     path = tmp_path / "net.prototxt"
     path.write_text(network((kind, fields)))

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from deepmerge.errors import ShapeError
+from deepmerge.formats import schema
+from deepmerge.formats.read import read_network
 from deepmerge.formats.read.build import build
 from deepmerge.formats.read.prototxt import parse
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.formats.read.weights import attach, load_weights
+from deepmerge.formats.write import write_pair
 from deepmerge.graph.shapes import infer_shapes
 
 DATA = "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: [1, 3, 4, 4] } } }\n"
@@ -52,6 +55,53 @@ def test_legacy_shapes_of_four_axes():
     graph = attached(layer("fc", "InnerProduct", "inner_product_param { num_output: 5 }"), fc)
     assert [w.shape for w in graph.layer("fc").weights] == [(5, 48), (5,)]
     assert fc.blobs[0].shape == (1, 1, 5, 48)
+
+
+LEGACY = {
+    "conv": [(2, 3, 1, 1), (1, 1, 1, 2)],
+    "fc": [(1, 1, 5, 48), (1, 1, 1, 5)],
+    "up": [(3, 2, 1, 1), (1, 1, 1, 2)],
+}
+UNKNOWN = (  # a Filter's top depends on what it is fed
+    layer("some", "Filter", "bottom: 'which'")
+    + layer("conv", "Convolution", CONV, "some")
+    + layer("fc", "InnerProduct", "inner_product_param { num_output: 5 }", "some")
+    + layer("up", "Deconvolution", CONV, "some")
+)
+
+
+def test_legacy_shapes_behind_a_blob_of_unknown_shape():
+    """The layer's type says how many axes its blobs have; a layer of an unknown type keeps what is stored."""
+    stored = [StoredLayer(name, blobs=[array(*shape) for shape in shapes]) for name, shapes in LEGACY.items()]
+    stored.append(StoredLayer("some", blobs=[array(1, 1, 1, 3)]))
+    graph = attached(UNKNOWN.replace("'which'", "'data'"), *stored)
+    shapes = {one.name: [blob.shape for blob in one.weights] for one in graph.layers if one.weights}
+    assert shapes == {
+        "some": [(1, 1, 1, 3)],
+        "conv": [(2, 3, 1, 1), (2,)],
+        "fc": [(5, 48), (5,)],
+        "up": [(3, 2, 1, 1), (2,)],
+    }
+
+
+def test_real_caffe_loads_legacy_blobs_behind_a_blob_of_unknown_shape_again(tmp_path, worker):
+    """Written with `shape`, they have to have just the axes that Caffe expects."""
+    which = "layer { name: 'which' type: 'Input' top: 'which' input_param { shape { dim: 1 } } }\n"
+    (tmp_path / "net.prototxt").write_text(DATA + which + UNKNOWN)
+    net = schema.message_class("NetParameter")()
+    for name, shapes in LEGACY.items():
+        one = net.layer.add(name=name)
+        for shape in shapes:
+            sizes = dict(zip(("num", "channels", "height", "width"), shape, strict=True))
+            one.blobs.add(data=array(*shape).ravel(), **sizes)
+    (tmp_path / "net.caffemodel").write_bytes(net.SerializeToString())
+    graph = read_network(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
+    write_pair(graph, tmp_path / "same.prototxt", tmp_path / "same.caffemodel")
+    with worker.load(tmp_path / "same.prototxt", tmp_path / "same.caffemodel") as session:
+        params = session.params()
+    for name in LEGACY:
+        for ours, theirs in zip(graph.layer(name).weights, params[name], strict=True):
+            assert ours.shape == theirs.shape and np.array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(("stored", "hint"), [("conv_1", " (it has some for 'conv_1')"), ("other", "")])
@@ -125,9 +175,6 @@ def test_one_of_two_is_shared():
 
 @pytest.mark.pitfall("row", 30)
 def test_sharing_as_worker_does_it(tmp_path, worker):
-    from deepmerge.formats import schema
-    from deepmerge.formats.read import read_network
-
     text = DATA + layer("a", "Convolution", SHARED) + layer("b", "Convolution", SHARED)
     (tmp_path / "net.prototxt").write_text(text)
     layers = [

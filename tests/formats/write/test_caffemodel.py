@@ -114,6 +114,19 @@ def test_arrays_however_they_lie_in_memory(tmp_path, array):
     assert tuple(blob.shape.dim) == array.shape and list(blob.data) == array.ravel().tolist()
 
 
+def test_blobs_of_an_unknown_layer_fit_as_they_did_in_an_old_file(tmp_path, worker):
+    """Real Caffe, which takes weights by name, has an InnerProduct where deepmerge has a type that it does not know."""
+    text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 7 } } }
+    layer { name: "l" type: "InnerProduct" bottom: "x" top: "l" inner_product_param { num_output: 5 } }"""
+    (tmp_path / "net.prototxt").write_text(text)
+    weight, bias = np.arange(35, dtype=np.float32).reshape(1, 1, 5, 7), np.ones((1, 1, 1, 5), np.float32)
+    written(tmp_path, holding(weight, bias))
+    with worker.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel") as session:
+        found = session.params()["l"]
+    assert [blob.shape for blob in found] == [(5, 7), (5,)]
+    assert np.array_equal(found[0], weight[0, 0]) and np.array_equal(found[1], bias[0, 0, 0])
+
+
 def test_chosen_layers_alone(tmp_path, models):
     graph = mini(models)
     chosen = [layer for layer in graph.layers if layer.weights][2:4]

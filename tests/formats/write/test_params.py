@@ -88,6 +88,8 @@ CHANGES = [
     ("ReLU", "", {"negative_slope": 0.1}, "negative_slope: 0.1"),
     ("LRN", "local_size: 5 alpha: 0.0001", {"alpha": 0.0002, "norm_region": "WITHIN_CHANNEL"}, "local_size: 5 alpha: 0.0002 norm_region: WITHIN_CHANNEL"),
     ("BatchNorm", "use_global_stats: true", {"use_global_stats": None, "eps": 2e-5}, "eps: 2e-5"),
+    ("Dropout", "dropout_ratio: 0.7 scale_train: false", {"dropout_ratio": 0.6}, "dropout_ratio: 0.6 scale_train: false"),
+    ("Dropout", "sample_weights_test: true", {"sample_weights_test": False, "scale_train": False}, "scale_train: false"),
     ("Concat", "concat_dim: 2", {"axis": 1}, ""),
     ("Concat", "concat_dim: 1", {"axis": 2}, "axis: 2"),
     ("Slice", "slice_dim: 0 slice_point: 1", {"axis": 1, "slice_point": (2, 4)}, "slice_point: 2 slice_point: 4"),

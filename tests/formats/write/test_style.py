@@ -203,6 +203,15 @@ def test_windows_by_axis(tmp_path):
     assert read_network(tmp_path / "a.prototxt").layer("a").params == graph.layer("a").params
 
 
+def test_windows_of_three_axes(tmp_path):
+    """Three values, two of them equal, stay: kernel_h and kernel_w are for two axes only."""
+    text = "kernel_size: 3 kernel_size: 3 kernel_size: 1 pad: 1 pad: 0 pad: 0"
+    graph = network(tmp_path, inputs((1, 2, 5, 6, 7)) + conv("a", "data", 2, text), seed=None)
+    write_prototxt(graph, tmp_path / "a.prototxt", ["axis-windows"])
+    params = read_network(tmp_path / "a.prototxt").layer("a").params
+    assert params == graph.layer("a").params and params.kernel_nd == (3, 3, 1)
+
+
 def test_batchnorm_says_what_it_does(tmp_path):
     graph = network(
         tmp_path,

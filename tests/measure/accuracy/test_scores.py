@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from deepmerge.engines import engine
+from deepmerge.engines.ort import OnnxSession
 from deepmerge.errors import GraphError, ReadError
+from deepmerge.formats.onnx import to_onnx
 from deepmerge.measure.accuracy.scores import Runner, check_same_input, choose_output
 from tests.helpers import conv, inputs, layer, network
 
@@ -67,6 +69,19 @@ def test_graphs_sessions_and_functions_give_the_same(tmp_path):
         session.forward({"data": DATA})  # still open: it is not the Runner's
 
 
+def test_a_session_of_an_onnx_file_chooses_as_its_graph_does(tmp_path):
+    graph = network(tmp_path, inputs((1, 3, 4, 4)) + FC + MAP)
+    with OnnxSession(to_onnx(graph), graph) as session, Runner(graph) as one, Runner(session) as other:
+        assert session.outputs == ("fc", "map") and one.output == other.output == "fc"
+        np.testing.assert_array_equal(other(DATA), one(DATA))
+    both = network(tmp_path, inputs((1, 3, 4, 4)) + FC + FC.replace("fc", "more"))
+    with (
+        OnnxSession(to_onnx(both), both) as session,
+        pytest.raises(GraphError, match="several outputs have a score for each class: 'fc', 'more'"),
+    ):
+        Runner(session)
+
+
 def test_a_network_of_a_fixed_batch(tmp_path):
     fixed = layer("flat", "Reshape", "data", "shape { dim: 2 dim: 48 }") + layer(
         "fc", "InnerProduct", "flat", "num_output: 6"
@@ -101,4 +116,11 @@ def test_networks_of_other_inputs(tmp_path):
     one, other = (network(tmp_path, inputs((1, 3, side, 4)) + FC) for side in (4, 5))
     check_same_input(one, one)
     with pytest.raises(ReadError, match="one takes images of 3×4×4, the other of 3×5×4"):
+        check_same_input(one, other)
+
+
+def test_an_input_without_a_shape(tmp_path):
+    one = network(tmp_path, inputs((1, 3, 4, 4)) + FC)
+    other = network(tmp_path, 'layer { name: "data" type: "Input" top: "data" }' + FC, None)
+    with pytest.raises(ReadError, match="input 'data' has no shape; give it: --input data=N,"):
         check_same_input(one, other)

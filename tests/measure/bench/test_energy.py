@@ -65,7 +65,7 @@ def test_a_machines_own():
 
 
 class FakeNvml(types.ModuleType):
-    """The library, with 5 J on its counter."""
+    """The library, with 5 J on the first card's counter, and 7 J on that of the card GPU-7."""
 
     class NVMLError(Exception):
         pass
@@ -78,10 +78,12 @@ class FakeNvml(types.ModuleType):
     def nvmlDeviceGetHandleByIndex(self, index):
         return self.answer(f"card {index}")
 
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        return self.answer(f"card {uuid}")
+
     def nvmlDeviceGetTotalEnergyConsumption(self, card):
-        assert card == "card 0"
         self.answer("nvmlDeviceGetTotalEnergyConsumption")
-        return 5000
+        return {"card 0": 5000, "card GPU-7": 7000}[card]
 
     def answer(self, name):
         if name == self.fails_at:
@@ -89,15 +91,38 @@ class FakeNvml(types.ModuleType):
         return name
 
 
-def test_nvml(monkeypatch):
+@pytest.fixture
+def nvml(monkeypatch):
     fake = FakeNvml("pynvml")
     monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return fake
+
+
+def test_nvml(nvml):
     assert Nvml().joules() == 5.0 and find_meter("cuda").name == "NVML: GPU 0"
-    fake.fails_at = "nvmlDeviceGetTotalEnergyConsumption"
+    nvml.fails_at = "nvmlDeviceGetTotalEnergyConsumption"
     with pytest.raises(NoMeter, match="because NVML cannot read the GPU's energy counter: Not Supported"):
         find_meter("cuda")
-    fake.fails_at = "nvmlInit"
+    nvml.fails_at = "nvmlInit"
     with pytest.raises(NoMeter, match="because NVML finds no GPU: Not Supported"):
+        find_meter("cuda")
+
+
+@pytest.mark.parametrize(
+    ("visible", "joules", "name"),
+    [("", 5.0, "NVML: GPU 0"), ("0,1", 5.0, "NVML: GPU 0"), ("GPU-7,GPU-8", 7.0, "NVML: GPU-7")],
+)
+def test_nvml_reads_the_first_card_that_cuda_sees(nvml, monkeypatch, visible, joules, name):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    meter = find_meter("cuda")
+    assert (meter.joules(), meter.name) == (joules, name)
+
+
+@pytest.mark.parametrize("visible", ["1", "1,0", "MIG-7"])
+def test_a_card_that_nvml_cannot_tell_is_not_read(nvml, monkeypatch, visible):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(NoMeter, match=f"because NVML cannot tell which card CUDA_VISIBLE_DEVICES={visible} is; give"):
         find_meter("cuda")
 
 

@@ -37,6 +37,13 @@ def test_a_guess_saves_runs():
     assert len(runs) <= 6
 
 
+def test_guesses_end_where_the_peaks_are_no_line():
+    runs = []
+    found = search(lambda batch: runs.append(batch) or (batch**2 if batch <= 1000 else None), 1000**2)
+    assert found <= 1000 <= found + found // 50
+    assert len(runs) <= 26
+
+
 def test_search_ends():
     assert search(lambda batch: 1, None, most=37) == 37
     assert search(lambda batch: None) == 0

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from deepmerge.engines.timing.timing import Budget
 from deepmerge.graph.costs import summary
 from deepmerge.measure.bench import Settings, bench
 from deepmerge.measure.bench.energy import NoMeter
-from deepmerge.measure.bench.measure import batch_of
+from deepmerge.measure.bench.measure import about, batch_of
 from deepmerge.measure.harness.networks import Source, read_networks, with_batch
 
 QUICK = Budget(narrow=-1, least=2, most=2)
@@ -63,3 +65,14 @@ def test_energy_is_a_reading(nets, monkeypatch):
 def test_images_in_a_batch(nets):
     assert batch_of(nets[0]) == 1
     assert with_batch(nets[0].graph, 5).inputs[0].producer.params.shape[0][0] == 5
+
+
+def test_an_onnx_file_counts_with_the_weights_beside_it(nets, tmp_path):
+    file = tmp_path / "model.onnx"
+    file.write_bytes(bytes(30))
+    net = replace(nets[0], source=replace(nets[0].source, onnx=file))
+    files = {net.label: (net.source.prototxt, net.source.caffemodel, file)}
+    assert about(net, files)["file_bytes"] == 30
+    (tmp_path / "model.onnx.data").write_bytes(bytes(400))
+    found = about(net, files)
+    assert found["storage_bytes"] == found["file_bytes"] == 430

@@ -85,6 +85,14 @@ def test_markdown_and_accuracy():
     assert text.endswith("- ncnn: needs ncnn: pip install ncnn pnnx")
 
 
+def test_accuracy_of_networks_that_differ_in_classes():
+    tops = {"a|b": {1: 0.5, 5: 0.75}, "c": {1: 0.4, 4: 0.6}}
+    scored = [{**one, "accuracy": {"top": tops[one["label"]], "images": 8}} for one in REPORT["networks"]]
+    accuracy = tables({**REPORT, "networks": scored})[-1]
+    assert accuracy.head == ["accuracy", "top-1", "top-5", "top-4", "images"]
+    assert accuracy.rows == [["a|b", "50.00%", "75.00%", "–", "8"], ["c", "40.00%", "–", "60.00%", "8"]]
+
+
 def test_figures():
     lines = list(figures(REPORT))
     assert ("c", "caffe", "ratio", 0.25, "", 0.225, 0.3125) in lines
@@ -94,4 +102,4 @@ def test_figures():
 
 
 def test_nothing_measured_on_any_engine():
-    assert [one.title for one in tables({"networks": [network("a", 1)], "engines": []})] == ["size"]
+    assert [one.head[0] for one in tables({"networks": [network("a", 1)], "engines": []})] == ["size"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deepmerge.engines import engine
-from deepmerge.errors import EngineError, ReadError
+from deepmerge.errors import EngineError, GraphError, ReadError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.measure.steps import Job, run
@@ -84,6 +84,25 @@ def test_times_are_ratios_to_the_original(made):
     assert report["rows"][0]["speedup"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert all(row["speedup"]["low"] <= row["speedup"]["value"] <= row["speedup"]["high"] for row in report["rows"])
     json.dumps(report)
+
+
+def test_a_file_in_int8_that_the_engine_refuses_is_not_timed(made, tmp_path):
+    shutil.copytree(made / "out", tmp_path / "out")
+    (tmp_path / "out/model-int8.onnx").write_bytes(b"no model")
+    report = run(Job([tmp_path / "out"], seconds=0.3))
+    assert [row["step"] for row in report["rows"]] == [None, "conv1", "conv2", "int8"]
+    assert [row["seconds"] is None for row in report["rows"]] == [False, False, False, True]
+    assert report["rows"][-1]["speedup"] is None
+    (warning,) = report["warnings"]
+    file = tmp_path / "out/model-int8.onnx"
+    assert warning.startswith(f"{file} is left out of the times: ONNX Runtime cannot load the network: ")
+
+
+def test_strict_fails_on_what_is_not_timed(made, monkeypatch):
+    monkeypatch.setattr("deepmerge.measure.steps.job.step_times", lambda *_: ({}, ["it is left out"]))
+    assert run(Job([made / "out"], seconds=1))["warnings"] == ["it is left out"]
+    with pytest.raises(GraphError, match="--strict: it is left out"):
+        run(Job([made / "out"], seconds=1, strict=True))
 
 
 def test_folders_that_do_not_belong_together(made, models, tmp_path):

@@ -110,6 +110,16 @@ def test_what_a_match_touches_may_be_kept(tmp_path, kept):
     assert refusals[0].layer == "good" and refusals[0].reason.endswith("is kept, as asked")
 
 
+@pytest.mark.parametrize(("fields", "folds"), [("engine: CUDNN", True), ("normalize: true", False)])
+def test_exact_passes_leave_layers_with_unknown_fields_alone(tmp_path, fields, folds):
+    """happynear/caffe-windows: inner_product_param { normalize: true } normalises the rows of the weights."""
+    text = inputs((2, 6)) + layer("fc", "InnerProduct", "data", f"num_output: 4 {fields}") + layer("s", "Scale", "fc")
+    applied = run([FoldScale()], network(tmp_path, text))
+    reason = "'fc': its inner_product_param has 'normalize', which is not known here, and may change what it computes"
+    assert [change.layer for change in applied.changes] == ["s"] * folds
+    assert applied.refusals == ([] if folds else [Refusal("fold_scale", "s", reason)])
+
+
 def test_the_first_match(tmp_path):
     graph = network(tmp_path, CHAIN)
     passes, refusals = [Picky(Options(keep=frozenset(["input"]))), Picky(), Picky()], []

@@ -8,7 +8,7 @@ from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.extract import layers_between
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.out.read import read_converted
-from deepmerge.train.recover.cut import LEAST, MOST, find_cut, find_feature, stages_at
+from deepmerge.train.recover.cut import LEAST, MOST, find_cut, find_feature, is_learned, stages_at
 from deepmerge.train.recover.segments import Segment, find_anchors
 from tests.helpers import conv, inputs, layer, network, relu
 
@@ -100,3 +100,9 @@ def test_the_feature_is_the_last_map_that_both_networks_have(small):
 def test_without_a_map_there_is_no_feature(tmp_path):
     graph = network(tmp_path, inputs((1, 12)) + layer("fc", "InnerProduct", "data", "num_output: 4"))
     assert find_feature(graph, set(graph.blobs)) is None
+
+
+def test_what_layers_after_a_cut_learn(tmp_path):
+    graph = network(tmp_path, CHAIN + BRANCHES)
+    assert [is_learned(blob, "conv2", graph) for blob in ("conv1", "conv2", "both")] == [False, False, True]
+    assert not is_learned("pool1", "conv1", graph) and is_learned("conv2", "pool1", graph)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from deepmerge.data import ImageWishes, Loading
+from deepmerge.errors import GraphError
 from deepmerge.train.recover.images import Sources, open_sources, sample
-from tests.helpers import conv, inputs, network
+from tests.helpers import conv, inputs, layer, network
 
 
 @pytest.fixture
@@ -49,6 +50,13 @@ def test_a_sample_of_those_to_learn_from(tmp_path, graph):
     sources = made(tmp_path, graph, 100)
     chosen = seen(sample(sources, 30).once())
     assert len(chosen) == 30 and not set(chosen) & set(seen(sources.judge.once()))
+
+
+def test_a_network_bound_to_its_batch_is_refused(tmp_path):
+    text = inputs((2, 3, 4, 6)) + layer("all", "Reshape", "data", "shape { dim: 2 dim: -1 }")
+    with pytest.raises(GraphError, match="runs with a batch of 2 only") as error:
+        made(tmp_path, network(tmp_path, text + layer("fc", "InnerProduct", "all", "num_output: 3")), 20)
+    assert error.value.remedy == "if a Reshape fixes the first `dim`, give 0 there"
 
 
 def test_what_is_random_is_for_learning_alone(tmp_path, graph):

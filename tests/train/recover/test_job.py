@@ -29,6 +29,7 @@ from deepmerge.train.recover.lsq import lsq
 from deepmerge.train.recover.spec import Job, Settings
 from deepmerge.train.recover.trainer import Trainer
 from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
+from tests.helpers import conv, layer
 from tests.train.recover.conftest import TEXT, lay_out
 
 torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]'")
@@ -185,6 +186,48 @@ def test_a_stage_that_does_harm_is_undone(job):
     assert same_weights(job.out, job.out.with_name("lsq"))
 
 
+def test_without_classes_a_stage_that_raises_its_loss_is_undone(tmp_path):
+    text = TEXT.replace("num_output: 5", "num_output: 1").replace("Softmax", "Sigmoid")
+    folder, images = lay_out(tmp_path / "one", text), f"npz:{tmp_path / 'one/images.npz'}"
+    job = Job(folder, images, tmp_path / "out2", **QUICK | {"stages": ("distill",), "lr": 1.0})
+    stage = recover(job)["recovery"]["stages"][0]
+    assert stage["loss_after"] > stage["loss_before"] and stage["undone"] and "agreement_after" not in stage
+    assert same_weights(folder, job.out)
+
+
+def test_a_network_that_ends_in_argmax_is_trained_by_what_comes_before_it(tmp_path):
+    folder = lay_out(tmp_path / "best", TEXT + layer("best", "ArgMax", "prob", "top_k: 1"))
+    job = Job(folder, f"npz:{tmp_path / 'best/images.npz'}", tmp_path / "out2", **QUICK)
+    stages = recover(replace(job, stages=("front", "distill")))["recovery"]["stages"]
+    assert [part["name"] for part in stages[1]["outputs"]] == ["fc", "norm2"]
+    fc = [read_converted(one).final.read().layer("fc").weights[0] for one in (folder, job.out)]
+    assert not np.array_equal(*fc)
+
+
+def test_a_last_map_that_no_layer_after_the_cut_learns_is_not_compared(tmp_path):
+    text = TEXT[: TEXT.index(conv("conv2", "pool1", 6, "kernel_size: 3 pad: 1"))]
+    text += layer("fc1", "InnerProduct", "pool1", "num_output: 40")
+    text += layer("fc", "InnerProduct", "fc1", "num_output: 5") + layer("prob", "Softmax", "fc")
+    folder = lay_out(tmp_path / "flat", text)
+    job = Job(folder, f"npz:{tmp_path / 'flat/images.npz'}", tmp_path / "out2", **QUICK | {"stages": ("tail",)})
+    stage = recover(job)["recovery"]["stages"][0]
+    assert (stage["cut"], [part["name"] for part in stage["outputs"]]) == ("norm1", ["fc"])
+
+
+def test_agreement_is_measured_although_there_was_no_time_for_the_second_lsq(job, monkeypatch):
+    solve, turns = run.Run._solve, []
+
+    def once(self, turn):
+        turns.append(turn)
+        return solve(self, turn) if len(turns) == 1 else None
+
+    monkeypatch.setattr(run.Run, "_solve", once)
+    story = recover(replace(job, stages=("lsq", "front")))["recovery"]
+    assert len(turns) == 2 and stages_of(story) == ["lsq", "front"]
+    assert story["stages"][1]["agreement_after"] == story["agreement_after"]
+    assert story["warnings"] == ["--minutes left no time for the stage lsq"]
+
+
 def test_where_lsq_does_harm_its_second_turn_is_left_out(job, monkeypatch):
     """Killed or not. The stages after it begin with the weights before it."""
     monkeypatch.setattr("deepmerge.train.recover.run.WORKING", 0.0)
@@ -219,6 +262,14 @@ def test_the_last_step_has_the_weights_of_before_the_distillation(small, recover
     # The first step has its own alone, and the later steps have the same.
     assert np.array_equal(steps[0].layer("conv2").weights[0], old[0].layer("conv2").weights[0])
     assert np.array_equal(steps[0].layer("conv1").weights[0], steps[1].layer("conv1").weights[0])
+
+
+def test_a_steps_network_has_what_lsq_found_not_what_front_made_of_it(job, recovered):
+    recover(replace(job, stages=("lsq",)))
+    ends = [read_converted(folder) for folder in (job.out, recovered)]
+    first, second = [end.steps[0].pair.read().layer("conv1").weights for end in ends]
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not np.array_equal(ends[1].final.read().layer("conv1").weights[0], first[0])
 
 
 def test_new_layers_go_with_the_steps(recovered):

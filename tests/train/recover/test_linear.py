@@ -61,6 +61,7 @@ def test_a_layer_that_slices_take_apart_is_solved_range_by_range(tmp_path):
         layer("y", "Pooling", "a", "kernel_size: 2"),
         layer("y", "Sigmoid", "a"),
         layer("y", "LRN", "a"),
+        layer("y", "Dropout", "a", "scale_train: false"),  # a fork's, which scales
         relu("a", params="negative_slope: 2") + layer("y", "Dropout", "a"),
         relu("a") + relu("a", "again", "negative_slope: 0.1") + layer("y", "Dropout", "a"),
         layer("y", "Concat", "a data", "axis: 2").replace("data", "a"),

@@ -132,10 +132,11 @@ TAIL = (
 )
 
 
-def test_what_went_forth_is_no_anchor(tmp_path):
+@pytest.mark.parametrize("exact", [True, False], ids=["exact", "not_said_to_be"])
+def test_what_went_forth_is_no_anchor(tmp_path, exact):
     """BatchNorm and Scale into the next convolution: the pooling makes the blob called `scale` now, without them."""
     original = network(tmp_path, PRE + TAIL)
-    merged, steps = entries(original, Step("bn", ("fold_batchnorm", "fold_scale"), ("bn", "scale"), exact=True))
+    merged, steps = entries(original, Step("bn", ("fold_batchnorm", "fold_scale"), ("bn", "scale"), exact))
     assert "scale" in {blob.name for blob in merged.blobs}
     assert {blob.name for blob in find_anchors(original, merged, steps)} == {"data", "conv"}
     _equal_at_anchors(original, merged, steps, least=2)
@@ -257,6 +258,13 @@ def test_a_layer_is_solved_for_what_its_activation_makes(tmp_path):
         Segment("b", (), ("norm",), "act", ("b", "act", "drop"), ("b",)),
         Segment("c", (), ("act",), "c", ("c",), ("c",)),
     ]
+
+
+@pytest.mark.parametrize("fields", ["scale_train: false", "sample_weights_test: true"])
+def test_no_layer_is_solved_for_what_a_dropout_changes_in_a_test(tmp_path, fields):
+    """As forks' do: caffe-fast-rcnn, caffe-segnet."""
+    text = conv("b", "norm", 5) + layer("act", "ReLU", "b") + layer("drop", "Dropout", "act", fields)
+    assert later(tmp_path, MERGED + text, LRN) == [Segment("b", (), ("norm",), "act", ("b", "act"), ("b",))]
 
 
 def test_an_output_that_another_layer_overwrites_is_no_target(tmp_path):

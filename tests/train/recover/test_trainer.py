@@ -121,3 +121,4 @@ def test_a_timed_stage_continues_where_it_was():
 def test_short_stages_learn_slowly():
     assert rates_for(FULL) == rates_for(10 * FULL) == (RATE, RATE / 4, RATE / 16, RATE / 64, RATE / 256)
     assert rates_for(FULL // 4) == pytest.approx([rate / 2 for rate in rates_for(FULL)])
+    assert rates_for(100, 400) == pytest.approx([rate / 2 for rate in rates_for(FULL)])

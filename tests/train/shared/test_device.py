@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import platform
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,26 @@ def test_cpu_is_seeded():
 def test_the_processors_own_flags_say_whether_it_has_bfloat16():
     flags = set(Path("/proc/cpuinfo").read_text().split())
     assert has_fast_bf16(torch.device("cpu")) == bool(flags & {"avx512_bf16", "amx_tile"})
+
+
+FAULTS = """
+import resource
+from deepmerge.train.shared.device import prepare
+
+prepare(threads=1)
+for _ in range(2):  # the second round finds what the first has freed
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        b"x" * (1 << 26)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc's malloc")
+def test_freed_memory_is_kept():
+    """Without that, each of five allocations would be mapped anew, with a page fault for each of its pages."""
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < (1 << 26) // resource.getpagesize()
 
 
 def test_every_core_by_default():
