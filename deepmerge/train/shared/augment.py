@@ -55,21 +55,19 @@ def shifted(images: Tensor, rng: np.random.Generator, most: float = SHIFT) -> Te
     """Return each image, (N, C, H, W), shifted by up to `most` of its sides; its edges are repeated."""
     import torch
 
-    limits = [int(size * most) for size in images.shape[2:]]
-    down, right = (rng.integers(-limit, limit + 1, len(images)).tolist() for limit in limits)
-    moved = zip(images.movedim(1, -1), down, right, strict=True)  # whole rows are copied at a time
-    return torch.stack([_slid(_slid(image, rows, 0), columns, 1) for image, rows, columns in moved]).movedim(-1, 1)
+    count, channels, height, width = images.shape
+    rows, columns = (_places(size, count, rng, most) for size in (height, width))
+    rows += np.arange(count)[:, None] * height
+    pixels = torch.from_numpy((rows[:, :, None] * width + columns[:, None, :]).ravel()).to(images.device)
+    flat = images.movedim(1, -1).reshape(-1, channels)
+    return flat.index_select(0, pixels).reshape(count, height, width, channels).movedim(-1, 1)
 
 
-def _slid(image: Tensor, by: int, axis: int) -> Tensor:
-    """Return an image, (H, W, C), that begins `by` pixels later along an axis."""
-    import torch
-
-    size = image.shape[axis]
-    kept = image.narrow(axis, max(by, 0), size - abs(by))
-    edge = image.narrow(axis, size - 1 if by > 0 else 0, 1)
-    edges = edge.expand([abs(by) if place == axis else one for place, one in enumerate(image.shape)])
-    return torch.cat((kept, edges) if by > 0 else (edges, kept), axis)
+def _places(size: int, count: int, rng: np.random.Generator, most: float) -> np.ndarray:
+    """Return where each image's pixels come from along an axis, (count, size)."""
+    limit = int(size * most)
+    shifts = rng.integers(-limit, limit + 1, count)
+    return (np.arange(size) + shifts[:, None]).clip(0, size - 1)
 
 
 def _mix(images: Tensor, rng: np.random.Generator) -> None:
