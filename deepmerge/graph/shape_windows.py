@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from deepmerge.graph.shape_errors import Shape, axis_of, misfit, needs_axes, needs_equal, reads
-from deepmerge.graph.windows import pooled_size, pooling_windows
+from deepmerge.graph.windows import pooling_windows, pyramid_windows
 
 if TYPE_CHECKING:
     from deepmerge.graph.graph import Layer
@@ -163,15 +163,13 @@ def spp(layer: Layer, bottoms: list[Shape]) -> list[Shape]:
     bins = 0
     for level in range(levels):
         count = 2**level
-        kernels = [-(-size // count) for size in shape[2:]]
-        pads = [(kernel * count - size + 1) // 2 for size, kernel in zip(shape[2:], kernels, strict=True)]
-        if any(pad >= kernel for pad, kernel in zip(pads, kernels, strict=True)):
+        windows = pyramid_windows(shape[2:], count)
+        if any(one.pad >= one.kernel for one in windows):
             raise misfit(
                 layer,
                 "pyramid_height",
                 f"levels whose 2^i windows fit {reads(layer)} {shape}",
                 f"{levels}, with {count} windows",
             )
-        sizes = [pooled_size(s, k, k, p, True, any(pads)) for s, k, p in zip(shape[2:], kernels, pads, strict=True)]
-        bins += prod(sizes)
+        bins += prod(one.out for one in windows)
     return [(*shape[:2], 1, 1) if levels == 1 else (shape[0], shape[1] * bins)]

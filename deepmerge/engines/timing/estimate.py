@@ -22,12 +22,8 @@ class Ratio:
 
     @property
     def half_width(self) -> float:
-        """Half of the interval as a share of the value, in logarithms: the same for the inverse ratio."""
+        """Half of the interval as a share of the value, in logarithms."""
         return math.log(self.high / self.low) / 2
-
-    def inverse(self) -> Ratio:
-        """Return how many times as fast one network is as the other."""
-        return Ratio(1 / self.value, 1 / self.high, 1 / self.low, self.pairs)
 
 
 @dataclass(frozen=True)

@@ -59,12 +59,10 @@ def test_the_interval_holds_the_truth(kind):
     assert all(r.low <= r.value <= r.high for r in found)
 
 
-def test_a_ratio_upside_down():
+def test_a_ratio_of_few_pairs_has_their_range():
     ratio = ratio_of_pairs([1.0, 2.0, 4.0], [4.0, 4.0, 4.0])
-    other = ratio.inverse()
     assert (ratio.value, ratio.low, ratio.high, ratio.pairs) == (0.5, 0.25, 1.0, 3)
-    assert (other.value, other.low, other.high) == (2.0, 1.0, 4.0)
-    assert other.half_width == pytest.approx(ratio.half_width) == pytest.approx(np.log(4) / 2)
+    assert ratio.half_width == pytest.approx(np.log(4) / 2)
 
 
 times = st.lists(st.tuples(st.floats(1e-6, 1e3), st.floats(1e-6, 1e3)), min_size=1, max_size=50)
