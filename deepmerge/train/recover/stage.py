@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmerge.train.recover.cut import is_learned
-from deepmerge.train.recover.distillation import Compared, Distillation, compared_blobs
+from deepmerge.train.recover.distillation import FEATURE_WEIGHTS, Compared, Distillation, compared_blobs
 from deepmerge.train.recover.images import Feed
 from deepmerge.train.recover.optimizer import step_sizes
 from deepmerge.train.recover.report import trained_entry
@@ -160,7 +160,8 @@ def make_objective(context: Context, plan: StagePlan, weighted: bool = False) ->
     start, feature = cut if plan.name == "tail" else None, context.feature
     if start and feature and not is_learned(feature, start, context.merged):
         feature = None
-    return Distillation(nets, graphs, compared_blobs(*graphs, feature), start, plan.bf16)
+    compared = compared_blobs(*graphs, feature, FEATURE_WEIGHTS[plan.name])
+    return Distillation(nets, graphs, compared, start, plan.bf16)
 
 
 def _sensitivity(context: Context, plan: StagePlan, teacher: TorchNet) -> Tensor:

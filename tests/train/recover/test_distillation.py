@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]
 
 from deepmerge.engines.pytorch import TorchNet  # noqa: E402
 from deepmerge.train.recover.distillation import (  # noqa: E402
-    FEATURE_WEIGHT,
     TEMPERATURE,
     Batch,
     Distillation,
@@ -31,7 +30,8 @@ def made(tmp_path, text: str, other: str | None = None, **how) -> Distillation:
     """how: feature, start and bf16."""
     graphs = network(tmp_path, text, seed=1), network(tmp_path, other or text, seed=2)
     nets = TorchNet(graphs[0]).requires_grad_(False), TorchNet(graphs[1])
-    return Distillation(nets, graphs, compared_blobs(*graphs, how.pop("feature", None)), **how)
+    compared = compared_blobs(*graphs, how.pop("feature", None), how.pop("weight", 1.0))
+    return Distillation(nets, graphs, compared, **how)
 
 
 def losses(one: Distillation, batch: torch.Tensor) -> list[float]:
@@ -102,10 +102,10 @@ DEEP = (
 
 
 def test_a_feature_is_compared_too(tmp_path):
-    one, batch = made(tmp_path, DEEP, feature="conv2"), images()
+    one, batch = made(tmp_path, DEEP, feature="conv2", weight=3.0), images()
     assert one.parts == ("fc", "conv2")
     t, y = (net({"data": batch}, ("conv2",))["conv2"].detach().double().numpy() for net in (one.teacher, one.student))
-    assert losses(one, batch)[1] == pytest.approx(FEATURE_WEIGHT * np.square(y - t).mean() / t.var(), rel=1e-5)
+    assert losses(one, batch)[1] == pytest.approx(3 * np.square(y - t).mean() / t.var(), rel=1e-5)
 
 
 def test_a_feature_that_is_compared_already_counts_once(tmp_path):
