@@ -9,7 +9,7 @@ from pathlib import Path
 from deepmerge.choose.replay import MEMORY, Replay
 from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open_network_images
 from deepmerge.errors import ReadError
-from deepmerge.graph.batching import require_any_batch
+from deepmerge.graph.batching import require_rows
 from deepmerge.graph.graph import Graph
 
 BATCH = 16
@@ -38,7 +38,7 @@ def image_sets(spec: str, graph: Graph, prototxt: Path, wishes: ImageWishes, cou
     Raises ReadError if there are too few, GraphError if the network is bound to its batch.
     """
     opened = open_network_images(spec, graph)
-    require_any_batch(graph)
+    require_rows(graph)
     how, notes = opened.preprocessing(network_transform(graph, prototxt, "TEST"), wishes)
     source = opened.source
     count = min(count, source.count)

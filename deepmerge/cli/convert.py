@@ -450,5 +450,5 @@ def _calibrated(entry: dict) -> str:
     if names := entry["separable"]:
         text += f"; covariances too large, taken as channels × taps: {shortened(names)}"
     if names := entry["unmeasured"]:
-        text += f"; too large, or not of one row for each image, so that only weights count: {shortened(names)}"
+        text += f"; not calibrated (too large, or not one row for each image), ranks by the weights: {shortened(names)}"
     return for_terminal(text)

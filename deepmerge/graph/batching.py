@@ -27,8 +27,16 @@ def runs_at_any_batch(graph: Graph) -> bool:
     return all(a is None or b is None or (b[:1] != a[:1] and b[1:] == a[1:]) for a, b in outputs)
 
 
-def require_any_batch(graph: Graph) -> None:
-    """Raise a GraphError if the network runs with one number of images only."""
-    if not runs_at_any_batch(graph):
+def require_rows(graph: Graph) -> None:
+    """Raise a GraphError if an output that depends on the images does not have rows for each of them."""
+    shapes = infer_shapes(graph, strict=False)
+    try:
+        larger = infer_shapes(graph, batch=declared_batch(graph) + 1)
+    except ShapeError:
         text = f"network {graph.name!r} runs with a batch of {declared_batch(graph)} only, and this needs other batches"
-        raise GraphError(text, remedy="if a Reshape fixes the first `dim`, give 0 there")
+        raise GraphError(text, remedy="if a Reshape fixes the first `dim`, give 0 there") from None
+    for blob in graph.outputs:
+        one, more = shapes[blob], larger[blob]
+        if one and more and one != more and (one[0] == more[0] or one[1:] != more[1:]):
+            text = f"output {blob.name!r} of network {graph.name!r} does not have a row for each image"
+            raise GraphError(text, remedy="if a Reshape fixes the first `dim`, give 0 there")

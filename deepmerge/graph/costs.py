@@ -37,18 +37,15 @@ def non_tensor_share(graph: Graph) -> float:
 def shapes_of_one(graph: Graph) -> Shapes:
     """Return the shapes of all blobs for one image.
 
-    A network that fixes its batch size in the middle (in a Reshape, or a Slice of the batch) does not take one image:
-    its shapes are inferred with the declared batch, and first axes are divided by it (1 at least). Raises ShapeError
-    like infer_shapes.
+    A network that fixes its batch size in the middle (in a Reshape) does not take one image: its shapes are inferred
+    with the declared batch, and first axes of that size are cut to 1. Raises ShapeError like infer_shapes.
     """
     try:
         return infer_shapes(graph, batch=1)
     except ShapeError:
         shapes = infer_shapes(graph)
-    given = [shape for shape in map(shapes.get, graph.inputs) if shape is not None and len(shape) > 1]
-    batch = max((shape[0] for shape in given), default=1)
-    cut = {blob: (max(1, s[0] // batch), *s[1:]) for blob, s in shapes.items() if s is not None and len(s) > 1}
-    return shapes | cut
+    batches = {shape[0] for shape in (shapes[blob] for blob in graph.inputs) if shape is not None and len(shape) > 1}
+    return {b: (1, *s[1:]) if s is not None and len(s) > 1 and s[0] in batches else s for b, s in shapes.items()}
 
 
 def weight_shapes(layer: Layer, shapes: Shapes) -> list[Shape]:
@@ -94,8 +91,7 @@ def layer_macs(layer: Layer, shapes: Shapes) -> int:
     """Return one layer's multiply-adds for one image, without the bias; 0 for a type that is not linear.
 
     Every weight is used once for each position: of the top (Convolution), of the bottom (Deconvolution), or for each
-    vector (InnerProduct), of which an image may have several on the first axis (after a Reshape or Permute). Windows
-    that reach into the padding count in full, as Caffe computes them.
+    vector (InnerProduct). Windows that reach into the padding count in full, as Caffe computes them.
     """
     if not layer.kind.linear or layer.params is None:
         return 0
@@ -106,17 +102,8 @@ def layer_macs(layer: Layer, shapes: Shapes) -> int:
         return 0
     shape = bottoms[0] if layer.type == "Deconvolution" else tops[0]
     axis = layer.params.axis % len(bottoms[0])
-    if layer.type == "InnerProduct":
-        positions = max(1, prod(shape[:axis]) // _images(shapes))
-    else:
-        positions = prod(shape[1:axis]) * prod(shape[axis + 1 :])
+    positions = prod(shape[1:axis]) * prod(shape[axis + 1 :])
     return prod(weights[0]) * positions * len(tops)
-
-
-def _images(shapes: Shapes) -> int:
-    """Return how many images the shapes are for: the first axis of the first input that has two axes or more."""
-    made = ((blob.producer, shape) for blob, shape in shapes.items() if shape is not None and len(shape) > 1)
-    return next((shape[0] for layer, shape in made if layer is not None and layer.type == "Input"), 1)
 
 
 def layer_costs(graph: Graph, shapes: Shapes | None = None) -> list[LayerCost]:

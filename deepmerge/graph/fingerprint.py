@@ -19,7 +19,7 @@ def fingerprint(graph: Graph) -> str:
     for layer in graph.layers:
         ends = [blob.name for blob in layer.bottoms], [blob.name for blob in layer.tops]
         told = layer.name, layer.type, _given(layer.params), ends
-        if layer.params is None or layer.type == "DummyData":  # the parameters do not have all that its text says
+        if layer.params is None or layer.type == "DummyData" or layer.unknown_fields:  # its text says more
             told += (_plain(layer.tree),)
         digest.update(repr(told).encode("utf-8", "surrogateescape"))
         for array in layer.weights:

@@ -51,7 +51,8 @@ class Layer:
     param_specs: the layer's `param { … }` messages.
     tree: the layer's other fields, its `*_param` messages included.
     read_params: `params` as read from `tree`; only what differs from them is rewritten.
-    unread: the fields beside these parameters, in one message with them, that may change what the layer computes.
+    unknown_fields: those in the message of `params` that deepmerge does not know, and that may change what the layer
+        computes.
     step: the name of the approximate step that made or changed the layer; "" if none did.
     made_by: the name of the pass that last made or changed the layer; "" if none did.
     """
@@ -65,7 +66,7 @@ class Layer:
     param_specs: list[Message] = field(default_factory=list)
     tree: Message = field(default_factory=Message)
     read_params: Params | None = None
-    unread: tuple[str, ...] = ()
+    unknown_fields: tuple[str, ...] = ()
     step: str = ""
     made_by: str = ""
 

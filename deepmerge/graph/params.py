@@ -191,8 +191,8 @@ class Clip(Params):
 class Dropout(Params):
     """Drops values in training; the identity in the TEST phase, but for two forks.
 
-    scale_train: false for caffe-fast-rcnn's, which scales by 1 - dropout_ratio in TEST, and not in training.
-    sample_weights_test: whether it is caffe-segnet's, which also drops values in TEST.
+    scale_train: a field of caffe-fast-rcnn. If false, it scales by 1 - dropout_ratio in TEST, and not in training.
+    sample_weights_test: a field of caffe-segnet. If true, it drops values in TEST, too.
     """
 
     FIELD: ClassVar[str] = "dropout_param"

@@ -150,7 +150,8 @@ class Converted:
     def _source(self, kind: str) -> Path:
         entry = self.report["source"][kind]
         path, here = Path(entry["path"]), self.folder.resolve()
-        places = [place for place in (path, here / path, here.parent / path) if place.is_file()]
+        places = {place.resolve(): place for place in (here.parent / path, here / path, path) if place.is_file()}
+        places = list(reversed(places.values()))  # as the report says it first
         if not places:
             text = f"the original's {kind}, {path}, is not there (any more)"
             remedy = "say where with --original PROTOTXT CAFFEMODEL"

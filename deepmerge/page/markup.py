@@ -12,7 +12,7 @@ from typing import Any
 
 from deepmerge.names import for_html
 
-_FOLDERS = re.compile(r'(?<![^\s(:="])/(?:[^/\s:;,]+/)+')  # not after ': what is quoted so may be a layer, '/a/b'
+_FOLDERS = re.compile(r'(?<![^\s(:="])/(?:[^/\s:;,]+/)+')  # not after a single quote: '/a/b' may be a layer
 
 
 class Html(str):

@@ -217,6 +217,7 @@ def _chain(graph: Graph, layer: Layer, parts: list[_Part], bias: np.ndarray | No
         new = Layer(name, layer.type, params, [blob], [layer.top if ends else Blob(name)], weights)
         if part.main:
             new.tree, new.read_params = layer.tree.copy(), layer.read_params
+            new.unknown_fields = layer.unknown_fields
         made.append(new)
         blob = new.top
     graph.replace([layer], made)

@@ -50,7 +50,11 @@ class JoinSiblings(Pass):
         family = list(dict.fromkeys(filter(_alike(layer), layer.bottom.consumers)))
         if len(family) < 2:
             return None
-        free = [s for s in family if possible(check_own_weights, graph, s) and not {s.name, s.type} & self.options.keep]
+        free = [
+            s
+            for s in family
+            if possible(check_own_weights, graph, s) and possible(self.check_touched, s, [s], exact=True)
+        ]
         if is_plain_1x1(layer):
             chosen, why = [s for s in free if _narrow(s.params.num_output)], _FEW
         else:

@@ -3,7 +3,7 @@
 Given:   x → Dropout → y
 Result:  x → readers of y
 
-Exact: yes. At TEST time Dropout passes its bottom on (it scales during training). Forks' that do not are left alone.
+Exact: yes. At TEST time Dropout passes its bottom on (it scales during training). Forks' that do more are left alone.
 Source: Caffe, caffe-fast-rcnn, caffe-segnet, dropout_layer.cpp, Forward_cpu.
 """
 

@@ -101,10 +101,12 @@ def _told_apart(steps: tuple[Step, ...], path: str | Path) -> tuple[Step, ...]:
             continue
         where = f"{path}: step {number}, name"
         if step.name in RESERVED:
-            raise PlanError(f"{where}: {step.name!r} stands for another network in tables", remedy="call it otherwise")
+            raise PlanError(
+                f"{where}: {step.name!r} stands for another network in tables", remedy="give it another name"
+            )
         if step.name in taken:
             same = f"step {taken[step.name]} is called {step.name!r}, too"
-            raise PlanError(f"{where}: {same}", remedy="call one of them otherwise")
+            raise PlanError(f"{where}: {same}", remedy="give one of them another name")
         taken[step.name] = number
     return steps
 

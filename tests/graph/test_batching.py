@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deepmerge.graph.batching import declared_batch, runs_at_any_batch
+from deepmerge.errors import GraphError
+from deepmerge.graph.batching import declared_batch, require_rows, runs_at_any_batch
 from tests.graph.batch_nets import FLAT, net
 
 
@@ -29,3 +30,19 @@ def test_which_networks_run_at_any_batch(network, text, expected):
 @pytest.mark.parametrize(("shapes", "expected"), [([(4, 3, 2, 2)], 4), ([(5,)], 5), ([(2, 3), (6, 5)], 2)])
 def test_the_declared_batch(network, shapes, expected):
     assert declared_batch(network(net(*shapes))) == expected
+
+
+CONSTANT = 'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 1 dim: 4 } } }'
+
+
+def test_outputs_have_a_row_for_each_image_or_have_nothing_to_do_with_images(network):
+    require_rows(network(net((2, 6), body=FLAT % (0, -1))))
+    require_rows(network(net((1, 3, 4, 4)) + CONSTANT))
+
+
+@pytest.mark.parametrize(
+    ("flat", "message"), [((2, 6), "runs with a batch of 2 only"), ((1, -1), "output '.*' of network .* does not have")]
+)
+def test_outputs_that_mix_images_are_refused(network, flat, message):
+    with pytest.raises(GraphError, match=message):
+        require_rows(network(net((2, 6), body=FLAT % flat)))

@@ -12,7 +12,6 @@ import pytest
 from deepmerge.formats.read import read_network
 from deepmerge.graph import params as typed
 from deepmerge.graph.costs import (
-    KeptCosts,
     layer_costs,
     layer_macs,
     macs,
@@ -142,31 +141,6 @@ def test_macs_count_each_weight_once_for_each_position(read):
         "pool": 0,
     }
     assert macs(graph, infer_shapes(graph, batch=1)) == macs(graph, shapes) == sum(counts.values())
-
-
-@pytest.mark.parametrize(
-    ("moved", "axis", "positions"),
-    [
-        (layer("Permute", "permute_param { order: 3 order: 0 order: 1 order: 2 }"), 2, 8),  # (T, N, C, H)
-        (layer("Reshape", f"reshape_param {{ {shape(-1, 30)} }}"), 1, 8),
-        (layer("Reshape", f"reshape_param {{ {shape(0, 0, -1)} }}"), 2, 6),
-    ],
-)
-def test_macs_count_every_vector_of_an_image_on_whatever_axes_they_are(read, moved, axis, positions):
-    body = f"inner_product_param {{ num_output: 4 axis: {axis} }}"
-    graph = read(data(1, 6, 5, 8) + moved + layer("InnerProduct", body, "fc", "y"))
-    wanted = positions * 4 * (240 // positions)
-    assert summary(graph)["macs"] == KeptCosts(graph).summary()["macs"] == wanted
-    assert macs(graph, infer_shapes(graph)) == macs(graph, infer_shapes(graph, batch=3)) == wanted
-
-
-def test_macs_of_towers_that_share_a_batch_between_them(read):
-    """A half of 8 images is not the work of 4 for each; a Slice of the batch does not take one image."""
-    tower = "inner_product_param { num_output: 4 }"
-    text = data(8, 6) + layer("Slice", "slice_param { axis: 0 }", "halves", tops="a b")
-    graph = read(text + layer("InnerProduct", tower, "fc_a", "a") + layer("InnerProduct", tower, "fc_b", "b"))
-    assert summary(graph)["macs"] == macs(graph, infer_shapes(graph)) == 2 * 4 * 6
-    assert {found[0] for found in shapes_of_one(graph).values()} == {1}
 
 
 def test_shared_parameters_count_once_and_are_stored_by_every_sharer(read):

@@ -17,7 +17,7 @@ from deepmerge.passes.support.weights import weight_of
 
 PLACES = 32  # looked at in each image
 MOST_VALUES = 4608  # of a patch whose covariance is kept: a 3x3 kernel over 512 channels
-MOST_BYTES = 1 << 31  # of one layer's covariances, and of all together before the largest patches become separable
+MOST_BYTES = 1 << 31  # of one layer's covariances; if all layers need more, the largest patches become separable
 
 
 def collect(
@@ -55,6 +55,8 @@ def collect(
         for batch, count in filled(batches, twin):
             values = session.forward({feed: batch}, bottoms)
             probes = [probe for probe in probes if len(values[probe.layers[0].bottom.name]) == len(batch)]
+            if not probes:
+                return {}, []
             for probe in probes:
                 first = probe.layers[0]
                 probe.add(values[first.bottom.name][:count], shapes[first.top], range(done, done + count))

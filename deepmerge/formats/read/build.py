@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from deepmerge.errors import GraphError
-from deepmerge.formats.read.forks import unread
+from deepmerge.formats.read.forks import unknown_fields
 from deepmerge.formats.read.inputs import option_for
 from deepmerge.formats.read.params import read_params
 from deepmerge.formats.read.phase import left_out_maker
@@ -58,7 +58,7 @@ def _error(message: Message, file, text: str) -> GraphError:
 def _layer(message: Message, file) -> Layer:
     layer = Layer(str(message.value("name")), str(message.value("type")))
     layer.params = layer.read_params = read_params(layer.type, message, file, name_of(message))
-    layer.unread = unread(layer.params.FIELD, message) if layer.params is not None else ()
+    layer.unknown_fields = unknown_fields(layer.params.FIELD, message) if layer.params is not None else ()
     layer.param_specs = message.values("param")
     layer.tree = Message([f for f in message if f.name not in _NOT_KEPT], message.line, message.column)
     return layer

@@ -71,17 +71,18 @@ _HARMLESS = {
     "upsample_param": set(),
 }
 
-# What forks add to BVLC's messages: fields that are read by name, and NVCaffe's for the choice of an algorithm
+_ALGORITHM = {"cudnn_convolution_algo_seeker", "conv_algos_override", "conv_algorithm"}  # NVCaffe's, Intel's
+# What forks add to BVLC's messages: fields that are read by name, and those that change nothing in TEST
 _ADDED = {
-    "batch_norm_param": {"scale_bias"},
-    "convolution_param": {"hole", "hole_h", "hole_w", "cudnn_convolution_algo_seeker", "conv_algos_override"},
+    "batch_norm_param": {"scale_bias", "stats_batch_size"},
+    "convolution_param": {"hole", "hole_h", "hole_w", *_ALGORITHM},
     "dropout_param": {"scale_train", "sample_weights_test"},
     "pooling_param": {"ceil_mode"},
 }
 _DROPOUT = _message(_field("scale_train", "bool", True), _field("sample_weights_test", "bool", False))
 
 
-def unread(field: str, layer: Message) -> tuple[str, ...]:
+def unknown_fields(field: str, layer: Message) -> tuple[str, ...]:
     """Return the fields in BVLC's message `field` that are not known here, and may change what the layer computes.
 
     Fillers and engines change nothing for trained weights.

@@ -91,8 +91,10 @@ class Runner:
             self._scores = network
             return
         elif self.output is None:
-            shapes = getattr(network, "shapes", None) or dict.fromkeys(network.outputs)
-            self.output = choose_output(shapes, network.outputs)
+            if len(network.outputs) != 1 and not hasattr(network, "shapes"):
+                several = _listed(network.outputs)
+                raise GraphError(f"the network has several outputs: {several}; choose one with --output")
+            self.output = choose_output(getattr(network, "shapes", {network.outputs[0]: None}), network.outputs)
         self._fixed = self._fixed or getattr(network, "fixed_batch", None)
         (self._input,) = network.inputs
         self._session = network

@@ -116,8 +116,9 @@ def _first_card(nvml: Any) -> tuple[str, Any]:
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     first = visible.split(",")[0].strip()
-    if first in ("", "0"):
-        return "GPU 0", nvml.nvmlDeviceGetHandleByIndex(0)
     if first.startswith("GPU-"):
         return first, nvml.nvmlDeviceGetHandleByUUID(first)
-    raise NoMeter(f"NVML cannot tell which card CUDA_VISIBLE_DEVICES={visible} is; give its UUID there (nvidia-smi -L)")
+    alike = nvml.nvmlDeviceGetCount() == 1 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    if alike and (not first or first.isdecimal()):
+        return f"GPU {first or 0}", nvml.nvmlDeviceGetHandleByIndex(int(first or 0))
+    raise NoMeter("NVML cannot tell which card is CUDA's first; give its UUID in CUDA_VISIBLE_DEVICES (nvidia-smi -L)")

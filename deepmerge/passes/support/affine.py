@@ -70,7 +70,7 @@ class FoldAffine(Pass):
             before = error.seen_from(layer)
         try:
             readers = _readers(graph, layer, affine)
-            self.check_kept(layer, readers)
+            self.check_touched(layer, readers, exact=True)
             return Match(layer, (layer,), readers, _Plan(_scale_inputs, (affine,) * len(readers)))
         except Refused as error:
             after = error.seen_from(layer)
@@ -106,7 +106,7 @@ class FoldAffine(Pass):
                 raise Refused(layer, f"{what} {producer.name!r} ({producer.type}) comes before it")
             check_own_weights(graph, producer, shared)
         into, maps = zip(*parts, strict=True)
-        self.check_kept(layer, into)
+        self.check_touched(layer, into, exact=True)
         return Match(layer, (layer,), into, _Plan(_scale_outputs, maps))
 
     def _producers(

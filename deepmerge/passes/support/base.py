@@ -148,17 +148,15 @@ class Pass:
     def look(self, graph: Graph, layer: Layer, shapes: Shapes, refusals: list[Refusal] | None = None) -> Match | None:
         """Return `match`'s answer, and record in `refusals` why the layer is left alone.
 
-        None, and no refusal, for a layer of another type or one whose parameters are not known. A match that
-        touches a layer or type of `Options.keep` is refused, one that makes what `Options.target` does not take, and
-        an exact one that touches a layer with fields that are not known.
+        None, and no refusal, for a layer of another type or one whose parameters are not known. A match is refused if
+        it may not touch its layers (see check_touched), or if it makes what `Options.target` does not take.
         """
         if layer.type not in self.types or layer.params is None:
             return None
         try:
             found = self.match(graph, layer, shapes)
             if found is not None:
-                self.check_kept(found.layer, (found.layer, *found.merged, *found.into))
-                _check_unread(found)
+                self.check_touched(found.layer, (found.layer, *found.merged, *found.into), found.exact)
                 self._check_target(graph, found, shapes)
             return found
         except Refused as error:
@@ -166,11 +164,17 @@ class Pass:
                 refusals.append(Refusal(self.name, layer.name, error.seen_from(layer), error.costly))
             return None
 
-    def check_kept(self, layer: Layer, touched: Iterable[Layer]) -> None:
-        """Raise Refused, as the reason at `layer`, if a layer to touch is one of `Options.keep`."""
+    def check_touched(self, layer: Layer, touched: Iterable[Layer], exact: bool) -> None:
+        """Raise Refused if a layer to touch is one of `Options.keep`.
+
+        If the match is to be exact, also if one has fields that deepmerge does not know.
+        """
         for one in touched:
             if {one.name, one.type} & self.options.keep:
                 raise Refused(layer, f"{one.name!r} ({one.type}) is kept, as asked")
+            if exact and one.unknown_fields:
+                unknown = f"{one.params.FIELD} has {one.unknown_fields[0]!r}, which is not known here"
+                raise Refused(one, f"its {unknown}, and may change what it computes")
 
     def _check_target(self, graph: Graph, match: Match, shapes: Shapes) -> None:
         """Raise Refused if the target would not take what the match makes, for a reason that is new; tries it out."""
@@ -206,14 +210,6 @@ class Pass:
                 )
         graph.touch(*(changed | dict.fromkeys(made)))
         return Change(self.name, target, match.exact, merged, tuple(m.name for m in made or match.into))
-
-
-def _check_unread(match: Match) -> None:
-    """Raise Refused where a match is exact only if a fork's field, which is not known here, changes nothing."""
-    for layer in (match.layer, *match.merged, *match.into) if match.exact else ():
-        if layer.unread:
-            unknown = f"{layer.params.FIELD} has {layer.unread[0]!r}, which is not known here"
-            raise Refused(layer, f"its {unknown}, and may change what it computes")
 
 
 def first_match(

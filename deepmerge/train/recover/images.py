@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open_network_images
-from deepmerge.graph.batching import require_any_batch
+from deepmerge.graph.batching import require_rows
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import cores
@@ -53,7 +53,7 @@ def open_sources(
     ReadError where there are no images, or the network takes none. GraphError where it is bound to its batch.
     """
     opened = open_network_images(spec, graph)
-    require_any_batch(graph)
+    require_rows(graph)
     images = opened.source
     train_how, train_notes = opened.preprocessing(network_transform(graph, prototxt, "TRAIN"), wishes, train=True)
     judge_how, judge_notes = opened.preprocessing(network_transform(graph, prototxt, "TEST"), wishes)

@@ -28,7 +28,7 @@ from deepmerge.train.shared.checkpoint import Checkpoint, Paused, Saved
 LSQ_IMAGES, REFIT_IMAGES = 1000, 4000
 # refit's layers are nearly right already: it takes more images and smaller steps than lsq
 REFIT = {"points": 30, "memory": 8 << 30, "strength": 1e-2}
-# lsq's rounds where training follows: GoogLeNet's lsq takes half as long, and in 20 minutes training makes more of that
+# lsq's rounds where training follows: GoogLeNet's lsq takes half as long, and in 20 minutes training gains more by that
 LITTLE = {"rounds": 8, "rows": 12_000}
 SOLVED_SHARE = 0.4  # most of the time that is left for lsq or refit, before stages that train
 JUDGING_SHARE = 0.04  # most of --minutes for one comparison with the original; it takes fewer images then
@@ -45,8 +45,8 @@ class State:
     notes: what else it cuts short. judging: seconds of the last comparison with the original. plans: of the stages that
     train, made when the first of them comes, and again after a turn of lsq; None for a stage without time. elapsed:
     seconds of earlier runs. safe: the weights after the last stage, which a stage that does harm is rolled back to.
-    agreement: the last that was measured, None for networks without classes. reached: the weights that turns of lsq
-    have found, and for all other layers those after its first turn; {} before it.
+    agreement: the last that was measured, None for networks without classes. reached: the first weights, with those
+    that turns of lsq have found; {} before lsq.
     """
 
     safe: Weights
@@ -237,6 +237,8 @@ class Run:
         """End a stage; roll it back if it has done harm."""
         state, merged, before = self.state, self.context.merged, self.state.agreement
         unsolved = any(later.stage == "lsq" for later in self._left()[1:])
+        if not state.reached and (unsolved or turn.stage == "lsq"):
+            state.reached = state.safe  # without what front makes of layers together: a step has only some of them
         if unsolved and not works(before):  # until then, agreement means nothing
             after, undone = before, entry["loss_after"] > entry["loss_before"]
         else:
@@ -252,9 +254,9 @@ class Run:
         state.entries.append(entry)
         self._leave_out_lsq()
         if turn.stage == "lsq":
-            found, mine = weights_of(merged), {name for segment in turn.segments for name in segment.trained}
-            # front has trained the layers of other segments together; in a step's network they are not together
-            state.reached = state.reached | {name: found[name] for name in mine} if state.reached else found
+            found = weights_of(merged)
+            mine = {name: found[name] for segment in turn.segments for name in segment.trained}
+            state.reached = state.reached | mine
             left = self._left_to_train()  # their time is another now
             state.plans = {name: plan for name, plan in state.plans.items() if name not in left}
         self.save(f"the end of stage {turn.stage}")

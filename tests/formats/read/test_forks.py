@@ -202,7 +202,7 @@ DATA = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim
 
 
 @pytest.mark.parametrize(
-    ("kind", "fields", "unread"),
+    ("kind", "fields", "unknown"),
     [
         ("InnerProduct", "inner_product_param { num_output: 3 normalize: true engine: CUDNN }", ("normalize",)),
         ("ReLU", "relu_param { fuse: true negative_slope: 0.1 }", ("fuse",)),
@@ -214,10 +214,10 @@ DATA = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim
         ("Odd", "odd_param { normalize: true }", ()),
     ],
 )
-def test_fields_that_may_change_what_a_layer_computes(network, kind, fields, unread):
+def test_fields_that_may_change_what_a_layer_computes(network, kind, fields, unknown):
     """happynear/caffe-windows: inner_product_param { normalize: true } normalises the rows of the weights."""
     graph = network(DATA + f'layer {{ name: "y" type: "{kind}" bottom: "data" top: "y" {fields} }}')
-    assert graph.layer("y").unread == unread
+    assert graph.layer("y").unknown_fields == unknown
 
 
 @pytest.mark.pitfall("row", 6)

@@ -65,7 +65,9 @@ def test_a_machines_own():
 
 
 class FakeNvml(types.ModuleType):
-    """The library, with 5 J on the first card's counter, and 7 J on that of the card GPU-7."""
+    """The library, with 5 J on the counter of card 0, 9 J on that of card 2, and 7 J on that of the card GPU-7."""
+
+    cards = 1
 
     class NVMLError(Exception):
         pass
@@ -75,6 +77,9 @@ class FakeNvml(types.ModuleType):
     def nvmlInit(self):
         self.answer("nvmlInit")
 
+    def nvmlDeviceGetCount(self):
+        return self.cards
+
     def nvmlDeviceGetHandleByIndex(self, index):
         return self.answer(f"card {index}")
 
@@ -83,7 +88,7 @@ class FakeNvml(types.ModuleType):
 
     def nvmlDeviceGetTotalEnergyConsumption(self, card):
         self.answer("nvmlDeviceGetTotalEnergyConsumption")
-        return {"card 0": 5000, "card GPU-7": 7000}[card]
+        return {"card 0": 5000, "card GPU-7": 7000, "card 2": 9000}[card]
 
     def answer(self, name):
         if name == self.fails_at:
@@ -95,7 +100,8 @@ class FakeNvml(types.ModuleType):
 def nvml(monkeypatch):
     fake = FakeNvml("pynvml")
     monkeypatch.setitem(sys.modules, "pynvml", fake)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
     return fake
 
 
@@ -110,20 +116,29 @@ def test_nvml(nvml):
 
 
 @pytest.mark.parametrize(
-    ("visible", "joules", "name"),
-    [("", 5.0, "NVML: GPU 0"), ("0,1", 5.0, "NVML: GPU 0"), ("GPU-7,GPU-8", 7.0, "NVML: GPU-7")],
+    ("cards", "visible", "order", "joules", "name"),
+    [
+        (1, "", "", 5.0, "NVML: GPU 0"),
+        (1, "0", "", 5.0, "NVML: GPU 0"),
+        (3, "GPU-7,GPU-8", "", 7.0, "NVML: GPU-7"),
+        (3, "2,0", "PCI_BUS_ID", 9.0, "NVML: GPU 2"),
+    ],
 )
-def test_nvml_reads_the_first_card_that_cuda_sees(nvml, monkeypatch, visible, joules, name):
+def test_nvml_reads_the_first_card_that_cuda_sees(nvml, monkeypatch, cards, visible, order, joules, name):
+    nvml.cards = cards
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    meter = find_meter("cuda")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+    meter = Nvml()
     assert (meter.joules(), meter.name) == (joules, name)
 
 
-@pytest.mark.parametrize("visible", ["1", "1,0", "MIG-7"])
-def test_a_card_that_nvml_cannot_tell_is_not_read(nvml, monkeypatch, visible):
+@pytest.mark.parametrize(("cards", "visible"), [(2, ""), (2, "0"), (2, "1"), (1, "MIG-4")])
+def test_a_card_that_nvml_cannot_tell_is_not_read(nvml, monkeypatch, cards, visible):
+    """CUDA counts the fastest card first, NVML by the bus."""
+    nvml.cards = cards
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with pytest.raises(NoMeter, match=f"because NVML cannot tell which card CUDA_VISIBLE_DEVICES={visible} is; give"):
-        find_meter("cuda")
+    with pytest.raises(NoMeter, match="cannot tell which card is CUDA's first; give its UUID in CUDA_VISIBLE_DEVICES"):
+        Nvml()
 
 
 def test_nvml_that_is_not_installed(monkeypatch):

@@ -272,6 +272,22 @@ def test_a_steps_network_has_what_lsq_found_not_what_front_made_of_it(job, recov
     assert not np.array_equal(ends[1].final.read().layer("conv1").weights[0], first[0])
 
 
+def test_a_steps_network_has_nothing_of_front_where_the_first_lsq_had_no_time(small, job, monkeypatch):
+    solve, turns = run.Run._solve, []
+
+    def second(self, turn):
+        turns.append(turn)
+        return None if len(turns) == 1 else solve(self, turn)
+
+    monkeypatch.setattr(run.Run, "_solve", second)
+    recover(replace(job, stages=("lsq", "front")))
+    ends = [read_converted(folder) for folder in (small, job.out)]
+    for name, same in (("conv1", True), ("conv2", False)):
+        before, after = [end.steps[1].pair.read().layer(name).weights[0] for end in ends]
+        assert np.array_equal(before, after) is same
+    assert not np.array_equal(*[end.final.read().layer("conv1").weights[0] for end in ends])
+
+
 def test_new_layers_go_with_the_steps(recovered):
     from deepmerge.formats.read.caffemodel import read_caffemodel
 
