@@ -71,7 +71,7 @@ class Row:
 
     @property
     def int8(self) -> bool:
-        """Whether the row is that of the networks in int8. In old reports, a step (with an index) may have that name."""
+        """Whether the row is that of the networks in int8. In old reports a step, with an index, may have the name."""
         return self.step == _INT8 and self.index is None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.graph.graph import Graph
 
-# Types that pass their bottom on in the TEST phase: Caffe adds Splits itself, and deploy networks leave out Dropout
+# Types that mostly pass their bottom on in TEST: Caffe adds Splits itself, and deploy networks leave out Dropout
 _HANDS_ON = frozenset(("Split", "Dropout", "padding"))
 _MAX_WAYS = 64  # from a layer back to those that both files have; with more, it is not compared
 

@@ -32,7 +32,7 @@ class Last:
 def last_layers(output: Blob, trained: Collection[str], shapes: Mapping[Blob, Shape]) -> list[Last]:
     """Return the linear layers in `trained` that make channels of `output`: once for each range of their outputs.
 
-    A layer is left out if anything but a ReLU, PReLU, Dropout, Concat or Slice of channels comes after it.
+    A layer is left out if anything comes after it but a ReLU, PReLU, idle Dropout, Concat or Slice of channels.
     """
     lasts: dict[tuple[Layer, tuple[int, int]], Last] = {}
     for last in _back(output, (0, shapes[output][1]), (0, shapes[output][1]), None, shapes):
