@@ -51,9 +51,7 @@ class JoinSiblings(Pass):
         if len(family) < 2:
             return None
         free = [
-            s
-            for s in family
-            if possible(check_own_weights, graph, s) and possible(self.check_touched, s, [s], exact=True)
+            s for s in family if possible(check_own_weights, graph, s) and possible(self.check_touched, s, [s], True)
         ]
         if is_plain_1x1(layer):
             chosen, why = [s for s in free if _narrow(s.params.num_output)], _FEW

@@ -54,7 +54,7 @@ def test_a_sample_of_those_to_learn_from(tmp_path, graph):
 
 def test_a_network_bound_to_its_batch_is_refused(tmp_path):
     text = inputs((2, 3, 4, 6)) + layer("all", "Reshape", "data", "shape { dim: 2 dim: -1 }")
-    with pytest.raises(GraphError, match="runs with a batch of 2 only") as error:
+    with pytest.raises(GraphError, match="output 'fc' of network .* does not have a row for each image") as error:
         made(tmp_path, network(tmp_path, text + layer("fc", "InnerProduct", "all", "num_output: 3")), 20)
     assert error.value.remedy == "if a Reshape fixes the first `dim`, give 0 there"
 
