@@ -116,9 +116,8 @@ def test_exact_passes_leave_layers_with_unknown_fields_alone(tmp_path, fields, f
     text = inputs((2, 6)) + layer("fc", "InnerProduct", "data", f"num_output: 4 {fields}") + layer("s", "Scale", "fc")
     applied = run([FoldScale()], network(tmp_path, text))
     why = "'fc': its inner_product_param has 'normalize', which is not known here, and may change what it computes"
-    reason = (
-        f"it cannot go into the layer before it ({why}), nor into the one after it ({last})"
-    )
+    last = "its top 's' is an output of the network"
+    reason = f"it cannot go into the layer before it ({why}), nor into the one after it ({last})"
     assert [change.layer for change in applied.changes] == ["s"] * folds
     assert applied.refusals == ([] if folds else [Refusal("fold_scale", "s", reason)])
 
