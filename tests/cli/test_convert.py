@@ -203,7 +203,11 @@ def test_calibration(run, mini, tmp_path):
     ("bound", "most", "shown"),
     [
         ("MOST_VALUES", 100, "; covariances too large, taken as channels × taps: conv2/3x3"),
-        ("MOST_BYTES", 1, "; too large, or not of one row for each image, so that only weights count: conv1/3x3"),
+        (
+            "MOST_BYTES",
+            1,
+            "; not calibrated (too large, or not one row for each image), ranks by the weights: conv1/3x3",
+        ),
     ],
 )
 def test_what_is_too_large_is_shown(run, mini, tmp_path, monkeypatch, bound, most, shown):

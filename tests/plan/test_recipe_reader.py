@@ -62,8 +62,11 @@ STEP = HEAD + '[[step]]\nname = "s"\npasses = ["merge_lrn"]\nlayers = ["norm"]\n
         (STEP + 'absorb = "lrn"', "step 1, absorb: expected a list of lrn, pooling, branches, found 'lrn'"),
         (STEP + 'absorb = ["pool"]', "step 1, absorb: 'pool' is none of lrn, pooling, branches"),
         (STEP + STEP.replace(HEAD, "") + "a = 1", "step 2: unknown key 'a'"),
-        (STEP + STEP.replace(HEAD, ""), "step 2, name: step 1 is called 's', too; call one of them otherwise"),
-        (STEP.replace('"s"', '"all"'), "step 1, name: 'all' stands for another network in tables; call it otherwise"),
+        (STEP + STEP.replace(HEAD, ""), "step 2, name: step 1 is called 's', too; give one of them another name"),
+        (
+            STEP.replace('"s"', '"all"'),
+            "step 1, name: 'all' stands for another network in tables; give it another name",
+        ),
         (STEP.replace('"s"', '"int8"'), "step 1, name: 'int8' stands for another network in tables"),
     ],
 )
