@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from deepmerge.errors import GraphError, ShapeError
-from deepmerge.graph.graph import Blob, Graph
+from deepmerge.graph.extract import layers_between
+from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
 
 
@@ -35,21 +36,10 @@ def require_rows(graph: Graph) -> None:
     except ShapeError:
         text = f"network {graph.name!r} runs with a batch of {declared_batch(graph)} only, and this needs other batches"
         raise GraphError(text, remedy="if a Reshape fixes the first `dim`, give 0 there") from None
-    for blob in filter(_is_of_images, graph.outputs):
+    sizes = [top for layer in graph.layers if layer.type == "PriorBox" for top in layer.tops]  # not of values
+    for blob in graph.outputs:
         one, more = shapes[blob], larger[blob]
-        if one and more and (one[0] == more[0] or one[1:] != more[1:]):
+        computed = any(layer.type == "Input" for layer in layers_between(graph, sizes, [blob]))
+        if computed and one and more and (one[0] == more[0] or one[1:] != more[1:]):
             text = f"output {blob.name!r} of network {graph.name!r} does not have a row for each image"
             raise GraphError(text, remedy="if a Reshape fixes the first `dim`, give 0 there")
-
-
-def _is_of_images(blob: Blob) -> bool:
-    """Return whether a blob is computed from an input's values; a PriorBox reads sizes alone."""
-    seen, waiting = set(), [blob]
-    while waiting:
-        layer = waiting.pop().producer
-        if layer.type == "Input":
-            return True
-        if layer.type != "PriorBox" and layer not in seen:
-            seen.add(layer)
-            waiting += layer.bottoms
-    return False

@@ -111,8 +111,8 @@ class Nvml:
 def _first_card(nvml: Any) -> tuple[str, Any]:
     """Return the name and NVML's handle of the card that CUDA counts as its first.
 
-    NVML sees all cards, whatever CUDA_VISIBLE_DEVICES says, and may count them in another order, so a number there does
-    not tell which card it is. NoMeter for one.
+    NVML sees all cards, whatever CUDA_VISIBLE_DEVICES says, and counts them by the bus; CUDA begins with the fastest
+    unless CUDA_DEVICE_ORDER says otherwise. NoMeter where several cards leave open which one is the first.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     first = visible.split(",")[0].strip()
