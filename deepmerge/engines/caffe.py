@@ -107,7 +107,7 @@ class CaffeWorker:
     """A process that runs real Caffe. A failed check ends it, with all its networks."""
 
     def __init__(self, python: Path, threads: int = 1, timeout: float = 600.0) -> None:
-        self.process = CaffeProcess(python, threads, timeout)
+        self.process, self.threads = CaffeProcess(python, threads, timeout), threads
         self._ids = itertools.count()
 
     def load(
@@ -279,7 +279,7 @@ class CaffeSession:
         """Run once, and return the time and how long the worker waited for a core; see timing.Sample."""
         reply, _ = self._request("timing", "timing", repeat=1, warmup=0)
         wall, waited = reply["seconds"][0], reply["waited"][0]
-        return Sample(wall, None if waited is None else min(waited, wall))
+        return Sample(wall, None if waited is None else min(waited, wall * self.worker.threads))
 
     def time_layers(self, repeat: int = 15, warmup: int = 2) -> list[tuple[str, str, list[float]]]:
         """Return (layer, type, seconds of each forward) in running order, with Caffe's Splits."""

@@ -272,11 +272,12 @@ class folder:  # noqa: N801  # used like a function
 
 
 def opened(header):
-    """Return the solver of a request, with its weights."""
+    """Return the solver of a request, with its weights in all nets. Caffe: tools/caffe.cpp, CopyLayers."""
     caffe.set_random_seed(header.get("seed", 1))
     solver = caffe.get_solver(header["solver"])
     for path in as_paths(header.get("weights")):
-        solver.net.copy_from(path)
+        for net in [solver.net, *solver.test_nets]:
+            net.copy_from(path)
     return solver
 
 

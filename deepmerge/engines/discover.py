@@ -68,7 +68,10 @@ def _describe(python: Path) -> dict[str, Any]:
         raise EngineError(f"{python} cannot be run: {error.strerror}") from None
     if done.returncode != 0:
         raise EngineError(f"{python} cannot `import caffe`: {_last_line(done.stderr)}", remedy=another)
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise EngineError(f"{python} cannot `import caffe`: it is no Python", remedy=another) from None
 
 
 def _named(value: str) -> Path:

@@ -156,7 +156,7 @@ class LRN(OpRun):
 
 
 class Resize(OpRun):
-    """Bilinear with aligned corners, to these sizes; or each value so many times, by whole scales."""
+    """Bilinear with aligned corners, to these sizes; or each value repeated, by whole scales."""
 
     def _run(self, x, _roi=None, scales=None, sizes=None, mode="", **_how):
         if mode == "nearest":

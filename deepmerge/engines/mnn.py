@@ -73,6 +73,7 @@ def convert(graph: Graph, folder: Path) -> tuple[Path, str]:
 def _convert(model: Path, *words: str | Path) -> str | None:
     """Run the converter. Return None if it has written the model, else its last message."""
     command = [sys.executable, "-c", _CONVERT, *map(str, words), "--MNNModel", str(model), "--bizCode", "deepmerge"]
+    model.unlink(missing_ok=True)  # a part that a refused attempt has left
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=SECONDS

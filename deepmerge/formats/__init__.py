@@ -12,5 +12,6 @@ STYLES = (
 WRITTEN_OUT, OPERATOR = "written-out", "op"
 LRN_FORMS = (WRITTEN_OUT, OPERATOR)  # of LRN over channels in ONNX, the usual one first; see onnx/normalise.py
 INT8 = "onnx-int8"
+FORMATS = ("caffe", "onnx", INT8)  # that a conversion writes
 INT8_FILE = "model-int8.onnx"
 INT8_METHODS = ("average", "minmax", "percentile", "entropy")  # the usual one first; see engines/quantize.py

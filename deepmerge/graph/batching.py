@@ -7,6 +7,8 @@ from deepmerge.graph.extract import layers_between
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
 
+UNBIND = "if a Reshape fixes the first `dim`, set it to 0"  # what to do about a network that runs with one batch only
+
 
 def declared_batch(graph: Graph) -> int:
     """Return the first axis of the first input that has any; 1 without one."""
@@ -34,12 +36,12 @@ def require_rows(graph: Graph) -> None:
     try:
         larger = infer_shapes(graph, batch=declared_batch(graph) + 1)
     except ShapeError:
-        text = f"network {graph.name!r} runs with a batch of {declared_batch(graph)} only, and this needs other batches"
-        raise GraphError(text, remedy="if a Reshape fixes the first `dim`, give 0 there") from None
+        bound = f"network {graph.name!r} runs only with a batch of {declared_batch(graph)}"
+        raise GraphError(f"{bound}, and this command needs other sizes", remedy=UNBIND) from None
     sizes = [top for layer in graph.layers if layer.type == "PriorBox" for top in layer.tops]  # not of values
     for blob in graph.outputs:
         one, more = shapes[blob], larger[blob]
         computed = any(layer.type == "Input" for layer in layers_between(graph, sizes, [blob]))
         if computed and one and more and (one[0] == more[0] or one[1:] != more[1:]):
             text = f"output {blob.name!r} of network {graph.name!r} does not have a row for each image"
-            raise GraphError(text, remedy="if a Reshape fixes the first `dim`, give 0 there")
+            raise GraphError(text, remedy=UNBIND)

@@ -1,4 +1,4 @@
-"""A digest of a network: its structure and its weights."""
+"""Digests of a network: of its structure and its weights, and of its weights alone."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def fingerprint(graph: Graph) -> str:
         for array in layer.weights:
             digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
+
+
+def weights_digest(graph: Graph) -> str:
+    """Return the SHA-256 of all weights and of the names of their layers, in hexadecimal."""
+    found = hashlib.sha256()
+    for layer in graph.layers:
+        for array in layer.weights:
+            found.update(f"{layer.name}\0{array.shape}\0".encode("utf-8", "surrogateescape"))
+            found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def _given(params: Params | None) -> list[tuple[str, Any]] | None:

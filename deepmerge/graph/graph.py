@@ -85,6 +85,10 @@ class Layer:
         """The first top."""
         return self.tops[0]
 
+    def role(self, index: int) -> int:
+        """Return which of its type's blobs the layer's blob `index` is; a second bottom may replace the first."""
+        return index + (self.kind.fed and len(self.bottoms) > 1)
+
     def blob_name(self, index: int) -> str:
         """Return the name under which weight blob `index` is shared (ParamSpec.name), "" if it has none."""
         return str(self.param_specs[index].value("name") or "") if index < len(self.param_specs) else ""
@@ -303,10 +307,14 @@ class Graph:
         old.consumers = []
 
     def drop_bottom(self, layer: Layer, blob: Blob) -> None:
-        """Remove one occurrence of `blob` from the layer's bottoms."""
+        """Remove one occurrence of `blob` from the layer's bottoms, and its propagate_down."""
         self.touch(layer)
         self._touch_blob(blob)
-        layer.bottoms.remove(blob)
+        at = layer.bottoms.index(blob)
+        if flags := layer.tree.values("propagate_down"):
+            layer.tree = layer.tree.copy()
+            layer.tree.set("propagate_down", *flags[:at], *flags[at + 1 :])
+        del layer.bottoms[at]
         blob.consumers.remove(layer)
 
     def bypass(self, layer: Layer) -> None:

@@ -1,4 +1,4 @@
-"""Bare values of a tree → numbers, as protobuf's own text parser takes them.
+"""Bare values of a tree → numbers and truth values, as protobuf's own text parser takes them.
 
 Python's int() and float() take more (1_0, 0b1, +5) and round octal numbers differently.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+_BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 _INTEGER = re.compile(r"-?(?:0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)", re.IGNORECASE)
 _NUMBER = re.compile(
     r"-?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:e[-+]?[0-9]+)?f?|inf|infinity|nan)", re.IGNORECASE
@@ -29,3 +30,11 @@ def number(text: str) -> float:
         raise ValueError(f"{text[:60]!r} is not a number")
     text = text.lower()
     return float(text.removesuffix("f") if not text.endswith("inf") else text)
+
+
+def boolean(text: str) -> bool:
+    """Return a truth value: a word for it, or 1 or 0. ValueError for anything else."""
+    value = _BOOLS[text] if text in _BOOLS else integer(text)
+    if value not in (0, 1):
+        raise ValueError(f"{text[:60]!r} is neither true nor false")
+    return bool(value)

@@ -35,6 +35,7 @@ class LayerType:
     weights: (layer, bottom shapes) → the shapes of its weight blobs, None where they cannot be known.
     statistics: the indices of weight blobs that hold statistics; no gradient changes them.
     bias: the index of the weight blob that is added to the values.
+    fed: whether a second bottom takes the place of the first weight blob; see Layer.role.
     fillers: for each weight blob the field that names its filler ("" if it has none), and the value without one. The
     last holds for all further blobs.
     typical: constants for the first weight blobs, where a network without weights is filled to be timed.
@@ -47,6 +48,7 @@ class LayerType:
     weights: Callable[[Layer, list[Shape]], list[Shape] | None] | None = None
     statistics: tuple[int, ...] = ()
     bias: int | None = None
+    fed: bool = False
     fillers: tuple[tuple[str, float], ...] = (("weight_filler", 0.0), ("bias_filler", 0.0))
     typical: tuple[float, ...] = ()
 
@@ -152,6 +154,7 @@ TYPES: dict[str, LayerType] = {
         bottoms=(1, 2),
         weights=weight_rules.bias,
         bias=0,
+        fed=True,
         fillers=(("filler", 0.0),),
         typical=(0.0,),
     ),
@@ -234,6 +237,7 @@ TYPES: dict[str, LayerType] = {
         bottoms=(1, 2),
         weights=weight_rules.scale,
         bias=1,
+        fed=True,
         fillers=(("filler", 1.0), ("bias_filler", 0.0)),
         typical=(1.0, 0.0),
     ),

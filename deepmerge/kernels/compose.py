@@ -32,16 +32,20 @@ def compose_convolutions(
 
 
 def embed_at(weight: np.ndarray, kernel_h: int, kernel_w: int, top: int, left: int) -> np.ndarray:
-    """Return a (kernel_h, kernel_w) kernel with the given one at (top, left) and zeros around it."""
+    """Return a (kernel_h, kernel_w) kernel with the given one at (top, left) and zeros around it.
+
+    weight: (num_output, channels, height, width), of any type, which the result has, too.
+    """
     wide = np.zeros((*weight.shape[:2], kernel_h, kernel_w), weight.dtype)
     wide[:, :, top : top + weight.shape[2], left : left + weight.shape[3]] = weight
     return wide
 
 
 def spread_average(weight: np.ndarray, window: tuple[int, int], step: tuple[int, int]) -> np.ndarray:
-    """Return a kernel followed by a mean over `window` of its outputs, `step` inputs apart, as one kernel.
+    """Return a kernel followed by a mean over `window` of its outputs, `step` inputs apart, as one kernel, float32.
 
-    It has kernel + (window − 1)·step taps along each axis: the receptive field of both. Source: DBB, transform V.
+    window, step: (height, width). The new kernel has kernel + (window − 1)·step taps along each axis: the receptive
+    field of both. Source: DBB, transform V.
     """
     kernel_h, kernel_w = ((k + (n - 1) * s) for k, n, s in zip(weight.shape[2:], window, step, strict=True))
     total = np.zeros((*weight.shape[:2], kernel_h, kernel_w))
@@ -80,7 +84,8 @@ def window(kernel: int, stride: int, pad: int, dilation: int = 1) -> Span:
 def pad_for(size: int, out: int, extent: int, span: Span) -> int | None:
     """Return the pad with which a window of `extent` (dilated) at the span's stride makes `out` values of `size`.
 
-    Of several, the one that puts the window's middle nearest to the span's; None if there is none.
+    Of several, the one that puts the window's middle nearest to the span's; None if there is none. All numbers are
+    along one axis, height or width.
     """
     rooms = {pad: size + 2 * pad - extent for pad in range(extent)}
     fits = [pad for pad, room in rooms.items() if room >= 0 and room // span.stride + 1 == out]

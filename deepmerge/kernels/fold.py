@@ -28,7 +28,7 @@ def batchnorm_affine(mean: Array, variance: Array, factor: Array, eps: float) ->
 
 
 def compose(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Return the affine map that is `first` and then `second`."""
+    """Return the affine map that is `first` and then `second`: (k, t), as they are, all of one shape, float64."""
     return first[0] * second[0], first[1] * second[0] + second[1]
 
 

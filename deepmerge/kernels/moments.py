@@ -88,14 +88,14 @@ class Metric:
 
 
 def ridged(covariance: np.ndarray) -> np.ndarray:
-    """Return the covariance with RIDGE times its mean variance on the diagonal, or 1 if all variances are 0."""
+    """Return a covariance (d, d), float64, with RIDGE times its mean variance on the diagonal, or 1 if that is 0."""
     size = len(covariance)
     mean = float(np.trace(covariance)) / size
     return covariance + (RIDGE * mean if mean > 0.0 else 1.0) * np.eye(size)
 
 
 def root(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the symmetric square root of a covariance with a ridge, and its inverse."""
+    """Return the symmetric square root of a covariance with a ridge, (d, d), and its inverse, (d, d), float64."""
     values, vectors = np.linalg.eigh(covariance)
     values = np.sqrt(np.maximum(values, values[-1] * np.finfo(np.float64).eps))
     return (vectors * values) @ vectors.T, (vectors / values) @ vectors.T

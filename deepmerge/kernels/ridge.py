@@ -92,7 +92,7 @@ def _transposed_times(x: np.ndarray, residual: np.ndarray) -> np.ndarray:
 
 
 def predict(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return XW in x's type."""
+    """Return XW (n, m), in x's type, of x (n, d) and weights (d, m) of any type."""
     return x @ weight.astype(x.dtype)
 
 

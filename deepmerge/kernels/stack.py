@@ -81,7 +81,7 @@ class Stack:
         return other
 
     def features(self, weights: list[np.ndarray], tiles: int = 100) -> np.ndarray:
-        """Return the last layer's inputs, computed for `tiles` tiles at a time."""
+        """Return the last layer's inputs as `forward` does, (rows, inputs), computed for `tiles` tiles at a time."""
         found = []
         height, width = self.size
         for start in range(0, self.count, tiles):
@@ -93,9 +93,10 @@ class Stack:
         return np.concatenate(found)
 
     def forward(self, weights: list[np.ndarray], last: bool = True) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return each layer's inputs, a row for each place, and its values before the activation.
+        """Return each layer's inputs, (rows, inputs), and its values before the activation, (rows, outputs).
 
-        last: whether the last layer's values are computed.
+        There is a row for each place of the layer's output; all are in the tiles' type. weights: as in Linear, a matrix
+        for each layer. last: whether the last layer's values are computed.
         """
         rows, inputs, values = self.x, [], []
         for layer, weight in zip(self.layers, weights, strict=True):
@@ -107,8 +108,13 @@ class Stack:
             rows = activated(values[-1], layer.slope)
         return inputs, values
 
-    def tangent(self, weights, inputs, values, steps) -> np.ndarray:
-        """Return how fast the last values change along `steps`."""
+    def tangent(
+        self, weights: list[np.ndarray], inputs: list[np.ndarray], values: list[np.ndarray], steps: list[np.ndarray]
+    ) -> np.ndarray:
+        """Return how fast the last values (before the activation) change along `steps`, (rows, outputs).
+
+        inputs, values: what `forward` returns for the weights. steps: of the weights' shapes. All are of one type.
+        """
         moved = None
         for layer, weight, rows, value, step in zip(self.layers, weights, inputs, values, steps, strict=True):
             change = rows @ step
@@ -117,8 +123,11 @@ class Stack:
             moved = _through(change, value, layer.slope)
         return change
 
-    def backward(self, weights, values, error) -> list[np.ndarray]:
-        """Carry an error in the last values (before the activation) back to each layer's values."""
+    def backward(self, weights: list[np.ndarray], values: list[np.ndarray], error: np.ndarray) -> list[np.ndarray]:
+        """Carry an error in the last values (before the activation) back to each layer's values.
+
+        values: what `forward` returns for the weights. error and the results: (rows, outputs). All are of one type.
+        """
         found = [error]
         for number in range(len(self.layers) - 1, 0, -1):
             layer, weight, before = self.layers[number], weights[number], self.layers[number - 1]

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from deepmerge.engines.caffe import CaffeSession
 from deepmerge.errors import EngineError
 from deepmerge.train.shared.device import cores
 
@@ -175,6 +177,15 @@ def test_timing(engine, small, mini):
         ]
 
 
+@pytest.mark.parametrize(("waited", "counted"), [(0.8, 0.8), (1.3, 1.0), (None, None)])
+def test_two_threads_may_wait_at_once(waited, counted):
+    """Twice the time of a run at most: more was outside of it."""
+    reply = {"seconds": [0.5], "waited": [waited]}, []
+    worker = SimpleNamespace(threads=2, process=SimpleNamespace(request=lambda *words, **fields: reply))
+    session = CaffeSession(worker, 0, "net.prototxt", {"inputs": [], "outputs": [], "blobs": []})
+    assert session.time_sample() == (0.5, counted)
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts threads in Linux's /proc")
 @pytest.mark.skipif(cores() < 2, reason="one CPU: BLAS starts no threads anyway")
 def test_threads_are_limited(engine):
@@ -251,6 +262,20 @@ def test_solve(engine, tmp_path):
     with engine.load_files(tmp_path / "train_val.prototxt", saved) as session:
         assert session.inputs == {}
         assert session.forward({})["accuracy"] == 1
+
+
+def test_weights_go_into_test_nets_too(engine, tmp_path):
+    """As with `caffe train -weights`: nothing else gives any to a layer that the TEST phase alone has."""
+    extra = 'layer {{ name: "extra" type: "InnerProduct" bottom: "data" top: "extra" include {{ phase: TEST }} {} }}'
+    filled = 'inner_product_param {{ num_output: 1 weight_filler {{ type: "constant" value: {} }} }}'
+    texts = [TRAIN + extra.format(filled.format(value)) for value in (0.25, 0)]
+    (tmp_path / "train_val.prototxt").write_text(texts[0])
+    with engine.load_files(tmp_path / "train_val.prototxt") as session:
+        session.save(tmp_path / "start.caffemodel")
+    (tmp_path / "train_val.prototxt").write_text(texts[1])
+    (tmp_path / "solver.prototxt").write_text(SOLVER)
+    solved = engine.solve(tmp_path / "solver.prototxt", tmp_path / "start.caffemodel", steps=1, test=True)
+    assert solved.tests[0]["extra"] == [0.25 * 60 * 0.5] * 8
 
 
 def test_a_solver_in_pieces(engine, tmp_path):

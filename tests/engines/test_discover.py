@@ -59,11 +59,15 @@ def test_nothing_to_be_found(bare):
         ("{}/plain", "is not executable"),
         ("{}/broken", "cannot `import caffe`: out of order"),
         ("{}/empty", "cannot be run: Exec format error"),
+        ("{}/true", "cannot `import caffe`: it is no Python"),
+        ("{}/echo", "cannot `import caffe`: it is no Python"),
     ],
 )
 def test_a_named_interpreter_that_does_not_work_is_an_error(bare, monkeypatch, value, message):
     (bare / "plain").write_text("")
     script(bare / "broken", "echo out of order >&2; exit 127")
+    script(bare / "true", "exit 0")
+    script(bare / "echo", 'echo "$@"')
     (bare / "empty").write_text("")
     (bare / "empty").chmod(0o755)
     monkeypatch.setenv(discover.VARIABLE, value.format(bare))

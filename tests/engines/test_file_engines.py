@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from deepmerge.engines import engine
+from deepmerge.engines.mnn import convert
 from deepmerge.engines.ncnn import find_pnnx
 from deepmerge.errors import EngineError
 from deepmerge.formats.read import read_network
@@ -127,6 +129,19 @@ def test_opencv_without_a_caffe_reader(monkeypatch):
         match=r"OpenCV 5.0.0 does not read Caffe's files any more; pip install \"opencv-python-headless<5\"",
     ):
         engine("opencv")
+
+
+def test_mnn_takes_no_part_of_a_refused_model(tmp_path, monkeypatch):
+    """Its converter writes a part, fails on Caffe's files, and then writes nothing for ONNX's."""
+
+    def run(command, **options):
+        if "CAFFE" in command:
+            Path(command[command.index("--MNNModel") + 1]).write_bytes(b"part")
+        return SimpleNamespace(returncode=int("CAFFE" in command), stdout="", stderr="it fails")
+
+    monkeypatch.setattr("deepmerge.engines.mnn.subprocess.run", run)
+    with pytest.raises(EngineError, match="MNN cannot convert the network: it fails"):
+        convert(network(tmp_path, ODD), tmp_path)
 
 
 def test_mnn_says_what_it_was_made_from_and_leaves_stdout_alone(capfd):

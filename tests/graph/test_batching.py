@@ -41,7 +41,7 @@ def test_outputs_have_a_row_for_each_image_or_have_nothing_to_do_with_images(net
 
 
 @pytest.mark.parametrize(
-    ("flat", "message"), [((2, 6), "runs with a batch of 2 only"), ((1, -1), "output '.*' of network .* does not have")]
+    ("flat", "message"), [((2, 6), "runs only with a batch of 2"), ((1, -1), "output '.*' of network .* does not have")]
 )
 def test_outputs_that_mix_images_are_refused(network, flat, message):
     with pytest.raises(GraphError, match=message):

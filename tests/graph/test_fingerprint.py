@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.graph.fingerprint import fingerprint
+from deepmerge.graph.fingerprint import fingerprint, weights_digest
 from tests.graph.graph_nets import convolution, data, layer, shape
 
 NET = (
@@ -32,3 +32,11 @@ def test_weights_count(read):
     before = fingerprint(graph)
     graph.layer("conv").weights = [np.ones((4, 3, 3, 3), np.float32), np.zeros(4, np.float32)]
     assert fingerprint(graph) != before
+
+
+def test_for_a_digest_of_the_weights_nothing_else_counts(read):
+    graphs = [read(NET), read(NET.replace("SUM", "MAX")), read(NET)]
+    for graph, value in zip(graphs, (1, 1, 2), strict=True):
+        graph.layer("conv").weights = [np.full((4, 3, 3, 3), value, np.float32)]
+    one, same, other = map(weights_digest, graphs)
+    assert one == same != other

@@ -88,6 +88,17 @@ def test_rewire_moves_every_reader(graph):
     assert sound(graph)
 
 
+def test_a_bottom_goes_with_its_flag(read):
+    flags = "propagate_down: true propagate_down: false propagate_down: true"
+    graph = read(data(1, 3) + layer("ReLU") + layer("AbsVal", "", "z") + layer("Concat", flags, "join", "x y z"))
+    join, before = graph.layer("join"), graph.layer("join").tree
+    with graph.trial():
+        graph.drop_bottom(join, graph.layer("y").top)
+        assert edges(graph)[-1] == ("join", ["x", "z"], ["join"]) and sound(graph)
+        assert join.tree.values("propagate_down") == ["true", "true"]
+    assert join.tree is before and before.values("propagate_down") == ["true", "false", "true"] and sound(graph)
+
+
 def test_bypass_keeps_the_tops_name_where_it_can(graph):
     relu, conv = graph.layer("relu"), graph.layer("conv")
     top = relu.top

@@ -1,4 +1,4 @@
-"""Numbers as protobuf's text parser takes them; what it takes was tried out in real Caffe."""
+"""Numbers and truth values as protobuf's text parser takes them; what it takes was tried out in real Caffe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from deepmerge.graph.tokens import integer, number
+from deepmerge.graph.tokens import boolean, integer, number
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,16 @@ def test_not_a_number_is_one():
 def test_no_number(text):
     with pytest.raises(ValueError):
         number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("t", True), ("1", True), ("False", False), ("f", False), ("0x0", False)]
+)
+def test_boolean(text, value):
+    assert boolean(text) is value
+
+
+@pytest.mark.parametrize("text", ["", "2", "-1", "TRUE", "yes", "1.0"])
+def test_no_boolean(text):
+    with pytest.raises(ValueError):
+        boolean(text)

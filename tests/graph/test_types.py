@@ -47,3 +47,13 @@ def test_statistics_and_biases_are_among_the_weights(read):
         assert len(expected_weights(found, [(2, 4, 6, 6)])) == count
         assert all(index < count for index in found.kind.statistics)
         assert found.kind.bias is None or found.kind.bias < count
+
+
+def test_a_second_bottom_takes_the_place_of_the_first_weight_blob(read):
+    """Caffe: scale_layer.cpp: the bias is blob 1, or blob 0 if the factors are a bottom."""
+    scales = {"learned": "x", "fed": "x x"}
+    text = "".join(
+        layer("Scale", "scale_param { axis: 0 bias_term: true }", name, bottoms) for name, bottoms in scales.items()
+    )
+    learned, fed = (read(data(2, 4) + text).layer(name) for name in scales)
+    assert learned.kind.bias == learned.role(1) == fed.role(0) and learned.role(0) == 0

@@ -69,7 +69,7 @@ class TorchSession:
         net = TorchNet(graph).to(self._device).requires_grad_(False)
         for name, shape in net.inputs.items():
             if shape is None:
-                raise EngineError(f"input {name!r} has no shape", remedy="give its `shape`")
+                raise EngineError(f"input {name!r} has no shape", remedy=f"give it: --input {name}=N,…")
         self._net: TorchNet | None = net
         self._threads = threads
         self.inputs: dict[str, tuple[int, ...]] = dict(net.inputs)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from deepmerge.engines.pytorch.losses import loss_weights
 from deepmerge.engines.pytorch.schedule import Names, Schedule, Turn, make_schedule
-from deepmerge.engines.pytorch.step import Step
+from deepmerge.engines.pytorch.step import Step, sending
 from deepmerge.engines.pytorch.table import OPERATIONS, OVERWRITING, lacks, refusal
 from deepmerge.errors import EngineError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, check_weights, expected_weights, infer_shapes
+from deepmerge.graph.tokens import boolean
 from deepmerge.text import flat
 
 
@@ -61,7 +62,12 @@ class TorchNet(nn.Module):
             raise refusal(layer)
         blobs = self._blobs_of[layer.name]
         others = {i: shape for i, (b, shape) in enumerate(zip(blobs, shapes, strict=False)) if tuple(b.shape) != shape}
-        return Step(self, layer, blobs, OPERATIONS[layer.type], OVERWRITING.get(layer.type), others)
+        run, overwrite = OPERATIONS[layer.type], OVERWRITING.get(layer.type)
+        flags = [boolean(str(value)) for value in layer.tree.values("propagate_down")]
+        forced = boolean(str(self._graph.tree.value("force_backward") or "false"))
+        if not all(flags) and not forced:  # Caffe: net.cpp, Init
+            run, overwrite = sending(run, flags), None
+        return Step(self, layer, blobs, run, overwrite, others)
 
     def blobs_of(self, layer_name: str) -> list[nn.Parameter]:
         """Return the layer's learned blobs in Caffe's order and shapes. Layers share the object of a shared blob."""

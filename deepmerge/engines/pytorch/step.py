@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Protocol
@@ -37,6 +37,20 @@ def in_float32(function: Callable) -> Callable:
     @wraps(function)
     def run(step: Step, *bottoms: Tensor) -> Tensor | list[Tensor]:
         return function(step, *(x.float() if x.dtype == torch.bfloat16 else x for x in bottoms))
+
+    return run
+
+
+def sending(function: Callable, flags: Sequence[bool]) -> Callable:
+    """Let a layer's function, in the phase TRAIN, send a gradient only to the bottoms whose propagate_down is true.
+
+    Recovery trains in the phase TEST, and heeds this as little as lr_mult: both are for another training.
+    """
+
+    @wraps(function)
+    def run(step: Step, *bottoms: Tensor) -> Tensor | list[Tensor]:
+        sent = flags if step.training else [True] * len(bottoms)
+        return function(step, *(x if send else x.detach() for x, send in zip(bottoms, sent, strict=True)))
 
     return run
 

@@ -115,17 +115,22 @@ def maximum(x: Tensor, high: Windows, wide: Windows) -> Tensor:
     kernel, stride, pad = (high.kernel, wide.kernel), (high.stride, wide.stride), (high.pad, wide.pad)
     if (ceil := _native(high, wide)) is not None:
         return F.max_pool2d(x, kernel, stride, pad, 1, ceil)
-    return F.max_pool2d(_padded(x, high, wide, _LOWEST), kernel, stride)
+    return F.max_pool2d(_padded(x, high, wide, _lowest(x)), kernel, stride)
 
 
 def _maximum_and_mask(x: Tensor, high: Windows, wide: Windows) -> list[Tensor]:
     """Compute MAX and its mask: h · width + w of each maximum, as a float; −1 for a window outside the image."""
     kernel, stride = (high.kernel, wide.kernel), (high.stride, wide.stride)
-    y, index = F.max_pool2d(_padded(x, high, wide, _LOWEST), kernel, stride, return_indices=True)
+    y, index = F.max_pool2d(_padded(x, high, wide, _lowest(x)), kernel, stride, return_indices=True)
     width = wide.pad + wide.size + wide.end_pad
     row, column = torch.div(index, width, rounding_mode="floor") - high.pad, index % width - wide.pad
     mask = (row * wide.size + column).to(x.dtype)
-    return [y, torch.where(y > _LOWEST, mask, -1.0).detach()]
+    return [y, torch.where(y > _lowest(x), mask, -1.0).detach()]
+
+
+def _lowest(x: Tensor) -> float:
+    """Return what MAX starts from: Caffe's value, or that of bfloat16, which does not reach so far."""
+    return max(_LOWEST, torch.finfo(x.dtype).min)
 
 
 def _native(high: Windows, wide: Windows) -> bool | None:

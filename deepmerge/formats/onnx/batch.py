@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from deepmerge.errors import EngineError, ShapeError
+from deepmerge.formats.read.inputs import option_for
 from deepmerge.graph.graph import Blob, Graph
 from deepmerge.graph.shapes import infer_shapes
 
@@ -25,7 +26,7 @@ def known_shapes(graph: Graph) -> dict[Blob, tuple[int, ...]]:
     for blob, shape in shapes.items():
         if shape is None:
             layer = blob.producer
-            remedy = "give its `shape`"
+            remedy = f"give it: {option_for(blob.name)}"
             if layer.type != "Input":
                 remedy = "use --engine caffe with a Caffe build that supports this layer"
             text = f"layer {layer.name!r} ({layer.type}): the shape of top {blob.name!r} is not known"

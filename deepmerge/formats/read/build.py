@@ -13,7 +13,7 @@ from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.tree import Message
 from deepmerge.graph.types import TYPES
-from deepmerge.text import nearest
+from deepmerge.text import count, nearest
 
 _MAX_HINTS = 1000  # a file with more unknown types has no misspellings
 # Fields that a Layer has as attributes, or that are not needed once the phase is chosen
@@ -41,6 +41,10 @@ def build(name: str, messages: list[Message], file, phase: str = "TEST", others:
                 text = f"reads {bottom!r}, which no layer before it makes in the {phase} phase{hint}"
                 raise _error(message, file, text)
             layer.bottoms.append(current[bottom])
+        flags, ends = len(message.values("propagate_down")), len(layer.bottoms)
+        if flags not in (0, ends):
+            text = f"has {flags} propagate_down for {count(ends, 'bottom')}; give one for each, or none"
+            raise _error(message, file, text)
         layer.tops = _tops(layer, current, message, file)
         graph.insert(layer)
         _check_overwritten(layer, message, file)

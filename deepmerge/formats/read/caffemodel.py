@@ -16,7 +16,8 @@ from deepmerge.errors import ReadError
 from deepmerge.formats.read import wire
 from deepmerge.formats.read.files import is_hdf5, looks_like_text, map_file
 from deepmerge.formats.read.legacy import v0, v1
-from deepmerge.formats.read.stored import MAX_AXES, StoredLayer
+from deepmerge.formats.read.stored import StoredLayer
+from deepmerge.graph.shape_errors import MAX_AXES
 from deepmerge.names import decoded
 
 _NET_LAYERS_V1, _NET_LAYER = 2, 100

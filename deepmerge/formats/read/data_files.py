@@ -8,9 +8,9 @@ from pathlib import Path
 
 from deepmerge.errors import ReadError
 from deepmerge.formats import schema
+from deepmerge.formats.messages import kind_of
 from deepmerge.formats.read.binaryproto import read_mean
 from deepmerge.formats.read.files import is_hdf5, read_text
-from deepmerge.formats.read.heads import kind_of
 from deepmerge.formats.read.lmdb_file import LmdbFile
 from deepmerge.graph.shape_errors import Shape
 from deepmerge.graph.tree import Message, Quoted

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from math import prod
 
 from deepmerge.errors import ReadError
+from deepmerge.formats.messages import kind_of
 from deepmerge.formats.read.data_files import record_shape
 from deepmerge.formats.read.fitting import fitting_squares
 from deepmerge.formats.read.forks import image_size
-from deepmerge.formats.read.heads import blobs, judges, kind_of
+from deepmerge.formats.read.heads import TRANSFORMING, blobs, judges
 from deepmerge.formats.read.inputs import option_for, whole
 from deepmerge.formats.read.params import read_params
 from deepmerge.formats.read.scalars import Reader
@@ -22,8 +23,6 @@ from deepmerge.graph.types import TYPES, UNKNOWN
 
 # With these, besides the elementwise types, a top has as many channels as the bottom
 _SAME_CHANNELS = ("LRN", "MVN", "Pooling", "Split")
-
-_TRANSFORMING = ("Data", "ImageData", "MemoryData", "WindowData")
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _unknown_readers(blob: str, layers: list[Message]) -> bool:
 
 
 def _unknown(layer: Message, images: str, lacking: Mapping[str, tuple[int | None, ...]], file) -> ReadError:
-    fields = " (no crop_size, no new_height and new_width)" if kind_of(layer) in _TRANSFORMING else ""
+    fields = " (no crop_size, no new_height and new_width)" if kind_of(layer) in TRANSFORMING else ""
     if list(lacking) == [images]:
         text = f"does not say how large its images are{fields}"
     else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deepmerge.errors import ReadError
+from deepmerge.formats.messages import kind_of
 from deepmerge.formats.read.data_shapes import Known, data_shapes
-from deepmerge.formats.read.heads import PREDICTS, blobs, heads_of, is_data, kind_of, leading_to, left_out, main_losses
+from deepmerge.formats.read.heads import PREDICTS, blobs, heads_of, is_data, leading_to, left_out, main_losses
 from deepmerge.formats.read.inputs import input_layer
 from deepmerge.graph.shape_errors import Shape
 from deepmerge.graph.tree import Message, Quoted

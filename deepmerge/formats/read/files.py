@@ -6,7 +6,9 @@ import codecs
 import mmap
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from deepmerge.errors import ReadError
 from deepmerge.names import decoded
@@ -66,6 +68,22 @@ def map_file(path: str | Path) -> memoryview:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
         raise _os_error(path, error) from None
+
+
+def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield what os.walk yields, in the order of the names; ReadError for a folder that cannot be read.
+
+    Links to folders are followed where they lie in `folder` itself; further down, they could lead in circles.
+    """
+
+    def fail(error: OSError) -> NoReturn:
+        raise _os_error(error.filename, error) from None
+
+    for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        if root != os.fspath(folder):
+            folders[:] = [name for name in folders if not os.path.islink(os.path.join(root, name))]
+        folders.sort()
+        yield root, folders, sorted(names)
 
 
 def is_hdf5(path: str | Path) -> bool:

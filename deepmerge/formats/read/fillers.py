@@ -45,7 +45,7 @@ def fill(graph: Graph, shapes: dict[Blob, Shape | None], seed: int, known: Colle
 def _filled(layer: Layer, index: int, shape: Shape, random: np.random.Generator) -> np.ndarray:
     fields = layer.kind.fillers
     matrix = layer.kind.tensor and len(shape) > 1  # a recurrent layer has several
-    name, usual = fields[0 if matrix else min(index, len(fields) - 1)]
+    name, usual = fields[0 if matrix else min(layer.role(index), len(fields) - 1)]
     params = layer.tree.message(layer.params.FIELD) if layer.params is not None and layer.params.FIELD else None
     message = params.message(name) if params is not None and name else None
     if message is None:
@@ -57,10 +57,15 @@ def _filled(layer: Layer, index: int, shape: Shape, random: np.random.Generator)
     return np.ascontiguousarray(_FILLERS[kind](reader, shape, random), dtype=np.float32).reshape(shape)
 
 
+def _rows(shape: Shape) -> int:
+    """Return the size along the first axis; 1 for a single number. Caffe: blob.hpp, LegacyShape."""
+    return shape[0] if shape else 1
+
+
 def _fan(reader: Reader, shape: Shape) -> float:
     """Return the number of values that an element of the blob is connected to, as variance_norm says."""
     count = int(np.prod(shape))
-    fan_in, fan_out = count / shape[0], count / shape[1] if len(shape) > 1 else count
+    fan_in, fan_out = count / _rows(shape), count / shape[1] if len(shape) > 1 else count
     fans = {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}
     norm = reader.one("variance_norm")
     if norm not in fans:
@@ -71,7 +76,7 @@ def _fan(reader: Reader, shape: Shape) -> float:
 def _gaussian(reader: Reader, shape: Shape, random: np.random.Generator) -> np.ndarray:
     values = random.normal(reader.one("mean"), reader.one("std"), shape)
     sparse = reader.one("sparse")
-    return values if sparse < 0 else values * (random.random(shape) < sparse / shape[0])
+    return values if sparse < 0 else values * (random.random(shape) < sparse / _rows(shape))
 
 
 def _xavier(reader: Reader, shape: Shape, random: np.random.Generator) -> np.ndarray:
@@ -80,7 +85,7 @@ def _xavier(reader: Reader, shape: Shape, random: np.random.Generator) -> np.nda
 
 
 def _unitball(_reader: Reader, shape: Shape, random: np.random.Generator) -> np.ndarray:
-    rows = random.random((shape[0], -(-int(np.prod(shape)) // shape[0])))
+    rows = random.random((_rows(shape), -(-int(np.prod(shape)) // _rows(shape))))
     return rows / rows.sum(axis=1, keepdims=True)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import prod
 
 from deepmerge.errors import GraphError, ReadError
+from deepmerge.formats.messages import kind_of
 from deepmerge.formats.read.build import build
-from deepmerge.formats.read.heads import blobs, kind_of, leading_to
+from deepmerge.formats.read.heads import blobs, leading_to
 from deepmerge.formats.read.inputs import input_layer
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.graph.shapes import infer_shapes
@@ -29,7 +30,9 @@ def fitting_squares(
     name, param = str(layers[at].value("name")), layers[at].message("inner_product_param")
     transposed = param is not None and str(param.value("transpose")) in ("true", "True", "t", "1")
     shape = weights[name]
-    wanted = shape[-2] if transposed and len(shape) > 1 else shape[-1]
+    if len(shape) < 2:
+        return None
+    wanted = shape[-2] if transposed else shape[-1]
     bottom = blobs(layers[at], "bottom")[0]
     front, _ = leading_to(layers[:at], {bottom})
 

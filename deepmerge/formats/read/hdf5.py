@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from deepmerge.errors import ReadError
-from deepmerge.formats.read.stored import MAX_AXES, StoredLayer
+from deepmerge.formats.read.stored import StoredLayer
+from deepmerge.graph.shape_errors import MAX_AXES
 
 MAX_BLOBS = 256  # of one layer; Caffe's own have 6 at most
 _FREE, _MAX_TOTAL = 64 << 20, 20  # all blobs together: at most _FREE bytes plus _MAX_TOTAL times the file

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from deepmerge.formats.messages import kind_of
 from deepmerge.formats.read.scalars import Reader
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.tree import Message
 from deepmerge.graph.types import TYPES
 
 PREDICTS = {"SoftmaxWithLoss": "Softmax", "SigmoidCrossEntropyLoss": "Sigmoid"}
+TRANSFORMING = ("Data", "ImageData", "MemoryData", "WindowData")  # data layers that follow transform_param
 _SCORES = ("Accuracy", "Evaluate")  # SSD has a DetectionEvaluate
-
-
-def kind_of(layer: Message) -> str:
-    """Return the layer's type."""
-    return str(layer.value("type"))
 
 
 def blobs(layer: Message, end: str) -> list[str]:
@@ -26,12 +23,6 @@ def blobs(layer: Message, end: str) -> list[str]:
 def is_data(layer: Message) -> bool:
     """Return whether a layer reads a data set: it has no bottom, and its type is not one that deepmerge knows."""
     return "bottom" not in layer and kind_of(layer) not in TYPES
-
-
-def stated_batch(layer: Message) -> int:
-    """Return the data layer's batch_size, 0 if it gives no number."""
-    sizes = [f.value.value("batch_size") for f in layer if isinstance(f.value, Message)]
-    return next((int(s) for s in sizes if s is not None and str(s).isdigit()), 0)
 
 
 def judges(layer: Message) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 
 from deepmerge.errors import ReadError
-from deepmerge.formats.read.heads import blobs, is_data, judges, kind_of
+from deepmerge.formats.messages import kind_of
+from deepmerge.formats.read.heads import blobs, is_data, judges
 from deepmerge.formats.read.params import read_params
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.shape_errors import INT_MAX, MAX_AXES, Shape

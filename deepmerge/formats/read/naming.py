@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from deepmerge.formats.read.heads import is_data, kind_of
+from deepmerge.formats.messages import kind_of
+from deepmerge.formats.read.heads import is_data
 from deepmerge.formats.read.stored import StoredLayer
 from deepmerge.graph.tree import Message, Quoted
 from deepmerge.graph.types import TYPES, UNKNOWN

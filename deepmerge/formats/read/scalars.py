@@ -6,11 +6,9 @@ from collections.abc import Mapping
 
 from deepmerge.errors import ReadError
 from deepmerge.formats import schema
-from deepmerge.graph.tokens import integer, number
+from deepmerge.graph.tokens import boolean, integer, number
 from deepmerge.graph.tree import Field, Message, Quoted, Token
 from deepmerge.text import nearest
-
-_BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 
 
 class Reader:
@@ -111,13 +109,7 @@ def _float(value, _known) -> float:
 
 
 def _bool(value, _known) -> bool:
-    text = _bare(value)
-    if text in _BOOLS:
-        return _BOOLS[text]
-    result = integer(text)
-    if result not in (0, 1):
-        raise ValueError
-    return result == 1
+    return boolean(_bare(value))
 
 
 def _enum(value, known) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deepmerge.formats.read.heads import is_data, stated_batch
+from deepmerge.formats.messages import stated_batch
+from deepmerge.formats.read.heads import is_data
 from deepmerge.formats.read.inputs import option_for, shape_message
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.graph.graph import Blob, Graph, Layer

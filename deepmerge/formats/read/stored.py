@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-MAX_AXES = 32  # Caffe: blob.hpp, kMaxBlobAxes
-
 
 @dataclass
 class StoredLayer:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepmerge.errors import ReadError
+from deepmerge.formats.messages import kind_of, stated_batch
 from deepmerge.formats.read.build import build
-from deepmerge.formats.read.heads import blobs, is_data, judges, kind_of, stated_batch
+from deepmerge.formats.read.heads import TRANSFORMING, blobs, is_data, judges
 from deepmerge.formats.read.naming import tell_apart
 from deepmerge.formats.read.network import read_tree, shapes_of, todays_tree
 from deepmerge.formats.read.phase import in_phase
@@ -23,7 +24,6 @@ from deepmerge.graph.shapes import Shape
 from deepmerge.graph.tree import Field, Message, Quoted, Token
 
 USUAL_BATCH = 32  # if a data layer does not say
-_CROPPING = ("Data", "ImageData", "MemoryData", "WindowData")
 
 
 @dataclass
@@ -122,15 +122,16 @@ def _fed(sources: list[Message], layers: list[Message], phase: str, file) -> tup
         remedy = "such a network trains with `caffe train`, or finetune.mk"
         raise ReadError(text, file, layer.line, layer.column, remedy=remedy)
     judged = {b for m in layers if judges(m) for b in blobs(m, "bottom")}
+    used = {b for m in layers if "top" in m and not judges(m) for b in blobs(m, "bottom")}
     names = [top for _, top in tops]
-    if len(names) == 2 and names[0] in judged and names[1] not in judged:
+    if len(names) == 2 and names[0] in judged - used and names[1] not in judged:
         names.reverse()
     return names[0], names[1] if len(names) > 1 else None
 
 
 def _check_crop(sources: list[Message], image_shape: tuple[int, ...], file) -> None:
     """Raise ReadError if a data layer cuts images to another size than the network takes."""
-    for layer in (m for m in sources if kind_of(m) in _CROPPING and len(image_shape) == 3):
+    for layer in (m for m in sources if kind_of(m) in TRANSFORMING and len(image_shape) == 3):
         where = f"{name_of(layer)}, transform_param"
         crop = Reader(layer.message("transform_param"), "TransformationParameter", file, where).one("crop_size")
         height, width = image_shape[1:]

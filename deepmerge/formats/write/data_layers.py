@@ -12,6 +12,7 @@ from deepmerge.formats.write.prototxt import message
 from deepmerge.graph.tree import Message, Quoted, Token
 
 USUAL_MEAN = (104, 117, 123)  # blue, green, red of ImageNet, as Caffe's models subtract it
+GUESS = "deepmerge's guess"  # in the first lines of a train_val.prototxt whose data layers convert has made up
 _PATHS = frozenset(("source", "mean_file", "root_folder"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepmerge.formats.write.messages import kind_of, read_by
+from deepmerge.formats.messages import kind_of, read_by
 from deepmerge.formats.write.prototxt import message
 from deepmerge.graph import shape_forks
 from deepmerge.graph.graph import Blob, Graph, Layer

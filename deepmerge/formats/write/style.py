@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 
 from deepmerge.errors import EmitError
 from deepmerge.formats import AXIS_WINDOWS, DISTINCT_TOPS, GLOBAL_STATS, GROUP_DEPTHWISE, LEGACY_INPUT
+from deepmerge.formats.read.inputs import option_for
 from deepmerge.formats.write.layers import network_tree
 from deepmerge.formats.write.params import with_axis_windows
 from deepmerge.formats.write.prototxt import message
@@ -104,8 +105,9 @@ def _is_input(field: Field) -> bool:
 def _input_fields(layer: Layer) -> list[Field]:
     shapes = layer.params.shape
     if not shapes:
-        text = f"layer {layer.name!r} has no shape, which --style {LEGACY_INPUT} has to write down"
-        raise EmitError(text, layer=layer.name, remedy="give it one")
+        text = f"layer {layer.name!r} (Input) has no shape, which --style {LEGACY_INPUT} needs"
+        sizes = " ".join(option_for(top.name) for top in layer.tops)
+        raise EmitError(text, layer=layer.name, remedy=f"give it: {sizes}")
     shapes = shapes * len(layer.tops) if len(shapes) == 1 else shapes
     pairs = (
         message(input=Quoted(top.name), input_shape=message(dim=list(shape)))
@@ -122,5 +124,5 @@ def _check_distinct(tree: Message) -> None:
         name = str(layer.value("name"))
         if (len(tops) == 1 and tops[0] != name) or seen & set(tops):
             text = f"layer {name!r} cannot be written in the style {DISTINCT_TOPS}: its tops are {', '.join(tops)}"
-            raise EmitError(text, layer=name)
+            raise EmitError(text, layer=name, remedy=f"leave {DISTINCT_TOPS} out")
         seen.update(tops)

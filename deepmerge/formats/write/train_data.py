@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from deepmerge.errors import EmitError
+from deepmerge.formats.messages import is_source, kind_of, read_by, renamed, runs_in, stated_batch, tops_of
 from deepmerge.formats.read.inputs import option_for
 from deepmerge.formats.write.data_layers import Source, data_layer
-from deepmerge.formats.write.messages import is_source, kind_of, read_by, renamed, runs_in, tops_of
 from deepmerge.formats.write.prototxt import message
 from deepmerge.graph.graph import Blob, Graph
 from deepmerge.graph.shapes import infer_shapes
@@ -66,7 +66,7 @@ def make_front(graph: Graph, names: dict[Blob, str], own: list[Message], data: T
 
 def _kept(sources: list[Message], feeding: list[Message], data: TrainData) -> Front:
     front = Front(list(sources), phases=tuple(p for p in PHASES if any(runs_in(m, p) for m in feeding)))
-    front.batch_size = next((b for m in feeding if runs_in(m, "TRAIN") and (b := _batch_size(m))), 0)
+    front.batch_size = next((b for m in feeding if runs_in(m, "TRAIN") and (b := stated_batch(m))), 0)
     if data.train or data.test:
         why = "--train-source and --test-source are for networks that have none"
         front.notes.append(f"the network's own data layers are kept; {why}")
@@ -128,8 +128,3 @@ def without_twins(graph: Graph) -> tuple[list[Message], list[str]]:
         else:
             notes.append(f"train_val.prototxt leaves out layer {name!r}: the network's {twin!r} takes its place")
     return kept, notes
-
-
-def _batch_size(layer: Message) -> int:
-    sizes = [f.value.value("batch_size") for f in layer if isinstance(f.value, Message)]
-    return next((int(s) for s in sizes if s is not None and str(s).isdigit()), 0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from deepmerge.formats.messages import is_source, kind_of, read_by, renamed, tops_of
 from deepmerge.formats.write.layers import blob_names, layer_message
 from deepmerge.formats.write.losses import has_loss, idle_predictions, make_losses
-from deepmerge.formats.write.messages import is_source, kind_of, read_by, renamed, tops_of
 from deepmerge.formats.write.prototxt import message
 from deepmerge.formats.write.train_data import Front, TrainData, make_front, own_layers
 from deepmerge.graph.graph import Blob, Graph, Layer

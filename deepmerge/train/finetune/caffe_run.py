@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ from deepmerge.data import (
 from deepmerge.data.resize import resize
 from deepmerge.engines.caffe import CaffeEngine, CaffeSolver, CaffeWorker
 from deepmerge.errors import EngineError, ReadError
-from deepmerge.formats.read.heads import blobs, is_data, kind_of
+from deepmerge.formats.messages import kind_of
+from deepmerge.formats.read.heads import blobs, is_data
 from deepmerge.formats.read.solver import NetSource, Solver
 from deepmerge.formats.read.training import TrainingNet, phase_layers, read_training
 from deepmerge.formats.read.weights import Weights, load_weights
@@ -42,6 +44,7 @@ from deepmerge.machine import cores
 from deepmerge.names import encoded
 from deepmerge.train.finetune.learner import Arrays, Learner
 from deepmerge.train.finetune.spec import Job, Stage, solver_tests
+from deepmerge.train.finetune.start import load_start
 from deepmerge.train.shared.guards import writing
 
 NEVER = 2**31 - 1
@@ -55,10 +58,11 @@ _NETS = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_n
 
 @dataclass(frozen=True)
 class CaffeData:
-    """Images for one phase, and how many there are."""
+    """Images for one phase. count: of those that Caffe reads. skipped: why others could not be read, a line each."""
 
     source: Source
     count: int
+    skipped: list[str] = field(default_factory=list)
 
 
 def caffe_data(spec: str, folder: Path, seed: int, shuffle: bool, ways: Iterable[Preprocessing] = ()) -> CaffeData:
@@ -70,27 +74,32 @@ def caffe_data(spec: str, folder: Path, seed: int, shuffle: bool, ways: Iterable
     """
     kind = spec.partition(":")[0]
     images = open_images(spec)
+    ways = () if images.ready else ways  # what the network is fed need not be a picture
     crop = max((how.crop for how in ways if how.enlarge and how.resize is None), default=0)
     if kind in _OWN and not (kind == "list" and crop):
         return CaffeData(Source.parse(spec), images.count)
     order = np.random.default_rng(seed).permutation(images.count) if shuffle else np.arange(images.count)
+    skipped: list[str] = []
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lines = _written(images, folder, crop)
+        lines = _written(images, folder, crop, skipped)
     if not lines:
-        raise ReadError("none of the images could be read", spec)
+        raise ReadError(f"none of the {images.count} images could be read; the first: {skipped[0]}", spec)
     chosen = [lines[place] for place in order if place < len(lines)]
     with writing(folder):
         (folder / "list.txt").write_bytes(encoded("".join(chosen)))
-    return CaffeData(Source("list", str((folder / "list.txt").absolute())), len(chosen))
+    return CaffeData(Source("list", str((folder / "list.txt").absolute())), len(chosen), skipped)
 
 
-def _written(images: Images, folder: Path, crop: int) -> list[str]:
-    """Write every readable image as a PNG, smaller ones enlarged to the crop, and return the lines of the list."""
+def _written(images: Images, folder: Path, crop: int, skipped: list[str]) -> list[str]:
+    """Write every readable image as a PNG, smaller ones enlarged to the crop, and return the lines of the list.
+
+    skipped: gets a line for each of the others.
+    """
     from PIL import Image
 
     lines = []
-    for number, picture in enumerate(pictures(images)):
+    for number, picture in enumerate(pictures(images, skipped=skipped)):
         if picture.label is None:
             raise ReadError("has no label, and labels are needed", picture.name)
         name, pixels = f"{number:07d}.png", picture.pixels
@@ -267,13 +276,16 @@ def open_learner(stage: Stage, starts: Sequence[Path | Weights], setup: Setup) -
     if job.test_data:
         test = caffe_data(job.test_data, folder / "test", setup.seed, False, _ways(nets[1:], job.wishes))
     files = CaffeStage(stage.solver, nets, train, test, job.wishes, setup.seed, job.shuffle)
-    begin = _start(nets[0], starts, folder / "start.caffemodel")
+    begin, notes = _start(nets, starts, setup.seed, folder)
+    if job.shuffle and job.data.startswith(("lmdb:", "hdf5:")):
+        notes.append(f"Caffe reads {job.data} in its order, unshuffled")
     write_solver(files, folder)
-    with engine.start(job.threads or cores()) as worker:
-        learner = CaffeLearner(worker, files, folder, begin)
-        if job.shuffle and job.data.startswith(("lmdb:", "hdf5:")):
-            learner.notes = [f"Caffe reads {job.data} in its order, unshuffled"]
-        yield learner
+    try:
+        with engine.start(job.threads or cores()) as worker:
+            yield CaffeLearner(worker, files, folder, begin, notes)
+    finally:  # the next stage writes images of its own; the trained weights are still to be read
+        for name in ("train", "test"):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _nets(stage: Stage, job: Job) -> list[TrainingNet]:
@@ -286,17 +298,19 @@ def _nets(stage: Stage, job: Job) -> list[TrainingNet]:
 
 
 class CaffeLearner(Learner):
-    """A solver in a worker process. folder: its files. begin: a caffemodel of the weights to start from.
+    """A solver in a worker process. folder: its files. begin: caffemodels of the weights to start from.
 
     A run that continues from a checkpoint reads the images from the beginning: Caffe's state has no position.
     """
 
-    def __init__(self, worker: CaffeWorker, files: CaffeStage, folder: Path, begin: Path):
-        self.worker, self.files, self.folder, self.begin = worker, files, folder, begin
+    def __init__(
+        self, worker: CaffeWorker, files: CaffeStage, folder: Path, begin: Sequence[Path], notes: Sequence[str] = ()
+    ):
+        self.worker, self.files, self.folder, self.begin, self.notes = worker, files, folder, begin, list(notes)
         self.net, *self.test_nets = files.nets
-        self.batch_size, self.count, self.tests = self.net.batch_size, files.train.count, len(self.test_nets)
-        self.test_count = files.test.count if files.test else 0
-        self.skipped, self.notes = [], []
+        self.batch_size, self.tests = self.net.batch_size, len(self.test_nets)
+        self.count, self.skipped = files.train.count + len(files.train.skipped), files.train.skipped
+        self.test_count, self.test_skipped = (files.test.count, files.test.skipped) if files.test else (0, [])
         self.opened: CaffeSolver | None = None
         self._steps, self._tests = Pieces(), [Pieces() for _ in self.test_nets]
 
@@ -362,11 +376,20 @@ class CaffeLearner(Learner):
         return self.net.graph
 
 
-def _start(net: TrainingNet, starts: Sequence[Path | Weights], path: Path) -> Path:
-    """Write one caffemodel with the stage's first weights; Caffe's own fillers make those that no file has."""
-    load_weights(net.graph, starts[0], net.shapes)
-    for file in starts[1:]:
-        load_weights(net.graph, file, misfits="skip")
-    with writing(path):
-        write_caffemodel(net.graph, path)
-    return path
+def _start(
+    nets: Sequence[TrainingNet], starts: Sequence[Path | Weights], seed: int, folder: Path
+) -> tuple[list[Path], list[str]]:
+    """Write the networks' first weights as caffemodels, each layer's once; return them, and notes for the user.
+
+    Layers that still have none, of unknown types, are left to Caffe's own fillers: it refuses them without their blobs.
+    """
+    notes = [load_start(net, starts, seed) for net in nets][0]  # the TRAIN network's
+    files, stored = [], set()
+    for number, net in enumerate(nets):
+        layers = [layer for layer in net.graph.layers if layer.weights and layer.name not in stored]
+        if layers:
+            files.append(folder / f"start_{number}.caffemodel")
+            with writing(files[-1]):
+                write_caffemodel(net.graph, files[-1], layers)
+        stored.update(layer.name for layer in layers)
+    return files, notes

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from deepmerge.data import source_path
 from deepmerge.errors import EngineError
 from deepmerge.formats.read.weights import Weights, load_weights
 from deepmerge.formats.write import write_caffemodel
@@ -71,7 +72,8 @@ def finetune(job: Job, say: Say = lambda line: None, clock: Callable[[], float] 
     check_precision(job.precision)
     _check_caffe(job)
     converted = read_converted(job.folder, job.original, job.steps is not None, inputs=job.inputs)
-    check_outside(job.out, job.folder)
+    sources = [source_path(spec) for spec in (job.data, job.test_data) if spec]
+    check_outside(job.out, job.folder, [*(converted.original if job.distill else ()), *sources])
     stages = plan_stages(converted, job.steps, job.solver)
     checkpoint = Checkpoint(checkpoint_folder(job.out), _identity(job, converted, stages))
     with checkpoint.mentioned(), _engine(job, converted, _seed(job, stages)) as engine:
@@ -221,8 +223,9 @@ class Runner:
             self._note(learner.notes)
             ended = Loop(solver, learner, self._control(number, log), arrays, log).run()
             self._note(ended.notes)
-            if skipped := learner.skipped:
-                self._note([f"{len(skipped)} of {learner.count} images could not be read; the first: {skipped[0]}"])
+            self._note(_left_out(learner.skipped, learner.count, "images"))
+            tests = learner.test_count + len(learner.test_skipped)
+            self._note(_left_out(learner.test_skipped, tests, "test images"))
             return learner.trained(), ended.entry(stage.name, solver, learner)
 
     def _control(self, number: int, saved: dict[str, Any] | None) -> Control:
@@ -275,6 +278,11 @@ class Runner:
 
     def _snapshots(self, number: int) -> Path:
         return self.checkpoint.folder / f"snapshots-{number + 1:02d}"
+
+
+def _left_out(skipped: list[str], count: int, what: str) -> list[str]:
+    """Return a warning about images that could not be read, if there are any."""
+    return [f"{len(skipped)} of {count} {what} could not be read; the first: {skipped[0]}"] if skipped else []
 
 
 def _passed_on(stage: Stage, starts: list[Path | Weights]) -> Graph:

@@ -17,8 +17,9 @@ class Learner(ABC):
     """A stage's TRAIN network and its tests in an engine, with images.
 
     batch_size: of all processes together. count, skipped: the number of images, and why some could not be read.
-    tests: the number of test networks. test_count: of their images. notes: for the user. slowed: what the solver's
-    learning rate is multiplied by, from the next `load` on. timed: whether `step` heeds its position.
+    tests: the number of test networks. test_count, test_skipped: how many of their images can be read, and why others
+    could not be. notes: for the user. slowed: what the solver's learning rate is multiplied by, from the next `load`
+    on. timed: whether `step` heeds its position.
     """
 
     slowed: float = 1.0
@@ -29,6 +30,7 @@ class Learner(ABC):
     skipped: list[str]
     tests: int
     test_count: int
+    test_skipped: list[str]
     notes: list[str]
 
     def settle(self, precision: str) -> str:

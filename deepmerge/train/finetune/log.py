@@ -25,7 +25,8 @@ class TrainingLog:
     `iteration` where --minutes leaves no time for all. precision: see Learner.settle. first: the first iteration's
     loss. recent: the losses that `smoothed` is the mean of. losses: [iteration, smoothed loss] at each display. tests:
     one entry for each test. stopped: why training ended before max_iter, "" if it did not. slowed: see Learner.
-    notes: why the rate was lowered, one line each. backs: how often training went back to earlier weights.
+    tried: whether the first learning rate has been tried. notes: why the rate was lowered, one line each. backs: how
+    often training went back to earlier weights.
     """
 
     iteration: int = 0
@@ -39,6 +40,7 @@ class TrainingLog:
     tests: list[dict[str, Any]] = field(default_factory=list)
     stopped: str = ""
     slowed: float = 1.0
+    tried: bool = False
     notes: list[str] = field(default_factory=list)
     backs: int = 0
 
@@ -121,7 +123,7 @@ def way_out(rate: float) -> str:
     """Return what to do when training has diverged."""
     return (
         f"the learning rate is {rate:.3g}: lower it (--solver base_lr=…), "
-        "or bound the gradients (--solver clip_gradients=…)"
+        "or bound the gradients (--solver clip_gradients=…), and delete the checkpoint if there is one"
     )
 
 

@@ -78,7 +78,7 @@ class Loop:
         TrainingError where that does not help, or the engine fails; Paused at `pause_at`.
         """
         try:
-            if self.control.trial and not self.log.iteration:
+            if self.control.trial and not self.log.iteration and not self.log.tried:
                 self._try_rate()
             while True:
                 try:
@@ -147,7 +147,8 @@ class Loop:
         notes, slowed = self.log.notes, self.log.slowed * SLOWER
         place = place_of(self.control.step, log["iteration"])
         line = f"{self._place()}: the loss or the weights are not finite; back to {place} at {slowed:g} times the rate"
-        more = {"slowed": slowed, "notes": [*notes, line], "backs": self.log.backs + 1, "seconds": self.log.seconds}
+        more = {"slowed": slowed, "notes": [*notes, line], "backs": self.log.backs + 1}
+        more |= {"seconds": self.log.seconds, "tried": self.log.tried}
         self.log = TrainingLog(**copy.deepcopy(log) | more)
         self.control.say(line)
         self._load(arrays)
@@ -159,6 +160,7 @@ class Loop:
         length = min(TRIAL, self.solver.max_iter // TRIAL_SHARE)
         if length < LEAST_TRIAL:
             return
+        self.log.tried = True
         arrays, clock, end = self._kept[0], self.control.clock, self.control.end
         stop = math.inf if end is None else clock() + TRIAL_TIME * (end - clock())
         for _ in range(RETRIES):

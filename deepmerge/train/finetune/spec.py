@@ -9,7 +9,7 @@ from pathlib import Path
 from deepmerge.data import ImageWishes
 from deepmerge.data.loader import CACHE_BYTES
 from deepmerge.errors import PlanError, ReadError
-from deepmerge.formats.read.inputs import Sizes
+from deepmerge.formats.read.inputs import Sizes, option_for
 from deepmerge.formats.read.solver import NetSource, Solver, read_solver
 from deepmerge.formats.read.weights import Weights
 from deepmerge.graph.graph import Graph
@@ -89,9 +89,10 @@ class Stage:
         if len(deploy.inputs) != 1:
             names = ", ".join(blob.name for blob in deploy.inputs)
             raise ReadError(f"has {len(deploy.inputs)} inputs ({names}), and only images can be fed", file)
-        shape = infer_shapes(deploy, strict=False)[deploy.inputs[0]]
+        (blob,) = deploy.inputs
+        shape = infer_shapes(deploy, strict=False)[blob]
         if shape is None:
-            raise ReadError(f"the input {deploy.inputs[0].name!r} has no shape", file, remedy="give its `shape`")
+            raise ReadError(f"the input {blob.name!r} has no shape", file, remedy=f"give it: {option_for(blob.name)}")
         return tuple(shape[1:])
 
 

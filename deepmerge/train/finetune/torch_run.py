@@ -19,16 +19,15 @@ from deepmerge.data import Batch, Loader, Loading, network_transform, open_netwo
 from deepmerge.data.prefetch import prefetched
 from deepmerge.engines.pytorch import TorchNet
 from deepmerge.errors import DeepmergeError, ReadError
-from deepmerge.formats.read.caffemodel import read_caffemodel
-from deepmerge.formats.read.fillers import fill
 from deepmerge.formats.read.solver import Solver
 from deepmerge.formats.read.training import TrainingNet, losses, multipliers, read_training
-from deepmerge.formats.read.weights import Weights, load_weights
+from deepmerge.formats.read.weights import Weights
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape
 from deepmerge.train.finetune.learner import Arrays, Learner
 from deepmerge.train.finetune.solver import Learned, Updates, learning_rate
 from deepmerge.train.finetune.spec import Job, Stage, solver_tests
+from deepmerge.train.finetune.start import load_start
 from deepmerge.train.shared.augment import shifted
 from deepmerge.train.shared.device import BF16_LOSS, has_fast_bf16, prepare
 from deepmerge.train.shared.losses import divergence, logits_of
@@ -70,9 +69,10 @@ def open_learner(stage: Stage, starts: Sequence[Path | Weights], setup: Setup) -
         size = " x ".join(map(str, shape))
         raise ReadError(f"the input is {size}, and --vary shifts images, which are channels x height x width")
     net = read_training(stage.solver.train, "TRAIN", shape, job.batch_size)
-    notes = net.graph.warnings + _start(net, starts, setup.seed)
+    notes = net.graph.warnings + load_start(net, starts, setup.seed)
     loss = main_loss(net.graph)
     options = {"seed": setup.seed, "shuffle": job.shuffle, "limit": job.limit, "classes": _classes(net, loss)}
+    options["ignored"] = _ignored(net.graph)
     loader, image_notes = _loader(job.data, job, deploy, net, processes.share(net.batch_size), **options)
     testers = _testers(stage, net, deploy, starts, setup) if job.test_data and processes.first else []
     learner = TorchLearner(stage.solver, net, loader, testers, setup)
@@ -95,7 +95,6 @@ class TorchLearner(Learner):
         self.solver, self.net, self.loader, self.testers, self.setup = solver, net, loader, testers, setup
         self.device, self.processes = setup.device, setup.processes
         self.batch_size, self.count, self.tests = net.batch_size, loader.count, len(testers)
-        self.test_count = testers[0].loader.count if testers else 0
         self.torch = TorchNet(net.graph, "TRAIN").to(self.device)
         self.blobs = _learned(net.graph, self.torch)
         if not self.blobs:
@@ -223,6 +222,16 @@ class TorchLearner(Learner):
         """See Learner."""
         return self.loader.skipped
 
+    @property
+    def test_skipped(self) -> list[str]:
+        """See Learner. All tests have the same images."""
+        return self.testers[0].loader.skipped if self.testers else []
+
+    @property
+    def test_count(self) -> int:
+        """See Learner. Until a test has come to them, images that cannot be read are in it."""
+        return self.testers[0].loader.count - len(self.test_skipped) if self.testers else 0
+
 
 class Teacher:
     """The original in its TEST phase. scores: the student's blob that is compared with the original's.
@@ -338,10 +347,11 @@ class Tester:
         """
         learner.torch.store(self.net.graph)
         net = TorchNet(self.net.graph, "TEST").to(learner.device)
-        outputs = [name for name in net.outputs if name != self.net.labels]
+        graph = self.net.graph
+        outputs = [blob.name for blob in graph.outputs if blob not in graph.inputs]  # labels may be read by nobody
         has_top1 = bool(self.scores and self.net.labels)
         wanted = [*outputs, self.scores] if has_top1 else outputs
-        sums, right, images = dict.fromkeys(outputs, 0.0), 0, 0
+        sums, right, judged, images = dict.fromkeys(outputs, 0.0), 0, 0, 0
         for number, batch in enumerate(self.loader.once()):
             if number == most:
                 break
@@ -350,16 +360,18 @@ class Tester:
             for name in outputs:
                 sums[name] += float(values[name].double().mean()) * len(batch.data)
             if has_top1:
-                right += _count_right(values[self.scores], batch)
+                kept = batch.labels != self.loader.loading.ignored
+                right += _count_right(values[self.scores], batch.labels, kept)
+                judged += int(kept.sum())
             images += len(batch.data)
         means = {name: value / images for name, value in sums.items()}
-        return means | ({"top1": right / images} if has_top1 else {}) | {"images": images}
+        return means | ({"top1": right / max(judged, 1)} if has_top1 else {}) | {"images": images}
 
 
-def _count_right(scores: Tensor, batch: Batch) -> int:
-    """Return for how many images the class with the highest score is the label."""
-    best = scores.flatten(1).argmax(1).cpu()
-    return int((best == torch.from_numpy(batch.labels)).sum())
+def _count_right(scores: Tensor, labels: np.ndarray, kept: np.ndarray) -> int:
+    """Return for how many of the kept images the class with the highest score is the label."""
+    best = scores.flatten(1).argmax(1).cpu().numpy()
+    return int((best == labels)[kept].sum())
 
 
 def _loader(
@@ -371,16 +383,6 @@ def _loader(
     how, notes = images.preprocessing(network_transform(net.graph, net.file, net.phase), job.wishes, train)
     loading = Loading(train=train, labelled=labelled, strict=job.strict, cache_bytes=job.cache_bytes, **options)
     return Loader(images.source, how, images.shape, batch_size, loading), notes
-
-
-def _start(net: TrainingNet, starts: Sequence[Path | Weights], seed: int) -> list[str]:
-    """Load the first file's weights, then the others' where they fit; fill the rest. Returns notes for the user."""
-    load_weights(net.graph, starts[0], net.shapes)
-    later = {layer.name for file in starts[1:] for layer in read_caffemodel(file) if layer.blobs}
-    notes = fill(net.graph, net.shapes, seed, later)
-    for file in starts[1:]:
-        load_weights(net.graph, file, misfits="skip")
-    return notes
 
 
 def main_loss(graph: Graph) -> Layer:
@@ -398,6 +400,13 @@ def _classes(net: TrainingNet, loss: Layer) -> int | None:
     return shape[getattr(loss.params, "axis", 1)]
 
 
+def _ignored(graph: Graph) -> int | None:
+    """Return the label that every loss and accuracy of classes ignores; None if they do not agree on one."""
+    judges = [layer for layer in graph.layers if layer.type in (*_SCORED, "Accuracy")]
+    ignored = {getattr(layer.params, "ignore_label", None) for layer in judges}
+    return ignored.pop() if len(ignored) == 1 else None
+
+
 def _testers(
     stage: Stage, train: TrainingNet, deploy: Graph, starts: Sequence[Path | Weights], setup: Setup
 ) -> list[Tester]:
@@ -407,9 +416,9 @@ def _testers(
     testers = []
     for source, batches in solver_tests(stage.solver):
         net = read_training(source, "TEST", stage.image_shape(deploy), job.batch_size)
-        _start(net, starts, setup.seed)
-        classes = _classes(train, loss)
-        loader, _ = _loader(job.test_data, job, deploy, net, net.batch_size, shuffle=False, classes=classes)
+        load_start(net, starts, setup.seed)
+        options = {"shuffle": False, "classes": _classes(train, loss), "ignored": _ignored(net.graph)}
+        loader, _ = _loader(job.test_data, job, deploy, net, net.batch_size, **options)
         known = loss.type in _SCORED and any(blob.name == scores for blob in net.graph.blobs)
         testers.append(Tester(net, loader, batches or loader.count, scores if known else None))
     return testers

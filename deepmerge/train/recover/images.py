@@ -86,7 +86,7 @@ def sample(sources: Sources, most: int) -> Loader:
 
 
 class Feed:
-    """The loader's batches as tensors on a device, prepared ahead."""
+    """The loader's batches as tensors (N, …), float32, on a device, prepared ahead."""
 
     def __init__(self, loader: Loader, device: torch.device):
         self._loader, self._device = loader, device

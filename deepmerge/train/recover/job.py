@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from deepmerge.data import Loading
+from deepmerge.data import Loading, source_path
 from deepmerge.errors import PlanError, ReadError
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
@@ -40,7 +40,7 @@ def recover(job: Job, progress: Progress = silent, settings: Settings = DEFAULTS
     check_free(job.out, job.force)
     check_precision(job.precision)
     converted = read_converted(job.folder, job.original, inputs=job.inputs)
-    check_outside(job.out, job.folder)
+    check_outside(job.out, job.folder, [*converted.original, source_path(job.data)])
     original, merged = converted.original.read(), converted.final.read()
     segments = _chosen(converted, original, merged, job.steps)
     if not segments:

@@ -137,6 +137,6 @@ def step_sizes(net: TorchNet, graph: Graph, feeds: Mapping[str, Tensor]) -> dict
     sizes: dict[Parameter, float] = {}
     for layer in layers:
         for index, blob in enumerate(net.blobs_of(layer.name)):
-            sized = tops[layer.top.name] if layer.kind.bias == index else blob
+            sized = tops[layer.top.name] if layer.kind.bias == layer.role(index) else blob
             sizes.setdefault(blob, max(_LEAST_SIZE, float(sized.detach().float().square().mean().sqrt())))
     return sizes

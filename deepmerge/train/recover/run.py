@@ -16,8 +16,9 @@ from deepmerge.train.recover import CUT, SOLVED, TRAINED
 from deepmerge.train.recover.agreement import Judge
 from deepmerge.train.recover.budget import LEAST, default_iterations, divided, measured_fits
 from deepmerge.train.recover.images import sample
-from deepmerge.train.recover.lsq import Fitting, lsq
+from deepmerge.train.recover.lsq import lsq
 from deepmerge.train.recover.report import recovery_entry, solved_entry
+from deepmerge.train.recover.solve import Fitting
 from deepmerge.train.recover.spec import Context, StagePlan
 from deepmerge.train.recover.stage import TrainedStage, bf16_is_accurate
 from deepmerge.train.recover.trainer import Pace

@@ -61,7 +61,7 @@ def prepare(device: str = "cpu", threads: int | None = None, seed: int = 0) -> t
 def _keep_freed_memory() -> None:
     """Let glibc keep what is freed for the next allocation, instead of giving it back to the system.
 
-    By default each activation over 32 MB is mapped anew, and its pages are cleared: 40 iterations of GoogLeNet's front
+    By default each activation over 32 MB is mapped again, and its pages are cleared: 40 iterations of GoogLeNet's front
     had 10 million page faults and took 52 s, and 0.7 million and 45 s with this. Other C libraries are left alone.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):  # no glibc

@@ -33,7 +33,10 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return mean((student − teacher)²) / var(teacher): 1 for a student that always gives the teacher's mean."""
+    """Return mean((student − teacher)²) / var(teacher): 1 for a student that always gives the teacher's mean.
+
+    Both are blobs of one shape (N, …), and mean and variance are those of all values: a scalar, float32 at least.
+    """
     return _mean_square(student - teacher) / (teacher.to(_wide(teacher)).var(unbiased=False) + _EPS)
 
 

@@ -1,6 +1,8 @@
 """One process or several: `torchrun -m deepmerge finetune …` starts several, which share each batch.
 
-The average of their gradients is what one process would get from the whole batch, up to rounding.
+The average of their gradients is what one process would get from the whole batch, up to rounding. The exceptions are
+what depends on more than one image, or on chance: BatchNorm by the statistics of the batch (each process takes those of
+its share), a loss divided by the number of labels that are not ignored (the shares may differ in it), and Dropout.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from deepmerge.engines.ort import OrtEngine
 from deepmerge.engines.pytorch import TorchEngine, TorchNet
 from deepmerge.errors import EngineError
 from deepmerge.formats.read.network import read_network
-from deepmerge.formats.write import write_prototxt
+from deepmerge.formats.write import write_pair
 from tests.engines.pytorch.cases import images, inputs, layer, network, torch
 
 MINI = "inception_mini"
@@ -103,7 +103,7 @@ def test_an_input_that_nobody_reads_is_an_output(tmp_path):
 
 def test_an_input_without_a_shape(tmp_path):
     (tmp_path / "n.prototxt").write_text('layer { name: "x" type: "Input" top: "x" }\n' + layer("y", "ReLU", "", "x"))
-    with pytest.raises(EngineError, match="input 'x' has no shape; give its `shape`"):
+    with pytest.raises(EngineError, match="input 'x' has no shape; give it: --input x=N,…"):
         TorchEngine().load(read_network(tmp_path / "n.prototxt"))
 
 
@@ -166,7 +166,7 @@ def test_gradients_of_trained_networks(zoo, worker, tmp_path, name):
     prototxt, weights = tmp_path / "net.prototxt", zoo / f"{name}.caffemodel"
     graph = read_network(zoo / f"{name}.prototxt", weights)
     graph.remove(graph.outputs[0].producer)  # the softmax, whose gradients are next to nothing where it is sure
-    write_prototxt(graph, prototxt)
+    write_pair(graph, prototxt, None)
     prototxt.write_text("force_backward: true\n" + prototxt.read_text())
     net, rng = TorchNet(graph), np.random.default_rng(3)
     ((data, shape),) = net.inputs.items()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepmerge.engines.pytorch import TorchNet
-from tests.engines.pytorch.cases import compare, images, inputs, layer, network, torch
+from tests.engines.pytorch.cases import compare, images, inputs, judge, layer, network, torch
 
 SHAPE = (3, 4, 5, 2)
 DROP = inputs((50, 40)) + layer("drop", "Dropout", "dropout_param { dropout_ratio: 0.3 }", tops="data")
@@ -140,3 +140,37 @@ def test_in_test_without_global_stats(tmp_path):
 
 def test_statistics_are_not_learned(tmp_path):
     assert not any(blob.requires_grad for blob in TorchNet(batch_norm(tmp_path), "TRAIN").blobs_of("bn"))
+
+
+def convolution(name: str, bottom: str, more: str = "") -> str:
+    return layer(name, "Convolution", f"convolution_param {{ num_output: 4 kernel_size: 1 }} {more}", bottom)
+
+
+def squares(bottom: str) -> str:
+    return layer(f"loss/{bottom}", "Reduction", "reduction_param { operation: SUMSQ } loss_weight: 0.5", bottom)
+
+
+FLAGS = (
+    inputs(SHAPE)
+    + convolution("trunk", "data")
+    + layer("relu", "ReLU", "", "trunk", "trunk")
+    + convolution("left", "trunk")
+    + convolution("right", "trunk")
+    + layer("sum", "Eltwise", "propagate_down: true propagate_down: false", "left right")
+    + convolution("side", "trunk", "propagate_down: false")
+    + squares("sum")
+    + squares("side")
+)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_propagate_down_stops_gradients(tmp_path, worker, force):
+    """Nothing comes to `right`, and to `trunk` from `left` alone. force_backward overrides it. Caffe: net.cpp, Init."""
+    net = judge(worker, tmp_path, FLAGS, images(SHAPE), phase="TRAIN", unlearned=() if force else ["data"], force=force)
+    assert (net.blobs_of("right")[0].grad is None) == (not force)
+
+
+def test_recovery_heeds_no_propagate_down(tmp_path):
+    net = TorchNet(network(tmp_path, FLAGS, force=False))
+    net.loss(net({"data": torch.from_numpy(images(SHAPE)["data"])})).backward()
+    assert net.blobs_of("right")[0].grad is not None

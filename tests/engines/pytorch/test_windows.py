@@ -113,6 +113,16 @@ def test_mask(worker, tmp_path):
     judge(worker, tmp_path, grid((6, 11), "MAX", mask=True), fed, backward=False, tolerance=0)
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_max_of_bfloat16(tmp_path, mask):
+    """It is one of the values, and so exact; the lowest number is nearer to 0 than float32's."""
+    net = TorchNet(network(tmp_path, grid((6, 11), "MAX", mask=mask)))
+    rounded = torch.from_numpy(images((2, 3, 6, 11))["data"]).bfloat16()
+    wanted, found = net({"data": rounded.float()}), net({"data": rounded})
+    for name, value in wanted.items():
+        assert torch.equal(found[name].float(), value.clamp(min=torch.finfo(torch.bfloat16).min)), name
+
+
 def test_windows_behind_the_image(worker, tmp_path):
     """Unpadded, Caffe keeps windows that start behind the image: −FLT_MAX, or a division by nothing."""
     text = inputs((1, 2, 4, 5))

@@ -1,9 +1,13 @@
-"""Convolution, Deconvolution and Im2col as ONNX, against real Caffe, over odd sizes."""
+"""Layers that slide a window as ONNX, against real Caffe, over odd sizes.
+
+Of poolings: Caffe's ceil, its clipped last window, its divisors, its mask.
+"""
 
 from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 
 from deepmerge.errors import EngineError
@@ -11,6 +15,12 @@ from deepmerge.formats.onnx import to_onnx
 from tests.formats.onnx.cases import images, inputs, judge, layer, network
 
 SHAPE = (2, 6, 11, 8)
+
+# of poolings
+SIZES = [(5, 12), (6, 11), (7, 10), (8, 9), (4, 4)]
+KERNELS = [(2, 2), (3, 3), (5, 5), (1, 3), (4, 2)]
+STRIDES = [(1, 1), (2, 2), (3, 3), (2, 3), (5, 1)]
+PADS = [(0, 0), (1, 1), (2, 2), (0, 1), (2, 0)]
 
 
 def grid(kind: str, field: str = "convolution_param", head: str = "num_output: 4") -> str:
@@ -70,4 +80,80 @@ def test_other_numbers_of_axes(worker, tmp_path, shape, params):
 def test_no_spatial_axis_is_refused(tmp_path):
     text = inputs((2, 6)) + layer("conv", "Convolution", "convolution_param { num_output: 4 kernel_size: 1 }")
     with pytest.raises(EngineError, match=r"layer 'conv' \(Convolution\).*InnerProduct"):
+        to_onnx(network(tmp_path, text))
+
+
+def windows(size: tuple[int, int], rounding: str = ""):
+    """Every kernel, stride and pad that Caffe takes: pad < kernel, and a kernel that fits."""
+    for (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w) in itertools.product(KERNELS, STRIDES, PADS):
+        fits = size[0] + 2 * pad_h >= kernel_h and size[1] + 2 * pad_w >= kernel_w
+        if fits and pad_h < kernel_h and pad_w < kernel_w:
+            yield (
+                f"kernel_h: {kernel_h} kernel_w: {kernel_w} stride_h: {stride_h} stride_w: {stride_w} "
+                f"pad_h: {pad_h} pad_w: {pad_w} {rounding}"
+            )
+
+
+def poolings(size: tuple[int, int], pool: str, rounding: str = "", mask: bool = False) -> str:
+    text = inputs((2, 3, *size))
+    for number, window in enumerate(windows(size, rounding)):
+        tops = f"top{number} mask{number}" if mask else None
+        text += layer(f"top{number}", "Pooling", f"pooling_param {{ pool: {pool} {window} }}", tops=tops)
+    return text
+
+
+@pytest.mark.pitfall("row", 20)
+@pytest.mark.pitfall("row", 23)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("rounding", ["", "round_mode: FLOOR"])
+def test_max_with_mask(worker, tmp_path, size, rounding):
+    """To the bit. Values are few, so that there are ties, and the first of equals is the mask's."""
+    shape = (2, 3, *size)
+    fed = {"data": np.random.default_rng(0).integers(-9, -5, shape).astype(np.float32)}
+    judge(worker, tmp_path, poolings(size, "MAX", rounding, mask=True), fed, images((1, *shape[1:])), exact=True)
+
+
+@pytest.mark.pitfall("row", 20)
+@pytest.mark.pitfall("row", 22)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("rounding", ["", "round_mode: FLOOR"])
+def test_average(worker, tmp_path, size, rounding):
+    judge(worker, tmp_path, poolings(size, "AVE", rounding), images((2, 3, *size)), images((3, 3, *size)))
+
+
+def test_max_without_mask(worker, tmp_path):
+    judge(worker, tmp_path, poolings((6, 11), "MAX"), images((2, 3, 6, 11)), exact=True)
+
+
+def test_windows_behind_the_image(worker, tmp_path):
+    """Unpadded, Caffe keeps windows that start behind the image: −FLT_MAX, or a division by nothing."""
+    text = inputs((1, 2, 4, 5))
+    for number, stride in enumerate(("2", "3", "4")):
+        for pool in ("MAX", "AVE"):
+            text += layer(
+                f"{pool}{number}", "Pooling", f"pooling_param {{ pool: {pool} kernel_size: 1 stride: {stride} }}"
+            )
+    judge(worker, tmp_path, text, images((1, 2, 4, 5)))
+
+
+def test_global(worker, tmp_path):
+    text = inputs((2, 5, 7, 4))
+    text += layer("ave", "Pooling", "pooling_param { pool: AVE global_pooling: true }")
+    text += layer("max", "Pooling", "pooling_param { pool: MAX global_pooling: true }", tops="max mask")
+    text += layer("tall", "Pooling", "pooling_param { pool: AVE kernel_h: 7 kernel_w: 2 }")
+    text += layer("whole", "Pooling", "pooling_param { pool: MAX kernel_h: 7 kernel_w: 4 }")
+    judge(worker, tmp_path, text, images((2, 5, 7, 4)), images((4, 5, 7, 4)))
+
+
+@pytest.mark.parametrize("size", [(7, 12), (16, 9), (13, 8)])
+def test_spp(worker, tmp_path, size):
+    text = inputs((2, 3, *size))
+    for pool, levels in itertools.product(("MAX", "AVE"), (1, 2, 3)):
+        text += layer(f"{pool}{levels}", "SPP", f"spp_param {{ pool: {pool} pyramid_height: {levels} }}")
+    judge(worker, tmp_path, text, images((2, 3, *size)), images((1, 3, *size)))
+
+
+def test_stochastic_is_refused(tmp_path):
+    text = inputs((1, 2, 4, 5)) + layer("p", "Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }")
+    with pytest.raises(EngineError, match=r"layer 'p' \(Pooling\): STOCHASTIC pooling"):
         to_onnx(network(tmp_path, text))

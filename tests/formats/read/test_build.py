@@ -86,6 +86,7 @@ BROKEN = {
                     "4:1: layer 'c' (ReLU) overwrites 'a' in place, but 'b' reads it too; give its top another name"),
     "read itself": (layer("a", "TanH", "data", "a") + layer("b", "Eltwise", "a a", "a"),
                     "3:1: layer 'b' (Eltwise) overwrites 'a' in place, but 'b' reads it too; give its top another name"),
+    "flags": (layer("a", "Eltwise", "data data", "a", "propagate_down: true"), "2:1: layer 'a' (Eltwise) has 1 propagate_down for 2 bottoms; give one for each, or none"),
 }  # fmt: skip
 
 

@@ -136,3 +136,12 @@ def test_a_first_inner_product_alone_tells_grey_from_colour(read, tmp_path):
         fill(graph, 1)
         write_caffemodel(graph, tmp_path / "net.caffemodel")
         assert shape(read(data("Data", "") + fc + LOSS, tmp_path / "net.caffemodel")) == size
+
+
+def test_a_weight_that_is_no_matrix_fits_no_square(read, tmp_path):
+    graph = read(inputs((1, 3, 9, 9)) + NET)
+    fill(graph, 1)
+    graph.layer("fc").weights[0] = np.float32(1).reshape(())
+    write_caffemodel(graph, tmp_path / "net.caffemodel")
+    with pytest.raises(ReadError, match="does not say how large its images are"):
+        read(data("Data", "") + NET + LOSS, tmp_path / "net.caffemodel")

@@ -12,7 +12,7 @@ from deepmerge.formats.read import read_network, read_train_layers
 from deepmerge.formats.read.data_shapes import channels_of
 from deepmerge.formats.read.prototxt import parse
 from deepmerge.formats.read.stored import StoredLayer
-from deepmerge.formats.write import write_prototxt
+from deepmerge.formats.write import write_pair
 from deepmerge.graph.shapes import infer_shapes
 
 DATA = """layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN } transform_param { crop_size: 8 } }
@@ -78,7 +78,7 @@ def test_data_and_loss(read):
 def test_what_is_derived_runs_and_is_what_the_loss_sees(read, tmp_path, worker):
     loss = LOSS.replace('top: "loss"', 'top: "loss" softmax_param { axis: -1 }')
     graph = read(DATA, NET, loss)
-    write_prototxt(graph, tmp_path / "deploy.prototxt")
+    write_pair(graph, tmp_path / "deploy.prototxt", None)
     with worker.load(tmp_path / "deploy.prototxt") as session:
         out = session.forward({"data": np.ones((1, 2, 6, 6))}, ["fc", "prob"])
     expected = np.exp(out["fc"]) / np.exp(out["fc"]).sum()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -16,7 +17,7 @@ import pytest
 
 from deepmerge.errors import ReadError
 from deepmerge.formats.read.caffemodel import read_caffemodel
-from deepmerge.formats.read.files import MAX_TEXT, looks_like_text, map_file, read_text
+from deepmerge.formats.read.files import MAX_TEXT, looks_like_text, map_file, read_text, walk
 from deepmerge.formats.write.wire import block
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 53533754\n"
@@ -91,6 +92,27 @@ def test_no_permission(tmp_path, read):
     with pytest.raises(ReadError) as caught:
         read(path)
     assert str(caught.value) == f"{path}: may not be read (permission denied)"
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path, monkeypatch):
+    (tmp_path / "a/b").mkdir(parents=True)
+    scandir = os.scandir
+
+    def refusing(path):
+        if path == str(tmp_path / "a/b"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(ReadError, match="a/b: may not be read"):
+        list(walk(tmp_path))
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    (tmp_path / "a").mkdir()
+    for link in ("link", "a/link"):
+        (tmp_path / link).symlink_to(tmp_path)
+    assert [os.path.relpath(root, tmp_path) for root, _, _ in walk(tmp_path)] == [".", "a", "link", "link/a"]
 
 
 @pytest.mark.parametrize("data", [b"\n\x03net\xa2\x06\x00", b"a" * 100_000 + b"\0"])

@@ -84,6 +84,24 @@ def test_without_fillers(tmp_path):
     assert "scale, prelu" in notes[0]
 
 
+def test_a_scale_by_a_bottom_has_a_bias_alone(tmp_path):
+    """Caffe: scale_layer.cpp: its factors are no blob, so bias_filler fills the first one."""
+    for more, value in (("", 0), ("filler { value: 3 } bias_filler { value: 0.5 }", 0.5)):
+        graph, _ = filled(tmp_path, layer("scale", "Scale", "data data", f"axis: 0 bias_term: true {more}"))
+        (bias,) = graph.layer("scale").weights
+        assert bias.shape == (1, 20, 9, 7) and (bias == value).all()
+
+
+FILLERS = "'gaussian' sparse: 1", "'positive_unitball'", "'xavier'", "'msra'"
+
+
+@pytest.mark.parametrize("filler", FILLERS)
+def test_one_number_for_all_channels(tmp_path, filler):
+    graph, _ = filled(tmp_path, layer("p", "PReLU", "data", f"channel_shared: true filler {{ type: {filler} }}"))
+    (slope,) = graph.layer("p").weights
+    assert slope.shape == () and slope
+
+
 def test_the_seed_and_the_name_decide(tmp_path):
     text = conv("type: 'xavier'")
     one, two, other = (filled(tmp_path, text, seed)[0].layer("conv").weights[0] for seed in (1, 1, 2))

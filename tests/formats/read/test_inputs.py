@@ -8,7 +8,7 @@ import pytest
 from deepmerge.errors import ReadError, ShapeError
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.inputs import option_for
-from deepmerge.formats.write import write_prototxt
+from deepmerge.formats.write import write_pair
 from tests.helpers import conv, layer, shapes
 
 NET = conv("conv", "data", 2, "kernel_size: 3") + layer("norm", "LRN", "conv")
@@ -47,7 +47,7 @@ def test_without_a_batch_the_files_is_kept(read, front, batch, tmp_path, worker)
     graph = read(front + NET, data=(3, 9, 8))
     assert graph.given_inputs == {"data": (batch, 3, 9, 8)} and not graph.train_layers
     assert shapes(graph)["norm"] == (batch, 2, 7, 6)
-    write_prototxt(graph, tmp_path / "deploy.prototxt")
+    write_pair(graph, tmp_path / "deploy.prototxt", None)
     with worker.load(tmp_path / "deploy.prototxt") as session:
         assert session.inputs == {"data": (batch, 3, 9, 8)}
         assert session.forward({"data": np.ones((batch, 3, 9, 8))})["norm"].shape == (batch, 2, 7, 6)

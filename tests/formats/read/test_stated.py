@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.formats.write import write_prototxt
+from deepmerge.formats.write import write_pair
 from tests.helpers import conv, layer, shapes
 
 FC = layer("fc", "InnerProduct", "data", "num_output: 5")
@@ -19,7 +19,7 @@ def test_a_reshape_that_fits_the_stated_batch_alone(read, tmp_path, worker):
     graph = read(text + layer("r", "Reshape", "fc", "shape { dim: 2 dim: 10 }") + LOSS.replace('"fc"', '"r"'))
     assert shapes(graph)["data"] == (4, 3, 6, 6) and shapes(graph)["prob"] == (2, 10)
     assert graph.warnings == ["layer 'r' does not fit a single image, so the batch of 'd' is kept: 4"]
-    write_prototxt(graph, tmp_path / "deploy.prototxt")
+    write_pair(graph, tmp_path / "deploy.prototxt", None)
     with worker.load(tmp_path / "deploy.prototxt") as session:
         assert session.forward({"data": np.ones((4, 3, 6, 6))})["prob"].shape == (2, 10)
 

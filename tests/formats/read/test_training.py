@@ -68,6 +68,13 @@ def test_labels_may_stand_first(read):
     assert (read(text).images, read(text).labels) == ("data", "label")
 
 
+def test_images_may_be_what_a_loss_aims_at(read):
+    """An autoencoder, whose labels a Silence takes."""
+    text = DATA + layer("fc", "InnerProduct", "data", "num_output: 144") + layer("loss", "EuclideanLoss", "fc data")
+    net = read(text + 'layer { name: "quiet" type: "Silence" bottom: "label" }\n')
+    assert (net.images, net.labels) == ("data", "label")
+
+
 def test_a_network_that_reads_no_labels(read):
     net = read(
         DATA.replace('top: "label" ', "")

@@ -7,7 +7,7 @@ import pytest
 
 from deepmerge.engines.discover import describe
 from deepmerge.formats.read import read_network
-from deepmerge.formats.write import write_prototxt
+from deepmerge.formats.write import write_pair
 from deepmerge.formats.write.layers import blob_names, layer_message, network_tree
 from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.graph.graph import Blob, Graph, Layer
@@ -123,7 +123,7 @@ def test_what_is_written_runs_as_what_was_read(tmp_path, worker):
     body = [chain for name, chain in CHAINS.items() if name in ("bn", "split", "input")]
     for chain in body:
         graph = read(tmp_path, text_of(chain))
-        write_prototxt(graph, tmp_path / "written.prototxt")
+        write_pair(graph, tmp_path / "written.prototxt", None)
         sessions = [worker.load(tmp_path / f"{name}.prototxt") for name in ("net", "written")]
         feeds = {"data": np.random.default_rng(2).standard_normal((1, 4, 3, 2))}
         outs = [session.forward(feeds) for session in sessions]

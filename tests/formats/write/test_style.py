@@ -13,7 +13,7 @@ from deepmerge.formats import STYLES
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.prototxt import read_prototxt
-from deepmerge.formats.write import write_caffemodel, write_pair, write_prototxt
+from deepmerge.formats.write import write_caffemodel, write_pair
 from deepmerge.formats.write.style import styled
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
@@ -69,7 +69,7 @@ def test_the_same_layers_in_both_files(graph, tmp_path, style):
 
 @pytest.mark.pitfall("row", 33)
 def test_every_top_is_called_as_its_layer(graph, tmp_path):
-    write_prototxt(graph, tmp_path / "a.prototxt", ["distinct-tops"])
+    write_pair(graph, tmp_path / "a.prototxt", None, ["distinct-tops"])
     seen: list[str] = []
     for one in read_prototxt(tmp_path / "a.prototxt").values("layer"):
         tops = [str(top) for top in one.values("top")]
@@ -95,7 +95,7 @@ def test_an_input_keeps_its_tops_name(tmp_path):
 
 
 def test_legacy_fields(graph, tmp_path):
-    write_prototxt(graph, tmp_path / "a.prototxt", ["legacy-input"])
+    write_pair(graph, tmp_path / "a.prototxt", None, ["legacy-input"])
     lines = (tmp_path / "a.prototxt").read_text().splitlines()
     dims = [["input_shape {", *(f"  dim: {n}" for n in shape), "}"] for shape in ((2, 6, 8, 5), (2, 3, 8, 5))]
     assert lines[:16] == ['name: "net"', 'input: "data"', *dims[0], 'input: "data1"', *dims[1], "layer {"]
@@ -105,7 +105,7 @@ def test_one_shape_for_all_inputs(tmp_path):
     text = 'layer { name: "in" type: "Input" top: "a" top: "b" input_param { shape { dim: [2, 3] } } }' + layer(
         "x", "Eltwise", "a b"
     )
-    write_prototxt(network(tmp_path, text), tmp_path / "a.prototxt", ["legacy-input"])
+    write_pair(network(tmp_path, text), tmp_path / "a.prototxt", None, ["legacy-input"])
     again = read_network(tmp_path / "a.prototxt")
     assert [(b.name, infer_shapes(again)[b]) for b in again.inputs] == [("a", (2, 3)), ("b", (2, 3))]
 
@@ -113,8 +113,9 @@ def test_one_shape_for_all_inputs(tmp_path):
 def test_an_input_without_a_shape(tmp_path):
     graph = network(tmp_path, inputs((1, 2)))
     graph.layers[0].params = type(graph.layers[0].params)()
-    with pytest.raises(EmitError, match="layer 'input' has no shape, which --style legacy-input has to write down"):
-        write_prototxt(graph, tmp_path / "a.prototxt", ["legacy-input"])
+    wanted = r"layer 'input' \(Input\) has no shape, which --style legacy-input needs; give it: --input data=N,"
+    with pytest.raises(EmitError, match=wanted):
+        write_pair(graph, tmp_path / "a.prototxt", None, ["legacy-input"])
 
 
 @pytest.mark.pitfall("row", 33)
@@ -131,7 +132,7 @@ def test_real_caffe_computes_the_same(graph, tmp_path, worker):
 @pytest.mark.parametrize("name", ["googlenet", "resnet50", "alexnet"])
 def test_real_networks(models, tmp_path, name):
     graph = read_network(models / name / "deploy.prototxt")
-    write_prototxt(graph, tmp_path / "a.prototxt", STYLES)
+    write_pair(graph, tmp_path / "a.prototxt", None, STYLES)
     again = read_network(tmp_path / "a.prototxt")
     assert [(x.name, x.type) for x in again.layers if x.type != "Input"] == [
         (x.name, x.type) for x in graph.layers if x.type != "Input"
@@ -190,7 +191,7 @@ def test_windows_by_axis(tmp_path):
         "a", "data", 2, "kernel_size: 3 kernel_size: 1 pad: 1 pad: 1 stride: 2 bias_term: false"
     )
     graph = network(tmp_path, text, seed=None)
-    write_prototxt(graph, tmp_path / "a.prototxt", ["axis-windows"])
+    write_pair(graph, tmp_path / "a.prototxt", None, ["axis-windows"])
     (block,) = (m.message("convolution_param") for m in read_prototxt(tmp_path / "a.prototxt").values("layer")[1:])
     assert [(field.name, str(field.value)) for field in block] == [
         ("num_output", "2"), ("kernel_h", "3"), ("kernel_w", "1"), ("pad", "1"), ("pad", "1"), ("stride", "2"),
@@ -199,7 +200,7 @@ def test_windows_by_axis(tmp_path):
     again = read_network(tmp_path / "a.prototxt")
     assert again.layer("a").params == graph.layer("a").params
     graph.layer("a").params = replace(graph.layer("a").params, kernel_w=5)
-    write_prototxt(graph, tmp_path / "a.prototxt", ["axis-windows"])
+    write_pair(graph, tmp_path / "a.prototxt", None, ["axis-windows"])
     assert read_network(tmp_path / "a.prototxt").layer("a").params == graph.layer("a").params
 
 
@@ -207,7 +208,7 @@ def test_windows_of_three_axes(tmp_path):
     """Three values, two of them equal, stay: kernel_h and kernel_w are for two axes only."""
     text = "kernel_size: 3 kernel_size: 3 kernel_size: 1 pad: 1 pad: 0 pad: 0"
     graph = network(tmp_path, inputs((1, 2, 5, 6, 7)) + conv("a", "data", 2, text), seed=None)
-    write_prototxt(graph, tmp_path / "a.prototxt", ["axis-windows"])
+    write_pair(graph, tmp_path / "a.prototxt", None, ["axis-windows"])
     params = read_network(tmp_path / "a.prototxt").layer("a").params
     assert params == graph.layer("a").params and params.kernel_nd == (3, 3, 1)
 

@@ -34,6 +34,12 @@ DATA = """layer {{
 HEADS = """layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
 layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" include { phase: TEST } }
 """
+AUXILIARY = """layer {
+  name: "aux" type: "InnerProduct" bottom: "norm1" top: "aux" include { phase: TRAIN }
+  inner_product_param { num_output: 5 weight_filler { type: "xavier" } }
+}
+layer { name: "loss1" type: "SoftmaxWithLoss" bottom: "aux" bottom: "label" top: "loss1" loss_weight: 0.3 include { phase: TRAIN } }
+"""
 
 
 def pictures(count: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,14 +20,26 @@ from deepmerge.errors import EngineError, ReadError, TrainingError
 from deepmerge.formats import schema
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.prototxt import parse
+from deepmerge.formats.read.training import TrainingNet, read_training
+from deepmerge.formats.write.data_layers import Source
 from deepmerge.formats.write.prototxt import format_tree
-from deepmerge.train.finetune.caffe_run import CaffeLearner, Pieces, caffe_data
+from deepmerge.out.read import read_converted
+from deepmerge.train.finetune.caffe_run import (
+    CaffeData,
+    CaffeLearner,
+    Pieces,
+    Setup,
+    _start,
+    _ways,
+    caffe_data,
+    open_learner,
+)
 from deepmerge.train.finetune.job import finetune
-from deepmerge.train.finetune.spec import Job
+from deepmerge.train.finetune.spec import Job, plan_stages
 from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
-from tests.helpers import inputs
+from tests.helpers import inputs, layer
 from tests.real_images import write_lmdb
-from tests.train.finetune.small import CLASSES, HEADS, HEIGHT, NET, WIDTH, convert_small, pictures
+from tests.train.finetune.small import AUXILIARY, CLASSES, HEADS, HEIGHT, NET, WIDTH, convert_small, pictures
 
 
 def story(out: Path) -> dict:
@@ -170,6 +183,31 @@ def test_step_by_step(job, sources):
     assert not checkpoint_folder(job.out).exists()
 
 
+def test_auxiliary_heads_learn_from_step_to_step(job, made, sources, tmp_path):
+    """Caffe refuses a layer that is stored without its weights: our fillers start the head, once."""
+    for name in ("train_lmdb", "test_lmdb"):
+        shutil.copytree(made / name, tmp_path / name)
+    out = convert_small(tmp_path, HEADS + AUXILIARY, max_iter=3)
+    finetune(replace(job, folder=out, data=sources["npz"][0], steps="all", solver={}))
+    assert story(job.out)["warnings"] == ["no caffemodel has weights for aux; fillers make them"]
+    before, after = (
+        {m.name: m.blobs for m in read_caffemodel(job.out / "steps" / name / "snapshot_iter_3.caffemodel")}["aux"][0]
+        for name in ("01-conv1", "02-conv2")
+    )
+    assert 0 < np.abs(after - before).max() < 0.1 * np.abs(before).max()  # it went on from where it was
+
+
+def test_images_go_with_their_stage(job, sources, tmp_path):
+    """The weights stay, which are still to be written."""
+    (stage,) = plan_stages(read_converted(job.folder), None, {})
+    job = replace(job, data=sources["npz"][0], test_data=sources["npz"][1])
+    with open_learner(stage, stage.starts_from(None), Setup(job, 1, tmp_path)) as learner:
+        assert len(list(tmp_path.rglob("*.png"))) == 40
+        learner.load({}, 0)
+        learner.trained()
+    assert not list(tmp_path.rglob("*.png")) and len(list(tmp_path.rglob("trained.caffemodel"))) == 1
+
+
 def test_it_goes_on_from_its_checkpoint(job, sources, tmp_path):
     """Adam's state and the iteration are Caffe's .solverstate; the images start again, here with the same batch."""
     fields = {"type": "Adam", "base_lr": "0.01", "display": "1", "snapshot": "4"}
@@ -252,6 +290,51 @@ def test_images_smaller_than_the_crop_are_enlarged(tmp_path):
     assert image.open(Path(data.source.path).with_name(names[0])).size == (6, 5), "Caffe itself makes it 8x8"
 
 
+def test_images_that_cannot_be_read_are_left_out_and_told(tmp_path):
+    spec = photos(tmp_path / "photos", [(5, 6)] * 3)
+    (tmp_path / "photos" / "class0" / "9.png").write_bytes(b"")
+    data = caffe_data(spec, tmp_path / "written", 1, shuffle=True)
+    (why,) = data.skipped
+    assert data.count == len(list((tmp_path / "written").glob("*.png"))) == 3 and "9.png" in why
+    (tmp_path / "list.txt").write_text("none.png 1\n")
+    with pytest.raises(ReadError, match="none of the 1 images could be read; the first: none.png: no such file"):
+        caffe_data(f"list:{tmp_path / 'list.txt'}", tmp_path / "none", 1, False, [Preprocessing(crop=7, enlarge=True)])
+
+    net = SimpleNamespace(batch_size=2)
+    files = SimpleNamespace(nets=[net, net], train=data, test=replace(data, count=2))
+    learner = CaffeLearner(None, files, tmp_path, [])
+    assert (learner.count, learner.skipped, learner.test_count, learner.test_skipped) == (4, [why], 2, [why])
+
+
+DATA = 'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 4 } }\n'
+FC = layer("fc", "InnerProduct", "data", "num_output: 5")
+
+
+def nets(folder: Path, text: str, shape: tuple[int, ...]) -> list[TrainingNet]:
+    """The networks of both phases."""
+    path = folder / "train_val.prototxt"
+    path.write_text(DATA + FC + text + layer("loss", "SoftmaxWithLoss", "fc label"))
+    return [read_training(path, phase, shape) for phase in ("TRAIN", "TEST")]
+
+
+def test_arrays_need_not_be_pictures(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"], file["label"] = np.zeros((6, 7), np.float32), np.zeros(6, np.float32)
+    ways = _ways(nets(tmp_path, "", (7,)), ImageWishes())
+    assert caffe_data(f"hdf5:{tmp_path / 'a.h5'}", tmp_path / "none", 1, shuffle=False, ways=ways).count == 6
+
+
+def test_each_layer_is_stored_once_with_its_weights(tmp_path):
+    """What only the TEST network has, too; what nothing is known of is left to Caffe's own fillers."""
+    text = layer("mine", "Mine", "fc", param="include { phase: TRAIN }")
+    text += layer("extra", "InnerProduct", "fc", "num_output: 3", param="include { phase: TEST }")
+    weights = [np.ones((5, 12), np.float32), np.zeros(5, np.float32)]
+    files, notes = _start(nets(tmp_path, text, (3, 2, 2)), [{"fc": weights}], 1, tmp_path)
+    stored = [[(m.name, [blob.shape for blob in m.blobs]) for m in read_caffemodel(file)] for file in files]
+    assert stored == [[("fc", [(5, 12), (5,)])], [("extra", [(3, 5), (3,)])]] and notes == []
+
+
 class Opened:
     """A solver without Caffe: the loss of each test batch is its number."""
 
@@ -270,8 +353,9 @@ class Opened:
 def learner(tmp_path) -> CaffeLearner:
     """It tests 50 images in batches of 6."""
     net, worker = SimpleNamespace(batch_size=6), SimpleNamespace(open_solver=lambda *words: Opened())
-    files = SimpleNamespace(nets=[net, net], train=SimpleNamespace(count=20), test=SimpleNamespace(count=50), seed=1)
-    return CaffeLearner(worker, files, tmp_path, tmp_path / "start.caffemodel")
+    train, test = (CaffeData(Source("list", "x"), count) for count in (20, 50))
+    files = SimpleNamespace(nets=[net, net], train=train, test=test, seed=1)
+    return CaffeLearner(worker, files, tmp_path, [tmp_path / "start_0.caffemodel"])
 
 
 def test_a_test_is_asked_for_in_pieces(learner):

@@ -24,7 +24,7 @@ from deepmerge.out.read import Pair, read_converted
 from deepmerge.train.finetune.job import finetune
 from deepmerge.train.finetune.spec import Job
 from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
-from tests.train.finetune.small import HEIGHT, WIDTH, pictures
+from tests.train.finetune.small import AUXILIARY, HEADS, HEIGHT, WIDTH, convert_small, pictures
 
 
 @pytest.fixture
@@ -135,21 +135,16 @@ def test_one_step_alone_hands_its_weights_on(made, job):
     assert [run["step"] for run in story(job.out)["runs"]] == ["conv1"]
 
 
-AUXILIARY = """layer {
-  name: "aux" type: "InnerProduct" bottom: "norm1" top: "aux" include { phase: TRAIN }
-  inner_product_param { num_output: 5 weight_filler { type: "xavier" } }
-}
-layer { name: "loss1" type: "SoftmaxWithLoss" bottom: "aux" bottom: "label" top: "loss1" loss_weight: 0.3 include { phase: TRAIN } }
-"""
+def with_heads(made: Path, folder: Path, heads: str) -> Path:
+    """`out` of the small network with other heads, in a folder of its own."""
+    for name in ("train_lmdb", "test_lmdb"):
+        shutil.copytree(made / name, folder / name)
+    return convert_small(folder, heads, max_iter=3)
 
 
 def test_auxiliary_heads_learn_from_step_to_step(made, tmp_path, job):
     """They are in no network that is used, so no caffemodel has weights for them: their fillers start them, once."""
-    from tests.train.finetune.small import HEADS, convert_small
-
-    for name in ("train_lmdb", "test_lmdb"):
-        shutil.copytree(made / name, tmp_path / name)
-    out = convert_small(tmp_path, HEADS + AUXILIARY, max_iter=3)
+    out = with_heads(made, tmp_path, HEADS + AUXILIARY)
     shown = finetune(replace(job, folder=out, steps="all"))["finetuning"]
     assert shown["warnings"] == ["no caffemodel has weights for aux; fillers make them"]
     snapshots = [weights(job.out / "steps" / name / "snapshot_iter_3.caffemodel") for name in ("01-conv1", "02-conv2")]
@@ -483,7 +478,9 @@ def test_what_does_not_fit_is_said_before_anything_is_done(job, made, tmp_path):
     assert not job.out.exists() and not checkpoint_folder(job.out).exists()
 
 
-def test_images_that_cannot_be_read_are_left_out_and_told(job, made, tmp_path):
+@pytest.fixture
+def nine_of_ten(tmp_path) -> str:
+    """A list of ten images, of which the first one is missing."""
     from PIL import Image
 
     pixels, labels = pictures(9)
@@ -492,12 +489,40 @@ def test_images_that_cannot_be_read_are_left_out_and_told(job, made, tmp_path):
         Image.fromarray(one).save(tmp_path / f"{number}.png")
         lines.append(f"{number}.png {label}")
     (tmp_path / "list.txt").write_text("\n".join(lines))
-    job = replace(job, data=f"list:{tmp_path / 'list.txt'}")
+    return f"list:{tmp_path / 'list.txt'}"
+
+
+def test_images_that_cannot_be_read_are_left_out_and_told(job, nine_of_ten):
+    job = replace(job, data=nine_of_ten)
     shown = finetune(job)["finetuning"]
     assert shown["warnings"] == ["1 of 10 images could not be read; the first: none.png: no such file"]
     assert shown["runs"][0]["images"] == {"count": 10, "skipped": ["none.png: no such file"]}
     with pytest.raises(ReadError, match="--strict: none.png: no such file"):
         finetune(replace(job, strict=True, force=True))
+
+
+def test_test_images_that_cannot_be_read_are_left_out_and_told(job, nine_of_ten):
+    """A test on all others is one on all images."""
+    shown = finetune(replace(job, test_data=nine_of_ten))["finetuning"]
+    assert shown["warnings"] == ["1 of 10 test images could not be read; the first: none.png: no such file"]
+    assert shown["accuracy"]["images"] == 9 and shown["runs"][0]["tests"][-1]["all"]
+
+
+def test_labels_that_losses_and_accuracies_ignore(job, made, tmp_path):
+    """In one batch top1 is what Accuracy says. What an Accuracy would count is refused."""
+    pixels, labels = pictures(20, 4)
+    labels[::3] = 255
+    np.savez(tmp_path / "some.npz", images=pixels, labels=labels)
+    ignoring = HEADS.replace('top: "loss"', 'top: "loss" loss_param { ignore_label: 255 }')
+    both = ignoring.replace('top: "accuracy"', 'top: "accuracy" accuracy_param { ignore_label: 255 }')
+    assert HEADS != ignoring != both
+    job = replace(job, data=f"npz:{tmp_path / 'some.npz'}", batch_size=20)
+    taught = replace(job, test_data=job.data, folder=with_heads(made, tmp_path / "both", both))
+    shown = finetune(taught)["finetuning"]["accuracy"]
+    assert shown["images"] == 20 and shown["top1"] == pytest.approx(shown["accuracy"], abs=1e-6)
+    for wrong in (job, replace(taught, folder=with_heads(made, tmp_path / "loss", ignoring))):
+        with pytest.raises(SourceError, match="label 255 is out of range: the network has 5 classes"):
+            finetune(replace(wrong, out=tmp_path / "wrong"))
 
 
 def test_a_network_of_random_layers_learns_too(made, tmp_path, job):
@@ -553,6 +578,24 @@ def test_out2_is_not_inside_out(job):
     with pytest.raises(EmitError, match="lies in"):
         finetune(replace(job, out=job.folder / "tuned"))
     assert not (job.folder / "tuned").exists()
+
+
+def test_an_out2_that_holds_what_is_read_is_refused(job, made, out, tmp_path):
+    """--force would delete it: the conversion, the images, or the teacher."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for name in ("train.npz", "test.npz", "net.caffemodel"):
+        shutil.copy(made / name, runs)
+    teacher = Pair(made / "net.prototxt", runs / "net.caffemodel")
+    for held, change in (
+        ("report.json", {"folder": Path(shutil.move(out, runs))}),
+        ("train.npz", {"data": f"npz:{runs / 'train.npz'}"}),
+        ("test.npz", {"test_data": f"npz:{runs / 'test.npz'}"}),
+        ("net.caffemodel", {"distill": "kl", "original": teacher}),
+    ):
+        with pytest.raises(EmitError, match=f"runs: holds .*{held}, which --force would delete"):
+            finetune(replace(job, out=runs, force=True, **change))
+    assert len(list(runs.iterdir())) == 4
 
 
 @pytest.mark.parametrize(

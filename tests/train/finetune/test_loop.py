@@ -156,6 +156,20 @@ def test_a_trial_finds_a_rate_that_it_bears_and_changes_no_weight(tmp_path):
     assert trained(learner, tmp_path, trial=True)[1] == [] and learner.weight == 500
 
 
+def test_a_trial_is_made_once(tmp_path):
+    """Also where the run was paused at its beginning, or went back to it."""
+    learner, saved = Unstable(0.1, 3), []
+    control = Control(lambda arrays, log: saved.append(log), tmp_path, pause_at=0.0, trial=True)
+    fields = {"snapshot": 0, "display": 0, "max_iter": 500}
+    with pytest.raises(Paused):
+        Loop(solver(**fields), learner, control).run()
+    learner.loaded.clear()
+    log, lines = trained(learner, tmp_path, {"weights/w": np.array([0.0])}, saved[-1], trial=True)
+    assert learner.loaded == [(0, 0.0625)] and len(log.notes) == 1 and lines == []
+    log, _ = trained(Unstable(0.5, 100), tmp_path, trial=True)
+    assert log.backs == 1 and log.tried
+
+
 def test_a_short_training_has_no_trial(tmp_path):
     learner = Unstable(1.0, 3)
     trained(learner, tmp_path, trial=True, max_iter=200)

@@ -56,7 +56,7 @@ def test_a_network_bound_to_its_batch_is_refused(tmp_path):
     text = inputs((2, 3, 4, 6)) + layer("all", "Reshape", "data", "shape { dim: 2 dim: -1 }")
     with pytest.raises(GraphError, match="output 'fc' of network .* does not have a row for each image") as error:
         made(tmp_path, network(tmp_path, text + layer("fc", "InnerProduct", "all", "num_output: 3")), 20)
-    assert error.value.remedy == "if a Reshape fixes the first `dim`, give 0 there"
+    assert error.value.remedy == "if a Reshape fixes the first `dim`, set it to 0"
 
 
 def test_what_is_random_is_for_learning_alone(tmp_path, graph):

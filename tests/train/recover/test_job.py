@@ -720,3 +720,21 @@ def test_no_step_folders(tmp_path, images):
 def test_out2_is_not_inside_out(job):
     with pytest.raises(EmitError, match="lies in"):
         recover(replace(job, out=job.folder / "recovered"))
+
+
+@pytest.mark.parametrize("what", ["out/report.json", "net.caffemodel", "images.npz"])
+def test_an_out2_that_holds_what_is_read_is_refused(job, small, tmp_path, what):
+    """--force would delete it: the conversion, its original, or the images."""
+    runs = tmp_path / "runs"
+    shutil.copytree(small, runs / "out")
+    for name in ("net.caffemodel", "images.npz"):
+        shutil.copy(small.parent / name, runs)
+    original = small.parent / "net.prototxt", small.parent / "net.caffemodel"
+    given = {
+        "out/report.json": {"folder": runs / "out"},
+        "net.caffemodel": {"original": (original[0], runs / "net.caffemodel")},
+        "images.npz": {"data": f"npz:{runs / 'images.npz'}"},
+    }
+    with pytest.raises(EmitError, match=f"runs: holds .*{what}, which --force would delete"):
+        recover(replace(job, **{"original": original, **given[what]}, out=runs, force=True))
+    assert (runs / what).exists()

@@ -11,8 +11,9 @@ from deepmerge.engines import engine
 from deepmerge.passes.support.base import Options
 from deepmerge.plan import make_plan
 from deepmerge.plan.discover import Wishes
-from deepmerge.train.recover.lsq import Fitting, lsq
+from deepmerge.train.recover.lsq import lsq
 from deepmerge.train.recover.segments import Segment, find_segments
+from deepmerge.train.recover.solve import Fitting
 from tests.helpers import carried_out, conv, feeds, fill, inputs, layer, network, relu
 from tests.train.recover.conftest import TEXT, scale
 

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="pip install 'deepmerge-caffe[torch]
 from deepmerge.engines.pytorch import TorchNet  # noqa: E402
 from deepmerge.out.read import read_converted  # noqa: E402
 from deepmerge.train.recover.optimizer import Optimizer, step_sizes  # noqa: E402
+from tests.helpers import feeds, inputs, layer, network  # noqa: E402
 
 SHAPES = {"conv": (16, 6, 3, 3), "wide": (4, 8, 1, 1), "bias": (16,), "depthwise": (5, 1, 3, 3), "classifier": (7, 16)}
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -108,3 +109,13 @@ def test_sizes(small):
     assert found[weight] == pytest.approx(float(np.sqrt(np.square(graph.layer("conv1").weights[0]).mean())), rel=1e-5)
     after = net({"data": batch}, ("norm1",))["norm1"].detach()
     assert found[bias] == pytest.approx(float(after.square().mean().sqrt()), rel=1e-5)
+
+
+def test_the_bias_of_a_scale_by_a_bottom_is_sized_by_what_it_is_added_to(tmp_path):
+    graph = network(tmp_path, inputs((2, 3, 4, 5)) + layer("scale", "Scale", "data data", "axis: 0 bias_term: true"))
+    net, batch = TorchNet(graph), {"data": torch.from_numpy(feeds(graph)["data"])}
+    (bias,) = net.blobs_of("scale")
+    with torch.no_grad():
+        bias.mul_(1e-3)
+        top = net(batch)["scale"]
+    assert step_sizes(net, graph, batch)[bias] == pytest.approx(float(top.square().mean().sqrt()), rel=1e-5)

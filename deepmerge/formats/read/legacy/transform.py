@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepmerge.formats.read.legacy.v1 import enum_name
-from deepmerge.graph.tree import Field, Message
+from deepmerge.graph.tree import Field, Message, Quoted
 
 _PARAMS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
 _MOVED = ("scale", "mean_file", "crop_size", "mirror")
@@ -22,7 +22,10 @@ def move_transforms(net: Message) -> Message:
 
 
 def _param(layer: Message) -> str:
-    return _PARAMS.get(enum_name(str(layer.value("type") or "")), "")
+    kind = layer.value("type")
+    if isinstance(kind, Quoted):  # of a V0 type that Caffe does not know
+        return ""
+    return _PARAMS.get(enum_name(str(kind or "")), "")
 
 
 def _own(layer: Message) -> Message:

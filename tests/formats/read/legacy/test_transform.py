@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from deepmerge.formats.read import read_network
+from deepmerge.formats.read.legacy.transform import move_transforms
+from deepmerge.formats.read.prototxt import parse
 
 pytestmark = pytest.mark.pitfall("row", 2)
 
@@ -41,3 +43,10 @@ def test_the_crop_size_is_the_size_of_the_images(tmp_path):
     assert graph.layers[0].params.shape == ((1, 3, 8, 8),)
     (data, loss) = graph.train_layers
     assert data.message("transform_param").value("mean_file") == "m" and loss.value("type") == "SoftmaxWithLoss"
+
+
+@pytest.mark.parametrize("kind", ["08", "5"])
+def test_a_v0_type_that_is_unknown_is_no_number(kind):
+    """It is quoted then. A bare 5 is DATA."""
+    net = parse(f'layers {{ type: "{kind}" data_param {{ mirror: true }} }}')
+    assert move_transforms(net) is net

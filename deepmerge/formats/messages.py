@@ -12,6 +12,12 @@ def kind_of(layer: Message) -> str:
     return str(layer.value("type"))
 
 
+def stated_batch(layer: Message) -> int:
+    """Return the data layer's batch_size, 0 if it gives no number."""
+    sizes = [str(f.value.value("batch_size")) for f in layer if isinstance(f.value, Message)]
+    return next((int(size) for size in sizes if size.isascii() and size.isdigit() and len(size) < 19), 0)
+
+
 def tops_of(layers: Iterable[Message]) -> list[str]:
     """Return the names of the blobs that the layers make, in order."""
     return [str(top) for m in layers for top in m.values("top")]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from deepmerge.formats.messages import is_source, kind_of, read_by, renamed, runs_in, stated_batch, tops_of
 from deepmerge.formats.read.prototxt import parse
-from deepmerge.formats.write.messages import is_source, kind_of, read_by, renamed, runs_in, tops_of
 
 
 def layer(text: str):
@@ -42,3 +42,10 @@ def test_renaming_makes_a_copy():
 )
 def test_phases(rules, train, test):
     assert (runs_in(layer(rules), "TRAIN"), runs_in(layer(rules), "TEST")) == (train, test)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("7", 7), ('"7"', 7), ('"²"', 0), ('"x"', 0), ("-1", 0), ('"9999999999999999999999"', 0)]
+)
+def test_the_batch_that_a_data_layer_states(text, size):
+    assert stated_batch(layer(f'type: "Mine" my_param {{ batch_size: {text} }} other_param {{ size: 3 }}')) == size

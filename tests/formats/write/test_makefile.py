@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.formats.write.finetune import finetune_make
+from deepmerge.formats.write.makefile import finetune_make
 from deepmerge.out.write import Settings
 from deepmerge.passes.support.base import Options
 from deepmerge.plan.discover import Wishes
