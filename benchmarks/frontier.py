@@ -24,7 +24,7 @@ from deepmerge.choose.knapsack import Price, total
 from deepmerge.choose.plans import Plans
 from deepmerge.cli.output import table
 from deepmerge.passes.merge_branches import WIDTHS
-from deepmerge.passes.support.choices import KERNELS
+from deepmerge.passes.support.option_values import KERNELS
 from deepmerge.plan.region_choices import LEAVE, Choice
 
 HEAD = ("plan", "wanted", "times as fast", "ms", "agreement", "loss", "predicted loss")

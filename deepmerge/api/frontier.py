@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from deepmerge.api.plan import Plan
 from deepmerge.api.support import PathLike, Report
+from deepmerge.data import source_path
 from deepmerge.errors import PlanError
 from deepmerge.out.staging import check_free, staged
 from deepmerge.plan import Plan as FoundPlan
@@ -70,11 +71,15 @@ class Frontier:
         goals = {"speedup": speedup, "budget_ms": budget_ms, "max_loss": max_loss}
         if sum(value is not None for value in goals.values()) != 1:
             raise PlanError("give one of speedup, budget_ms and max_loss")
+        goal = Goal(**goals)
         how = self.study.job.wishes, self.study.job.strict, self.study.progress
         images = self.network._calibration(calibration, calibration_images, *how)
-        chosen = choose(self._plans, Goal(**goals))
+        chosen = choose(self._plans, goal)
         self.study.close()
-        return Plan(self.network, FoundPlan(chosen.recipe, choice=chosen_entry(self._plans, chosen)), images)
+        taken = {layer for step in chosen.recipe.steps for layer in step.layers}
+        refusals = tuple(one for one in self.study.refusals if not (one.costly and one.layer in taken))
+        found = FoundPlan(chosen.recipe, refusals, choice=chosen_entry(self._plans, chosen))
+        return Plan(self.network, found, images, self.study.notes)
 
     def to_dict(self) -> Report:
         """Return the frontier as `deepmerge plan --json` prints it."""
@@ -86,13 +91,14 @@ class Frontier:
 
     def draw(self, file: PathLike, plan: Plan | None = None) -> None:
         """Draw it (PNG, SVG or PDF), with the point of a plan if one is given. Needs matplotlib."""
-        from deepmerge.choose.picture import draw
+        from deepmerge.choose.chart import draw
 
         draw(self.network.name, self.to_dict(), Path(file), plan and dict(plan.found.choice or {}))
 
     def write(self, folder: PathLike, *, force: bool = False) -> list[Path]:
         """Write a recipe for each plan on the frontier into a new folder, named by its speed-up; return the files."""
-        check_free(Path(folder), force)
+        pair = filter(None, (self.network.prototxt, self.network.caffemodel))
+        check_free(Path(folder), force, [*pair, source_path(self.study.job.data)])
         with staged(Path(folder), force) as stage:
             names = []
             for point, entry in zip(self._plans.points, self.to_dict()["points"], strict=True):

@@ -252,7 +252,8 @@ class Network:
         measurements
             A file to read measurements from and to add them to; None for one in the user's cache.
         images
-            How many images are used: a quarter to fit on, a quarter to judge by, the rest to check the result on.
+            How many images are used, 30 or more: a quarter to fit on, a quarter to judge by, the rest to check the
+            result on.
         steps, absorb, keep, target
             What may be changed, as for `plan`.
 
@@ -271,14 +272,14 @@ class Network:
             self.graph,
             self.train_val or self.prototxt,
             data,
-            wishes or ImageWishes(),
-            images,
-            engine,
-            threads,
-            _path(measurements),
-            steps,
-            options,
-            strict,
+            wishes=wishes or ImageWishes(),
+            images=images,
+            engine=engine,
+            threads=threads,
+            file=_path(measurements),
+            steps=steps,
+            options=options,
+            strict=strict,
         )
         return Frontier(self, Study(job, progress))
 
@@ -341,14 +342,32 @@ class Network:
         plan = plan if isinstance(plan, Plan) else self.plan(recipe=plan)
         original = self._with_inputs(plan.recipe)
         train, test = (None if spec is None else Source.parse(spec) for spec in (train_source, test_source))
-        data = TrainData(train, test, batch_size)
-        files = tuple(emit), data, overrides(solver), step_folders, tuple(style)
-        settings = Settings(*files, onnx_lrn, int8_method, tuple(int8_keep), step_weights)
-        finish = original._write_page if page else lambda folder: None
+        settings = Settings(
+            formats=tuple(emit),
+            data=TrainData(train, test, batch_size),
+            solver=overrides(solver),
+            steps=step_folders,
+            style=tuple(style),
+            onnx_lrn=onnx_lrn,
+            int8_method=int8_method,
+            int8_keep=tuple(int8_keep),
+            step_weights=step_weights,
+        )
         out = _path(out)
-        job = Job(self.prototxt, self.caffemodel, out, settings, plan.images, check, strict, force, finish)
+        job = Job(
+            self.prototxt,
+            self.caffemodel,
+            out,
+            settings=settings,
+            calibration=plan.images,
+            check=check,
+            strict=strict,
+            force=force,
+            finish=original._write_page if page else lambda folder: None,
+        )
         graph = original.graph.copy()
-        graph.warnings += plan.notes if INT8 not in emit else plan.images.notes if plan.images else []
+        used = [*plan.choice_notes, *(plan.images.notes if plan.images else ())]
+        graph.warnings += plan.notes if INT8 not in emit else used
         report = run(graph, plan.found, job, progress, digest)
         return Conversion(original, graph, report, out if "caffe" in emit else None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,14 @@ class Plan:
         The network that it is for.
     """
 
-    def __init__(self, network: Network, found: FoundPlan, images: CalibrationImages | None = None):
-        self.network, self.found, self.images = network, found, images
+    def __init__(
+        self,
+        network: Network,
+        found: FoundPlan,
+        images: CalibrationImages | None = None,
+        choice_notes: Sequence[str] = (),
+    ):
+        self.network, self.found, self.images, self.choice_notes = network, found, images, list(choice_notes)
 
     @property
     def recipe(self) -> Recipe:
@@ -45,8 +52,8 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """What is said about the calibration images, one line each."""
-        notes = [] if self.images is None else list(self.images.notes)
+        """What is said about a choice by measurement and about the calibration images, one line each."""
+        notes = [*self.choice_notes, *(() if self.images is None else self.images.notes)]
         if self.images is not None and self.recipe.file and not any(s.options.get("calibration") for s in self.steps):
             notes.append(f"{self.recipe.file}: none of its steps uses calibration images, so they are ignored")
         return notes
@@ -58,7 +65,7 @@ class Plan:
 
     def to_dict(self) -> Report:
         """Return the steps, costs and refusals as `deepmerge plan --json` prints them. The steps run on a copy."""
-        from deepmerge.convert.convert import refusal_entry, step_entry, target_entry
+        from deepmerge.convert.report import refusal_entry, step_entry, target_entry
         from deepmerge.out.write import Settings
 
         graph = self.network.graph.copy()
@@ -90,6 +97,7 @@ class Plan:
             "cleanup": [{"pass": change.pass_name, "layers": list(change.merged)} for change in cleanup],
             "refusals": [refusal_entry(refusal) for refusal in self.refusals if not refusal.costly],
             "costly": [{"name": c.step.name, "layers": list(c.step.layers), "reason": c.costly} for c in costly],
+            **({"choice": dict(self.found.choice)} if self.found.choice else {}),
         }
 
     def write(self, file: PathLike, *, force: bool = False) -> None:

@@ -28,12 +28,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Whole:
-    """A plan that was measured as a whole. agreement: the share of images with the original's best class."""
+    """A plan that was measured as a whole. agreement: the share of images with the original's best class, or None."""
 
     point: Point
     ms: float
     loss: float
-    agreement: float
+    agreement: float | None
 
 
 def frontier(knapsack: Knapsack, rest: float) -> list[Point]:
@@ -72,13 +72,15 @@ def require_scipy() -> None:
 class Curves:
     """What sums over regions become in whole networks: two monotone curves through the plans measured whole.
 
-    base: the milliseconds of the network that no choice has changed, as predicted and as measured.
+    base: the milliseconds of the network that no choice has changed, as predicted and as measured. If no plan has a
+    finite loss, the predicted losses stay, and the agreement is not known.
     """
 
     def __init__(self, wholes: Sequence[Whole], base: tuple[float, float]):
         times = sorted({base, *((w.point.predicted.ms, w.ms) for w in wholes)})
         self._ms = np.array([p for p, _ in times]), np.maximum.accumulate([m for _, m in times])
         finite = [whole for whole in wholes if np.isfinite(whole.loss)]
+        self._judged = bool(finite)
         losses = [(0.0, 0.0, 1.0), *((w.point.predicted.loss, w.loss, w.agreement) for w in finite)]
         predicted, loss, agreement = (np.array(column) for column in zip(*sorted(losses), strict=True))
         self._loss = predicted, _rising(loss), -_rising(-agreement)
@@ -86,6 +88,8 @@ class Curves:
     def corrected(self, predicted: Price) -> Whole:
         """Return what a plan is expected to be when measured whole."""
         ms = self._through(*self._ms, predicted.ms)
+        if not self._judged:
+            return Whole(Point({}, predicted), ms, predicted.loss, None)
         loss = self._through(self._loss[0], self._loss[1], predicted.loss)
         agreement = float(np.interp(predicted.loss, self._loss[0], self._loss[2]))
         return Whole(Point({}, predicted), ms, loss, agreement)

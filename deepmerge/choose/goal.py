@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from deepmerge.choose.explain import Row, explained
@@ -9,28 +11,41 @@ from deepmerge.choose.frontier import Point, Whole, plan_within
 from deepmerge.choose.loss import Answers
 from deepmerge.choose.measurements import WHOLE
 from deepmerge.choose.plans import Plans, digest_of
+from deepmerge.errors import PlanError
 from deepmerge.machine import cores
 from deepmerge.plan import Recipe
 
-TRIES = 4  # plans that are measured whole until one keeps the goal; then the fastest, or the one that loses least
+TRIES = 4  # plans that are measured whole until one keeps the goal; then the fastest, or slower ones by HALVINGS
+HALVINGS = 5
 SLACK = 0.01  # of the time: what measuring again may differ
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What is wanted: one of the three. max_loss: points of agreement with the original."""
+    """What is wanted: one of the three. max_loss: points of agreement with the original.
+
+    PlanError for a number that is out of range.
+    """
 
     speedup: float | None = None
     budget_ms: float | None = None
     max_loss: float | None = None
+
+    def __post_init__(self):
+        if self.speedup is not None and not 1 < self.speedup < math.inf:
+            raise PlanError(f"speedup is {self.speedup}", remedy="give a number above 1")
+        if self.budget_ms is not None and not 0 < self.budget_ms < math.inf:
+            raise PlanError(f"budget_ms is {self.budget_ms}", remedy="give a number above 0")
+        if self.max_loss is not None and not 0 <= self.max_loss <= 100:
+            raise PlanError(f"max_loss is {self.max_loss}", remedy="give a number from 0 to 100")
 
 
 @dataclass(frozen=True)
 class Chosen:
     """The plan for a goal. whole: as measured; its loss and agreement are expected ones if `measured` is false.
 
-    kept: whether it keeps the goal. checked: the agreement on images that took no part in choosing, and how many they
-    are; None if not asked.
+    timed: whether its time was measured here; else it is a device's. kept: whether it keeps the goal. checked: the
+    agreement on images that took no part in choosing, and how many they are; None if not asked.
     """
 
     goal: Goal
@@ -38,6 +53,7 @@ class Chosen:
     rows: list[Row]
     whole: Whole
     measured: bool
+    timed: bool
     kept: bool
     checked: tuple[float, int] | None = None
 
@@ -64,19 +80,46 @@ def _within_time(plans: Plans, goal: Goal) -> Chosen:
 
 def _within_loss(plans: Plans, goal: Goal) -> Chosen:
     """Return the fastest plan that should keep the goal, and keeps it on images that took part in nothing before."""
-    points = plans.points
-    expected = [100 * (1 - plans.curves.corrected(point.predicted).agreement) for point in points]
-    start = max((i for i, loss in enumerate(expected) if loss <= goal.max_loss), default=0)
-    study = plans.study
-    answers = Answers(study.job.graph, study.sets.input, study.sets.check, cores())
-    for place in dict.fromkeys([*range(start, max(start - TRIES, -1), -1), 0]):  # the last is the one that loses least
-        point = points[place]
-        _, agreement = answers.compare(plans.fitted(plans.recipe_of(point)))
-        kept = 100 * (1 - agreement) <= goal.max_loss
-        if kept:
-            break
-    plans.whole(point)
-    return replace(_chosen(plans, goal, point, kept), checked=(agreement, sum(map(len, study.sets.check))))
+    points, sets = plans.points, plans.study.sets
+    answers = Answers(plans.study.job.graph, sets.input, sets.check, cores())
+
+    def keeps(agreement: float | None) -> bool:
+        return agreement is not None and 100 * (1 - agreement) <= goal.max_loss
+
+    def found(place: int) -> float:
+        return _checked(plans, answers, plans.recipe_of(points[place]))
+
+    expected = [plans.curves.corrected(point.predicted).agreement for point in points]
+    start = max((place for place, agreement in enumerate(expected) if keeps(agreement)), default=0)
+    place = _fastest(lambda one: keeps(found(one)), start)
+    plans.whole(points[place])
+    chosen = _chosen(plans, goal, points[place], keeps(found(place)))
+    return replace(chosen, checked=(found(place), sum(map(len, sets.check))))
+
+
+def _checked(plans: Plans, answers: Answers, recipe: Recipe) -> float:
+    """Return a plan's agreement, fitted, on the images to check on. The file keeps it."""
+    name = f"check {digest_of(recipe)}"
+    if plans.known.get(WHOLE, name).agreement is None:
+        _, agreement = answers.compare(plans.fitted(recipe))
+        plans.known.add(WHOLE, name, agreement=agreement)
+    return plans.known.get(WHOLE, name).agreement
+
+
+def _fastest(keeps: Callable[[int], bool], start: int) -> int:
+    """Return the place on the frontier of the fastest plan found to keep the goal; 0, the slowest one, if none is.
+
+    start: where to begin. From there some neighbours are tried, then slower ones by bisection.
+    """
+    for place in range(start, max(start - TRIES, -1), -1):
+        if keeps(place):
+            return place
+    kept, lost = 0, max(start - TRIES + 1, 0)
+    for _ in range(HALVINGS):
+        if lost - kept > 1:
+            middle = (kept + lost) // 2
+            kept, lost = (middle, lost) if keeps(middle) else (kept, middle)
+    return kept
 
 
 def _chosen(plans: Plans, goal: Goal, point: Point, kept: bool) -> Chosen:
@@ -86,7 +129,7 @@ def _chosen(plans: Plans, goal: Goal, point: Point, kept: bool) -> Chosen:
     loss, agreement = (one.loss, one.agreement) if measured else (expected.loss, expected.agreement)
     whole = Whole(point, plans.whole_ms(point, recipe), loss, agreement)
     rows = explained(point, plans.points, plans.prices)
-    return Chosen(goal, _with_notes(recipe, rows), rows, whole, measured, kept)
+    return Chosen(goal, _with_notes(recipe, rows), rows, whole, measured, plans.is_timed(recipe), kept)
 
 
 def _with_notes(recipe: Recipe, rows: list[Row]) -> Recipe:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
+
+import numpy as np
 
 from deepmerge.choose.replay import MEMORY, Replay
 from deepmerge.data import ImageWishes, Loader, Loading, network_transform, open_network_images
@@ -15,6 +19,7 @@ from deepmerge.graph.graph import Graph
 BATCH = 16
 FEWEST = 30  # with fewer images, nothing can be said
 TURNS = ("fit", "judge", "check", "check")  # what the images are for, one after the other
+LEAST = FEWEST // len(TURNS)  # images for one of these that can be read
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class ImageSets:
     """Images in batches, float32 (N, C, H, W), as in the TEST phase, for the input blob `input`.
 
     fit, judge: those that choices are fitted on and judged by. check: those that took part in nothing before; they are
-    not read yet. notes: warnings.
+    not read yet. notes: warnings; those about `check` come when it is read.
     """
 
     input: str
@@ -52,10 +57,18 @@ def image_sets(spec: str, graph: Graph, prototxt: Path, wishes: ImageWishes, cou
     for kind in dict.fromkeys(TURNS):
         own = source.some([place for place, one in zip(places, kinds, strict=True) if one == kind])
         loaders[kind] = Loader(own, how, opened.shape, BATCH, loading)
-    sets = {kind: Replay(lambda one=one: (batch.data for batch in one.once())) for kind, one in loaders.items()}
-    skipped = []
+    sets = {kind: Replay(partial(_read, one, kind, notes)) for kind, one in loaders.items()}
     for kind in ("fit", "judge"):
         for _ in sets[kind]:  # read once, to know which cannot be read
             pass
-        skipped += loaders[kind].skipped
-    return ImageSets(opened.input, **sets, notes=notes + skipped)
+    return ImageSets(opened.input, **sets, notes=notes)
+
+
+def _read(loader: Loader, kind: str, notes: list[str]) -> Iterator[np.ndarray]:
+    """Yield the batches, and add to `notes` which images cannot be read. ReadError if too few can."""
+    yield from (batch.data for batch in loader.once())
+    skipped = loader.skipped
+    if (left := loader.count - len(skipped)) < LEAST:
+        text = f"only {left} of the {loader.count} images to {kind} could be read, and choosing takes {LEAST}"
+        raise ReadError(f"{loader.images.spec}: {text}; the first: {skipped[0]}")
+    notes.extend(why for why in skipped if why not in notes)

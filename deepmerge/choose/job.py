@@ -7,9 +7,12 @@ import os
 import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deepmerge import __version__
-from deepmerge.data import ImageWishes, network_transform
+from deepmerge.data import ImageWishes, network_transform, source_path
+from deepmerge.data.mean_file import find_mean_file
+from deepmerge.data.sources import SUFFIXES
 from deepmerge.graph.fingerprint import fingerprint
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import processor
@@ -21,7 +24,7 @@ from deepmerge.text import count
 class Job:
     """What is measured, and how.
 
-    graph: the network, with weights. prototxt: its file. data: the images' SPEC. images: at most so many are used.
+    graph: the network, with weights. prototxt: its file. data: the images' SPEC. images: the most to use.
     engine, threads: what times are measured on. file: the measurements, None for the user's cache. steps: --steps.
     seconds: the limit for the times of one region.
     """
@@ -47,14 +50,30 @@ class Job:
     def cache(self) -> Path:
         """Return the file of the user's cache for this network and these images."""
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        images = [self.data, *_changed(Path(self.data.partition(":")[2])), self.images]
-        how = [network_transform(self.graph, self.prototxt), asdict(self.wishes)]
-        told = [__version__, fingerprint(self.graph), images, how]
+        transform = network_transform(self.graph, self.prototxt)
+        mean = transform.mean_file and find_mean_file(transform.mean_file, transform.folder)
+        images = [self.data, *_changed(self.data), self.images, *([_state(mean)] if mean else [])]
+        told = [__version__, fingerprint(self.graph), images, [transform, asdict(self.wishes)]]
         key = hashlib.sha256(repr(told).encode()).hexdigest()
         return base / "deepmerge" / "measurements" / f"{key[:32]}.csv"
 
 
-def _changed(source: Path) -> list[int]:
-    """Return when a source was changed last: a file, or a folder and those in it; nanoseconds."""
-    folders = sorted(folder for folder, _, _ in os.walk(source))
-    return [Path(place).stat().st_mtime_ns for place in (folders or [source]) if os.path.exists(place)]
+def _changed(data: str) -> list[Any]:
+    """Return what differs once the images of a SPEC have changed. What a list names is not looked at."""
+    source = source_path(data)
+    if data.startswith("folder:"):
+        places = [os.path.join(folder, name) for folder, _, names in os.walk(source) for name in names]
+        files = sorted(place for place in places if Path(place).suffix.lower() in SUFFIXES)
+        return [(os.path.relpath(file, source), _state(file)) for file in files]
+    if data.startswith("lmdb:"):
+        return [_state(source / "data.mdb" if source.is_dir() else source)]
+    return [source.stat().st_mtime_ns] if source.exists() else []
+
+
+def _state(file: str | Path) -> tuple[int, int] | None:
+    """Return a file's size, and when it was changed last in nanoseconds; None if it is not there."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns

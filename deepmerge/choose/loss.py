@@ -11,6 +11,7 @@ import numpy as np
 
 from deepmerge.choose.images import ImageSets
 from deepmerge.choose.replay import MEMORY, Replay, Room
+from deepmerge.convert.report import step_entry
 from deepmerge.engines import engine
 from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Blob, Graph, Layer
@@ -20,7 +21,7 @@ from deepmerge.kernels.shrink import order
 from deepmerge.measure.accuracy.agreement import Agreement, class_outputs
 from deepmerge.passes.merge_branches import MergeBranches, Reducer
 from deepmerge.passes.support.base import Options
-from deepmerge.plan.execute import run_step
+from deepmerge.plan.execute import StepResult, run_step
 from deepmerge.plan.recipe import Step, options_for
 from deepmerge.plan.region_choices import Choice, Region, ends_of, part_of
 from deepmerge.train.recover.incremental import Part, Walk
@@ -35,13 +36,22 @@ _ROWS = 6000  # places at which the reducers' activations are sampled
 Passes = Callable[[], Iterator[dict[Blob, np.ndarray]]]  # each call returns the same values, batch by batch
 
 
+def judged_outputs(graph: Graph) -> list[str]:
+    """Return the names of the outputs whose answers are compared. PlanError if there are none."""
+    names = class_outputs(graph)
+    if not names:
+        raise PlanError(f"the network {graph.name!r} has no output with classes, so its answers cannot be compared")
+    return names
+
+
 class Answers:
-    """The original's answers to some images, to compare other networks' with. batches: the same in each pass."""
+    """The original's answers to some images, to compare other networks' with.
+
+    input: the name of the blob that takes the images. batches: (N, …), float32, the same in each pass.
+    """
 
     def __init__(self, graph: Graph, input: str, batches: Iterable[np.ndarray], threads: int):
-        self.names = class_outputs(graph)
-        if not self.names:
-            raise PlanError(f"the network {graph.name!r} has no output with classes, so its answers cannot be compared")
+        self.names = judged_outputs(graph)
         self.input, self.batches, self.threads = input, batches, threads
         self.wanted = Replay(lambda: self._run(graph))
 
@@ -205,11 +215,9 @@ class Inside:
         return self._orders[key]
 
 
-def entry_of(index: int, result: Any) -> dict[str, Any]:
-    """Return what find_segments needs to know about a step."""
-    passes = list(dict.fromkeys(change.pass_name for change in result.changes))
-    made = {"index": index, "name": f"{result.step.name} {index}", "passes": passes, "exact": result.exact}
-    return made | {"merged": result.merged, "into": result.into}
+def entry_of(index: int, result: StepResult) -> dict[str, Any]:
+    """Return what find_segments needs to know about a step. The index tells steps of one name apart."""
+    return step_entry(index, result, {}, {}) | {"name": f"{result.step.name} {index}", "exact": result.exact}
 
 
 def fit_segments(original: Graph, merged: Graph, segments: Sequence[Segment], feeds: Any, threads: int) -> None:

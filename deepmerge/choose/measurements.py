@@ -8,7 +8,7 @@ nats (KL), inf for answers that are no numbers. agreement: the share of images w
 which filters the reducers keep, JSON. on: what measured the time. key: digests of the network, and of the region with
 what the candidate does to it: with other options, one name may mean something else. Lines of other keys are kept, and
 not used. A line of another machine's or a device's time needs the first three columns alone. A line without a region
-is about a whole plan, named by its digest.
+is about a whole plan, named by its digest; with `check` before it, about its agreement on the images to check on.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from deepmerge.errors import PlanError
 from deepmerge.out.staging import write_whole
+from deepmerge.passes.support import option_values
 from deepmerge.text import did_you_mean
 
 WHOLE = ""  # the region of lines about whole plans
@@ -61,12 +63,18 @@ class Measurements:
             self._read(file)
 
     def get(self, region: str, choice: str) -> Measured:
-        """Return what is known of a choice; times are those measured on this engine, or given."""
+        """Return what is known of a choice; times are those measured on this engine, or a region's are all given."""
         found = Measured()
         for key in (self._key(region, choice), ""):
             for on in (self.on, ""):
                 found = found.updated(self._lines.get((region, choice, key, on), Measured()))
+        if region != WHOLE and self.has_given_times(region):
+            found = replace(found, ms=self.given_ms(region, choice))
         return found
+
+    def given_ms(self, region: str, choice: str) -> float | None:
+        """Return the time that a line of three columns gives, of a device; None without such a line."""
+        return self._lines.get((region, choice, "", ""), Measured()).ms
 
     def has_given_times(self, region: str) -> bool:
         """Return whether the region's times come from a device: choices without one are then not measured here."""
@@ -113,7 +121,7 @@ class Measurements:
 
     def _read(self, file: Path) -> None:
         try:
-            with open(file, encoding="utf-8", errors="surrogateescape", newline="") as lines:
+            with open(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:  # Excel writes a BOM
                 rows = csv.DictReader(lines)
                 if not {"region", "candidate"} <= set(rows.fieldnames or ()):
                     raise PlanError(f"{file}: its first line must name the columns region, candidate and ms")
@@ -124,9 +132,10 @@ class Measurements:
 
     def _row(self, row: dict[str, str | None], where: str) -> None:
         numbers = {name: _number(row.get(name), f"{where}, {name}") for name in ("ms", "loss", "agreement")}
-        new, key = Measured(**numbers, channels=row.get("channels") or ""), row.get("key") or ""
+        new = Measured(**numbers, channels=_channels(row.get("channels") or "", f"{where}, channels"))
+        key = row.get("key") or ""
         if key and key.partition("-")[0] != self._network:
-            raise PlanError(f"{where}: was measured on another network", remedy="name another file")
+            raise PlanError(f"{where}: was measured on another network", remedy="give another file with --measurements")
         self._merge(row["region"] or "", row["candidate"] or "", key, row.get("on") or "", new)
 
     def _merge(self, region: str, choice: str, key: str, on: str, new: Measured) -> None:
@@ -151,6 +160,16 @@ def _number(text: str | None, where: str) -> float | None:
     if not number >= 0 or (math.isinf(number) and where.endswith(", agreement")):
         raise PlanError(f"{where}: {text!r} is not a number from 0 on")
     return number
+
+
+def _channels(text: str, where: str) -> str:
+    """Return the text; PlanError unless it is empty, or says in JSON which filters reducers keep."""
+    try:
+        option_values.channels(json.loads(text or "{}"))
+    except ValueError:
+        found = f"{text[:40]!r} does not say in JSON which filters reducers keep"
+        raise PlanError(f"{where}: {found}", remedy="delete the line to measure it again") from None
+    return text
 
 
 def digest(text: str) -> str:

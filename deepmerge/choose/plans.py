@@ -13,7 +13,6 @@ from deepmerge.choose.loss import entry_of, fit_segments
 from deepmerge.choose.measurements import WHOLE, digest
 from deepmerge.choose.standin import stand_in
 from deepmerge.choose.study import EXACT, ORIGINAL, Study
-from deepmerge.errors import PlanError
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import cores
 from deepmerge.passes.merge_branches import MergeBranches
@@ -43,17 +42,14 @@ class Plans:
                 loss = 0.0 if choice.label == LEAVE else one.loss
                 if one.ms is not None and loss is not None and math.isfinite(one.ms) and math.isfinite(loss):
                     own[choice.label] = Price(max(one.ms * self.scale, LEAST), loss)
-            if LEAVE not in own:
-                text = f"{self.known.file}: region {region.name!r} has no time for the candidate {LEAVE!r}"
-                raise PlanError(text, remedy="add its line")
             found[region.name] = own
         return found
 
     @property
     def original_ms(self) -> float:
-        """The time of the original; of a device that gave none, the sum of its regions."""
-        given = self._whole_ms(ORIGINAL)
-        return self.left_ms if given is None else given
+        """The time of the original; of a device that gave none, the sum of its regions, and of what it gave beside."""
+        whole = self._whole_ms(ORIGINAL)
+        return self.left_ms + self.rest if whole is None else whole
 
     @property
     def left_ms(self) -> float:
@@ -74,12 +70,12 @@ class Plans:
         return 0.0 if whole is None else max(whole - self.left_ms, 0.0)
 
     def _whole_ms(self, name: str) -> float | None:
-        """Return the time of a whole network; of a device, what it gave, and not what was measured here before."""
-        foreign = self._has_given_times and not self.known.has_given_times(WHOLE)
-        return None if foreign else self.known.get(WHOLE, name).ms
+        """Return the time of a whole network; of a device, what it gave, and not what was measured here."""
+        return self.known.given_ms(WHOLE, name) if self.has_given_times else self.known.get(WHOLE, name).ms
 
     @cached_property
-    def _has_given_times(self) -> bool:
+    def has_given_times(self) -> bool:
+        """Whether regions have a device's times."""
         return any(self.known.has_given_times(region.name) for region in self.study.regions)
 
     @cached_property
@@ -117,10 +113,11 @@ class Plans:
         return Whole(point, self.whole_ms(point, recipe), loss, agreement)
 
     def whole_ms(self, point: Point, recipe: Recipe) -> float:
-        """Return a plan's time, measured as a whole against the original; the predicted one for a device's times."""
-        if self._has_given_times:
-            return point.predicted.ms
+        """Return a plan's time, measured as a whole against the original; of a device, what it gave, or the sum."""
         key = digest_of(recipe)
+        given = self.known.given_ms(WHOLE, key)
+        if given is not None or self.has_given_times:
+            return point.predicted.ms if given is None else given
         if self.known.get(WHOLE, key).ms is None:
             rough = [step for step in recipe.steps if not step.exact]
             graph = stand_in(self.study.exact, rough, recipe.options())
@@ -128,6 +125,10 @@ class Plans:
             found = self.study.timed(pair, self.study.job.seconds / 5)
             self.known.add(WHOLE, key, ms=self.original_ms * found[WHOLE, key] / found[WHOLE, ORIGINAL])
         return self.known.get(WHOLE, key).ms
+
+    def is_timed(self, recipe: Recipe) -> bool:
+        """Return whether `whole_ms` is measured here; else it is given, or a sum of given times."""
+        return not self.has_given_times and self.known.given_ms(WHOLE, digest_of(recipe)) is None
 
     def recipe_of(self, point: Point) -> Recipe:
         """Return the plan as a recipe; the channels that reducers keep are chosen by the images."""

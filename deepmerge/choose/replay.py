@@ -17,7 +17,7 @@ class Room:
         self.left = left
 
     def take(self, size: int) -> bool:
-        """Take `size` bytes, if there are so many."""
+        """Take `size` bytes, if that many are left."""
         fits = size <= self.left
         self.left -= size if fits else 0
         return fits

@@ -9,18 +9,21 @@ from deepmerge.choose.frontier import Point, Whole
 from deepmerge.choose.goal import Chosen
 from deepmerge.choose.plans import Plans
 from deepmerge.machine import cores
+from deepmerge.text import count
 
 
 def study_entry(plans: Plans) -> dict[str, Any]:
     """Return the frontier: times in milliseconds, losses in nats, agreement as shares.
 
-    images: how many were asked for. expected: what the corrected model says. whole_plans: predicted and measured,
-    side by side.
+    timed_on: the engine, or the file that gave a device's times. images: how many were asked for. expected: what the
+    corrected model says. whole_plans: predicted and measured, side by side.
     """
     base, job = plans.original_ms, plans.study.job
+    here = f"{job.engine}, {count(job.threads, 'thread')}"
     return {
         "engine": job.engine,
         "threads": job.threads,
+        "timed_on": f"times given in {plans.known.file}" if plans.has_given_times else here,
         "images": job.images,
         "fit_threads": cores(),
         "measurements": str(plans.known.file),
@@ -35,7 +38,7 @@ def chosen_entry(plans: Plans, chosen: Chosen) -> dict[str, Any]:
     """Return the choice for report.json: the goal, what was predicted and measured, and why, region by region."""
     goal = {key: value for key, value in vars(chosen.goal).items() if value is not None}
     found = _whole(chosen.whole, plans.original_ms)
-    entry = {"goal": goal, "kept": chosen.kept, "measured": chosen.measured, **found}
+    entry = {"goal": goal, "kept": chosen.kept, "measured": chosen.measured, "time_measured": chosen.timed, **found}
     if chosen.checked is not None:
         entry["checked_agreement"], entry["checked_images"] = chosen.checked
     entry["regions"] = [

@@ -9,23 +9,27 @@ from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 
-from deepmerge.choose.images import ImageSets, image_sets
+from deepmerge.choose.images import FEWEST, ImageSets, image_sets
 from deepmerge.choose.job import Job
-from deepmerge.choose.loss import Answers, Regions
+from deepmerge.choose.loss import Answers, Regions, judged_outputs
 from deepmerge.choose.measurements import WHOLE, Measurements, Name, digest
 from deepmerge.choose.standin import stand_in
 from deepmerge.choose.times import Stopwatch
+from deepmerge.engines import engine
 from deepmerge.errors import EngineError, PlanError
+from deepmerge.graph.extract import layers_between
 from deepmerge.graph.fingerprint import fingerprint
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.machine import cores
+from deepmerge.measure.harness.setup import Passing
 from deepmerge.passes.support.base import Options
 from deepmerge.plan import Plan, Recipe, Wishes, make_plan, run_recipe
 from deepmerge.plan.discover import split_step
-from deepmerge.plan.region_choices import LEAVE, Choice, Region, find_regions, part_of
+from deepmerge.plan.region_choices import LEAVE, Choice, Region, ends_of, find_regions, part_of
 from deepmerge.plan.select import select
 from deepmerge.progress import Progress, silent
+from deepmerge.text import listed
 
 ORIGINAL, EXACT = "original", "exact"  # whole networks: as it was read, and after its exact steps
 
@@ -34,19 +38,28 @@ class Study:
     """A network's choices, measured: those that the file does not have yet, once they are needed.
 
     recipe: the exact steps, which are taken in any case. exact: the network after them. regions: what can be chosen.
+    refusals: what the passes leave alone.
     """
 
     def __init__(self, job: Job, progress: Progress = silent):
+        if job.images < FEWEST:
+            raise PlanError(f"images is {job.images}", remedy=f"choosing takes {FEWEST} or more")
         self.job, self.progress = job, progress
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self._stopwatch = Stopwatch(job.engine, job.threads)
         plan, self.recipe, self.exact = _planned(job.graph, job.options)
-        self.shapes = infer_shapes(self.exact)
-        self.regions = self._regions(plan)
-        if not self.regions:
+        self.refusals, self.shapes = plan.refusals, infer_shapes(self.exact)
+        self.regions = self._judged(self._regions(plan))
+        if all(len(region.choices) == 1 for region in self.regions):
             raise PlanError(f"the network {job.graph.name!r} has nothing to choose: no region can be merged")
         self.known = Measurements(job.file or job.cache(), job.on, fingerprint(job.graph), self._contents())
         self.known.check(self._every_choice)
+        self._check_times()
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know, one line each; about images, once they have been read."""
+        return [*self._notes, *(self.sets.notes if "sets" in vars(self) else ())]
 
     def _regions(self, plan: Plan) -> list[Region]:
         """Return the regions in which --steps leaves something to choose."""
@@ -58,14 +71,29 @@ class Study:
         found = find_regions(self.exact, steps, self.job.options)
         return [one for one in found if any(wanted & set(s.layers) for c in one.choices for s in c.steps)]
 
+    def _judged(self, regions: list[Region]) -> list[Region]:
+        """Return the regions; those that lead to no output with classes can only be left, as no loss would show."""
+        judged = judged_outputs(self.job.graph)
+        for blob in self.job.graph.outputs:
+            if blob.producer.type != "Input" and blob.name not in judged:
+                why = "has no classes: nothing is judged by it, and what leads to it alone is left as it is"
+                self._notes.append(f"the output {blob.name!r} {why}")
+        finals = self.exact.finals
+        needed = set(layers_between(self.exact, (), [finals[name] for name in judged]))
+        alone = {one.name for one in regions if ends_of(self.exact, one)[1].producer not in needed}
+        return [replace(one, choices=one.choices[:1]) if one.name in alone else one for one in regions]
+
     def _contents(self) -> dict[Name, str]:
         """Return a digest of what is measured by each name in the file."""
         found = {(WHOLE, EXACT): fingerprint(self.exact)}
         for region in self.regions:
             part = fingerprint(part_of(self.exact, region, self.shapes))
+            own = {word for name in region.layers for word in (name, self.exact.layer(name).type)}
+            kept = sorted(own & self.job.options.keep)  # a step of the same options merges less then
             for choice in region.choices:
                 steps = [(step.passes, step.layers, step.options) for step in choice.steps]
-                found[region.name, choice.label] = digest(repr((part, steps)))
+                told = (part, steps, kept) if steps and kept else (part, steps)
+                found[region.name, choice.label] = digest(repr(told))
         return found
 
     def _every_choice(self) -> list[Name]:
@@ -74,14 +102,34 @@ class Study:
         regions = find_regions(exact, [c.step for c in plan.candidates], Options())
         return [(region.name, choice.label) for region in regions for choice in region.choices]
 
+    def _check_times(self) -> None:
+        """Note what the file has no times of. PlanError for a region that a device has timed, but not as it is."""
+        file, known = self.known.file, self.known
+        names = [(region.name, choice.label) for region in self.regions for choice in region.choices]
+        if refused := [f"{region} {label!r}" for region, label in names if known.get(region, label).ms == math.inf]:
+            self._notes.append(f"{file}: left out, since their time is inf (refused by the engine): {listed(refused)}")
+        given = [region.name for region in self.regions if known.has_given_times(region.name)]
+        for region in given:
+            if known.get(region, LEAVE).ms in (None, math.inf):
+                text = f"{file}: region {region!r} has no time for the candidate {LEAVE!r}"
+                raise PlanError(text, remedy=f"add the line {region},{LEAVE},MILLISECONDS")
+        own = [region.name for region in self.regions if region.name not in given]
+        if given and own:
+            self._notes.append(f"{file}: has no times of {listed(own)}; they are measured here ({self.job.on})")
+
+    def _has_all_times(self) -> bool:
+        """Return whether the file has the times of all that is timed here before any plan."""
+        own = [region for region in self.regions if not self.known.has_given_times(region.name)]
+        names = [(region.name, choice.label) for region in own for choice in region.choices]
+        names += [(WHOLE, ORIGINAL), (WHOLE, EXACT)] if own else []
+        return all(self.known.get(*name).ms is not None for name in names)
+
     @cached_property
     def sets(self) -> ImageSets:
         """The images; they are read only if something is left to measure."""
         job = self.job
         self.progress("reading images", 0, 1)
-        sets = image_sets(job.data, job.graph, job.prototxt, job.wishes, job.images, job.strict)
-        self.notes += sets.notes
-        return sets
+        return image_sets(job.data, job.graph, job.prototxt, job.wishes, job.images, job.strict)
 
     @cached_property
     def answers(self) -> Answers:
@@ -94,6 +142,8 @@ class Study:
 
     def measure(self) -> None:
         """Measure the time and the loss of every choice that the file does not have."""
+        if not self._has_all_times():
+            engine(self.job.engine)  # if it is missing, this says so before the losses are measured
         self._settle()
         self._time_bases()
         for number, region in enumerate(self.regions):
@@ -162,9 +212,12 @@ class Study:
         for label, reason in refused.items():
             region, choice = labels[label]
             if choice == LEAVE or region == WHOLE:
-                raise EngineError(f"{self.job.engine} does not take {region or 'the network'}: {reason}")
-            self.notes.append(f"{region}, {choice}: {self.job.engine} refuses it ({reason})")
-            self.known.add(region, choice, ms=math.inf)
+                text = f"{self.job.engine} does not take {region or 'the network'}: {reason}"
+                raise EngineError(text, remedy="choose with another --engine")
+            does = "could not load it" if isinstance(reason, Passing) else "refuses it"
+            self._notes.append(f"{region}, {choice}: {self.job.engine} {does} ({reason})")
+            if not isinstance(reason, Passing):
+                self.known.add(region, choice, ms=math.inf)
         return {labels[label]: ms for label, ms in found.items()}
 
 

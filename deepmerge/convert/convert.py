@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from deepmerge.convert.int8 import require_images, write_int8
+from deepmerge.convert.report import refusal_entry, step_entry, target_entry
 from deepmerge.errors import GraphError, PassError
 from deepmerge.formats import INT8, INT8_FILE
-from deepmerge.formats.write.style import styled
 from deepmerge.formats.write.train_data import without_twins
 from deepmerge.graph.check import require
 from deepmerge.graph.costs import KeptCosts, summary
@@ -22,13 +22,13 @@ from deepmerge.out.staging import check_free, staged
 from deepmerge.out.write import Output, Settings
 from deepmerge.passes.convert_batchnorm import ConvertBatchnorm
 from deepmerge.passes.fold_batchnorm import FoldBatchnorm
-from deepmerge.passes.support.base import Change, Refusal
-from deepmerge.plan import Calibration, Plan, Recipe, StepResult, run_recipe
+from deepmerge.passes.support.base import Change
+from deepmerge.plan import Plan, Recipe, StepResult, run_recipe
 from deepmerge.plan.recipe import Step
 from deepmerge.progress import Progress, silent
-from deepmerge.targets.check import problems
-from deepmerge.targets.target import load_target
-from deepmerge.text import listed
+
+if TYPE_CHECKING:
+    from deepmerge.convert.calibrate import CalibrationImages
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,11 @@ class Job:
     caffemodel: Path
     out: Path | None = None
     settings: Settings = field(default_factory=Settings)
-    calibration: CalibrationSource | None = None
+    calibration: CalibrationImages | None = None
     check: bool = False
     strict: bool = False
     force: bool = False
     finish: Callable[[Path], object] = lambda folder: None
-
-
-class CalibrationSource(Calibration, Protocol):
-    """Calibration images that have been read."""
-
-    def entry(self) -> dict[str, Any]:
-        """Return what the report says about the images."""
 
 
 def convert(
@@ -147,31 +140,3 @@ def _check(graph: Graph, job: Job, result: StepResult) -> None:
             require(graph)
         except GraphError as error:
             raise PassError(f"--check, after step {result.step.name!r}: {error}") from None
-
-
-def target_entry(graph: Graph, settings: Settings, name: str) -> tuple[dict[str, Any], list[str]]:
-    """Return what the report says about the target, and a warning for each kind of layer that it does not take."""
-    target, written = load_target(name), styled(graph.copy(), settings.style)
-    written.train_layers = []  # these are in train_val.prototxt, which no target reads
-    found = problems(written, target)
-    alike: dict[tuple[str, str], list[str]] = {}
-    for problem in found:
-        if not problem.only_for:
-            alike.setdefault((problem.type, problem.reason), []).append(problem.layer)
-    lines = [
-        f"{target.name} does not take {listed(list(map(repr, names)))} ({kind}): {reason} ({target.note})"
-        for (kind, reason), names in alike.items()
-    ]
-    return target.entry() | {"problems": [problem.entry() for problem in found]}, lines
-
-
-def step_entry(index: int, result: StepResult, before: dict, after: dict) -> dict[str, Any]:
-    """Return what the report says about a step; exact if the recipe says so, as all other steps have a folder."""
-    passes = list(dict.fromkeys(change.pass_name for change in result.changes))
-    made = {"index": index, "name": result.step.name, "passes": passes, "exact": result.step.exact}
-    return made | {"merged": result.merged, "into": result.into, "before": before, "after": after}
-
-
-def refusal_entry(refusal: Refusal) -> dict[str, Any]:
-    """Return what the report says about a refusal."""
-    return {"pass": refusal.pass_name, "layer": refusal.layer, "reason": refusal.reason}

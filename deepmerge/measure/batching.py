@@ -9,7 +9,7 @@ import numpy as np
 
 from deepmerge.errors import GraphError
 from deepmerge.graph import Graph
-from deepmerge.graph.batching import declared_batch, runs_at_any_batch
+from deepmerge.graph.batching import UNBIND, declared_batch, runs_at_any_batch
 from deepmerge.graph.memory import activation_bytes
 from deepmerge.graph.shapes import infer_shapes
 
@@ -40,8 +40,9 @@ def common_batching(graphs: Iterable[Graph], all_blobs: bool) -> Batching:
     graphs = list(graphs)
     fixed = {declared_batch(graph) for graph in graphs if not runs_at_any_batch(graph)}
     if len(fixed) > 1:
-        sizes = " and of ".join(map(str, sorted(fixed)))
-        raise GraphError(f"the networks cannot be compared: they run at a batch of {sizes} only")
+        one, other = sorted(fixed)[:2]
+        text = f"the networks cannot be compared: one runs only with a batch of {one}, another only with {other}"
+        raise GraphError(text, remedy=UNBIND)
     if fixed:
         return Batching(fixed.pop(), True)
     if not all_blobs:

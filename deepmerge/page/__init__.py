@@ -1,5 +1,5 @@
 """One HTML page that shows what a conversion has done."""
 
-from deepmerge.page.page import Files, make_page, write_page
+from deepmerge.page.page import Files, write_page
 
-__all__ = ["Files", "make_page", "write_page"]
+__all__ = ["Files", "write_page"]

@@ -14,6 +14,7 @@ from deepmerge.page.markup import Html, element, join, shown
 from deepmerge.text import figures, scaled, share_left, size
 
 Pair = tuple[int, int] | None
+_KIND = b'<p class="kind">deepmerge zoo</p>'  # in zoo.html
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ def zoo_page(title: str, lead: str, rows: Sequence[ModelRow]) -> str:
         statuses=_statuses(rows),
         table=_table(rows),
     )
+
+
+def is_zoo_page(data: bytes) -> bool:
+    """Return whether a file's content is such a page, of any version."""
+    return _KIND in data
 
 
 def _statuses(rows: Sequence[ModelRow]) -> Html:

@@ -43,7 +43,7 @@ from deepmerge.passes.support.tucker_ranks import (
     energy_ranks,
     parse_rank,
 )
-from deepmerge.passes.support.weights import bias_of, bias_or_zero, group_of, weight_of, weight_shape
+from deepmerge.passes.support.weights import bias_of, bias_or_zero, finite_weight_of, group_of, weight_of, weight_shape
 
 
 class DecomposeTucker(Pass):
@@ -52,6 +52,7 @@ class DecomposeTucker(Pass):
     name = "decompose_tucker"
     exact = False
     types = frozenset(("Convolution", "InnerProduct"))
+    uses = ("rank", "calibration", "ranks")
 
     def __init__(self, options: Options | None = None, chosen: bool = False):
         """Take the options. chosen: `Options.ranks` has all ranks, and layers that are not in it are left alone."""
@@ -188,7 +189,7 @@ def _factors(
     """Return the weights of the new layers, first to last, and the last one's bias."""
     from deepmerge.kernels import data_aware, svd, tucker
 
-    weight, group, bias = weight_of(layer), group_of(layer), bias_of(layer)
+    weight, group, bias = finite_weight_of(layer), group_of(layer), bias_of(layer)
     if moments is None:
         if ranks.out:
             return tucker.tucker2(weight, ranks.out, ranks.inside, group), bias

@@ -23,6 +23,7 @@ class EmbedBranches(MergeBranches):
 
     name = "embed_branches"
     exact = True
+    uses = ()
 
     def __init__(self, options: Options | None = None):
         super().__init__(replace(options or Options(), width="full", init="trained", absorb=("branches",)))

@@ -59,7 +59,7 @@ class JoinSiblings(Pass):
             chosen, why = _fitting(free), _MANY
         if len(chosen) > 1:
             return Match(layer, tuple(chosen), tuple(chosen)) if layer is chosen[0] else None
-        if layer is family[0]:  # told once
+        if layer is family[0]:  # said once
             raise Refused(layer, f"fewer than two of its siblings are free and narrow enough: {why}")
         return None
 

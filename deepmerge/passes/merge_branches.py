@@ -36,8 +36,8 @@ from deepmerge.kernels.shrink import shrink
 from deepmerge.kernels.xavier import xavier
 from deepmerge.passes.support.base import Match, Pass, Refused, possible
 from deepmerge.passes.support.chains import only_reader
-from deepmerge.passes.support.choices import KERNELS
 from deepmerge.passes.support.modules import Branch, assign, branches_of, pieces
+from deepmerge.passes.support.option_values import KERNELS
 from deepmerge.passes.support.streamline import check_strided, start, strided
 from deepmerge.passes.support.weights import bias_or_zero
 
@@ -103,6 +103,7 @@ class MergeBranches(Pass):
     name = "merge_branches"
     exact = False
     types = frozenset(("Concat",))
+    uses = ("width", "kernel", "init", "absorb", "channels")
 
     @property
     def guest_kinds(self) -> set[str]:

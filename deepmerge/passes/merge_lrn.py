@@ -24,6 +24,7 @@ class MergeLrn(Pass):
     name = "merge_lrn"
     exact = False
     types = frozenset(("LRN",))
+    uses = ("init",)
 
     def match(self, graph, layer, shapes):
         """Look for a convolution, and between the two only activations that a constant factor passes through."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from deepmerge.passes.support.base import Match, Pass
 from deepmerge.passes.support.chains import alone, back_over_activations, check_absorber
-from deepmerge.passes.support.choices import KERNELS
+from deepmerge.passes.support.option_values import KERNELS
 from deepmerge.passes.support.streamline import check_strided, start, strided
 
 
@@ -22,6 +22,7 @@ class MergePooling(Pass):
     name = "merge_pooling"
     exact = False
     types = frozenset(("Pooling",))
+    uses = ("kernel", "init")
 
     def match(self, graph, layer, shapes):
         """Look for a convolution, with only activations between the two, that can take over the stride."""

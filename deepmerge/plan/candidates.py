@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Graph, Layer, News
 from deepmerge.graph.shapes import KeptShapes
-from deepmerge.passes.registry import make
+from deepmerge.passes.registry import PASSES, make
 from deepmerge.passes.support.base import Options, Pass, Refusal, first_match
 from deepmerge.passes.support.chains import only_reader
 from deepmerge.plan.execute import StepResult, run_step
@@ -17,14 +17,6 @@ from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate
 from deepmerge.plan.sketch import sketch
 
-# The options that each pass uses; they go into the recipe
-_RELEVANT = {
-    "merge_lrn": ("init",),
-    "merge_pooling": ("kernel", "init"),
-    "merge_branches": ("width", "kernel", "init", "absorb", "channels"),
-    "embed_branches": (),
-    "decompose_tucker": ("rank", "calibration", "ranks"),
-}
 _ONLY_IF_GIVEN = ("calibration", "ranks", "channels")
 
 
@@ -49,7 +41,7 @@ def find_candidates(graph: Graph, names: Sequence[str], options: Options) -> tup
 
 def step_options(passes: Sequence[str], options: Options) -> dict:
     """Return the options that these passes use, for the recipe."""
-    kept = {key: getattr(options, key) for key in dict.fromkeys(key for name in passes for key in _RELEVANT[name])}
+    kept = {key: getattr(options, key) for name in passes for key in PASSES[name].uses}
     return {key: value for key, value in kept.items() if key not in _ONLY_IF_GIVEN or value}
 
 

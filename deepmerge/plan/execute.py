@@ -92,8 +92,7 @@ def run_step(
     Layers that an approximate step makes or changes get its name as `Layer.step`.
 
     common: the options that hold in all steps (Recipe.options). shapes: the graph's, which the caller may keep from
-    step to step. calibration: the images of a step that was
-    planned with some; they run through the graph as it is now.
+    step to step. calibration: the images of a step that was planned with some; they run through the graph as it is now.
 
     PlanError, with the pass's reason, if a layer of the step does not exist or no pass takes it; the graph may then
     have changed.

@@ -9,7 +9,7 @@ from typing import Any
 from deepmerge.errors import PlanError
 from deepmerge.names import from_toml
 from deepmerge.passes.registry import CLEANUP, PASSES
-from deepmerge.passes.support import choices
+from deepmerge.passes.support import option_values
 from deepmerge.plan.groups import RESERVED
 from deepmerge.plan.recipe import STEP_OPTIONS, VERSION, Recipe, Step
 from deepmerge.targets.names import TARGETS
@@ -161,26 +161,26 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[Any], str]:
 
 def _absorb(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"expected a list of {', '.join(choices.ABSORB)}, found {value!r}")
-    return tuple(map(_one_of(choices.ABSORB), value))
+        raise ValueError(f"expected a list of {', '.join(option_values.ABSORB)}, found {value!r}")
+    return tuple(map(_one_of(option_values.ABSORB), value))
 
 
 def _ranks(value: Any) -> dict[str, tuple[int, ...]]:
-    return {from_toml(name): found for name, found in choices.ranks(value).items()}
+    return {from_toml(name): found for name, found in option_values.ranks(value).items()}
 
 
 def _channels(value: Any) -> dict[str, tuple[int, ...]]:
-    return {from_toml(name): found for name, found in choices.channels(value).items()}
+    return {from_toml(name): found for name, found in option_values.channels(value).items()}
 
 
 # By option: what checks TOML's value and returns it, or raises ValueError with the reason
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "width": choices.width,
-    "kernel": _one_of(choices.KERNELS),
-    "init": _one_of(choices.INITS),
-    "rank": choices.rank,
+    "width": option_values.width,
+    "kernel": _one_of(option_values.KERNELS),
+    "init": _one_of(option_values.INITS),
+    "rank": option_values.rank,
     "absorb": _absorb,
-    "calibration": choices.calibration,
+    "calibration": option_values.calibration,
     "ranks": _ranks,
     "channels": _channels,
 }

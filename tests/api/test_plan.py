@@ -36,6 +36,15 @@ def test_a_chosen_plan_says_what_the_same_steps_say(network):
     choice = next(one for region in regions for one in region.choices if len(one.steps) > 1 and "rank" in one.label)
     found = replace(found, recipe=replace(found.recipe, steps=choice.steps))
     plain = deepmerge.Plan(network, found).to_dict()
-    assert deepmerge.Plan(network, replace(found, choice={"goal": {"speedup": 2}})).to_dict() == plain
+    why = {"goal": {"speedup": 2}}
+    assert deepmerge.Plan(network, replace(found, choice=why)).to_dict() == plain | {"choice": why}
     assert [step["name"] for step in plain["steps"]] == [step.name for step in choice.steps]
     assert all(layer.weights for layer in network.graph.layers if layer.type == "Convolution")
+
+
+@pytest.mark.parametrize("emit", ["caffe", "onnx-int8"])
+def test_what_is_said_about_a_choice_becomes_a_warning(network, images, emit):
+    plan = network.plan(steps="conv1", calibration=f"npz:{images}")
+    chosen = deepmerge.Plan(network, plan.found, plan.images, ["1.png: no such file"])
+    assert chosen.notes == ["1.png: no such file", *plan.notes]
+    assert "1.png: no such file" in network.convert(chosen, emit=[emit]).report["warnings"]

@@ -60,6 +60,12 @@ def test_a_plan_without_a_loss_changes_no_curve():
     assert with_it.corrected(Price(20.0, 0.4)).loss == Curves([one], (40.0, 40.0)).corrected(Price(20.0, 0.4)).loss
 
 
+def test_where_no_plan_has_a_loss_the_sums_stay_and_the_agreement_is_unknown():
+    curves = Curves([_whole(20.0, 0.2, 22.0, float("inf"), 0.0)], (40.0, 40.0))
+    found = curves.corrected(Price(20.0, 0.2))
+    assert (found.ms, found.loss, found.agreement) == (22.0, 0.2, None)
+
+
 def test_without_scipy_nothing_is_measured(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(PlanError, match="needs SciPy"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from deepmerge.choose import goal as module
 from deepmerge.choose.frontier import frontier
 from deepmerge.choose.goal import Goal, choose
 from deepmerge.choose.knapsack import Knapsack
+from deepmerge.errors import PlanError
 from tests.choose.test_frontier import PRICES
 
 
@@ -41,3 +43,32 @@ def test_a_plan_that_is_slower_than_its_regions_say_makes_the_next_one_faster():
 def test_where_no_plan_is_fast_enough_it_is_the_fastest():
     point, kept = choose(plans_of(1.3), Goal(speedup=9.0))
     assert not kept and point.predicted.ms == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(
+    "start, last, found", [(30, 29, 29), (30, 26, 26), (30, 20, 20), (30, 9, 9), (30, -1, 0), (2, -1, 0)]
+)
+def test_where_the_plans_that_should_keep_a_loss_do_not_it_is_the_fastest_that_does(start, last, found):
+    """Those up to number `last` keep it; the slowest one is taken if none does."""
+    tried = []
+
+    def keeps(place: int) -> bool:
+        tried.append(place)
+        return place <= last
+
+    assert module._fastest(keeps, start) == found
+    assert len(tried) == len(set(tried)) <= module.TRIES + module.HALVINGS
+
+
+@pytest.mark.parametrize(
+    "goal, says",
+    [
+        ({"speedup": 0}, "speedup is 0; give a number above 1"),
+        ({"speedup": math.inf}, "speedup is inf; give a number above 1"),
+        ({"budget_ms": 0.0}, "budget_ms is 0.0; give a number above 0"),
+        ({"max_loss": math.nan}, "max_loss is nan; give a number from 0 to 100"),
+    ],
+)
+def test_a_goal_is_a_number_that_can_be_kept(goal, says):
+    with pytest.raises(PlanError, match=says):
+        Goal(**goal)

@@ -36,6 +36,20 @@ def test_three_columns_are_enough_for_a_devices_times(tmp_path):
     assert found.has_given_times("r") and not found.has_given_times("other")
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "m.csv").write_text("region,candidate,ms\nr,leave,3\n", encoding="utf-8-sig")
+    assert Measurements(tmp_path / "m.csv", "ort").get("r", "leave").ms == 3.0
+
+
+def test_a_region_that_a_device_has_timed_has_no_time_of_this_machine(tmp_path):
+    file = tmp_path / "m.csv"
+    Measurements(file, "ort").add("r", "half", ms=9.0)
+    with open(file, "a") as lines:
+        lines.write("r,leave,3\n")
+    found = Measurements(file, "ort")
+    assert (found.get("r", "leave").ms, found.get("r", "half").ms) == (3.0, None)
+
+
 def test_a_devices_file_takes_losses_too_and_keeps_other_engines_times(tmp_path):
     file = tmp_path / "m.csv"
     Measurements(file, "caffe").add("r", "leave", ms=9.0)
@@ -56,6 +70,8 @@ def test_a_devices_file_takes_losses_too_and_keeps_other_engines_times(tmp_path)
         ("region,candidate,ms\nr,leave,nan\n", "'nan' is not a number"),
         ("region,candidate,agreement\nr,leave,inf\n", "'inf' is not a number"),
         ("region,candidate,loss\nr,leave,nan\n", "'nan' is not a number"),
+        ("region,candidate,channels\nr,half,{'a': 1}\n", "line 2, channels: \"{'a': 1}\" does not say in JSON"),
+        ('region,candidate,channels\nr,half,"{""a"": [-1]}"\n', "which filters reducers keep; delete the line"),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path, text, says):
@@ -94,7 +110,7 @@ def test_a_name_that_means_something_else_now_is_measured_again_and_both_stay(tm
 def test_measurements_of_another_network_are_refused(tmp_path):
     file = tmp_path / "m.csv"
     Measurements(file, "ort", "one").add("conv1", "leave", loss=1.0)
-    with pytest.raises(PlanError, match=r"m.csv, line 2: was measured on another network; name another file"):
+    with pytest.raises(PlanError, match=r"m.csv, line 2: was measured on another network; give another file"):
         Measurements(file, "ort", "two")
 
 

@@ -11,12 +11,14 @@ from deepmerge.choose.goal import Goal, choose
 from deepmerge.choose.job import Job
 from deepmerge.choose.loss import Inside
 from deepmerge.choose.measurements import WHOLE
-from deepmerge.choose.plans import Plans
+from deepmerge.choose.plans import Plans, digest_of
 from deepmerge.choose.report import chosen_entry
 from deepmerge.choose.study import EXACT, ORIGINAL
-from deepmerge.errors import PlanError
+from deepmerge.errors import EngineError, PlanError
+from deepmerge.measure.harness.setup import Passing
 from deepmerge.passes.support.base import Options
 from deepmerge.plan.region_choices import LEAVE
+from tests.choose.conftest import SMALL
 from tests.helpers import conv, inputs, layer, relu
 from tests.helpers import network as filled
 
@@ -92,12 +94,22 @@ def test_a_target_uses_what_means_the_same_there(study, small, work):
     assert not set(work["judged"]) & _names(one)
 
 
+def test_what_was_measured_without_keep_is_not_used_where_it_means_another_merge(study):
+    """If the 5x5 convolution stays as it is, the 3x3 one takes the pooling branch, too."""
+    name = "inception_3a", "width 0.5, absorb pooling+branches"
+    study(steps="inception_3a").known.add(*name, loss=0.5)
+    keeps = (Options(keep=frozenset({layer})) for layer in ("inception_3a/5x5", "conv2/3x3"))
+    inside, outside = (study(steps="inception_3a", options=options) for options in keeps)
+    assert name in _names(inside) and inside.known.get(*name).loss is None
+    assert outside.known.get(*name).loss == 0.5
+
+
 def test_a_file_of_another_network_is_refused(study, small):
     study(graph=small, steps="conv2").known.add("conv2", "leave", ms=1.0)
     other = small.copy()
     first = next(layer for layer in other.layers if layer.weights)
     first.weights = [weight + 1 for weight in first.weights]
-    with pytest.raises(PlanError, match="measured on another network; name another file"):
+    with pytest.raises(PlanError, match="measured on another network; give another file"):
         study(graph=other, steps="conv2")
 
 
@@ -151,6 +163,11 @@ def test_a_choice_whose_answers_are_no_numbers_is_not_taken(study, small, work):
         assert lost not in Plans(again).prices["conv2"]
 
 
+def test_too_few_images_are_told_at_once(study):
+    with pytest.raises(PlanError, match="images is 10; choosing takes 30 or more"):
+        study(images=10)
+
+
 def test_a_network_with_nothing_to_choose_says_so(study):
     with pytest.raises(PlanError, match="nothing to choose"):
         study(options=Options(keep=frozenset({"Convolution", "InnerProduct"})), steps="all")
@@ -186,6 +203,39 @@ def test_a_devices_times_are_not_mixed_with_those_measured_here(study, small, tm
     file.write_text(file.read_text() + "\n".join(lines) + "\n")
     plans = Plans(study(graph=small, steps="all"))
     assert plans.original_ms == pytest.approx(10.0 * len(one.regions)) and plans.rest == 0
+    with open(file, "a") as lines:
+        lines.write(",original,200\n")
+    plans = Plans(study(graph=small, steps="all"))
+    assert plans.original_ms == 200.0 and plans.rest == 0, "the exact network of this machine does not count"
+    assert plans.scale == 1.0 and plans.left_ms == pytest.approx(10.0 * len(one.regions))
+
+
+def test_regions_that_a_device_did_not_time_are_named(study, small, tmp_path):
+    (tmp_path / "measured.csv").write_text("region,candidate,ms\nconv1,leave,1\n")
+    notes = study(graph=small, steps="conv1,conv2").notes
+    assert any("has no times of conv2; they are measured here (ort, 1 thread" in note for note in notes)
+
+
+def test_a_device_must_time_a_region_as_it_is(study, small, tmp_path):
+    label = study(graph=small, steps="conv2").regions[0].choices[1].label
+    for lines in (f'conv2,"{label}",4\n', f'conv2,"{label}",4\nconv2,leave,inf\n'):
+        (tmp_path / "measured.csv").write_text(f"region,candidate,ms\n{lines}")
+        with pytest.raises(PlanError, match="'conv2' has no time for .* 'leave'; add the line conv2,leave,MILLI"):
+            study(graph=small, steps="conv2")
+
+
+def test_a_device_may_give_the_time_of_a_whole_plan(study, small, tmp_path, work):
+    one = study(graph=small, steps="conv2")
+    lines = [f'{r.name},"{c.label}",{10.0 if c.label == LEAVE else 4.0}' for r in one.regions for c in r.choices[:2]]
+    (tmp_path / "measured.csv").write_text("\n".join(["region,candidate,ms", *lines, ""]))
+    plans = Plans(study(graph=small, steps="conv2"))
+    fastest = plans.points[-1]
+    recipe = plans.recipe_of(fastest)
+    assert plans.whole_ms(fastest, recipe) == pytest.approx(4.0 * len(one.regions)) and not plans.is_timed(recipe)
+    with open(tmp_path / "measured.csv", "a") as lines:
+        lines.write(f",{digest_of(recipe)},5.5\n")
+    again = Plans(study(graph=small, steps="conv2"))
+    assert again.whole_ms(fastest, recipe) == 5.5 and again.original_ms == pytest.approx(10.0 * len(one.regions))
 
 
 def test_a_choice_that_the_engine_refuses_is_not_tried_again(study, small, monkeypatch, work):
@@ -207,6 +257,42 @@ def test_a_choice_that_the_engine_refuses_is_not_tried_again(study, small, monke
     again = study(graph=small, steps="conv2")
     again.measure()
     assert not tried and lost[0][1] not in Plans(again).prices["conv2"]
+    assert any(lost[0][1] in note and "left out" in note for note in again.notes)
+
+
+def test_a_choice_that_could_not_be_loaded_is_tried_again(study, small, monkeypatch):
+    tried = []
+
+    def times_of(stopwatch, graphs, seconds):
+        tried.append(list(graphs))
+        lost = [label for label in graphs if "absorb" in label][:1]
+        return {label: 1.0 for label in graphs if label not in lost}, dict.fromkeys(lost, Passing("out of memory"))
+
+    monkeypatch.setattr(Inside, "judge", lambda inside, choice: (0.1, 0.9))
+    monkeypatch.setattr(module.Stopwatch, "times_of", times_of)
+    study(graph=small, steps="conv2").measure()
+    tried.clear()
+    again = study(graph=small, steps="conv2")
+    again.measure()
+    ((left, lost),) = tried
+    assert left == f"conv2, {LEAVE}" and any(lost in note and "out of memory" in note for note in again.notes)
+
+
+def test_an_engine_that_is_not_there_is_told_before_losses_are_measured(study, small, work):
+    with pytest.raises(EngineError, match="there is no engine 'nonsense'"):
+        study(graph=small, steps="conv2", engine="nonsense").measure()
+    assert not work["judged"]
+
+
+def test_what_leads_to_no_classes_is_left_as_it_is(study, tmp_path):
+    side = conv("side", "pool1", 8, "kernel_size: 3 pad: 1") + relu("side")
+    side += conv("far", "side", 8, "kernel_size: 3 pad: 1") + relu("far")
+    side += layer("pool3", "Pooling", "far", "kernel_size: 3 stride: 2")
+    side += layer("gaze", "InnerProduct", "pool3", "num_output: 1")
+    one = study(graph=filled(tmp_path, SMALL + side), steps="all")
+    offered = {layer: [c.label for c in region.choices] for region in one.regions for layer in region.layers}
+    assert offered["far"] == [LEAVE] and len(offered["conv1"]) > 1
+    assert [note for note in one.notes if "'gaze' has no classes" in note]
 
 
 def test_a_narrower_run_takes_a_devices_file_of_all_choices(study, tmp_path, work):
@@ -238,6 +324,25 @@ def test_other_images_or_another_preparation_have_a_cache_of_their_own(small, tm
     assert len({first, second, job.cache()}) == 3
 
 
+@pytest.mark.parametrize(
+    "spec, changed", [("folder:d", "d/cats/1.png"), ("lmdb:d", "d/data.mdb"), ("npz:1.npz", "mean")]
+)
+def test_what_is_overwritten_in_place_is_measured_anew(small, tmp_path, monkeypatch, spec, changed):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d" / "cats").mkdir(parents=True)
+    data = 'layer { name: "d" type: "Data" top: "data" top: "label" transform_param { mean_file: "mean" } }'
+    (tmp_path / "train_val.prototxt").write_text(data)
+    for name in ("d/cats/1.png", "d/cats/notes.txt", "d/data.mdb", "d/lock.mdb", "1.npz", "mean"):
+        (tmp_path / name).write_bytes(b"1")
+    job = Job(small, tmp_path / "deploy.prototxt", spec)
+    first = job.cache()
+    for name in ("d/cats/notes.txt", "d/lock.mdb"):
+        (tmp_path / name).write_bytes(b"22")
+    assert job.cache() == first
+    (tmp_path / changed).write_bytes(b"22")
+    assert job.cache() != first
+
+
 def test_the_nearest_plan_is_the_fastest_or_the_one_that_loses_least(study, small, work, monkeypatch):
     one = study(graph=small, steps="all")
     plans = Plans(one)
@@ -253,3 +358,11 @@ def test_the_nearest_plan_is_the_fastest_or_the_one_that_loses_least(study, smal
     monkeypatch.setattr("deepmerge.choose.loss.Answers.compare", compare)
     chosen = choose(plans, Goal(max_loss=1.0))
     assert set(chosen.whole.point.chosen.values()) == {LEAVE} and chosen.checked[1] == 24
+
+
+def test_a_plan_is_checked_once(study, small, work, monkeypatch):
+    monkeypatch.setattr(Plans, "fitted", lambda plans, recipe: small)
+    first = choose(Plans(study(graph=small, steps="all")), Goal(max_loss=1.0))
+    monkeypatch.delattr(Plans, "fitted")
+    again = choose(Plans(study(graph=small, steps="all")), Goal(max_loss=0.5))
+    assert again.kept and again.checked == first.checked == (1.0, 24)

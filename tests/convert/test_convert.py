@@ -16,7 +16,7 @@ from deepmerge.errors import EmitError, PassError, PlanError
 from deepmerge.formats import schema
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_pair
-from deepmerge.out.digest import weights_digest
+from deepmerge.graph.fingerprint import weights_digest
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Output, Settings
 from deepmerge.passes.support.base import Options

@@ -15,7 +15,8 @@ import pytest
 import deepmerge.page
 from deepmerge.errors import EmitError, ReadError
 from deepmerge.out.read import read_converted
-from deepmerge.page import Files, make_page, write_page
+from deepmerge.page import Files, write_page
+from deepmerge.page.page import make_page
 from tests.conversion import Job, convert
 from tests.page.conftest import BIDI, EVIL, TEMPLATE, bench_json, profile_json, table_json
 

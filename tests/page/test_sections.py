@@ -67,10 +67,13 @@ def test_lead_says_what_training_has_won_back(report):
 def test_headline_says_how_fast_by_what_was_measured(saved, report, converted):
     fewer = "counted; the time was not measured 2.90 times fewer MACs accuracy not measured"
     assert text(headline(report, None)) == fewer
-    choice = {"measured": True, "speedup": 3.0, "frontier": {"engine": "ort"}}
+    on = {"engine": "ort", "timed_on": "times given in m.csv"}
+    choice = {"measured": False, "time_measured": True, "speedup": 3.0, "frontier": on}
     chosen = text(headline(report | {"choice": choice}, None))
-    assert chosen.startswith("measured on ort, when the merges were chosen 3.00 times as fast")
-    assert text(headline(report | {"choice": choice | {"measured": False}}, None)) == fewer
+    assert chosen.startswith("measured on ort, when the merges were chosen 3.00 times as fast"), "the loss was not"
+    given = text(headline(report | {"choice": choice | {"time_measured": False}}, None))
+    assert given.startswith("by times given in m.csv, when the merges were chosen 3.00 times as fast")
+    assert text(headline(report | {"choice": choice | {"time_measured": None}}, None)) == fewer
     table = read_steps(saved("t.json", table_json(converted)))
     assert text(headline(report, table)).startswith("measured on ort 3.50 times as fast")
     profile = read_measured(saved("p.json", profile_json()), "profile")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepmerge.page.zoo import ModelRow, zoo_page
+from deepmerge.page.zoo import ModelRow, is_zoo_page, zoo_page
 from tests.page.conftest import BIDI, EVIL, QUOTE
 from tests.page.test_browser import DESKTOP, PHONE, Shown, driver, view  # noqa: F401  (a fixture)
 from tests.page.test_page import Page
@@ -46,6 +46,7 @@ def test_a_model_is_a_row_with_a_link_to_its_page(tmp_path):
     ]
     assert "verify 3e-07, target passed" in page and "x.caffemodel: is text" in page and "Source" not in page
     assert "\\n" not in page.partition("<script>")[0]
+    assert is_zoo_page(page.encode()) and not is_zoo_page(b"<html><h1>deepmerge zoo</h1>")
 
 
 def test_names_stay_names():

@@ -36,6 +36,7 @@ def test_names_and_docstrings(name):
     assert "Given:" in text and "Result:" in text and "Source:" in text
     assert re.search(rf"^Exact: {'yes' if one.exact else 'no'}", text, re.M)
     assert re.match(r"[A-Z][a-z]+ .+[^.]$", one.summary()) and one.types
+    assert set(one.uses) <= set(Options.__dataclass_fields__)
 
 
 def test_exact_passes_first():

@@ -32,7 +32,7 @@ def collect(
     Layers that read the same bottom through the same windows share their moments. Patches of several taps with too many
     values, or with too many together with the smaller ones, have no covariance of their own: they are separable (see
     Moments). A layer has no moments if its covariances alone are too large, or if its bottom does not have one row for
-    each image (behind a Slice of the batch, or a Reshape that gives an image several rows).
+    each image (after a Slice of the batch, or a Reshape that gives an image several rows).
 
     Parameters
     ----------

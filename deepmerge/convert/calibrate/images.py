@@ -98,9 +98,10 @@ class CalibrationImages:
         return found
 
     def half(self, which: int, graph: Graph) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield every other image in batches that the graph runs at, with their numbers of images.
+        """Yield every other image in batches (N, …), float32, that the graph runs at, with their numbers of images.
 
-        which: 0 for the first, third … image, 1 for the second, fourth …
+        A number is less than N where a network of a fixed batch needs the last one filled up. which: 0 for the first,
+        third … image, 1 for the second, fourth …
         """
         return filled(_every_other(self._arrays(), which), graph)
 

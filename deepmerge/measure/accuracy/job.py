@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import filecmp
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,14 +14,15 @@ from deepmerge.engines import engine
 from deepmerge.engines.base import load_onnx
 from deepmerge.errors import GraphError, PlanError, ReadError
 from deepmerge.formats.read.inputs import Sizes
+from deepmerge.graph.fingerprint import weights_digest
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import cores
 from deepmerge.measure.accuracy.measure import TOP, Settings, measure
 from deepmerge.measure.accuracy.scores import Network, check_same_input, output_of
 from deepmerge.measure.batching import fitting_batch
-from deepmerge.out.digest import weights_digest
 from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.progress import Progress, silent
+from deepmerge.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     if against is not None:
         check_same_input(main.graph, against.graph)
     elif not loader.has_labels:
-        text = "has no labels, so accuracy cannot be measured; give labels, or --against PROTOTXT CAFFEMODEL"
-        raise ReadError(text, job.data)
+        remedy = "give labelled images, or measure agreement with `deepmerge eval --against PROTOTXT CAFFEMODEL`"
+        raise ReadError("has no labels, so accuracy cannot be measured", job.data, remedy=remedy)
     warnings = [f"{n.name}: {line}" for n in _all(named, against) for line in n.graph.warnings] + warnings + more
     if job.strict and warnings:
         raise GraphError(f"--strict: {warnings[0]} (a warning, without --strict)")
@@ -120,9 +120,7 @@ def _of_folder(converted: Converted, wanted: Sequence[str]) -> list[Named]:
         )
     for name in wanted:
         if name != "all" and name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise PlanError(f"--steps: {converted.folder} has no step {name!r}, but {', '.join(names)}{hint}")
+            raise PlanError(f"--steps: {converted.folder} has no step {name!r}", remedy=did_you_mean(name, names))
     chosen = [step for step in converted.steps if step.name in wanted or "all" in wanted]
     named = [Named(step.name, step.pair, step.pair.read()) for step in chosen]
     final = Named("final", converted.final, converted.final.read())

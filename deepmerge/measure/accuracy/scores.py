@@ -134,7 +134,8 @@ def check_same_input(one: Graph, other: Graph) -> None:
     shapes = [_image_shapes(graph) for graph in (one, other)]
     if shapes[0] != shapes[1]:
         first, second = (", ".join(map(_shown, found)) for found in shapes)
-        raise ReadError(f"the networks cannot be compared: one takes images of {first}, the other of {second}")
+        text = f"the networks cannot be compared: one takes images of {first}, the other of {second}"
+        raise ReadError(text, remedy="if both take one of these sizes, give it with --input")
 
 
 def _image_shapes(graph: Graph) -> list[Shape]:

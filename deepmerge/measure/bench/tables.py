@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from deepmerge.names import for_markdown, for_terminal
-from deepmerge.text import milliseconds, times_as_fast
+from deepmerge.text import megabytes, millions, milliseconds, share_left, times_as_fast
 
 NONE = "–"
 
@@ -74,12 +74,12 @@ def _sizes(report: dict[str, Any]) -> Table:
         rows.append(
             [
                 one["label"],
-                f"{one['params'] / 1e6:,.2f} M",
-                f"{one['macs'] / 1e6:,.2f} M",
+                millions(one["params"]),
+                millions(one["macs"]),
                 megabytes(one["storage_bytes"]),
-                _left(one["storage_bytes"], base["storage_bytes"]),
+                share_left(base["storage_bytes"], one["storage_bytes"]),
                 *(megabytes(memory[key]) for key in ("caffe", "unique", "planned")),
-                _left(memory["unique"], base["activation_bytes"]["unique"]),
+                share_left(base["activation_bytes"]["unique"], memory["unique"]),
             ]
         )
     return Table(head, rows)
@@ -159,12 +159,3 @@ def figures(report: dict[str, Any]) -> Iterator[tuple]:
                 yield *where, "joules_per_image", entry["energy"]["joules_per_image"], "J", "", ""
             if "images" in (entry.get("largest_batch") or {}):
                 yield *where, "largest_batch", entry["largest_batch"]["images"], "", "", ""
-
-
-def megabytes(number: float | None) -> str:
-    """`12.34 MB`; a dash for None."""
-    return NONE if number is None else f"{number / 1e6:,.2f} MB"
-
-
-def _left(now: float | None, before: float | None) -> str:
-    return f"{now / before:.1%}" if before and now is not None else NONE

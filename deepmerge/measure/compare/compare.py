@@ -123,24 +123,7 @@ def verify(job: Job, progress: Progress = silent) -> dict[str, Any]:
         warnings.append(
             f"{len(skipped)} of {fed.count} images could not be read, and were left out; the first: {skipped[0]}"
         )
-    failures = _failures(blobs, job.tolerance, rounded)
-    finite = not any(any(figures.nans) for figures in blobs.figures.values())
-    return {
-        "engine": job.engine,
-        "images": compared,
-        "skipped": len(skipped),
-        "tolerance": job.tolerance if math.isfinite(job.tolerance) else None,
-        "outputs": [
-            _entry(pair, blobs, stands_for=cut_a.stands_for.get(pair.a, []), rounding=rounded.get(pair))
-            for pair in outputs
-        ],
-        "layers": [_entry(pair, blobs) for pair in layers],
-        "first_difference": _first_difference(a, blobs, job.tolerance),
-        "failures": failures,
-        "ok": not failures,
-        "expected": bool(failures) and finite and _approximate(job.b),
-        "warnings": list(dict.fromkeys(warnings + unknown)),
-    }
+    return _report(job, cut_a, blobs, compared, len(skipped), rounded, warnings + unknown)
 
 
 def _feed(job: Job, a: Graph, b: Graph, inputs: dict[str, Shape]) -> tuple[_Feed, list[str]]:
@@ -233,6 +216,35 @@ def _rounding(
     shares = {pair: blobs.figures[pair].share(largest[pair.a]) for pair in doubtful}
     # the digits beyond depend on how many threads numpy uses
     return {pair: float(f"{share:.3g}") for pair, share in shares.items()}, []
+
+
+def _report(
+    job: Job,
+    cut_a: Cut,
+    blobs: _Blobs,
+    compared: int,
+    skipped: int,
+    rounded: dict[Matched, float],
+    warnings: list[str],
+) -> dict[str, Any]:
+    failures = _failures(blobs, job.tolerance, rounded)
+    finite = not any(any(figures.nans) for figures in blobs.figures.values())
+    return {
+        "engine": job.engine,
+        "images": compared,
+        "skipped": skipped,
+        "tolerance": job.tolerance if math.isfinite(job.tolerance) else None,
+        "outputs": [
+            _entry(pair, blobs, stands_for=cut_a.stands_for.get(pair.a, []), rounding=rounded.get(pair))
+            for pair in blobs.outputs
+        ],
+        "layers": [_entry(pair, blobs) for pair in blobs.layers],
+        "first_difference": _first_difference(cut_a.graph, blobs, job.tolerance),
+        "failures": failures,
+        "ok": not failures,
+        "expected": bool(failures) and finite and _approximate(job.b),
+        "warnings": list(dict.fromkeys(warnings)),
+    }
 
 
 def _entry(pair: Matched, blobs: _Blobs, **more: Any) -> dict[str, Any]:

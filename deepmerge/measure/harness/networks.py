@@ -13,6 +13,7 @@ from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.graph import Graph
 from deepmerge.measure.harness.fill import fill
 from deepmerge.out.read import onnx_pair, read_converted
+from deepmerge.text import unused
 
 WEIGHTS = (".caffemodel", ".h5", ".hdf5")
 FOLDER = ("deploy.prototxt", "weights.caffemodel")
@@ -96,10 +97,7 @@ def _distinct(sources: Sequence[Source]) -> list[Source]:
     taken: set[str] = set()
     labelled = []
     for source in sources:
-        label, number = source.label, 1
-        while label in taken:
-            number += 1
-            label = f"{source.label} ({number})"
+        label = unused(source.label, taken, "{} ({})")
         taken.add(label)
         labelled.append(dataclasses.replace(source, label=label))
     return labelled

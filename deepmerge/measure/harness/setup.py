@@ -10,9 +10,14 @@ from pathlib import Path
 from deepmerge.errors import EngineError
 from deepmerge.measure.harness.networks import Network
 from deepmerge.measure.harness.process import Worker
+from deepmerge.measure.harness.worker import OUT_OF_MEMORY
 from deepmerge.temporary import temporary_folder
 
 Files = Mapping[str, tuple[Path, ...]]
+
+
+class Passing(str):
+    """Why a network could not be loaded this time: the engine's process ended, or had too little memory."""
 
 
 @contextlib.contextmanager
@@ -49,7 +54,8 @@ def loaded(engine: str, files: Files, threads: int = 1, device: str = "cpu") -> 
 def load_all(worker: Worker, files: Files, start: Callable[[], Worker]) -> tuple[Worker, dict[str, str]]:
     """Load the networks; return the worker with them, and the reasons why it refuses networks, by label.
 
-    A network that makes the engine's process end is tried once. Then `start` gives another worker.
+    A network that makes the engine's process end is tried once. Then `start` gives another worker. Reasons that may not
+    hold another time are Passing.
     """
     refused: dict[str, str] = {}
     while True:
@@ -59,7 +65,8 @@ def load_all(worker: Worker, files: Files, start: Callable[[], Worker]) -> tuple
             try:
                 worker.load(label, *pair)
             except EngineError as error:
-                refused[label] = str(error)
+                lasting = worker.alive and error.reason != OUT_OF_MEMORY
+                refused[label] = str(error) if lasting else Passing(error)
                 if not worker.alive:
                     break
         else:

@@ -24,6 +24,7 @@ from deepmerge.signals import left_to_the_parent
 from deepmerge.text import flat
 
 LOW, HIGH = -128.0, 127.0  # noise as images with their mean taken off
+OUT_OF_MEMORY = "out of memory"  # the error for a request that took more than there was
 
 
 class Server:
@@ -136,7 +137,7 @@ def serve(server: Server, requests, replies) -> None:
         except DeepmergeError as error:
             reply = {"error": flat(error)}
         except MemoryError:
-            reply = {"error": "out of memory"}
+            reply = {"error": OUT_OF_MEMORY}
         except Exception as error:
             reply = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
         if not server.alive:

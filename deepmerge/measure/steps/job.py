@@ -14,6 +14,7 @@ from deepmerge.engines import engine
 from deepmerge.engines.base import load_onnx
 from deepmerge.errors import GraphError, ReadError
 from deepmerge.formats.read.inputs import Sizes
+from deepmerge.graph.fingerprint import weights_digest
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import cores
 from deepmerge.measure.accuracy.measure import TOP, Settings, measure
@@ -22,7 +23,6 @@ from deepmerge.measure.batching import fitting_batch
 from deepmerge.measure.harness.machine import machine
 from deepmerge.measure.harness.networks import Network, Source
 from deepmerge.measure.steps.times import step_times
-from deepmerge.out.digest import weights_digest
 from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.progress import Progress, silent
 
@@ -121,7 +121,8 @@ def _one_conversion(converted: Sequence[Converted]) -> None:
     """Raise ReadError if folders have other steps than the first, or another original."""
     first = converted[0]
     if not first.approximate:
-        raise ReadError("has no approximate step, so there is nothing to tabulate", first.folder)
+        text = "has no approximate step, so there is nothing to tabulate"
+        raise ReadError(text, first.folder, remedy="compare it with its original: `deepmerge bench OUT`")
     for other in converted[1:]:
         if other.report["source"]["caffemodel"]["sha256"] != first.report["source"]["caffemodel"]["sha256"]:
             raise ReadError(f"was made from another network than {first.folder}", other.folder)

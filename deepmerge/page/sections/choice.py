@@ -22,8 +22,8 @@ def choice(entry: Any) -> Html:
 
 def _lead(entry: dict[str, Any], frontier: dict[str, Any]) -> Html:
     goals = ", ".join(f"--{key.replace('_', '-')} {value}" for key, value in (entry.get("goal") or {}).items())
-    on = f"{frontier.get('engine')}, {count(frontier.get('threads') or 1, 'thread')}"
-    agreement = written("{:.1%}".format, entry.get("agreement"))
+    on = frontier.get("timed_on") or f"{frontier.get('engine')}, {count(frontier.get('threads') or 1, 'thread')}"
+    agreement = written("{:.1%}".format, entry.get("agreement")) or "unknown"
     found = f"{written(times, entry.get('speedup'))} as fast as the original ({on})"
     how = "measured" if entry.get("measured") else "expected"
     return element(
@@ -42,7 +42,8 @@ def _chart(entry: dict[str, Any], frontier: dict[str, Any]) -> Html:
     if len(lines) < 2:
         return Html("")
     label = "Agreement with the original against speed, with the chosen plan."
-    chart = speed_chart(lines, f"times as fast ({frontier.get('engine')})", "agreement with the original, %", label)
+    on = "given times" if entry.get("time_measured") is False else frontier.get("engine")
+    chart = speed_chart(lines, f"times as fast ({on})", "agreement with the original, %", label)
     caption = (
         "The line is what is expected along the frontier; single points were measured whole, but for the chosen one."
     )

@@ -24,7 +24,7 @@ def headline(
 
 
 def speed(report: dict[str, Any], table: Steps | None, timed: Sequence[Measured]) -> _Figure:
-    """Return the measured speed-up and its engine; without one, the ratio of the MACs, called so."""
+    """Return the speed-up, as measured or by given times, and how; without one, the ratio of the MACs, called so."""
     for found in timed:
         for engine, runs in found.engines.items():
             ratios = [run.ratio for run in runs if run.ratio and run.label not in found.int8]
@@ -35,9 +35,10 @@ def speed(report: dict[str, Any], table: Steps | None, timed: Sequence[Measured]
         if speedups:
             return _fast(speedups[-1]), f"measured on {table.engine}"
     chosen = entry(report.get("choice"))
-    engine = entry(chosen.get("frontier")).get("engine")
-    if engine and chosen.get("measured") is True and is_number(chosen.get("speedup")):
-        return _fast(chosen["speedup"]), f"measured on {engine}, when the merges were chosen"
+    frontier, here = entry(chosen.get("frontier")), chosen.get("time_measured")
+    if isinstance(here, bool) and is_number(chosen.get("speedup")):
+        how = f"measured on {frontier.get('engine')}" if here else f"by {frontier.get('timed_on')}"
+        return _fast(chosen["speedup"]), f"{how}, when the merges were chosen"
     before, after = (report[key].get("macs") for key in ("before", "after"))
     if before and after:
         return f"{figures(before / after)} times fewer MACs", "counted; the time was not measured"

@@ -109,11 +109,13 @@ class Pass:
     """Base of all passes. The first line of a pass's docstring is its summary.
 
     name: its file's name. exact: whether the output stays the same. types: the layer types that it looks at.
+    uses: the fields of Options that go into a recipe with it.
     """
 
     name: ClassVar[str]
     exact: ClassVar[bool]
     types: ClassVar[frozenset[str]]
+    uses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: Options | None = None):
         self.options = options or Options()

@@ -12,9 +12,9 @@ from deepmerge.graph.costs import layer_macs
 from deepmerge.graph.graph import Layer
 from deepmerge.graph.shapes import Shape
 from deepmerge.kernels.budget import Setting, allot, frontier, losses
-from deepmerge.passes.support import choices
+from deepmerge.passes.support import option_values
 from deepmerge.passes.support.base import Options, Shapes
-from deepmerge.passes.support.weights import group_of, weight_of, weight_shape
+from deepmerge.passes.support.weights import finite_weight_of, group_of, weight_of, weight_shape
 
 # Two more layers cost about as much time as this share of a layer's MACs (measured in Caffe on GoogLeNet's layers)
 SAVING = 0.2
@@ -39,7 +39,7 @@ class Ranks:
 def parse_rank(text: str) -> tuple[str, float]:
     """Return ("vbmf" | "energy" | "ratio" | "macs", value) of --rank; PassError for anything else."""
     try:
-        kind, _, share = choices.rank(text).partition(":")
+        kind, _, share = option_values.rank(text).partition(":")
     except ValueError:
         wanted = "vbmf, energy:SHARE, ratio:SHARE or macs:SHARE, with a share above 0 and up to 1"
         raise PassError(f"--rank {text}: give {wanted}") from None
@@ -56,7 +56,7 @@ def choose_ranks(layer: Layer, options: Options, shapes: Shapes) -> Ranks:
 
     energy and macs look at the weights, or, where the options have the layer's moments, at their effect on the data;
     vbmf looks at the weights, and ratio at their shape alone.
-    PassError for ranks that the layer cannot have.
+    PassError for ranks that the layer cannot have, and for weights with a NaN or an infinity.
     """
     if layer.name in options.ranks:
         return _named(layer, options.ranks[layer.name], weight_shape(layer, shapes))
@@ -140,7 +140,7 @@ def _spectra(layer: Layer, options: Options) -> tuple[np.ndarray, np.ndarray]:
     """Return the energies of the layer's directions, (group, outputs) and (group, channels)."""
     from deepmerge.kernels import data_aware, tucker
 
-    weight, group = weight_of(layer), group_of(layer)
+    weight, group = finite_weight_of(layer), group_of(layer)
     moments = options.moments.get(layer.name)
     if moments is not None:
         return data_aware.aware_spectra(weight, group, moments)
@@ -150,7 +150,7 @@ def _spectra(layer: Layer, options: Options) -> tuple[np.ndarray, np.ndarray]:
 def _plain(layer: Layer, kind: str, share: float) -> tuple[int, int]:
     from deepmerge.kernels import svd, tucker
 
-    weight, group = weight_of(layer), group_of(layer)
+    weight, group = finite_weight_of(layer), group_of(layer)
     if is_matrix(layer):
         if kind == "vbmf":
             return 0, svd.rank_vbmf(weight, group)

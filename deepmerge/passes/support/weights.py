@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from deepmerge.errors import PassError
 from deepmerge.graph.costs import weight_shapes
 from deepmerge.graph.graph import Blob, Layer
 from deepmerge.graph.shapes import Shape
@@ -15,8 +16,20 @@ from deepmerge.graph.tree import Message, Token
 
 
 def weight_of(layer: Layer) -> np.ndarray:
-    """Return the weights; InnerProduct's as (num_output, inputs), also if they are stored transposed."""
+    """Return the weights, float32: InnerProduct's as (num_output, inputs), also if they are stored transposed.
+
+    A convolution's are as Caffe stores them: (num_output, channels/group, kernel_h, kernel_w).
+    """
     return layer.weights[0].T if layer.type == "InnerProduct" and layer.params.transpose else layer.weights[0]
+
+
+def finite_weight_of(layer: Layer) -> np.ndarray:
+    """Return `weight_of`; PassError for a NaN or an infinity."""
+    weight = weight_of(layer)
+    if not np.isfinite(weight).all():
+        text = f"layer {layer.name!r} ({layer.type}): its weights hold a NaN or an infinity"
+        raise PassError(text, layer=layer.name, remedy=f"keep it with --keep {layer.name}")
+    return weight
 
 
 def weight_shape(layer: Layer, shapes: Mapping[Blob, Shape | None]) -> Shape:
@@ -42,7 +55,10 @@ def bias_or_zero(layer: Layer) -> np.ndarray:
 
 
 def set_weights(layer: Layer, weight: np.ndarray, bias: np.ndarray | None) -> None:
-    """Replace the weights (in the form of `weight_of`) and the bias; declare the bias where there was none."""
+    """Replace the weights (in the form of `weight_of`) and the bias; declare the bias where there was none.
+
+    bias: (num_output,), or None. Both are stored as float32.
+    """
     if layer.type == "InnerProduct" and layer.params.transpose:
         weight = weight.T
     layer.weights = [np.ascontiguousarray(weight, np.float32)]

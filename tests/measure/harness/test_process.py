@@ -7,6 +7,7 @@ import os
 import signal
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,8 +18,8 @@ from deepmerge.measure.bench.measure import batch_of
 from deepmerge.measure.harness.machine import machine
 from deepmerge.measure.harness.networks import Network, Source, read_networks
 from deepmerge.measure.harness.process import Worker
-from deepmerge.measure.harness.setup import files_of, loaded
-from deepmerge.measure.harness.worker import Server, resident
+from deepmerge.measure.harness.setup import Passing, files_of, load_all, loaded
+from deepmerge.measure.harness.worker import OUT_OF_MEMORY, Server, resident
 from tests.helpers import conv, inputs, layer, network
 
 
@@ -107,7 +108,7 @@ def test_networks_that_an_engine_does_not_take(models, tmp_path):
     bad.graph.layer("pool1/norm1").type = "Strange"
     bad.graph.layer("pool1/norm1").params = None
     with files_of([bad, good]) as files, loaded("ort", files) as (worker, refused):
-        assert list(refused) == ["bad"] and "pool1/norm1" in refused["bad"]
+        assert list(refused) == ["bad"] and "pool1/norm1" in refused["bad"] and not isinstance(refused["bad"], Passing)
         assert worker.run("good").wall > 0
 
 
@@ -133,8 +134,16 @@ def test_a_network_that_takes_the_engine_along(models, monkeypatch):
 
     monkeypatch.setattr(Worker, "load", deadly)
     with files_of(networks) as files, loaded("ort", files) as (worker, refused):
-        assert list(refused) == ["killer"] and "SIGKILL" in refused["killer"]
+        assert list(refused) == ["killer"] and "SIGKILL" in refused["killer"] and isinstance(refused["killer"], Passing)
         assert worker.run("good").wall > 0
+
+
+def test_too_little_memory_is_no_lasting_reason():
+    def full(label, *files):
+        raise EngineError(OUT_OF_MEMORY)
+
+    _, refused = load_all(SimpleNamespace(alive=True, load=full), {"large": ()}, Worker)
+    assert refused == {"large": "out of memory"} and isinstance(refused["large"], Passing)
 
 
 def test_memory_of_a_process_that_is_not_there():

@@ -147,3 +147,12 @@ def test_energies_are_those_on_the_data(graph):
 def test_ranks_that_a_layer_cannot_have(graph, name, ranks, wanted):
     with pytest.raises(PassError, match=f"layer '{name}' .* cannot have the ranks .*; give .*{wanted}"):
         choose_ranks(graph.layer(name), Options(ranks={name: ranks}), infer_shapes(graph))
+
+
+@pytest.mark.parametrize("rank", ["energy:0.9", "macs:0.5", "ratio:0.5", "vbmf"])
+def test_weights_with_a_nan_name_their_layer(graph, rank):
+    layer = graph.layer("b")
+    layer.weights[0] = np.full_like(layer.weights[0], np.nan)
+    wanted = r"^layer 'b' \(Convolution\): its weights hold a NaN or an infinity; keep it with --keep b$"
+    with pytest.raises(PassError, match=wanted):
+        choose_ranks(layer, Options(rank=rank), infer_shapes(graph))

@@ -21,7 +21,7 @@ def draw(network: str, entry: dict[str, Any], file: Path, chosen: dict[str, Any]
         axes.plot(*_xy(entry["whole_plans"]), "o", color="#ff7f0e", label="measured")
         if chosen is not None:
             axes.plot(*_xy([chosen]), "*", color="#d62728", markersize=14, label="chosen")
-        axes.set_xlabel(f"times as fast as the original ({entry['engine']}, threads: {entry['threads']})")
+        axes.set_xlabel(f"times as fast as the original ({for_chart(entry['timed_on'])})")
         axes.set_ylabel("agreement with the original, %")
         axes.set_title(for_chart(network), fontsize=10)
         axes.grid(alpha=0.3)
@@ -29,4 +29,5 @@ def draw(network: str, entry: dict[str, Any], file: Path, chosen: dict[str, Any]
 
 
 def _xy(points: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
-    return [one["speedup"] for one in points], [100 * one["agreement"] for one in points]
+    known = [one for one in points if one["agreement"] is not None]
+    return [one["speedup"] for one in known], [100 * one["agreement"] for one in known]

@@ -38,6 +38,13 @@ def test_it_shows_the_goal_the_frontier_and_each_region():
     assert "leave: 3.00 ms slower" in text
 
 
+def test_it_says_where_given_times_are_from():
+    given = ENTRY | {"time_measured": False, "frontier": ENTRY["frontier"] | {"timed_on": "times given in m.csv"}}
+    text = choice(given)
+    assert "as fast as the original (times given in m.csv)" in text and "times as fast (given times)" in text
+    assert "agreement with it after a quick fit: unknown (expected)" in choice(ENTRY | {"agreement": None})
+
+
 def test_there_is_nothing_without_a_choice():
     assert choice(None) == ""
 
