@@ -81,7 +81,7 @@ def one_line(error: BaseException, bug: str) -> str:
     if isinstance(error, DeepmergeError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "out of memory; the network is too large for this machine"
+        return "out of memory; use smaller batches or a machine with more memory"
     if isinstance(error, OSError):
         return f"{error.filename or 'the output'}: {error.strerror or error}"
     return f"a bug in deepmerge ({type(error).__name__}: {error}); {bug}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import math
 import re
 import shlex
 from typing import Any
@@ -60,9 +61,21 @@ def for_html(text: object) -> str:
 
 
 def for_json(value: Any, ascii_only: bool = False) -> str:
-    """Return a value as JSON, indented by two spaces. What a terminal would not show is escaped."""
-    text = json.dumps(value, indent=2, ensure_ascii=ascii_only)
+    """Return a value as JSON, indented by two spaces. What a terminal would not show is escaped.
+
+    NaN and the infinities, for which JSON has no words, become null.
+    """
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=ascii_only, allow_nan=False)
     return _NOT_ASCII.sub(lambda match: match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1], text)
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with None for each number in it that is not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def for_toml(name: str) -> str:

@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ except ImportError:  # Windows: what a killed run leaves stays there
     fcntl = None  # type: ignore[assignment]
 
 _MARK = "deepmerge-"
+_asking = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -58,8 +60,9 @@ def remove_leftovers(path: Path, place: Path) -> None:
 
 def umask() -> int:
     """Return the process's file mode creation mask."""
-    mask = os.umask(0)
-    os.umask(mask)
+    with _asking:  # to read it is to set it
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mask
 
 
@@ -100,8 +103,9 @@ def _folder(**name) -> Path:
 
 def _file(**name) -> Path:
     handle, file = tempfile.mkstemp(**name)
+    if hasattr(os, "fchmod"):  # not by its name: another run may have found the file, and deleted it
+        os.fchmod(handle, 0o666 & ~umask())
     os.close(handle)
-    os.chmod(file, 0o666 & ~umask())
     return Path(file)
 
 

@@ -112,9 +112,9 @@ def millions(number: float) -> str:
     return f"{number / 1e6:,.2f} M"
 
 
-def megabytes(number: float) -> str:
-    """Return bytes in megabytes: `27.99 MB`."""
-    return f"{number / 1e6:,.2f} MB"
+def megabytes(number: float | None) -> str:
+    """Return bytes in megabytes: `27.99 MB`; "–" if they are unknown."""
+    return "–" if number is None else f"{number / 1e6:,.2f} MB"
 
 
 def times(factor: float) -> str:

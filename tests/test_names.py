@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 import subprocess
 import unicodedata
@@ -79,6 +80,11 @@ def test_json(name):
     for ascii_only in (False, True):
         text = names.for_json({name: [name]}, ascii_only)
         assert json.loads(text.encode()) == {name: [name]} and text.isascii() >= ascii_only
+
+
+def test_json_has_no_words_for_what_is_not_finite():
+    value = {"a": [math.nan, 1.5, (math.inf, -math.inf)], "b": {"c": math.nan}}
+    assert json.loads(names.for_json(value)) == {"a": [None, 1.5, [None, None]], "b": {"c": None}}
 
 
 @few

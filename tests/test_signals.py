@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has other signals")
 NAMES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
-TOLD = {"SIGINT": "deepmerge: interrupted; nothing was written\n"}
+TOLD = {"SIGINT": "deepmerge: interrupted; the output was not written\n"}
 
 HEAD = """
 import os, signal, sys, time

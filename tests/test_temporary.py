@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from deepmerge.out.staging import check_free, scratch, staged, write_whole
-from deepmerge.temporary import temporary_folder
+from deepmerge.temporary import file_beside, temporary_folder, umask
 
 pytest.importorskip("fcntl", reason="no locks here")
 NAME = "deepmerge-abcd1234"
@@ -178,6 +180,37 @@ def test_a_folder_that_another_run_deletes_before_it_is_locked_is_made_again(tem
     monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
     with temporary_folder() as folder:
         assert folder == made[1] and folder.exists()
+
+
+def test_a_file_that_another_run_deletes_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    made, real = [], tempfile.mkstemp
+
+    def mkstemp(**name):
+        handle, file = real(**name)
+        made.append(Path(file))
+        if len(made) == 1:
+            made[0].unlink()
+        return handle, file
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    with file_beside(tmp_path / "out") as file:
+        assert file == made[1] and file.exists()
+
+
+def test_one_thread_at_a_time_reads_the_umask(monkeypatch):
+    before, real = umask(), os.umask
+
+    def slow(mask):
+        found = real(mask)
+        time.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(os, "umask", slow)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert {*pool.map(lambda _: umask(), range(8))} == {before}
+    finally:
+        real(before)
 
 
 def test_a_disk_without_locks(temp, monkeypatch):

@@ -118,4 +118,5 @@ def test_the_form_of_an_unused_name():
 
 def test_fixed_units():
     assert figures(1.584) == "1.58" and figures(27.31) == "27.3" and figures(1203.4) == "1,203"
-    assert millions(1_582_671_872) == "1,582.67 M" and megabytes(27_994_208) == "27.99 MB"
+    assert millions(1_582_671_872) == "1,582.67 M"
+    assert megabytes(27_994_208) == "27.99 MB" and megabytes(None) == "–"

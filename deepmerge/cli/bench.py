@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, preprocessing
+from deepmerge.cli.image_options import PREPROCESSING, Preprocessing, limit, preprocessing
 from deepmerge.cli.network_options import Measuring, measuring, random_note, require_measured, settings_line
 from deepmerge.cli.options import (
     FILE,
@@ -69,7 +69,7 @@ figures = bundle(
         help="Find the largest batch whose process stays within LIMIT, such as 1GB; 'device': all GPU memory.",
     ),
     option("--data", metavar="SPEC", help=f"Labelled images to measure accuracy on: {SPEC}."),
-    option("--limit", type=click.IntRange(1), metavar="N", help="Use at most N images, sampled evenly."),
+    limit,
 )
 
 
@@ -136,8 +136,9 @@ def bench(measuring: Measuring, figures: Figures, output: Output, images: Prepro
     m = measuring
     settings = Settings(m.engines_for(nets), figures.what, m.threads, m.device, m.budget(), figures.memory, seed=m.seed)
     with console.progress() as progress:
-        accuracies = _accuracies(nets, figures, images, progress)
+        accuracies, warnings = _accuracies(nets, figures, images, progress)
         report = measure(nets, settings, progress)
+    console.warn(warnings)
     for entry in report["networks"]:
         entry["accuracy"] = accuracies.get(entry["label"])
     console.show(report, lambda: _text(report, output))
@@ -158,13 +159,13 @@ def _check_usage(measuring: Measuring, figures: Figures, output: Output, console
         refuse(given("limit", *PREPROCESSING), "has no effect without --data")
 
 
-def _accuracies(nets, figures: Figures, images: Preprocessing, progress) -> dict[str, dict]:
-    """Return top-1 and top-5 accuracy by label, for the networks that have weights of their own."""
+def _accuracies(nets, figures: Figures, images: Preprocessing, progress) -> tuple[dict[str, dict], list[str]]:
+    """Return top-1 and top-5 accuracy by label, for the networks that have weights of their own, and warnings."""
     if figures.data is None:
-        return {}
+        return {}, []
     from deepmerge import evaluate
 
-    found = {}
+    found, warnings = {}, {}
     for net in nets:
         if not net.random:
             pair = net.source.onnx or (net.source.prototxt, net.source.caffemodel)
@@ -173,7 +174,9 @@ def _accuracies(nets, figures: Figures, images: Preprocessing, progress) -> dict
             report = evaluate(pair, figures.data, **how)
             top = report["networks"][-1]["top"]
             found[net.label] = {"data": figures.data, "images": report["images"], "top": top}
-    return found
+            shown = tuple(net.graph.warnings)
+            warnings |= dict.fromkeys(line for line in report["warnings"] if not line.endswith(shown))
+    return found, list(warnings)
 
 
 def _text(report: dict, output: Output) -> str:

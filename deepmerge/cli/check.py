@@ -46,12 +46,23 @@ def check(prototxt: Path, caffemodel: Path | None, targets: tuple[str, ...], inp
         result = network.check(*dict.fromkeys(targets))
     console.warn(network.warnings)
     console.show(result, lambda: "\n\n".join(_text(one, console.verbose) for one in result["targets"]))
+    console.complain([line for one in result["targets"] for line in _lines(one, console.verbose)])
     if not all(one["taken"] for one in result["targets"]):
         raise SystemExit(1)
 
 
+def _lines(target: dict[str, Any], verbose: bool) -> list[str]:
+    """Return why the target does not take the network."""
+    rows = _rows(_wrong(target), verbose)
+    return [f"{target['name']}: {names} ({kind}): {reason}" for names, kind, _, reason in rows]
+
+
+def _wrong(target: dict[str, Any]) -> list[dict[str, str]]:
+    return [one for one in target["problems"] if "only_for" not in one]
+
+
 def _text(target: dict[str, Any], verbose: bool) -> str:
-    wrong = [one for one in target["problems"] if "only_for" not in one]
+    wrong = _wrong(target)
     notes = [one for one in target["problems"] if "only_for" in one]
     answer = "does not take this network" if wrong else "takes this network"
     parts = [for_terminal(f"{target['name']}, {target['title']}, {answer} ({target['note']})")]

@@ -11,7 +11,7 @@ import click
 from deepmerge.cli.options import FILE, SPEC, Amount, bundle, given, option, options, refuse
 from deepmerge.cli.output import table
 from deepmerge.engines import ENGINES
-from deepmerge.text import count
+from deepmerge.names import for_terminal
 
 HEADING = "Choosing by measurement"
 _GOALS = ("speedup", "budget_ms", "max_loss")
@@ -55,7 +55,7 @@ class Choosing:
 choosing = bundle(
     "choosing",
     Choosing,
-    option("--data", metavar="SPEC", help="Images to choose the merges by (no labels needed)."),
+    option("--data", metavar="SPEC", help=f"Images to choose by (no labels needed): {SPEC}."),
     option(
         "--speedup",
         type=Amount(1, min_open=True),
@@ -93,7 +93,7 @@ choosing = bundle(
             type=click.IntRange(30),
             default=800,
             metavar="N",
-            help=f"Use at most N images of SPEC, sampled evenly. SPEC is {SPEC}.",
+            help="Use at most N images, sampled evenly.",
         ),
         heading=HEADING,
     ),
@@ -109,13 +109,13 @@ def choice_text(entry: dict[str, Any]) -> str:
         for row in entry["regions"]
     ]
     parts = [table(rows, ("region", "choice", "ms", "ms if left", "loss", "next best, and why not"), "llrrrl")]
-    on = f"{frontier['engine']}, {count(frontier['threads'], 'thread')}"
     speed = f"{entry['ms']:.2f} ms, {entry['speedup']:.2f} times as fast as the original"
+    base = f"{frontier['original_ms']:.2f} ms; {for_terminal(frontier['timed_on'])}"
     how = "measured" if entry["measured"] else "expected"
     sums = entry["predicted"]
     parts.append(
-        f"{speed} ({frontier['original_ms']:.2f} ms; {on}); the sum over the regions is {sums['ms']:.2f} ms\n"
-        f"{how} after a quick fit: {100 * entry['agreement']:.1f} % of images have the original's best class, loss "
+        f"{speed} ({base}); the sum over the regions is {sums['ms']:.2f} ms\n"
+        f"{how} after a quick fit: agreement (images with the original's best class) {_agreement(entry)}, loss "
         f"{_loss(entry)}; the sum over the regions is {sums['loss']:.4f}"
     )
     if "checked_agreement" in entry:
@@ -132,7 +132,7 @@ def frontier_text(entry: dict[str, Any]) -> str:
         for one in entry["whole_plans"]
     ]
     head = ("times as fast", "ms", "agreement", "loss")
-    title = f"{entry['engine']}, {count(entry['threads'], 'thread')}; the original takes {entry['original_ms']:.2f} ms"
+    title = f"{for_terminal(entry['timed_on'])}; the original takes {entry['original_ms']:.2f} ms"
     return "\n\n".join(
         (
             f"the least loss for each time ({title}), as expected after a quick fit",
@@ -156,7 +156,11 @@ def missed(entry: dict[str, Any]) -> str:
 
 
 def _figures(one: dict[str, Any]) -> tuple[str, str, str, str]:
-    return f"{one['speedup']:.2f}", f"{one['ms']:.2f}", f"{100 * one['agreement']:.1f} %", _loss(one)
+    return f"{one['speedup']:.2f}", f"{one['ms']:.2f}", _agreement(one), _loss(one)
+
+
+def _agreement(one: dict[str, Any]) -> str:
+    return "unknown" if one["agreement"] is None else f"{100 * one['agreement']:.1f} %"
 
 
 def _loss(one: dict[str, Any]) -> str:

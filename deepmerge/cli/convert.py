@@ -39,7 +39,7 @@ from deepmerge.cli.output import Console, shortened, written_line
 from deepmerge.cli.recover import recovery_table
 from deepmerge.cli.step_tables import cleanup_line, cost_table, int8_line, refusal_table, step_table, target_line
 from deepmerge.cli.training_options import MINUTES, resumable
-from deepmerge.formats import INT8, INT8_METHODS, LRN_FORMS, STYLES
+from deepmerge.formats import DISTINCT_TOPS, FORMATS, INT8, INT8_METHODS, LRN_FORMS, STYLES
 from deepmerge.names import for_terminal
 from deepmerge.text import count
 from deepmerge.train.recover import SOLVED, STAGES
@@ -97,7 +97,7 @@ emitting = bundle(
     Emitting,
     option(
         "--emit",
-        type=Listed(("caffe", "onnx", INT8), empty=False),
+        type=Listed(FORMATS, empty=False),
         default="caffe",
         help=f"Formats: caffe, onnx, {INT8}.",
     ),
@@ -302,7 +302,7 @@ def convert(
     inputs: dict,
     console: Console,
 ):
-    """Convert a trained network: exact steps first, then approximate ones, each with files for fine-tuning.
+    """Convert a trained network: exact steps, then approximate ones to fine-tune.
 
     \b
     Examples:
@@ -315,6 +315,7 @@ def convert(
     recovering = recovering.after(choosing, how.dry_run)
     calibrating = calibrating.after(choosing, recovering, emitting.emit)
     _check_usage(how, planning, emitting, choosing, recovering, calibrating)
+    _check_blob_names(emitting, target, recovering)
     if click.get_current_context().meta.get(USAGE):
         return
     from deepmerge.out.digest import Digest
@@ -323,7 +324,9 @@ def convert(
     resuming = resumable(how.out if recovering.data else None)
     with Digest(caffemodel) as digest, resuming, console.progress() as progress:  # hashes while the imports run
         os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # idle numpy threads sleep and leave the core to it
-        network, recipe = _read(pair, how, emitting.train_val, inputs)
+        specs = choosing.data, recovering.data, calibrating.calibration
+        network, recipe = _read(pair, how, emitting.train_val, inputs, specs)
+        _check_blob_names(emitting, target or (recipe and recipe.target), recovering)
         common = {"strict": how.strict, "progress": progress}
         asked = {**planning.keywords(target), **asdict(calibrating), "wishes": images.wishes()}
         if choosing.data is None:
@@ -338,18 +341,25 @@ def convert(
         else:
             recover = {**recovering.keywords(), "original": pair, "wishes": images.wishes(), **common}
             report = _recovered(carry_out, how, recover)
-    console.warn(report["warnings"])
+    console.warn([*report["warnings"], *report.get("recovery", {}).get("warnings", [])])
     console.show(report, lambda: _text(report, how, emitting, planning.exact, console.verbose))
     console.next(after_dry_run(how.out) if how.dry_run else after_convert(pair, how.out, report, emitting.emit))
 
 
-def _read(pair: tuple[Path, Path], how: Running, train_val: Path | None, inputs: dict) -> tuple[Any, Any]:
-    """Return the network and the recipe, None without one; an error if OUT cannot be written anyway."""
+def _read(
+    pair: tuple[Path, Path], how: Running, train_val: Path | None, inputs: dict, specs: Collection[str | None]
+) -> tuple[Any, Any]:
+    """Return the network and the recipe, None without one; an error if OUT cannot be written anyway.
+
+    specs: of images, None where there are none.
+    """
     import deepmerge
+    from deepmerge.data import source_path
     from deepmerge.out.staging import check_free
 
     if not how.dry_run:
-        check_free(how.out, how.force, pair if train_val is None else (*pair, train_val))
+        read = [*pair, *filter(None, [train_val]), *map(source_path, filter(None, specs))]
+        check_free(how.out, how.force, read)
     recipe = None if how.recipe is None else deepmerge.read_recipe(how.recipe)
     sizes = inputs if recipe is None else {**recipe.inputs, **inputs}
     return deepmerge.load(*pair, train_val=train_val, inputs=sizes), recipe
@@ -398,22 +408,42 @@ def _check_usage(
         refuse(given("no_fit"), "has no effect without --data SPEC")
     elif not choosing.goal:
         raise click.UsageError("--data needs a goal: add --speedup, --budget-ms or --max-loss")
+    elif choosing.max_loss is not None and recovering.no_fit:
+        raise click.UsageError("--max-loss needs the fit: leave --no-fit out")
     if recovering.data is not None:
         refuse(given("no_fit"), "and --recover exclude each other")
     if recovering.data is None:
-        refuse(given("recover_minutes", "recover_stages", "recover_device"), "has no effect without --recover")
+        off = "--no-fit" if recovering.no_fit else "--dry-run"  # what leaves out the fit of --data
+        why = "without --recover or --data" if choosing.data is None else f"with {off}"
+        refuse(given("recover_minutes", "recover_stages", "recover_device"), f"has no effect {why}")
     elif how.dry_run:
         raise click.UsageError("--recover trains what is written: leave --dry-run out")
     elif "caffe" not in emitting.emit:
         asked, or_else = ("--recover trains", "") if given("recover_data") else ("--data fits", ", or give --no-fit")
         raise click.UsageError(f"{asked} the Caffe files: add caffe to --emit{or_else}")
     if calibrating.calibration is None:
-        pictures = () if recovering.data or choosing.data else PREPROCESSING
-        refuse(given("calibration_images", *pictures), "has no effect without --calibration")
+        refuse(given("calibration_images"), "has no effect without --calibration")
+        if not (recovering.data or choosing.data):
+            refuse(given(*PREPROCESSING), "has no effect without images: add --data, --recover or --calibration")
         if INT8 in emitting.emit:
             raise click.UsageError(f"--emit {INT8} needs images to calibrate on: add --calibration SPEC")
     elif how.recipe is None and not planning.tucker and INT8 not in emitting.emit:
         raise click.UsageError(f"--calibration has no effect without --tucker or {INT8} in --emit; add one of them")
+
+
+def _check_blob_names(emitting: Emitting, target: str | None, recovering: Recovering) -> None:
+    """Raise UsageError if the network is to be recovered, and its style renames the blobs that recovery goes by."""
+    if recovering.data is None:
+        return
+    from deepmerge.out.write import Settings
+
+    if DISTINCT_TOPS not in Settings(style=emitting.style).for_target(target or "").style:
+        return
+    asked = f"--style {DISTINCT_TOPS}" if DISTINCT_TOPS in emitting.style else f"the target {target}"
+    if given("recover_data"):
+        way_out = "convert without it, recover, and then convert the style alone"
+        raise click.UsageError(f"--recover and {asked} exclude each other, since it renames blobs: {way_out}")
+    raise click.UsageError(f"--data fits blobs by their names, which {asked} changes: add --no-fit")
 
 
 def _text(report: dict, how: Running, emitting: Emitting, exact: bool, verbose: bool) -> str:

@@ -52,10 +52,9 @@ class Limits:
         if not self.given:
             return
         entry = report["networks"][-1]
-        if not entry["top"] or 1 not in entry["top"]:
-            raise ReadError(
-                "has no labels or --top has no 1, so there is no top-1 for --max-drop and --min-top1", report["data"]
-            )
+        if not entry["top"]:
+            text = "has no labels, so there is no top-1 for --max-drop and --min-top1"
+            raise ReadError(text, report["data"], remedy="give labelled images")
         top1, images = entry["top"][1], count(report["images"], "image")
         if self.min_top1 is not None and top1 * 100 < self.min_top1:
             raise DeepmergeError(

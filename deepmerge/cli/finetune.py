@@ -79,7 +79,7 @@ teacher = options(
     "--minutes",
     type=MINUTES,
     metavar="N",
-    help="Train for N minutes at most; the solver's schedule is shortened to fit.",
+    help="Train for N minutes at most. PyTorch shortens the solver's schedule to fit; Caffe stops.",
 )
 @limit
 @option("--engine", type=click.Choice(["torch", "caffe"]), default="torch", help="What trains: PyTorch, or real Caffe.")
@@ -124,7 +124,7 @@ def finetune(out: Path, to: Path, data: str, images: Preprocessing, console: Con
     except Paused:
         return show_paused(console, to, options["stop_after"])
     report = done["finetuning"]
-    console.warn(report["warnings"])
+    console.warn([*report["warnings"], *done.get("warnings", [])])
     console.show(report, lambda: _text(report, to))
     console.next(after_training(to, options["test_data"]))
 

@@ -12,6 +12,19 @@ import click
 from deepmerge.cli.options import MORE, bundle, option, options
 
 
+class Number(click.ParamType):
+    """A number; inf and nan, which click takes, are none."""
+
+    name = "X"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number = click.FLOAT.convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
 class Numbers(click.ParamType):
     """Numbers between commas."""
 
@@ -99,11 +112,9 @@ _PREPROCESSING_OPTIONS = (
     option(
         "--mean",
         type=Numbers(),
-        help="Mean to subtract, one number per channel (B,G,R). Default: the train_val's, or 104,117,123.",
+        help="Mean to subtract, one number per channel, in --channel-order. Default: the train_val's, or 104,117,123.",
     ),
-    option(
-        "--scale", type=float, metavar="X", help="Scale factor, applied after the mean. Default: the train_val's, or 1."
-    ),
+    option("--scale", type=Number(), help="Scale factor, applied after the mean. Default: the train_val's, or 1."),
     option(
         "--resize",
         type=Size(),

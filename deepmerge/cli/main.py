@@ -74,7 +74,7 @@ class _Group(click.Group):
 def _line(error: BaseException) -> str:
     """Return what to say about an error."""
     if isinstance(error, KeyboardInterrupt):
-        return str(error) or "interrupted; nothing was written"
+        return str(error) or "interrupted; the output was not written"
     if isinstance(error, click.UsageError):
         return error.format_message()
     return one_line(error, "run again with --debug and report it")

@@ -14,11 +14,11 @@ from click.shell_completion import CompletionItem
 
 from deepmerge.cli.complete import complete_layers, complete_steps
 from deepmerge.cli.output import Console
-from deepmerge.passes.support import choices
+from deepmerge.passes.support import option_values
 from deepmerge.targets.names import TARGETS
 from deepmerge.text import nearest
 
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # reading it says what is wrong, in one line
 DEBUG = "deepmerge.debug"  # in Context.meta: whether --debug was given
 USAGE = "deepmerge.usage"  # in Context.meta: whether the command is only to check its options
 WORDS = "deepmerge.words"  # in Context.meta: the words after the command's name
@@ -320,7 +320,7 @@ planning = bundle(
     ),
     option(
         "--width",
-        type=Checked("width", choices.width),
+        type=Checked("width", option_values.width),
         metavar="X|full",
         default="0.5",
         help="Width factor of the reducers in merged branches; 'full' keeps all channels.",
@@ -328,7 +328,7 @@ planning = bundle(
     option("--tucker", is_flag=True, help="Decompose the remaining convolutions (Tucker-2, SVD)."),
     option(
         "--rank",
-        type=Checked("rank", choices.rank),
+        type=Checked("rank", option_values.rank),
         metavar="RULE",
         default="energy:0.85",
         help="What --tucker keeps: energy:X, ratio:X or macs:X (X is a share), or vbmf.",
@@ -336,20 +336,20 @@ planning = bundle(
     options(
         option(
             "--absorb",
-            type=Listed(choices.ABSORB),
-            default=",".join(choices.ABSORB),
+            type=Listed(option_values.ABSORB),
+            default=",".join(option_values.ABSORB),
             help="What approximate steps may merge.",
         ),
         option(
             "--kernel",
-            type=click.Choice(choices.KERNELS),
-            default=choices.KERNELS[0],
+            type=click.Choice(option_values.KERNELS),
+            default=option_values.KERNELS[0],
             help="Kernel of a merged convolution: keep the convolution's own, or cover the pooling window as well.",
         ),
         option(
             "--init",
-            type=click.Choice(choices.INITS),
-            default=choices.INITS[0],
+            type=click.Choice(option_values.INITS),
+            default=option_values.INITS[0],
             help="Initial weights of merged layers.",
         ),
         heading=MORE,

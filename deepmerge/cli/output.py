@@ -60,6 +60,12 @@ class Console:
         """Print warnings on stderr."""
         warn(lines, self.quiet)
 
+    def complain(self, lines: Sequence[str]) -> None:
+        """Print on stderr what is wrong where --quiet hides the result that says it."""
+        if self.quiet and not self.as_json:
+            for line in lines:
+                click.echo(for_terminal(line), err=True)
+
     def next(self, words: Sequence[Any]) -> None:
         """Have `next: deepmerge …` printed as the command's last line, on stderr."""
         if not (self.quiet or self.as_json):

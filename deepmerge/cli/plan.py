@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the plan as a recipe; with --data and no goal, a folder of them.",
 )
-@option("--force", is_flag=True, help="Let --write replace an existing file.")
+@option("--force", is_flag=True, help="Let --write replace a file or folder.")
 @inputs
 @choosing
 @options(
@@ -72,10 +74,10 @@ def plan(
     images: Preprocessing,
     console: Console,
 ):
-    """Show the steps that convert would take, and what is left alone and why. With -v, show all names and reasons.
+    """Show the steps that convert would take, and what is left alone and why.
 
-    Without a caffemodel, the plan uses the structure alone. Ranks for --tucker come from the weights; to see the
-    ranks that images give, run `convert --tucker --dry-run --calibration SPEC`.
+    -v shows all names and reasons. Without a caffemodel, the plan uses the structure alone. Ranks for --tucker come
+    from the weights; to see the ranks that images give, run `convert --tucker --dry-run --calibration SPEC`.
 
     With --data, the merges are chosen by measurement. Without a goal such as --speedup, the best plan for each speed is
     shown.
@@ -87,6 +89,7 @@ def plan(
       deepmerge plan net.prototxt net.caffemodel --data folder:photos --speedup 3
     """
     from deepmerge import load
+    from deepmerge.data import source_path
 
     if choosing.data is None:
         refuse(given("frontier", *PREPROCESSING), "has no effect without --data SPEC")
@@ -97,7 +100,8 @@ def plan(
     if write is None:
         refuse(given("force"), "has no effect without --write")
     else:
-        _check_free(write, force, folder=choosing.data is not None and not choosing.goal)
+        folder = choosing.data is not None and not choosing.goal
+        _check_free(write, force, [prototxt, caffemodel, source_path(choosing.data)] if folder else [])
     with console.progress():
         network = load(prototxt, caffemodel, inputs=inputs)
     if choosing.data is not None:
@@ -108,24 +112,25 @@ def plan(
         return
     with console.progress() as progress:
         made = network.plan(**planning.keywords(target), progress=progress)
+        result = made.to_dict()
     if write is not None:
         made.write(write, force=force)
-    with console.progress():
-        result = made.to_dict()
     console.warn(network.warnings)
     console.show(result, lambda: _text(result, write, console.verbose))
     console.next(after_plan(prototxt, caffemodel, write, result))
 
 
-def _check_free(write: Path, force: bool, folder: bool) -> None:
-    """Raise EmitError for something that --write must not replace. folder: whether it makes a folder of recipes."""
+def _check_free(write: Path, force: bool, inputs: list[Path]) -> None:
+    """Raise EmitError for what --write cannot write. inputs: what is read for a folder of recipes; [] for a file."""
     from deepmerge.out.staging import check_free
 
     if write.exists() and not force:
         remedy = "give another name, or --force to replace it"
         raise EmitError(f"{write}: exists already", file=write, remedy=remedy)
-    if folder:
-        check_free(write, force)
+    if inputs:
+        check_free(write, force, inputs)
+    elif not write.parent.is_dir():  # as writing would say, after all the work
+        raise EmitError(f"{write}: cannot be written: {os.strerror(errno.ENOENT)}; nothing was written", file=write)
 
 
 def _choose(
@@ -141,10 +146,7 @@ def _choose(
     with console.progress() as progress:
         found = network.frontier(**asked, progress=progress)
         plan = found.plan(**goal) if goal else None
-        choice = plan and dict(plan.found.choice)
-        result = (
-            {**plan.to_dict(), "choice": choice} if plan else {"network": network.name, "frontier": found.to_dict()}
-        )
+        result = plan.to_dict() if plan else {"network": network.name, "frontier": found.to_dict()}
     written: list[Path] = []
     if write is not None and plan is not None:
         plan.write(write, force=force)
@@ -154,8 +156,8 @@ def _choose(
     console.show(result, lambda: _choice_text(result, write, len(written)))
     if picture is not None:
         found.draw(picture, plan)
-    if plan is not None and not choice["kept"]:
-        raise PlanError(missed(choice))
+    if plan is not None and not result["choice"]["kept"]:
+        raise PlanError(missed(result["choice"]))
     return result
 
 

@@ -24,7 +24,7 @@ LITTLE = 0.0005  # the share of time below which a row is left out
 )
 @option(
     "--chart",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
     metavar="FILE.png",
     help="Also draw the layers' times as bars (needs matplotlib).",
 )

@@ -43,7 +43,12 @@ def _iterations(text: str) -> dict[str, int]:
     type=Listed(STAGES, empty=False),
     help="Stages to run. Default: lsq,front,tail for a large network on a CPU, else lsq,distill.",
 )
-@option("--minutes", type=MINUTES, metavar="N", help="Minutes for all stages together.")
+@option(
+    "--minutes",
+    type=MINUTES,
+    metavar="N",
+    help="Minutes for all stages together. Default: as long as it takes, about an hour at most on two cores.",
+)
 @limit
 @option(
     "--steps",
@@ -51,7 +56,7 @@ def _iterations(text: str) -> dict[str, int]:
     default="all",
     shell_complete=complete_steps,
     help="Solve by least squares only what these steps merged: all, or names and ranges. "
-    "front, tail and distill train the network as a whole.",
+    "It does not limit front, tail and distill.",
 )
 @option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the images' order and augmentation.")
 @options(
@@ -95,7 +100,7 @@ def recover(
 
     \b
     lsq      the linear layers of each merged segment, by least squares
-    refit    the linear layers after the merged segments, by least squares (a minute a layer)
+    refit    the linear layers after the merged segments, by least squares (a minute or two a layer)
     front    the layers before a cut, on the original's values at the cut
     tail     the layers after the cut, on the original's scores and its last feature map
     distill  the whole network, on the original's scores and its last feature map
@@ -116,7 +121,7 @@ def recover(
     except Paused:
         return show_paused(console, to, how["stop_after"])
     story = report["recovery"]
-    console.warn(story.get("warnings", []))
+    console.warn([*story.get("warnings", []), *report.get("warnings", [])])
     console.show(story, lambda: f"{recovery_table(story, console.verbose)}\n\n{written_line(to)}")
     console.next(after_training(to))
 

@@ -45,7 +45,7 @@ from deepmerge.text import count, milliseconds
 @option("--seconds", type=Amount(0), default=60.0, metavar="N", help="Time limit for the timing; 0 skips it.")
 @option(
     "--png",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
     metavar="FILE",
     help="Also draw the table as a picture (needs matplotlib).",
 )

@@ -37,9 +37,7 @@ training = options(
     ),
     preprocessing("Flip half of the images left to right in training. Default: as the train_val says."),
 )
-limit = option(
-    "--images", "limit", type=click.IntRange(1), metavar="N", help="Use at most N images, sampled evenly. Default: all."
-)
+limit = option("--images", "limit", type=click.IntRange(1), metavar="N", help="Use at most N images, sampled evenly.")
 
 precision = option(
     "--precision",

@@ -214,12 +214,12 @@ showing = bundle(
 
 
 @command(short_help="convert all models of a manifest, and show the results")
-@click.argument("manifest", type=FILE)
+@click.argument("manifest", type=click.Path(readable=False))  # as it is typed: ./init is none of our words
 @click.argument("folder", metavar="[FOLDER]", type=FILE, required=False)
 @running
 @showing
 @common
-def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing, console: Console):
+def zoo(manifest: str, folder: Path | None, running: Running, showing: Showing, console: Console):
     """Convert all models of a manifest, each in a process of its own, and show the results.
 
     Models that are already in OUT are left as they are; the same command continues a stopped run. Exit code 1 if
@@ -234,7 +234,7 @@ def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing,
       deepmerge zoo zoo.toml -o converted/ --scheduler tcp://host:8786
       deepmerge zoo zoo.toml -o converted/ --shard 3/20
     """
-    if str(manifest) == "init":
+    if manifest == "init":
         _init(folder, console)
         return
     if folder is not None:
@@ -252,20 +252,22 @@ def zoo(manifest: Path, folder: Path | None, running: Running, showing: Showing,
     if read.problems:
         more = f" (and {len(read.problems) - 1} more; --check lists all)" if len(read.problems) > 1 else ""
         raise ReadError(read.problems[0] + more)
-    if showing.merge_index:
-        _finish(read, running, showing, console, merge=True)
-        return
     from deepmerge.zoo.run import check_places, jobs_of
 
+    if showing.merge_index:
+        check_places(running.out, [])
+        _finish(read, running, showing, console, merge=True)
+        return
     jobs = list(jobs_of(read, running.out, running.choice.of(read.models), running.threads))
     if not showing.only_list:
-        check_places(running.out, jobs)
+        check_places(running.out, jobs, running.shard)
     if showing.only_list or showing.dry_run:
         _show(jobs, running, showing, console)
         return
-    with _resumable(), console.progress() as progress:
-        _run(jobs, running, console, progress)
-    _finish(read, running, showing, console)
+    with _resumable():
+        with console.progress() as progress:
+            _run(jobs, running, console, progress)
+        _finish(read, running, showing, console)
 
 
 @contextlib.contextmanager
@@ -287,20 +289,24 @@ def _init(folder: Path | None, console: Console) -> None:
     own = [param.name for param in click.get_current_context().command.params if isinstance(param, click.Option)]
     refuse(given(*(name for name in own if name not in _OF_ANY)), "has no effect with init, which prints a manifest")
     text = manifest_text(*find_models(folder))
-    console.show({"manifest": text}, lambda: text.rstrip("\n"))
+    if console.as_json:
+        console.show({"manifest": text}, lambda: text)
+    else:  # with --quiet, too, and as TOML has to be encoded: it becomes a file
+        click.echo(encoded(text), nl=False)
 
 
 def _check(read: Manifest, running: Running, console: Console) -> None:
     from deepmerge.zoo.run import jobs_of
 
     problems = list(read.problems)
-    for job in jobs_of(read, running.out or Path(), [] if problems else running.choice.of(read.models)):
+    for job in jobs_of(read, running.out or Path(), read.models if problems else running.choice.of(read.models)):
         for key, found in job.task.signatures().items():
             if found is None:
                 problems.append(f"{read.file}: model {job.model.name!r}, {key}: {job.task.reads[key]} is not there")
     result = {"models": len(read.models), "problems": problems}
     good = f"{count(len(read.models), 'model')}, and nothing is wrong with the manifest"
     console.show(result, lambda: "\n".join(map(for_terminal, problems)) or good)
+    console.complain(problems)
     if problems:
         raise SystemExit(1)
 

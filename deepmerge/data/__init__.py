@@ -4,7 +4,7 @@ from deepmerge.data.images import Images, Picture
 from deepmerge.data.loader import Batch, Loader, Loading
 from deepmerge.data.open_loader import NetworkImages, open_loader, open_network_images
 from deepmerge.data.preprocess import ImageWishes, Preprocessing, choose_preprocessing
-from deepmerge.data.sources import open_images, pictures
+from deepmerge.data.sources import open_images, pictures, source_path
 from deepmerge.data.transform import network_transform
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "open_loader",
     "open_network_images",
     "pictures",
+    "source_path",
 ]

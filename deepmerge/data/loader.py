@@ -40,7 +40,8 @@ class Loading:
     train: `batch` crops anywhere and mirrors at random, as far as the preprocessing does so.
     limit: use at most this many images, spread evenly over the source.
     strict: an image that cannot be read is an error; else it is left out, and `Loader.skipped` says why.
-    classes: every label must be below it. labelled: every image must have a label; None: if the first one has.
+    classes: every label must be below it, except `ignored`. labelled: every image must have a label; None: if the first
+    one has.
     cache_bytes: how much of the decoded images is kept; the rest is read again each time.
     """
 
@@ -50,6 +51,7 @@ class Loading:
     limit: int | None = None
     strict: bool = False
     classes: int | None = None
+    ignored: int | None = None
     labelled: bool | None = False
     cache_bytes: int = field(default_factory=lambda: CACHE_BYTES)
 
@@ -189,7 +191,9 @@ class Loader:
         if label is None and self._labelled:
             where = "a folder has sub-folders for them, a list a number after each path"
             raise SourceError(f"{picture.name}: has no label, and labels are needed; {where}")
-        if label is not None and classes is not None and not 0 <= label < classes:
+        if label in (None, self.loading.ignored) or classes is None:
+            return
+        if not 0 <= label < classes:
             text = f"label {label} is out of range: the network has {classes} classes, 0 to {classes - 1}"
             raise SourceError(f"{picture.name}: {text}; is it the right network for these images?")
 

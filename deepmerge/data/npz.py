@@ -21,7 +21,9 @@ def open_npz(spec: str, path: Path) -> Images:
     begins and the last ends.
     """
     arrays = _arrays(path)
-    classes = tuple(str(name) for name in arrays.get("classes", ()))
+    classes = arrays.get("classes", np.array(()))
+    if classes.ndim != 1:
+        raise ReadError(f"`classes` is {classes.shape}; give a list of names", path)
     if "images" in arrays:
         count, pixels = _pixels(path, arrays["images"])
     elif "jpeg" in arrays and "offsets" in arrays:
@@ -29,17 +31,25 @@ def open_npz(spec: str, path: Path) -> Images:
     else:
         raise ReadError("has neither `images` (N×H×W×3, uint8, RGB) nor `jpeg` with `offsets`", path)
     labels = arrays.get("labels")
-    if labels is not None and (labels.shape != (count,) or labels.dtype.kind not in "iuf"):
-        raise ReadError(
-            f"`labels` is {labels.shape}, {labels.dtype}; there are {count} images, so give {count} integers", path
-        )
-    if labels is not None and not np.isfinite(labels).all():
+    if labels is not None:
+        _check_labels(path, labels, count)
+
+    def read(index: int) -> Picture:
+        return Picture(_name(path, index), pixels(index), None if labels is None else int(labels[index]))
+
+    return Images(spec, count, read, tuple(map(str, classes)))
+
+
+def _check_labels(path: Path, labels: np.ndarray, count: int) -> None:
+    if labels.shape != (count,) or labels.dtype.kind not in "iuf":
+        text = f"`labels` is {labels.shape}, {labels.dtype}; there are {count} images, so give {count} integers"
+        raise ReadError(text, path)
+    if not np.isfinite(labels).all():
         raise ReadError("`labels` holds a NaN or an infinity; give integers", path)
-    if labels is not None and (labels != np.trunc(labels)).any():
+    if (labels != np.trunc(labels)).any():
         raise ReadError("`labels` holds what is no integer; give integers", path)
-    return Images(
-        spec, count, lambda i: Picture(_name(path, i), pixels(i), None if labels is None else int(labels[i])), classes
-    )
+    if (np.abs(labels) >= 1 << 62).any():
+        raise ReadError("`labels` holds a number that is too large for a class; give integers from 0 on", path)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

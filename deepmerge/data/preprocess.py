@@ -161,7 +161,7 @@ def _geometry(
 
 
 def _misfit(numbers: int, channels: int, where: str) -> ReadError:
-    """Return the error about a mean of so many numbers. where: the data layer that gives it; "" for --mean."""
+    """Return the error about a mean of `numbers` numbers. where: the data layer that gives it; "" for --mean."""
     if where:
         text = f"{where}: mean_value has {numbers} numbers, and the network takes {count(channels, 'channel')}"
         return ReadError(text, remedy="--mean says what to subtract")

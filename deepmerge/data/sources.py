@@ -15,6 +15,7 @@ from pathlib import Path
 from deepmerge.data.decode import decode
 from deepmerge.data.images import Images, Picture, read_picture
 from deepmerge.errors import ReadError, SourceError
+from deepmerge.formats.read.files import walk
 from deepmerge.names import decoded
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
@@ -38,6 +39,11 @@ def open_images(spec: str) -> Images:
     if not images.count:
         raise ReadError(f"there are no images in it; {_WANTED[kind]}", path)
     return images
+
+
+def source_path(spec: str) -> Path:
+    """Return the file or folder that a `spec` names, whether or not it is there."""
+    return Path(spec.partition(":")[2])
 
 
 def pictures(
@@ -70,13 +76,22 @@ def _kind_of(path: str) -> str:
 
 
 def _folder(spec: str, path: Path) -> Images:
-    """Open every image file below `path`, in the order of the names. A label is the sub-folder's place among all."""
+    """Open every image file below `path`, in the order of the names. A label is the sub-folder's place among all.
+
+    Sub-folders without images count, too; hidden ones, such as .git, are left out.
+    """
     if not path.is_dir():
         raise ReadError("is not a folder" if path.exists() else "no such folder", path)
-    files = sorted(
-        Path(root, name) for root, _, names in os.walk(path) for name in names if Path(name).suffix.lower() in SUFFIXES
-    )
-    classes = tuple(sorted({file.relative_to(path).parts[0] for file in files if file.parent != path}))
+    files: list[Path] = []
+    classes: list[str] = []
+    for root, folders, names in walk(path):
+        if Path(root) == path:
+            classes = [name for name in folders if not name.startswith(".")]
+            folders[:] = classes
+        files += [Path(root, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
+    files.sort()
+    if all(file.parent == path for file in files):
+        classes = []
     places = {name: place for place, name in enumerate(classes)}
     labels = [places[file.relative_to(path).parts[0]] if file.parent != path else None for file in files]
 
@@ -84,7 +99,7 @@ def _folder(spec: str, path: Path) -> Images:
         name = str(files[index])
         return Picture(name, decode(files[index], name), labels[index])
 
-    return Images(spec, len(files), read, classes, gone=lambda: _none_there(files))
+    return Images(spec, len(files), read, tuple(classes), gone=lambda: _none_there(files))
 
 
 def _list(spec: str, path: Path) -> Images:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from deepmerge.formats.read.network import read_tree
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.formats.read.scalars import Reader
+from deepmerge.formats.write.data_layers import GUESS
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph, Message
-
-GUESS = "deepmerge's guess"  # in the first lines of a train_val.prototxt whose data layers convert has made up
 
 
 @dataclass(frozen=True)

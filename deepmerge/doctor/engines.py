@@ -85,13 +85,13 @@ def torch() -> Check:
 
 
 def measured_with(name: str, package: str) -> Check:
-    """Look at an engine that only `profile` and `bench` use."""
+    """Look at an engine that is used for timing alone."""
     from deepmerge.engines import engine
 
     try:
         engine(name)
     except EngineError as error:
-        return Check(f"engine {name}", "absent", f"{error.reason}; for profile and bench", error.remedy)
+        return Check(f"engine {name}", "absent", f"{error.reason}; for timing", error.remedy)
     except Exception as error:  # a broken installation can fail in any way
         return Check(
             f"engine {name}",

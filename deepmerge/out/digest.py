@@ -9,12 +9,9 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import stat
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from deepmerge.graph.graph import Graph
 
 _WINDOW = 64 << 20  # bytes mapped at a time; large, because each window waits for the interpreter's lock
 
@@ -46,6 +43,9 @@ class Digest:
 
     def _run(self) -> None:
         try:
+            mode = os.stat(self._path).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                return  # opening a pipe may block
             with open(self._path, "rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
                 for start in range(0, size, _WINDOW):
@@ -57,13 +57,3 @@ class Digest:
                         self._hash.update(part)
         except (OSError, ValueError) as error:
             self._error = error
-
-
-def weights_digest(graph: Graph) -> str:
-    """Return the SHA-256 of all weights and of the names of their layers, in hexadecimal."""
-    found = hashlib.sha256()
-    for layer in graph.layers:
-        for array in layer.weights:
-            found.update(f"{layer.name}\0{array.shape}\0".encode("utf-8", "surrogateescape"))
-            found.update(array.tobytes())
-    return found.hexdigest()

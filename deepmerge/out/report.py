@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.formats import schema
-from deepmerge.formats.write.messages import is_source, runs_in
+from deepmerge.formats.messages import is_source, runs_in
 from deepmerge.graph.tokens import integer, number
 from deepmerge.graph.tree import Message, Quoted, Token
 from deepmerge.names import for_json

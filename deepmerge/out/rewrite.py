@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +49,16 @@ def rewrite(converted: Converted, folder: Path, networks: Iterable[Retrained], r
         return [name for name in names if name in ("report.html", INT8_FILE) or (here / name).is_file()]
 
     shutil.copytree(converted.folder, folder, dirs_exist_ok=True, symlinks=True, ignore=already_there)
+    _make_writable(folder)
     (folder / "report.json").write_bytes(encoded(report_text(dict(report))))
+
+
+def _make_writable(folder: Path) -> None:
+    """Let the owner write into the folder and to what is in it: a copy has the modes of what was copied."""
+    for root, _, names in os.walk(folder):
+        for path in (root, *(os.path.join(root, name) for name in names)):
+            if not os.path.islink(path):
+                os.chmod(path, os.stat(path).st_mode | stat.S_IWUSR)
 
 
 def _write_network(converted: Converted, folder: Path, network: Retrained) -> None:

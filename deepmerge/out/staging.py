@@ -21,7 +21,7 @@ _HINTS = {
     errno.EROFS: "the disk is read-only; write elsewhere",
 }
 _TRIES = 100  # to make a folder whose parent another run deletes at the same time
-_WRITTEN = ("deploy.prototxt", "weights.caffemodel", "train_val.prototxt")  # a conversion's networks
+_WRITTEN = ("deploy.prototxt", "weights.caffemodel", "train_val.prototxt", "report.json")  # by a conversion
 
 
 @contextlib.contextmanager
@@ -83,32 +83,44 @@ def check_free(out: str | Path, force: bool = False, inputs: Iterable[str | Path
     """Raise EmitError if `out` may not be written: it exists and `force` is not given, or must not be replaced.
 
     What killed runs have left beside it is deleted; an `out` that one was about to replace comes back.
-    inputs: files that are read. An `out` that holds one must not be replaced, unless it is the result of a conversion.
+    inputs: files and folders that are read. An `out` that holds one must not be replaced, unless a conversion wrote it.
     """
     out = Path(out)
     remove_leftovers(out, out.parent)
     try:
         reason, remedy = _taken(out, force)
-        held = next((file for file in inputs if _holds(out, Path(file))), None)
     except OSError as error:
         raise _refused(out, error) from None
     if reason:
         raise EmitError(f"{out}: {reason}", file=out, remedy=remedy)
+    _check_kept(out, inputs)
+
+
+def _check_kept(out: Path, inputs: Iterable[str | Path]) -> None:
+    """Raise EmitError if replacing `out` would delete what is read."""
+    try:
+        held = next((file for file in inputs if _holds(out, Path(file))), None)
+    except OSError as error:
+        raise _refused(out, error) from None
     if held is not None:
         raise EmitError(f"{out}: holds {held}, which --force would delete", file=out, remedy="give another -o")
 
 
 def _holds(out: Path, file: Path) -> bool:
     """Return whether a file in `out` would be lost with it; what an earlier conversion wrote may be converted again."""
-    inside = os.path.exists(file) and out.resolve() in file.resolve().parents
+    inside = os.path.exists(file) and out.resolve() in (file.resolve(), *file.resolve().parents)
     return inside and not ((out / "report.json").is_file() and file.name in _WRITTEN)
 
 
-def check_outside(out: str | Path, folder: str | Path) -> None:
-    """Raise EmitError if `out` is to be inside `folder`, which is copied into it."""
+def check_outside(out: str | Path, folder: str | Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Raise EmitError if `out` is to be inside `folder`, which is copied into it, or holds what is read.
+
+    inputs: see check_free.
+    """
     if Path(folder).resolve() in Path(out).resolve().parents:
         text = f"{out}: lies in {folder}, which is copied"
         raise EmitError(text, file=out, remedy="give a folder outside of it")
+    _check_kept(Path(out), [Path(folder, "report.json"), *inputs])
 
 
 def _taken(out: Path, force: bool) -> tuple[str, str]:
@@ -173,9 +185,16 @@ def _deleted(file: Path) -> Iterator[Path]:
 
 
 def write_whole(file: str | Path, content: str | bytes) -> None:
-    """Write a file whole or not at all; text as `encoded` gives it. EmitError if the disk refuses."""
+    """Write a file whole or not at all; text as `encoded` gives it. EmitError if the disk refuses.
+
+    A link stays one: the file that it leads to is written. A device or a pipe, such as /dev/stdout, is written to.
+    """
+    file, data = Path(file), content if isinstance(content, bytes) else encoded(content)
     try:
-        with replacing(file) as partial:
-            partial.write_bytes(content if isinstance(content, bytes) else encoded(content))
+        if file.exists() and not file.is_file() and not file.is_dir():
+            file.write_bytes(data)
+            return
+        with replacing(os.path.realpath(file)) as partial:
+            partial.write_bytes(data)
     except OSError as error:
-        raise _refused(Path(file), error) from None
+        raise _refused(file, error) from None

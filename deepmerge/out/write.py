@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import EmitError
-from deepmerge.formats import INT8, INT8_METHODS, STYLES, WRITTEN_OUT
+from deepmerge.formats import INT8_METHODS, STYLES, WRITTEN_OUT
 from deepmerge.formats.write import write_caffemodel, write_pair
-from deepmerge.formats.write.data_layers import hdf5_list
-from deepmerge.formats.write.finetune import finetune_make
+from deepmerge.formats.write.data_layers import GUESS, hdf5_list
 from deepmerge.formats.write.losses import has_loss, no_loss_fits
+from deepmerge.formats.write.makefile import finetune_make
 from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.formats.write.solver import FINAL_ITERATIONS, STEP_ITERATIONS, Training, snapshots, solver_text
 from deepmerge.formats.write.train_val import TrainData, train_val
@@ -21,9 +21,8 @@ from deepmerge.names import encoded, for_path
 from deepmerge.out.report import report_text
 from deepmerge.targets.target import load_target
 
-FORMATS = ("caffe", "onnx", INT8)
-_GUESSED = """\
-# Its data layers are deepmerge's guess: check source, mean_value and crop_size (or give convert the network's own
+_GUESSED = f"""\
+# Its data layers are {GUESS}: check source, mean_value and crop_size (or give convert the network's own
 # --train-val, or --train-source and --test-source).
 """
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmerge.errors import ReadError
+from deepmerge.formats.read.files import walk
 from deepmerge.names import for_path
 from deepmerge.temporary import temporary_folder
 from deepmerge.text import flat
@@ -144,14 +145,20 @@ def local(place: str) -> Iterator[str]:
         return
     with temporary_folder() as folder:
         path = folder / for_path(place.rstrip("/").rpartition("/")[2])
-        try:
-            with _opened("", place) as stream, open(path, "wb") as file:
-                shutil.copyfileobj(stream, file, _CHUNK)
-        except Exception as error:  # each of fsspec's file systems raises its own
-            if isinstance(error, ReadError):
-                raise
-            raise ReadError(f"cannot be read: {flat(error) or type(error).__name__}", place) from None
+        with _reading(place), _opened("", place) as stream, open(path, "wb") as file:
+            shutil.copyfileobj(stream, file, _CHUNK)
         yield str(path)
+
+
+@contextlib.contextmanager
+def _reading(place: str) -> Iterator[None]:
+    """Make a ReadError of whatever is raised: each of fsspec's file systems has its own errors."""
+    try:
+        yield
+    except ReadError:
+        raise
+    except Exception as error:
+        raise ReadError(f"cannot be read: {flat(error) or type(error).__name__}", place) from None
 
 
 def _local(folder: str | Path, place: str) -> str:
@@ -165,11 +172,12 @@ def _opened(folder: str | Path, place: str) -> Any:
 
 @functools.lru_cache(256)
 def _listing(path: str, _mtime: int) -> str:
-    """Return the digest of the names and sizes of the files in a folder, and in its folders."""
+    """Return the digest of the names and sizes of the files in a folder, and in its folders; empty ones count, too."""
     found = hashlib.sha256()
-    for root, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
+    for root, folders, names in walk(path):
+        if not folders and not names:  # of images, a class
+            found.update(os.fsencode(os.path.relpath(root, path)) + b"/\0")
+        for name in names:
             file = os.path.join(root, name)
             size = os.stat(file).st_size if os.path.exists(file) else -1
             found.update(os.fsencode(os.path.relpath(file, path)) + b"\0" + str(size).encode() + b"\0")
@@ -199,5 +207,6 @@ def _remote_path(place: str) -> str:
 
 
 def _remote_glob(pattern: str) -> list[str]:
-    system = _remote(pattern)
-    return [system.unstrip_protocol(path) for path in system.glob(_remote_path(pattern))]
+    with _reading(pattern):
+        system = _remote(pattern)
+        return [system.unstrip_protocol(path) for path in system.glob(_remote_path(pattern))]

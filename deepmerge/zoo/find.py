@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from deepmerge.errors import ReadError
+from deepmerge.formats.read.files import walk
 from deepmerge.names import for_path
 
 _WEIGHTS = (".caffemodel", ".caffemodel.h5")
@@ -22,10 +22,9 @@ def find_models(folder: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
     if not folder.is_dir():
         raise ReadError("is not a folder" if folder.exists() else "no such folder", folder)
     pairs, alone = [], []
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        texts = sorted(name for name in names if name.endswith(".prototxt"))
-        weights = sorted(name for name in names if name.endswith(_WEIGHTS))
+    for root, _, names in walk(folder):
+        texts = [name for name in names if name.endswith(".prototxt")]
+        weights = [name for name in names if name.endswith(_WEIGHTS)]
         for name in weights:
             text = _prototxt(name, texts, len(weights))
             place = Path(root, name)
@@ -34,7 +33,7 @@ def find_models(folder: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
             else:
                 pairs.append((_name(folder, place, len(weights)), str(Path(root, text)), str(place)))
     if not pairs and not alone:
-        raise ReadError("holds no caffemodel", folder)
+        raise ReadError("holds no caffemodel", folder, remedy="give a folder with .caffemodel files in it")
     taken: set[str] = set()
     trios = []
     for name, *files in pairs:

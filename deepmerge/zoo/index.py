@@ -52,6 +52,15 @@ def write_index(file: Path, found: Iterable[Entry]) -> Iterator[Entry]:
                 yield entry
 
 
+def is_index(file: Path) -> bool:
+    """Return whether the file is an index, or a part of one: its first line, if there is one, is an entry."""
+    try:
+        next(_read(file), None)
+    except (ReadError, IsADirectoryError):
+        return False
+    return True
+
+
 def part(shard: tuple[int, int]) -> str:
     """Return the name of the index that the run with this --shard writes."""
     index, count = shard

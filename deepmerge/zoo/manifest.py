@@ -100,7 +100,7 @@ def read_manifest(file: str | Path, converter: Converter) -> Manifest:
     try:
         models = list(reader.models(_load(file)))
     except RecursionError:
-        raise ReadError("has lists in lists in lists", file, remedy="write it more simply") from None
+        raise ReadError("nests lists too deeply", file, remedy="use flat lists and tables") from None
     return Manifest(file, models, [*reader.problems, *_clashes(file, models)])
 
 
@@ -156,7 +156,7 @@ class _Reader:
             return
         try:
             trios = expand(self._file.parent, texts["name"], texts["prototxt"], texts["caffemodel"])
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ReadError) as error:
             self._wrong(where, str(error), None)
             return
         sha256 = self._sha256(entry.get("sha256", {}), where)

@@ -48,6 +48,7 @@ def make(task: Task, convert: Callable[[Sequence[str]], ImageWishes]) -> None:
         pairs = Pairs((Path(pair[0]), Path(pair[1])), stage, inputs, task.threads, wishes)
         checks = run_checks(pairs, dict(task.expect))
         digests = task.digests({kind: report["source"][kind]["sha256"] for kind in ("prototxt", "caffemodel")})
+        _check_sha256(task, digests)  # once more: of a URL, another download was converted
         more = {**_summary(report), "page": (stage / "report.html").exists()}
         write_record(stage, task, digests, more, _run(begun, checks, signatures))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepmerge.out.staging import write_whole
-from deepmerge.page.zoo import ModelRow, zoo_page
+from deepmerge.page.zoo import ModelRow, is_zoo_page, zoo_page
 from deepmerge.zoo.summary import Row, Summary
 
 FILE = "index.html"
@@ -16,6 +16,11 @@ _NOTES = ("checks", "tags", "licence", "source")
 def write_index_page(out: Path, summary: Summary, title: str) -> None:
     """Write the page into `out`; EmitError if the disk refuses."""
     write_whole(out / FILE, zoo_page(title, str(summary), list(map(_row, summary.rows))))
+
+
+def is_index_page(file: Path) -> bool:
+    """Return whether the file is such a page."""
+    return file.is_file() and is_zoo_page(file.read_bytes())
 
 
 def _row(row: Row) -> ModelRow:

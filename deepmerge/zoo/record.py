@@ -102,7 +102,7 @@ def read_record(folder: str | Path) -> Record | None:
 
 def is_foreign(folder: str | Path) -> bool:
     """Return whether there is something in a model's place that no zoo has written, such as the model itself."""
-    return os.path.lexists(folder) and (os.path.islink(folder) or not os.path.isfile(os.path.join(folder, RESULT)))
+    return os.path.lexists(folder) and (os.path.islink(folder) or read_record(folder) is None)
 
 
 def write_record(folder: Path, task: Task, digests: Mapping[str, str | None], more: dict[str, Any], run: dict) -> None:
@@ -129,8 +129,14 @@ class Failure:
 
 
 def write_failure(task: Task, failure: Failure) -> None:
-    """Make the model's folder one that holds the failure and its log, so that it is not tried again unasked."""
-    signatures, digests = task.signatures(), task.digests()
+    """Make the model's folder one that holds the failure and its log, so that it is not tried again unasked.
+
+    A result that is there stays if a file that it is made of cannot be had: it may be back for the next run.
+    """
+    signatures, known = task.signatures(), read_record(task.out)
+    if None in signatures.values() and known is not None and known.status == CONVERTED:
+        return
+    digests = task.digests()
     status = SET_ASIDE if failure.kind == "killed" else FAILED
     said = {"kind": failure.kind, "message": failure.message}
     with staged(task.out, force=True) as folder:

@@ -14,7 +14,10 @@ from pathlib import Path
 from deepmerge.errors import DeepmergeError, EmitError, EngineError
 from deepmerge.text import did_you_mean, flat
 from deepmerge.zoo.guard import Convert, Outcome, guarded
+from deepmerge.zoo.index import is_index, part
 from deepmerge.zoo.manifest import Manifest, Model
+from deepmerge.zoo.pages import FILE as PAGE
+from deepmerge.zoo.pages import is_index_page
 from deepmerge.zoo.record import (
     CONVERTED,
     SET_ASIDE,
@@ -69,22 +72,31 @@ def jobs_of(manifest: Manifest, out: Path, models: Iterable[Model], threads: int
         yield Job(model, task, state)
 
 
-def check_places(out: Path, jobs: Iterable[Job]) -> None:
-    """Raise EmitError if OUT is no folder, or if a model's folder there would replace what no zoo has written."""
+def check_places(out: Path, jobs: Iterable[Job], shard: tuple[int, int] = (1, 1)) -> None:
+    """Raise EmitError if OUT is no folder, or if something there that no zoo has written would be replaced."""
     if os.path.lexists(out) and not out.is_dir():
         raise EmitError(f"{out}: is not a folder", file=out, remedy="give another -o")
+    index, page = out / part(shard), out / PAGE
+    if os.path.lexists(index) and not is_index(index):
+        raise _in_the_way(index, "move it")
+    if shard[1] == 1 and os.path.lexists(page) and not is_index_page(page):
+        raise _in_the_way(page, "move it")
     for job in jobs:
         if job.state == TO_DO and is_foreign(job.task.out):
-            text = f"{out / job.model.folder}: is there already, and is not the result of a zoo"
-            raise EmitError(text, remedy="move it, rename the model, or give another -o; nothing was written")
+            raise _in_the_way(out / job.model.folder, "move it, rename the model,")
+
+
+def _in_the_way(place: Path, remedy: str) -> EmitError:
+    text = f"{place}: is there already, and is not the result of a zoo"
+    return EmitError(text, file=place, remedy=f"{remedy} or give another -o; nothing was written")
 
 
 def _task(model: Model, base: str, out: Path, threads: int) -> Task:
     reads = {"prototxt": model.prototxt, "caffemodel": model.caffemodel, **model.reads}
     if model.expect.data is not None:
         reads["expect.data"] = model.expect.data
-    beside = Path(model.prototxt).with_name("train_val.prototxt")
-    if Path(model.prototxt).name == "deploy.prototxt" and Path(base, beside).is_file():
+    file = Path(model.prototxt)
+    if file.name == "deploy.prototxt" and Path(base, beside := file.with_name("train_val.prototxt")).is_file():
         reads["train_val.prototxt beside it"] = str(beside)  # it says how images are prepared
     limits = model.limits
     most = None if limits.gigabytes is None else int(limits.gigabytes * 1e9)

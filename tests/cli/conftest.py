@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,3 +58,14 @@ def mini(models) -> tuple[Path, Path]:
 def pair(mini, tmp_path) -> tuple[Path, Path]:
     """A copy of it, to be spoiled."""
     return tuple(Path(shutil.copy(file, tmp_path)) for file in mini)
+
+
+def with_lost_int8(out: Path, copy: Path) -> Path:
+    """A copy of a conversion that has the network in int8, made of images that are no longer there."""
+    shutil.copytree(out, copy)
+    (copy / "model-int8.onnx").touch()
+    report = json.loads((copy / "report.json").read_text())
+    report["onnx"] = {"int8": {"method": "average", "keep": []}}
+    report["calibration"] = {"source": "npz:gone.npz", "images": 8, "preprocessing": {}}
+    (copy / "report.json").write_text(json.dumps(report))
+    return copy

@@ -76,6 +76,19 @@ def test_accuracy(run, mini, tmp_path):
     assert lines[2].split()[0] == "a" and lines[2].split()[-1] == "4" and lines[3].split() == ["b", "–", "–", "–"]
 
 
+def test_unreadable_images_are_shown_once(run, mini, tmp_path):
+    from PIL import Image
+
+    photos = tmp_path / "photos/a"
+    photos.mkdir(parents=True)
+    for name in "xyz":
+        Image.new("RGB", (32, 32)).save(photos / f"{name}.png")
+    (photos / "y.png").write_bytes(b"no image")
+    done = run("bench", f"a={mini[0]}", mini[1], f"b={mini[0]}", mini[1], "--data", f"folder:{photos.parent}", *QUICK)
+    assert done.code == 0 and done.err.count("1 of 3 images could not be read, and were left out") == 1, done
+    assert "y.png" in done.err
+
+
 def _refuse(word):
     raise AssertionError(f"{word} is no JSON")
 

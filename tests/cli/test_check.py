@@ -35,6 +35,12 @@ def test_layers_that_are_not_taken(run, net):
     assert "not tried on the compiler" in done.out
 
 
+def test_quiet_says_what_is_wrong_alone(run, net):
+    done = run("check", net(BAD), "--target", "sophon", "--target", "ascend", "-q")
+    assert (done.code, done.line) == (1, r"sophon: a[b]\n, c (ELU): it does not take the type ELU")
+    assert run("check", net(BAD), "--target", "ascend", "-q").err == ""
+
+
 def test_json(run, net):
     done = run("check", net(BAD), "--target", "sophon", "--target", "ascend", "--json")
     assert done.code == 1

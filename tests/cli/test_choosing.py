@@ -19,6 +19,7 @@ from deepmerge.plan import Wishes, make_plan, read_recipe
 from deepmerge.plan.region_choices import find_regions
 
 STEPS = ("--steps", "conv2,inception_4a")
+GOAL = ("--data", "npz:x.npz", "--speedup", 2)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,26 @@ def test_convert_fits_what_it_has_chosen(run, mini, asked, tmp_path):
     assert report["choice"]["kept"] and report["choice"]["goal"] == {"speedup": 1.05}
 
 
+def test_what_is_left_out_is_told(run, mini, asked, measured, tmp_path):
+    """By plan, and by convert in its report; and what the passes leave alone."""
+    with open(measured, newline="") as lines:
+        rows = list(csv.reader(lines))
+    row = next(row for row in rows[1:] if row[1] != "leave" and row[2])
+    row[2] = "inf"
+    file = tmp_path / "m.csv"
+    with open(file, "w", newline="") as out:
+        csv.writer(out).writerows(rows)
+    words = (*asked, "--measurements", file, "--keep", "pool1/norm1", "--speedup", 1.05, "--json")
+    for command in (("plan",), ("convert", "--dry-run")):
+        done = run(*command, *mini, *words)
+        assert done.code == 0 and "since their time is inf" in done.err and f"{row[0]} {row[1]!r}" in done.err
+        found = json.loads(done.out)
+        assert any("is kept, as asked" in one["reason"] for one in found["refusals"])
+        assert found["choice"]["time_measured"] is False
+        assert found["choice"]["frontier"]["timed_on"] == f"times given in {file}"
+    assert any("since their time is inf" in text for text in found["warnings"])
+
+
 def test_int8_is_calibrated_on_the_images_that_choose(run, mini, asked, images, tmp_path):
     words = ("--speedup", 1.05, "--no-fit", "--emit", "caffe,onnx-int8", "--calibration-images", 8)
     done = run("convert", *mini, *asked, *words, "-o", tmp_path / "out", "--json")
@@ -183,15 +204,38 @@ def test_a_file_where_the_folder_of_recipes_should_be_is_told_before_measuring(r
     assert file.read_text() == "mine"
 
 
+def test_a_folder_that_is_not_there_is_told_before_measuring(run, mini, tmp_path):
+    """The images, which do not exist, have not been looked for."""
+    file = tmp_path / "missing" / "r.toml"
+    done = run("plan", *mini, *GOAL, "--write", file)
+    says = f"deepmerge: {file}: cannot be written: No such file or directory; nothing was written"
+    assert (done.code, done.line) == (1, says)
+
+
+def test_a_folder_of_recipes_does_not_replace_what_is_read(run, pair, tmp_path):
+    """The network, or the images: both are there afterwards."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for folder, held in ((tmp_path, pair[0]), (photos, photos)):
+        done = run("plan", *pair, "--data", f"folder:{photos}", "--write", folder, "--force")
+        assert done.code == 1 and f"{folder}: holds {held}, which --force would delete" in done.line
+    assert photos.exists() and all(file.exists() for file in pair)
+
+
 @pytest.mark.parametrize(
     "words, says",
     [
         (("--speedup", 2), "--speedup needs --data SPEC"),
-        (("--data", "npz:x.npz", "--speedup", 2, "--max-loss", 1), "exclude each other"),
-        (("--data", "npz:x.npz", "--speedup", 2, "--width", 0.5), "--width has no effect with --data"),
+        ((*GOAL, "--max-loss", 1), "exclude each other"),
+        ((*GOAL, "--width", 0.5), "--width has no effect with --data"),
         (("--data", "npz:x.npz", "--speedup", 1), "'--speedup': 1.0 is not in the range"),
         (("--data", "npz:x.npz"), "--data needs a goal"),
         (("--no-fit",), "--no-fit has no effect without --data SPEC"),
+        ((*GOAL, "--no-fit", "--recover-minutes", 5), "--recover-minutes has no effect with --no-fit"),
+        ((*GOAL, "--dry-run", "--recover-stages", "lsq"), "--recover-stages has no effect with --dry-run"),
+        ((*GOAL[:2], "--max-loss", 1, "--no-fit"), "--max-loss needs the fit: leave --no-fit out"),
+        ((*GOAL, "--target", "atlas500"), "by their names, which the target atlas500 changes: add --no-fit"),
+        ((*GOAL, "--style", "distinct-tops"), "which --style distinct-tops changes: add --no-fit"),
     ],
 )
 def test_wrong_usage_exits_with_2(run, mini, tmp_path, words, says):

@@ -76,7 +76,7 @@ def test_a_dry_run_writes_nothing(run, mini, tmp_path, monkeypatch):
         ("-o out --emit onnx --int8-method entropy", "--int8-method has no effect without onnx-int8 in --emit; add it"),
         ("-o out --int8-keep conv1", "--int8-keep has no effect without onnx-int8 in --emit; add it"),
         ("-o out --tucker --calibration-images 9", "--calibration-images has no effect without --calibration"),
-        ("-o out --mean 1,2,3", "--mean has no effect without --calibration"),
+        ("-o out --mean 1,2,3", "--mean has no effect without images: add --data, --recover or --calibration"),
         ("-o out --calibration folder:photos --tucker --calibration-images 0", "0 is not in the range"),
         ("-o out --train-source images", "give lmdb:PATH, list:FILE or hdf5:FILE"),
         ("-o out --test-source zip:images", "give lmdb:PATH, list:FILE or hdf5:FILE"),
@@ -114,11 +114,20 @@ def test_every_step_has_all_weights_where_that_is_asked_for(run, mini, tmp_path)
 
 def test_an_out_that_holds_an_input_is_refused(run, mini, pair, tmp_path):
     """--force would delete what is converted."""
-    for words, held in ((pair, pair[0]), ((mini[0], pair[1]), pair[1]), ((*mini, "--train-val", pair[0]), pair[0])):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for words, held in (
+        (pair, pair[0]),
+        ((mini[0], pair[1]), pair[1]),
+        ((*mini, "--train-val", pair[0]), pair[0]),
+        ((*mini, "--recover", f"folder:{photos}"), photos),
+        ((*mini, "--tucker", "--calibration", f"folder:{photos}"), photos),
+        ((*mini, "--data", f"folder:{photos}", "--speedup", 2), photos),
+    ):
         done = run("convert", *words, "-o", tmp_path, "--force")
         text = f"deepmerge: {tmp_path}: holds {held}, which --force would delete; give another -o"
         assert (done.code, done.line) == (1, text)
-    assert all(file.exists() for file in pair)
+    assert photos.exists() and all(file.exists() for file in pair)
     assert run("convert", *pair, "-o", tmp_path / "out", "--exact").code == 0
     copy = pair[0].rename(tmp_path / "out/mine.prototxt")
     done = run("convert", copy, pair[1], "-o", tmp_path / "out", "--force")

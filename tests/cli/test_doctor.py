@@ -60,7 +60,7 @@ def test_json(doctor):
 
 
 def test_on_this_machine(monkeypatch):
-    """Real Caffe is looked for elsewhere (tests/test_doctor.py): that takes longest."""
+    """Real Caffe is looked for elsewhere (tests/doctor/test_doctor.py): that takes longest."""
     monkeypatch.setattr("deepmerge.doctor.caffe", lambda: Check("engine caffe", "absent", "not looked for"))
     result = CliRunner().invoke(main, ["doctor", "--json"])
     assert result.exit_code == 0, result.output

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.cli.conftest import with_lost_int8
 from tests.train.finetune.small import convert_small, write_images
 
 
@@ -43,6 +44,11 @@ def test_json_and_quiet(run, words, tmp_path):
     assert shown == {"version": 1} | json.loads((tmp_path / "out2" / "report.json").read_text())["finetuning"]
     assert shown["iterations"] == 2 and shown["seed"] == 5
     assert [(one["step"], one["solver"]["type"]) for one in shown["runs"]] == [("conv2", "Adam")]
+
+
+def test_an_int8_network_that_is_left_out_is_shown(run, words, made, tmp_path):
+    done = run("finetune", with_lost_int8(made / "out", tmp_path / "old"), *words[2:], "--max-iter", "1")
+    assert done.code == 0 and "warning: model-int8.onnx is left out" in done.err and "gone.npz" in done.err
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import math
 import click
 import pytest
 
-from deepmerge.cli.image_options import Numbers, Size, Tolerance
+from deepmerge.cli.image_options import Number, Numbers, Size, Tolerance
 
 
 @pytest.mark.parametrize(
     ("kind", "word", "value"),
     [
+        (Number(), "-0.5", -0.5),
         (Numbers(), "104,117,123", (104, 117, 123)),
         (Numbers(), "-1.5", (-1.5,)),
         (Size(), "640,480", (640, 480)),
@@ -30,6 +31,9 @@ def test_words(kind, word, value):
 @pytest.mark.parametrize(
     ("kind", "word"),
     [
+        (Number(), "nan"),
+        (Number(), "inf"),
+        (Number(), "x"),
         (Numbers(), ""),
         (Numbers(), "1,,2"),
         (Numbers(), "nan"),

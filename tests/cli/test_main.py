@@ -253,6 +253,15 @@ def test_a_file_that_may_not_be_read(run, pair):
     assert "may not be read" in run("inspect", *pair).line
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_may_not_be_read_is_no_wrong_usage(name, mini, monkeypatch):
+    """Reading it says so, in one line."""
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    for param in commands()[name].params:
+        if isinstance(param.type, click.Path):
+            assert Path(param.type.convert(str(mini[0]), param, None)) == mini[0]
+
+
 # -- errors ----------------------------------------------------------------------------------------
 
 
@@ -281,7 +290,7 @@ def raising(error):
         ),
         (ZeroDivisionError("two\nlines"), 1, "a bug in deepmerge (ZeroDivisionError: two lines)"),
         (MemoryError(), 1, "out of memory"),
-        (KeyboardInterrupt(), 130, "interrupted; nothing was written"),
+        (KeyboardInterrupt(), 130, "interrupted; the output was not written"),
         (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: No space left on device"),
         (OSError(28, "No space left on device"), 1, "the output: No space left on device"),
     ],
@@ -347,7 +356,7 @@ def test_kill_unwinds(tmp_path, name):
     done = start("inspect", fifo, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     with writing_end(fifo, done):
         assert ended_by(done, number) == 128 + number
-    told = "deepmerge: interrupted; nothing was written\n" if name == "SIGINT" else ""
+    told = "deepmerge: interrupted; the output was not written\n" if name == "SIGINT" else ""
     assert done.communicate() == ("", told)
 
 

@@ -108,6 +108,15 @@ def test_write_does_not_replace_unless_forced(run, mini, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
 
 
+def test_an_interrupt_while_the_steps_run_leaves_no_recipe(run, mini, tmp_path, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deepmerge.api.plan.Plan.to_dict", interrupted)
+    assert run("plan", mini[0], "--write", tmp_path / "recipe.toml").code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("where", ["none/recipe.toml", "folder"])
 def test_write_where_it_cannot(run, mini, tmp_path, where):
     (tmp_path / "folder").mkdir()

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from tests.cli.conftest import with_lost_int8
 from tests.train.recover.conftest import lay_out
 
 LSQ = ("--stages", "lsq", "--threads", 1)
@@ -120,6 +121,14 @@ def test_unreadable_images_are_shown(run, out, tmp_path):
     )
     done = run(*words, "--strict", "--force")
     assert done.code == 1 and "--strict" in done.line
+    pair = out.parent / "net.prototxt", out.parent / "net.caffemodel"
+    done = run("convert", *pair, "-o", tmp_path / "both", "--recover", words[3], "--recover-stages", "lsq")
+    assert done.code == 0 and "warning: 1 image could not be read and was left out: " in done.err
+
+
+def test_an_int8_network_that_is_left_out_is_shown(run, out, data, tmp_path):
+    done = run("recover", with_lost_int8(out, tmp_path / "old"), "--data", data, "-o", tmp_path / "out2", *LSQ)
+    assert done.code == 0 and "warning: model-int8.onnx is left out" in done.err and "gone.npz" in done.err
 
 
 def test_convert_and_recover_in_one_go(run, out, data, tmp_path):
@@ -146,14 +155,23 @@ def test_convert_and_recover_leaves_nothing_behind(run, out, tmp_path):
 @pytest.mark.parametrize(
     "words, shown",
     [
-        (("--recover-minutes", "5"), "--recover-minutes has no effect without --recover"),
+        (("--recover-minutes", "5"), "--recover-minutes has no effect without --recover or --data"),
         (("--recover", "npz:a.npz", "--dry-run"), "leave --dry-run out"),
         (("--recover", "npz:a.npz", "--emit", "onnx"), "--recover trains"),
+        (("--recover", "npz:a.npz", "--target", "atlas500"), "--recover and the target atlas500 exclude each other"),
     ],
 )
 def test_convert_usage(run, out, tmp_path, words, shown):
     done = run("convert", out.parent / "net.prototxt", out.parent / "net.caffemodel", "-o", tmp_path / "both", *words)
     assert done.code == 2 and shown in done.err
+
+
+def test_a_recipe_for_a_device_that_renames_blobs_is_not_recovered(run, out, data, tmp_path):
+    pair, recipe = (out.parent / "net.prototxt", out.parent / "net.caffemodel"), tmp_path / "r.toml"
+    assert run("plan", *pair, "--target", "atlas500", "--write", recipe).code == 0
+    done = run("convert", *pair, "-o", tmp_path / "both", "--recipe", recipe, "--recover", data)
+    assert done.code == 2 and "--recover and the target atlas500 exclude each other" in done.err
+    assert not (tmp_path / "both").exists()
 
 
 def test_distinct_tops_are_refused(run, out, data, tmp_path):

@@ -101,6 +101,16 @@ def test_a_failure_is_a_line_and_stays_until_it_is_retried(three, convert):  # n
     assert convert().code == 0, "a file that changed is tried unasked"
 
 
+def test_a_result_stays_while_its_model_is_away(three, convert):  # noqa: F811
+    convert()
+    before, away = trees(three / "out"), (three / "models/b.caffemodel").rename(three / "away")
+    done = convert()
+    assert done.code == 1 and "models/b.caffemodel: no such file" in done.err
+    assert trees(three / "out") == before
+    away.rename(three / "models/b.caffemodel")
+    assert convert().err == "3 models done before, 0 left to do\n"
+
+
 def test_a_file_with_another_digest_is_a_failure(three, convert):  # noqa: F811
     add(three, f'sha256.caffemodel = "{"0" * 64}"\n')
     done = convert()
@@ -192,6 +202,30 @@ def test_what_no_zoo_has_written_is_never_replaced(three, run, words):  # noqa: 
     assert run("zoo", three / "zoo.toml", "-o", three / "models", "--list").code == 0
 
 
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("index.html", "<h1>mine</h1>"),
+        ("index.jsonl", '{"version": 1}\n'),
+        ("b/result.json", '{"version": 1, "status": "converted"}'),
+    ],
+)
+def test_a_file_that_is_called_as_the_zoos_own_stays(three, convert, name, text):  # noqa: F811
+    (three / "out/b").mkdir(parents=True)
+    (three / "out" / name).write_text(text)
+    done = convert()
+    assert done.code == 1 and f"/out/{name.partition('/')[0]}: is there already, and is not the result" in done.line
+    assert trees(three / "out", ()) == {name: text.encode()}
+
+
+def test_joining_shards_replaces_no_page_of_mine(three, convert):  # noqa: F811
+    (three / "out").mkdir()
+    (three / "out/index.html").write_text("<h1>mine</h1>")
+    assert convert("--shard", "1/2").code == convert("--shard", "2/2").code == 0, "they write no page"
+    assert "index.html: is there already" in convert("--merge-index").line
+    assert (three / "out/index.html").read_text() == "<h1>mine</h1>"
+
+
 def test_an_out_that_is_a_file_is_refused_at_once(three, run):  # noqa: F811
     (three / "file").touch()
     done = run("zoo", three / "zoo.toml", "-o", three / "file")
@@ -229,6 +263,16 @@ def test_check_says_which_files_are_missing(three, run):  # noqa: F811
     (three / "models/b.caffemodel").unlink()
     done = run("zoo", three / "zoo.toml", "--check")
     assert done.code == 1 and done.out.endswith("model 'b', caffemodel: models/b.caffemodel is not there\n")
+    assert run("zoo", three / "zoo.toml", "--check", "-q").line + "\n" == done.out
+    add(three, "exacct = true\n")
+    done = run("zoo", three / "zoo.toml", "--check", "-q")
+    assert "unknown key 'exacct'" in done.err and "models/b.caffemodel is not there" in done.err
+
+
+def test_a_manifest_may_be_called_init(three, run, monkeypatch):  # noqa: F811
+    (three / "zoo.toml").rename(three / "init")
+    monkeypatch.chdir(three)
+    assert run("zoo", "./init", "--check").out == "3 models, and nothing is wrong with the manifest\n"
 
 
 def test_list_and_dry_run_write_nothing(three, convert):  # noqa: F811
@@ -324,9 +368,25 @@ def test_init_names_models_whose_folders_differ(tmp_path, run):
     assert (done.code, done.out) == (0, "5 models, and nothing is wrong with the manifest\n")
 
 
+def test_init_writes_a_manifest_that_can_be_read_back(tmp_path):
+    """Into a file whose encoding the system takes for another, and with --quiet."""
+    write_model(tmp_path / "m", "größe")
+    command = [sys.executable, "-m", "deepmerge", "zoo", "init", "-q", str(tmp_path / "m")]
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(command, cwd=root, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True)
+    assert done.returncode == 0 and 'name = "größe"' in done.stdout.decode("utf-8")
+
+
+def test_init_looks_into_a_folder_that_is_a_link(tmp_path, run):
+    write_model(tmp_path / "away", "net")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/link").symlink_to(tmp_path / "away")
+    assert f"{tmp_path}/m/link/net.caffemodel" in run("zoo", "init", tmp_path / "m").out
+
+
 def test_init_of_what_is_no_folder(run, tmp_path):
     assert run("zoo", "init", tmp_path / "none").code == 1
-    assert run("zoo", "init", tmp_path).line.endswith("holds no caffemodel")
+    assert run("zoo", "init", tmp_path).line.endswith("holds no caffemodel; give a folder with .caffemodel files in it")
     assert run("zoo", "init").code == 2
 
 
@@ -434,6 +494,15 @@ def test_a_signal_ends_the_run_and_its_processes(three):  # noqa: F811
     assert found and all(gone(pid) for pid in found)
     assert not list((three / "out").glob(".*")), "no half a folder is left"
     assert start(three).wait() == 0
+
+
+def test_an_interrupt_while_the_index_is_written_says_what_stays(convert, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deepmerge.zoo.pages.write_index_page", interrupted)
+    done = convert()
+    assert done.code == 130 and done.err.splitlines()[-1].startswith("deepmerge: interrupted; what is done stays")
 
 
 def test_results_of_other_options_are_still_to_do(three, convert):  # noqa: F811

@@ -121,6 +121,7 @@ def test_labels():
     ):
         list(loader(Source(), classes=7).once())
     assert len(list(loader(Source(), classes=10).once())) == 3
+    assert list(loader(Source(), 10, classes=9, ignored=9).once())[0].labels.tolist() == list(range(10))
 
 
 def test_pictures_of_other_sizes_and_channels():

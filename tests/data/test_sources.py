@@ -58,6 +58,16 @@ def test_folder(folder):
         np.testing.assert_array_equal(picture.pixels, PIXELS[index])
 
 
+def test_a_class_is_a_folders_place_among_all(folder):
+    """Also where others hold no image, or are links; hidden folders are none."""
+    png(folder / ".away" / "x.png", PIXELS[3])
+    (folder / "bee").symlink_to(folder / ".away")
+    (folder / "ant").mkdir()
+    images, found = read(f"folder:{folder}")
+    assert images.classes == ("ant", "bee", "cat", "dog")
+    assert [picture.label for picture in found] == [1, 2, 3, 3]
+
+
 def test_folder_without_classes(tmp_path):
     png(tmp_path / "a.png", PIXELS[0])
     images, (picture,) = read(f"folder:{tmp_path}")
@@ -211,6 +221,9 @@ def bad_npz(tmp_path, **arrays):
         ({"images": np.zeros((2, 0, 4, 3), np.uint8)}, "it must be N×H×W×3"),
         ({"images": np.zeros((1, 4, 4, 3), np.uint8), "labels": np.array(["cat"])}, "so give 1 integers"),
         ({"images": np.zeros((1, 4, 4, 3), np.uint8), "labels": np.array([np.nan])}, "holds a NaN"),
+        ({"images": np.zeros((1, 4, 4, 3), np.uint8), "labels": np.array([1e19])}, "too large for a class"),
+        ({"images": np.zeros((1, 4, 4, 3), np.uint8), "labels": np.array([1 << 63])}, "too large for a class"),
+        ({"images": np.zeros((1, 4, 4, 3), np.uint8), "classes": np.array("cat")}, r"`classes` is \(\); give a list"),
         ({"jpeg": np.zeros(9, np.uint8), "offsets": np.array([np.nan, 1])}, "they must be uint8 and integers"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 
 import pytest
@@ -38,10 +39,15 @@ def test_no_thread_is_left_behind(tmp_path, monkeypatch):
     assert threading.active_count() == before
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    running = Digest(tmp_path / "pipe")
+    running._thread.join(10)
+    assert not running._thread.is_alive()
+
+
 def test_pipes_are_left_alone(tmp_path):
     """They can be read only once, and not by us."""
-    import os
-
     ours, theirs = os.pipe()
     os.write(theirs, b"abc")
     with Digest(f"/dev/fd/{ours}") as running:

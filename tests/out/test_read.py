@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deepmerge.errors import ReadError
-from deepmerge.out.digest import weights_digest
+from deepmerge.graph.fingerprint import weights_digest
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Settings
 from deepmerge.plan.discover import Wishes

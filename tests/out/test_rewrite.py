@@ -77,6 +77,17 @@ def test_new_weights_and_the_rest_as_it_was(converted, tmp_path):
     assert len(changed) == 4 + (converted.folder / "model.onnx").exists()
 
 
+def test_of_a_read_only_out_comes_one_that_is_not(converted, tmp_path):
+    there = [path for path in (converted.folder, *converted.folder.rglob("*")) if not path.is_symlink()]
+    for path in there:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    rewrite(converted, tmp_path / "out2", [], converted.report)
+    made = [path for path in (tmp_path / "out2", *(tmp_path / "out2").rglob("*")) if not path.is_symlink()]
+    assert all(path.stat().st_mode & 0o200 for path in made)
+    for path in there:
+        path.chmod(0o755)
+
+
 def test_networks_that_are_not_retrained_stay(converted, tmp_path):
     rewrite(converted, tmp_path / "out2", [], converted.report)
     for file in files(tmp_path / "out2"):

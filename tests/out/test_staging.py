@@ -12,7 +12,7 @@ import pytest
 
 from deepmerge.errors import DeepmergeError, EmitError
 from deepmerge.names import encoded
-from deepmerge.out.staging import check_free, replacing, scratch, staged, write_whole
+from deepmerge.out.staging import check_free, check_outside, replacing, scratch, staged, write_whole
 
 
 def ours(out: Path, text: str = "old") -> Path:
@@ -134,6 +134,20 @@ def test_a_folder_that_holds_an_input_stays(tmp_path):
     check_free(out, True, (out / "deploy.prototxt",))
     with pytest.raises(EmitError, match="out: holds .*mine.prototxt"):
         check_free(out, True, (out / "mine.prototxt",))
+    with pytest.raises(EmitError, match="models: holds .*models, which"):
+        check_free(tmp_path / "models", True, (tmp_path / "models",))  # a folder of images
+
+
+def test_a_folder_that_holds_the_one_that_is_copied_stays(tmp_path):
+    """A conversion may be replaced by what is made of it: its original is elsewhere."""
+    out = ours(tmp_path / "runs/out")
+    check_outside(tmp_path / "other", out)
+    check_outside(out, out)
+    with pytest.raises(EmitError, match="runs: holds .*report.json, which --force would delete"):
+        check_outside(tmp_path / "runs", out)
+    (out / "photos").mkdir()
+    with pytest.raises(EmitError, match="out: holds .*photos, which --force would delete"):
+        check_outside(out, out, (out / "photos",))
 
 
 def test_the_error_has_the_folder_and_the_remedy(tmp_path):
@@ -260,6 +274,18 @@ def test_a_file_written_whole(tmp_path):
         write_whole(tmp_path / "a.txt", text)
     assert (tmp_path / "a.txt").read_bytes() == "new, h\xe9".encode()
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_links_and_pipes_stay_what_they_are(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    for text in ("old", "new"):
+        write_whole(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "file").read_text() == text
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", "text")
+    assert os.read(reader, 9) == b"text" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
 
 
 def test_a_files_permissions_follow_the_umask(tmp_path):

@@ -73,6 +73,9 @@ def test_images_count_by_their_file_or_by_names_and_sizes(folder):
     before = digest(folder, "folder:nets")
     (folder / "nets/more.png").write_bytes(b"1")
     assert digest(folder, "folder:nets") != before
+    before = digest(folder, "folder:nets")
+    (folder / "nets/empty").mkdir()
+    assert digest(folder, "folder:nets") != before, "it is a class, too"
 
 
 def test_a_url_is_read_by_fsspec(folder, served):

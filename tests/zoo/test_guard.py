@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deepmerge.cli.zoo import run_convert
+from deepmerge.zoo.files import digest
 from deepmerge.zoo.guard import guarded
 from deepmerge.zoo.record import LOG, Task, read_record
 from tests.zoo import workers
@@ -59,6 +60,12 @@ def test_one_that_is_killed_twice_is_set_aside(task):
 
 def test_one_that_is_killed_once_gets_another_process(task):
     assert guarded(task, workers.crash_once).status == "converted"
+
+
+def test_what_was_converted_has_the_digest_that_is_asked_for(task):
+    task = replace(task, sha256={"caffemodel": digest(task.base, "net.caffemodel")})
+    outcome = guarded(task, workers.swap)
+    assert outcome.status == "failed" and outcome.line.startswith("net.caffemodel: its SHA-256 is ")
 
 
 def test_an_error_is_a_line_and_a_log(task):

@@ -78,6 +78,7 @@ def test_files_and_images_of_options_are_what_the_result_depends_on(manifest):
         (HEAD + MODEL + "exact = 1\n", "model 'a', exact: expected true or false, found 1"),
         (HEAD + MODEL + "width = true\n", "model 'a', width: expected a string or a number, found True"),
         (HEAD + MODEL + "width = 'wide'\n", "model 'a': Invalid value for '--width':"),
+        (HEAD + MODEL + "scale = nan\n", "model 'a': Invalid value for '--scale': 'nan' is not a finite number"),
         (HEAD + MODEL + "absorb = ['lrm']\n", "model 'a': Invalid value for '--absorb': 'lrm' is not one of"),
         (HEAD + MODEL + "expect.verifi = 1\n", "model 'a', expect: unknown key 'verifi'; did you mean 'verify'"),
         (HEAD + MODEL + "expect = 1\n", "model 'a', expect: expected a table, found 1"),
@@ -103,6 +104,18 @@ def test_files_and_images_of_options_are_what_the_result_depends_on(manifest):
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_place(manifest, text, says):
     assert problem(manifest(text)).startswith(says)
+
+
+def test_a_url_with_stars_that_its_server_refuses_is_a_problem(manifest, monkeypatch):
+    memory = pytest.importorskip("fsspec.implementations.memory")
+
+    def refuse(*_, **__):
+        raise RuntimeError("403,\nForbidden")  # as good as any: each library has its own errors
+
+    monkeypatch.setattr(memory.MemoryFileSystem, "glob", refuse)
+    for place, says in (("memory://nets", "cannot be read: 403, Forbidden"), ("none://x", "fsspec does not open")):
+        said = problem(manifest(HEAD + f'[[model]]\nprototxt = "{place}/*.prototxt"\n'))
+        assert said.startswith(f"model 1: {place}/*.prototxt: ") and says in said
 
 
 def test_all_problems_are_said_at_once(manifest):

@@ -59,6 +59,17 @@ def test_a_file_that_is_missing_is_part_of_the_key(task, tmp_path):
     assert not read_record(task.out).fits(task, task.signatures())
 
 
+def test_a_result_outlives_a_file_that_is_missing(task, tmp_path):
+    (tmp_path / "out/a").mkdir(parents=True)
+    write_record(tmp_path / "out/a", task, task.digests(), {"status": "converted"}, {"signatures": task.signatures()})
+    (tmp_path / "r.toml").unlink()
+    write_failure(task, Failure("error", "no such file", 0.1))
+    assert read_record(task.out).status == "converted"
+    (tmp_path / "r.toml").write_text("another")
+    write_failure(task, Failure("error", "is no recipe", 0.1))
+    assert read_record(task.out).status == "failed"
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "null", "{}", '{"version": 1}', '{"version": 2, "status": "converted"}', "\xff", "[" * 10**5]
 )

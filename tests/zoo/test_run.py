@@ -4,9 +4,9 @@ import pytest
 
 from deepmerge.errors import DeepmergeError, EngineError
 from deepmerge.zoo.guard import Outcome
-from deepmerge.zoo.manifest import Model
+from deepmerge.zoo.manifest import Manifest, Model
 from deepmerge.zoo.record import Task, read_record
-from deepmerge.zoo.run import Choice, Pool, outcomes
+from deepmerge.zoo.run import Choice, Pool, jobs_of, outcomes
 
 MODELS = [
     Model(number, name, f"{name}.prototxt", "") for number, name in enumerate(("res18", "res50", "vgg", "[x]"), 1)
@@ -30,6 +30,13 @@ def test_shards_are_all_models_once(count):
     parts = [chosen(shard=(index, count)) for index in range(1, count + 1)]
     assert sorted(sum(parts, [])) == sorted(model.name for model in MODELS)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_prototxt_without_a_name_is_a_task_as_any(tmp_path):
+    """The process that reads it says what is wrong."""
+    found = Manifest(tmp_path / "zoo.toml", [Model(1, "a", ".", "a.caffemodel")], [])
+    (job,) = jobs_of(found, tmp_path / "out", found.models)
+    assert job.task.pair == (".", "a.caffemodel")
 
 
 class KilledWorker(Exception):

@@ -37,6 +37,13 @@ def crash_once(words):
     return run_convert(words)
 
 
+def swap(words):
+    """Convert another caffemodel than the one that was looked at, as a second download may be."""
+    with open(words[-1], "ab") as file:
+        file.write(b"\x0a\x00")  # a field that says the same
+    return run_convert(words)
+
+
 def refuse(words) -> None:
     raise ReadError("is not what it should be", words[-1], remedy="get another")
 
