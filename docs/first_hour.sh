@@ -3,8 +3,9 @@
 #
 #   sh docs/first_hour.sh NET.prototxt NET.caffemodel TRAIN TEST
 #
-# TRAIN are images without labels, TEST are labelled ones, such as folder:photos/ and npz:test.npz. The results go to
-# first_hour/. MINUTES is the time for recover, TIMING the seconds for the timing; INSTALL installs deepmerge, `true` does not.
+# TRAIN are images without labels, TEST are labelled ones, such as folder:photos/ and npz:test.npz. Environment variables: OUT, a
+# new folder (first_hour); MINUTES, for recover (5); TIMING, seconds for times (60); INSTALL, the command that installs deepmerge
+# (`true`: none).
 set -eu
 net=$1 weights=$2 train=$3 test=$4
 : "${INSTALL:=pip install deepmerge-caffe[torch]}" "${MINUTES:=5}" "${OUT:=first_hour}" "${TIMING:=60}"
