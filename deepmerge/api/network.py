@@ -367,7 +367,10 @@ class Network:
         )
         graph = original.graph.copy()
         used = [*plan.choice_notes, *(plan.images.notes if plan.images else ())]
-        graph.warnings += plan.notes if INT8 not in emit else used
+        notes = plan.notes if INT8 not in emit else used
+        if strict:  # what cannot be read was an error then; what an engine refuses is none
+            notes = [line for line in notes if line not in plan.choice_notes]
+        graph.warnings += notes
         report = run(graph, plan.found, job, progress, digest)
         return Conversion(original, graph, report, out if "caffe" in emit else None)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from deepmerge.choose.explain import Row, explained
 from deepmerge.choose.frontier import Point, Whole, plan_within
 from deepmerge.choose.loss import Answers
-from deepmerge.choose.measurements import WHOLE
+from deepmerge.choose.measurements import WHOLE, digest
 from deepmerge.choose.plans import Plans, digest_of
 from deepmerge.errors import PlanError
 from deepmerge.machine import cores
@@ -99,7 +99,7 @@ def _within_loss(plans: Plans, goal: Goal) -> Chosen:
 
 def _checked(plans: Plans, answers: Answers, recipe: Recipe) -> float:
     """Return a plan's agreement, fitted, on the images to check on. The file keeps it."""
-    name = f"check {digest_of(recipe)}"
+    name = f"check {digest(repr([digest_of(recipe), plans.study.job.images_key()]))}"
     if plans.known.get(WHOLE, name).agreement is None:
         _, agreement = answers.compare(plans.fitted(recipe))
         plans.known.add(WHOLE, name, agreement=agreement)

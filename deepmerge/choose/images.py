@@ -70,5 +70,5 @@ def _read(loader: Loader, kind: str, notes: list[str]) -> Iterator[np.ndarray]:
     skipped = loader.skipped
     if (left := loader.count - len(skipped)) < LEAST:
         text = f"only {left} of the {loader.count} images to {kind} could be read, and choosing takes {LEAST}"
-        raise ReadError(f"{loader.images.spec}: {text}; the first: {skipped[0]}")
+        raise ReadError(f"{loader.images.spec}: {text}; the first: {skipped[0]}", remedy="repair them, or give more")
     notes.extend(why for why in skipped if why not in notes)

@@ -13,6 +13,7 @@ from deepmerge import __version__
 from deepmerge.data import ImageWishes, network_transform, source_path
 from deepmerge.data.mean_file import find_mean_file
 from deepmerge.data.sources import SUFFIXES
+from deepmerge.formats.read.files import walk
 from deepmerge.graph.fingerprint import fingerprint
 from deepmerge.graph.graph import Graph
 from deepmerge.machine import processor
@@ -50,19 +51,23 @@ class Job:
     def cache(self) -> Path:
         """Return the file of the user's cache for this network and these images."""
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        told = [__version__, fingerprint(self.graph), *self.images_key()]
+        key = hashlib.sha256(repr(told).encode()).hexdigest()
+        return base / "deepmerge" / "measurements" / f"{key[:32]}.csv"
+
+    def images_key(self) -> list[Any]:
+        """Return what differs once other images, or images prepared in another way, are looked at."""
         transform = network_transform(self.graph, self.prototxt)
         mean = transform.mean_file and find_mean_file(transform.mean_file, transform.folder)
         images = [self.data, *_changed(self.data), self.images, *([_state(mean)] if mean else [])]
-        told = [__version__, fingerprint(self.graph), images, [transform, asdict(self.wishes)]]
-        key = hashlib.sha256(repr(told).encode()).hexdigest()
-        return base / "deepmerge" / "measurements" / f"{key[:32]}.csv"
+        return [images, [transform, asdict(self.wishes)]]
 
 
 def _changed(data: str) -> list[Any]:
     """Return what differs once the images of a SPEC have changed. What a list names is not looked at."""
     source = source_path(data)
     if data.startswith("folder:"):
-        places = [os.path.join(folder, name) for folder, _, names in os.walk(source) for name in names]
+        places = [os.path.join(folder, name) for folder, _, names in walk(source) for name in names]
         files = sorted(place for place in places if Path(place).suffix.lower() in SUFFIXES)
         return [(os.path.relpath(file, source), _state(file)) for file in files]
     if data.startswith("lmdb:"):

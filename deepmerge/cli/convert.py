@@ -408,8 +408,6 @@ def _check_usage(
         refuse(given("no_fit"), "has no effect without --data SPEC")
     elif not choosing.goal:
         raise click.UsageError("--data needs a goal: add --speedup, --budget-ms or --max-loss")
-    elif choosing.max_loss is not None and recovering.no_fit:
-        raise click.UsageError("--max-loss needs the fit: leave --no-fit out")
     if recovering.data is not None:
         refuse(given("no_fit"), "and --recover exclude each other")
     if recovering.data is None:

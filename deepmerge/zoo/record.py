@@ -102,7 +102,16 @@ def read_record(folder: str | Path) -> Record | None:
 
 def is_foreign(folder: str | Path) -> bool:
     """Return whether there is something in a model's place that no zoo has written, such as the model itself."""
-    return os.path.lexists(folder) and (os.path.islink(folder) or read_record(folder) is None)
+    return os.path.lexists(folder) and (os.path.islink(folder) or not _is_result(Path(folder, RESULT)))
+
+
+def _is_result(file: Path) -> bool:
+    """Return whether a zoo, of any version, has written the file."""
+    try:
+        result = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(result, dict) and {"version", "key", "status"} <= set(result)
 
 
 def write_record(folder: Path, task: Task, digests: Mapping[str, str | None], more: dict[str, Any], run: dict) -> None:

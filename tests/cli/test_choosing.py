@@ -233,7 +233,6 @@ def test_a_folder_of_recipes_does_not_replace_what_is_read(run, pair, tmp_path):
         (("--no-fit",), "--no-fit has no effect without --data SPEC"),
         ((*GOAL, "--no-fit", "--recover-minutes", 5), "--recover-minutes has no effect with --no-fit"),
         ((*GOAL, "--dry-run", "--recover-stages", "lsq"), "--recover-stages has no effect with --dry-run"),
-        ((*GOAL[:2], "--max-loss", 1, "--no-fit"), "--max-loss needs the fit: leave --no-fit out"),
         ((*GOAL, "--target", "atlas500"), "by their names, which the target atlas500 changes: add --no-fit"),
         ((*GOAL, "--style", "distinct-tops"), "which --style distinct-tops changes: add --no-fit"),
     ],

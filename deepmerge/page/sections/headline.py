@@ -35,7 +35,7 @@ def speed(report: dict[str, Any], table: Steps | None, timed: Sequence[Measured]
         if speedups:
             return _fast(speedups[-1]), f"measured on {table.engine}"
     chosen = entry(report.get("choice"))
-    frontier, here = entry(chosen.get("frontier")), chosen.get("time_measured")
+    frontier, here = entry(chosen.get("frontier")), chosen.get("time_measured", chosen.get("measured") or None)
     if isinstance(here, bool) and is_number(chosen.get("speedup")):
         how = f"measured on {frontier.get('engine')}" if here else f"by {frontier.get('timed_on')}"
         return _fast(chosen["speedup"]), f"{how}, when the merges were chosen"
