@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 OPTIMIZER = "Muon and Adam"  # a checkpoint holds its state
 _MUON_RMS = 0.2  # the root mean square of Muon's step, as a share of the learning rate
+# Newton-Schulz iterations of a step. With 3 instead of torch's 5, inception_mini's iterations of training take 58
+# instead of 68 ms, and learn as much.
+_MUON_ITERATIONS = 3
 
 _LEAST_SIZE = 1e-6
 
@@ -44,9 +47,8 @@ class Optimizer:
         others = {place: blob for place, blob in enumerate(parameters) if place not in self._matrices}
         self._all: list[torch.optim.Optimizer] = []
         if self._matrices:
-            self._all.append(
-                torch.optim.Muon(_groups(self._matrices), weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-            )
+            matrices, how = _groups(self._matrices), "match_rms_adamw"
+            self._all.append(torch.optim.Muon(matrices, weight_decay=0, ns_steps=_MUON_ITERATIONS, adjust_lr_fn=how))
         if others:
             self._all.append(torch.optim.Adam(_groups(others), fused=True))
 
