@@ -49,6 +49,11 @@ def for_terminal(text: object, most: int = MAX_LENGTH) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def for_shell(name: str) -> str:
+    """Return the name as one word of a shell command to type; what a terminal would not show is escaped."""
+    return shlex.quote(for_terminal(name))
+
+
 def for_comment(text: str) -> str:
     """Return the text as what may follow `#` on one line of a prototxt, a Makefile or TOML."""
     line = for_terminal(text)

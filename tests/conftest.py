@@ -40,7 +40,7 @@ def zoo(shared: Path) -> Path:
 @pytest.fixture(scope="session")
 def caffe_python() -> Path:
     """The interpreter that has real Caffe."""
-    from deepmerge.engines.discover import find_python
+    from deepmerge.engines.find_caffe import find_python
 
     python = find_python()
     if python is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,34 @@ def conv(name: str, bottom: str, num_output: int, params: str = "kernel_size: 1"
 def relu(bottom: str, name: str | None = None, params: str = "") -> str:
     """A ReLU in place."""
     return layer(name or f"{bottom}/relu", "ReLU", bottom, params, bottom)
+
+
+_KERNELS = [(2, 2), (3, 3), (5, 5), (1, 3), (4, 2)]
+_STRIDES = [(1, 1), (2, 2), (3, 3), (2, 3), (5, 1)]
+_PADS = [(0, 0), (1, 1), (2, 2), (0, 1), (2, 0)]
+Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # kernel, stride, pad; each of height and width
+
+
+def pooling_windows(size: tuple[int, int]) -> list[Window]:
+    """Every kernel, stride and pad that Caffe takes: pad < kernel, and a kernel that fits."""
+    return [
+        (kernel, stride, pad)
+        for kernel, stride, pad in itertools.product(_KERNELS, _STRIDES, _PADS)
+        if all(n + 2 * p >= k > p for n, k, p in zip(size, kernel, pad, strict=True))
+    ]
+
+
+def poolings(
+    size: tuple[int, int], pool: str, rounding: str = "", mask: bool = False, windows: list[Window] | None = None
+) -> str:
+    """A Pooling for each window (None for all that Caffe takes) of one input. mask: whether they have a second top."""
+    text = inputs((2, 3, *size))
+    for number, window in enumerate(pooling_windows(size) if windows is None else windows):
+        (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w) = window
+        params = f"pool: {pool} kernel_h: {kernel_h} kernel_w: {kernel_w} stride_h: {stride_h} stride_w: {stride_w}"
+        params += f" pad_h: {pad_h} pad_w: {pad_w} {rounding}"
+        text += layer(f"top{number}", "Pooling", "data", params, f"top{number} mask{number}" if mask else None)
+    return text
 
 
 def network(folder: Path, text: str, seed: int | None = 5) -> Graph:

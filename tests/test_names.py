@@ -6,6 +6,7 @@ import html
 import json
 import math
 import re
+import shlex
 import subprocess
 import unicodedata
 
@@ -149,6 +150,13 @@ def test_long_names_keep_apart():
     one, other = (names.for_path("a" * 300 + end) for end in "xy")
     assert one != other and len(one) == len(other) == names.MAX_PATH and one.startswith("a" * 242 + "-")
     assert names.for_path("a" * 255) == "a" * 255
+
+
+@few
+@any_name
+def test_a_word_of_a_shell(name):
+    text = names.for_shell(name)
+    assert shlex.split(text) == [for_terminal(name)] and harmless(text)
 
 
 def test_a_comment_takes_no_further_line(tmp_path):

@@ -79,7 +79,7 @@ class Frontier:
         taken = {layer for step in chosen.recipe.steps for layer in step.layers}
         refusals = tuple(one for one in self.study.refusals if not (one.costly and one.layer in taken))
         found = FoundPlan(chosen.recipe, refusals, choice=chosen_entry(self._plans, chosen))
-        return Plan(self.network, found, images, self.study.notes)
+        return Plan(self.network, found, images, self.study.notes, self.study.job.data)
 
     def to_dict(self) -> Report:
         """Return the frontier as `deepmerge plan --json` prints it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from deepmerge.api.frontier import Frontier
 from deepmerge.api.plan import Plan
 from deepmerge.api.support import PathLike, Report, as_html, overrides
-from deepmerge.data import ImageWishes
+from deepmerge.data import ImageWishes, source_path
 from deepmerge.errors import PlanError, ReadError
 from deepmerge.formats import INT8
 from deepmerge.formats.read import read_network, read_train_layers
@@ -256,19 +256,21 @@ class Network:
             result on.
         steps, absorb, keep, target
             What may be changed, as for `plan`.
+        strict
+            Whether a warning about the images is an error.
 
         Raises
         ------
         PlanError
             If nothing can be chosen, or SciPy is not installed.
         """
-        from deepmerge.choose.job import Job
+        from deepmerge.choose.job import ChooseJob
         from deepmerge.choose.study import Study
 
         if self.prototxt is None or self.caffemodel is None:
             raise ReadError("choosing needs the network's weights: load it with its caffemodel", self.prototxt)
         options = Options(absorb=tuple(absorb), keep=frozenset(keep), target=target and load_target(target).name)
-        job = Job(
+        job = ChooseJob(
             self.graph,
             self.train_val or self.prototxt,
             data,
@@ -360,17 +362,17 @@ class Network:
             out,
             settings=settings,
             calibration=plan.images,
+            reads=[*filter(None, [self.train_val]), *map(source_path, plan.specs)],
             check=check,
             strict=strict,
             force=force,
             finish=original._write_page if page else lambda folder: None,
         )
         graph = original.graph.copy()
-        used = [*plan.choice_notes, *(plan.images.notes if plan.images else ())]
-        notes = plan.notes if INT8 not in emit else used
-        if strict:  # what cannot be read was an error then; what an engine refuses is none
-            notes = [line for line in notes if line not in plan.choice_notes]
-        graph.warnings += notes
+        # --strict has failed already on images that cannot be read; what an engine refuses is no error
+        chosen = [] if strict else plan.choice_notes
+        unused = [] if INT8 in emit else plan.unused_notes
+        graph.warnings += [*chosen, *plan.image_notes, *unused]
         report = run(graph, plan.found, job, progress, digest)
         return Conversion(original, graph, report, out if "caffe" in emit else None)
 

@@ -37,8 +37,10 @@ class Plan:
         found: FoundPlan,
         images: CalibrationImages | None = None,
         choice_notes: Sequence[str] = (),
+        choice_data: str | None = None,
     ):
         self.network, self.found, self.images, self.choice_notes = network, found, images, list(choice_notes)
+        self.choice_data = choice_data
 
     @property
     def recipe(self) -> Recipe:
@@ -53,10 +55,25 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """What is said about a choice by measurement and about the calibration images, one line each."""
-        notes = [*self.choice_notes, *(() if self.images is None else self.images.notes)]
-        if self.images is not None and self.recipe.file and not any(s.options.get("calibration") for s in self.steps):
-            notes.append(f"{self.recipe.file}: none of its steps uses calibration images, so they are ignored")
-        return notes
+        return [*self.choice_notes, *self.image_notes, *self.unused_notes]
+
+    @property
+    def image_notes(self) -> list[str]:
+        """What reading the calibration images brought up."""
+        return [] if self.images is None else list(self.images.notes)
+
+    @property
+    def unused_notes(self) -> list[str]:
+        """A note if no step of a recipe uses the calibration images; to int8 it does not apply."""
+        if self.images is None or not self.recipe.file or any(s.options.get("calibration") for s in self.steps):
+            return []
+        return [f"{self.recipe.file}: none of its steps uses calibration images, so they are ignored"]
+
+    @property
+    def specs(self) -> list[str]:
+        """The images that it was made with: those that it was chosen by, and those to calibrate on."""
+        calibration = None if self.images is None else self.images.spec
+        return [spec for spec in (self.choice_data, calibration) if spec]
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from deepmerge.choose.explain import Row, explained
 from deepmerge.choose.frontier import Point, Whole, plan_within
@@ -82,12 +83,13 @@ def _within_loss(plans: Plans, goal: Goal) -> Chosen:
     """Return the fastest plan that should keep the goal, and keeps it on images that took part in nothing before."""
     points, sets = plans.points, plans.study.sets
     answers = Answers(plans.study.job.graph, sets.input, sets.check, cores())
+    key = plans.study.job.images_key()  # looks at every file of a folder
 
     def keeps(agreement: float | None) -> bool:
         return agreement is not None and 100 * (1 - agreement) <= goal.max_loss
 
     def found(place: int) -> float:
-        return _checked(plans, answers, plans.recipe_of(points[place]))
+        return _checked(plans, answers, key, plans.recipe_of(points[place]))
 
     expected = [plans.curves.corrected(point.predicted).agreement for point in points]
     start = max((place for place, agreement in enumerate(expected) if keeps(agreement)), default=0)
@@ -97,9 +99,9 @@ def _within_loss(plans: Plans, goal: Goal) -> Chosen:
     return replace(chosen, checked=(found(place), sum(map(len, sets.check))))
 
 
-def _checked(plans: Plans, answers: Answers, recipe: Recipe) -> float:
-    """Return a plan's agreement, fitted, on the images to check on. The file keeps it."""
-    name = f"check {digest(repr([digest_of(recipe), plans.study.job.images_key()]))}"
+def _checked(plans: Plans, answers: Answers, key: list[Any], recipe: Recipe) -> float:
+    """Return a plan's agreement, fitted, on the images to check on. The file keeps it. key: what names the images."""
+    name = f"check {digest(repr([digest_of(recipe), key]))}"
     if plans.known.get(WHOLE, name).agreement is None:
         _, agreement = answers.compare(plans.fitted(recipe))
         plans.known.add(WHOLE, name, agreement=agreement)

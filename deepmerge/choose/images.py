@@ -40,11 +40,14 @@ class ImageSets:
 def image_sets(spec: str, graph: Graph, prototxt: Path, wishes: ImageWishes, count: int, strict: bool) -> ImageSets:
     """Read `count` images of a source, spread evenly, and divide them.
 
-    Raises ReadError if there are too few, GraphError if the network is bound to its batch.
+    Raises ReadError if there are too few, or if `strict` and there is a note; GraphError if the network is bound to its
+    batch.
     """
     opened = open_network_images(spec, graph)
     require_rows(graph)
     how, notes = opened.preprocessing(network_transform(graph, prototxt, "TEST"), wishes)
+    if strict and notes:
+        raise ReadError(f"--strict: {notes[0]} (a warning, without --strict)")
     source = opened.source
     count = min(count, source.count)
     if count < FEWEST:

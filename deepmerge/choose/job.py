@@ -22,7 +22,7 @@ from deepmerge.text import count
 
 
 @dataclass(frozen=True)
-class Job:
+class ChooseJob:
     """What is measured, and how.
 
     graph: the network, with weights. prototxt: its file. data: the images' SPEC. images: the most to use.

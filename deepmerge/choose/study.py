@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from deepmerge.choose.images import FEWEST, ImageSets, image_sets
-from deepmerge.choose.job import Job
+from deepmerge.choose.job import ChooseJob
 from deepmerge.choose.loss import Answers, Regions, judged_outputs
 from deepmerge.choose.measurements import WHOLE, Measurements, Name, digest
 from deepmerge.choose.standin import stand_in
@@ -25,7 +25,7 @@ from deepmerge.machine import cores
 from deepmerge.measure.harness.setup import Passing
 from deepmerge.passes.support.base import Options
 from deepmerge.plan import Plan, Recipe, Wishes, make_plan, run_recipe
-from deepmerge.plan.discover import split_step
+from deepmerge.plan.plan import split_step
 from deepmerge.plan.region_choices import LEAVE, Choice, Region, ends_of, find_regions, part_of
 from deepmerge.plan.select import select
 from deepmerge.progress import Progress, silent
@@ -41,7 +41,7 @@ class Study:
     refusals: what the passes leave alone.
     """
 
-    def __init__(self, job: Job, progress: Progress = silent):
+    def __init__(self, job: ChooseJob, progress: Progress = silent):
         if job.images < FEWEST:
             raise PlanError(f"images is {job.images}", remedy=f"choosing takes {FEWEST} or more")
         self.job, self.progress = job, progress

@@ -27,7 +27,16 @@ from deepmerge.cli.options import (
     refuse,
 )
 from deepmerge.cli.output import Console, table, written_line
-from deepmerge.cli.training_options import MINUTES, files, limit, precision, resumable, show_paused, training
+from deepmerge.cli.training_options import (
+    MINUTES,
+    files,
+    limit,
+    precision,
+    resumable,
+    show_paused,
+    training,
+    warnings_in,
+)
 from deepmerge.names import for_terminal
 
 _TEACHER = "Distillation"
@@ -118,13 +127,15 @@ def finetune(out: Path, to: Path, data: str, images: Preprocessing, console: Con
     import deepmerge
     from deepmerge.train.shared.checkpoint import Paused
 
+    shown = warnings_in(out)
     try:
         with resumable(to):
             done = deepmerge.finetune(out, data, to, wishes=images.wishes(), say=console.say, **options)
     except Paused:
         return show_paused(console, to, options["stop_after"])
     report = done["finetuning"]
-    console.warn([*report["warnings"], *done.get("warnings", [])])
+    new = [line for line in done.get("warnings", []) if line not in shown]
+    console.warn([*report["warnings"], *new])
     console.show(report, lambda: _text(report, to))
     console.next(after_training(to, options["test_data"]))
 

@@ -129,8 +129,9 @@ def _check_free(write: Path, force: bool, inputs: list[Path]) -> None:
         raise EmitError(f"{write}: exists already", file=write, remedy=remedy)
     if inputs:
         check_free(write, force, inputs)
-    elif not write.parent.is_dir():  # as writing would say, after all the work
-        raise EmitError(f"{write}: cannot be written: {os.strerror(errno.ENOENT)}; nothing was written", file=write)
+    elif not write.parent.is_dir():  # as writing would fail, after all the work
+        remedy = "make its folder first; nothing was written"
+        raise EmitError(f"{write}: cannot be written: {os.strerror(errno.ENOENT)}", file=write, remedy=remedy)
 
 
 def _choose(

@@ -12,7 +12,16 @@ from deepmerge.cli.image_options import Preprocessing
 from deepmerge.cli.next_command import after_training
 from deepmerge.cli.options import MORE, SPEC, Amount, Checked, Listed, command, common, option, options
 from deepmerge.cli.output import Console, table, written_line
-from deepmerge.cli.training_options import MINUTES, files, limit, precision, resumable, show_paused, training
+from deepmerge.cli.training_options import (
+    MINUTES,
+    files,
+    limit,
+    precision,
+    resumable,
+    show_paused,
+    training,
+    warnings_in,
+)
 from deepmerge.text import count
 from deepmerge.train.recover import STAGES, TRAINED
 
@@ -114,6 +123,7 @@ def recover(
     import deepmerge
     from deepmerge.train.shared.checkpoint import Paused
 
+    shown = warnings_in(out)
     try:
         with resumable(to), console.progress() as progress:
             asked = {**how, "steps": ",".join(steps), "wishes": images.wishes()}
@@ -121,7 +131,8 @@ def recover(
     except Paused:
         return show_paused(console, to, how["stop_after"])
     story = report["recovery"]
-    console.warn([*story.get("warnings", []), *report.get("warnings", [])])
+    new = [line for line in report.get("warnings", []) if line not in shown]
+    console.warn([*story.get("warnings", []), *new])
     console.show(story, lambda: f"{recovery_table(story, console.verbose)}\n\n{written_line(to)}")
     console.next(after_training(to))
 

@@ -11,6 +11,7 @@ import click
 from deepmerge.cli.image_options import preprocessing
 from deepmerge.cli.options import FILE, MORE, Amount, inputs, option, options, original
 from deepmerge.cli.output import Console
+from deepmerge.errors import ReadError
 from deepmerge.train.shared.device import PRECISIONS
 
 MINUTES = Amount(0, min_open=True)
@@ -58,6 +59,17 @@ def resumable(to: Path | None) -> Iterator[None]:
         if to is None or not checkpoint_folder(to).exists():
             raise
         raise KeyboardInterrupt(f"interrupted; the same command resumes from {checkpoint_folder(to)}") from None
+
+
+def warnings_in(out: Path) -> list[str]:
+    """Return the warnings in OUT's report, shown when it was made; [] where OUT cannot be read: the run says why."""
+    from deepmerge.out.read import read_converted
+
+    try:
+        found = read_converted(out).report.get("warnings")
+    except ReadError:
+        return []
+    return found if isinstance(found, list) else []
 
 
 def show_paused(console: Console, to: Path, minutes: float) -> None:

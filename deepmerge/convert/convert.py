@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +36,9 @@ class Job:
     """How a conversion is carried out.
 
     prototxt, caffemodel: the network's files, as the report names them. out: the folder to write; None writes nothing.
-    settings: what to write. calibration: the images that the plan was made with. check: verify the graph's invariants
-    after each step. strict: a warning is an error. force: replace an existing `out`. finish: called with the complete
-    folder before it becomes `out`.
+    settings: what to write. calibration: the images that the plan was made with. reads: the train_val and images, which
+    are never replaced. check: verify the graph's invariants after each step. strict: a warning is an error. force:
+    replace an existing `out`. finish: called with the complete folder before it becomes `out`.
     """
 
     prototxt: Path
@@ -46,6 +46,7 @@ class Job:
     out: Path | None = None
     settings: Settings = field(default_factory=Settings)
     calibration: CalibrationImages | None = None
+    reads: Sequence[Path] = ()
     check: bool = False
     strict: bool = False
     force: bool = False
@@ -63,7 +64,7 @@ def convert(
     recipe = plan.recipe
     with digest or Digest(job.caffemodel) as digest:
         if job.out is not None:
-            check_free(job.out, job.force, (job.prototxt, job.caffemodel))
+            check_free(job.out, job.force, (job.prototxt, job.caffemodel, *job.reads))
         if INT8 in job.settings.formats:
             require_images(job.calibration)
         source = {"prototxt": source_entry(job.prototxt)}

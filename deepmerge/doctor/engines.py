@@ -36,7 +36,7 @@ def ort() -> Check:
 
 def caffe() -> Check:
     """Report which real Caffe there is to compare with."""
-    from deepmerge.engines.discover import VARIABLE, describe, find_python
+    from deepmerge.engines.find_caffe import VARIABLE, describe, find_python
 
     remedy = f"`make caffe` in a checkout (CPython 3.7-3.9, x86-64 Linux), or set {VARIABLE} to a python that has it"
     try:

@@ -69,9 +69,14 @@ class Session(Protocol):
     ) -> None: ...
 
 
+def reads_onnx(engine: Engine) -> bool:
+    """Return whether the engine loads the ONNX files that convert writes."""
+    return hasattr(engine, "load_onnx")
+
+
 def load_onnx(engine: Engine, file: Path, graph: Graph, threads: int = 1) -> Session:
     """Load an ONNX file that convert wrote of the network. EngineError if the engine reads no ONNX files."""
-    if not hasattr(engine, "load_onnx"):
+    if not reads_onnx(engine):
         raise EngineError(f"engine {engine.name!r} does not read ONNX files ({file})", remedy="use --engine ort")
     return engine.load_onnx(file, graph, threads)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.engines.caffe_process import CaffeProcess
-from deepmerge.engines.discover import VARIABLE, describe, find_python
+from deepmerge.engines.find_caffe import VARIABLE, describe, find_python
 from deepmerge.engines.timing.timing import Sample
 from deepmerge.errors import EngineError
 from deepmerge.temporary import temporary_folder
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class CaffeEngine:
     """Real Caffe under another interpreter.
 
-    python: that interpreter; None looks for one, see discover.find_python. timeout: seconds that one request (a load, a
+    python: that interpreter; None looks for one, see `find_python`. timeout: seconds that one request (a load, a
     forward, a solve) may take. EngineError if no interpreter can `import caffe`.
     """
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from deepmerge.engines.discover import WORKER
+from deepmerge.engines.find_caffe import WORKER
 from deepmerge.engines.process import Child, environment, inherited
 
 Arrays = Sequence[tuple[str, np.ndarray]]

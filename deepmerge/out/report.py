@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from deepmerge.formats import schema
 from deepmerge.formats.messages import is_source, runs_in
 from deepmerge.graph.tokens import integer, number
 from deepmerge.graph.tree import Message, Quoted, Token
-from deepmerge.names import for_json
+from deepmerge.names import encoded, for_json
 
 VERSION = 1
 _WORDS = {"true": True, "false": False}
@@ -26,6 +26,11 @@ def source_entry(path: str | Path, sha256: str | None = None) -> dict[str, str]:
 def report_text(report: dict[str, Any]) -> str:
     """Return the report as JSON, indented by two spaces, with the keys in the order given."""
     return for_json(report) + "\n"
+
+
+def write_report(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write report.json into the folder."""
+    (folder / "report.json").write_bytes(encoded(report_text(dict(report))))
 
 
 def transforms(layers: Iterable[Message]) -> list[dict[str, Any]]:

@@ -14,9 +14,8 @@ from deepmerge.formats import INT8_FILE, WRITTEN_OUT
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.graph.graph import Graph
-from deepmerge.names import encoded
 from deepmerge.out.read import Converted, Pair
-from deepmerge.out.report import report_text
+from deepmerge.out.report import write_report
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def rewrite(converted: Converted, folder: Path, networks: Iterable[Retrained], r
 
     shutil.copytree(converted.folder, folder, dirs_exist_ok=True, symlinks=True, ignore=already_there)
     _make_writable(folder)
-    (folder / "report.json").write_bytes(encoded(report_text(dict(report))))
+    write_report(folder, report)
 
 
 def _make_writable(folder: Path) -> None:

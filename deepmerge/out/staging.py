@@ -103,7 +103,7 @@ def _check_kept(out: Path, inputs: Iterable[str | Path]) -> None:
     except OSError as error:
         raise _refused(out, error) from None
     if held is not None:
-        raise EmitError(f"{out}: holds {held}, which --force would delete", file=out, remedy="give another -o")
+        raise EmitError(f"{out}: holds {held}, which --force would delete", file=out, remedy="give another folder")
 
 
 def _holds(out: Path, file: Path) -> bool:
@@ -130,7 +130,7 @@ def _taken(out: Path, force: bool) -> tuple[str, str]:
     if not os.path.lexists(out):
         return "", ""
     if not force:
-        return "exists already", "give another -o, or --force to replace it"
+        return "exists already", "give another folder, or --force to replace it"
     if not out.is_dir() or out.is_symlink():
         return "is not a folder, and --force replaces folders only", ""
     if out.resolve() == Path.home() or os.path.ismount(out):

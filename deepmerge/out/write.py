@@ -18,7 +18,7 @@ from deepmerge.formats.write.solver import FINAL_ITERATIONS, STEP_ITERATIONS, Tr
 from deepmerge.formats.write.train_val import TrainData, train_val
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.names import encoded, for_path
-from deepmerge.out.report import report_text
+from deepmerge.out.report import write_report
 from deepmerge.targets.target import load_target
 
 _GUESSED = f"""\
@@ -113,7 +113,7 @@ class Output:
     def documents(self, recipe: str, report: dict[str, Any]) -> None:
         """Write recipe.toml and report.json."""
         _write(self.root / "recipe.toml", recipe)
-        _write(self.root / "report.json", report_text(report))
+        write_report(self.root, report)
 
     def _pair(self, graph: Graph, here: Path, complete: bool = True) -> Graph:
         weights = here / "weights.caffemodel" if complete else None

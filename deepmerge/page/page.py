@@ -15,9 +15,9 @@ from deepmerge.out.read import Converted, Pair, read_converted
 from deepmerge.out.staging import write_whole
 from deepmerge.page.assets import asset, head
 from deepmerge.page.checked import checked
-from deepmerge.page.drawings import drawn, layouts
 from deepmerge.page.markup import Html, code, data, element, join, shown, without_folders
 from deepmerge.page.measured import Measured, read_measured, read_steps
+from deepmerge.page.script_data import drawn, layouts
 from deepmerge.page.sections import accuracy, choice, costs, steps, summary, times
 from deepmerge.page.sections.headline import headline
 from deepmerge.page.stages import Stage, stages

@@ -1,8 +1,8 @@
 """Plans: which passes run on which layers, in named steps."""
 
 from deepmerge.plan.calibration import Calibration
-from deepmerge.plan.discover import Plan, Wishes, make_plan
 from deepmerge.plan.execute import StepResult, run_cleanup, run_recipe, run_step
+from deepmerge.plan.plan import Plan, Wishes, make_plan
 from deepmerge.plan.recipe import Recipe, Step
 from deepmerge.plan.recipe_reader import read_recipe
 

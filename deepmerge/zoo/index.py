@@ -19,7 +19,7 @@ FILE = "index.jsonl"
 WAITING = "to do"
 _PART = re.compile(r"index-(\d+)-of-(\d+)\.jsonl")
 _RESULT = ("steps", "approximate_steps", "before", "after", "refusals", "warnings", "failure")
-_ALWAYS = {"number": int, "name": str, "folder": str, "status": str}
+_ALWAYS = {"version": int, "number": int, "name": str, "folder": str, "status": str}
 _RUN = ("seconds", "peak_bytes", "checks")
 
 Entry = dict[str, Any]
@@ -53,12 +53,12 @@ def write_index(file: Path, found: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def is_index(file: Path) -> bool:
-    """Return whether the file is an index, or a part of one: its first line, if there is one, is an entry."""
+    """Return whether a zoo, of any version, has written the file: its first line, if there is one, is an entry."""
     try:
-        next(_read(file), None)
-    except (ReadError, IsADirectoryError):
+        lines = file.read_bytes().splitlines()
+    except (FileNotFoundError, IsADirectoryError):
         return False
-    return True
+    return not lines or _entry(lines[0]) is not None
 
 
 def part(shard: tuple[int, int]) -> str:
@@ -86,11 +86,18 @@ def read_parts(out: Path) -> tuple[list[Entry], list[str]]:
 
 def _read(file: Path) -> Iterator[Entry]:
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
-        try:
-            entry = json.loads(line)
-            if entry["version"] != VERSION or any(type(entry[key]) is not kind for key, kind in _ALWAYS.items()):
-                raise ValueError
-        except (ValueError, KeyError, TypeError, RecursionError):
+        entry = _entry(line)
+        if entry is None or entry["version"] != VERSION:
             text = "is not a line of an index that this deepmerge writes"
-            raise ReadError(text, file, number, remedy="run that shard again") from None
+            raise ReadError(text, file, number, remedy="run that shard again")
         yield entry
+
+
+def _entry(line: bytes) -> Entry | None:
+    """Return the entry that a zoo, of any version, has written; None for any other line."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    ours = isinstance(entry, dict) and all(type(entry.get(key)) is kind for key, kind in _ALWAYS.items())
+    return entry if ours else None

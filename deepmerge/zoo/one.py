@@ -12,8 +12,7 @@ from typing import Any
 
 from deepmerge.data import ImageWishes
 from deepmerge.errors import ReadError
-from deepmerge.names import encoded
-from deepmerge.out.report import report_text
+from deepmerge.out.report import write_report
 from deepmerge.out.staging import staged
 from deepmerge.zoo.checks import Pairs, run_checks
 from deepmerge.zoo.files import is_url, local
@@ -71,7 +70,7 @@ def _report(task: Task, stage: Path) -> dict[str, Any]:
     if any(map(is_url, task.pair)):  # where the copies were says nothing
         for kind, place in zip(("prototxt", "caffemodel"), task.pair, strict=True):
             report["source"][kind]["path"] = place
-        (stage / "report.json").write_bytes(encoded(report_text(report)))
+        write_report(stage, report)
     return report
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,23 @@ def test_a_conversion_leaves_its_original_alone(network):
     assert made.costs["layers"] < before[0]
     assert made.original is network and (network.costs["layers"], network.weights.keys()) == before
     assert made.report["after"] == made.costs
+
+
+def test_what_is_read_is_never_replaced(images, tmp_path):
+    """The plan's images, too: those to calibrate on, and those that it was chosen by."""
+    names = "calibration", "choice", "training"
+    for name in names:
+        (tmp_path / name).mkdir()
+    calibration, choice = (f"npz:{shutil.copy(images, tmp_path / name)}" for name in names[:2])
+    train_val = shutil.copy("models/inception_mini/train_val.prototxt", tmp_path / "training/mine.prototxt")
+    network = deepmerge.load(*PAIR, train_val=train_val)
+    found = network.plan(steps="conv1", calibration=calibration)
+    plan = deepmerge.Plan(network, found.found, found.images, choice_data=choice)
+    before = files(tmp_path)
+    for name in names:
+        with pytest.raises(deepmerge.DeepmergeError, match=f"{name}: holds .*, which --force would delete"):
+            network.convert(plan, tmp_path / name, force=True)
+    assert files(tmp_path) == before
 
 
 def test_save_writes_a_pair(network, tmp_path):

@@ -48,3 +48,23 @@ def test_what_is_said_about_a_choice_becomes_a_warning(network, images, emit):
     chosen = deepmerge.Plan(network, plan.found, plan.images, ["1.png: no such file"])
     assert chosen.notes == ["1.png: no such file", *plan.notes]
     assert "1.png: no such file" in network.convert(chosen, emit=[emit]).report["warnings"]
+
+
+def test_strict_fails_on_what_is_said_about_images_and_not_on_what_an_engine_refuses(network, images):
+    """Even if the same was said about the choice."""
+    plan, same = network.plan(steps="conv1", calibration=f"npz:{images}"), "mean.binaryproto is not there"
+    chosen = deepmerge.Plan(network, plan.found, plan.images, ["conv1: ort refuses it", same])
+    assert [step["name"] for step in network.convert(chosen, strict=True).report["steps"]] == ["conv1"]
+    chosen.images.notes.append(same)
+    with pytest.raises(deepmerge.DeepmergeError, match=f"^--strict: {same}"):
+        network.convert(chosen, strict=True)
+
+
+def test_images_that_no_step_uses_are_told_unless_they_are_for_int8(network, images, tmp_path):
+    network.plan(steps="conv1").write(tmp_path / "recipe.toml")
+    plan = network.plan(recipe=tmp_path / "recipe.toml", calibration=f"npz:{images}")
+    assert (plan.choice_notes, plan.image_notes, len(plan.unused_notes)) == ([], [], 1)
+    plan.images.notes.append("1.png: no such file")
+    assert plan.notes == ["1.png: no such file", *plan.unused_notes]
+    for emit, said in ((["caffe"], plan.notes), (["onnx-int8"], plan.image_notes)):
+        assert network.convert(plan, emit=emit).report["warnings"] == said

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import deepmerge
-from deepmerge.choose.job import Job
+from deepmerge.choose.job import ChooseJob
 from deepmerge.choose.study import Study
 from tests.helpers import conv, inputs, layer, relu
 from tests.helpers import network as filled
@@ -43,11 +43,11 @@ def small(tmp_path_factory):
 
 @pytest.fixture
 def study(network, images, tmp_path):
-    """Keywords of Job → a study of the step conv2, whose file is in tmp_path."""
+    """Keywords of ChooseJob → a study of the step conv2, whose file is in tmp_path."""
 
     def make(**keywords) -> Study:
         job = {"images": 48, "file": tmp_path / "measured.csv", "steps": "conv2", "seconds": 0.2}
         what = {"graph": network.graph, "prototxt": network.prototxt, "data": images}
-        return Study(Job(**what | job | keywords))
+        return Study(ChooseJob(**what | job | keywords))
 
     return make

@@ -9,8 +9,9 @@ import pytest
 
 from deepmerge.choose import goal as module
 from deepmerge.choose.frontier import frontier
-from deepmerge.choose.goal import Goal, choose
+from deepmerge.choose.goal import Chosen, Goal, choose
 from deepmerge.choose.knapsack import Knapsack
+from deepmerge.choose.measurements import Measurements
 from deepmerge.errors import PlanError
 from tests.choose.test_frontier import PRICES
 
@@ -58,6 +59,48 @@ def test_where_the_plans_that_should_keep_a_loss_do_not_it_is_the_fastest_that_d
 
     assert module._fastest(keeps, start) == found
     assert len(tried) == len(set(tried)) <= module.TRIES + module.HALVINGS
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """Images and the agreement on them → the plan for --max-loss 30, and what was done; runs share measurements."""
+    known, done = Measurements(None, "here"), []
+    monkeypatch.setattr(
+        module, "_chosen", lambda plans, goal, point, kept: Chosen(goal, point, [], None, True, True, kept)
+    )
+
+    def checked(images: str, agreement: float) -> tuple[Chosen, list[str]]:
+        def images_key() -> list[str]:
+            done.append("looked")
+            return [images]
+
+        def compare(graph) -> tuple[float, float]:
+            done.append("compared")
+            return 0.1, agreement
+
+        done.clear()
+        monkeypatch.setattr(module, "Answers", lambda *words: SimpleNamespace(compare=compare))
+        plans, job = plans_of(1.0), SimpleNamespace(graph=None, images_key=images_key)
+        plans.study = SimpleNamespace(job=job, sets=SimpleNamespace(input="data", check=[range(5)]))
+        plans.curves.corrected = lambda predicted: SimpleNamespace(agreement=1.0)
+        plans.recipe_of = lambda point: SimpleNamespace(to_toml=lambda: repr(point))
+        plans.known, plans.fitted, plans.whole = known, lambda recipe: None, lambda point: None
+        return choose(plans, Goal(max_loss=30)), list(done)
+
+    return checked
+
+
+def test_images_are_looked_at_once_for_all_plans_that_are_checked(checked):
+    chosen, done = checked("these", 0.5)
+    assert not chosen.kept and done.count("compared") > 1 and done.count("looked") == 1
+
+
+def test_a_check_counts_for_its_own_images_alone(checked):
+    assert checked("these", 0.5)[0].checked == (0.5, 5)
+    chosen, done = checked("others", 0.9)
+    assert chosen.kept and chosen.checked == (0.9, 5) and "compared" in done
+    chosen, done = checked("these", 0.9)
+    assert not chosen.kept and chosen.checked == (0.5, 5) and "compared" not in done
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,16 @@ def test_too_few_images_that_can_be_read_are_an_error(divided, kind, first):
     says = f"only 6 of the 8 images to {kind} could be read, and choosing takes 7; the first: .*{first}"
     with pytest.raises(ReadError, match=says):
         divided(kind)
+
+
+def test_strict_fails_on_a_note_before_any_image_is_read(small, images, tmp_path):
+    transform = 'transform_param { mean_file: "none.binaryproto" } data_param { source: "a" batch_size: 2 }'
+    (tmp_path / "train_val.prototxt").write_text(f'layer {{ name: "data" type: "Data" top: "data" {transform} }}')
+    how, says = (small, tmp_path / "deploy.prototxt", ImageWishes(), 40), "'none.binaryproto' is not there"
+    (note,) = image_sets(images, *how, strict=False).notes
+    assert says in note
+    (tmp_path / "photos").mkdir()
+    for place in range(40):
+        (tmp_path / "photos" / f"{place:02}.png").write_bytes(b"")  # each of them would be an error, too
+    with pytest.raises(ReadError, match=f"^--strict: layer 'data': mean_file {says}"):
+        image_sets(f"folder:{tmp_path / 'photos'}", *how, strict=True)

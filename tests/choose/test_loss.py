@@ -17,10 +17,10 @@ from tests.helpers import network as filled
 @pytest.fixture(scope="module")
 def regions(network, images):
     """What makes Regions, and the region inception_3b."""
-    from deepmerge.choose.job import Job
+    from deepmerge.choose.job import ChooseJob
     from deepmerge.choose.study import Study
 
-    study = Study(Job(network.graph, network.prototxt, images, images=48, steps="inception_3b"))
+    study = Study(ChooseJob(network.graph, network.prototxt, images, images=48, steps="inception_3b"))
     answers = Answers(network.graph, study.sets.input, study.sets.judge, 1)
     (region,) = study.regions
     return lambda: Regions(study.exact, study.sets, answers, Options(), 1), region

@@ -8,7 +8,7 @@ import pytest
 from deepmerge.choose import study as module
 from deepmerge.choose.frontier import Point
 from deepmerge.choose.goal import Goal, choose
-from deepmerge.choose.job import Job
+from deepmerge.choose.job import ChooseJob
 from deepmerge.choose.loss import Inside
 from deepmerge.choose.measurements import WHOLE
 from deepmerge.choose.plans import Plans, digest_of
@@ -313,7 +313,7 @@ def test_a_narrower_run_takes_a_devices_file_of_all_choices(study, tmp_path, wor
 def test_other_images_or_another_preparation_have_a_cache_of_their_own(small, tmp_path):
     (tmp_path / "photos" / "cats").mkdir(parents=True)
     deploy = tmp_path / "deploy.prototxt"
-    job = Job(small, deploy, f"folder:{tmp_path / 'photos'}")
+    job = ChooseJob(small, deploy, f"folder:{tmp_path / 'photos'}")
     first = job.cache()
     assert job.cache() == first
     (tmp_path / "photos" / "cats" / "new.png").touch()
@@ -334,7 +334,7 @@ def test_what_is_overwritten_in_place_is_measured_anew(small, tmp_path, monkeypa
     (tmp_path / "train_val.prototxt").write_text(data)
     for name in ("d/cats/1.png", "d/cats/notes.txt", "d/data.mdb", "d/lock.mdb", "1.npz", "mean"):
         (tmp_path / name).write_bytes(b"1")
-    job = Job(small, tmp_path / "deploy.prototxt", spec)
+    job = ChooseJob(small, tmp_path / "deploy.prototxt", spec)
     first = job.cache()
     for name in ("d/cats/notes.txt", "d/lock.mdb"):
         (tmp_path / name).write_bytes(b"22")

@@ -61,11 +61,12 @@ def pair(mini, tmp_path) -> tuple[Path, Path]:
 
 
 def with_lost_int8(out: Path, copy: Path) -> Path:
-    """A copy of a conversion that has the network in int8, made of images that are no longer there."""
+    """A copy of a conversion with a warning and an int8 network, made of images that are no longer there."""
     shutil.copytree(out, copy)
     (copy / "model-int8.onnx").touch()
     report = json.loads((copy / "report.json").read_text())
     report["onnx"] = {"int8": {"method": "average", "keep": []}}
     report["calibration"] = {"source": "npz:gone.npz", "images": 8, "preprocessing": {}}
+    report["warnings"] = ["said when it was converted"]
     (copy / "report.json").write_text(json.dumps(report))
     return copy

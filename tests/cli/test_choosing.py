@@ -74,6 +74,12 @@ def test_convert_replays_to_the_same_bytes_without_images(run, mini, asked, tmp_
         assert filecmp.cmp(one / name, two / name, shallow=False), name
 
 
+def test_a_plan_knows_the_images_that_it_was_chosen_by(mini, images, measured):
+    """`convert` must not replace them."""
+    frontier = deepmerge.load(*mini).frontier(images, steps=STEPS[1], measurements=measured, images=40)
+    assert frontier.plan(speedup=1.05).specs == [images]
+
+
 def test_two_runs_with_the_same_measurements_write_the_same_recipe(run, mini, asked, tmp_path):
     recipes = tmp_path / "one.toml", tmp_path / "two.toml"
     for recipe in recipes:
@@ -137,8 +143,9 @@ def test_convert_fits_what_it_has_chosen(run, mini, asked, tmp_path):
     assert report["choice"]["kept"] and report["choice"]["goal"] == {"speedup": 1.05}
 
 
-def test_what_is_left_out_is_told(run, mini, asked, measured, tmp_path):
-    """By plan, and by convert in its report; and what the passes leave alone."""
+@pytest.fixture
+def refused(measured, tmp_path):
+    """The measurements with a choice that the engine refuses: the file, the region and the choice."""
     with open(measured, newline="") as lines:
         rows = list(csv.reader(lines))
     row = next(row for row in rows[1:] if row[1] != "leave" and row[2])
@@ -146,15 +153,40 @@ def test_what_is_left_out_is_told(run, mini, asked, measured, tmp_path):
     file = tmp_path / "m.csv"
     with open(file, "w", newline="") as out:
         csv.writer(out).writerows(rows)
+    return file, row[0], row[1]
+
+
+def test_what_is_left_out_is_told(run, mini, asked, refused):
+    """By plan, and by convert in its report; and what the passes leave alone."""
+    file, region, label = refused
     words = (*asked, "--measurements", file, "--keep", "pool1/norm1", "--speedup", 1.05, "--json")
     for command in (("plan",), ("convert", "--dry-run")):
         done = run(*command, *mini, *words)
-        assert done.code == 0 and "since their time is inf" in done.err and f"{row[0]} {row[1]!r}" in done.err
+        assert done.code == 0 and "since their time is inf" in done.err and f"{region} {label!r}" in done.err
         found = json.loads(done.out)
         assert any("is kept, as asked" in one["reason"] for one in found["refusals"])
         assert found["choice"]["time_measured"] is False
         assert found["choice"]["frontier"]["timed_on"] == f"times given in {file}"
     assert any("since their time is inf" in text for text in found["warnings"])
+
+
+def test_strict_does_not_fail_on_what_an_engine_refuses(run, mini, asked, refused):
+    words = (*asked, "--measurements", refused[0], "--speedup", 1.05, "--strict", "--dry-run", "--json")
+    done = run("convert", *mini, *words)
+    assert done.code == 0 and json.loads(done.out)["choice"]["kept"], done
+
+
+def test_strict_fails_before_measuring_on_an_image_that_cannot_be_read(run, mini, times, tmp_path):
+    image, file = pytest.importorskip("PIL.Image"), Path(shutil.copy(times, tmp_path / "m.csv"))
+    photos, noise = tmp_path / "photos", np.random.default_rng(0)
+    photos.mkdir()
+    for number in range(40):
+        image.fromarray(noise.integers(0, 256, (32, 32, 3), np.uint8)).save(photos / f"{number:02}.png")
+    (photos / "00.png").write_bytes(b"")
+    words = (*STEPS, "--data", f"folder:{photos}", "--measurements", file, "--speedup", 1.05, "--strict", "--dry-run")
+    done = run("convert", *mini, *words)
+    assert done.code == 1 and done.line.startswith("deepmerge: --strict: ") and "00.png" in done.line
+    assert file.read_bytes() == times.read_bytes()
 
 
 def test_int8_is_calibrated_on_the_images_that_choose(run, mini, asked, images, tmp_path):
@@ -208,8 +240,8 @@ def test_a_folder_that_is_not_there_is_told_before_measuring(run, mini, tmp_path
     """The images, which do not exist, have not been looked for."""
     file = tmp_path / "missing" / "r.toml"
     done = run("plan", *mini, *GOAL, "--write", file)
-    says = f"deepmerge: {file}: cannot be written: No such file or directory; nothing was written"
-    assert (done.code, done.line) == (1, says)
+    why = "cannot be written: No such file or directory; make its folder first; nothing was written"
+    assert (done.code, done.line) == (1, f"deepmerge: {file}: {why}")
 
 
 def test_a_folder_of_recipes_does_not_replace_what_is_read(run, pair, tmp_path):
@@ -218,7 +250,8 @@ def test_a_folder_of_recipes_does_not_replace_what_is_read(run, pair, tmp_path):
     photos.mkdir()
     for folder, held in ((tmp_path, pair[0]), (photos, photos)):
         done = run("plan", *pair, "--data", f"folder:{photos}", "--write", folder, "--force")
-        assert done.code == 1 and f"{folder}: holds {held}, which --force would delete" in done.line
+        says = f"deepmerge: {folder}: holds {held}, which --force would delete; give another folder"
+        assert (done.code, done.line) == (1, says)
     assert photos.exists() and all(file.exists() for file in pair)
 
 

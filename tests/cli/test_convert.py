@@ -96,7 +96,8 @@ def test_an_existing_out_stays_unless_forced(run, mini, tmp_path):
     (out / "mine").write_text("mine")
     done = run("convert", *mini, "-o", out)
     assert (
-        done.code == 1 and done.line == f"deepmerge: {out}: exists already; give another -o, or --force to replace it"
+        done.code == 1
+        and done.line == f"deepmerge: {out}: exists already; give another folder, or --force to replace it"
     )
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
     assert run("convert", *mini, "-o", out, "--force", "--no-steps").code == 0
@@ -125,7 +126,7 @@ def test_an_out_that_holds_an_input_is_refused(run, mini, pair, tmp_path):
         ((*mini, "--data", f"folder:{photos}", "--speedup", 2), photos),
     ):
         done = run("convert", *words, "-o", tmp_path, "--force")
-        text = f"deepmerge: {tmp_path}: holds {held}, which --force would delete; give another -o"
+        text = f"deepmerge: {tmp_path}: holds {held}, which --force would delete; give another folder"
         assert (done.code, done.line) == (1, text)
     assert photos.exists() and all(file.exists() for file in pair)
     assert run("convert", *pair, "-o", tmp_path / "out", "--exact").code == 0

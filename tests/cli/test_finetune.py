@@ -49,6 +49,9 @@ def test_json_and_quiet(run, words, tmp_path):
 def test_an_int8_network_that_is_left_out_is_shown(run, words, made, tmp_path):
     done = run("finetune", with_lost_int8(made / "out", tmp_path / "old"), *words[2:], "--max-iter", "1")
     assert done.code == 0 and "warning: model-int8.onnx is left out" in done.err and "gone.npz" in done.err
+    assert "said when it was converted" not in done.err, "only what is new is shown"
+    first, second = json.loads((tmp_path / "out2" / "report.json").read_text())["warnings"]
+    assert first == "said when it was converted" and second.startswith("model-int8.onnx is left out")
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_an_error_names_the_file(run, mini, here):
         assert (error["kind"], error["file"], error["layer"]) == ("shape", str(wrong), "conv1/3x3")
     (here / "folder").mkdir()
     error = json.loads(run("convert", *mini, "-o", "folder", "--json").out)["error"]
-    assert (error["file"], error["remedy"]) == ("folder", "give another -o, or --force to replace it")
+    assert (error["file"], error["remedy"]) == ("folder", "give another folder, or --force to replace it")
 
 
 def test_a_wrong_command_line_is_json_as_well(run, mini):

@@ -129,6 +129,9 @@ def test_unreadable_images_are_shown(run, out, tmp_path):
 def test_an_int8_network_that_is_left_out_is_shown(run, out, data, tmp_path):
     done = run("recover", with_lost_int8(out, tmp_path / "old"), "--data", data, "-o", tmp_path / "out2", *LSQ)
     assert done.code == 0 and "warning: model-int8.onnx is left out" in done.err and "gone.npz" in done.err
+    assert "said when it was converted" not in done.err, "only what is new is shown"
+    first, second = json.loads((tmp_path / "out2" / "report.json").read_text())["warnings"]
+    assert first == "said when it was converted" and second.startswith("model-int8.onnx is left out")
 
 
 def test_convert_and_recover_in_one_go(run, out, data, tmp_path):

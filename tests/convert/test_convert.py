@@ -20,7 +20,7 @@ from deepmerge.graph.fingerprint import weights_digest
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Output, Settings
 from deepmerge.passes.support.base import Options
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 from tests.helpers import apart, conv, inputs, layer, network, relu
 from tests.pairs import check_deploy, check_new_layers, check_training, feeds, folders, lmdb_settings
@@ -238,7 +238,7 @@ def arrays(file: Path) -> list[tuple[str, list[bytes]]]:
 def test_an_existing_out_needs_force_and_is_replaced_whole(mini, tmp_path):
     out = tmp_path / "out"
     convert(Job(*mini, out))
-    with pytest.raises(EmitError, match="out: exists already; give another -o, or --force"):
+    with pytest.raises(EmitError, match="out: exists already; give another folder, or --force"):
         convert(Job(*mini, out, Wishes(exact=True)))
     assert (out / "steps/01-conv1").is_dir()
     convert(Job(*mini, out, Wishes(exact=True), force=True))

@@ -20,7 +20,7 @@ from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
 from deepmerge.plan import make_plan
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 from tests.fork_nets import NETS, fill
 from tests.fork_twins import run_twin

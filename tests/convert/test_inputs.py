@@ -12,7 +12,7 @@ import deepmerge
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_pair
 from deepmerge.out.read import read_converted
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 from tests.helpers import apart, conv, fill, inputs, layer
 from tests.pairs import folders

@@ -18,7 +18,7 @@ from deepmerge.formats import INT8, INT8_FILE
 from deepmerge.formats.onnx import to_onnx, write_model
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Settings
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 from tests.helpers import conv, inputs, layer, network
 

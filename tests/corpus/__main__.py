@@ -12,7 +12,7 @@ from deepmerge.errors import DeepmergeError
 from deepmerge.formats.read import read_network
 from deepmerge.graph.costs import layer_costs, shapes_of_one
 from deepmerge.plan import make_plan
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from deepmerge.text import plain_table
 from tests.corpus.kinds import KINDS, Entry, entries
 

@@ -10,7 +10,7 @@ import pytest
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_pair
 from deepmerge.plan import make_plan, run_recipe
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.corpus.__main__ import outcome
 from tests.corpus.kinds import KINDS, entries
 from tests.helpers import apart, feeds, fill

@@ -13,7 +13,7 @@ from deepmerge.formats.read import read_network
 from deepmerge.formats.write.data_layers import Source
 from deepmerge.formats.write.train_data import TrainData
 from deepmerge.out.write import Settings
-from tests.conversion import Job as Convert
+from tests.conversion import Job as ConvertJob
 from tests.conversion import convert
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (4, 10, 12, 3), dtype=np.uint8)
@@ -88,7 +88,7 @@ def test_a_deploy_network_asks_the_train_val_beside_it(tmp_path):
 def test_in_what_convert_has_written(tmp_path, mini_pair, guessed):
     """Its mean and mirroring count. A crop that it has made up does not: it would cut photos that were meant to be resized."""
     source = None if guessed else Source.parse("lmdb:/somewhere")
-    convert(Convert(*mini_pair, tmp_path / "out", settings=Settings(data=TrainData(source, source), steps=False)))
+    convert(ConvertJob(*mini_pair, tmp_path / "out", settings=Settings(data=TrainData(source, source), steps=False)))
     prototxt = tmp_path / "out/deploy.prototxt"
     made, _ = preprocessing_of(read_network(prototxt), prototxt, "TRAIN", 32)
     geometry = {"resize": (32, 32)} if guessed else {"crop": 32, "enlarge": True}

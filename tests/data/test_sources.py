@@ -68,6 +68,15 @@ def test_a_class_is_a_folders_place_among_all(folder):
     assert [picture.label for picture in found] == [1, 2, 3, 3]
 
 
+def test_a_disks_lost_and_found_is_no_class(folder):
+    """The file system makes it, and only root may read it. Further down it is a folder as any."""
+    (folder / "lost+found").mkdir()
+    png(folder / "dog" / "lost+found" / "x.png", PIXELS[3])
+    png(folder / "mouse" / "x.png", PIXELS[3])
+    images, found = read(f"folder:{folder}")
+    assert images.classes == ("cat", "dog", "mouse") and [picture.label for picture in found] == [0, 1, 1, 1, 2]
+
+
 def test_folder_without_classes(tmp_path):
     png(tmp_path / "a.png", PIXELS[0])
     images, (picture,) = read(f"folder:{tmp_path}")

@@ -166,7 +166,7 @@ def test_real_caffe(caffe_python):
 
 
 def test_no_real_caffe(monkeypatch):
-    monkeypatch.setattr("deepmerge.engines.discover.find_python", lambda: None)
+    monkeypatch.setattr("deepmerge.engines.find_caffe.find_python", lambda: None)
     check = doctor.caffe()
     assert check.state == "absent" and "make caffe" in check.remedy and "DEEPMERGE_CAFFE_PYTHON" in check.remedy
 
@@ -175,7 +175,7 @@ def test_a_wrong_setting_for_real_caffe(monkeypatch):
     def fail():
         raise EngineError("DEEPMERGE_CAFFE_PYTHON=/x: does not exist")
 
-    monkeypatch.setattr("deepmerge.engines.discover.find_python", fail)
+    monkeypatch.setattr("deepmerge.engines.find_caffe.find_python", fail)
     check = doctor.caffe()
     assert check.state == "warning" and "does not exist" in check.found and "unset it" in check.remedy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from deepmerge.engines.discover import WORKER
+from deepmerge.engines.find_caffe import WORKER
 
 ALLOWED = {"os", "sys", "importlib", "json", "platform", "signal", "struct", "time", "numpy", "caffe"}
 

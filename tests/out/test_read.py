@@ -13,7 +13,7 @@ from deepmerge.errors import ReadError
 from deepmerge.graph.fingerprint import weights_digest
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Settings
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 
 

@@ -10,8 +10,8 @@ import pytest
 from deepmerge.formats.read import read_network
 from deepmerge.formats.read.prototxt import parse
 from deepmerge.graph.costs import summary
-from deepmerge.out.report import report_text, source_entry, transforms
-from deepmerge.plan.discover import Wishes
+from deepmerge.out.report import report_text, source_entry, transforms, write_report
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 
 
@@ -25,6 +25,14 @@ def test_text():
     report = {"version": 1, "network": "Größe", "steps": []}
     assert report_text(report) == '{\n  "version": 1,\n  "network": "Größe",\n  "steps": []\n}\n'
     assert json.loads(report_text(report)) == report
+
+
+def test_a_report_is_written_as_utf8(tmp_path):
+    report = {"version": 1, "network": "Größe \udcff"}
+    write_report(tmp_path, report)
+    (file,) = tmp_path.iterdir()
+    assert file.name == "report.json" and json.loads(file.read_bytes()) == report
+    assert file.read_bytes() == '{\n  "version": 1,\n  "network": "Größe \\udcff"\n}\n'.encode()
 
 
 def test_what_a_conversion_reports(models, tmp_path):

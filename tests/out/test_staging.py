@@ -83,7 +83,7 @@ def test_force_replaces_whole(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "force", "message"),
     [
-        ("folder", False, "out: exists already; give another -o, or --force to replace it"),
+        ("folder", False, "out: exists already; give another folder, or --force to replace it"),
         ("file", False, "out: exists already"),
         ("broken link", False, "out: exists already"),
         ("file", True, "out: is not a folder, and --force replaces folders only"),
@@ -125,7 +125,9 @@ def test_a_folder_that_holds_an_input_stays(tmp_path):
     file = tmp_path / "models/deep/net.prototxt"
     file.parent.mkdir(parents=True)
     file.write_text("mine")
-    with pytest.raises(EmitError, match="models: holds .*net.prototxt, which --force would delete; give another -o$"):
+    with pytest.raises(
+        EmitError, match="models: holds .*net.prototxt, which --force would delete; give another folder$"
+    ):
         check_free(tmp_path / "models", True, (tmp_path / "none", file))
     check_free(tmp_path / "new", True, (file,))
     out = ours(tmp_path / "out")
@@ -154,7 +156,7 @@ def test_the_error_has_the_folder_and_the_remedy(tmp_path):
     with pytest.raises(EmitError) as caught:
         check_free(ours(tmp_path / "out"))
     assert caught.value.file == tmp_path / "out"
-    assert caught.value.remedy == "give another -o, or --force to replace it"
+    assert caught.value.remedy == "give another folder, or --force to replace it"
 
 
 def test_an_empty_folder_may_be_taken_with_force(tmp_path):
@@ -331,7 +333,7 @@ def test_a_scratch_folder_goes_away(tmp_path):
 def test_an_output_that_another_run_has_written_meanwhile_stays(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(
-        EmitError, match="out: exists already; give another -o, or --force to replace it; nothing was written"
+        EmitError, match="out: exists already; give another folder, or --force to replace it; nothing was written"
     ):
         with staged(out) as folder:
             (folder / "mine").touch()

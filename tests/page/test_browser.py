@@ -12,7 +12,7 @@ import pytest
 
 from deepmerge.out.read import read_converted
 from deepmerge.page import Files, write_page
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 from tests.page.conftest import EVIL, profile_json, table_json
 

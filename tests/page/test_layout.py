@@ -5,9 +5,9 @@ import time
 from hypothesis import given, settings
 
 from deepmerge.formats.read import read_network
-from deepmerge.page.drawings import edges
 from deepmerge.page.layers import facts, reads
 from deepmerge.page.layout import lay_out
+from deepmerge.page.script_data import edges
 from tests.page.conftest import boxes
 
 from .test_ordering import dags

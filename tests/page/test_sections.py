@@ -80,6 +80,15 @@ def test_headline_says_how_fast_by_what_was_measured(saved, report, converted):
     assert text(headline(report, table, profile=profile)).startswith("measured on ort 4.00 times as fast")
 
 
+def test_headline_of_an_older_report_says_what_was_measured(report):
+    """One without `time_measured`: the time was measured where `measured` is true; else it is not known."""
+    choice = {"measured": True, "speedup": 3.0, "frontier": {"engine": "ort"}}
+    made = text(headline(report | {"choice": choice}, None))
+    assert made.startswith("measured on ort, when the merges were chosen 3.00 times as fast")
+    made = text(headline(report | {"choice": choice | {"measured": False}}, None))
+    assert made.startswith("counted; the time was not measured 2.90 times fewer MACs")
+
+
 def test_headline_says_how_accurate_before_merged_and_recovered(saved, report, converted):
     made = text(headline(report, read_steps(saved("t.json", table_json(converted)))))
     images = "100 images of npz:test.npz"

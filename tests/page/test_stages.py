@@ -8,7 +8,7 @@ import pytest
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Settings
 from deepmerge.page.stages import stages
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 
 

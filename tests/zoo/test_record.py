@@ -1,8 +1,9 @@
+import json
 from dataclasses import replace
 
 import pytest
 
-from deepmerge.zoo.record import Failure, Task, read_record, write_failure, write_record
+from deepmerge.zoo.record import Failure, Task, is_foreign, read_record, write_failure, write_record
 
 FILES = {"prototxt": "a.prototxt", "caffemodel": "a.caffemodel", "recipe": "r.toml"}
 
@@ -79,3 +80,20 @@ def test_a_folder_that_is_none_of_ours_has_no_record(task, tmp_path, name, text)
     (tmp_path / "out/a" / name).write_bytes(text.encode("latin-1"))
     record = read_record(task.out)
     assert record is None or not record.fits(task, task.signatures())
+
+
+def test_a_result_of_any_version_is_a_zoos_also_without_its_run(task, tmp_path):
+    """It is made again, in its place; what only looks like one is kept."""
+    write_failure(task, Failure("error", "no", 0.1))
+    result = tmp_path / "out/a/result.json"
+    ours = result.read_text()
+    result.write_text(json.dumps({**json.loads(ours), "version": 2}))
+    assert read_record(task.out) is None and not is_foreign(task.out)
+    (tmp_path / "out/a/run.json").unlink()
+    assert not is_foreign(task.out)
+    result.write_text(ours)
+    assert read_record(task.out) is None and not is_foreign(task.out)
+    result.write_text('{"version": 1, "status": "failed"}')
+    assert is_foreign(task.out)
+    result.unlink()
+    assert is_foreign(task.out) and not is_foreign(tmp_path / "out/b")

@@ -73,14 +73,17 @@ def map_file(path: str | Path) -> memoryview:
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield what os.walk yields, in the order of the names; ReadError for a folder that cannot be read.
 
-    Links to folders are followed where they lie in `folder` itself; further down, they could lead in circles.
+    Links to folders are followed where they lie in `folder` itself; further down, they could lead in circles. A
+    lost+found in `folder` itself is left out: at the top of a disk, only root may read it.
     """
 
     def fail(error: OSError) -> NoReturn:
         raise _os_error(error.filename, error) from None
 
     for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        if root != os.fspath(folder):
+        if root == os.fspath(folder):
+            folders[:] = [name for name in folders if name != "lost+found"]
+        else:
             folders[:] = [name for name in folders if not os.path.islink(os.path.join(root, name))]
         folders.sort()
         yield root, folders, sorted(names)

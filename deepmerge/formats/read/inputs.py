@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 
@@ -14,7 +13,7 @@ from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.shape_errors import INT_MAX, MAX_AXES, Shape
 from deepmerge.graph.tokens import integer
 from deepmerge.graph.tree import Field, Message, Quoted, Token
-from deepmerge.names import for_terminal
+from deepmerge.names import for_shell
 from deepmerge.text import did_you_mean, unused
 
 Sizes = Mapping[str, Sequence[int]]
@@ -43,7 +42,7 @@ def option_for(name: str, shape: Sequence[int | None] = ()) -> str:
     shape: four numbers, None where one is not known; () where not even the number of axes is.
     """
     numbers = ",".join(str(n or letter) for n, letter in zip(shape, "NCHW", strict=False)) or "N,…"
-    return f"--input {shlex.quote(for_terminal(name))}={numbers}"
+    return f"--input {for_shell(name)}={numbers}"
 
 
 def whole(size: Shape, declared: Shape | None = None) -> Shape:

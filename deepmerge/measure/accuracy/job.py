@@ -11,7 +11,7 @@ from typing import Any
 
 from deepmerge.data import ImageWishes, Loader, Loading, open_loader
 from deepmerge.engines import engine
-from deepmerge.engines.base import load_onnx
+from deepmerge.engines.base import load_onnx, reads_onnx
 from deepmerge.errors import GraphError, PlanError, ReadError
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.fingerprint import weights_digest
@@ -81,7 +81,7 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
         [Named("network", job.network, job.network.read())] if converted is None else _of_folder(converted, job.steps)
     )
     main = named[-1]
-    if converted is not None and converted.int8 and hasattr(engine(job.engine), "load_onnx"):
+    if converted is not None and converted.int8 and reads_onnx(engine(job.engine)):
         named.insert(-1, Named("int8", converted.int8, main.graph))  # the final network, which is judged, stays last
     graphs = list(dict.fromkeys(n.graph for n in named))
     loader, warnings = _loader(job, main, graphs)

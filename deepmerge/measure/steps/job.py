@@ -11,7 +11,7 @@ from typing import Any
 
 from deepmerge.data import ImageWishes, Loading, open_loader
 from deepmerge.engines import engine
-from deepmerge.engines.base import load_onnx
+from deepmerge.engines.base import load_onnx, reads_onnx
 from deepmerge.errors import GraphError, ReadError
 from deepmerge.formats.read.inputs import Sizes
 from deepmerge.graph.fingerprint import weights_digest
@@ -90,7 +90,7 @@ def run(job: Job, progress: Progress = silent) -> dict[str, Any]:
     rows = [_row(None, original=True), *(_row(entry) for entry in converted[0].approximate)]
     if any(FINAL in column.graphs for column in columns):
         rows.append({**_row(None), "step": FINAL})
-    if any(one.int8 for one in converted) and any(hasattr(engine(name), "load_onnx") for name in _engines(job)):
+    if any(one.int8 for one in converted) and any(reads_onnx(engine(name)) for name in _engines(job)):
         rows.append({**_row(None), "step": INT8})
     report = {
         "version": VERSION,
@@ -188,7 +188,7 @@ def _accuracy(
     threads = job.threads or cores()
     with ExitStack() as stack:
         runner = engine(job.engine)
-        for column in columns if hasattr(runner, "load_onnx") else ():
+        for column in columns if reads_onnx(runner) else ():
             if pair := column.converted.int8:
                 session = load_onnx(runner, pair.onnx, pair.read(weights=False), threads)
                 keyed.append((INT8, column.title, stack.enter_context(session)))
@@ -221,7 +221,7 @@ def _times(job: Job, original: Graph, column: Column, rows: list[dict[str, Any]]
     timed_on, int8 = job.time_engine or job.engine, column.converted.int8
     progress(f"timing on {timed_on}", 0, 1)
     runs = {step: Network(step, Source(step, Path(), None), graph, False) for step, graph in networks.items()}
-    if int8 and hasattr(engine(timed_on), "load_onnx"):
+    if int8 and reads_onnx(engine(timed_on)):
         runs[INT8] = Network(INT8, Source(INT8, *int8, int8.onnx), column.graphs[steps[-1].name], False)
     found, warnings = step_times(list(runs.values()), timed_on, job.threads or 1, job.seconds, progress)
     for row in rows:

@@ -6,11 +6,11 @@ from typing import Any
 
 from deepmerge.out.read import Converted
 from deepmerge.page.checked import is_number
-from deepmerge.page.figures import Line, speed_chart
 from deepmerge.page.markup import Html, code, element, join, table, used, written
 from deepmerge.page.measured import Measured, Row, Steps
 from deepmerge.page.sections.steps import numbered
 from deepmerge.page.sections.times import ms
+from deepmerge.page.svg import Line, speed_chart
 from deepmerge.page.training import entries
 from deepmerge.text import count, share_left, times
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from deepmerge.page.checked import is_number
-from deepmerge.page.figures import Line, speed_chart
 from deepmerge.page.markup import Html, code, element, join, table, written
+from deepmerge.page.svg import Line, speed_chart
 from deepmerge.text import count, times
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from deepmerge.page.figures import OTHER, TENSOR, bar, columns
 from deepmerge.page.layers import Fact
 from deepmerge.page.markup import Html, code, element, join, table
 from deepmerge.page.stages import Stage
+from deepmerge.page.svg import OTHER, TENSOR, bar, columns
 from deepmerge.text import scaled, size
 
 

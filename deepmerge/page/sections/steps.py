@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from deepmerge.page.figures import bar
 from deepmerge.page.markup import Html, code, element, join, table, without_folders
+from deepmerge.page.svg import bar
 from deepmerge.text import count, scaled, share_left
 
 _INTO = Html(' <span class="arrow" role="img" aria-label="into">→</span> ')

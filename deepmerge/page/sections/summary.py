@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from deepmerge.page.drawings import marks
-from deepmerge.page.figures import bar, strip
 from deepmerge.page.layout import Layout
 from deepmerge.page.markup import Html, element, join, table
+from deepmerge.page.script_data import marks
 from deepmerge.page.stages import Stage
+from deepmerge.page.svg import bar, strip
 from deepmerge.page.training import agreement, trained, undone
 from deepmerge.text import count, scaled, share_left, size
 

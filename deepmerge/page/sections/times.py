@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deepmerge.page.figures import OTHER, TENSOR, bar, columns
 from deepmerge.page.markup import Html, code, element, join, table, used, without_folders, written
 from deepmerge.page.measured import Measured, Run
+from deepmerge.page.svg import OTHER, TENSOR, bar, columns
 from deepmerge.text import count, milliseconds, share_left, size, times
 
 _OWN = "(the engine's own)"

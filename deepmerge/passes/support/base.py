@@ -12,6 +12,7 @@ from deepmerge.errors import PassError
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import KeptShapes
 from deepmerge.kernels.moments import Moments
+from deepmerge.names import for_shell
 from deepmerge.targets.check import layer_problems
 from deepmerge.targets.target import load_target
 
@@ -208,7 +209,7 @@ class Pass:
                 raise PassError(
                     f"{self.name}: layer {layer.name!r} would get weights that are not finite",
                     layer=layer.name,
-                    remedy=f"keep it with --keep {layer.name}",
+                    remedy=f"keep it with --keep {for_shell(layer.name)}",
                 )
         graph.touch(*(changed | dict.fromkeys(made)))
         return Change(self.name, target, match.exact, merged, tuple(m.name for m in made or match.into))

@@ -13,6 +13,7 @@ from deepmerge.graph.graph import Blob, Layer
 from deepmerge.graph.shapes import Shape
 from deepmerge.graph.tokens import number
 from deepmerge.graph.tree import Message, Token
+from deepmerge.names import for_shell
 
 
 def weight_of(layer: Layer) -> np.ndarray:
@@ -28,7 +29,7 @@ def finite_weight_of(layer: Layer) -> np.ndarray:
     weight = weight_of(layer)
     if not np.isfinite(weight).all():
         text = f"layer {layer.name!r} ({layer.type}): its weights hold a NaN or an infinity"
-        raise PassError(text, layer=layer.name, remedy=f"keep it with --keep {layer.name}")
+        raise PassError(text, layer=layer.name, remedy=f"keep it with --keep {for_shell(layer.name)}")
     return weight
 
 

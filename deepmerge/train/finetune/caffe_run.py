@@ -210,9 +210,15 @@ def _shape(net: TrainingNet) -> tuple[int, ...]:
 
 
 def _ways(nets: Sequence[TrainingNet], wishes: ImageWishes) -> Iterator[Preprocessing]:
-    """Yield how each network's images are prepared, as its own data layer or the user says."""
+    """Yield how each network's images are prepared, as its own data layer or the user says.
+
+    ReadError where a network takes no images.
+    """
     for net in nets:
-        yield choose_preprocessing(network_transform(net.graph, net.file, net.phase), _shape(net), wishes)[0]
+        if len(shape := _shape(net)) != 4:
+            text = f"images need an input of channels, height and width; {net.images!r} is {shape}"
+            raise ReadError(text, net.file, remedy="give its values in hdf5:FILE")
+        yield choose_preprocessing(network_transform(net.graph, net.file, net.phase), shape, wishes)[0]
 
 
 def _transform(how: Preprocessing, net: TrainingNet, phase: str) -> Message:

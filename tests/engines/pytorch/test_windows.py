@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -11,6 +9,7 @@ from deepmerge.engines.pytorch import TorchNet
 from deepmerge.errors import EngineError
 from deepmerge.graph.windows import pooled_size
 from tests.engines.pytorch.cases import images, inputs, judge, layer, network, torch
+from tests.helpers import Window, pooling_windows, poolings
 
 SHAPE = (2, 6, 9, 7)
 WINDOWS = [
@@ -62,34 +61,24 @@ def test_im2col(worker, tmp_path):
 
 
 SIZES = [(5, 12), (6, 11), (8, 9), (4, 4)]
-KERNELS = [(2, 2), (3, 3), (5, 5), (1, 3), (4, 2)]
-STRIDES = [(1, 1), (2, 2), (2, 3), (5, 1)]
-PADS = [(0, 0), (1, 1), (2, 2), (0, 1), (2, 0)]
 
 
 def grid(size: tuple[int, int], pool: str, rounding: str = "", mask: bool = False, full: bool = True) -> str:
-    """Every kernel, stride and pad that Caffe takes: pad < kernel, and a kernel that fits.
+    """Poolings of every window that Caffe takes.
 
     full: with windows that see nothing of the image, too, whose gradient real Caffe writes to where it has no memory.
     """
-    text = inputs((2, 3, *size))
-    every = itertools.product(KERNELS, STRIDES, PADS)
-    for number, ((kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w)) in enumerate(every):
-        fits = size[0] + 2 * pad_h >= kernel_h and size[1] + 2 * pad_w >= kernel_w
-        if fits and pad_h < kernel_h and pad_w < kernel_w:
-            windows = zip(size, (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w), strict=True)
-            if not full and any(empty(*numbers, max(pad_h, pad_w) > 0, not rounding) for numbers in windows):
-                continue
-            window = f"kernel_h: {kernel_h} kernel_w: {kernel_w} stride_h: {stride_h} stride_w: {stride_w}"
-            window += f" pad_h: {pad_h} pad_w: {pad_w} {rounding}"
-            tops = f"top{number} mask{number}" if mask else None
-            text += layer(f"top{number}", "Pooling", f"pooling_param {{ pool: {pool} {window} }}", tops=tops)
-    return text
+    windows = [window for window in pooling_windows(size) if full or not empty(size, window, not rounding)]
+    return poolings(size, pool, rounding, mask, windows)
 
 
-def empty(size: int, kernel: int, stride: int, pad: int, padded: bool, ceil: bool) -> bool:
-    """Whether the last window starts behind the image."""
-    return (pooled_size(size, kernel, stride, pad, ceil, padded) - 1) * stride - pad >= size
+def empty(size: tuple[int, int], window: Window, ceil: bool) -> bool:
+    """Whether the last window starts behind the image, in one direction or both."""
+    padded = max(window[2]) > 0
+    return any(
+        (pooled_size(n, kernel, stride, pad, ceil, padded) - 1) * stride - pad >= n
+        for n, kernel, stride, pad in zip(size, *window, strict=True)
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -13,14 +13,11 @@ import pytest
 from deepmerge.errors import EngineError
 from deepmerge.formats.onnx import to_onnx
 from tests.formats.onnx.cases import images, inputs, judge, layer, network
+from tests.helpers import poolings
 
 SHAPE = (2, 6, 11, 8)
 
-# of poolings
-SIZES = [(5, 12), (6, 11), (7, 10), (8, 9), (4, 4)]
-KERNELS = [(2, 2), (3, 3), (5, 5), (1, 3), (4, 2)]
-STRIDES = [(1, 1), (2, 2), (3, 3), (2, 3), (5, 1)]
-PADS = [(0, 0), (1, 1), (2, 2), (0, 1), (2, 0)]
+SIZES = [(5, 12), (6, 11), (7, 10), (8, 9), (4, 4)]  # of poolings
 
 
 def grid(kind: str, field: str = "convolution_param", head: str = "num_output: 4") -> str:
@@ -81,25 +78,6 @@ def test_no_spatial_axis_is_refused(tmp_path):
     text = inputs((2, 6)) + layer("conv", "Convolution", "convolution_param { num_output: 4 kernel_size: 1 }")
     with pytest.raises(EngineError, match=r"layer 'conv' \(Convolution\).*InnerProduct"):
         to_onnx(network(tmp_path, text))
-
-
-def windows(size: tuple[int, int], rounding: str = ""):
-    """Every kernel, stride and pad that Caffe takes: pad < kernel, and a kernel that fits."""
-    for (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w) in itertools.product(KERNELS, STRIDES, PADS):
-        fits = size[0] + 2 * pad_h >= kernel_h and size[1] + 2 * pad_w >= kernel_w
-        if fits and pad_h < kernel_h and pad_w < kernel_w:
-            yield (
-                f"kernel_h: {kernel_h} kernel_w: {kernel_w} stride_h: {stride_h} stride_w: {stride_w} "
-                f"pad_h: {pad_h} pad_w: {pad_w} {rounding}"
-            )
-
-
-def poolings(size: tuple[int, int], pool: str, rounding: str = "", mask: bool = False) -> str:
-    text = inputs((2, 3, *size))
-    for number, window in enumerate(windows(size, rounding)):
-        tops = f"top{number} mask{number}" if mask else None
-        text += layer(f"top{number}", "Pooling", f"pooling_param {{ pool: {pool} {window} }}", tops=tops)
-    return text
 
 
 @pytest.mark.pitfall("row", 20)

@@ -105,7 +105,7 @@ def test_a_python_layer_in_the_middle_stays(read):
 
 def test_merges_before_a_python_layer_happen(read):
     from deepmerge.plan import make_plan
-    from deepmerge.plan.discover import Wishes
+    from deepmerge.plan.plan import Wishes
 
     plan = make_plan(read(RCNN, data=(3, 20, 20)), Wishes())
     assert [(step.name, step.layers) for step in plan.recipe.steps] == [("conv1", ("norm1",))]

@@ -15,7 +15,7 @@ from deepmerge.formats.write.prototxt import format_tree, message
 from deepmerge.formats.write.train_val import TrainData
 from deepmerge.graph.tree import Quoted
 from deepmerge.out.write import Settings
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 from tests.pairs import check_training, feeds, pictures
 from tests.real_images import prepared, write_lmdb

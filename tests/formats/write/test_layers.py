@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepmerge.engines.discover import describe
+from deepmerge.engines.find_caffe import describe
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_pair
 from deepmerge.formats.write.layers import blob_names, layer_message, network_tree

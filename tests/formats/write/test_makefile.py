@@ -12,7 +12,7 @@ import pytest
 from deepmerge.formats.write.makefile import finetune_make
 from deepmerge.out.write import Settings
 from deepmerge.passes.support.base import Options
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 from tests.pairs import folders, same_weights
 

@@ -18,7 +18,7 @@ from deepmerge.formats.write.style import styled
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message
 from deepmerge.out.write import Settings
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 from tests.helpers import apart, conv, feeds, inputs, layer, network, relu
 

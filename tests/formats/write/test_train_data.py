@@ -11,7 +11,7 @@ from deepmerge.formats.write.train_data import without_twins
 from deepmerge.formats.write.train_val import TrainData, train_val
 from deepmerge.graph.graph import Graph
 from deepmerge.passes.support.base import Options
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 from tests.formats.write.train_nets import DATA, LOSS, made, parsed, small_network
 from tests.helpers import conv, inputs, layer, network

@@ -10,7 +10,7 @@ import pytest
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.graph.graph import Graph
 from deepmerge.out.write import Settings
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job, convert
 from tests.formats.write.train_nets import DATA, LOSS, made, parsed, small_network
 from tests.helpers import conv, inputs, layer, network

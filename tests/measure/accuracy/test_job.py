@@ -29,11 +29,11 @@ def mini(models) -> Pair:
 def out(mini, tmp_path_factory):
     """What convert makes of it, with two approximate steps."""
     from deepmerge.plan import Wishes
-    from tests.conversion import Job as Convert
+    from tests.conversion import Job as ConvertJob
     from tests.conversion import convert
 
     folder = tmp_path_factory.mktemp("job") / "out"
-    convert(Convert(*mini, folder, Wishes(steps="conv1,conv2")))
+    convert(ConvertJob(*mini, folder, Wishes(steps="conv1,conv2")))
     return folder
 
 

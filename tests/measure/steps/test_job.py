@@ -15,7 +15,7 @@ from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_caffemodel
 from deepmerge.measure.steps import Job, run
 from deepmerge.out.write import Settings
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from tests.conversion import Job as ConvertJob
 from tests.conversion import convert
 

@@ -48,6 +48,15 @@ def test_weights_that_are_no_numbers(tmp_path):
         run([FoldBatchnorm()], graph)
 
 
+def test_the_way_out_is_a_word_of_a_shell(tmp_path):
+    graph = network(tmp_path, NET.replace('"a"', '"$a"'))
+    graph.layer("$a").weights[0] = np.full_like(graph.layer("$a").weights[0], 3e38)
+    graph.layer("bn").weights[1][:] = 1e-9
+    with np.errstate(over="ignore"), pytest.raises(PassError) as caught:
+        run([FoldBatchnorm()], graph)
+    assert caught.value.remedy == "keep it with --keep '$a'"
+
+
 def test_a_pass_of_ones_own():
     class Nothing(Pass):
         name, exact, types = "nothing", True, frozenset(("ReLU",))

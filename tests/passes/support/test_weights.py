@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deepmerge.errors import PassError
 from deepmerge.graph.check import require
-from deepmerge.passes.support.weights import bias_of, bias_or_zero, declare_bias, set_weights, weight_of
+from deepmerge.passes.support.weights import (
+    bias_of,
+    bias_or_zero,
+    declare_bias,
+    finite_weight_of,
+    set_weights,
+    weight_of,
+)
 from tests.helpers import conv, inputs, layer, network
 
 PRODUCT = "num_output: 5 bias_term: false transpose: {}"
@@ -52,3 +60,12 @@ def test_rates_may_end_in_f(tmp_path):
     c = network(tmp_path, inputs((2, 3, 4, 5)) + text).layer("c")
     declare_bias(c)
     assert str(c.param_specs[1].value("lr_mult")) == "2"
+
+
+@pytest.mark.parametrize(("name", "word"), [("c", "c"), ("c;$x", "'c;$x'")])
+def test_a_nan_is_said_with_what_to_type(tmp_path, name, word):
+    c = network(tmp_path, inputs((2, 3, 4, 5)) + conv(name, "data", 4)).layer(name)
+    c.weights[0][0] = np.nan
+    with pytest.raises(PassError) as caught:
+        finite_weight_of(c)
+    assert caught.value.remedy == f"keep it with --keep {word}"

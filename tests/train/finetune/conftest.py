@@ -1,12 +1,20 @@
-"""The small network of small.py, converted once, and its images."""
+"""The small network of small.py, converted once, and its images; a run on them, and what it wrote."""
 
 from __future__ import annotations
 
+import filecmp
+import itertools
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.train.finetune.job import finetune
+from deepmerge.train.finetune.spec import Job
 from tests.train.finetune.small import convert_small, write_images
 
 
@@ -37,3 +45,45 @@ def made(images) -> Path:
 def out(made, tmp_path) -> Path:
     """A copy of `out`, to be changed."""
     return Path(shutil.copytree(made / "out", tmp_path / "out"))
+
+
+@pytest.fixture
+def job(made, tmp_path, torch) -> Job:
+    return Job(made / "out", tmp_path / "out2", f"npz:{made / 'train.npz'}", f"npz:{made / 'test.npz'}", threads=1)
+
+
+@pytest.fixture(scope="session")
+def tuned(made, tmp_path_factory, torch) -> Path:
+    """What an undisturbed run of `job` writes. Not to be changed."""
+    out = tmp_path_factory.mktemp("tuned") / "out2"
+    finetune(Job(made / "out", out, f"npz:{made / 'train.npz'}", f"npz:{made / 'test.npz'}", threads=1))
+    return out
+
+
+def files(folder: Path) -> set[Path]:
+    return {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
+
+
+def same(a: Path, b: Path) -> bool:
+    assert files(a) == files(b)
+    return all(filecmp.cmp(a / file, b / file, shallow=False) for file in files(a) if file.name != "report.json")
+
+
+def weights(path: Path) -> dict[str, list[np.ndarray]]:
+    return {layer.name: layer.blobs for layer in read_caffemodel(path) if layer.blobs}
+
+
+def story(out: Path) -> dict:
+    return json.loads((out / "report.json").read_text())["finetuning"]
+
+
+def ticking() -> Callable[[], float]:
+    """Return a clock that is one second on at each look; an iteration looks about three times."""
+    return itertools.count(0.0).__next__
+
+
+def with_heads(made: Path, folder: Path, heads: str) -> Path:
+    """`out` of the small network with other heads, in a folder of its own."""
+    for name in ("train_lmdb", "test_lmdb"):
+        shutil.copytree(made / name, folder / name)
+    return convert_small(folder, heads, max_iter=3)

@@ -325,6 +325,19 @@ def test_arrays_need_not_be_pictures(tmp_path):
     assert caffe_data(f"hdf5:{tmp_path / 'a.h5'}", tmp_path / "none", 1, shuffle=False, ways=ways).count == 6
 
 
+@pytest.mark.parametrize("form", ["folder", "list"])
+def test_pictures_need_an_input_with_height_and_width(tmp_path, form):
+    spec = photos(tmp_path / "photos", [(5, 6)])
+    if form == "list":
+        (tmp_path / "list.txt").write_text("photos/class0/0.png 0\n")
+        spec = f"list:{tmp_path / 'list.txt'}"
+    ways = _ways(nets(tmp_path, "", (7,)), ImageWishes())
+    says = "images need an input of channels, height and width; 'data' is (4, 7); give its values in hdf5:FILE"
+    with pytest.raises(ReadError, match=re.escape(f"train_val.prototxt: {says}")):
+        caffe_data(spec, tmp_path / "none", 1, shuffle=False, ways=ways)
+    assert not (tmp_path / "none").exists()
+
+
 def test_each_layer_is_stored_once_with_its_weights(tmp_path):
     """What only the TEST network has, too; what nothing is known of is left to Caffe's own fillers."""
     text = layer("mine", "Mine", "fc", param="include { phase: TRAIN }")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pytest
@@ -83,6 +83,14 @@ def test_a_run_that_goes_on_at_a_raised_loss_can_go_back(tmp_path):
     log = {"iteration": 250, "position": 250.0, "first": 0.4, "smoothed": 5.0, "recent": [5.0]}
     trained(learner, tmp_path, {"weights/w": np.array([250.0])}, log)
     assert learner.loaded == [(250, 1.0), (250, 0.25)] and learner.weight == 500
+
+
+def test_a_checkpoint_from_before_rates_were_tried_goes_on(tmp_path):
+    """Its log has no field for that; its weights are trained already, so that nothing is tried any more."""
+    learner, before = Unstable(1.0, 500), asdict(TrainingLog(250, 250.0, first=1.0, smoothed=1.0, recent=[1.0]))
+    del before["tried"]
+    log, lines = trained(learner, tmp_path, {"weights/w": np.array([250.0])}, before, trial=True)
+    assert learner.loaded == [(250, 1.0)] and learner.weight == log.iteration == 500 and not lines
 
 
 class Overflowing(Unstable):

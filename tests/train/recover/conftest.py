@@ -27,7 +27,7 @@ TEXT = (
 
 def lay_out(folder: Path, text: str = TEXT, count: int = 60, **wishes) -> Path:
     """net.prototxt, net.caffemodel, images.npz, and out/, the conversion; `out` is returned."""
-    from deepmerge.plan.discover import Wishes
+    from deepmerge.plan.plan import Wishes
 
     folder.mkdir(exist_ok=True)
     graph = network(folder, text)

@@ -22,7 +22,7 @@ import pytest
 
 from deepmerge.errors import EmitError, EngineError, PlanError, ReadError, TrainingError
 from deepmerge.out.read import read_converted
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from deepmerge.train.recover import run
 from deepmerge.train.recover.job import recover
 from deepmerge.train.recover.lsq import lsq
@@ -654,19 +654,19 @@ def test_int8_is_made_again_of_the_new_weights(tmp_path, images):
     from deepmerge.convert.calibrate import CalibrationImages
     from deepmerge.formats import INT8, INT8_FILE
     from deepmerge.out.write import Settings
-    from tests.conversion import Job as Conversion
+    from tests.conversion import Job as ConvertJob
     from tests.conversion import convert
 
     home = lay_out(tmp_path / "home").parent
     pair, settings = (home / "net.prototxt", home / "net.caffemodel"), Settings(("caffe", INT8), steps=False)
     calibration = CalibrationImages(images, pair[0], count=8)
-    before = convert(Conversion(*pair, home / "plain", Wishes(), settings=settings, calibration=calibration))
+    before = convert(ConvertJob(*pair, home / "plain", Wishes(), settings=settings, calibration=calibration))
     recover(Job(home / "plain", images, tmp_path / "out2", stages=("lsq",), threads=1))
     after = read_converted(tmp_path / "out2").report
     old, new = before["onnx"]["int8"], after["onnx"]["int8"]
     assert new["outputs"] != old["outputs"] and {**new, "outputs": None} == {**old, "outputs": None}
     again = convert(
-        Conversion(
+        ConvertJob(
             *read_converted(tmp_path / "out2").final,
             tmp_path / "again",
             Wishes(exact=True),
@@ -682,14 +682,14 @@ def test_int8_is_left_out_with_a_warning_where_the_images_have_gone(tmp_path, im
     from deepmerge.convert.calibrate import CalibrationImages
     from deepmerge.formats import INT8, INT8_FILE
     from deepmerge.out.write import Settings
-    from tests.conversion import Job as Conversion
+    from tests.conversion import Job as ConvertJob
     from tests.conversion import convert
 
     home, gone = lay_out(tmp_path / "home").parent, tmp_path / "gone.npz"
     gone.write_bytes(Path(images.removeprefix("npz:")).read_bytes())
     pair, settings = (home / "net.prototxt", home / "net.caffemodel"), Settings(("caffe", INT8), steps=False)
     calibration = CalibrationImages(f"npz:{gone}", pair[0], count=8)
-    convert(Conversion(*pair, home / "plain", Wishes(), settings=settings, calibration=calibration))
+    convert(ConvertJob(*pair, home / "plain", Wishes(), settings=settings, calibration=calibration))
     gone.unlink()
     report = recover(Job(home / "plain", images, tmp_path / "out2", stages=("lsq",), threads=1))
     assert not (tmp_path / "out2" / INT8_FILE).exists() and "int8" not in report["onnx"]
@@ -699,12 +699,12 @@ def test_int8_is_left_out_with_a_warning_where_the_images_have_gone(tmp_path, im
 
 def test_no_step_folders(tmp_path, images):
     from deepmerge.out.write import Settings
-    from tests.conversion import Job as Conversion
+    from tests.conversion import Job as ConvertJob
     from tests.conversion import convert
 
     home = lay_out(tmp_path / "home").parent
     settings = Settings(("caffe", "onnx"), steps=False)
-    convert(Conversion(home / "net.prototxt", home / "net.caffemodel", home / "plain", Wishes(), settings=settings))
+    convert(ConvertJob(home / "net.prototxt", home / "net.caffemodel", home / "plain", Wishes(), settings=settings))
     recover(Job(home / "plain", images, tmp_path / "out2", stages=("lsq",), threads=1))
     from deepmerge.engines import engine
 

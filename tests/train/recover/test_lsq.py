@@ -10,7 +10,7 @@ import pytest
 from deepmerge.engines import engine
 from deepmerge.passes.support.base import Options
 from deepmerge.plan import make_plan
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from deepmerge.train.recover.lsq import lsq
 from deepmerge.train.recover.segments import Segment, find_segments
 from deepmerge.train.recover.solve import Fitting

@@ -13,7 +13,7 @@ from deepmerge.formats.read import read_network
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Settings
 from deepmerge.passes.support.base import Options
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from deepmerge.plan.recipe import Recipe, Step
 from deepmerge.train.recover.segments import Segment, find_anchors, find_later_layers, find_segments
 from tests.conversion import Job, convert

@@ -8,7 +8,7 @@ from deepmerge.formats.read.prototxt import read_prototxt
 from deepmerge.formats.read.solver import read_solver
 from deepmerge.out.read import read_converted
 from deepmerge.out.write import Settings
-from deepmerge.plan.discover import Wishes
+from deepmerge.plan.plan import Wishes
 from deepmerge.train.recover.solver_files import write_solvers
 from tests.conversion import Job, convert
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from deepmerge.page.drawings import layouts
-from deepmerge.page.figures import Line, _ticks, bar, columns, speed_chart, strip
+from deepmerge.page.script_data import layouts
+from deepmerge.page.svg import Line, _ticks, bar, columns, speed_chart, strip
 
 
 @pytest.mark.parametrize("share, width", [(0.0, "0.0"), (0.304, "30.4"), (1.7, "100.0"), (-1, "0.0")])

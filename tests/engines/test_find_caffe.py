@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.engines import discover
+from deepmerge.engines import find_caffe
 from deepmerge.engines.caffe import CaffeEngine
 from deepmerge.errors import EngineError
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="makes interpreters of s
 @pytest.fixture
 def bare(monkeypatch, tmp_path):
     """A machine with no interpreter but those that a test puts there."""
-    for variable in (discover.VARIABLE, "PYENV_ROOT", "CONDA_PREFIX", "MAMBA_ROOT_PREFIX", "UV_PYTHON_INSTALL_DIR"):
+    for variable in (find_caffe.VARIABLE, "PYENV_ROOT", "CONDA_PREFIX", "MAMBA_ROOT_PREFIX", "UV_PYTHON_INSTALL_DIR"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
@@ -27,10 +27,10 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     # a checkout may hold an environment that `make caffe` made
-    monkeypatch.setattr(discover, "__file__", str(tmp_path / "site/deepmerge/engines/discover.py"))
-    discover._find.cache_clear()
+    monkeypatch.setattr(find_caffe, "__file__", str(tmp_path / "site/deepmerge/engines/find_caffe.py"))
+    find_caffe._find.cache_clear()
     yield tmp_path
-    discover._find.cache_clear()
+    find_caffe._find.cache_clear()
 
 
 def script(path: Path, text: str) -> Path:
@@ -46,7 +46,7 @@ def working(path: Path) -> Path:
 
 
 def test_nothing_to_be_found(bare):
-    assert discover.find_python() is None
+    assert find_caffe.find_python() is None
     with pytest.raises(EngineError, match="no interpreter with real Caffe.*make caffe.*DEEPMERGE_CAFFE_PYTHON"):
         CaffeEngine()
 
@@ -70,40 +70,40 @@ def test_a_named_interpreter_that_does_not_work_is_an_error(bare, monkeypatch, v
     script(bare / "echo", 'echo "$@"')
     (bare / "empty").write_text("")
     (bare / "empty").chmod(0o755)
-    monkeypatch.setenv(discover.VARIABLE, value.format(bare))
+    monkeypatch.setenv(find_caffe.VARIABLE, value.format(bare))
     with pytest.raises(EngineError, match=message) as caught:
-        discover.find_python()
+        find_caffe.find_python()
     assert str(bare) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_named_interpreter_without_caffe(bare, monkeypatch):
-    monkeypatch.setenv(discover.VARIABLE, str(script(bare / "python", "exit 1")))
+    monkeypatch.setenv(find_caffe.VARIABLE, str(script(bare / "python", "exit 1")))
     with pytest.raises(EngineError, match="cannot `import caffe`: it ended without a message"):
-        discover.find_python()
+        find_caffe.find_python()
 
 
 def test_the_named_one_comes_first(bare, monkeypatch):
     working(bare / ".venv-caffe/bin/python")
     named = working(bare / "mine")
-    monkeypatch.setenv(discover.VARIABLE, str(named))
-    assert discover.find_python() == named
+    monkeypatch.setenv(find_caffe.VARIABLE, str(named))
+    assert find_caffe.find_python() == named
 
 
 def test_then_the_environment_that_make_makes(bare):
     made = working(bare / ".venv-caffe/bin/python")
     working(bare / "bin/python3")
-    assert discover.find_python() == made
-    discover._find.cache_clear()
+    assert find_caffe.find_python() == made
+    find_caffe._find.cache_clear()
     made.unlink()
     installed = working(bare / "data/deepmerge/caffe/bin/python")
-    assert discover.find_python() == installed
+    assert find_caffe.find_python() == installed
 
 
 def test_then_the_path_past_those_that_fail(bare):
     script(bare / "bin/python", "exit 127")
     script(bare / "bin/python3", "echo 'pyenv: python3: command not found' >&2; exit 127")
     found = working(bare / "bin/python3.9")
-    assert discover.find_python() == found
+    assert find_caffe.find_python() == found
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_then_pyenv_uv_and_conda(bare, place):
     (bare / "home/.conda/environments.txt").write_text(f"{bare / 'elsewhere'}\n")
     script(bare / "home/.pyenv/versions/2.7.18/bin/python", "echo never run; exit 1")
     found = working(bare / place)
-    assert discover.find_python() == found
+    assert find_caffe.find_python() == found
 
 
 def test_shims_are_not_run_but_show_where_pyenv_is(bare, monkeypatch):
     script(bare / "pyenv/shims/python3", f"touch {bare}/was-run; exit 127")
     found = working(bare / "pyenv/versions/3.9.18/bin/python3")
     monkeypatch.setenv("PATH", str(bare / "pyenv/shims"))
-    assert discover.find_python() == found
+    assert find_caffe.find_python() == found
     assert not (bare / "was-run").exists()
 
 
@@ -136,22 +136,22 @@ def test_a_folder_that_is_called_caffe_is_not_caffe(bare, monkeypatch):
     (bare / "lib/caffe").mkdir(parents=True)
     monkeypatch.setenv("PYTHONPATH", str(bare / "lib"))
     python = script(bare / "bin/python3", f'exec "{real}" "$@"')
-    assert discover.find_python() is None
+    assert find_caffe.find_python() is None
     with pytest.raises(EngineError, match="cannot `import caffe`"):
-        discover.describe(python)
+        find_caffe.describe(python)
 
 
 def test_it_is_looked_for_once(bare):
     found = working(bare / "bin/python3")
-    assert discover.find_python() == found
+    assert find_caffe.find_python() == found
     found.unlink()
-    assert discover.find_python() == found
+    assert find_caffe.find_python() == found
 
 
 def test_real_caffe_behind_a_script(bare, caffe_python):
     found = script(bare / "bin/python3", f'exec "{caffe_python}" "$@"')
-    assert discover.find_python() == found
-    said = discover.describe(found)
+    assert find_caffe.find_python() == found
+    said = find_caffe.describe(found)
     assert set(said) == {"caffe", "path", "python", "executable", "numpy", "layer_types", "types"}
     assert said["layer_types"] == len(said["types"]) > 40
     assert {"Convolution", "LRN", "Pooling", "BatchNorm", "Scale"} <= set(said["types"])

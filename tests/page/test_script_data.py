@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from deepmerge.page.drawings import GOING, NEW, drawn, layouts, marks
+from deepmerge.page.script_data import GOING, NEW, drawn, layouts, marks
 
 
 def marked(stages, number: int, mark: int) -> set[str]:
