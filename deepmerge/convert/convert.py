@@ -84,6 +84,8 @@ def convert(
             notes = output.notes if output else []
             report["warnings"] = list(dict.fromkeys(graph.warnings + notes))
             report["transform"] = transforms(graph.train_layers)
+            if settings.style:
+                report["style"] = list(settings.style)
             if {"onnx", INT8} & set(settings.formats):
                 report["onnx"] = {"lrn": settings.onnx_lrn}
             if INT8 in settings.formats and folder is not None:

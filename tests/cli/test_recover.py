@@ -178,10 +178,13 @@ def test_a_recipe_for_a_device_that_renames_blobs_is_not_recovered(run, out, dat
 
 
 def test_distinct_tops_are_refused(run, out, data, tmp_path):
-    pair = out.parent / "net.prototxt", out.parent / "net.caffemodel"
-    assert run("convert", *pair, "-o", tmp_path / "styled", "--style", "distinct-tops").code == 0
-    done = run("recover", tmp_path / "styled", "--data", data, "-o", tmp_path / "out2")
-    assert done.code == 1 and "--style distinct-tops" in done.line
+    """Also where the original has them already: what a layer gives after its BatchNorm then has another one's name."""
+    pair, style = (out.parent / "net.prototxt", out.parent / "net.caffemodel"), ("--style", "distinct-tops")
+    assert run("convert", *pair, "-o", tmp_path / "exact", "--exact", *style).code == 0
+    for files in ([tmp_path / "exact/deploy.prototxt", tmp_path / "exact/weights.caffemodel"], pair):
+        assert run("convert", *files, "-o", tmp_path / "styled", "--force", *style).code == 0
+        done = run("recover", tmp_path / "styled", "--data", data, "-o", tmp_path / "out2")
+        assert done.code == 1 and "--style distinct-tops" in done.line
     shutil.rmtree(tmp_path / "styled")
     assert run("convert", *pair, "-o", tmp_path / "styled", "--style", "legacy-input").code == 0
     assert run("recover", tmp_path / "styled", "--data", data, "-o", tmp_path / "out2", *LSQ).code == 0

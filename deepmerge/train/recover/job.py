@@ -9,6 +9,7 @@ from typing import Any
 
 from deepmerge.data import Loading, source_path
 from deepmerge.errors import PlanError, ReadError
+from deepmerge.formats import DISTINCT_TOPS
 from deepmerge.graph.costs import summary
 from deepmerge.graph.graph import Graph
 from deepmerge.out.read import Converted, read_converted
@@ -77,7 +78,7 @@ def _chosen(converted: Converted, original: Graph, merged: Graph, steps: str) ->
     rough = converted.approximate
     if not rough:
         return []
-    _require_same_names(converted, original, merged)
+    _require_names_kept(converted)
     segments = find_segments(original, merged, converted.entries)
     candidates = [Candidate(Step(entry["name"], tuple(entry["passes"]), (entry["name"],))) for entry in rough]
     chosen = {name for step in select(candidates, steps) for name in step.layers}
@@ -86,17 +87,13 @@ def _chosen(converted: Converted, original: Graph, merged: Graph, steps: str) ->
     return [segment for segment in segments if set(segment.steps) & chosen]
 
 
-def _require_same_names(converted: Converted, original: Graph, merged: Graph) -> None:
-    """Raise a ReadError if blobs were renamed, as the style distinct-tops does: segments are found by their names."""
-    layers = {layer.name: layer for layer in original.layers}
-    for layer in merged.layers:
-        twin = layers.get(layer.name)
-        if layer.type != "ReLU" or twin is None or not (layer.tops and twin.tops):
-            continue
-        if layer.top.name == layer.name != twin.top.name:
-            text = "was converted with --style distinct-tops, or a --target like it: this renames blobs"
-            remedy = "convert without it, recover, and then convert the style alone"
-            raise ReadError(text, converted.folder, remedy=remedy)
+def _require_names_kept(converted: Converted) -> None:
+    """Raise a ReadError if the style distinct-tops has renamed blobs: segments are found by their names."""
+    style = converted.report.get("style")
+    if isinstance(style, list) and DISTINCT_TOPS in style:
+        text = "was converted with --style distinct-tops, or a --target like it: this renames blobs"
+        remedy = "convert without it, recover, and then convert the style alone"
+        raise ReadError(text, converted.folder, remedy=remedy)
 
 
 def _are_solved(segments: Sequence[Segment], report: Mapping[str, Any]) -> bool:
