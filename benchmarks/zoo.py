@@ -25,7 +25,7 @@ from pathlib import Path
 from support.machine import machine
 
 from deepmerge.cli.output import table
-from deepmerge.cli.zoo import run_convert
+from deepmerge.cli.zoo_options import run_convert
 from deepmerge.formats.read import read_network
 from deepmerge.formats.write import write_pair
 from deepmerge.measure.harness.fill import fill

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.cli.zoo import _Converter
+from deepmerge.cli.zoo_options import Converter
 from deepmerge.zoo.manifest import read_manifest
 from tests.zoo.conftest import write_model
 
@@ -67,7 +67,7 @@ def assert_all_converted(place: Path, count: int = 5) -> None:
 def test_the_manifest_is_right(place):
     text = block("toml")
     (place / "zoo.toml").write_text(text)
-    found = read_manifest(place / "zoo.toml", _Converter())
+    found = read_manifest(place / "zoo.toml", Converter())
     assert found.problems == [] and [model.name for model in found.models][-1] == "googlenet" and len(found.models) == 6
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((ROOT / "docs/schemas/zoo.schema.json").read_text())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.cli.zoo import _Converter
+from deepmerge.cli.zoo_options import Converter
 from deepmerge.formats.write.caffemodel import write_caffemodel
 from deepmerge.zoo.manifest import Manifest, read_manifest
 from tests.helpers import conv, inputs, layer, network, relu
@@ -37,7 +37,7 @@ def write_model(folder: Path, name: str, width: int = 4) -> tuple[Path, Path]:
 @pytest.fixture
 def converter():
     """`deepmerge convert`, as the command hands it to a zoo."""
-    return _Converter()
+    return Converter()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deepmerge import api
-from deepmerge.cli.zoo import run_convert
+from deepmerge.cli.zoo_options import run_convert
 from deepmerge.data import ImageWishes, open_loader
 from deepmerge.engines import engine as find_engine
 from deepmerge.errors import ReadError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.cli.zoo import run_convert
+from deepmerge.cli.zoo_options import run_convert
 from deepmerge.errors import EngineError
 from deepmerge.zoo.dask import cluster
 from tests.cli.conftest import run  # noqa: F401  (a fixture)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmerge.cli.zoo import run_convert
+from deepmerge.cli.zoo_options import run_convert
 from deepmerge.zoo.files import digest
 from deepmerge.zoo.guard import guarded
 from deepmerge.zoo.record import LOG, Task, read_record

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from deepmerge.cli.zoo import run_convert
+from deepmerge.cli.zoo_options import run_convert
 from deepmerge.errors import ReadError
 
 

@@ -1,4 +1,4 @@
-"""The stages of a job on PyTorch: the network that learns, the original as its teacher, and the tests."""
+"""The stages of a job on PyTorch: the network that learns."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from deepmerge.data import Batch, Loader, Loading, network_transform, open_network_images
+from deepmerge.data import Batch, Loader
 from deepmerge.data.prefetch import prefetched
 from deepmerge.engines.pytorch import TorchNet
-from deepmerge.errors import DeepmergeError, ReadError
+from deepmerge.errors import ReadError
 from deepmerge.formats.read.solver import Solver
-from deepmerge.formats.read.training import TrainingNet, losses, multipliers, read_training
+from deepmerge.formats.read.training import TrainingNet, multipliers, read_training
 from deepmerge.formats.read.weights import Weights
-from deepmerge.graph.graph import Blob, Graph, Layer
+from deepmerge.graph.graph import Blob, Graph
 from deepmerge.graph.shapes import Shape
 from deepmerge.train.finetune.learner import Arrays, Learner
 from deepmerge.train.finetune.solver import Learned, Updates, learning_rate
-from deepmerge.train.finetune.spec import Job, Stage, solver_tests
+from deepmerge.train.finetune.spec import Job, Stage
 from deepmerge.train.finetune.start import load_start
+from deepmerge.train.finetune.teacher import Teacher
+from deepmerge.train.finetune.tester import Tester, open_testers
+from deepmerge.train.finetune.torch_data import class_count, feeds_of, ignored_label, main_loss, network_loader
 from deepmerge.train.shared.augment import shifted
 from deepmerge.train.shared.device import BF16_LOSS, has_fast_bf16, prepare
-from deepmerge.train.shared.losses import divergence, logits_of
 from deepmerge.train.shared.processes import Processes
 
-_SCORED = ("HingeLoss", "InfogainLoss", "MultinomialLogisticLoss", "SoftmaxWithLoss")  # labels are class indices
 _PROBED = 4  # batches that the loss in bfloat16 is measured on
 _WEIGHTS, _HISTORY, _STATISTICS = "weights/", "history/", "statistics/"  # prefixes of names in a checkpoint
 
@@ -71,10 +70,10 @@ def open_learner(stage: Stage, starts: Sequence[Path | Weights], setup: Setup) -
     net = read_training(stage.solver.train, "TRAIN", shape, job.batch_size)
     notes = net.graph.warnings + load_start(net, starts, setup.seed)
     loss = main_loss(net.graph)
-    options = {"seed": setup.seed, "shuffle": job.shuffle, "limit": job.limit, "classes": _classes(net, loss)}
-    options["ignored"] = _ignored(net.graph)
-    loader, image_notes = _loader(job.data, job, deploy, net, processes.share(net.batch_size), **options)
-    testers = _testers(stage, net, deploy, starts, setup) if job.test_data and processes.first else []
+    options = {"seed": setup.seed, "shuffle": job.shuffle, "limit": job.limit, "classes": class_count(net, loss)}
+    options["ignored"] = ignored_label(net.graph)
+    loader, image_notes = network_loader(job.data, job, deploy, net, processes.share(net.batch_size), **options)
+    testers = open_testers(stage, job, net, deploy, starts, setup.seed) if job.test_data and processes.first else []
     learner = TorchLearner(stage.solver, net, loader, testers, setup)
     learner.notes = notes + image_notes
     with contextlib.closing(learner):
@@ -198,7 +197,7 @@ class TorchLearner(Learner):
 
     def loss(self, batch: Batch, draw: int) -> Tensor:
         """Return this process's part of the batch's loss; the parts of all processes add up to it. draw: a seed."""
-        feeds = _feeds(self.net, batch, self.device)
+        feeds = feeds_of(self.net, batch, self.device)
         if self.setup.job.vary:
             feeds[self.net.images] = shifted(feeds[self.net.images], np.random.default_rng(draw))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
@@ -210,7 +209,9 @@ class TorchLearner(Learner):
 
     def test(self, whole: bool, most: int | None = None) -> list[dict[str, float]]:
         """See Learner."""
-        return [tester.run(self, most or (None if whole else tester.batches)) for tester in self.testers]
+        return [
+            tester.run(self.torch, self.device, most or (None if whole else tester.batches)) for tester in self.testers
+        ]
 
     def trained(self) -> Graph:
         """See Learner."""
@@ -231,58 +232,6 @@ class TorchLearner(Learner):
     def test_count(self) -> int:
         """See Learner. Until a test has come to them, images that cannot be read are in it."""
         return self.testers[0].loader.count - len(self.test_skipped) if self.testers else 0
-
-
-class Teacher:
-    """The original in its TEST phase. scores: the student's blob that is compared with the original's.
-
-    job.distill is kl, the divergence from the original's probabilities, or mse, the mean squared difference of the
-    logits. The loss, times job.distill_weight, is added to those that the labels give.
-    """
-
-    def __init__(self, graph: Graph, scores: str, job: Job, device: torch.device):
-        if len(graph.inputs) != 1:
-            names = ", ".join(blob.name for blob in graph.inputs)
-            raise DeepmergeError(
-                f"--distill: the original has {len(graph.inputs)} inputs ({names}), and only images can be fed"
-            )
-        self.job, self.scores = job, scores
-        self.net = TorchNet(graph).to(device)
-        self.net.requires_grad_(False)
-        self.input, self.own_scores = graph.inputs[0].name, _scores_in(graph, scores)
-
-    def loss(self, images: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        """Return the loss to add, a mean over images. values: the student's blobs."""
-        with torch.no_grad():
-            wanted = self.net({self.input: images}, [self.own_scores])[self.own_scores]
-        own = values[self.scores].float()
-        if wanted.shape != own.shape:
-            shapes = f"{tuple(wanted.shape)} and the network's {self.scores!r} {tuple(own.shape)}"
-            text = f"the original's {self.own_scores!r} is {shapes}"
-            raise DeepmergeError(f"--distill: {text}", remedy="is it the original of this network?")
-        if self.job.distill == "mse":
-            return functional.mse_loss(own, wanted) * self.job.distill_weight
-        return divergence(own, wanted, self.job.temperature) * self.job.distill_weight
-
-
-def _scores_in(graph: Graph, name: str) -> str:
-    """Return the original's blob of this name; if there is none, its logits."""
-    if any(blob.name == name for blob in graph.blobs):
-        return name
-    logits = [logits_of(layer) for layer in graph.layers]
-    return next((found for found in reversed(logits) if found), graph.outputs[-1].name)
-
-
-def _feeds(net: TrainingNet, batch: Batch, device: torch.device) -> dict[str, Tensor]:
-    """Return the network's inputs; ReadError where it needs labels and the batch has none."""
-    feeds = {net.images: torch.from_numpy(batch.data).to(device, non_blocking=True)}
-    if net.labels is not None:
-        if batch.labels is None:
-            raise ReadError(
-                "the images have no labels, and the network learns from them", remedy="`deepmerge recover` needs none"
-            )
-        feeds[net.labels] = torch.from_numpy(batch.labels).to(device, non_blocking=True)
-    return feeds
 
 
 def _learned(graph: Graph, net: TorchNet) -> list[Learned]:
@@ -326,99 +275,3 @@ def _is_mean(blob: Blob, shapes: Mapping[Blob, Shape | None]) -> bool:
     if layer.type.endswith("Loss"):
         return getattr(layer.params, "normalization", "") != "NONE"
     return bool(layer.bottoms) and all(_is_mean(bottom, shapes) for bottom in layer.bottoms)
-
-
-@dataclass
-class Tester:
-    """A TEST network and its images.
-
-    batches: the number of batches in a test, at most all. scores: the blob that the labels are compared with, or None.
-    """
-
-    net: TrainingNet
-    loader: Loader
-    batches: int
-    scores: str | None
-
-    def run(self, learner: TorchLearner, most: int | None) -> dict[str, float]:
-        """Return the means of the network's outputs (Accuracy, losses) by blob name, `top1` and `images`.
-
-        The weights are the learner's. most: batches at most, None to take all images.
-        """
-        learner.torch.store(self.net.graph)
-        net = TorchNet(self.net.graph, "TEST").to(learner.device)
-        graph = self.net.graph
-        outputs = [blob.name for blob in graph.outputs if blob not in graph.inputs]  # labels may be read by nobody
-        has_top1 = bool(self.scores and self.net.labels)
-        wanted = [*outputs, self.scores] if has_top1 else outputs
-        sums, right, judged, images = dict.fromkeys(outputs, 0.0), 0, 0, 0
-        for number, batch in enumerate(self.loader.once()):
-            if number == most:
-                break
-            with torch.no_grad():
-                values = net(_feeds(self.net, batch, learner.device), wanted)
-            for name in outputs:
-                sums[name] += float(values[name].double().mean()) * len(batch.data)
-            if has_top1:
-                kept = batch.labels != self.loader.loading.ignored
-                right += _count_right(values[self.scores], batch.labels, kept)
-                judged += int(kept.sum())
-            images += len(batch.data)
-        means = {name: value / images for name, value in sums.items()}
-        return means | ({"top1": right / max(judged, 1)} if has_top1 else {}) | {"images": images}
-
-
-def _count_right(scores: Tensor, labels: np.ndarray, kept: np.ndarray) -> int:
-    """Return for how many of the kept images the class with the highest score is the label."""
-    best = scores.flatten(1).argmax(1).cpu().numpy()
-    return int((best == labels)[kept].sum())
-
-
-def _loader(
-    spec: str, job: Job, deploy: Graph, net: TrainingNet, batch_size: int, **options: Any
-) -> tuple[Loader, list[str]]:
-    """Return the images for a network of either phase, preprocessed as its data layers or the user say, and notes."""
-    images = open_network_images(spec, deploy)
-    train, labelled = net.phase == "TRAIN", net.labels is not None
-    how, notes = images.preprocessing(network_transform(net.graph, net.file, net.phase), job.wishes, train)
-    loading = Loading(train=train, labelled=labelled, strict=job.strict, cache_bytes=job.cache_bytes, **options)
-    return Loader(images.source, how, images.shape, batch_size, loading), notes
-
-
-def main_loss(graph: Graph) -> Layer:
-    """Return the loss layer of the largest weight, the last one if there are several."""
-    weighted = losses(graph)
-    largest = max(weight for _, weight in weighted)
-    return [blob.producer for blob, weight in weighted if weight == largest][-1]
-
-
-def _classes(net: TrainingNet, loss: Layer) -> int | None:
-    """Return the number of classes; None where labels are not classes."""
-    shape = net.shapes.get(loss.bottoms[0])
-    if loss.type not in _SCORED or shape is None or len(shape) < 2:
-        return None
-    return shape[getattr(loss.params, "axis", 1)]
-
-
-def _ignored(graph: Graph) -> int | None:
-    """Return the label that every loss and accuracy of classes ignores; None if they do not agree on one."""
-    judges = [layer for layer in graph.layers if layer.type in (*_SCORED, "Accuracy")]
-    ignored = {getattr(layer.params, "ignore_label", None) for layer in judges}
-    return ignored.pop() if len(ignored) == 1 else None
-
-
-def _testers(
-    stage: Stage, train: TrainingNet, deploy: Graph, starts: Sequence[Path | Weights], setup: Setup
-) -> list[Tester]:
-    """Return the solver's tests, all on the same images; without any, its training network in the TEST phase."""
-    job, loss = setup.job, main_loss(train.graph)
-    scores = loss.bottoms[0].name
-    testers = []
-    for source, batches in solver_tests(stage.solver):
-        net = read_training(source, "TEST", stage.image_shape(deploy), job.batch_size)
-        load_start(net, starts, setup.seed)
-        options = {"shuffle": False, "classes": _classes(train, loss), "ignored": _ignored(net.graph)}
-        loader, _ = _loader(job.test_data, job, deploy, net, net.batch_size, **options)
-        known = loss.type in _SCORED and any(blob.name == scores for blob in net.graph.blobs)
-        testers.append(Tester(net, loader, batches or loader.count, scores if known else None))
-    return testers

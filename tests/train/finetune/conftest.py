@@ -1,4 +1,4 @@
-"""The small network of small.py, converted once, and its images; a run on them, and what it wrote."""
+"""The small network of small.py, converted once, and its images; a run on them, and what it wrote; smaller ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 
 from deepmerge.formats.read.caffemodel import read_caffemodel
+from deepmerge.formats.read.training import TrainingNet, read_training
 from deepmerge.train.finetune.job import finetune
 from deepmerge.train.finetune.spec import Job
-from tests.train.finetune.small import convert_small, write_images
+from tests.helpers import layer
+from tests.train.finetune.small import CLASSES, convert_small, write_images
+
+DATA = 'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 4 } }\n'
+FC = layer("fc", "InnerProduct", "data", "num_output: 5")
 
 
 @pytest.fixture(scope="session")
@@ -87,3 +92,21 @@ def with_heads(made: Path, folder: Path, heads: str) -> Path:
     for name in ("train_lmdb", "test_lmdb"):
         shutil.copytree(made / name, folder / name)
     return convert_small(folder, heads, max_iter=3)
+
+
+def photos(folder: Path, sizes: list[tuple[int, int]]) -> str:
+    """Images of noise in sub-folders for the classes; their spec. sizes: height and width of each."""
+    image = pytest.importorskip("PIL.Image")
+    for number, size in enumerate(sizes):
+        place = folder / f"class{number % CLASSES}"
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+        image.fromarray(pixels).save(place / f"{number}.png")
+    return f"folder:{folder}"
+
+
+def nets(folder: Path, text: str, shape: tuple[int, ...]) -> list[TrainingNet]:
+    """The networks of both phases."""
+    path = folder / "train_val.prototxt"
+    path.write_text(DATA + FC + text + layer("loss", "SoftmaxWithLoss", "fc label"))
+    return [read_training(path, phase, shape) for phase in ("TRAIN", "TEST")]

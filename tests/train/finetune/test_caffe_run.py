@@ -15,31 +15,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from deepmerge.data import ImageWishes, Preprocessing
-from deepmerge.errors import EngineError, ReadError, TrainingError
+from deepmerge.data import ImageWishes
+from deepmerge.errors import EngineError, TrainingError
 from deepmerge.formats import schema
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.prototxt import parse
-from deepmerge.formats.read.training import TrainingNet, read_training
 from deepmerge.formats.write.data_layers import Source
 from deepmerge.formats.write.prototxt import format_tree
 from deepmerge.out.read import read_converted
-from deepmerge.train.finetune.caffe_run import (
-    CaffeData,
-    CaffeLearner,
-    Pieces,
-    Setup,
-    _start,
-    _ways,
-    caffe_data,
-    open_learner,
-)
+from deepmerge.train.finetune.caffe_data import CaffeData
+from deepmerge.train.finetune.caffe_run import CaffeLearner, Pieces, Setup, open_learner
 from deepmerge.train.finetune.job import finetune
 from deepmerge.train.finetune.spec import Job, plan_stages
 from deepmerge.train.shared.checkpoint import Paused, checkpoint_folder
-from tests.helpers import inputs, layer
+from tests.helpers import inputs
 from tests.real_images import write_lmdb
-from tests.train.finetune.small import AUXILIARY, CLASSES, HEADS, HEIGHT, NET, WIDTH, convert_small, pictures
+from tests.train.finetune.conftest import photos
+from tests.train.finetune.small import AUXILIARY, HEADS, HEIGHT, NET, WIDTH, convert_small, pictures
 
 
 def story(out: Path) -> dict:
@@ -111,17 +103,6 @@ def square(tmp_path, made) -> Path:
     size = inputs((1, 3, HEIGHT, WIDTH)), inputs((1, 3, SIDE, SIDE))
     assert size[0] in NET
     return convert_small(folder, HEADS, NET.replace(*size), max_iter=2)
-
-
-def photos(folder: Path, sizes: list[tuple[int, int]]) -> str:
-    """Images of noise in sub-folders for the classes; their spec. sizes: height and width of each."""
-    image = pytest.importorskip("PIL.Image")
-    for number, size in enumerate(sizes):
-        place = folder / f"class{number % CLASSES}"
-        place.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
-        image.fromarray(pixels).save(place / f"{number}.png")
-    return f"folder:{folder}"
 
 
 @pytest.mark.parametrize("mean", [False, True])
@@ -257,95 +238,6 @@ def test_what_caffe_refuses(job, tmp_path):
     ):
         finetune(replace(job, data=f"list:{tmp_path / 'list.txt'}"))
     assert not checkpoint_folder(job.out).exists()  # there was nothing to keep yet
-
-
-def test_images_as_files(tmp_path):
-    pixels, labels = pictures(6)
-    np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
-    straight = caffe_data(f"npz:{tmp_path / 'a.npz'}", tmp_path / "straight", 1, shuffle=False)
-    mixed = caffe_data(f"npz:{tmp_path / 'a.npz'}", tmp_path / "mixed", 1, shuffle=True)
-    lines = [Path(data.source.path).read_text().splitlines() for data in (straight, mixed)]
-    assert [line.split()[1] for line in lines[0]] == [str(label) for label in labels]
-    assert lines[0] != lines[1] and sorted(lines[0]) == sorted(lines[1]) and straight.count == 6
-    np.savez(tmp_path / "b.npz", images=pixels)
-    with pytest.raises(ReadError, match="has no label, and labels are needed"):
-        caffe_data(f"npz:{tmp_path / 'b.npz'}", tmp_path / "none", 1, shuffle=False)
-
-
-def test_images_smaller_than_the_crop_are_enlarged(tmp_path):
-    image = pytest.importorskip("PIL.Image")
-    spec, ways = photos(tmp_path / "photos", [(5, 6), (11, 9)]), [Preprocessing(crop=7, enlarge=True)]
-    data = caffe_data(spec, tmp_path / "written", 1, shuffle=False, ways=ways)
-    names = [line.split()[0] for line in Path(data.source.path).read_text().splitlines()]
-    assert [image.open(tmp_path / "written" / name).size for name in names] == [(7, 7), (9, 11)]
-
-    listed = tmp_path / "photos.txt"
-    lines = [f"{file} 0\n" for file in sorted((tmp_path / "photos").rglob("*.*"))]
-    listed.write_text("".join(lines))
-    assert caffe_data(f"list:{listed}", tmp_path / "own", 1, shuffle=False).source.path == str(listed)
-    again = caffe_data(f"list:{listed}", tmp_path / "again", 1, shuffle=False, ways=ways)
-    assert image.open(Path(again.source.path).with_name(names[0])).size == (7, 7)
-    sized = [Preprocessing(crop=7, resize=(8, 8), enlarge=True)]
-    data = caffe_data(spec, tmp_path / "sized", 1, shuffle=False, ways=sized)
-    assert image.open(Path(data.source.path).with_name(names[0])).size == (6, 5), "Caffe itself makes it 8x8"
-
-
-def test_images_that_cannot_be_read_are_left_out_and_told(tmp_path):
-    spec = photos(tmp_path / "photos", [(5, 6)] * 3)
-    (tmp_path / "photos" / "class0" / "9.png").write_bytes(b"")
-    data = caffe_data(spec, tmp_path / "written", 1, shuffle=True)
-    (why,) = data.skipped
-    assert data.count == len(list((tmp_path / "written").glob("*.png"))) == 3 and "9.png" in why
-    (tmp_path / "list.txt").write_text("none.png 1\n")
-    with pytest.raises(ReadError, match="none of the 1 images could be read; the first: none.png: no such file"):
-        caffe_data(f"list:{tmp_path / 'list.txt'}", tmp_path / "none", 1, False, [Preprocessing(crop=7, enlarge=True)])
-
-    net = SimpleNamespace(batch_size=2)
-    files = SimpleNamespace(nets=[net, net], train=data, test=replace(data, count=2))
-    learner = CaffeLearner(None, files, tmp_path, [])
-    assert (learner.count, learner.skipped, learner.test_count, learner.test_skipped) == (4, [why], 2, [why])
-
-
-DATA = 'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 4 } }\n'
-FC = layer("fc", "InnerProduct", "data", "num_output: 5")
-
-
-def nets(folder: Path, text: str, shape: tuple[int, ...]) -> list[TrainingNet]:
-    """The networks of both phases."""
-    path = folder / "train_val.prototxt"
-    path.write_text(DATA + FC + text + layer("loss", "SoftmaxWithLoss", "fc label"))
-    return [read_training(path, phase, shape) for phase in ("TRAIN", "TEST")]
-
-
-def test_arrays_need_not_be_pictures(tmp_path):
-    h5py = pytest.importorskip("h5py")
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["data"], file["label"] = np.zeros((6, 7), np.float32), np.zeros(6, np.float32)
-    ways = _ways(nets(tmp_path, "", (7,)), ImageWishes())
-    assert caffe_data(f"hdf5:{tmp_path / 'a.h5'}", tmp_path / "none", 1, shuffle=False, ways=ways).count == 6
-
-
-@pytest.mark.parametrize("form", ["folder", "list"])
-def test_pictures_need_an_input_with_height_and_width(tmp_path, form):
-    spec = photos(tmp_path / "photos", [(5, 6)])
-    if form == "list":
-        (tmp_path / "list.txt").write_text("photos/class0/0.png 0\n")
-        spec = f"list:{tmp_path / 'list.txt'}"
-    ways = _ways(nets(tmp_path, "", (7,)), ImageWishes())
-    says = "images need an input of channels, height and width; 'data' is (4, 7); give its values in hdf5:FILE"
-    with pytest.raises(ReadError, match=re.escape(f"train_val.prototxt: {says}")):
-        caffe_data(spec, tmp_path / "none", 1, shuffle=False, ways=ways)
-    assert not (tmp_path / "none").exists()
-
-
-def test_each_layer_is_stored_once_with_its_weights(tmp_path):
-    """What only the TEST network has, too; what nothing is known of is left to Caffe's own fillers."""
-    text = layer("mine", "Mine", "fc", param="include { phase: TRAIN }")
-    text += layer("extra", "InnerProduct", "fc", "num_output: 3", param="include { phase: TEST }")
-    weights = [np.ones((5, 12), np.float32), np.zeros(5, np.float32)]
-    files, notes = _start(nets(tmp_path, text, (3, 2, 2)), [{"fc": weights}], 1, tmp_path)
-    stored = [[(m.name, [blob.shape for blob in m.blobs]) for m in read_caffemodel(file)] for file in files]
-    assert stored == [[("fc", [(5, 12), (5,)])], [("extra", [(3, 5), (3,)])]] and notes == []
 
 
 class Opened:

@@ -8,21 +8,19 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from deepmerge.data import Images, Loader, Picture, Preprocessing
 from deepmerge.errors import DeepmergeError
 from deepmerge.formats.read.caffemodel import read_caffemodel
 from deepmerge.formats.read.training import read_training
 from deepmerge.out.read import read_converted
 from deepmerge.train.finetune.job import finetune
 from deepmerge.train.finetune.spec import Job, plan_stages
-from deepmerge.train.finetune.start import load_start
 from deepmerge.train.shared.processes import Processes
 from tests.helpers import layer
+from tests.train.finetune.conftest import DATA
 
 SOLVER = {"max_iter": "12", "display": "1", "iter_size": "2", "clip_gradients": "1"}
 
@@ -96,7 +94,6 @@ def test_a_batch_that_cannot_be_divided(made, torch, tmp_path):
     assert not job.out.exists()
 
 
-DATA = 'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 4 } }\n'
 MINIMISED = {  # what a part of a batch in one of two processes counts for
     "loss": (layer("loss", "SoftmaxWithLoss", "fc label"), 0.5),
     "total": (layer("total", "SoftmaxWithLoss", "fc label", param="loss_param { normalization: NONE }"), 1),
@@ -125,17 +122,3 @@ def test_means_are_divided_among_processes_and_sums_are_not(torch, tmp_path):
     net = read_training(path, "TRAIN", (3, 2, 2))
     found = _loss_weights(net, dict.fromkeys(MINIMISED, 1.0), 2)
     assert found == {name: share for name, (_, share) in MINIMISED.items()}
-
-
-def test_labels_that_a_test_does_not_read_are_no_output(torch, tmp_path):
-    from deepmerge.train.finetune.torch_run import Tester
-
-    path = tmp_path / "train_val.prototxt"
-    loss = layer("loss", "SoftmaxWithLoss", "fc label", param="include { phase: TRAIN }")
-    path.write_text(DATA + layer("fc", "InnerProduct", "data", "num_output: 5") + loss)
-    net = read_training(path, "TEST", (3, 2, 2))
-    load_start(net, [{}], 1)
-    images = Images("three", 3, lambda index: Picture("x", np.zeros((2, 2, 3), np.uint8), index))
-    loader = Loader(images, Preprocessing(), (4, 3, 2, 2), 4)
-    learner = SimpleNamespace(device=torch.device("cpu"), torch=SimpleNamespace(store=lambda graph: None))
-    assert net.labels is None and Tester(net, loader, 1, None).run(learner, None) == {"fc": 0.0, "images": 3}
