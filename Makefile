@@ -58,8 +58,8 @@ tables: $(VENV)/.installed-test caffe  ## measure the paper's tables into benchm
 	$(BIN)/python benchmarks/tables.py --seconds $(SECONDS) --limit $(LIMIT) \
 	    $(if $(ZOO),--zoo $(ZOO)) $(if $(DATA),--data $(DATA)) $(if $(RECOVERED),--recovered $(RECOVERED)) $(if $(TABLES),--tables $(TABLES))
 
-# A process for each core. Threads that spin while they wait would take the core from another process's threads.
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist loadfile
+# A process for each core. More threads, and those that spin while they wait, would take the core from another process's.
+PYTEST := OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test: $(VENV)/.installed-test caffe lint test-protobuf  ## lint and run the tests, with real Caffe where it can be installed
 	$(PYTEST) -q

@@ -147,7 +147,7 @@ def test_a_conversion_in_style(models, tmp_path):
     pair = mini / "inception_mini.prototxt", mini / "inception_mini.caffemodel"
     plain = convert(Job(*pair, tmp_path / "plain", Wishes(steps="conv1")))
     told = convert(Job(*pair, tmp_path / "out", Wishes(steps="conv1"), settings=Settings(style=STYLES)))
-    assert plain == told
+    assert told == plain | {"style": list(STYLES)}
     step = next((tmp_path / "out/steps").iterdir())
     for folder in (tmp_path / "out", step):
         tree = read_prototxt(folder / "deploy.prototxt")
