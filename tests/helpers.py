@@ -75,6 +75,17 @@ def poolings(
     return text
 
 
+def poolings_after_the_image() -> str:
+    """Poolings of an input (1, 2, 4, 5) whose last window starts after it.
+
+    Unpadded, Caffe keeps such windows: −FLT_MAX, or a division by nothing.
+    """
+    text = inputs((1, 2, 4, 5))
+    for pool, stride in itertools.product(("MAX", "AVE"), (2, 3, 4)):
+        text += layer(f"{pool}{stride}", "Pooling", "data", f"pool: {pool} kernel_size: 1 stride: {stride}")
+    return text
+
+
 def network(folder: Path, text: str, seed: int | None = 5) -> Graph:
     """The network of a prototxt, with random weights (none where the seed is None)."""
     path = Path(folder, "net.prototxt")

@@ -34,6 +34,7 @@ from deepmerge.cli.training_options import (
     precision,
     resumable,
     show_paused,
+    show_warnings,
     training,
     warnings_in,
 )
@@ -134,8 +135,7 @@ def finetune(out: Path, to: Path, data: str, images: Preprocessing, console: Con
     except Paused:
         return show_paused(console, to, options["stop_after"])
     report = done["finetuning"]
-    new = [line for line in done.get("warnings", []) if line not in shown]
-    console.warn([*report["warnings"], *new])
+    show_warnings(console, report, done, shown)
     console.show(report, lambda: _text(report, to))
     console.next(after_training(to, options["test_data"]))
 

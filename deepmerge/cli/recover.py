@@ -19,6 +19,7 @@ from deepmerge.cli.training_options import (
     precision,
     resumable,
     show_paused,
+    show_warnings,
     training,
     warnings_in,
 )
@@ -131,8 +132,7 @@ def recover(
     except Paused:
         return show_paused(console, to, how["stop_after"])
     story = report["recovery"]
-    new = [line for line in report.get("warnings", []) if line not in shown]
-    console.warn([*story.get("warnings", []), *new])
+    show_warnings(console, story, report, shown)
     console.show(story, lambda: f"{recovery_table(story, console.verbose)}\n\n{written_line(to)}")
     console.next(after_training(to))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -70,6 +71,16 @@ def warnings_in(out: Path) -> list[str]:
     except ReadError:
         return []
     return found if isinstance(found, list) else []
+
+
+def show_warnings(
+    console: Console, story: Mapping[str, Any], report: Mapping[str, Any], shown: Collection[str]
+) -> None:
+    """Print the warnings of a run that is over, and those of its report that are not in `shown`.
+
+    story: the report's entry of the run.
+    """
+    console.warn([*story.get("warnings", []), *(line for line in report.get("warnings", []) if line not in shown)])
 
 
 def show_paused(console: Console, to: Path, minutes: float) -> None:

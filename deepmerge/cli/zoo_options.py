@@ -59,17 +59,17 @@ def _manifest_options() -> dict[str, Option]:
             spelling = max(param.opts, key=len)
             kind = FLAG if param.is_flag else MANY if param.multiple else ONE
             kind = LISTED if isinstance(param.type, Listed) else kind
-            reads = (
-                ""
-                if param.name in _WRITTEN
-                else "file"
-                if param.type is FILE
-                else "images"
-                if param.metavar == "SPEC"
-                else ""
-            )
-            found[spelling.lstrip("-").replace("-", "_")] = Option(spelling, kind, reads)
+            found[spelling.lstrip("-").replace("-", "_")] = Option(spelling, kind, _reads(param))
     return found
+
+
+def _reads(param: click.Option) -> str:
+    """Return what the option's value names, if the result depends on what is in it: see Option."""
+    if param.name in _WRITTEN:
+        return ""
+    if param.type is FILE:
+        return "file"
+    return "images" if param.metavar == "SPEC" else ""
 
 
 @dataclass(frozen=True)

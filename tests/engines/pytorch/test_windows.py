@@ -9,7 +9,7 @@ from deepmerge.engines.pytorch import TorchNet
 from deepmerge.errors import EngineError
 from deepmerge.graph.windows import pooled_size
 from tests.engines.pytorch.cases import images, inputs, judge, layer, network, torch
-from tests.helpers import Window, pooling_windows, poolings
+from tests.helpers import Window, pooling_windows, poolings, poolings_after_the_image
 
 SHAPE = (2, 6, 9, 7)
 WINDOWS = [
@@ -112,15 +112,8 @@ def test_max_of_bfloat16(tmp_path, mask):
         assert torch.equal(found[name].float(), value.clamp(min=torch.finfo(torch.bfloat16).min)), name
 
 
-def test_windows_behind_the_image(worker, tmp_path):
-    """Unpadded, Caffe keeps windows that start behind the image: −FLT_MAX, or a division by nothing."""
-    text = inputs((1, 2, 4, 5))
-    for number, stride in enumerate(("2", "3", "4")):
-        for pool in ("MAX", "AVE"):
-            text += layer(
-                f"{pool}{number}", "Pooling", f"pooling_param {{ pool: {pool} kernel_size: 1 stride: {stride} }}"
-            )
-    judge(worker, tmp_path, text, images((1, 2, 4, 5)), backward=False)
+def test_windows_after_the_image(worker, tmp_path):
+    judge(worker, tmp_path, poolings_after_the_image(), images((1, 2, 4, 5)), backward=False)
 
 
 def test_global(worker, tmp_path):
