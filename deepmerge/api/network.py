@@ -377,10 +377,14 @@ class Network:
         return Conversion(original, graph, report, out if "caffe" in emit else None)
 
     def save(self, folder: PathLike, *, force: bool = False) -> None:
-        """Write deploy.prototxt and weights.caffemodel into a new folder; `force` replaces an existing one."""
+        """Write deploy.prototxt and weights.caffemodel into a new folder.
+
+        force: replace an existing one, but not a folder that holds this network's own files, unless a conversion
+        wrote it.
+        """
         from deepmerge.formats.write import write_pair
 
-        check_free(Path(folder), force)
+        check_free(Path(folder), force, [file for file in (self.prototxt, self.caffemodel) if file is not None])
         with staged(Path(folder), force) as stage:
             write_pair(self.graph, stage / "deploy.prototxt", stage / "weights.caffemodel")
 

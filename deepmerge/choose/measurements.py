@@ -59,6 +59,7 @@ class Measurements:
         self.file, self.on = file, on
         self._network, self._contents = network[:_DIGITS], contents or {}
         self._lines: dict[tuple[str, str, str, str], Measured] = {}  # by region, choice, key and what measured
+        self._given: set[str] = set()  # regions with a time in a line of three columns
         if file is not None and file.exists():
             self._read(file)
 
@@ -78,10 +79,7 @@ class Measurements:
 
     def has_given_times(self, region: str) -> bool:
         """Return whether the region's times come from a device: choices without one are then not measured here."""
-        return any(
-            place == region and not (key or on) and one.ms is not None
-            for (place, _, key, on), one in self._lines.items()
-        )
+        return region in self._given
 
     def add(self, region: str, choice: str, **values: float | str) -> None:
         """Add values of a choice, rounded as they are written, to the file: at once, and whole or not at all."""
@@ -141,6 +139,8 @@ class Measurements:
     def _merge(self, region: str, choice: str, key: str, on: str, new: Measured) -> None:
         line = region, choice, key, on
         self._lines[line] = self._lines.get(line, Measured()).updated(new)
+        if new.ms is not None and not (key or on):
+            self._given.add(region)
 
 
 _COLUMNS = ("region", "candidate", *(field.name for field in fields(Measured)), "on", "key")

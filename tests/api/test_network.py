@@ -149,6 +149,14 @@ def test_save_writes_a_pair(network, tmp_path):
         network.save(tmp_path / "pair")
 
 
+def test_save_keeps_the_networks_own_files(tmp_path):
+    pair = [shutil.copy(file, tmp_path) for file in PAIR]
+    before = files(tmp_path)
+    with pytest.raises(deepmerge.DeepmergeError, match=r"holds .*\.prototxt, which --force would delete"):
+        deepmerge.load(*pair).save(tmp_path, force=True)
+    assert files(tmp_path) == before
+
+
 def sorted_pair(folder: Path) -> list[Path]:
     return [folder / "deploy.prototxt", folder / "weights.caffemodel"]
 

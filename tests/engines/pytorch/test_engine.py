@@ -102,8 +102,9 @@ def test_an_input_that_nobody_reads_is_an_output(tmp_path):
 
 
 def test_an_input_without_a_shape(tmp_path):
-    (tmp_path / "n.prototxt").write_text('layer { name: "x" type: "Input" top: "x" }\n' + layer("y", "ReLU", "", "x"))
-    with pytest.raises(EngineError, match="input 'x' has no shape; give it: --input x=N,…"):
+    text = 'layer { name: "x" type: "Input" top: "x;y" }\n' + layer("y", "ReLU", "", "x;y")
+    (tmp_path / "n.prototxt").write_text(text)
+    with pytest.raises(EngineError, match="input 'x;y' has no shape; give it: --input 'x;y'=N,…"):
         TorchEngine().load(read_network(tmp_path / "n.prototxt"))
 
 
