@@ -95,7 +95,7 @@ output = bundle(
             type=Amount(0),
             default=0.05,
             metavar="X",
-            help="How much worse a ratio may be, as a share.",
+            help="How much worse a ratio may get before --against fails: 0.05 is 5 %.",
         ),
         heading=MORE,
     ),

@@ -80,7 +80,12 @@ running = options(
     option(
         "--engine", type=click.Choice(["ort", "torch", "caffe"]), default="ort", help="Engine that runs the networks."
     ),
-    option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads. Default: all cores; 1 for timing."),
+    option(
+        "--threads",
+        type=click.IntRange(1),
+        metavar="N",
+        help="CPU threads. Default: all cores, but 1 for measuring times.",
+    ),
 )
 limit = option("--limit", type=click.IntRange(1), metavar="N", help="Use at most N images, sampled evenly.")
 strict = options(option("--strict", is_flag=True, help="Fail on a warning, such as an unreadable image."), heading=MORE)

@@ -20,8 +20,8 @@ from deepmerge.text import megabytes
 def inspect(prototxt: Path, caffemodel: Path | None, inputs: dict, console: Console):
     """Show a network's layers, shapes, parameters, MACs, activation memory and non-tensor share, for one image.
 
-    With -v, the table also shows which layers each layer reads. Layers of Caffe's forks are listed with the fork whose
-    rule gives their shapes, and layers of unknown shape with the totals that leave them out.
+    With -v, the table also shows which layers each layer reads. If there are any, two more tables show the layer types
+    of Caffe's forks, and the layers that some totals leave out because a shape or type is not known.
 
     \b
     Examples:

@@ -86,7 +86,7 @@ measuring = bundle(
             "--repeat",
             type=click.IntRange(2),
             metavar="N",
-            help="Run exactly N rounds (N+1 if N is odd), whatever --seconds says.",
+            help="Run N rounds (N+1 if N is odd), and ignore --seconds.",
         ),
         option(
             "--seed",

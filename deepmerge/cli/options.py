@@ -323,7 +323,7 @@ planning = bundle(
         type=Checked("width", option_values.width),
         metavar="X|full",
         default="0.5",
-        help="Width factor of the reducers in merged branches; 'full' keeps all channels.",
+        help="Share of their channels that the reducers of merged branches keep; 'full' keeps all.",
     ),
     option("--tucker", is_flag=True, help="Decompose the remaining convolutions (Tucker-2, SVD)."),
     option(
