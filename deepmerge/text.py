@@ -1,4 +1,4 @@
-"""Wording: similar names, unused names, tables, counts, sizes, times."""
+"""Wording: similar names, unused names, options to type, tables, counts, sizes, times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
-from deepmerge.names import for_terminal
+from deepmerge.names import for_shell, for_terminal
 
 _COMPARED = 1000  # candidates that a word is compared with; comparing is slow
 _LONGEST = 100  # characters; a longer word is not compared
@@ -57,6 +57,15 @@ def unused(name: str, taken: Collection[str], form: str = "{}_{}", first: int = 
         made = form.format(name, number)
         number += 1
     return made
+
+
+def input_option(name: str, shape: Sequence[int | None] = ()) -> str:
+    """Return `--input NAME=N,C,H,W` as a user types it, with the numbers of the shape that are known.
+
+    shape: four numbers, None where one is not known; () where not even the number of axes is.
+    """
+    numbers = ",".join(str(n or letter) for n, letter in zip(shape, "NCHW", strict=False)) or "N,…"
+    return f"--input {for_shell(name)}={numbers}"
 
 
 def plain_table(rows: Sequence[Sequence[object]], head: Sequence[str] = (), right: str = "") -> str:

@@ -7,6 +7,7 @@ from deepmerge.text import (
     did_you_mean,
     figures,
     flat,
+    input_option,
     listed,
     megabytes,
     millions,
@@ -37,6 +38,11 @@ def test_a_long_list_is_cut():
 
 def test_names_are_listed_up_to_a_number():
     assert [listed("abcdef"[:n], 4) for n in (0, 1, 4, 6)] == ["", "a", "a, b, c, d", "a, b, c, d and 2 more"]
+
+
+def test_an_option_is_one_word_for_a_shell():
+    assert input_option("a b\n") == r"--input 'a b\n'=N,…"
+    assert input_option("data", (1, 3, None, None)) == "--input data=1,3,H,W"
 
 
 def test_the_first_number_of_an_unused_name():

@@ -20,8 +20,8 @@ from deepmerge.data.preprocess import ImageWishes, Preprocessing, choose_preproc
 from deepmerge.data.sources import open_images
 from deepmerge.data.transform import Transform, network_transform
 from deepmerge.errors import ReadError
-from deepmerge.formats.read.inputs import option_for
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.text import input_option
 
 if TYPE_CHECKING:
     from deepmerge.graph import Graph
@@ -64,7 +64,7 @@ def open_network_images(spec: str, graph: Graph, remedy: str = "") -> NetworkIma
     blob = graph.inputs[0]
     shape = infer_shapes(graph, strict=False)[blob]
     if shape is None:
-        remedy = f"give it: {option_for(blob.name, (1, 3, None, None))}"
+        remedy = f"give it: {input_option(blob.name, (1, 3, None, None))}"
         raise ReadError(f"input {blob.name!r} has no shape", layer=blob.producer.name, remedy=remedy)
     if not images.ready and (len(shape) != 4 or shape[1] not in (1, 3)):
         text = f"images need an input of 3 channels (or 1), height and width; {blob.name!r} is {shape}"

@@ -20,7 +20,7 @@ from deepmerge.engines.base import checked_blobs, checked_feeds
 from deepmerge.engines.pytorch.net import TorchNet
 from deepmerge.engines.pytorch.table import lacks
 from deepmerge.errors import EngineError
-from deepmerge.formats.read.inputs import option_for
+from deepmerge.text import input_option
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Feeds
@@ -70,7 +70,7 @@ class TorchSession:
         net = TorchNet(graph).to(self._device).requires_grad_(False)
         for name, shape in net.inputs.items():
             if shape is None:
-                raise EngineError(f"input {name!r} has no shape", remedy=f"give it: {option_for(name)}")
+                raise EngineError(f"input {name!r} has no shape", remedy=f"give it: {input_option(name)}")
         self._net: TorchNet | None = net
         self._threads = threads
         self.inputs: dict[str, tuple[int, ...]] = dict(net.inputs)

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from deepmerge.errors import EngineError, ShapeError
-from deepmerge.formats.read.inputs import option_for
 from deepmerge.graph.graph import Blob, Graph
 from deepmerge.graph.shapes import infer_shapes
+from deepmerge.text import input_option
 
 # A shape. If its first size is None, it grows with the batch.
 Dims = tuple[int | None, ...]
@@ -26,7 +26,7 @@ def known_shapes(graph: Graph) -> dict[Blob, tuple[int, ...]]:
     for blob, shape in shapes.items():
         if shape is None:
             layer = blob.producer
-            remedy = f"give it: {option_for(blob.name)}"
+            remedy = f"give it: {input_option(blob.name)}"
             if layer.type != "Input":
                 remedy = "use --engine caffe with a Caffe build that supports this layer"
             text = f"layer {layer.name!r} ({layer.type}): the shape of top {blob.name!r} is not known"

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 
 from deepmerge.errors import GraphError
 from deepmerge.formats.read.forks import unknown_fields
-from deepmerge.formats.read.inputs import option_for
 from deepmerge.formats.read.params import read_params
 from deepmerge.formats.read.phase import left_out_maker
 from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.tree import Message
 from deepmerge.graph.types import TYPES
-from deepmerge.text import count, nearest
+from deepmerge.text import count, input_option, nearest
 
 _MAX_HINTS = 1000  # a file with more unknown types has no misspellings
 # Fields that a Layer has as attributes, or that are not needed once the phase is chosen
@@ -70,7 +69,7 @@ def _layer(message: Message, file) -> Layer:
 
 def _hint(name: str, current: dict[str, Blob]) -> str:
     if not current:
-        return f"; if it is an input, give its size: {option_for(name, (1, 3, None, None))}"
+        return f"; if it is an input, give its size: {input_option(name, (1, 3, None, None))}"
     near = nearest(name, current, 1, 0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 

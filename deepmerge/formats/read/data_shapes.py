@@ -12,7 +12,7 @@ from deepmerge.formats.read.data_files import record_shape
 from deepmerge.formats.read.fitting import fitting_squares
 from deepmerge.formats.read.forks import image_size
 from deepmerge.formats.read.heads import TRANSFORMING, blobs, judges
-from deepmerge.formats.read.inputs import option_for, whole
+from deepmerge.formats.read.inputs import whole
 from deepmerge.formats.read.params import read_params
 from deepmerge.formats.read.scalars import Reader
 from deepmerge.formats.read.stored import StoredLayer
@@ -20,6 +20,7 @@ from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.shape_errors import Shape
 from deepmerge.graph.tree import Message
 from deepmerge.graph.types import TYPES, UNKNOWN
+from deepmerge.text import input_option
 
 # With these, besides the elementwise types, a top has as many channels as the bottom
 _SAME_CHANNELS = ("LRN", "MVN", "Pooling", "Split")
@@ -56,7 +57,7 @@ def data_shapes(layer: Message, tops: list[str], known: Known) -> dict[str, Shap
         elif top != images and _unknown_readers(top, known.layers):
             found[top] = None
             text = "does not say which shape {!r} has, and only layers of unknown types read it; give its size: {}"
-            known.notes.append(f"{name_of(layer)} {text.format(top, option_for(top))}")
+            known.notes.append(f"{name_of(layer)} {text.format(top, input_option(top))}")
         elif top != images:
             lacking[top] = ()
         elif shape := _images(layer, known):
@@ -118,7 +119,7 @@ def _unknown(layer: Message, images: str, lacking: Mapping[str, tuple[int | None
     else:
         names, has, it = " and ".join(map(repr, lacking)), *(("has", "it") if len(lacking) == 1 else ("have", "them"))
         text = f"does not say which shape {names} {has}, and the network reads {it}"
-    remedy = f"give its size: {' '.join(option_for(top, shape) for top, shape in lacking.items())}"
+    remedy = f"give its size: {' '.join(input_option(top, shape) for top, shape in lacking.items())}"
     name = str(layer.value("name"))
     return ReadError(f"{name_of(layer)} {text}", file, layer.line, layer.column, layer=name, remedy=remedy)
 

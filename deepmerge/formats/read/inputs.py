@@ -13,8 +13,7 @@ from deepmerge.formats.read.validate import name_of
 from deepmerge.graph.shape_errors import INT_MAX, MAX_AXES, Shape
 from deepmerge.graph.tokens import integer
 from deepmerge.graph.tree import Field, Message, Quoted, Token
-from deepmerge.names import for_shell
-from deepmerge.text import did_you_mean, unused
+from deepmerge.text import did_you_mean, input_option, unused
 
 Sizes = Mapping[str, Sequence[int]]
 _IMAGE = 3  # axes of an image: channels, height, width
@@ -34,15 +33,6 @@ def checked(sizes: Sizes | None) -> dict[str, Shape]:
 
 def _is_size(number: object) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool) and 0 < number <= INT_MAX
-
-
-def option_for(name: str, shape: Sequence[int | None] = ()) -> str:
-    """Return `--input NAME=N,C,H,W` as a user types it, with the numbers of the shape that are known.
-
-    shape: four numbers, None where one is not known; () where not even the number of axes is.
-    """
-    numbers = ",".join(str(n or letter) for n, letter in zip(shape, "NCHW", strict=False)) or "N,…"
-    return f"--input {for_shell(name)}={numbers}"
 
 
 def whole(size: Shape, declared: Shape | None = None) -> Shape:
@@ -161,7 +151,7 @@ def _sized(layer: Message, sizes: Mapping[str, Shape], found: dict[str, Shape], 
         if top in sizes:
             shapes[top] = found[top] = whole(sizes[top], shapes.get(top))
         elif top not in shapes:
-            text = f"input {top!r} has no size; give it as well: {option_for(top)}"
+            text = f"input {top!r} has no size; give it as well: {input_option(top)}"
             raise ReadError(text, file, layer.line, layer.column, layer=str(layer.value("name")))
     made = layer.copy()
     made.remove("input_param")

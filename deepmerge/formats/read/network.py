@@ -17,7 +17,6 @@ from deepmerge.formats.read.inputs import (
     add_unmade,
     checked,
     dummies_as_data,
-    option_for,
     refuse_unknown,
     set_sizes,
     state_legacy,
@@ -33,6 +32,7 @@ from deepmerge.formats.read.weights import attach
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, check_shared, infer_shapes
 from deepmerge.graph.tree import Message
+from deepmerge.text import input_option
 
 
 def read_network(prototxt: str | Path, caffemodel: str | Path | None = None, inputs: Sizes | None = None) -> Graph:
@@ -157,5 +157,5 @@ def _sizes_to_give(layer: Layer) -> str:
     """Return which sizes an Input lacks, as options; "" if none."""
     stated = list(layer.params.shape) * (len(layer.tops) if len(layer.params.shape) == 1 else 1)
     lacking = [(top.name, shape) for top, shape in zip(layer.tops, stated, strict=False) if any(n < 1 for n in shape)]
-    options = [option_for(name, [n if n > 0 else None for n in shape]) for name, shape in lacking]
+    options = [input_option(name, [n if n > 0 else None for n in shape]) for name, shape in lacking]
     return f"give its size: {' '.join(options)}" if options else ""

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from deepmerge.formats.messages import stated_batch
 from deepmerge.formats.read.heads import is_data
-from deepmerge.formats.read.inputs import option_for, shape_message
+from deepmerge.formats.read.inputs import shape_message
 from deepmerge.formats.read.phase import in_phase
 from deepmerge.graph.graph import Blob, Graph, Layer
 from deepmerge.graph.shapes import Shape, first_misfit
 from deepmerge.graph.tree import Field, Message
+from deepmerge.text import input_option
 
 
 def take_stated_batch(graph: Graph, file) -> None:
@@ -51,7 +52,7 @@ def placeholders(graph: Graph, shapes: Mapping[Blob, Shape | None]) -> list[str]
         windows = (x for x in graph.layers if _is_window(x) and (shapes[x.bottom] or ())[2:] == (1, 1))
         if (layer := next(windows, None)) is not None:
             text = f"input {blob.name!r} is 1×1, smaller than the window of layer {layer.name!r}"
-            option = option_for(blob.name, (*shape[:2], None, None))
+            option = input_option(blob.name, (*shape[:2], None, None))
             notes.append(f"{text}: a placeholder for a size that is given at run time; give its size: {option}")
     return notes
 

@@ -17,14 +17,13 @@ from dataclasses import asdict, replace
 
 from deepmerge.errors import EmitError
 from deepmerge.formats import AXIS_WINDOWS, DISTINCT_TOPS, GLOBAL_STATS, GROUP_DEPTHWISE, LEGACY_INPUT
-from deepmerge.formats.read.inputs import option_for
 from deepmerge.formats.write.layers import network_tree
 from deepmerge.formats.write.params import with_axis_windows
 from deepmerge.formats.write.prototxt import message
 from deepmerge.graph.graph import Graph, Layer
 from deepmerge.graph.params import Convolution
 from deepmerge.graph.tree import Field, Message, Quoted
-from deepmerge.text import unused
+from deepmerge.text import input_option, unused
 
 
 def styled(graph: Graph, style: Collection[str]) -> Graph:
@@ -106,7 +105,7 @@ def _input_fields(layer: Layer) -> list[Field]:
     shapes = layer.params.shape
     if not shapes:
         text = f"layer {layer.name!r} (Input) has no shape, which --style {LEGACY_INPUT} needs"
-        sizes = " ".join(option_for(top.name) for top in layer.tops)
+        sizes = " ".join(input_option(top.name) for top in layer.tops)
         raise EmitError(text, layer=layer.name, remedy=f"give it: {sizes}")
     shapes = shapes * len(layer.tops) if len(shapes) == 1 else shapes
     pairs = (

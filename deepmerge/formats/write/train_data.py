@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 
 from deepmerge.errors import EmitError
 from deepmerge.formats.messages import is_source, kind_of, read_by, renamed, runs_in, stated_batch, tops_of
-from deepmerge.formats.read.inputs import option_for
 from deepmerge.formats.write.data_layers import Source, data_layer
 from deepmerge.formats.write.prototxt import message
 from deepmerge.graph.graph import Blob, Graph
 from deepmerge.graph.shapes import infer_shapes
 from deepmerge.graph.tree import Message, Quoted
-from deepmerge.text import unused
+from deepmerge.text import input_option, unused
 
 PHASES = ("TRAIN", "TEST")
 _FED_BY_NO_FILE = frozenset(("Input", "DummyData", "Parameter"))
@@ -84,7 +83,7 @@ def _shape_of(graph: Graph, blob: Blob) -> tuple[int, ...]:
     shape = infer_shapes(graph, strict=False)[blob]
     if shape is None:
         text = f"network {graph.name!r}: input {blob.name!r} has no shape, which train_val.prototxt has to say"
-        remedy = f"give it: {option_for(blob.name, (1, 3, None, None))}"
+        remedy = f"give it: {input_option(blob.name, (1, 3, None, None))}"
         raise EmitError(text, layer=blob.producer.name, remedy=remedy)
     return shape
 

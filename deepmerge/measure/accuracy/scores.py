@@ -10,10 +10,10 @@ import numpy as np
 
 from deepmerge.engines import engine as find_engine
 from deepmerge.errors import GraphError, ReadError
-from deepmerge.formats.read.inputs import option_for
 from deepmerge.graph.batching import declared_batch, runs_at_any_batch
 from deepmerge.graph.graph import Graph
 from deepmerge.graph.shapes import Shape, infer_shapes
+from deepmerge.text import input_option
 
 if TYPE_CHECKING:
     from deepmerge.engines.base import Engine, Session
@@ -143,6 +143,6 @@ def _image_shapes(graph: Graph) -> list[Shape]:
     shapes = infer_shapes(graph, strict=False)
     for blob in graph.inputs:
         if shapes[blob] is None:
-            remedy = f"give it: {option_for(blob.name)}"
+            remedy = f"give it: {input_option(blob.name)}"
             raise ReadError(f"input {blob.name!r} has no shape", layer=blob.producer.name, remedy=remedy)
     return [shapes[blob][1:] for blob in graph.inputs]

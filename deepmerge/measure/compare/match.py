@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deepmerge.errors import GraphError
-from deepmerge.formats.read.inputs import option_for
 from deepmerge.graph import Blob, Graph
 from deepmerge.graph.shapes import Shape, infer_shapes
+from deepmerge.text import input_option
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ def _input_shapes(graph: Graph, which: str) -> dict[str, Shape]:
     shapes = infer_shapes(graph, strict=False)
     for blob in graph.inputs:
         if shapes[blob] is None:
-            raise GraphError(f"input {blob.name!r} of {which} has no shape", remedy=f"give it: {option_for(blob.name)}")
+            raise GraphError(
+                f"input {blob.name!r} of {which} has no shape", remedy=f"give it: {input_option(blob.name)}"
+            )
     if not graph.inputs:
         raise GraphError(f"network {which} has no input; there is nothing to feed it")
     return {blob.name: shapes[blob] for blob in graph.inputs}

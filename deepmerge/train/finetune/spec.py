@@ -9,7 +9,7 @@ from pathlib import Path
 from deepmerge.data import ImageWishes
 from deepmerge.data.loader import CACHE_BYTES
 from deepmerge.errors import PlanError, ReadError
-from deepmerge.formats.read.inputs import Sizes, option_for
+from deepmerge.formats.read.inputs import Sizes
 from deepmerge.formats.read.solver import NetSource, Solver, read_solver
 from deepmerge.formats.read.weights import Weights
 from deepmerge.graph.graph import Graph
@@ -17,6 +17,7 @@ from deepmerge.graph.shapes import infer_shapes
 from deepmerge.out.read import Converted, Pair, StepFolder
 from deepmerge.plan.recipe import Step
 from deepmerge.plan.select import Candidate, select
+from deepmerge.text import input_option
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Stage:
         (blob,) = deploy.inputs
         shape = infer_shapes(deploy, strict=False)[blob]
         if shape is None:
-            raise ReadError(f"the input {blob.name!r} has no shape", file, remedy=f"give it: {option_for(blob.name)}")
+            raise ReadError(f"the input {blob.name!r} has no shape", file, remedy=f"give it: {input_option(blob.name)}")
         return tuple(shape[1:])
 
 

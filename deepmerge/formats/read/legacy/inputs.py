@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from deepmerge.errors import ReadError
-from deepmerge.formats.read.inputs import option_for
 from deepmerge.graph.tree import Field, Message, Quoted
+from deepmerge.text import input_option
 
 
 def upgrade_inputs(net: Message, file, warnings: list[str]) -> Message:
@@ -64,7 +64,7 @@ def _shapes(net: Message, names: list[Field], file, warnings: list[str]) -> list
     if len(dims) < 4 * count:
         wanted = f"{4 * count} `input_dim`, or one `input_shape` each"
         text = f"{count} `input` need {wanted}, found {len(dims)} `input_dim`"
-        options = " ".join(option_for(name, (1, 3, None, None)) for name in _texts(names))
+        options = " ".join(input_option(name, (1, 3, None, None)) for name in _texts(names))
         raise ReadError(text, file, at.line, at.column, remedy=f"give its size: {options}")
     if len(dims) > 4 * count:
         warnings.append(f"{len(dims)} `input_dim` for {count} `input`; Caffe takes the first, and so does deepmerge")
