@@ -33,7 +33,7 @@ process on the CPU: compare the ratios."""
 RESNET = """\
 exact: BatchNorm and Scale folded, in conv1 to res2a alone, then in all layers; merge: conv1's pooling merged as well,
 approximately, without training; cover: the same, with a kernel that covers all that the pooling saw."""
-ROW_ALL = "The row of a step is before `front` and `tail`; `all` is the final network."
+ROW_ALL = "`recover` leaves the weights that `lsq` found in the steps' rows; `all` is the final network."
 NETRON = """\
 netron computes nothing: `equal` means that its parser, run in Node.js, finds the same layers and, bit for bit, the same
 weights."""
@@ -199,9 +199,8 @@ def images(result: dict[str, Any]) -> str:
     data = re.sub(r":/.*/", ":", result["data"] or "")  # its folder is this machine's
     accuracy = f"{result['images']} images of {data}, engine {result['engine']}" if data else ""
     times = f"times on {result['time_engine']}" if result["rows"][0]["seconds"] is not None else ""
-    said = "; ".join(filter(None, [accuracy, times])) or "Without test images (DATA=SPEC) there is no accuracy."
-    said = said.rstrip(".") + "."
-    return f"{said} {ROW_ALL}" if result["rows"][-1]["step"] == "all" else said
+    said = "; ".join(filter(None, [accuracy, times])) or "Without test images (DATA=SPEC) there is no accuracy"
+    return f"{said}. {ROW_ALL}" if result["rows"][-1]["step"] == "all" else f"{said}."
 
 
 def from_accuracy(path: Path, measured: Measured) -> tuple[dict[str, Any], dict[str, Any] | None]:
